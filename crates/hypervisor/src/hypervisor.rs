@@ -1,0 +1,93 @@
+//! The hypervisor itself: what it can do, and the VMs it makes.
+
+use crate::x86::CpuidEntry;
+use crate::{Result, Vm};
+
+/// What a back end can do, known before anything is created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// The most vCPUs one VM may have.
+    pub max_vcpus: u32,
+    /// The number of memory slots one VM may have.
+    pub memory_slots: u32,
+    /// PIC, IOAPIC and local APICs are emulated by the hypervisor.
+    pub irqchip: bool,
+    /// The 8254 PIT is emulated by the hypervisor.
+    pub pit: bool,
+    /// Interrupts may be raised by an eventfd.
+    pub irqfd: bool,
+    /// Guest writes may signal an eventfd without an exit.
+    pub ioeventfd: bool,
+    /// A kick needs no signal race: KVM_CAP_IMMEDIATE_EXIT.
+    pub immediate_exit: bool,
+    /// The frequency of the guest's TSC in kHz, where the back end knows it.
+    pub tsc_khz: Option<u32>,
+}
+
+impl Capabilities {
+    /// A back end that can do everything, with room for `max_vcpus`.
+    pub fn complete(max_vcpus: u32) -> Self {
+        Self {
+            max_vcpus,
+            memory_slots: 32,
+            irqchip: true,
+            pit: true,
+            irqfd: true,
+            ioeventfd: true,
+            immediate_exit: true,
+            tsc_khz: None,
+        }
+    }
+}
+
+/// Which interrupt controllers the hypervisor emulates for a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Irqchip {
+    /// None: interrupts cannot be delivered; micro-guests and tests.
+    None,
+    /// PIC, IOAPIC and local APICs, and the 8254 PIT where `pit` is set.
+    InKernel {
+        /// Emulate the 8254 PIT too.
+        pit: bool,
+    },
+}
+
+/// The fixed properties of a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VmSettings {
+    /// The interrupt controllers.
+    pub irqchip: Irqchip,
+}
+
+impl Default for VmSettings {
+    fn default() -> Self {
+        Self { irqchip: Irqchip::InKernel { pit: true } }
+    }
+}
+
+/// A back end: the door to VMs.
+pub trait Hypervisor: Send + Sync {
+    /// The VMs it makes.
+    type Vm: Vm + 'static;
+
+    /// The back end's name, for messages: `KVM`, `fake`.
+    fn name(&self) -> &'static str;
+
+    /// What it can do.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Makes an empty VM: no memory, no vCPU.
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where the host refuses,
+    /// [`Error::Unsupported`](crate::Error::Unsupported) where `settings` ask for what it lacks.
+    fn create_vm(&self, settings: &VmSettings) -> Result<Self::Vm>;
+
+    /// The CPUID leaves a guest may be given, the host's values in them
+    /// (`KVM_GET_SUPPORTED_CPUID`).
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where the host refuses.
+    fn supported_cpuid(&self) -> Result<Vec<CpuidEntry>>;
+}

@@ -1,0 +1,125 @@
+//! A virtual machine and its capabilities, one small trait each.
+
+use std::os::fd::BorrowedFd;
+
+use vmmkit_device_bus::{Gsi, IrqLine};
+use vmmkit_guest_memory::GuestRam;
+
+use crate::{Result, Vcpu, VcpuId};
+
+/// A VM: memory and vCPUs. Other abilities are traits of their own, so that a caller asks for what
+/// it needs and a back end says what it has.
+pub trait Vm: Send + Sync + Interrupts + IoEvents + DirtyLog {
+    /// The vCPUs it makes.
+    type Vcpu: Vcpu + crate::x86::VcpuState + 'static;
+
+    /// Makes `ram` the guest's memory, each region in the slot it names. The VM keeps `ram` alive
+    /// for as long as the guest can reach it.
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where the host refuses a slot.
+    fn map_ram(&self, ram: &GuestRam) -> Result<()>;
+
+    /// Makes the vCPU `id`. Interrupt controllers come first (they are part of
+    /// [`VmSettings`](crate::VmSettings)).
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where the host refuses, or `id` exists.
+    fn create_vcpu(&self, id: VcpuId) -> Result<Self::Vcpu>;
+}
+
+/// A message-signalled interrupt: what a device writes (Intel SDM vol. 3, 11.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MsiMessage {
+    /// The address written.
+    pub address: u64,
+    /// The data written.
+    pub data: u32,
+}
+
+/// Raising interrupts.
+pub trait Interrupts {
+    /// The line to pin `gsi` of the interrupt controllers.
+    fn irq_line(&self, gsi: Gsi) -> IrqLine;
+
+    /// Raises an edge on `gsi` whenever `event` (an eventfd) is written.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) without irqfd.
+    fn attach_irqfd(&self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()>;
+
+    /// Undoes [`attach_irqfd`](Self::attach_irqfd).
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where it was not attached.
+    fn detach_irqfd(&self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()>;
+
+    /// Delivers `message`.
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where the host refuses.
+    fn signal_msi(&self, message: MsiMessage) -> Result<()>;
+}
+
+/// Where a guest's write signals an eventfd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoEventAddress {
+    /// A port.
+    Port(u16),
+    /// A guest-physical address.
+    Mmio(u64),
+}
+
+/// The value and width that must be written for the event to be signalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatamatchWidth {
+    /// Any write of any width.
+    Any,
+    /// A 2-byte write of this value.
+    Word(u16),
+    /// A 4-byte write of this value.
+    Dword(u32),
+    /// An 8-byte write of this value.
+    Qword(u64),
+}
+
+/// Guest writes that signal an eventfd without an exit to the VMM.
+pub trait IoEvents {
+    /// Signals `event` on each matching write.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) without ioeventfd.
+    fn attach_ioevent(
+        &self,
+        event: BorrowedFd<'_>,
+        address: IoEventAddress,
+        datamatch: DatamatchWidth,
+    ) -> Result<()>;
+
+    /// Undoes [`attach_ioevent`](Self::attach_ioevent) of the same values.
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where it was not attached.
+    fn detach_ioevent(
+        &self,
+        event: BorrowedFd<'_>,
+        address: IoEventAddress,
+        datamatch: DatamatchWidth,
+    ) -> Result<()>;
+}
+
+/// Which pages a guest wrote.
+pub trait DirtyLog {
+    /// Starts or stops logging the guest's writes to every RAM slot.
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where the host refuses.
+    fn log_dirty_pages(&self, on: bool) -> Result<()>;
+
+    /// The pages of `slot` written since the last call, one bit a 4 KiB page, lowest first, and
+    /// clears them. The VMM's own writes are not in it: guest-memory ORs them in.
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where logging is off or `slot` does not exist.
+    fn take_dirty_pages(&self, slot: u32) -> Result<Vec<u64>>;
+}

@@ -1,0 +1,9 @@
+//! The x86-64 state of a vCPU as plain data, and the trait that reads and writes it.
+
+mod cpuid;
+mod registers;
+mod state;
+
+pub use cpuid::CpuidEntry;
+pub use registers::{DescriptorTable, FpuState, Registers, Segment, SpecialRegisters};
+pub use state::{MpState, Msr, VcpuState};

@@ -1,0 +1,108 @@
+//! Reading and writing the state of a vCPU that is not running.
+
+use super::{CpuidEntry, FpuState, Registers, SpecialRegisters};
+use crate::Result;
+
+/// A model-specific register and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Msr {
+    /// The register's number: ECX of RDMSR.
+    pub index: u32,
+    /// Its value: EDX:EAX.
+    pub value: u64,
+}
+
+/// Whether a vCPU runs or waits (`KVM_GET_MP_STATE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MpState {
+    /// It runs.
+    Runnable,
+    /// It waits for INIT.
+    Uninitialized,
+    /// INIT came; it waits for SIPI.
+    InitReceived,
+    /// HLT; it waits for an interrupt.
+    Halted,
+    /// SIPI came with this vector pending.
+    SipiReceived,
+}
+
+/// The x86 state of a vCPU. Every call needs the vCPU not to be running, which `&mut` proves.
+pub trait VcpuState {
+    /// The general registers.
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where the host refuses; likewise for all below.
+    fn registers(&mut self) -> Result<Registers>;
+    /// Sets the general registers.
+    ///
+    /// # Errors
+    /// See [`registers`](Self::registers).
+    fn set_registers(&mut self, registers: &Registers) -> Result<()>;
+    /// Segments, control registers, tables.
+    ///
+    /// # Errors
+    /// See [`registers`](Self::registers).
+    fn special_registers(&mut self) -> Result<SpecialRegisters>;
+    /// Sets segments, control registers, tables.
+    ///
+    /// # Errors
+    /// See [`registers`](Self::registers).
+    fn set_special_registers(&mut self, registers: &SpecialRegisters) -> Result<()>;
+    /// x87 and SSE state.
+    ///
+    /// # Errors
+    /// See [`registers`](Self::registers).
+    fn fpu(&mut self) -> Result<FpuState>;
+    /// Sets x87 and SSE state.
+    ///
+    /// # Errors
+    /// See [`registers`](Self::registers).
+    fn set_fpu(&mut self, fpu: &FpuState) -> Result<()>;
+    /// Sets the CPUID leaves the guest sees; before the first run.
+    ///
+    /// # Errors
+    /// See [`registers`](Self::registers).
+    fn set_cpuid(&mut self, entries: &[CpuidEntry]) -> Result<()>;
+    /// Reads MSRs; the values come in the order asked.
+    ///
+    /// # Errors
+    /// [`Error::Msr`](crate::Error::Msr) names the first that could not be read.
+    fn msrs(&mut self, indices: &[u32]) -> Result<Vec<Msr>>;
+    /// Sets MSRs in order.
+    ///
+    /// # Errors
+    /// [`Error::Msr`](crate::Error::Msr) names the first that could not be set.
+    fn set_msrs(&mut self, msrs: &[Msr]) -> Result<()>;
+    /// Whether the vCPU runs or waits.
+    ///
+    /// # Errors
+    /// See [`registers`](Self::registers).
+    fn mp_state(&mut self) -> Result<MpState>;
+    /// Sets whether the vCPU runs or waits.
+    ///
+    /// # Errors
+    /// See [`registers`](Self::registers).
+    fn set_mp_state(&mut self, state: MpState) -> Result<()>;
+    /// The local APIC's register page (Intel SDM vol. 3, 11.4.1), 1 KiB.
+    ///
+    /// # Errors
+    /// See [`registers`](Self::registers); also where the APIC is not the hypervisor's.
+    fn lapic(&mut self) -> Result<[u8; 1024]>;
+    /// Sets the local APIC's register page.
+    ///
+    /// # Errors
+    /// See [`lapic`](Self::lapic).
+    fn set_lapic(&mut self, page: &[u8; 1024]) -> Result<()>;
+    /// The guest-physical address of `linear`, through the guest's own page tables; `None` where
+    /// nothing is mapped.
+    ///
+    /// # Errors
+    /// See [`registers`](Self::registers).
+    fn translate(&mut self, linear: u64) -> Result<Option<u64>>;
+    /// Frequency of the guest's TSC in kHz.
+    ///
+    /// # Errors
+    /// See [`registers`](Self::registers).
+    fn tsc_khz(&mut self) -> Result<u32>;
+}
