@@ -1,0 +1,44 @@
+//! Turns a configuration into a running, pausable machine.
+//!
+//! It composes the crates below it: RAM, the hypervisor's VM and vCPUs, buses and devices, the
+//! loaded kernel, and the threads that run them. It is not a hypervisor (the caller passes one, KVM
+//! or the fake), not a command line and not a device: it prints nothing, exits nothing, installs no
+//! logger and touches no terminal. Start with [`MachineBuilder`]; `examples/boot_linux.rs` boots
+//! Linux with nothing else.
+//!
+//! ```no_run
+//! use vmmkit_vmm::{MachineBuilder, MachineConfig, Outcome};
+//!
+//! # fn boot(hypervisor: &impl vmmkit_hypervisor::Hypervisor) -> Result<(), Box<dyn std::error::Error>> {
+//! let config = MachineConfig { kernel: "vmlinux".into(), ..MachineConfig::default() };
+//! let machine = MachineBuilder::new(config).build(hypervisor)?;
+//! // Every descriptor is in hand: the place to drop privileges.
+//! let outcome = machine.start()?.wait()?;
+//! assert_eq!(outcome, Outcome::PowerOff);
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod builder;
+mod config;
+mod console;
+mod control;
+mod cpus;
+mod error;
+mod event_loop;
+mod handle;
+mod machine;
+mod outcome;
+mod platform;
+mod threads;
+mod vcpu_loop;
+
+pub use builder::MachineBuilder;
+pub use config::{ConfigError, MachineConfig};
+pub use console::{Console, ConsoleInput, ConsoleRead};
+pub use error::{BuildError, StartError};
+pub use event_loop::Subscriber;
+pub use handle::Handle;
+pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
+pub use outcome::{Outcome, RunError, VcpuDump};

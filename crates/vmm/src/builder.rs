@@ -1,0 +1,131 @@
+//! From a configuration to a machine: one call per crate, in the order of the boot flow.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use vmmkit_boot_loader::{self as boot_loader, BootSource, Loaded};
+use vmmkit_guest_memory::GuestRam;
+use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
+
+use crate::console::{Console, InputReader, OutputFlusher};
+use crate::control::Control;
+use crate::cpus::Vcpus;
+use crate::error::BuildError;
+use crate::event_loop::{EventLoop, Subscriber};
+use crate::handle::Shared;
+use crate::machine::{Machine, Ready};
+use crate::platform::Platform;
+use crate::MachineConfig;
+
+/// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
+/// here; [`Machine::start`] only starts threads.
+#[derive(Default)]
+pub struct MachineBuilder {
+    config: MachineConfig,
+    console: Console,
+    subscribers: Vec<Subscriber>,
+}
+
+impl std::fmt::Debug for MachineBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MachineBuilder")
+            .field("config", &self.config)
+            .field("console", &self.console)
+            .field("subscribers", &self.subscribers.len())
+            .finish()
+    }
+}
+
+impl MachineBuilder {
+    /// A builder of the machine that `config` describes, with no console.
+    pub fn new(config: MachineConfig) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// Connects the serial console.
+    #[must_use]
+    pub fn console(mut self, console: Console) -> Self {
+        self.console = console;
+        self
+    }
+
+    /// Adds a subscriber to the machine's event loop: signals, sockets, timers of the embedder.
+    #[must_use]
+    pub fn subscribe(mut self, subscriber: Subscriber) -> Self {
+        self.subscribers.push(subscriber);
+        self
+    }
+
+    /// Builds the machine on `hypervisor`.
+    ///
+    /// # Errors
+    /// [`BuildError`] names what could not be had; nothing is left behind.
+    pub fn build<H: Hypervisor>(self, hypervisor: &H) -> Result<Machine<Ready>, BuildError> {
+        let Self { config, console, subscribers } = self;
+        config.check(hypervisor.capabilities())?;
+        let settings = VmSettings::default();
+        let control = Control::new();
+
+        let ram = GuestRam::new(&config.ram)?;
+        let vm = hypervisor.create_vm(&settings)?;
+        vm.map_ram(&ram)?;
+        let platform = Platform::plug(&vm, &control, &ram, console.output.clone())?;
+        let loaded = load(&ram, &config, &platform)?;
+        let vcpus =
+            Vcpus::create(hypervisor, &vm, &config, &platform, &loaded.entry, settings.irqchip)?;
+        control.set_vcpus(vcpus.kickers);
+
+        let output = console.output.clone();
+        let event_loop = EventLoop::new(wire(console, &platform, subscribers)?)?;
+        let shared = Shared { control, platform, ram, output };
+        let state = Ready { vcpus: vcpus.bodies, event_loop };
+        Ok(Machine::new(Arc::new(shared), state))
+    }
+}
+
+/// Puts kernel, initrd, command line and tables into RAM.
+fn load(ram: &GuestRam, config: &MachineConfig, platform: &Platform) -> Result<Loaded, BuildError> {
+    let mut kernel = open("--kernel", &config.kernel)?;
+    let mut initrd = match &config.initrd {
+        Some(path) => Some(open("--initrd", path)?),
+        None => None,
+    };
+    let source = BootSource {
+        kernel: &mut kernel,
+        initrd: initrd.as_mut(),
+        cmdline: &config.cmdline,
+        entry: config.entry,
+    };
+    let acpi = config.acpi.then(|| platform.describe(config.vcpus));
+    let description = boot_loader::Platform {
+        vcpus: config.vcpus,
+        acpi: acpi.as_ref(),
+        mp_table: config.mp_table,
+    };
+    boot_loader::load(ram, source, &description)
+        .map_err(|source| BuildError::Load { path: config.kernel.clone(), source })
+}
+
+fn open(option: &'static str, path: &Path) -> Result<File, BuildError> {
+    File::open(path).map_err(|source| BuildError::Open { option, path: path.to_owned(), source })
+}
+
+/// Connects the console's ends to the event loop.
+fn wire(
+    console: Console,
+    platform: &Platform,
+    mut subscribers: Vec<Subscriber>,
+) -> Result<Vec<Subscriber>, BuildError> {
+    if let Some(buffer) = console.output {
+        let port = platform.serial.clone();
+        let on_first_output = console.on_first_output;
+        subscribers.push(Box::new(OutputFlusher { buffer, port, on_first_output }));
+    }
+    if let Some(input) = console.input {
+        let reader =
+            InputReader::new(input, platform.serial.clone()).map_err(BuildError::Console)?;
+        subscribers.push(Box::new(reader));
+    }
+    Ok(subscribers)
+}

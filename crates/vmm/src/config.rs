@@ -1,0 +1,91 @@
+//! What machine to build: plain data with defaults that boot.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+use vmmkit_boot_loader::EntryChoice;
+use vmmkit_guest_memory::RamConfig;
+use vmmkit_hypervisor::Capabilities;
+use vmmkit_x86_cpu::CpuModel;
+
+/// A machine as its user asks for it. Nothing in it has been opened or checked.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// The machine's name, for messages and thread names.
+    pub name: String,
+    /// The kernel: ELF vmlinux or bzImage.
+    pub kernel: PathBuf,
+    /// The initial RAM disk.
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line.
+    pub cmdline: String,
+    /// How to enter the kernel.
+    pub entry: EntryChoice,
+    /// The guest's RAM.
+    pub ram: RamConfig,
+    /// The number of vCPUs, at least 1.
+    pub vcpus: u32,
+    /// Which CPU features the guest sees.
+    pub cpu: CpuModel,
+    /// Describe the platform by ACPI tables.
+    pub acpi: bool,
+    /// Describe CPUs and interrupts by an MP table too.
+    pub mp_table: bool,
+}
+
+impl Default for MachineConfig {
+    fn default() -> Self {
+        Self {
+            name: "vmmkit".to_owned(),
+            kernel: PathBuf::new(),
+            initrd: None,
+            cmdline: String::new(),
+            entry: EntryChoice::Auto,
+            ram: RamConfig::default(),
+            vcpus: 1,
+            cpu: CpuModel::default(),
+            acpi: true,
+            mp_table: false,
+        }
+    }
+}
+
+/// Why a configuration cannot become a machine, whatever the files in it hold.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No vCPU.
+    #[error("cpus 0: a machine needs at least 1 vCPU")]
+    NoVcpu,
+    /// More vCPUs than the hypervisor can give.
+    #[error("cpus {asked}: this hypervisor gives a machine at most {most}")]
+    TooManyVcpus {
+        /// The number asked for.
+        asked: u32,
+        /// The most there can be.
+        most: u32,
+    },
+    /// No kernel named.
+    #[error("kernel: no path was given")]
+    NoKernel,
+}
+
+impl MachineConfig {
+    /// Checks what needs no file to be opened.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the option and its value.
+    pub fn check(&self, capabilities: &Capabilities) -> Result<(), ConfigError> {
+        if self.kernel.as_os_str().is_empty() {
+            return Err(ConfigError::NoKernel);
+        }
+        if self.vcpus == 0 {
+            return Err(ConfigError::NoVcpu);
+        }
+        if self.vcpus > capabilities.max_vcpus {
+            let most = capabilities.max_vcpus;
+            return Err(ConfigError::TooManyVcpus { asked: self.vcpus, most });
+        }
+        Ok(())
+    }
+}

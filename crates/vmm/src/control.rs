@@ -1,0 +1,165 @@
+//! Who may run: the one place where run, pause and stop are decided.
+//!
+//! Threads: any thread asks; vCPU threads look at [`Control::may_run`] before each entry into the
+//! guest and park in [`Control::park`]. Lock order: `phase` is the only lock and no callback runs
+//! under it. A request is stored before the kicks go out, and a kick is never lost, so a vCPU
+//! either sees the request before it enters the guest or is thrown out of it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use vmmkit_hypervisor::Kick;
+
+use crate::{Outcome, RunError};
+
+const RUN: u8 = 0;
+const PAUSE: u8 = 1;
+const STOP: u8 = 2;
+
+/// How the run ended, before the threads have.
+pub(crate) type Ending = Result<Outcome, RunError>;
+
+/// The shared run state of one machine.
+pub(crate) struct Control {
+    /// The current request. Written under `phase`.
+    request: AtomicU8,
+    phase: Mutex<Phase>,
+    changed: Condvar,
+    kickers: OnceLock<Vec<Arc<dyn Kick>>>,
+}
+
+#[derive(Default)]
+struct Phase {
+    vcpus: usize,
+    parked: usize,
+    finished: usize,
+    ending: Option<Ending>,
+}
+
+impl Control {
+    /// A machine whose vCPUs are all to be paused until [`resume`](Self::resume).
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            request: AtomicU8::new(RUN),
+            phase: Mutex::new(Phase::default()),
+            changed: Condvar::new(),
+            kickers: OnceLock::new(),
+        })
+    }
+
+    /// Makes the vCPUs known; once, before any of them runs.
+    pub(crate) fn set_vcpus(&self, kickers: Vec<Arc<dyn Kick>>) {
+        self.lock().vcpus = kickers.len();
+        // A second call has no effect: the builder makes one only.
+        let _ = self.kickers.set(kickers);
+    }
+
+    /// Whether a vCPU may enter the guest. One load; called before each entry.
+    #[inline]
+    pub(crate) fn may_run(&self) -> bool {
+        // Ordering: pairs with the stores in `pause` and `end`, whose kick makes the guest exit
+        // if this load came too early.
+        self.request.load(Ordering::Acquire) == RUN
+    }
+
+    /// Waits, on a vCPU's thread, until it may run (`true`) or must end (`false`).
+    pub(crate) fn park(&self) -> bool {
+        let mut phase = self.lock();
+        phase.parked += 1;
+        self.changed.notify_all();
+        loop {
+            match self.request.load(Ordering::Acquire) {
+                PAUSE => phase = self.wait(phase),
+                request => {
+                    phase.parked -= 1;
+                    return request == RUN;
+                }
+            }
+        }
+    }
+
+    /// Stops every vCPU and waits until none is in the guest. `false` if the machine has ended.
+    pub(crate) fn pause(&self) -> bool {
+        let mut phase = self.lock();
+        if phase.ending.is_some() {
+            return false;
+        }
+        self.request.store(PAUSE, Ordering::Release);
+        self.kick_all();
+        while phase.parked + phase.finished < phase.vcpus {
+            phase = self.wait(phase);
+        }
+        phase.ending.is_none()
+    }
+
+    /// Lets every vCPU run again.
+    pub(crate) fn resume(&self) {
+        let phase = self.lock();
+        if phase.ending.is_none() {
+            self.request.store(RUN, Ordering::Release);
+            self.changed.notify_all();
+        }
+    }
+
+    /// How many vCPUs there are.
+    pub(crate) fn vcpu_count(&self) -> usize {
+        self.lock().vcpus
+    }
+
+    /// Ends the run. The first ending stands.
+    pub(crate) fn end(&self, ending: Ending) {
+        let mut phase = self.lock();
+        if phase.ending.is_none() {
+            phase.ending = Some(ending);
+        }
+        self.request.store(STOP, Ordering::Release);
+        self.changed.notify_all();
+        self.kick_all();
+    }
+
+    /// Whether the run has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().ending.is_some()
+    }
+
+    /// A vCPU's thread is done with its vCPU.
+    pub(crate) fn finish_vcpu(&self) {
+        self.lock().finished += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the run has ended and every vCPU's thread is done.
+    pub(crate) fn wait_for_end(&self) {
+        let mut phase = self.lock();
+        while phase.ending.is_none() || phase.finished < phase.vcpus {
+            phase = self.wait(phase);
+        }
+    }
+
+    /// How the run ended; `None` before, and after it was taken.
+    pub(crate) fn take_ending(&self) -> Option<Ending> {
+        self.lock().ending.replace(Ok(Outcome::Stopped))
+    }
+
+    fn kick_all(&self) {
+        for kicker in self.kickers.get().into_iter().flatten() {
+            kicker.kick();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Phase> {
+        // Nothing panics while it holds the lock, so a poisoned one is whole.
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, phase: MutexGuard<'a, Phase>) -> MutexGuard<'a, Phase> {
+        self.changed.wait(phase).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("request", &self.request).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,83 @@
+//! The vCPUs: created, given their CPUID, MSRs and entry state, and put into loops.
+
+use std::sync::Arc;
+
+use vmmkit_boot_loader::Entry;
+use vmmkit_hypervisor::x86::{CpuidEntry, VcpuState};
+use vmmkit_hypervisor::{Hypervisor, Irqchip, Kick, Vcpu, VcpuId, Vm};
+use vmmkit_x86_cpu::{Clocks, Topology, boot_msrs, cpuid, lapic_wiring};
+
+use crate::error::BuildError;
+use crate::platform::Platform;
+use crate::threads::VcpuBody;
+use crate::vcpu_loop::VcpuLoop;
+use crate::MachineConfig;
+
+/// Every vCPU, ready to run, and what kicks it.
+pub(crate) struct Vcpus {
+    pub(crate) bodies: Vec<VcpuBody>,
+    pub(crate) kickers: Vec<Arc<dyn Kick>>,
+}
+
+impl Vcpus {
+    /// Creates the vCPUs of `config`; the first starts at `entry`, the others wait for INIT.
+    pub(crate) fn create<H: Hypervisor>(
+        hypervisor: &H,
+        vm: &H::Vm,
+        config: &MachineConfig,
+        platform: &Platform,
+        entry: &Entry,
+        irqchip: Irqchip,
+    ) -> Result<Self, BuildError> {
+        let supported = hypervisor.supported_cpuid()?;
+        let mut vcpus = Self { bodies: Vec::new(), kickers: Vec::new() };
+        for id in (0..config.vcpus).map(VcpuId) {
+            let failed = |source| BuildError::Vcpu { vcpu: id, source };
+            let mut vcpu = vm.create_vcpu(id).map_err(failed)?;
+            let leaves = leaves(&supported, config, id, &mut vcpu)?;
+            set_up(&mut vcpu, &leaves, entry, irqchip).map_err(failed)?;
+            vcpus.kickers.push(vcpu.kicker());
+            let mut vcpu_loop = VcpuLoop {
+                vcpu,
+                ports: platform.ports.view(),
+                mmio: platform.mmio.view(),
+            };
+            vcpus.bodies.push(Box::new(move |control| vcpu_loop.run(control)));
+        }
+        Ok(vcpus)
+    }
+}
+
+fn leaves(
+    supported: &[CpuidEntry],
+    config: &MachineConfig,
+    id: VcpuId,
+    vcpu: &mut impl VcpuState,
+) -> Result<Vec<CpuidEntry>, BuildError> {
+    let clocks = Clocks { tsc_khz: vcpu.tsc_khz().ok(), ..Clocks::default() };
+    let topology = Topology::of(config.vcpus);
+    Ok(cpuid(supported, &config.cpu, &topology, id, clocks)?)
+}
+
+fn set_up<V: Vcpu + VcpuState>(
+    vcpu: &mut V,
+    leaves: &[CpuidEntry],
+    entry: &Entry,
+    irqchip: Irqchip,
+) -> vmmkit_hypervisor::Result<()> {
+    vcpu.set_cpuid(leaves)?;
+    vcpu.set_msrs(&boot_msrs())?;
+    if irqchip != Irqchip::None {
+        let mut page = vcpu.lapic()?;
+        lapic_wiring(&mut page);
+        vcpu.set_lapic(&page)?;
+    }
+    // The others are started by the guest with INIT and SIPI, and reset by KVM.
+    if vcpu.id() == VcpuId(0) {
+        let mut special = vcpu.special_registers()?;
+        entry.apply(&mut special);
+        vcpu.set_special_registers(&special)?;
+        vcpu.set_registers(&entry.registers())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! Why a machine could not be built or started.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+use vmmkit_boot_loader::LoadError;
+use vmmkit_device_bus::PlugError;
+use vmmkit_guest_memory::RamError;
+use vmmkit_hypervisor::VcpuId;
+use vmmkit_x86_cpu::CpuidError;
+
+use crate::{ConfigError, RunError};
+
+/// Why a machine could not be built.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The configuration cannot be met.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The guest's RAM could not be had.
+    #[error("memory")]
+    Ram(#[from] RamError),
+    /// A file could not be opened.
+    #[error("{option} {}", .path.display())]
+    Open {
+        /// The option it was given by.
+        option: &'static str,
+        /// The path as given.
+        path: PathBuf,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel, its initrd or its command line cannot be loaded.
+    #[error("kernel {}", .path.display())]
+    Load {
+        /// The kernel's path as given.
+        path: PathBuf,
+        /// The loader's reason.
+        #[source]
+        source: LoadError,
+    },
+    /// The hypervisor refused the VM.
+    #[error("the hypervisor cannot make this machine")]
+    Vm(#[from] vmmkit_hypervisor::Error),
+    /// The hypervisor refused a vCPU.
+    #[error("{vcpu}")]
+    Vcpu {
+        /// The vCPU.
+        vcpu: VcpuId,
+        /// The hypervisor's reason.
+        #[source]
+        source: vmmkit_hypervisor::Error,
+    },
+    /// The CPU asked for is not one the host can give.
+    #[error("cpu")]
+    Cpu(#[from] CpuidError),
+    /// Two devices want the same place.
+    #[error("a device cannot be plugged in")]
+    Plug(#[from] PlugError),
+    /// The console's event could not be made.
+    #[error("console")]
+    Console(#[source] io::Error),
+    /// The event loop could not be made.
+    #[error(transparent)]
+    EventLoop(#[from] RunError),
+}
+
+/// Why a built machine could not be started.
+#[derive(Debug, Error)]
+#[error("cannot start a thread")]
+pub struct StartError(#[from] io::Error);

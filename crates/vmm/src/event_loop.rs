@@ -1,0 +1,93 @@
+//! The event loop: epoll over everything that is not a vCPU, on event-manager.
+//!
+//! One thread runs it. Subscribers must not block it for long: the console's output and input,
+//! signals of the embedder and, later, device queues share it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use event_manager::{
+    EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps,
+};
+use vmmkit_host_io::EventFd;
+
+use crate::RunError;
+
+/// Anything that waits for file descriptors on the machine's event loop.
+pub type Subscriber = Box<dyn MutEventSubscriber + Send>;
+
+/// The loop, ready to run.
+pub(crate) struct EventLoop {
+    manager: EventManager<Subscriber>,
+    stop: EventLoopStop,
+}
+
+/// Ends the loop from another thread.
+#[derive(Clone, Debug)]
+pub(crate) struct EventLoopStop {
+    event: Arc<EventFd>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl EventLoop {
+    /// A loop over `subscribers`.
+    pub(crate) fn new(subscribers: Vec<Subscriber>) -> Result<Self, RunError> {
+        // Room for the ready events of one wake-up; more come with the next.
+        let mut manager = EventManager::new_with_capacity(32).map_err(failed)?;
+        let stop = EventLoopStop {
+            event: Arc::new(
+                EventFd::new().map_err(|error| RunError::EventLoop(error.to_string()))?,
+            ),
+            stopping: Arc::new(AtomicBool::new(false)),
+        };
+        manager.add_subscriber(Box::new(stop.clone()));
+        for subscriber in subscribers {
+            manager.add_subscriber(subscriber);
+        }
+        Ok(Self { manager, stop })
+    }
+
+    /// What ends it.
+    pub(crate) fn stop_handle(&self) -> EventLoopStop {
+        self.stop.clone()
+    }
+
+    /// Runs until it is stopped.
+    pub(crate) fn run(mut self) -> Result<(), RunError> {
+        // Ordering: pairs with the store in `EventLoopStop::stop`.
+        while !self.stop.stopping.load(Ordering::Acquire) {
+            match self.manager.run() {
+                Ok(_) => {}
+                Err(event_manager::Error::Epoll(errno))
+                    if io::Error::from(errno).kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(error: event_manager::Error) -> RunError {
+    RunError::EventLoop(error.to_string())
+}
+
+impl EventLoopStop {
+    /// Ends the loop after the event it is at.
+    pub(crate) fn stop(&self) {
+        // Ordering: pairs with the load in `EventLoop::run`; the event wakes it.
+        self.stopping.store(true, Ordering::Release);
+        self.event.notify();
+    }
+}
+
+impl MutEventSubscriber for EventLoopStop {
+    fn process(&mut self, _events: Events, _ops: &mut EventOps<'_>) {
+        self.event.drain();
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        // Only a host out of memory refuses; the loop then ends with its other descriptors.
+        let _ = ops.add(Events::new(&*self.event, EventSet::IN));
+    }
+}

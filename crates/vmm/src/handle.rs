@@ -1,0 +1,109 @@
+//! What other threads may ask of a machine while its owner waits for it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vmmkit_device_bus::{RegionInfo, Unclaimed};
+use vmmkit_guest_memory::GuestRam;
+use vmmkit_host_io::OutputBuffer;
+
+use crate::Outcome;
+use crate::control::Control;
+use crate::platform::Platform;
+
+/// How long the last of the console's output may take when its reader is slow.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// What every state of a machine and every handle share.
+pub(crate) struct Shared {
+    pub(crate) control: Arc<Control>,
+    pub(crate) platform: Platform,
+    pub(crate) ram: GuestRam,
+    pub(crate) output: Option<Arc<OutputBuffer>>,
+}
+
+impl Shared {
+    /// Writes what the console still holds.
+    pub(crate) fn drain_output(&self) {
+        if let Some(output) = &self.output {
+            // A reader that went away, or takes nothing for two seconds, gets no more.
+            let _ = output.drain_blocking(DRAIN_TIME);
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("control", &self.control).finish_non_exhaustive()
+    }
+}
+
+/// A handle to a machine: cheap to clone, usable from any thread, also after the guest has ended.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Ends the run at once, as pulling the plug does. [`Machine::wait`](crate::Machine::wait)
+    /// returns [`Outcome::Stopped`] unless the guest had ended before.
+    pub fn stop(&self) {
+        self.shared.control.end(Ok(Outcome::Stopped));
+    }
+
+    /// Presses the power button (ACPI 6.5, 4.8.2.2.1): a guest that listens shuts down.
+    pub fn power_button(&self) {
+        self.shared.platform.power.power_button();
+    }
+
+    /// Types Ctrl-Alt-Del on the guest's keyboard, if its driver is there.
+    pub fn ctrl_alt_del(&self) {
+        self.shared.platform.keyboard.ctrl_alt_del();
+    }
+
+    /// Sends a BREAK on the serial console: Linux takes the next byte as a SysRq command.
+    pub fn send_break(&self) {
+        self.shared.platform.serial.send_break();
+    }
+
+    /// Takes every vCPU out of the guest until [`resume`](Self::resume); `false` if the guest has
+    /// ended.
+    pub fn pause(&self) -> bool {
+        self.shared.control.pause()
+    }
+
+    /// Lets every vCPU run again.
+    pub fn resume(&self) {
+        self.shared.control.resume();
+    }
+
+    /// Whether the run has ended.
+    pub fn has_ended(&self) -> bool {
+        self.shared.control.has_ended()
+    }
+
+    /// The guest's RAM.
+    pub fn ram(&self) -> &GuestRam {
+        &self.shared.ram
+    }
+
+    /// Accesses to ports that no device claims.
+    pub fn unclaimed_ports(&self) -> Unclaimed {
+        self.shared.platform.ports.unclaimed()
+    }
+
+    /// Accesses to guest-physical addresses that neither RAM nor a device claims.
+    pub fn unclaimed_mmio(&self) -> Unclaimed {
+        self.shared.platform.mmio.unclaimed()
+    }
+
+    /// The devices plugged into ports, lowest first.
+    pub fn port_regions(&self) -> Vec<RegionInfo> {
+        self.shared.platform.ports.regions()
+    }
+}

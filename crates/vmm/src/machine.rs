@@ -1,0 +1,103 @@
+//! A machine and its states: [`Ready`] to start, [`Running`], [`Paused`].
+
+use std::sync::Arc;
+
+use crate::error::StartError;
+use crate::event_loop::EventLoop;
+use crate::handle::{Handle, Shared};
+use crate::threads::{Threads, VcpuBody};
+use crate::{Outcome, RunError};
+
+/// A machine in one of its states. Dropping it in any state stops the guest and frees everything.
+#[derive(Debug)]
+pub struct Machine<S> {
+    shared: Arc<Shared>,
+    state: S,
+}
+
+/// Built: every file, socket and byte of memory is in hand. The caller may drop privileges now.
+pub struct Ready {
+    pub(crate) vcpus: Vec<VcpuBody>,
+    pub(crate) event_loop: EventLoop,
+}
+
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ready").field("vcpus", &self.vcpus.len()).finish()
+    }
+}
+
+/// The guest runs, or has ended and waits to be asked how.
+#[derive(Debug)]
+pub struct Running {
+    threads: Threads,
+}
+
+/// No vCPU is in the guest, and none enters it.
+#[derive(Debug)]
+pub struct Paused {
+    threads: Threads,
+}
+
+/// What [`Machine::pause`] found.
+#[derive(Debug)]
+pub enum PauseOutcome {
+    /// The guest is paused.
+    Paused(Machine<Paused>),
+    /// The guest had ended; [`Machine::wait`] says how.
+    Ended(Machine<Running>),
+}
+
+impl<S> Machine<S> {
+    /// A handle that other threads may use, in any state.
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.shared.clone())
+    }
+}
+
+impl Machine<Ready> {
+    pub(crate) fn new(shared: Arc<Shared>, state: Ready) -> Self {
+        Self { shared, state }
+    }
+
+    /// Starts the event loop and the vCPUs.
+    ///
+    /// # Errors
+    /// [`StartError`] where the host refuses a thread; nothing is left running then.
+    pub fn start(self) -> Result<Machine<Running>, StartError> {
+        let Ready { vcpus, event_loop } = self.state;
+        let threads = Threads::start(&self.shared.control, vcpus, event_loop)?;
+        Ok(Machine { shared: self.shared, state: Running { threads } })
+    }
+}
+
+impl Machine<Running> {
+    /// Waits for the end of the run: the guest's own doing, [`Handle::stop`], or an error. All of
+    /// the console's output has been written when it returns, as far as its reader takes it.
+    ///
+    /// # Errors
+    /// [`RunError`] where the host, the hypervisor or the VMM could not go on.
+    pub fn wait(self) -> Result<Outcome, RunError> {
+        let ending = self.state.threads.join();
+        self.shared.drain_output();
+        ending
+    }
+
+    /// Takes every vCPU out of the guest.
+    pub fn pause(self) -> PauseOutcome {
+        let Self { shared, state } = self;
+        if shared.control.pause() {
+            PauseOutcome::Paused(Machine { shared, state: Paused { threads: state.threads } })
+        } else {
+            PauseOutcome::Ended(Self { shared, state })
+        }
+    }
+}
+
+impl Machine<Paused> {
+    /// Lets the guest run on.
+    pub fn resume(self) -> Machine<Running> {
+        self.shared.control.resume();
+        Machine { shared: self.shared, state: Running { threads: self.state.threads } }
+    }
+}

@@ -1,0 +1,136 @@
+//! How a run ended.
+
+use thiserror::Error;
+use vmmkit_device_bus::GuestRequest;
+use vmmkit_hypervisor::x86::{Registers, SpecialRegisters};
+use vmmkit_hypervisor::{FailEntry, InternalError, VcpuId};
+
+/// Why the guest no longer runs: its own doing, or [`Handle::stop`](crate::Handle::stop).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The guest powered itself off (ACPI S5).
+    PowerOff,
+    /// The guest reset itself.
+    Reset,
+    /// The guest wrote this code to the debug-exit port.
+    DebugExit(u8),
+    /// A vCPU shut down by a triple fault.
+    TripleFault(VcpuId),
+    /// The guest's kernel panicked and said so.
+    GuestPanic,
+    /// The owner of the machine stopped it.
+    Stopped,
+}
+
+impl From<GuestRequest> for Outcome {
+    fn from(request: GuestRequest) -> Self {
+        match request {
+            GuestRequest::Reset => Self::Reset,
+            GuestRequest::PowerOff => Self::PowerOff,
+            GuestRequest::DebugExit(code) => Self::DebugExit(code),
+            GuestRequest::Panicked => Self::GuestPanic,
+        }
+    }
+}
+
+/// A run that ended because the host, the hypervisor or the VMM could not go on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The hypervisor could not run a vCPU.
+    #[error("{vcpu}: the hypervisor cannot run it")]
+    Vcpu {
+        /// The vCPU.
+        vcpu: VcpuId,
+        /// The hypervisor's reason.
+        #[source]
+        source: vmmkit_hypervisor::Error,
+    },
+    /// The hypervisor gave up on an instruction of the guest.
+    #[error("{vcpu}: KVM_EXIT_INTERNAL_ERROR, {error}; {state}{}", hint(.error))]
+    InternalError {
+        /// The vCPU.
+        vcpu: VcpuId,
+        /// What the hypervisor said.
+        error: Box<InternalError>,
+        /// The vCPU's registers.
+        state: Box<VcpuDump>,
+    },
+    /// The hardware refused to enter the guest.
+    #[error(
+        "{vcpu}: KVM_EXIT_FAIL_ENTRY, hardware reason {:#x} on host CPU {}; {state}",
+        .error.reason,
+        .error.cpu
+    )]
+    FailEntry {
+        /// The vCPU.
+        vcpu: VcpuId,
+        /// The hardware's reason.
+        error: FailEntry,
+        /// The vCPU's registers.
+        state: Box<VcpuDump>,
+    },
+    /// An exit that nothing here answers.
+    #[error("{vcpu}: nothing handles exit {number} ({name}); {state}")]
+    UnhandledExit {
+        /// The vCPU.
+        vcpu: VcpuId,
+        /// The exit's name.
+        name: &'static str,
+        /// Its number, where it is known by number only.
+        number: u32,
+        /// The vCPU's registers.
+        state: Box<VcpuDump>,
+    },
+    /// A thread of the machine panicked: a bug in vmmkit or in a device plugged into it.
+    #[error("thread {name} panicked: {message}")]
+    ThreadPanicked {
+        /// The thread's name.
+        name: String,
+        /// The panic's message.
+        message: String,
+    },
+    /// The event loop could not go on.
+    #[error("the event loop failed: {0}")]
+    EventLoop(String),
+}
+
+fn hint(error: &InternalError) -> &'static str {
+    // KVM_INTERNAL_ERROR_EMULATION: KVM API, KVM_EXIT_INTERNAL_ERROR.
+    match error.suberror {
+        1 => "; the host's KVM cannot emulate this instruction: `vmmkit doctor` says what it lacks",
+        _ => "",
+    }
+}
+
+/// What a vCPU's registers held when it could not go on, as far as they could be read.
+#[derive(Clone, Debug, Default)]
+pub struct VcpuDump {
+    /// General registers.
+    pub registers: Option<Registers>,
+    /// Segments and control registers.
+    pub special: Option<SpecialRegisters>,
+}
+
+impl std::fmt::Display for VcpuDump {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.registers {
+            Some(r) => write!(
+                f,
+                "rip {:#x} rsp {:#x} rflags {:#x} rax {:#x} rbx {:#x} rcx {:#x} rdx {:#x} rsi \
+                 {:#x} rdi {:#x} rbp {:#x}",
+                r.rip, r.rsp, r.rflags, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp
+            )?,
+            None => write!(f, "registers cannot be read")?,
+        }
+        if let Some(s) = &self.special {
+            write!(
+                f,
+                " cr0 {:#x} cr2 {:#x} cr3 {:#x} cr4 {:#x} efer {:#x} cs {:#x}",
+                s.cr0, s.cr2, s.cr3, s.cr4, s.efer, s.cs.selector
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! The threads of a running machine: one for each vCPU (`vcpu0`, ...) and one for events (`vmm`).
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use crate::RunError;
+use crate::control::{Control, Ending};
+use crate::event_loop::{EventLoop, EventLoopStop};
+
+/// The body of a vCPU's thread.
+pub(crate) type VcpuBody = Box<dyn FnOnce(&Control) -> Option<Ending> + Send>;
+
+/// The running threads. Dropping it ends the run and joins them.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    control: Arc<Control>,
+    vcpus: Vec<JoinHandle<()>>,
+    events: Option<(EventLoopStop, JoinHandle<()>)>,
+}
+
+impl Threads {
+    /// Starts the event loop and every vCPU.
+    pub(crate) fn start(
+        control: &Arc<Control>,
+        vcpus: Vec<VcpuBody>,
+        event_loop: EventLoop,
+    ) -> io::Result<Self> {
+        let mut threads =
+            Self { control: control.clone(), vcpus: Vec::with_capacity(vcpus.len()), events: None };
+        let stop = event_loop.stop_handle();
+        let ends = control.clone();
+        let events = Builder::new().name("vmm".to_owned()).spawn(move || {
+            if let Some(error) = guarded("vmm", || event_loop.run()) {
+                ends.end(Err(error));
+            }
+        })?;
+        threads.events = Some((stop, events));
+        for (index, body) in vcpus.into_iter().enumerate() {
+            let thread_control = control.clone();
+            let spawned = Builder::new()
+                .name(format!("vcpu{index}"))
+                .spawn(move || vcpu_thread(index, body, &thread_control));
+            match spawned {
+                Ok(thread) => threads.vcpus.push(thread),
+                Err(error) => {
+                    // The vCPUs that never got a thread count as done, or the drop of `threads`
+                    // would wait for them.
+                    for _ in index..control.vcpu_count() {
+                        control.finish_vcpu();
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(threads)
+    }
+
+    /// Waits for the run to end and for every thread, and says how it ended.
+    pub(crate) fn join(mut self) -> Ending {
+        self.join_all();
+        self.control.take_ending().unwrap_or(Ok(crate::Outcome::Stopped))
+    }
+
+    fn join_all(&mut self) {
+        self.control.wait_for_end();
+        for thread in self.vcpus.drain(..) {
+            // A panic was caught and reported in `guarded`.
+            let _ = thread.join();
+        }
+        if let Some((stop, thread)) = self.events.take() {
+            stop.stop();
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if self.events.is_some() {
+            self.control.end(Ok(crate::Outcome::Stopped));
+            self.join_all();
+        }
+    }
+}
+
+fn vcpu_thread(index: usize, body: VcpuBody, control: &Control) {
+    let ending = catch_unwind(AssertUnwindSafe(|| body(control)))
+        .unwrap_or_else(|panic| Some(Err(panicked(&format!("vcpu{index}"), panic.as_ref()))));
+    if let Some(ending) = ending {
+        control.end(ending);
+    }
+    control.finish_vcpu();
+}
+
+/// Runs `body`, turning a panic into the error that names the thread.
+fn guarded(name: &str, body: impl FnOnce() -> Result<(), RunError>) -> Option<RunError> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(result) => result.err(),
+        Err(panic) => Some(panicked(name, panic.as_ref())),
+    }
+}
+
+fn panicked(name: &str, panic: &(dyn Any + Send)) -> RunError {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    RunError::ThreadPanicked { name: name.to_owned(), message }
+}

@@ -1,0 +1,143 @@
+//! The layers of ARCHITECTURE.md, held against every manifest: an edge that is not in the table
+//! fails, and so does a second version of a crate whose types cross crate boundaries.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use vmmkit_tests::{rust_files, workspace_root};
+
+/// Which vmmkit crates each crate may use outside its tests.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("guest-memory", &[]),
+    ("device-bus", &[]),
+    ("host-io", &[]),
+    ("hypervisor", &["guest-memory", "device-bus"]),
+    ("hypervisor-kvm", &["hypervisor", "guest-memory", "device-bus", "host-io"]),
+    ("x86-cpu", &["hypervisor"]),
+    ("legacy-devices", &["device-bus"]),
+    ("boot-loader", &["hypervisor", "guest-memory"]),
+    (
+        "vmm",
+        &[
+            "boot-loader",
+            "x86-cpu",
+            "legacy-devices",
+            "hypervisor",
+            "guest-memory",
+            "device-bus",
+            "host-io",
+        ],
+    ),
+];
+
+/// The only crates that may hold `unsafe`.
+const UNSAFE: &[&str] = &["guest-memory", "host-io", "hypervisor-kvm"];
+
+fn manifests() -> BTreeMap<String, toml::Table> {
+    fs::read_dir(workspace_root().join("crates"))
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let text = fs::read_to_string(path.join("Cargo.toml")).unwrap();
+            (name, text.parse().unwrap())
+        })
+        .collect()
+}
+
+fn uses(manifest: &toml::Table) -> Vec<&str> {
+    let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
+    dependencies
+        .into_iter()
+        .flat_map(toml::Table::keys)
+        .filter_map(|name| name.strip_prefix("vmmkit-"))
+        .collect()
+}
+
+#[test]
+fn every_crate_uses_only_what_its_layer_allows() {
+    for (name, manifest) in &manifests() {
+        let (_, allowed) = ALLOWED
+            .iter()
+            .find(|(allowed, _)| allowed == name)
+            .unwrap_or_else(|| panic!("crates/{name} is not in the table of layers"));
+        for used in uses(manifest) {
+            assert!(allowed.contains(&used), "{name} must not use {used}");
+        }
+    }
+}
+
+#[test]
+fn every_crate_takes_lints_and_versions_from_the_workspace() {
+    for (name, manifest) in &manifests() {
+        assert_eq!(manifest["package"]["name"].as_str(), Some(format!("vmmkit-{name}").as_str()));
+        assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true), "{name}: lints");
+        for (dependency, value) in manifest["dependencies"].as_table().unwrap() {
+            let inherited = value.get("workspace").and_then(toml::Value::as_bool);
+            assert_eq!(inherited, Some(true), "{name}: {dependency} has a version of its own");
+        }
+    }
+}
+
+#[test]
+fn only_three_crates_may_hold_unsafe() {
+    for name in manifests().keys().filter(|name| !UNSAFE.contains(&name.as_str())) {
+        let source = workspace_root().join("crates").join(name).join("src/lib.rs");
+        let text = fs::read_to_string(&source).unwrap();
+        assert!(text.contains("#![forbid(unsafe_code)]"), "{name} does not forbid unsafe code");
+    }
+}
+
+#[test]
+fn no_crate_of_the_library_names_kvm_types_above_its_back_end() {
+    for (name, manifest) in &manifests() {
+        let dependencies = manifest["dependencies"].as_table().unwrap();
+        let kvm = dependencies.keys().find(|key| key.starts_with("kvm-"));
+        assert!(kvm.is_none() || name == "hypervisor-kvm", "{name} uses {kvm:?}");
+    }
+}
+
+#[test]
+fn library_crates_neither_print_nor_exit() {
+    for name in manifests().keys() {
+        let folder = workspace_root().join("crates").join(name).join("src");
+        for file in rust_files(&folder) {
+            let text = fs::read_to_string(&file).unwrap();
+            let production = text.split("#[cfg(test)]").next().unwrap();
+            let exits = production
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .any(|line| line.contains("process::exit("));
+            assert!(!exits, "{} exits the process", file.display());
+        }
+    }
+}
+
+#[test]
+fn one_version_of_each_crate_whose_types_cross_borders() {
+    let lock = fs::read_to_string(workspace_root().join("Cargo.lock")).unwrap();
+    for package in ["vm-memory", "vmm-sys-util", "kvm-bindings", "kvm-ioctls", "vm-superio"] {
+        let versions =
+            lock.lines().filter(|line| *line == format!("name = \"{package}\"")).count();
+        assert_eq!(versions, 1, "{package} is in the tree {versions} times");
+    }
+}
+
+#[test]
+fn no_kernel_or_other_binary_is_in_the_repository() {
+    let listing = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(workspace_root())
+        .output()
+        .unwrap();
+    if !listing.status.success() {
+        eprintln!("SKIPPED: this is not a git checkout");
+        return;
+    }
+    for file in String::from_utf8(listing.stdout).unwrap().split_terminator('\0') {
+        let Ok(metadata) = fs::metadata(workspace_root().join(file)) else { continue };
+        let most = if file.starts_with("fuzz/corpus/") { 128 << 10 } else { 512 << 10 };
+        assert!(metadata.len() <= most, "{file} is {} bytes", metadata.len());
+    }
+}
