@@ -1,9 +1,37 @@
-//! x
+//! The RAM of one guest: its layout around the 32-bit MMIO hole, the host memory behind it, and
+//! checked, typed access for everyone who reads or writes it.
+//!
+//! It is not a memory map of the whole guest (devices live on the buses of `device-bus`), and it
+//! knows no hypervisor: a back end takes [`GuestRam::regions`] as its memory slots. Start with
+//! [`GuestRam::new`].
+//!
+//! ```
+//! use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig};
+//!
+//! let config = RamConfig { size: "16M".parse()?, ..RamConfig::default() };
+//! let ram = GuestRam::new(&config)?;
+//! ram.write(GuestAddress(0x1000), 0x1234_5678_u32)?;
+//! assert_eq!(ram.read::<u16>(GuestAddress(0x1002))?, 0x1234);
+//! assert!(ram.read::<u64>(GuestAddress(16 << 20)).is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod access;
+mod backing;
+mod config;
+mod dirty;
+mod error;
+mod host;
 mod layout;
+mod mapping;
+mod prefault;
 mod ram;
 mod size;
+mod stream;
 
+pub use config::{Backing, RamConfig, ThpAdvice};
+pub use error::{AccessError, FillError, RamError};
 pub use layout::{Layout, MMIO_HOLE_END, MMIO_HOLE_START};
-pub use ram::{AccessError, Backing, GuestRam, RamConfig, RamError, RamRegion, ThpAdvice};
+pub use ram::{GuestRam, RamRegion};
 pub use size::{PAGE_SIZE, RamSize, RamSizeError};
-pub use vm_memory::{ByteValued, GuestAddress};
+pub use vm_memory::{ByteValued, GuestAddress, ReadVolatile};

@@ -1,126 +1,91 @@
 //! The RAM of one guest.
 
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use thiserror::Error;
 use vm_memory::bitmap::AtomicBitmap;
-use vm_memory::{
-    ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
-};
+use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
-use crate::{Layout, RamSize};
-
-/// Where the pages of RAM come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Backing {
-    /// Private anonymous memory.
-    #[default]
-    Anonymous,
-    /// A memfd, which other processes may map.
-    Memfd,
-    /// A file of the host, shared.
-    File(PathBuf),
-    /// Huge pages of this many bytes from the host's reserve (2 MiB or 1 GiB).
-    HugeTlb(u64),
-}
-
-/// Advice on transparent huge pages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ThpAdvice {
-    /// The host's own policy.
-    #[default]
-    Host,
-    /// Ask for huge pages.
-    Always,
-    /// Ask for none.
-    Never,
-}
-
-/// What RAM a guest gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RamConfig {
-    /// How much.
-    pub size: RamSize,
-    /// From where.
-    pub backing: Backing,
-    /// Advice on transparent huge pages.
-    pub thp: ThpAdvice,
-    /// Touch every page before the guest starts.
-    pub prefault: bool,
-    /// Keep a log of the VMM's own writes.
-    pub dirty_log: bool,
-}
-
-impl Default for RamConfig {
-    fn default() -> Self {
-        Self {
-            size: RamSize::mebibytes(256),
-            backing: Backing::Anonymous,
-            thp: ThpAdvice::Host,
-            prefault: false,
-            dirty_log: false,
-        }
-    }
-}
-
-/// Why RAM could not be had.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum RamError {
-    /// The host refused the mapping.
-    #[error("cannot map {size} bytes of guest RAM")]
-    Map {
-        /// Bytes asked for.
-        size: u64,
-        /// The host's reason.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// An access that is not wholly inside RAM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("{length} bytes at {address:#x} are not all guest RAM")]
-pub struct AccessError {
-    /// The first address.
-    pub address: u64,
-    /// The length in bytes.
-    pub length: usize,
-}
+use crate::backing::Pages;
+use crate::mapping::Mapping;
+use crate::{Layout, MMIO_HOLE_END, MMIO_HOLE_START, RamConfig, RamError, host, prefault};
 
 /// One contiguous range of RAM: a memory slot of the hypervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RamRegion {
-    /// The slot's number.
+    /// The slot's number: the index of the region.
     pub slot: u32,
     /// The guest-physical address of its first byte.
     pub guest_address: GuestAddress,
     /// Its size in bytes.
     pub size: u64,
-    /// The address of its first byte in this process.
+    /// The address of its first byte in this process. What is written through it is not in the
+    /// dirty log.
     pub host_address: u64,
 }
 
 /// The RAM of one guest. Clones share it; it is unmapped when the last one drops.
 ///
-/// Any thread may read and write it at any time, as the guest may: accesses of up to 8 aligned
-/// bytes are not torn, larger ones may be.
+/// Any thread may read and write it at any time, as the guest may: accesses of 1, 2, 4 or 8
+/// aligned bytes are not torn, others may be. Nothing orders accesses to different addresses but
+/// [`compare_exchange_u64`](Self::compare_exchange_u64) and the fences of the caller.
 #[derive(Clone, Debug)]
 pub struct GuestRam {
     memory: Arc<GuestMemoryMmap<Option<AtomicBitmap>>>,
     regions: Arc<[RamRegion]>,
+    /// Below the MMIO hole; the second one above it. Held apart from `memory`, so that an access
+    /// finds its mapping with one comparison.
+    low: Arc<Mapping>,
+    high: Option<Arc<Mapping>>,
+    pages: Pages,
 }
 
 impl GuestRam {
-    /// Maps RAM as `config` says.
+    /// Maps RAM as `config` says, after checking that the host can have so much: an anonymous or
+    /// memfd guest larger than memory and swap together is refused, and so is one with prefault
+    /// that is larger than what is available now. A guest larger than what is available, without
+    /// prefault, is allowed: few guests touch all of their RAM.
+    ///
+    /// Core dumps of this process leave guest RAM out.
     ///
     /// # Errors
     /// [`RamError`] names the size and the host's reason.
     pub fn new(config: &RamConfig) -> Result<Self, RamError> {
-        let _ = Layout::of(config.size);
-        unimplemented!()
+        host::check_capacity(config)?;
+        let source = crate::backing::open(config)?;
+        let unmappable = || RamError::AddressSpace {
+            size: config.size.bytes(),
+        };
+        let mut mappings = Vec::with_capacity(2);
+        let mut regions = Vec::with_capacity(2);
+        let mut offset = 0;
+        for (slot, &(start, size)) in (0..).zip(Layout::of(config.size).ranges()) {
+            let mapping = crate::mapping::map(config, &source, offset, size)?;
+            let host_address = mapping.as_ptr() as u64;
+            regions.push(RamRegion {
+                slot,
+                guest_address: start,
+                size,
+                host_address,
+            });
+            let region = GuestRegionMmap::new(mapping, start).ok_or_else(unmappable)?;
+            mappings.push(region);
+            offset += size;
+        }
+        let mut maps = mappings.iter().map(GuestRegionMmap::get_mmap);
+        let low = maps.next().ok_or_else(unmappable)?;
+        let high = maps.next();
+        drop(maps);
+        if config.prefault {
+            prefault::touch_all(&regions, config.size.bytes())?;
+        }
+        let memory = GuestMemoryMmap::from_regions(mappings).map_err(|_| unmappable())?;
+        Ok(Self {
+            memory: Arc::new(memory),
+            regions: regions.into(),
+            low,
+            high,
+            pages: source.pages,
+        })
     }
 
     /// The memory as vm-memory's type, for rust-vmm crates (linux-loader, virtio-queue).
@@ -128,7 +93,7 @@ impl GuestRam {
         &self.memory
     }
 
-    /// The regions, lowest first.
+    /// The regions, lowest first: one, or two around the MMIO hole.
     pub fn regions(&self) -> &[RamRegion] {
         &self.regions
     }
@@ -138,55 +103,38 @@ impl GuestRam {
         self.regions.iter().map(|region| region.size).sum()
     }
 
-    /// Reads a value.
-    ///
-    /// # Errors
-    /// [`AccessError`] where it is not wholly inside RAM; likewise for all below.
-    pub fn read<T: ByteValued>(&self, address: GuestAddress) -> Result<T, AccessError> {
-        self.memory
-            .read_obj(address)
-            .map_err(|_| AccessError { address: address.0, length: size_of::<T>() })
-    }
-
-    /// Writes a value.
-    ///
-    /// # Errors
-    /// See [`read`](Self::read).
-    pub fn write<T: ByteValued>(&self, address: GuestAddress, value: T) -> Result<(), AccessError> {
-        self.memory
-            .write_obj(value, address)
-            .map_err(|_| AccessError { address: address.0, length: size_of::<T>() })
-    }
-
-    /// Fills `bytes` from RAM.
-    ///
-    /// # Errors
-    /// See [`read`](Self::read).
-    pub fn read_bytes(&self, address: GuestAddress, bytes: &mut [u8]) -> Result<(), AccessError> {
-        let length = bytes.len();
-        self.memory
-            .read_slice(bytes, address)
-            .map_err(|_| AccessError { address: address.0, length })
-    }
-
-    /// Copies `bytes` to RAM.
-    ///
-    /// # Errors
-    /// See [`read`](Self::read).
-    pub fn write_bytes(&self, address: GuestAddress, bytes: &[u8]) -> Result<(), AccessError> {
-        self.memory
-            .write_slice(bytes, address)
-            .map_err(|_| AccessError { address: address.0, length: bytes.len() })
-    }
-
-    /// Whether the `length` bytes at `address` are all RAM.
+    /// Whether the `length` bytes at `address` are all RAM. An empty range is, where a byte more
+    /// would be or at the end of a region.
     pub fn contains(&self, address: GuestAddress, length: u64) -> bool {
         self.regions.iter().any(|region| {
+            let end = address.0.checked_add(length);
             address.0 >= region.guest_address.0
-                && address
-                    .0
-                    .checked_add(length)
-                    .is_some_and(|end| end <= region.guest_address.0 + region.size)
+                && end.is_some_and(|end| end <= region.guest_address.0 + region.size)
         })
+    }
+
+    /// How zeroes may be had without touching pages.
+    pub(crate) fn pages(&self) -> Pages {
+        self.pages
+    }
+
+    /// The mapping that `address` would be in, and the offset there, which may be past its end.
+    /// No two mappings touch (the hole is between), so that no access spans two.
+    #[inline]
+    pub(crate) fn locate(&self, address: GuestAddress) -> Option<(&Mapping, usize)> {
+        if address < MMIO_HOLE_START {
+            return Some((&self.low, usize::try_from(address.0).ok()?));
+        }
+        let offset = address.0.checked_sub(MMIO_HOLE_END.0)?;
+        Some((self.high.as_ref()?, usize::try_from(offset).ok()?))
+    }
+
+    /// The mapping of the region `slot`.
+    pub(crate) fn mapping(&self, slot: u32) -> Option<&Mapping> {
+        match slot {
+            0 => Some(&self.low),
+            1 => self.high.as_deref(),
+            _ => None,
+        }
     }
 }

@@ -49,10 +49,12 @@ impl RamSize {
         let bytes = (mebibytes as u64) << 20;
         match NonZeroU64::new(bytes) {
             Some(size) => Self(size),
-            None => Self(NonZeroU64::MIN.saturating_mul(match NonZeroU64::new(1 << 20) {
-                Some(one) => one,
-                None => NonZeroU64::MIN,
-            })),
+            None => Self(
+                NonZeroU64::MIN.saturating_mul(match NonZeroU64::new(1 << 20) {
+                    Some(one) => one,
+                    None => NonZeroU64::MIN,
+                }),
+            ),
         }
     }
 
@@ -68,7 +70,12 @@ impl FromStr for RamSize {
     fn from_str(text: &str) -> Result<Self, RamSizeError> {
         let trimmed = text.trim();
         let digits = trimmed.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let shift = match trimmed.get(digits.len()..).unwrap_or("").to_ascii_uppercase().as_str() {
+        let shift = match trimmed
+            .get(digits.len()..)
+            .unwrap_or("")
+            .to_ascii_uppercase()
+            .as_str()
+        {
             "" | "B" => 0,
             "K" | "KB" | "KIB" => 10,
             "M" | "MB" | "MIB" => 20,
@@ -79,7 +86,9 @@ impl FromStr for RamSize {
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(RamSizeError::Syntax(text.to_owned()));
         }
-        let number: u64 = digits.parse().map_err(|_| RamSizeError::TooLarge(text.to_owned()))?;
+        let number: u64 = digits
+            .parse()
+            .map_err(|_| RamSizeError::TooLarge(text.to_owned()))?;
         let bytes = number
             .checked_mul(1 << shift)
             .ok_or_else(|| RamSizeError::TooLarge(text.to_owned()))?;

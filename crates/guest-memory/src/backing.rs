@@ -1,0 +1,110 @@
+//! Back ends: the descriptor and the mapping flags that each takes.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+
+use crate::{Backing, RamConfig, RamError, host};
+
+/// How whole pages become zero without being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pages {
+    /// Dropped; the next touch brings a zero page.
+    Private,
+    /// Punched out of the file.
+    Shared,
+    /// Not at all: huge pages, or pages that were paid for in advance.
+    Keep,
+}
+
+/// What to map.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// Flags of mmap(2).
+    pub(crate) flags: i32,
+    /// The file, if it is not anonymous.
+    pub(crate) file: Option<Arc<File>>,
+    /// How pages become zero.
+    pub(crate) pages: Pages,
+}
+
+/// Opens what `config` asks for, as large as it must be.
+pub(crate) fn open(config: &RamConfig) -> Result<Source, RamError> {
+    let size = config.size.bytes();
+    let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let shared = libc::MAP_SHARED | libc::MAP_NORESERVE;
+    let (flags, file, pages) = match &config.backing {
+        Backing::Anonymous => (anonymous | libc::MAP_NORESERVE, None, Pages::Private),
+        Backing::Memfd => (shared, Some(memfd(size)?), Pages::Shared),
+        Backing::File(path) => (shared, Some(open_file(path, size)?), Pages::Shared),
+        // Without MAP_NORESERVE: mmap(2) takes the pages from the reserve, or fails.
+        Backing::HugeTlb(page_size) => (
+            anonymous | huge_page_flags(size, *page_size)?,
+            None,
+            Pages::Keep,
+        ),
+    };
+    let pages = if config.prefault { Pages::Keep } else { pages };
+    Ok(Source {
+        flags,
+        file: file.map(Arc::new),
+        pages,
+    })
+}
+
+fn memfd(size: u64) -> Result<File, RamError> {
+    let make = || -> io::Result<File> {
+        let file = memfd_create("guest-ram", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        ftruncate(&file, size)?;
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Ok(File::from(file))
+    };
+    make().map_err(|source| RamError::Memfd { size, source })
+}
+
+fn open_file(path: &Path, size: u64) -> Result<File, RamError> {
+    let failed = |action| {
+        move |source| RamError::File {
+            action,
+            path: path.to_owned(),
+            size,
+            source,
+        }
+    };
+    // Opening a pipe must not wait for its other end.
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(failed("open"))?;
+    let metadata = file.metadata().map_err(failed("examine"))?;
+    if !metadata.is_file() {
+        return Err(RamError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    if metadata.len() < size {
+        file.set_len(size).map_err(failed("extend"))?;
+    }
+    Ok(file)
+}
+
+/// The flags that choose the page size: its logarithm above bit 26 (mmap(2), MAP_HUGE_SHIFT).
+fn huge_page_flags(size: u64, page_size: u64) -> Result<i32, RamError> {
+    if !host::HUGE_PAGE_SIZES.contains(&page_size) {
+        return Err(RamError::HugePageSize { page_size });
+    }
+    if !size.is_multiple_of(page_size) {
+        return Err(RamError::HugePageMultiple { size, page_size });
+    }
+    let logarithm = i32::try_from(page_size.ilog2()).unwrap_or(0);
+    Ok(libc::MAP_HUGETLB | (logarithm << libc::MAP_HUGE_SHIFT))
+}

@@ -1,0 +1,68 @@
+//! What RAM a guest gets: plain data, with a default that boots.
+
+use std::path::PathBuf;
+
+use crate::RamSize;
+
+/// Where the pages of RAM come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Backing {
+    /// Private anonymous memory: a page costs the host nothing until it is first touched.
+    #[default]
+    Anonymous,
+    /// A memfd, shared: another process that is given the descriptor (vhost-user) maps the same
+    /// pages. Its size is sealed, so that no holder can take pages away under the guest.
+    Memfd,
+    /// A regular file of the host, mapped shared: what the guest writes ends in the file.
+    ///
+    /// A missing file is created for its owner only (mode 0600); a shorter one is extended with a
+    /// hole; a longer one is neither shortened nor written past the size of RAM. What the file
+    /// held before is what the guest finds in its RAM. RAM above the MMIO hole follows RAM below
+    /// it in the file without a gap. A process that shortens the file while it is mapped makes
+    /// the next access to the lost pages a SIGBUS.
+    File(PathBuf),
+    /// Huge pages of this many bytes from the host's reserve (2 MiB or 1 GiB on x86-64). All of
+    /// them are reserved at once: a later touch cannot fail for want of one.
+    HugeTlb(u64),
+}
+
+/// Advice on transparent huge pages; without meaning for [`Backing::HugeTlb`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ThpAdvice {
+    /// The host's own policy (`/sys/kernel/mm/transparent_hugepage/enabled`).
+    #[default]
+    Host,
+    /// Ask for huge pages: faster page walks, and memory in steps of 2 MiB.
+    Always,
+    /// Ask for none: memory in steps of 4 KiB.
+    Never,
+}
+
+/// What RAM a guest gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RamConfig {
+    /// How much.
+    pub size: RamSize,
+    /// From where.
+    pub backing: Backing,
+    /// Advice on transparent huge pages.
+    pub thp: ThpAdvice,
+    /// Touch every page before the guest starts: no page fault later, and all the memory is used
+    /// at once.
+    pub prefault: bool,
+    /// Keep a log of the VMM's own writes, for snapshots and migration. Off, it costs nothing.
+    pub dirty_log: bool,
+}
+
+impl Default for RamConfig {
+    /// 256 MiB of anonymous memory, under the host's policy, without prefault and log.
+    fn default() -> Self {
+        Self {
+            size: RamSize::mebibytes(256),
+            backing: Backing::Anonymous,
+            thp: ThpAdvice::Host,
+            prefault: false,
+            dirty_log: false,
+        }
+    }
+}

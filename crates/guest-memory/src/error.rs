@@ -1,0 +1,151 @@
+//! Why RAM could not be had, and why an access to it failed.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why RAM could not be had.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RamError {
+    /// More than the host could ever provide. The limit is the host's memory and swap together;
+    /// with prefault, what is available of both now.
+    #[error(
+        "guest RAM of {size} bytes is more than this host can give: {limit} bytes of {resource}"
+    )]
+    MoreThanHost {
+        /// Bytes asked for.
+        size: u64,
+        /// Bytes the host has.
+        limit: u64,
+        /// What was counted.
+        resource: &'static str,
+    },
+    /// More than a process can map.
+    #[error("guest RAM of {size} bytes is more than a process can map")]
+    AddressSpace {
+        /// Bytes asked for.
+        size: u64,
+    },
+    /// The host refused the mapping.
+    #[error("cannot map {size} bytes of guest RAM")]
+    Map {
+        /// Bytes asked for.
+        size: u64,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The host refused a memfd of this size.
+    #[error("cannot make a memfd of {size} bytes for guest RAM")]
+    Memfd {
+        /// Bytes asked for.
+        size: u64,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The file could not be opened or made large enough.
+    #[error("cannot {action} the RAM file {} of {size} bytes", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Bytes asked for.
+        size: u64,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The path names a directory, a device or a pipe.
+    #[error("{} cannot back guest RAM: it is not a regular file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// x86-64 has huge pages of 2 MiB and 1 GiB only.
+    #[error(
+        "{page_size} bytes is not a huge page size: x86-64 has 2097152 (2 MiB) and 1073741824 (1 GiB)"
+    )]
+    HugePageSize {
+        /// The page size asked for, in bytes.
+        page_size: u64,
+    },
+    /// RAM is not a whole number of huge pages.
+    #[error("guest RAM of {size} bytes is not a whole number of {page_size}-byte huge pages")]
+    HugePageMultiple {
+        /// Bytes asked for.
+        size: u64,
+        /// The page size in bytes.
+        page_size: u64,
+    },
+    /// The host's reserve is too small.
+    #[error(
+        "guest RAM of {size} bytes needs {needed} free huge pages, the host has {free}: \
+         raise {reserve}"
+    )]
+    HugePages {
+        /// Bytes asked for.
+        size: u64,
+        /// Huge pages that takes.
+        needed: u64,
+        /// Huge pages that were free and unreserved.
+        free: u64,
+        /// The file that sizes the reserve, ending in `nr_hugepages`.
+        reserve: String,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Touching the pages failed: out of memory, or a full file system.
+    #[error("cannot prefault {size} bytes of guest RAM")]
+    Prefault {
+        /// Bytes asked for.
+        size: u64,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// An access that is not wholly inside RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{length} bytes at {address:#x} are not all guest RAM")]
+pub struct AccessError {
+    /// The first address.
+    pub address: u64,
+    /// The length in bytes.
+    pub length: usize,
+}
+
+/// Why RAM could not be filled from a reader.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FillError {
+    /// The range is not wholly inside RAM; nothing was read.
+    #[error("nowhere to read to")]
+    Access(#[from] AccessError),
+    /// The reader ended early.
+    #[error("only {read} of {length} bytes for {address:#x} could be read before the end")]
+    UnexpectedEnd {
+        /// The first address.
+        address: u64,
+        /// Bytes wanted.
+        length: usize,
+        /// Bytes that came; they are in RAM.
+        read: usize,
+    },
+    /// The reader failed.
+    #[error("cannot read {length} bytes for {address:#x}")]
+    Read {
+        /// The first address.
+        address: u64,
+        /// Bytes wanted.
+        length: usize,
+        /// The reader's reason.
+        #[source]
+        source: io::Error,
+    },
+}
