@@ -38,7 +38,7 @@ impl RamSize {
     /// [`RamSizeError::Zero`], [`RamSizeError::Unaligned`].
     pub fn new(bytes: u64) -> Result<Self, RamSizeError> {
         let size = NonZeroU64::new(bytes).ok_or(RamSizeError::Zero)?;
-        if bytes % PAGE_SIZE != 0 {
+        if !bytes.is_multiple_of(PAGE_SIZE) {
             return Err(RamSizeError::Unaligned(bytes));
         }
         Ok(Self(size))

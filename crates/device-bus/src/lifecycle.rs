@@ -1,0 +1,71 @@
+//! What happens to a device besides accesses.
+
+use std::io;
+
+/// The life of a device, as the machine leads it. Every step has a default that does nothing,
+/// which is right for a device without threads, timers and host I/O.
+///
+/// ```text
+///            start              pause + wait_paused
+///   created ------> running ------------------------> paused
+///      |               ^  \                          /  |  ^
+///      | reset         |   `------- resume ---------'   |  | reset
+///      v               |                                v  |
+///   (created)          stop, from any state -----> stopped (final)
+/// ```
+///
+/// The machine calls the steps of one device one after the other, never two at once, and only
+/// along the arrows. It goes through the devices in the order they were plugged in for start and
+/// resume, and in the opposite order for pause and stop. Accesses of the guest arrive only while
+/// vCPUs run, which is from after `start` or `resume` until before `pause`; host events may arrive
+/// at any time, from `start` on.
+pub trait Lifecycle: Send + Sync {
+    /// Begins to work: threads, timers, host I/O. Nothing before this has an effect that the
+    /// guest or the host could see. Everything that needs a privilege is already open.
+    ///
+    /// # Errors
+    /// The host refused, a thread for instance; the machine does not start.
+    fn start(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Begins to come to rest: takes no new work, from the guest's queues or from the host. It
+    /// must not wait, so that all devices come to rest at the same time. vCPUs have stopped.
+    fn pause(&self) {}
+
+    /// Waits for the rest that [`pause`](Self::pause) began. When it returns, all that the guest
+    /// can see of the device is in its state and in RAM, and it stays so until `resume`: no write
+    /// to RAM, no change of a line, no byte to the host. What the host had sent and the guest had
+    /// not taken is kept, not dropped.
+    fn wait_paused(&self) {}
+
+    /// Works again, from exactly where it was paused.
+    fn resume(&self) {}
+
+    /// Goes back to the state at power-on, as far as the guest can see it; what is on the host's
+    /// side (open files, connections) stays. The device is at rest: it was never started, or it
+    /// is paused. Lines are low afterwards.
+    fn reset(&self) {}
+
+    /// Ends all work, waits for it to end, and lets go of the host's things: output is flushed,
+    /// threads are joined. It must not depend on the guest. Twice is as good as once.
+    fn stop(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_without_work_of_its_own_needs_no_step() {
+        struct Register;
+        impl Lifecycle for Register {}
+        let device: Box<dyn Lifecycle> = Box::new(Register);
+        assert!(device.start().is_ok());
+        device.pause();
+        device.wait_paused();
+        device.reset();
+        device.resume();
+        device.stop();
+    }
+}

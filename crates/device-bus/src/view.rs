@@ -1,0 +1,90 @@
+//! A bus as one thread sees it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Cache};
+
+use crate::map::Map;
+use crate::{Bus, Ports, Space};
+
+/// A bus as one vCPU thread sees it: it keeps the current map at hand and remembers which device
+/// it reached last, so that an access costs one comparison of pointers, one of ranges, and the
+/// call. Changes of the bus are seen by the next access.
+pub struct BusView<S: Space> {
+    bus: Arc<Bus<S>>,
+    map: Cache<Arc<ArcSwap<Map<S>>>, Arc<Map<S>>>,
+    /// The index of the region reached last; any number is allowed.
+    last: usize,
+}
+
+impl<S: Space> BusView<S> {
+    pub(crate) fn new(bus: &Arc<Bus<S>>) -> Self {
+        Self {
+            bus: bus.clone(),
+            map: Cache::new(bus.map.clone()),
+            last: 0,
+        }
+    }
+
+    /// The bus that this is a view of.
+    pub fn bus(&self) -> &Arc<Bus<S>> {
+        &self.bus
+    }
+
+    /// Reads from whoever owns the `data.len()` bytes at `address`.
+    #[inline]
+    pub fn read(&mut self, address: u64, data: &mut [u8]) {
+        self.map
+            .load()
+            .read(&mut self.last, &self.bus.unclaimed, address, data);
+    }
+
+    /// Writes to whoever owns the `data.len()` bytes at `address`.
+    #[inline]
+    pub fn write(&mut self, address: u64, data: &[u8]) {
+        self.map
+            .load()
+            .write(&mut self.last, &self.bus.unclaimed, address, data);
+    }
+}
+
+impl BusView<Ports> {
+    /// Reads as IN and INS do: one access of `width` bytes after the other, all at `port`, until
+    /// `data` is full. A rest shorter than `width` is one access more; a width of 0 is 1.
+    #[inline]
+    pub fn read_string(&mut self, port: u16, width: usize, data: &mut [u8]) {
+        if data.len() == width {
+            return self.read(u64::from(port), data);
+        }
+        for access in data.chunks_mut(width.max(1)) {
+            self.read(u64::from(port), access);
+        }
+    }
+
+    /// Writes as OUT and OUTS do: one access of `width` bytes after the other, all at `port`. A
+    /// rest shorter than `width` is one access more; a width of 0 is 1.
+    #[inline]
+    pub fn write_string(&mut self, port: u16, width: usize, data: &[u8]) {
+        if data.len() == width {
+            return self.write(u64::from(port), data);
+        }
+        for access in data.chunks(width.max(1)) {
+            self.write(u64::from(port), access);
+        }
+    }
+}
+
+impl<S: Space> Clone for BusView<S> {
+    fn clone(&self) -> Self {
+        Self::new(&self.bus)
+    }
+}
+
+impl<S: Space> fmt::Debug for BusView<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BusView")
+            .field("bus", &self.bus)
+            .finish_non_exhaustive()
+    }
+}
