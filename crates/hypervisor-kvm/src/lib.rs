@@ -1,0 +1,33 @@
+//! The traits of `vmmkit-hypervisor` on Linux's /dev/kvm: VMs, vCPUs, interrupts, the dirty log.
+//!
+//! It decides nothing about a machine: no CPUID policy, no devices, no boot state. Start with
+//! [`Kvm::open`], whose errors say how to make KVM usable; the rest is the traits' API.
+//!
+//! ```no_run
+//! use vmmkit_guest_memory::{GuestRam, RamConfig};
+//! use vmmkit_hypervisor::{Hypervisor, Vcpu, VcpuId, Vm, VmSettings};
+//! use vmmkit_hypervisor_kvm::Kvm;
+//!
+//! let vm = Kvm::open()?.create_vm(&VmSettings::default())?;
+//! vm.map_ram(&GuestRam::new(&RamConfig::default())?)?;
+//! let mut vcpu = vm.create_vcpu(VcpuId(0))?;
+//! println!("{:?}", vcpu.run()?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod convert;
+mod dirty_log;
+mod failure;
+mod interrupts;
+mod io_events;
+mod ioctls;
+mod kick;
+mod open;
+mod run_page;
+mod state;
+mod vcpu;
+mod vm;
+
+pub use open::{Kvm, OpenError};
+pub use vcpu::KvmVcpu;
+pub use vm::KvmVm;

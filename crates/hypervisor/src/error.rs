@@ -48,6 +48,9 @@ pub enum Error {
 impl Error {
     /// The host's refusal of `operation`.
     pub fn host(operation: &'static str, source: impl Into<io::Error>) -> Self {
-        Self::Host { operation, source: source.into() }
+        Self::Host {
+            operation,
+            source: source.into(),
+        }
     }
 }

@@ -62,7 +62,9 @@ pub struct VmSettings {
 
 impl Default for VmSettings {
     fn default() -> Self {
-        Self { irqchip: Irqchip::InKernel { pit: true } }
+        Self {
+            irqchip: Irqchip::InKernel { pit: true },
+        }
     }
 }
 

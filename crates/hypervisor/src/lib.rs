@@ -1,4 +1,25 @@
-//! x
+//! What a VM and a vCPU can do, as small traits over plain data with typed exits, so that a VMM is
+//! written once and runs on any back end.
+//!
+//! It holds no policy (which CPUID, which boot state) and calls no host: back ends do, KVM's is
+//! `vmmkit-hypervisor-kvm`. Start with [`Hypervisor`], then [`Vm`] and [`Vcpu`].
+//!
+//! ```
+//! use vmmkit_hypervisor::{Result, Vcpu, VcpuExit};
+//!
+//! /// Runs until the guest halts; answers every read with zeros.
+//! fn run_to_halt(vcpu: &mut impl Vcpu) -> Result<()> {
+//!     loop {
+//!         match vcpu.run()? {
+//!             VcpuExit::Halt => return Ok(()),
+//!             VcpuExit::PortRead(_) | VcpuExit::MmioRead(_) => vcpu.data().fill(0),
+//!             _ => {}
+//!         }
+//!     }
+//! }
+//! ```
+#![forbid(unsafe_code)]
+
 mod error;
 mod exit;
 mod hypervisor;

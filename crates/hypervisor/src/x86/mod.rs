@@ -6,4 +6,4 @@ mod state;
 
 pub use cpuid::CpuidEntry;
 pub use registers::{DescriptorTable, FpuState, Registers, Segment, SpecialRegisters};
-pub use state::{MpState, Msr, VcpuState};
+pub use state::{ClockControl, MpState, Msr, VcpuState};

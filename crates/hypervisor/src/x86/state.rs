@@ -106,3 +106,16 @@ pub trait VcpuState {
     /// See [`registers`](Self::registers).
     fn tsc_khz(&mut self) -> Result<u32>;
 }
+
+/// Tells the guest's clock that the VMM stopped the vCPU on purpose.
+pub trait ClockControl {
+    /// Marks the vCPU as paused by the host, so that the guest's watchdogs forgive the gap
+    /// (`KVM_KVMCLOCK_CTRL`). Call it on pause, before the vCPU runs again. A guest without a
+    /// paravirtual clock, and a back end without one, take no notice.
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where the host refuses.
+    fn mark_paused(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

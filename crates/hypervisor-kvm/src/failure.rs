@@ -1,0 +1,69 @@
+//! What KVM tells about an instruction it could not emulate (`KVM_EXIT_INTERNAL_ERROR`).
+
+use kvm_bindings::{KVM_INTERNAL_ERROR_EMULATION, kvm_run__bindgen_ty_1__bindgen_ty_13 as Raw};
+use vmmkit_guest_memory::GuestAddress;
+use vmmkit_hypervisor::InternalError;
+
+use crate::KvmVcpu;
+use crate::run_page::{INTERNAL, RunPage};
+
+/// The longest x86 instruction (Intel SDM vol. 2, 2.3.11).
+const LONGEST: usize = 15;
+/// `KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES` in the first detail word.
+const HAS_BYTES: u64 = 1;
+
+/// All that is known: the kernel's detail, else registers and guest memory.
+#[cold]
+pub(crate) fn describe(vcpu: &KvmVcpu, page: &RunPage) -> InternalError {
+    let raw = page.read(&INTERNAL);
+    let count = (raw.ndata as usize).min(raw.data.len());
+    let data = raw.data.get(..count).unwrap_or_default().to_vec();
+    let rip = vcpu.fd.get_regs().ok().map(|registers| registers.rip);
+    let mut instruction = given_bytes(&raw);
+    if instruction.is_empty() {
+        instruction = read_bytes(vcpu, rip);
+    }
+    InternalError {
+        suberror: raw.suberror,
+        rip,
+        instruction,
+        data,
+    }
+}
+
+/// The bytes in the detail words, where KVM (5.15 and later) put them there.
+///
+/// KVM_CAP_EXIT_ON_EMULATION_FAILURE is left off on purpose: with it a process of the guest could
+/// end the guest by an instruction that otherwise gives that process #UD.
+fn given_bytes(raw: &Raw) -> Vec<u8> {
+    let [flags, first, second, ..] = raw.data;
+    if raw.suberror != KVM_INTERNAL_ERROR_EMULATION || raw.ndata < 3 || flags & HAS_BYTES == 0 {
+        return Vec::new();
+    }
+    let [size, low @ ..] = first.to_le_bytes();
+    let bytes = low.into_iter().chain(second.to_le_bytes());
+    bytes.take(usize::from(size).min(LONGEST)).collect()
+}
+
+/// The bytes in guest memory at CS:RIP, up to the end of the page.
+fn read_bytes(vcpu: &KvmVcpu, rip: Option<u64>) -> Vec<u8> {
+    let linear = vcpu
+        .fd
+        .get_sregs()
+        .ok()
+        .zip(rip)
+        .map(|(s, rip)| s.cs.base.wrapping_add(rip));
+    let physical = linear.and_then(|linear| vcpu.fd.translate_gva(linear).ok());
+    let Some(physical) = physical
+        .filter(|at| at.valid != 0)
+        .map(|at| at.physical_address)
+    else {
+        return Vec::new();
+    };
+    let to_end_of_page = 0x1000 - (physical & 0xfff) as usize;
+    let mut bytes = vec![0; LONGEST.min(to_end_of_page)];
+    match vcpu.vm.read_ram(GuestAddress(physical), &mut bytes) {
+        true => bytes,
+        false => Vec::new(),
+    }
+}

@@ -1,0 +1,88 @@
+//! Interrupts into the guest: lines, irqfds, messages.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kvm_bindings::{KVM_IRQFD_FLAG_DEASSIGN, kvm_irqfd, kvm_msi};
+use vmmkit_device_bus::{Gsi, IrqLine, LineDriver};
+use vmmkit_hypervisor::{Error, Interrupts, MsiMessage, Result};
+
+use crate::vm::Inner;
+use crate::{KvmVm, ioctls};
+
+/// The levels of the lines as the VMM drives them.
+#[derive(Default)]
+pub(crate) struct Lines {
+    /// One bit for each GSI below 64. Held across the ioctl, so that the level KVM heard last is
+    /// the level noted last.
+    levels: Mutex<u64>,
+    failures: AtomicU64,
+}
+
+impl KvmVm {
+    /// How often KVM refused a line's level. A device cannot do anything about it; someone who
+    /// looks for a lost interrupt wants to know.
+    pub fn line_failures(&self) -> u64 {
+        self.inner.lines.failures.load(Ordering::Relaxed)
+    }
+}
+
+impl LineDriver for Inner {
+    fn set_level(&self, gsi: Gsi, high: bool) {
+        let mut levels = self
+            .lines
+            .levels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(bit) = 1_u64.checked_shl(gsi.0) {
+            if (*levels & bit != 0) == high {
+                return;
+            }
+            *levels ^= bit;
+        }
+        if self.vm.set_irq_line(gsi.0, high).is_err() {
+            self.lines.failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Interrupts for KvmVm {
+    fn irq_line(&self, gsi: Gsi) -> IrqLine {
+        IrqLine::new(Arc::<Inner>::clone(&self.inner), gsi)
+    }
+
+    fn attach_irqfd(&self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()> {
+        self.irqfd(event, gsi, 0)
+    }
+
+    fn detach_irqfd(&self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()> {
+        self.irqfd(event, gsi, KVM_IRQFD_FLAG_DEASSIGN)
+    }
+
+    fn signal_msi(&self, message: MsiMessage) -> Result<()> {
+        let msi = kvm_msi {
+            address_lo: message.address as u32,
+            address_hi: (message.address >> 32) as u32,
+            data: message.data,
+            ..Default::default()
+        };
+        // 0 says that the guest has the interrupt masked, which is no failure.
+        let answer = self.inner.vm.signal_msi(msi);
+        answer
+            .map(|_| ())
+            .map_err(|error| Error::host("KVM_SIGNAL_MSI", error))
+    }
+}
+
+impl KvmVm {
+    fn irqfd(&self, event: BorrowedFd<'_>, gsi: Gsi, flags: u32) -> Result<()> {
+        let request = kvm_irqfd {
+            fd: event.as_raw_fd() as u32,
+            gsi: gsi.0,
+            flags,
+            ..Default::default()
+        };
+        ioctls::irqfd(&self.inner.vm, &request).map_err(|error| Error::host("KVM_IRQFD", error))
+    }
+}

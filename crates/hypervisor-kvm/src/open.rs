@@ -1,0 +1,190 @@
+//! Opening /dev/kvm, and saying what to do where it cannot be used.
+
+use std::ffi::CString;
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use kvm_bindings::{KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
+use kvm_ioctls::Cap;
+use thiserror::Error;
+use vmmkit_hypervisor::x86::CpuidEntry;
+use vmmkit_hypervisor::{Capabilities, Error, Hypervisor, Irqchip, Result, VmSettings};
+
+use crate::{KvmVm, convert};
+
+/// Why KVM cannot be used, and the next step.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// There is no such device.
+    #[error(
+        "{} does not exist: load the module (`sudo modprobe kvm_intel` or `sudo modprobe \
+         kvm_amd`); if that fails, enable VT-x or AMD-V in the firmware's settings, or, inside a \
+         virtual machine, nested virtualization on its host",
+        .path.display()
+    )]
+    Missing {
+        /// The device.
+        path: PathBuf,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// This user may not open it.
+    #[error(
+        "{} may not be opened by this user: join the group that owns it (`sudo usermod -aG kvm \
+         $USER`), then log in again",
+        .path.display()
+    )]
+    Forbidden {
+        /// The device.
+        path: PathBuf,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// It exists, and opening it failed for another reason.
+    #[error("{} cannot be opened", .path.display())]
+    Open {
+        /// The device.
+        path: PathBuf,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// It speaks another version of the KVM API.
+    #[error("KVM API version {found}: {expected} is needed (Linux 2.6.22 or later)")]
+    Version {
+        /// The version found; -1 where the device is not KVM at all.
+        found: i32,
+        /// The version needed.
+        expected: u32,
+    },
+    /// It lacks extensions that vmmkit cannot do without.
+    #[error("this KVM lacks {}: a newer Linux kernel is needed", .names.join(", "))]
+    Extensions {
+        /// Their names as the KVM API spells them.
+        names: Vec<&'static str>,
+    },
+}
+
+/// /dev/kvm, opened and found good.
+pub struct Kvm {
+    kvm: kvm_ioctls::Kvm,
+    capabilities: Capabilities,
+}
+
+/// What every VM made here uses.
+const REQUIRED: [(Cap, &str); 9] = [
+    (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
+    (Cap::SetTssAddr, "KVM_CAP_SET_TSS_ADDR"),
+    (Cap::SetIdentityMapAddr, "KVM_CAP_SET_IDENTITY_MAP_ADDR"),
+    (Cap::Irqchip, "KVM_CAP_IRQCHIP"),
+    (Cap::Pit2, "KVM_CAP_PIT2"),
+    (Cap::ExtCpuid, "KVM_CAP_EXT_CPUID"),
+    (Cap::MpState, "KVM_CAP_MP_STATE"),
+    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
+    (Cap::SignalMsi, "KVM_CAP_SIGNAL_MSI"),
+];
+
+impl Kvm {
+    /// Opens /dev/kvm.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is missing and how to get it.
+    pub fn open() -> std::result::Result<Self, OpenError> {
+        Self::open_path(Path::new("/dev/kvm"))
+    }
+
+    /// Opens the KVM device at `path`.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub fn open_path(path: &Path) -> std::result::Result<Self, OpenError> {
+        let opened = match CString::new(path.as_os_str().as_bytes()) {
+            Ok(name) => kvm_ioctls::Kvm::new_with_path(name).map_err(io::Error::from),
+            Err(error) => Err(error.into()),
+        };
+        let kvm = opened.map_err(|source| open_error(path, source))?;
+        let found = kvm.get_api_version();
+        if u32::try_from(found) != Ok(KVM_API_VERSION) {
+            return Err(OpenError::Version {
+                found,
+                expected: KVM_API_VERSION,
+            });
+        }
+        let missing = REQUIRED
+            .iter()
+            .filter(|(extension, _)| !kvm.check_extension(*extension));
+        let names: Vec<_> = missing.map(|&(_, name)| name).collect();
+        if !names.is_empty() {
+            return Err(OpenError::Extensions { names });
+        }
+        let mut capabilities =
+            Capabilities::complete(u32::try_from(kvm.get_max_vcpus()).unwrap_or(u32::MAX));
+        capabilities.memory_slots = u32::try_from(kvm.get_nr_memslots()).unwrap_or(u32::MAX);
+        capabilities.irqfd = kvm.check_extension(Cap::Irqfd);
+        capabilities.ioeventfd = kvm.check_extension(Cap::Ioeventfd);
+        Ok(Self { kvm, capabilities })
+    }
+
+    /// The device's descriptor, for what this crate does not wrap.
+    pub fn fd(&self) -> &kvm_ioctls::Kvm {
+        &self.kvm
+    }
+}
+
+impl Hypervisor for Kvm {
+    type Vm = KvmVm;
+
+    fn name(&self) -> &'static str {
+        "KVM"
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn create_vm(&self, settings: &VmSettings) -> Result<KvmVm> {
+        if matches!(settings.irqchip, Irqchip::InKernel { .. }) && !self.capabilities.irqchip {
+            return Err(Error::Unsupported("interrupt controllers"));
+        }
+        // A signal that comes while KVM makes the VM's page tables ends the call; it succeeds
+        // when asked again.
+        let vm = loop {
+            match self.kvm.create_vm() {
+                Err(error) if error.errno() == libc::EINTR => {}
+                answer => break answer.map_err(|error| Error::host("KVM_CREATE_VM", error))?,
+            }
+        };
+        KvmVm::new(vm, settings)
+    }
+
+    fn supported_cpuid(&self) -> Result<Vec<CpuidEntry>> {
+        let cpuid = self
+            .kvm
+            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+            .map_err(|error| Error::host("KVM_GET_SUPPORTED_CPUID", error))?;
+        Ok(cpuid.as_slice().iter().map(convert::cpuid).collect())
+    }
+}
+
+fn open_error(path: &Path, source: io::Error) -> OpenError {
+    let path = path.to_owned();
+    match source.raw_os_error() {
+        // ENODEV and ENXIO: the node is there, the module behind it is not.
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => OpenError::Missing { path, source },
+        Some(libc::EACCES | libc::EPERM) => OpenError::Forbidden { path, source },
+        _ => OpenError::Open { path, source },
+    }
+}
+
+impl fmt::Debug for Kvm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kvm")
+            .field("capabilities", &self.capabilities)
+            .finish_non_exhaustive()
+    }
+}

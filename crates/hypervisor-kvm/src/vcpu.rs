@@ -1,0 +1,222 @@
+//! A vCPU: run it, decode its exit once, lend the bytes of the access.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use kvm_bindings::{
+    KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO,
+    KVM_EXIT_IO_IN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
+    KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
+};
+use kvm_ioctls::VcpuFd;
+use vmmkit_hypervisor::{
+    Error, FailEntry, Kick, MmioAccess, PortAccess, Result, SystemEvent, Vcpu, VcpuExit, VcpuId,
+    Width,
+};
+
+use crate::kick::Kicker;
+use crate::run_page::{EXIT_REASON, FAIL_ENTRY, IO, MMIO, MMIO_DATA, RunPage, SYSTEM_EVENT};
+use crate::vm::Inner;
+use crate::{failure, ioctls};
+
+/// A vCPU of a [`KvmVm`](crate::KvmVm), on the thread that calls it.
+pub struct KvmVcpu {
+    // Fixed at creation
+    id: VcpuId,
+    // Wiring; the descriptor closes before the memory behind the slots goes.
+    pub(crate) fd: VcpuFd,
+    page: Arc<RunPage>,
+    kicker: Arc<Kicker>,
+    pub(crate) vm: Arc<Inner>,
+    // State between runs
+    /// Where the bytes of the last access are in the run page.
+    data: (usize, usize),
+    /// `complete_access` met another part of the same access: the next run reports it.
+    held: bool,
+}
+
+impl KvmVcpu {
+    pub(crate) fn new(id: VcpuId, fd: VcpuFd, vm: Arc<Inner>) -> Result<Self> {
+        let page = RunPage::map(&fd, vm.vm.run_size())
+            .map_err(|source| Error::host("mmap of kvm_run", source))?;
+        let page = Arc::new(page);
+        let kicker = Kicker::new(Arc::clone(&page))
+            .map_err(|source| Error::host("sigaction of the kick signal", source))?;
+        Ok(Self {
+            id,
+            fd,
+            page,
+            kicker: Arc::new(kicker),
+            vm,
+            data: (0, 0),
+            held: false,
+        })
+    }
+
+    /// Reads the exit out of the run page.
+    #[inline]
+    fn decode(&mut self) -> VcpuExit {
+        match self.page.read(&EXIT_REASON) {
+            KVM_EXIT_IO => self.port_access(),
+            KVM_EXIT_MMIO => self.mmio_access(),
+            reason => {
+                self.data = (0, 0);
+                self.rare_exit(reason)
+            }
+        }
+    }
+
+    #[inline]
+    fn port_access(&mut self) -> VcpuExit {
+        let io = self.page.read(&IO);
+        let offset = usize::try_from(io.data_offset).unwrap_or(usize::MAX);
+        let length = (io.count as usize).saturating_mul(usize::from(io.size));
+        let Some(width) = Width::from_bytes(io.size).filter(|_| self.page.holds(offset, length))
+        else {
+            return VcpuExit::Unknown(KVM_EXIT_IO);
+        };
+        self.data = (offset, length);
+        let access = PortAccess {
+            port: io.port,
+            width,
+            count: io.count,
+        };
+        if u32::from(io.direction) == KVM_EXIT_IO_IN {
+            VcpuExit::PortRead(access)
+        } else {
+            VcpuExit::PortWrite(access)
+        }
+    }
+
+    #[inline]
+    fn mmio_access(&mut self) -> VcpuExit {
+        let mmio = self.page.read(&MMIO);
+        let length = mmio.len.min(8) as u8;
+        self.data = (MMIO_DATA, usize::from(length));
+        let access = MmioAccess {
+            address: mmio.phys_addr,
+            length,
+        };
+        if mmio.is_write == 0 {
+            VcpuExit::MmioRead(access)
+        } else {
+            VcpuExit::MmioWrite(access)
+        }
+    }
+
+    #[cold]
+    fn rare_exit(&mut self, reason: u32) -> VcpuExit {
+        match reason {
+            KVM_EXIT_HLT => VcpuExit::Halt,
+            KVM_EXIT_SHUTDOWN => VcpuExit::Shutdown,
+            KVM_EXIT_INTR => VcpuExit::Interrupted,
+            KVM_EXIT_SYSTEM_EVENT => VcpuExit::SystemEvent(match self.page.read(&SYSTEM_EVENT) {
+                KVM_SYSTEM_EVENT_SHUTDOWN => SystemEvent::Shutdown,
+                KVM_SYSTEM_EVENT_RESET => SystemEvent::Reset,
+                KVM_SYSTEM_EVENT_CRASH => SystemEvent::Crash,
+                other => SystemEvent::Other(other),
+            }),
+            KVM_EXIT_INTERNAL_ERROR => {
+                let page = Arc::clone(&self.page);
+                VcpuExit::InternalError(Box::new(failure::describe(self, &page)))
+            }
+            KVM_EXIT_FAIL_ENTRY => {
+                let entry = self.page.read(&FAIL_ENTRY);
+                VcpuExit::FailEntry(FailEntry {
+                    reason: entry.hardware_entry_failure_reason,
+                    cpu: entry.cpu,
+                })
+            }
+            other => VcpuExit::Unknown(other),
+        }
+    }
+
+    /// `KVM_RUN` failed with `errno`; `None` is a reason to run again.
+    #[cold]
+    fn failed_run(&mut self, errno: i32) -> Option<Result<VcpuExit>> {
+        match errno {
+            libc::EINTR => {
+                self.kicker.take();
+                self.data = (0, 0);
+                Some(Ok(VcpuExit::Interrupted))
+            }
+            // A vCPU that waited for INIT or SIPI was woken (KVM API, KVM_RUN).
+            libc::EAGAIN => None,
+            _ => Some(Err(Error::host(
+                "KVM_RUN",
+                io::Error::from_raw_os_error(errno),
+            ))),
+        }
+    }
+}
+
+impl Vcpu for KvmVcpu {
+    fn id(&self) -> VcpuId {
+        self.id
+    }
+
+    #[inline]
+    fn run(&mut self) -> Result<VcpuExit> {
+        if self.held {
+            self.held = false;
+            return Ok(self.decode());
+        }
+        self.kicker.enter();
+        loop {
+            match ioctls::run(&self.fd) {
+                Ok(()) => return Ok(self.decode()),
+                Err(errno) => {
+                    if let Some(answer) = self.failed_run(errno) {
+                        return answer;
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn data(&mut self) -> &mut [u8] {
+        let (offset, length) = self.data;
+        // SAFETY: `&mut self` shows that the vCPU does not run and that no earlier slice lives;
+        // nothing else of this process reads or writes that part of the page.
+        unsafe { self.page.bytes(offset, length) }
+    }
+
+    fn complete_access(&mut self) -> Result<()> {
+        if self.data.1 == 0 || self.held {
+            return Ok(());
+        }
+        self.kicker.enter();
+        self.kicker.begin_completion();
+        let result = ioctls::run(&self.fd);
+        self.kicker.end_completion();
+        match result {
+            // KVM splits an access that crosses a page, and hands over the second part.
+            Ok(()) => self.held = true,
+            Err(libc::EINTR) => self.data = (0, 0),
+            Err(errno) => {
+                return Err(Error::host("KVM_RUN", io::Error::from_raw_os_error(errno)));
+            }
+        }
+        Ok(())
+    }
+
+    fn kicker(&self) -> Arc<dyn Kick> {
+        Arc::<Kicker>::clone(&self.kicker)
+    }
+}
+
+impl Drop for KvmVcpu {
+    fn drop(&mut self) {
+        self.kicker.leave();
+    }
+}
+
+impl fmt::Debug for KvmVcpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KvmVcpu")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
