@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use crate::hint::NoHint;
 use crate::map::Map;
 use crate::unclaimed::UnclaimedCounters;
 use crate::{AddressRange, BusView, Mmio, PlugError, Ports, Space, Unclaimed};
@@ -109,18 +110,16 @@ impl<S: Space> Bus<S> {
     /// Reads from whoever owns the `data.len()` bytes at `address`; a vCPU thread does so through
     /// its [`BusView`], which is faster.
     pub fn read(&self, address: u64, data: &mut [u8]) {
-        let mut hint = 0;
         self.map
             .load()
-            .read(&mut hint, &self.unclaimed, address, data);
+            .read(&mut NoHint, &self.unclaimed, address, data);
     }
 
     /// Writes to whoever owns the `data.len()` bytes at `address`.
     pub fn write(&self, address: u64, data: &[u8]) {
-        let mut hint = 0;
         self.map
             .load()
-            .write(&mut hint, &self.unclaimed, address, data);
+            .write(&mut NoHint, &self.unclaimed, address, data);
     }
 
     /// The accesses so far that no device answered.

@@ -45,6 +45,7 @@
 
 mod bus;
 mod error;
+mod hint;
 mod lifecycle;
 mod line;
 mod map;

@@ -1,5 +1,6 @@
 //! The immutable map of a bus, and dispatch over it.
 
+use crate::hint::Hint;
 use crate::unclaimed::UnclaimedCounters;
 use crate::{AddressRange, Plug, PlugError, Space};
 
@@ -61,11 +62,11 @@ impl<S: Space> Map<S> {
         }
     }
 
-    /// Reads `data.len()` bytes. `hint` is the index of the region to try first.
+    /// Reads `data.len()` bytes. `hint` says which region to try first.
     #[inline]
     pub(crate) fn read(
         &self,
-        hint: &mut usize,
+        hint: &mut impl Hint,
         unclaimed: &UnclaimedCounters,
         address: u64,
         data: &mut [u8],
@@ -83,11 +84,11 @@ impl<S: Space> Map<S> {
         }
     }
 
-    /// Writes `data`. `hint` is the index of the region to try first.
+    /// Writes `data`. `hint` says which region to try first.
     #[inline]
     pub(crate) fn write(
         &self,
-        hint: &mut usize,
+        hint: &mut impl Hint,
         unclaimed: &UnclaimedCounters,
         address: u64,
         data: &[u8],
@@ -107,21 +108,19 @@ impl<S: Space> Map<S> {
 
     /// The region that owns all of `length` bytes at `address`, of which there is at least one.
     #[inline]
-    fn sole_owner(&self, hint: &mut usize, address: u64, length: usize) -> Option<&Plug<S>> {
+    fn sole_owner(&self, hint: &mut impl Hint, address: u64, length: usize) -> Option<&Plug<S>> {
         let length = length as u64;
-        if let Some(region) = self
-            .regions
-            .get(*hint)
-            .filter(|it| it.owns(address, length))
-        {
+        let key = address >> S::GRANULE_BITS;
+        let guess = self.regions.get(hint.guess(key));
+        if let Some(region) = guess.filter(|region| region.owns(address, length)) {
             return Some(region);
         }
         let index = self.index_at_or_below(address)?;
         let region = self
             .regions
             .get(index)
-            .filter(|it| it.owns(address, length))?;
-        *hint = index;
+            .filter(|region| region.owns(address, length))?;
+        hint.learn(key, index);
         Some(region)
     }
 

@@ -14,6 +14,10 @@ pub trait Space: sealed::Sealed + Send + Sync + 'static {
     /// The last address.
     const LAST: u64;
 
+    /// Views remember owners for granules of 2 to this power.
+    #[doc(hidden)]
+    const GRANULE_BITS: u32;
+
     /// Reads from `device`, whose range begins at `base`.
     #[doc(hidden)]
     fn read(device: &Self::Device, base: u64, offset: u64, data: &mut [u8]);
@@ -41,6 +45,7 @@ impl Space for Ports {
     type Device = dyn DevicePio + Send + Sync;
     const ADDRESSES: &'static str = "ports";
     const LAST: u64 = 0xffff;
+    const GRANULE_BITS: u32 = 3;
 
     // The casts lose nothing: ranges end at LAST, and offsets lie inside ranges.
     #[inline]
@@ -58,6 +63,7 @@ impl Space for Mmio {
     type Device = dyn DeviceMmio + Send + Sync;
     const ADDRESSES: &'static str = "addresses";
     const LAST: u64 = u64::MAX;
+    const GRANULE_BITS: u32 = 8;
 
     #[inline]
     fn read(device: &Self::Device, base: u64, offset: u64, data: &mut [u8]) {

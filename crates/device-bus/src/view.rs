@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 
+use crate::hint::Hints;
 use crate::map::Map;
 use crate::{Bus, Ports, Space};
 
-/// A bus as one vCPU thread sees it: it keeps the current map at hand and remembers which device
-/// it reached last, so that an access costs one comparison of pointers, one of ranges, and the
-/// call. Changes of the bus are seen by the next access.
+/// A bus as one vCPU thread sees it: it keeps the current map at hand and remembers which addresses
+/// led to which devices, so that an access costs one comparison of pointers, one of ranges, and
+/// the call. Changes of the bus are seen by the next access.
 pub struct BusView<S: Space> {
     bus: Arc<Bus<S>>,
     map: Cache<Arc<ArcSwap<Map<S>>>, Arc<Map<S>>>,
-    /// The index of the region reached last; any number is allowed.
-    last: usize,
+    hints: Hints,
 }
 
 impl<S: Space> BusView<S> {
@@ -23,7 +23,7 @@ impl<S: Space> BusView<S> {
         Self {
             bus: bus.clone(),
             map: Cache::new(bus.map.clone()),
-            last: 0,
+            hints: Hints::new(),
         }
     }
 
@@ -37,7 +37,7 @@ impl<S: Space> BusView<S> {
     pub fn read(&mut self, address: u64, data: &mut [u8]) {
         self.map
             .load()
-            .read(&mut self.last, &self.bus.unclaimed, address, data);
+            .read(&mut self.hints, &self.bus.unclaimed, address, data);
     }
 
     /// Writes to whoever owns the `data.len()` bytes at `address`.
@@ -45,7 +45,7 @@ impl<S: Space> BusView<S> {
     pub fn write(&mut self, address: u64, data: &[u8]) {
         self.map
             .load()
-            .write(&mut self.last, &self.bus.unclaimed, address, data);
+            .write(&mut self.hints, &self.bus.unclaimed, address, data);
     }
 }
 
