@@ -1,0 +1,44 @@
+//! The host's side of a VMM's devices: events and timers, the console's output and input, the
+//! terminal, signals and pseudo-terminals, as safe calls.
+//!
+//! It knows no guest, no device and no event loop: it gives descriptors to wait for, and verbs to
+//! call when they are ready. Start with [`OutputBuffer`], the path of every byte that a guest
+//! prints.
+//!
+//! ```
+//! use std::io::Read;
+//! use std::time::Duration;
+//! use vmmkit_host_io::OutputBuffer;
+//!
+//! let (mut reader, writer) = std::io::pipe()?;
+//! let output = OutputBuffer::new(writer.into())?;
+//! // On a vCPU's thread: no system call for each byte.
+//! for byte in *b"Linux" {
+//!     assert!(output.push(byte));
+//! }
+//! // On the event loop's thread, when one of `output.wake_fds()` is readable.
+//! output.flush()?;
+//! let mut text = [0; 5];
+//! reader.read_exact(&mut text)?;
+//! assert_eq!(&text, b"Linux");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod event;
+mod input;
+mod output;
+mod pollable;
+mod pty;
+mod signals;
+mod sink;
+mod terminal;
+mod timer;
+
+pub use event::EventFd;
+pub use input::{InputRead, read_ready};
+pub use output::{Flush, OutputBuffer};
+pub use pollable::Pollable;
+pub use pty::{Pty, open_pty};
+pub use signals::{Signal, SignalFd, die_by, stop_self};
+pub use terminal::{RawTerminal, WindowSize, is_foreground, is_terminal, restore_all, window_size};
+pub use timer::TimerFd;

@@ -1,0 +1,239 @@
+//! The console's output path: from vCPU threads to a descriptor, without a system call per byte.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+
+use crate::TimerFd;
+use crate::pollable::wait_writable;
+use crate::sink::{Sink, Written};
+
+/// Bytes in each of the two halves.
+const HALF: usize = 32 * 1024;
+/// How many bytes may wait before a flush is asked for at once.
+const SOON: usize = HALF / 2;
+/// How long the first byte of a burst may wait for the rest: short for a person, long beside the
+/// time in which a guest prints a line.
+const LINGER: Duration = Duration::from_millis(2);
+
+/// A bounded buffer between the guest's console and a file, pipe, socket or terminal.
+///
+/// Threads: any thread may [`push`](Self::push), and none of them ever waits for the reader; one
+/// thread, the event loop's, waits for [`wake_fds`](Self::wake_fds) and calls
+/// [`flush`](Self::flush).
+///
+/// Wake-ups: the first byte into an empty half arms a timer of 2 ms, a half that is half full
+/// lets it fire at once; no other push makes a system call. After a write that the reader did not
+/// take, an epoll descriptor of the buffer's own tells when it does. So whenever a byte waits, one
+/// of `wake_fds` is readable or will be.
+///
+/// Bounds: two halves of 32 KiB, one filled while the other is written. A push into a full half
+/// is refused; the guest's transmitter then waits, and no byte is lost.
+///
+/// Lock order: `writing`, then `filling`. `filling` is never held over a system call that can
+/// block, `writing` is never taken by `push`.
+#[derive(Debug)]
+pub struct OutputBuffer {
+    sink: Sink,
+    timer: TimerFd,
+    /// Holds the sink's descriptor while the reader takes nothing.
+    stalled: OwnedFd,
+    filling: Mutex<Vec<u8>>,
+    writing: Mutex<Half>,
+    /// No reader is left: what comes is dropped.
+    gone: AtomicBool,
+}
+
+/// The half that is being written.
+#[derive(Debug, Default)]
+struct Half {
+    bytes: Vec<u8>,
+    /// How many of them went out.
+    written: usize,
+    /// Whether the sink was added to the epoll descriptor.
+    watched: bool,
+}
+
+/// What a flush left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Nothing; or bytes that came meanwhile and have armed the timer again.
+    Done,
+    /// The reader takes no more now. `wake_fds` tell when it does.
+    Stalled,
+    /// There is no reader any more; everything is dropped from now on.
+    Gone,
+}
+
+impl OutputBuffer {
+    /// A buffer in front of `fd`. The flags of its open file description are left alone. SIGPIPE
+    /// must be ignored, as the Rust runtime does for every program.
+    ///
+    /// # Errors
+    /// The host's, when it has no descriptor or memory left.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            sink: Sink::new(fd),
+            timer: TimerFd::new()?,
+            stalled: epoll::create(CreateFlags::CLOEXEC)?,
+            filling: Mutex::default(),
+            writing: Mutex::default(),
+            gone: AtomicBool::new(false),
+        })
+    }
+
+    /// Appends a byte; `false` where there is no room until the next flush.
+    #[inline]
+    pub fn push(&self, byte: u8) -> bool {
+        let length = {
+            let mut filling = lock(&self.filling);
+            if filling.len() >= HALF {
+                return false;
+            }
+            filling.push(byte);
+            filling.len()
+        };
+        match length {
+            1 => self.timer.arm_once(LINGER),
+            SOON => self.timer.arm_once(Duration::ZERO),
+            _ => {}
+        }
+        true
+    }
+
+    /// The descriptors to wait for; one that is readable asks for a [`flush`](Self::flush).
+    pub fn wake_fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.timer.as_fd(), self.stalled.as_fd()]
+    }
+
+    /// Writes what the reader takes, without waiting for it.
+    ///
+    /// # Errors
+    /// The host's (a full disk, a closed descriptor). The bytes it was about are dropped, so that
+    /// the guest goes on.
+    pub fn flush(&self) -> io::Result<Flush> {
+        self.timer.drain();
+        let mut writing = lock(&self.writing);
+        // The rest of one half and the whole of the other. More has armed the timer again, and
+        // other events get their turn before it.
+        for _ in 0..2 {
+            if !writing.refill(&self.filling) {
+                return Ok(self.state());
+            }
+            match self.write_half(&mut writing)? {
+                Flush::Stalled => {
+                    self.watch(&mut writing);
+                    return Ok(Flush::Stalled);
+                }
+                Flush::Done => {}
+                Flush::Gone => return Ok(Flush::Gone),
+            }
+        }
+        Ok(self.state())
+    }
+
+    /// Writes everything, waiting for the reader up to `limit` in all: the last act before exit,
+    /// when nothing pushes any more.
+    ///
+    /// # Errors
+    /// As for [`flush`](Self::flush).
+    pub fn drain_blocking(&self, limit: Duration) -> io::Result<Flush> {
+        let started = Instant::now();
+        let mut writing = lock(&self.writing);
+        while writing.refill(&self.filling) {
+            match self.write_half(&mut writing)? {
+                Flush::Done => {}
+                Flush::Stalled => {
+                    let left = limit.saturating_sub(started.elapsed());
+                    if left.is_zero() || !wait_writable(self.sink.as_fd(), left) {
+                        return Ok(Flush::Stalled);
+                    }
+                }
+                Flush::Gone => return Ok(Flush::Gone),
+            }
+        }
+        Ok(self.state())
+    }
+
+    /// Whether the reader has gone away.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    fn state(&self) -> Flush {
+        if self.is_gone() {
+            Flush::Gone
+        } else {
+            Flush::Done
+        }
+    }
+
+    /// Writes what is left of the half.
+    fn write_half(&self, half: &mut Half) -> io::Result<Flush> {
+        while let Some(rest) = half
+            .bytes
+            .get(half.written..)
+            .filter(|rest| !rest.is_empty())
+        {
+            if self.is_gone() {
+                half.clear();
+                return Ok(Flush::Gone);
+            }
+            match self.sink.write(rest) {
+                Ok(Written::Bytes(length)) => half.written += length,
+                Ok(Written::Full) => return Ok(Flush::Stalled),
+                Ok(Written::Gone) => self.gone.store(true, Ordering::Relaxed),
+                Err(error) => {
+                    half.clear();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Flush::Done)
+    }
+
+    /// Lets `stalled` become readable once, when the reader takes bytes again.
+    fn watch(&self, half: &mut Half) {
+        let flags = EventFlags::OUT | EventFlags::ONESHOT;
+        let data = EventData::new_u64(0);
+        let watched = if half.watched {
+            epoll::modify(&self.stalled, self.sink.as_fd(), data, flags)
+        } else {
+            epoll::add(&self.stalled, self.sink.as_fd(), data, flags)
+        };
+        match watched {
+            Ok(()) => half.watched = true,
+            // A host out of memory: look again soon.
+            Err(_) => self.timer.arm_once(LINGER),
+        }
+    }
+}
+
+impl Half {
+    /// Takes over the other half if this one is written; whether there is anything to write.
+    fn refill(&mut self, filling: &Mutex<Vec<u8>>) -> bool {
+        if self.written >= self.bytes.len() {
+            self.clear();
+            mem::swap(&mut self.bytes, &mut *lock(filling));
+        }
+        !self.bytes.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.written = 0;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds one of the locks, so a poisoned one is whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::thread;
+
+use super::*;
+use crate::pollable::{is_readable, wait_readable};
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn pipe_buffer() -> (std::io::PipeReader, OutputBuffer) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    (reader, OutputBuffer::new(writer.into()).unwrap())
+}
+
+/// Pushes numbered bytes until the buffer refuses one; how many it took.
+fn fill(buffer: &OutputBuffer, from: usize) -> usize {
+    (from..).take_while(|&n| buffer.push(n as u8)).count()
+}
+
+fn wakes(buffer: &OutputBuffer) -> bool {
+    buffer.wake_fds().into_iter().any(is_readable)
+}
+
+#[test]
+fn the_first_byte_of_a_burst_wakes_the_event_loop() {
+    let (mut reader, buffer) = pipe_buffer();
+    assert!(!wakes(&buffer));
+    for byte in *b"hello" {
+        buffer.push(byte);
+    }
+    assert!(wait_readable(buffer.wake_fds()[0], LONG));
+    assert_eq!(buffer.flush().unwrap(), Flush::Done);
+    assert!(!wakes(&buffer));
+    let mut text = [0; 5];
+    reader.read_exact(&mut text).unwrap();
+    assert_eq!(&text, b"hello");
+}
+
+#[test]
+fn a_byte_after_a_flush_wakes_it_again() {
+    let (_reader, buffer) = pipe_buffer();
+    for _ in 0..3 {
+        buffer.push(b'x');
+        assert!(wait_readable(buffer.wake_fds()[0], LONG));
+        buffer.flush().unwrap();
+    }
+}
+
+#[test]
+fn a_full_buffer_refuses_bytes_until_it_is_flushed() {
+    let (_reader, buffer) = pipe_buffer();
+    assert_eq!(fill(&buffer, 0), HALF);
+    assert!(!buffer.push(0));
+    buffer.flush().unwrap();
+    assert!(buffer.push(0));
+}
+
+#[test]
+fn a_slow_reader_gets_every_byte_in_order() {
+    let (mut reader, buffer) = pipe_buffer();
+    // More than the pipe (64 KiB) and the buffer hold.
+    let mut pushed = 0;
+    loop {
+        pushed += fill(&buffer, pushed);
+        if buffer.flush().unwrap() == Flush::Stalled {
+            break;
+        }
+        assert!(pushed < 1 << 20, "the pipe never fills");
+    }
+    pushed += fill(&buffer, pushed);
+    assert!(!is_readable(buffer.wake_fds()[1]));
+    let total = pushed;
+    let reading = thread::spawn(move || {
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).map(|_| all)
+    });
+    assert!(
+        wait_readable(buffer.wake_fds()[1], LONG),
+        "the reader's progress wakes the loop"
+    );
+    assert_eq!(buffer.drain_blocking(LONG).unwrap(), Flush::Done);
+    drop(buffer);
+    let all = reading.join().unwrap().unwrap();
+    assert_eq!(all.len(), total);
+    assert!(all.iter().enumerate().all(|(n, &byte)| byte == n as u8));
+}
+
+#[test]
+fn a_reader_that_went_away_costs_nothing_but_its_bytes() {
+    let (reader, buffer) = pipe_buffer();
+    drop(reader);
+    buffer.push(b'x');
+    assert_eq!(buffer.flush().unwrap(), Flush::Gone);
+    assert!(buffer.is_gone());
+    assert_eq!(fill(&buffer, 0), HALF);
+    assert_eq!(buffer.flush().unwrap(), Flush::Gone);
+    assert!(buffer.push(b'y'), "room again: nothing is kept for nobody");
+}
+
+#[test]
+fn a_drain_gives_up_on_a_reader_that_takes_nothing() {
+    let (_reader, buffer) = pipe_buffer();
+    while buffer.flush().unwrap() != Flush::Stalled {
+        fill(&buffer, 0);
+    }
+    assert_eq!(
+        buffer.drain_blocking(Duration::from_millis(1)).unwrap(),
+        Flush::Stalled
+    );
+}
+
+#[test]
+fn the_flags_of_a_shared_description_stay_as_they_were() {
+    let pty = crate::open_pty().unwrap();
+    let before = rustix::fs::fcntl_getfl(&pty.slave).unwrap();
+    let buffer = OutputBuffer::new(pty.slave.try_clone().unwrap()).unwrap();
+    buffer.push(b'x');
+    buffer.flush().unwrap();
+    assert_eq!(rustix::fs::fcntl_getfl(&pty.slave).unwrap(), before);
+}
+
+#[test]
+fn a_terminal_that_is_not_read_stalls_without_blocking() {
+    let pty = crate::open_pty().unwrap();
+    let buffer = OutputBuffer::new(pty.slave.try_clone().unwrap()).unwrap();
+    let mut rounds = 0;
+    while buffer.flush().unwrap() != Flush::Stalled {
+        fill(&buffer, 0);
+        rounds += 1;
+        assert!(rounds < 1000);
+    }
+    let mut master = std::fs::File::from(pty.master);
+    let mut bytes = [0; 4096];
+    while !is_readable(buffer.wake_fds()[1]) {
+        assert!(wait_readable(master.as_fd(), LONG));
+        assert!(master.read(&mut bytes).unwrap() > 0);
+    }
+    assert_ne!(buffer.flush().unwrap(), Flush::Gone);
+}
+
+#[test]
+fn threads_that_push_at_once_lose_nothing() {
+    let (mut reader, buffer) = pipe_buffer();
+    thread::scope(|scope| {
+        for letter in [b'a', b'b'] {
+            let buffer = &buffer;
+            scope.spawn(move || {
+                for _ in 0..10_000 {
+                    while !buffer.push(letter) {
+                        thread::yield_now();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(buffer.drain_blocking(LONG).unwrap(), Flush::Done);
+    let mut all = vec![0; 20_000];
+    reader.read_exact(&mut all).unwrap();
+    assert_eq!(all.iter().filter(|&&byte| byte == b'a').count(), 10_000);
+}

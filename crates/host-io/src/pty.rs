@@ -1,0 +1,38 @@
+//! Pseudo-terminals.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+/// Both ends of a new pseudo-terminal (pty(7)), closed on exec. Neither becomes the controlling
+/// terminal of this process.
+#[derive(Debug)]
+pub struct Pty {
+    /// The end that plays the hardware. O_NONBLOCK is not set.
+    pub master: OwnedFd,
+    /// The end that is a terminal. While any process holds it open the master is not hung up.
+    pub slave: OwnedFd,
+    /// The terminal's path: `/dev/pts/N`.
+    pub path: PathBuf,
+}
+
+/// Makes a new pseudo-terminal, in the kernel's default (cooked) mode.
+///
+/// # Errors
+/// The host's: no /dev/ptmx, no devpts, or no terminal left.
+pub fn open_pty() -> io::Result<Pty> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let name = ptsname(&master, Vec::new())?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let slave = rustix::fs::open(&name, flags, Mode::empty())?;
+    Ok(Pty {
+        master,
+        slave,
+        path: PathBuf::from(name.to_string_lossy().into_owned()),
+    })
+}
