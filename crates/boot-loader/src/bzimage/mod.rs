@@ -1,0 +1,201 @@
+//! bzImages of boot protocol 2.06 and later.
+//!
+//! linux-loader gives `setup_header`; its `BzImage` loader is not used, because it copies the
+//! header beyond its own length, looks at neither `init_size`, `xloadflags`, alignment nor
+//! `relocatable_kernel`, takes the file's size for the kernel's end, so that an initrd lands where
+//! the decompressor writes, and copies what follows the kernel in the file.
+
+mod error;
+mod header;
+
+pub use error::BzImageError;
+pub(crate) use header::Header;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use vm_memory::Bytes;
+use vmmkit_guest_memory::{GuestAddress, GuestRam};
+
+use crate::elf::{self, ElfKernel, ImageStream};
+use crate::memory_map::low_ram_end;
+use crate::payload::{self, Compression};
+
+/// Offset of the 64-bit entry in the protected-mode code (boot protocol, "64-bit boot protocol").
+const ENTRY_64: u64 = 0x200;
+
+/// The most a payload may decompress to where the protocol is too old for `init_size`.
+const OLD_SIZE_MAX: u64 = 256 << 20;
+
+/// How the payload of a bzImage is compressed; the first bytes where that is not known.
+pub(crate) fn compression(
+    file: &mut File,
+    header: &Header,
+) -> Result<Result<Compression, Vec<u8>>, BzImageError> {
+    let Some((offset, length)) = header.payload() else {
+        return Ok(Err(Vec::new()));
+    };
+    let mut start = Vec::with_capacity(8);
+    let failed = |source| BzImageError::Read {
+        what: "the payload's magic",
+        source,
+    };
+    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+    file.take(length.min(8))
+        .read_to_end(&mut start)
+        .map_err(failed)?;
+    Ok(Compression::of(&start).ok_or(start))
+}
+
+/// The error for a payload that cannot be decompressed here.
+pub(crate) fn unknown_payload(header: &Header, start: Vec<u8>) -> BzImageError {
+    if start.is_empty() {
+        let reason = "its header gives none (protocol 2.08 has payload_offset)".to_owned();
+        return BzImageError::NoEntry {
+            entry: "payload",
+            reason,
+        };
+    }
+    BzImageError::UnknownPayload {
+        start,
+        offset: header.raw.payload_offset,
+    }
+}
+
+/// Decompresses the payload into RAM.
+pub(crate) fn load_payload(
+    ram: &GuestRam,
+    file: &mut File,
+    header: &Header,
+    compression: Compression,
+) -> Result<ElfKernel, BzImageError> {
+    check_room(ram, header)?;
+    let Some((offset, length)) = header.payload() else {
+        let reason = "its protocol has no payload (2.08 has)".to_owned();
+        return Err(BzImageError::NoEntry {
+            entry: "payload",
+            reason,
+        });
+    };
+    let size = decompressed_size(file, header, offset, length, compression)?;
+    let packed = if compression.size_is_appended() {
+        length - 4
+    } else {
+        length
+    };
+    let failed = |source| BzImageError::Payload {
+        compression,
+        source,
+    };
+    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+    let reader = payload::decompress(compression, file.take(packed)).map_err(failed)?;
+    let mut image = ImageStream::new(reader, size);
+    let kernel = elf::load(ram, &mut image).map_err(|source| BzImageError::PayloadElf {
+        compression,
+        source,
+    })?;
+    image.finish().map_err(failed)?;
+    Ok(kernel)
+}
+
+/// Copies the protected-mode code, as it is, to where it runs; the answer is its 64-bit entry.
+pub(crate) fn load_setup(
+    ram: &GuestRam,
+    file: &mut File,
+    header: &Header,
+    size: u64,
+) -> Result<(u64, u64), BzImageError> {
+    if !header.has_64_bit_entry() {
+        let (major, minor) = header.protocol();
+        let reason = format!(
+            "xloadflags = {:#x} has XLF_KERNEL_64 (bit 0) clear, or is older than protocol 2.12 \
+             (this one is {major}.{minor:02})",
+            { header.raw.xloadflags }
+        );
+        return Err(BzImageError::NoEntry {
+            entry: "64-bit entry",
+            reason,
+        });
+    }
+    check_room(ram, header)?;
+    let failed = |source| BzImageError::Read {
+        what: "the protected-mode code",
+        source,
+    };
+    file.seek(SeekFrom::Start(header.code_offset))
+        .map_err(failed)?;
+    let available = header
+        .code_size
+        .min(size.saturating_sub(header.code_offset));
+    let length = usize::try_from(available).map_err(|error| failed(io::Error::other(error)))?;
+    ram.memory()
+        .read_exact_volatile_from(GuestAddress(header.address()), file, length)
+        .map_err(|error| failed(io::Error::other(error)))?;
+    Ok((header.address().saturating_add(ENTRY_64), available))
+}
+
+/// Checks that the kernel has RAM for all it does before it reads its memory map.
+fn check_room(ram: &GuestRam, header: &Header) -> Result<(), BzImageError> {
+    let address = header.address();
+    let init_size = header.init_size().unwrap_or(header.code_size);
+    if ram.contains(GuestAddress(address), init_size) {
+        Ok(())
+    } else {
+        Err(BzImageError::OutsideRam {
+            init_size,
+            address,
+            ram_end: low_ram_end(ram),
+        })
+    }
+}
+
+/// The size that the payload says it decompresses to: its last 4 bytes (for gzip its own trailer,
+/// RFC 1952 `ISIZE`; for the others appended by the kernel's build).
+fn decompressed_size(
+    file: &mut File,
+    header: &Header,
+    offset: u64,
+    length: u64,
+    compression: Compression,
+) -> Result<u64, BzImageError> {
+    if compression == Compression::None {
+        return Ok(length);
+    }
+    let Some(trailer) = length.checked_sub(4) else {
+        let rule = "it is too short for a compressed kernel";
+        return Err(BzImageError::Field {
+            field: "payload_length",
+            value: length,
+            rule,
+        });
+    };
+    let failed = |source| BzImageError::Read {
+        what: "the payload's size",
+        source,
+    };
+    let mut bytes = [0; 4];
+    file.seek(SeekFrom::Start(offset.saturating_add(trailer)))
+        .map_err(failed)?;
+    file.read_exact(&mut bytes).map_err(failed)?;
+    let claimed = u64::from(u32::from_le_bytes(bytes));
+    // Linux computes init_size so that the whole decompressed file fits (arch/x86/boot/header.S).
+    let limit = header.init_size().unwrap_or(OLD_SIZE_MAX);
+    if claimed > limit {
+        return Err(BzImageError::PayloadSize { claimed, limit });
+    }
+    Ok(claimed)
+}
+
+/// The version string, such as `6.1.0 (builder@host) #1 SMP`, where the header points to one.
+pub(crate) fn version(file: &mut File, header: &Header) -> Option<String> {
+    let mut bytes = Vec::with_capacity(256);
+    file.seek(SeekFrom::Start(header.version_offset()?)).ok()?;
+    file.take(256).read_to_end(&mut bytes).ok()?;
+    let end = bytes.iter().position(|byte| *byte == 0)?;
+    let text = std::str::from_utf8(bytes.get(..end)?).ok()?;
+    (!text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)))
+        .then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

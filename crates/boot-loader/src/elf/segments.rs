@@ -1,0 +1,215 @@
+//! The program headers (System V ABI, chapter 5), checked as a whole.
+
+use linux_loader::elf::{self, Elf64_Ehdr, Elf64_Phdr};
+use vm_memory::ByteValued;
+use vmmkit_guest_memory::{GuestAddress, GuestRam};
+
+use super::{ElfError, Image};
+use crate::memory_map::{HIGH_MEMORY, low_ram_end};
+
+/// The largest note segment that is read, in bytes.
+const MAX_NOTES: u64 = 64 << 10;
+
+/// What one program header has in the file and where it belongs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub(super) index: usize,
+    pub(super) offset: u64,
+    pub(super) address: u64,
+    pub(super) file_size: u64,
+    pub(super) memory_size: u64,
+    pub(super) align: u64,
+}
+
+/// Every PT_LOAD with a size and every PT_NOTE, each list in the file's order.
+#[derive(Debug, Default)]
+pub(super) struct Segments {
+    pub(super) loads: Vec<Segment>,
+    pub(super) notes: Vec<Segment>,
+}
+
+impl Segments {
+    /// Reads the program headers and checks each, and all against each other.
+    pub(super) fn read<I: Image>(
+        ram: &GuestRam,
+        image: &mut I,
+        header: &Elf64_Ehdr,
+    ) -> Result<Self, ElfError> {
+        let mut segments = Self::default();
+        let count = usize::from(header.e_phnum);
+        let mut offset = header.e_phoff;
+        for index in 0..count {
+            let mut raw = Elf64_Phdr::default();
+            image
+                .read_at(offset, raw.as_mut_slice())
+                .map_err(|source| ElfError::Read {
+                    what: format!("program header {index}"),
+                    source,
+                })?;
+            offset = offset.saturating_add(size_of::<Elf64_Phdr>() as u64);
+            segments.take(ram, index, &raw, image.size())?;
+        }
+        if segments.loads.is_empty() {
+            return Err(ElfError::NothingToLoad { count });
+        }
+        segments.check_memory_overlap()?;
+        segments.loads.sort_by_key(|segment| segment.offset);
+        segments.notes.sort_by_key(|segment| segment.offset);
+        if I::SEQUENTIAL {
+            segments.check_file_order(offset)?;
+        }
+        Ok(segments)
+    }
+
+    fn take(
+        &mut self,
+        ram: &GuestRam,
+        index: usize,
+        raw: &Elf64_Phdr,
+        image_size: u64,
+    ) -> Result<(), ElfError> {
+        let segment = Segment {
+            index,
+            offset: raw.p_offset,
+            address: raw.p_paddr,
+            file_size: raw.p_filesz,
+            memory_size: raw.p_memsz,
+            align: raw.p_align,
+        };
+        match raw.p_type {
+            elf::PT_LOAD if raw.p_memsz > 0 || raw.p_filesz > 0 => {
+                segment.check_file(image_size)?;
+                segment.check_memory(ram)?;
+                self.loads.push(segment);
+            }
+            elf::PT_NOTE if raw.p_filesz > 0 && raw.p_filesz <= MAX_NOTES => {
+                segment.check_file(image_size)?;
+                self.notes.push(segment);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn check_memory_overlap(&self) -> Result<(), ElfError> {
+        let mut ascending: Vec<&Segment> = self.loads.iter().collect();
+        ascending.sort_by_key(|segment| segment.address);
+        for (low, high) in ascending.iter().zip(ascending.iter().skip(1)) {
+            if high.address < low.end() {
+                return Err(ElfError::Overlap {
+                    first: low.index,
+                    second: high.index,
+                    address: high.address,
+                    end: low.end(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A stream cannot go back: file ranges must follow each other.
+    fn check_file_order(&self, headers_end: u64) -> Result<(), ElfError> {
+        let mut position = headers_end;
+        for segment in self.loads.iter().filter(|segment| segment.file_size > 0) {
+            // A first segment may include the headers: those bytes are gone by then.
+            if segment.offset < position {
+                return Err(ElfError::Segment {
+                    index: segment.index,
+                    field: "p_offset",
+                    value: segment.offset,
+                    rule: "in a compressed kernel it must lie after the headers and the segments \
+                           before it",
+                });
+            }
+            position = segment.offset.saturating_add(segment.file_size);
+        }
+        Ok(())
+    }
+
+    /// The loaded segment whose file bytes include those of `note`.
+    pub(super) fn around(&self, note: &Segment) -> Option<&Segment> {
+        let end = note.offset.checked_add(note.file_size)?;
+        self.loads.iter().find(|load| {
+            load.offset <= note.offset && end <= load.offset.saturating_add(load.file_size)
+        })
+    }
+
+    /// Whether file bytes are loaded at `address`.
+    pub(super) fn holds_code(&self, address: u64) -> bool {
+        self.loads.iter().any(|load| {
+            address
+                .checked_sub(load.address)
+                .is_some_and(|offset| offset < load.file_size)
+        })
+    }
+
+    pub(super) fn start(&self) -> u64 {
+        self.loads
+            .iter()
+            .map(|load| load.address)
+            .min()
+            .unwrap_or(0)
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.loads.iter().map(Segment::end).max().unwrap_or(0)
+    }
+
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.loads
+            .iter()
+            .fold(0, |sum: u64, load| sum.saturating_add(load.file_size))
+    }
+}
+
+impl Segment {
+    fn end(&self) -> u64 {
+        self.address.saturating_add(self.memory_size)
+    }
+
+    fn check_file(&self, image_size: u64) -> Result<(), ElfError> {
+        let needed = self.offset.saturating_add(self.file_size);
+        if needed > image_size {
+            let what = format!(
+                "program header {}: p_offset = {:#x}, p_filesz = {:#x}",
+                self.index, self.offset, self.file_size
+            );
+            return Err(ElfError::Truncated {
+                what,
+                needed,
+                size: image_size,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_memory(&self, ram: &GuestRam) -> Result<(), ElfError> {
+        let field = |field, value, rule| {
+            Err(ElfError::Segment {
+                index: self.index,
+                field,
+                value,
+                rule,
+            })
+        };
+        if self.file_size > self.memory_size {
+            return field("p_filesz", self.file_size, "it is larger than p_memsz");
+        }
+        if self.address < HIGH_MEMORY.0 {
+            return field(
+                "p_paddr",
+                self.address,
+                "it lies below 1 MiB (0x100000), where boot data goes",
+            );
+        }
+        if !ram.contains(GuestAddress(self.address), self.memory_size) {
+            return Err(ElfError::OutsideRam {
+                index: self.index,
+                address: self.address,
+                size: self.memory_size,
+                ram_end: low_ram_end(ram),
+            });
+        }
+        Ok(())
+    }
+}
