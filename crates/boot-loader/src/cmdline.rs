@@ -1,4 +1,7 @@
 //! The kernel's command line: checked, then written with its NUL.
+//!
+//! linux-loader's `Cmdline` builds one piece by piece to a capacity that is fixed before the kernel
+//! is known; here the whole line is checked against what the kernel's own header allows.
 
 use thiserror::Error;
 use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 
 use thiserror::Error;
-use vm_memory::Bytes;
 use vmmkit_guest_memory::{GuestAddress, GuestRam, PAGE_SIZE};
 
 use crate::Placed;
@@ -43,6 +42,9 @@ pub enum InitrdError {
         /// The first address it may not cover: the end of RAM or of the kernel's reach.
         ceiling: u64,
     },
+    /// Its size could not be had.
+    #[error("cannot inspect the initrd file")]
+    Inspect(#[source] io::Error),
     /// It could not be read.
     #[error("cannot read the initrd of {size} bytes")]
     Read {
@@ -61,8 +63,7 @@ pub(crate) fn load(
     kernel_end: u64,
     address_max: u64,
 ) -> Result<Placed, InitrdError> {
-    let failed = |source| InitrdError::Read { size: 0, source };
-    let metadata = file.metadata().map_err(failed)?;
+    let metadata = file.metadata().map_err(InitrdError::Inspect)?;
     if let Some(kind) = crate::kind::irregular(&metadata.file_type()) {
         return Err(InitrdError::NotRegular { kind });
     }
@@ -74,8 +75,7 @@ pub(crate) fn load(
     let failed = |source| InitrdError::Read { size, source };
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     let length = usize::try_from(size).map_err(|error| failed(io::Error::other(error)))?;
-    ram.memory()
-        .read_exact_volatile_from(start, file, length)
+    ram.read_volatile_from(file, start, length)
         .map_err(|error| failed(io::Error::other(error)))?;
     Ok(Placed { start, size })
 }

@@ -117,7 +117,10 @@ fn of_bytes(bytes: &[u8], size: u64) -> Result<Kind, KindError> {
         );
     }
     if has(0, b"070701") || has(0, b"070702") || has(0, b"070707") {
-        return other("a cpio archive", "an initrd goes with the initrd option");
+        return other(
+            "a cpio archive",
+            "an initrd is passed as the initrd, not as the kernel",
+        );
     }
     for (magic, kind, advice) in COMPRESSED {
         if has(0, magic) {

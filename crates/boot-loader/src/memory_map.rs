@@ -2,7 +2,7 @@
 //!
 //! | address | what |
 //! | --- | --- |
-//! | 0x500 | GDT, 4 entries |
+//! | 0x500 | GDT, 5 entries |
 //! | 0x6000 | PVH start info, its module list and memory map |
 //! | 0x7000 | zero page (`struct boot_params`) |
 //! | 0x8000 - 0x8ff0 | stack at entry, growing down |

@@ -1,5 +1,8 @@
 //! What a kernel entered by PVH reads: start info, module list, memory map (Xen, "HVM direct boot
 //! ABI", version 1).
+//!
+//! The structures are linux-loader's; its configurator takes counts that need not match the tables,
+//! so each table is written here with its own count.
 
 use linux_loader::loader::elf::start_info::{
     hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info,

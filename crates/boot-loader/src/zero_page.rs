@@ -1,4 +1,7 @@
 //! The zero page, `struct boot_params`: what a kernel entered by the Linux protocol reads first.
+//!
+//! The structure is linux-loader's. What its configurator leaves to the caller is filled in here:
+//! e820, `type_of_loader`, initrd with the `ext_` halves, command line, ACPI root pointer.
 
 use linux_loader::bootparam::{
     E820_MAX_ENTRIES_ZEROPAGE, boot_e820_entry, boot_params, setup_header,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 use linux_loader::bootparam::setup_header;
-use vm_memory::ByteValued;
+use vmmkit_guest_memory::ByteValued;
 
 use super::BzImageError;
 use crate::memory_map::HIGH_MEMORY;

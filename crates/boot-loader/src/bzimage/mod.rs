@@ -14,7 +14,6 @@ pub(crate) use header::Header;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use vm_memory::Bytes;
 use vmmkit_guest_memory::{GuestAddress, GuestRam};
 
 use crate::elf::{self, ElfKernel, ImageStream};
@@ -128,8 +127,7 @@ pub(crate) fn load_setup(
         .code_size
         .min(size.saturating_sub(header.code_offset));
     let length = usize::try_from(available).map_err(|error| failed(io::Error::other(error)))?;
-    ram.memory()
-        .read_exact_volatile_from(GuestAddress(header.address()), file, length)
+    ram.read_volatile_from(file, GuestAddress(header.address()), length)
         .map_err(|error| failed(io::Error::other(error)))?;
     Ok((header.address().saturating_add(ENTRY_64), available))
 }

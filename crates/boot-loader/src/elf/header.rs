@@ -2,7 +2,7 @@
 
 use linux_loader::elf;
 use linux_loader::elf::Elf64_Ehdr;
-use vm_memory::ByteValued;
+use vmmkit_guest_memory::ByteValued;
 
 use super::{ElfError, Image};
 

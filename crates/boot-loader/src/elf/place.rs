@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, BufRead, Seek, SeekFrom};
 
-use vm_memory::Bytes;
 use vmmkit_guest_memory::{GuestAddress, GuestRam};
 
 use super::ElfError;
@@ -64,8 +63,7 @@ impl Image for ImageFile<'_> {
     ) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(offset))?;
         let length = usize::try_from(length).map_err(io::Error::other)?;
-        ram.memory()
-            .read_exact_volatile_from(address, self.file, length)
+        ram.read_volatile_from(self.file, address, length)
             .map_err(io::Error::other)
     }
 }

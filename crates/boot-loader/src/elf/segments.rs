@@ -1,8 +1,7 @@
 //! The program headers (System V ABI, chapter 5), checked as a whole.
 
 use linux_loader::elf::{self, Elf64_Ehdr, Elf64_Phdr};
-use vm_memory::ByteValued;
-use vmmkit_guest_memory::{GuestAddress, GuestRam};
+use vmmkit_guest_memory::{ByteValued, GuestAddress, GuestRam};
 
 use super::{ElfError, Image};
 use crate::memory_map::{HIGH_MEMORY, low_ram_end};

@@ -40,7 +40,7 @@ pub enum Compression {
 impl Compression {
     /// The compression that a payload's first bytes tell; 8 bytes are enough.
     pub fn of(start: &[u8]) -> Option<Self> {
-        const MAGICS: [(&[u8], Compression); 8] = [
+        const MAGICS: [(&[u8], Compression); 7] = [
             (b"\x7fELF", Compression::None),
             (&[0x1f, 0x8b], Compression::Gzip),
             (&[0xfd, b'7', b'z', b'X', b'Z', 0], Compression::Xz),
@@ -48,7 +48,6 @@ impl Compression {
             (&[0x02, 0x21, 0x4c, 0x18], Compression::Lz4),
             (b"BZh", Compression::Bzip2),
             (&[0x5d, 0x00, 0x00], Compression::Lzma),
-            (&[0x6d, 0x00, 0x00], Compression::Lzma),
         ];
         MAGICS
             .iter()
