@@ -223,3 +223,6 @@ fn set(mapping: &Mapping, offset: usize, length: usize, byte: u8) {
     // so stays mapped for writing; guest RAM is never borrowed as a Rust reference to plain data.
     unsafe { guard.as_ptr().write_bytes(byte, length) };
 }
+
+#[cfg(test)]
+mod tests;

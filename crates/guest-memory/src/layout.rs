@@ -4,12 +4,15 @@ use vm_memory::GuestAddress;
 
 use crate::RamSize;
 
-/// First address of the MMIO hole: 3 GiB. RAM that does not fit below continues at 4 GiB.
+/// First address of the MMIO hole: 3 GiB. RAM that does not fit below continues at 4 GiB. The hole
+/// holds what a PC has at fixed places (I/O APIC at 0xfec0_0000, local APICs at 0xfee0_0000) and
+/// the windows of devices.
 pub const MMIO_HOLE_START: GuestAddress = GuestAddress(0xc000_0000);
 /// First address after the MMIO hole: 4 GiB.
 pub const MMIO_HOLE_END: GuestAddress = GuestAddress(0x1_0000_0000);
 
-/// The ranges of RAM of a guest, lowest first: one, or two around the hole.
+/// The ranges of RAM of a guest, lowest first: one, or two around the hole. Each is a memory slot
+/// of the hypervisor and, less what firmware keeps below 1 MiB, a usable range of the e820 map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     ranges: Vec<(GuestAddress, u64)>,
@@ -29,5 +32,45 @@ impl Layout {
     /// Start and size in bytes of each range, lowest first.
     pub fn ranges(&self) -> &[(GuestAddress, u64)] {
         &self.ranges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::PAGE_SIZE;
+
+    #[test]
+    fn ram_up_to_the_hole_is_one_range() {
+        let layout = Layout::of(RamSize::mebibytes(3072));
+        assert_eq!(layout.ranges(), [(GuestAddress(0), 3 << 30)]);
+    }
+
+    #[test]
+    fn one_page_more_goes_above_the_hole() {
+        let layout = Layout::of(RamSize::new((3 << 30) + PAGE_SIZE).unwrap());
+        assert_eq!(
+            layout.ranges(),
+            [
+                (GuestAddress(0), 3 << 30),
+                (GuestAddress(4 << 30), PAGE_SIZE)
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_hold_all_of_ram_and_none_of_the_hole(pages in 1_u64..1 << 40) {
+            let size = RamSize::new(pages * PAGE_SIZE).unwrap();
+            let layout = Layout::of(size);
+            prop_assert_eq!(layout.ranges().iter().map(|range| range.1).sum::<u64>(), size.bytes());
+            for &(start, length) in layout.ranges() {
+                prop_assert!(length > 0 && length % PAGE_SIZE == 0);
+                let end = start.0 + length;
+                prop_assert!(end <= MMIO_HOLE_START.0 || start.0 >= MMIO_HOLE_END.0);
+            }
+        }
     }
 }

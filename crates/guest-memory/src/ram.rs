@@ -138,3 +138,6 @@ impl GuestRam {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

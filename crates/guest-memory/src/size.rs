@@ -9,7 +9,16 @@ use thiserror::Error;
 /// The page size of x86-64, in bytes.
 pub const PAGE_SIZE: u64 = 4096;
 
+/// One mebibyte.
+const MEBIBYTE: NonZeroU64 = match NonZeroU64::new(1 << 20) {
+    Some(bytes) => bytes,
+    None => NonZeroU64::MAX,
+};
+
 /// Size of guest RAM in bytes; always a whole, non-zero number of pages.
+///
+/// As text it is a number with an optional unit, in either case: K, M, G or T, alone or as KB or
+/// KiB, always with powers of 1024. Without a unit it is bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RamSize(NonZeroU64);
 
@@ -21,11 +30,17 @@ pub enum RamSizeError {
     #[error("a guest needs memory: 0 bytes were asked for")]
     Zero,
     /// Not a whole number of pages.
-    #[error("{0} bytes is not a whole number of 4096-byte pages")]
+    #[error("{0} bytes is not a whole number of 4096-byte pages{suggestion}", suggestion = suggestion(*.0))]
     Unaligned(u64),
     /// Not a number with an optional unit.
     #[error("{0:?} is not a size: write a number and a unit K, M, G or T, such as 256M")]
     Syntax(String),
+    /// A number with a fraction.
+    #[error("{0:?} is not a whole number: use the next smaller unit, such as 1536M for 1.5G")]
+    Fraction(String),
+    /// Less than nothing.
+    #[error("{0:?} is negative: a guest needs memory, such as 256M")]
+    Negative(String),
     /// Larger than 64 bits of bytes.
     #[error("{0:?} is larger than any memory")]
     TooLarge(String),
@@ -46,15 +61,9 @@ impl RamSize {
 
     /// A size of `mebibytes` MiB, at least 1.
     pub const fn mebibytes(mebibytes: u32) -> Self {
-        let bytes = (mebibytes as u64) << 20;
-        match NonZeroU64::new(bytes) {
-            Some(size) => Self(size),
-            None => Self(
-                NonZeroU64::MIN.saturating_mul(match NonZeroU64::new(1 << 20) {
-                    Some(one) => one,
-                    None => NonZeroU64::MIN,
-                }),
-            ),
+        match NonZeroU64::new((mebibytes as u64) << 20) {
+            Some(bytes) => Self(bytes),
+            None => Self(MEBIBYTE),
         }
     }
 
@@ -68,28 +77,20 @@ impl FromStr for RamSize {
     type Err = RamSizeError;
 
     fn from_str(text: &str) -> Result<Self, RamSizeError> {
+        let syntax = || RamSizeError::Syntax(text.to_owned());
         let trimmed = text.trim();
-        let digits = trimmed.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let shift = match trimmed
-            .get(digits.len()..)
-            .unwrap_or("")
-            .to_ascii_uppercase()
-            .as_str()
-        {
+        let number = trimmed.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let unit = trimmed.get(number.len()..).unwrap_or_default();
+        let shift = match unit.trim_start().to_ascii_uppercase().as_str() {
             "" | "B" => 0,
             "K" | "KB" | "KIB" => 10,
             "M" | "MB" | "MIB" => 20,
             "G" | "GB" | "GIB" => 30,
             "T" | "TB" | "TIB" => 40,
-            _ => return Err(RamSizeError::Syntax(text.to_owned())),
+            _ => return Err(syntax()),
         };
-        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(RamSizeError::Syntax(text.to_owned()));
-        }
-        let number: u64 = digits
-            .parse()
-            .map_err(|_| RamSizeError::TooLarge(text.to_owned()))?;
-        let bytes = number
+        let count = parse_count(number).map_err(|make| make(text.to_owned()))?;
+        let bytes = count
             .checked_mul(1 << shift)
             .ok_or_else(|| RamSizeError::TooLarge(text.to_owned()))?;
         Self::new(bytes)
@@ -106,5 +107,142 @@ impl fmt::Display for RamSize {
             }
         }
         write!(f, "{bytes}")
+    }
+}
+
+/// The number, or the error to make of the text that it is in.
+fn parse_count(number: &str) -> Result<u64, fn(String) -> RamSizeError> {
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|it| it.is_ascii_digit());
+    if is_digits(number) {
+        return number
+            .parse()
+            .map_err(|_| RamSizeError::TooLarge as fn(String) -> RamSizeError);
+    }
+    if number.strip_prefix('-').is_some_and(is_digits) {
+        return Err(RamSizeError::Negative);
+    }
+    let halves = number.split_once(['.', ',']);
+    match halves {
+        Some((whole, part)) if is_digits(whole) && is_digits(part) => Err(RamSizeError::Fraction),
+        _ => Err(RamSizeError::Syntax),
+    }
+}
+
+/// What was meant by a number of bytes that no one would ask for.
+fn suggestion(bytes: u64) -> String {
+    if bytes < PAGE_SIZE {
+        format!(": did you mean {bytes}M?")
+    } else {
+        String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(text: &str) -> u64 {
+        text.parse::<RamSize>().unwrap().bytes()
+    }
+
+    fn error(text: &str) -> String {
+        text.parse::<RamSize>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn units_are_powers_of_1024_in_either_case() {
+        for text in [
+            "256M",
+            "256m",
+            "256MB",
+            "256MiB",
+            " 256 M ",
+            "262144K",
+            "268435456",
+        ] {
+            assert_eq!(bytes(text), 256 << 20, "{text}");
+        }
+        assert_eq!((bytes("4G"), bytes("1T")), (4 << 30, 1 << 40));
+    }
+
+    #[test]
+    fn zero_is_refused_in_every_unit() {
+        for text in ["0", "0G", "000M"] {
+            assert_eq!(error(text), "a guest needs memory: 0 bytes were asked for");
+        }
+    }
+
+    #[test]
+    fn a_forgotten_unit_is_suggested() {
+        assert_eq!(
+            error("256"),
+            "256 bytes is not a whole number of 4096-byte pages: did you mean 256M?"
+        );
+        assert_eq!(
+            error("5000"),
+            "5000 bytes is not a whole number of 4096-byte pages"
+        );
+        assert_eq!(
+            error("5K"),
+            "5120 bytes is not a whole number of 4096-byte pages"
+        );
+    }
+
+    #[test]
+    fn a_fraction_is_refused_with_the_way_out() {
+        assert_eq!(
+            error("1.5G"),
+            "\"1.5G\" is not a whole number: use the next smaller unit, such as 1536M for 1.5G"
+        );
+    }
+
+    #[test]
+    fn a_negative_size_is_called_so() {
+        assert_eq!(
+            error("-1"),
+            "\"-1\" is negative: a guest needs memory, such as 256M"
+        );
+    }
+
+    #[test]
+    fn what_is_no_size_is_quoted() {
+        for text in [
+            "", " ", "M", "256X", "256MM", "+4G", "1e3M", "0x100M", "4G4", "1.G", "٣G", "-",
+        ] {
+            assert_eq!(
+                error(text),
+                format!(
+                    "{text:?} is not a size: write a number and a unit K, M, G or T, such as 256M"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn more_than_64_bits_of_bytes_is_too_large() {
+        for text in ["16777216T", "99999999999999999999", "18446744073709551616K"] {
+            assert_eq!(error(text), format!("{text:?} is larger than any memory"));
+        }
+    }
+
+    #[test]
+    fn no_mebibytes_are_one() {
+        assert_eq!(RamSize::mebibytes(0).bytes(), 1 << 20);
+        assert_eq!(RamSize::mebibytes(512).bytes(), 512 << 20);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(pages in 1_u64..1 << 50) {
+            let size = RamSize::new(pages * PAGE_SIZE).unwrap();
+            prop_assert_eq!(size.to_string().parse(), Ok(size));
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,12}") {
+            let _ = text.parse::<RamSize>();
+        }
     }
 }
