@@ -22,6 +22,7 @@
 
 mod error;
 mod exit;
+pub mod fake;
 mod hypervisor;
 mod vcpu;
 mod vm;

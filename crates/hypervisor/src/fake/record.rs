@@ -1,0 +1,131 @@
+//! What a test looks at when the run is over.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use vmmkit_device_bus::{Gsi, LineDriver};
+use vmmkit_guest_memory::GuestRam;
+
+use super::script::{End, Script};
+use crate::x86::{CpuidEntry, FpuState, MpState, Registers, SpecialRegisters};
+use crate::{MsiMessage, VcpuExit, VcpuId, VmSettings};
+
+/// The answer to one read of the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The read.
+    pub exit: VcpuExit,
+    /// What the guest got.
+    pub data: Vec<u8>,
+}
+
+/// What one vCPU went through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transcript {
+    /// The answers to its reads, in order.
+    pub answers: Vec<Answer>,
+    /// Answers other than the script expected, in words.
+    pub surprises: Vec<String>,
+    /// How many steps of the script were played.
+    pub steps: usize,
+    /// How many times it was kicked.
+    pub kicks: usize,
+    /// How often the VMM marked it as paused.
+    pub pauses: usize,
+}
+
+/// One change of an interrupt line; setting the level it has is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineChange {
+    /// The line.
+    pub gsi: Gsi,
+    /// Its new level.
+    pub high: bool,
+}
+
+/// The state of a fake vCPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are named after their types")]
+pub struct VcpuSnapshot {
+    pub registers: Registers,
+    pub special_registers: SpecialRegisters,
+    pub fpu: FpuState,
+    pub cpuid: Vec<CpuidEntry>,
+    pub msrs: BTreeMap<u32, u64>,
+    pub mp_state: MpState,
+    pub lapic: [u8; 1024],
+}
+
+/// All that the fake's VMs and vCPUs share with the test. One lock; nothing is called under it.
+#[derive(Default)]
+pub(super) struct Record {
+    state: Mutex<State>,
+    /// Notified at each kick.
+    pub(super) kicked: Condvar,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) settings: Option<VmSettings>,
+    pub(super) rams: Vec<GuestRam>,
+    pub(super) vcpus: BTreeMap<VcpuId, VcpuRecord>,
+    pub(super) scripts: BTreeMap<VcpuId, Script>,
+    pub(super) lines: Vec<LineChange>,
+    pub(super) levels: BTreeMap<Gsi, bool>,
+    pub(super) messages: Vec<MsiMessage>,
+    pub(super) dirty: Option<BTreeMap<u32, Vec<u64>>>,
+}
+
+pub(super) struct VcpuRecord {
+    pub(super) snapshot: VcpuSnapshot,
+    pub(super) transcript: Transcript,
+    /// A kick that no run has reported yet.
+    pub(super) kick_pending: bool,
+    pub(super) script: Script,
+}
+
+impl VcpuRecord {
+    pub(super) fn new(id: VcpuId, script: Option<Script>) -> Self {
+        let mp_state = if id.0 == 0 {
+            MpState::Runnable
+        } else {
+            MpState::Uninitialized
+        };
+        Self {
+            snapshot: VcpuSnapshot {
+                registers: Registers {
+                    rip: 0xfff0,
+                    rflags: 2,
+                    ..Registers::default()
+                },
+                special_registers: super::state::reset(id),
+                fpu: FpuState::default(),
+                cpuid: Vec::new(),
+                msrs: BTreeMap::new(),
+                mp_state,
+                lapic: [0; 1024],
+            },
+            transcript: Transcript::default(),
+            kick_pending: false,
+            script: script.unwrap_or_else(|| Script::new().then(End::WaitForKick)),
+        }
+    }
+}
+
+impl Record {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The lines of a fake VM.
+pub(super) struct Lines(pub(super) Arc<Record>);
+
+impl LineDriver for Lines {
+    fn set_level(&self, gsi: Gsi, high: bool) {
+        let mut state = self.0.lock();
+        if state.levels.insert(gsi, high).unwrap_or(false) != high {
+            state.lines.push(LineChange { gsi, high });
+        }
+    }
+}

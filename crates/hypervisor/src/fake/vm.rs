@@ -1,0 +1,169 @@
+//! A fake VM: it keeps RAM and notes what is raised.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vmmkit_device_bus::{Gsi, IrqLine};
+use vmmkit_guest_memory::{GuestRam, PAGE_SIZE};
+
+use super::record::{Lines, Record, VcpuRecord};
+use super::vcpu::FakeVcpu;
+use crate::{
+    Capabilities, DatamatchWidth, DirtyLog, Error, Interrupts, IoEventAddress, IoEvents,
+    MsiMessage, Result, VcpuId, Vm,
+};
+
+/// A VM of [`FakeHypervisor`](super::FakeHypervisor).
+pub struct FakeVm {
+    capabilities: Capabilities,
+    record: Arc<Record>,
+    /// One driver for all lines, as on a real VM.
+    lines: Arc<Lines>,
+    events: Mutex<Vec<Event>>,
+}
+
+/// What is attached to a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Irq(i32, Gsi),
+    Io(i32, IoEventAddress, DatamatchWidth),
+}
+
+impl FakeVm {
+    pub(super) fn new(capabilities: Capabilities, record: Arc<Record>) -> Self {
+        let lines = Arc::new(Lines(Arc::clone(&record)));
+        Self {
+            capabilities,
+            record,
+            lines,
+            events: Mutex::default(),
+        }
+    }
+
+    fn events(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attach(&self, operation: &'static str, event: Event) -> Result<()> {
+        let mut events = self.events();
+        if events.contains(&event) {
+            return Err(Error::host(operation, io::ErrorKind::AlreadyExists));
+        }
+        events.push(event);
+        Ok(())
+    }
+
+    fn detach(&self, operation: &'static str, event: Event) -> Result<()> {
+        let mut events = self.events();
+        let before = events.len();
+        events.retain(|known| *known != event);
+        if events.len() == before {
+            return Err(Error::host(operation, io::ErrorKind::NotFound));
+        }
+        Ok(())
+    }
+}
+
+impl Vm for FakeVm {
+    type Vcpu = FakeVcpu;
+
+    fn map_ram(&self, ram: &GuestRam) -> Result<()> {
+        self.record.lock().rams.push(ram.clone());
+        Ok(())
+    }
+
+    fn create_vcpu(&self, id: VcpuId) -> Result<FakeVcpu> {
+        const OPERATION: &str = "KVM_CREATE_VCPU";
+        if id.0 >= self.capabilities.max_vcpus {
+            return Err(Error::host(OPERATION, io::ErrorKind::InvalidInput));
+        }
+        let mut state = self.record.lock();
+        if state.vcpus.contains_key(&id) {
+            return Err(Error::host(OPERATION, io::ErrorKind::AlreadyExists));
+        }
+        let script = state.scripts.get(&id).cloned();
+        state.vcpus.insert(id, VcpuRecord::new(id, script));
+        drop(state);
+        Ok(FakeVcpu::new(id, Arc::clone(&self.record)))
+    }
+}
+
+impl Interrupts for FakeVm {
+    fn irq_line(&self, gsi: Gsi) -> IrqLine {
+        IrqLine::new(Arc::<Lines>::clone(&self.lines), gsi)
+    }
+
+    fn attach_irqfd(&self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()> {
+        if !self.capabilities.irqfd {
+            return Err(Error::Unsupported("irqfd"));
+        }
+        self.attach("KVM_IRQFD", Event::Irq(event.as_raw_fd(), gsi))
+    }
+
+    fn detach_irqfd(&self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()> {
+        self.detach("KVM_IRQFD", Event::Irq(event.as_raw_fd(), gsi))
+    }
+
+    fn signal_msi(&self, message: MsiMessage) -> Result<()> {
+        self.record.lock().messages.push(message);
+        Ok(())
+    }
+}
+
+impl IoEvents for FakeVm {
+    fn attach_ioevent(
+        &self,
+        event: BorrowedFd<'_>,
+        address: IoEventAddress,
+        datamatch: DatamatchWidth,
+    ) -> Result<()> {
+        if !self.capabilities.ioeventfd {
+            return Err(Error::Unsupported("ioeventfd"));
+        }
+        self.attach(
+            "KVM_IOEVENTFD",
+            Event::Io(event.as_raw_fd(), address, datamatch),
+        )
+    }
+
+    fn detach_ioevent(
+        &self,
+        event: BorrowedFd<'_>,
+        address: IoEventAddress,
+        datamatch: DatamatchWidth,
+    ) -> Result<()> {
+        self.detach(
+            "KVM_IOEVENTFD",
+            Event::Io(event.as_raw_fd(), address, datamatch),
+        )
+    }
+}
+
+impl DirtyLog for FakeVm {
+    fn log_dirty_pages(&self, on: bool) -> Result<()> {
+        let mut state = self.record.lock();
+        let regions = state.rams.iter().flat_map(|ram| ram.regions());
+        let empty = regions.map(|region| {
+            let words = region.size.div_ceil(PAGE_SIZE * 64);
+            (region.slot, vec![0; usize::try_from(words).unwrap_or(0)])
+        });
+        state.dirty = on.then(|| empty.collect());
+        Ok(())
+    }
+
+    fn take_dirty_pages(&self, slot: u32) -> Result<Vec<u64>> {
+        let mut state = self.record.lock();
+        let log = state.dirty.as_mut().and_then(|dirty| dirty.get_mut(&slot));
+        let log = log.ok_or_else(|| Error::host("KVM_GET_DIRTY_LOG", io::ErrorKind::NotFound))?;
+        let empty = vec![0; log.len()];
+        Ok(std::mem::replace(log, empty))
+    }
+}
+
+impl fmt::Debug for FakeVm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeVm").finish_non_exhaustive()
+    }
+}
