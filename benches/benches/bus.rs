@@ -29,7 +29,8 @@ impl DevicePio for Register {
     }
 
     fn pio_write(&self, _: PioAddress, _: PioAddressOffset, data: &[u8]) {
-        self.0.store(data.first().copied().unwrap_or_default(), Ordering::Relaxed);
+        self.0
+            .store(data.first().copied().unwrap_or_default(), Ordering::Relaxed);
     }
 }
 
@@ -48,15 +49,23 @@ fn device() -> Device {
 fn spread() -> Vec<u16> {
     let mut state = 1_u64;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         state >> 33
     };
-    (0..4096).map(|_| (0x100 + next() % DEVICES * STRIDE + next() % LENGTH) as u16).collect()
+    (0..4096)
+        .map(|_| (0x100 + next() % DEVICES * STRIDE + next() % LENGTH) as u16)
+        .collect()
 }
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    let orders = [("spread", spread()), ("same", vec![0x342; 4096]), ("unclaimed", vec![0x90; 4096])];
+    let orders = [
+        ("spread", spread()),
+        ("same", vec![0x342; 4096]),
+        ("unclaimed", vec![0x90; 4096]),
+    ];
     for (name, ports) in &orders {
         bench(&mut criterion, name, ports);
     }

@@ -68,3 +68,34 @@ impl fmt::Debug for IrqLine {
         f.debug_tuple("IrqLine").field(&self.gsi).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Recorder(Mutex<Vec<(Gsi, bool)>>);
+
+    impl LineDriver for Recorder {
+        fn set_level(&self, gsi: Gsi, high: bool) {
+            self.0.lock().unwrap().push((gsi, high));
+        }
+    }
+
+    #[test]
+    fn a_pulse_is_high_then_low_on_the_line_it_was_made_for() {
+        let recorder = Arc::new(Recorder::default());
+        IrqLine::new(recorder.clone(), Gsi(4)).pulse();
+        assert_eq!(
+            *recorder.0.lock().unwrap(),
+            [(Gsi(4), true), (Gsi(4), false)]
+        );
+    }
+
+    #[test]
+    fn an_unconnected_line_may_be_set() {
+        IrqLine::unconnected().set_level(true);
+    }
+}

@@ -1,5 +1,6 @@
 //! The RAM of one guest.
 
+use std::fmt;
 use std::sync::Arc;
 
 use vm_memory::bitmap::AtomicBitmap;
@@ -28,7 +29,7 @@ pub struct RamRegion {
 /// Any thread may read and write it at any time, as the guest may: accesses of 1, 2, 4 or 8
 /// aligned bytes are not torn, others may be. Nothing orders accesses to different addresses but
 /// [`compare_exchange_u64`](Self::compare_exchange_u64) and the fences of the caller.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct GuestRam {
     memory: Arc<GuestMemoryMmap<Option<AtomicBitmap>>>,
     regions: Arc<[RamRegion]>,
@@ -136,6 +137,15 @@ impl GuestRam {
             1 => self.high.as_deref(),
             _ => None,
         }
+    }
+}
+
+impl fmt::Debug for GuestRam {
+    /// The regions; not the bits of the dirty log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuestRam")
+            .field("regions", &self.regions)
+            .finish_non_exhaustive()
     }
 }
 
