@@ -1,0 +1,70 @@
+//! Ports for tests and early boot: debug exit (0xF4), POST codes (0x80), system control B (0x61).
+
+mod post;
+pub mod spec;
+mod system_control;
+
+pub use post::PostCode;
+pub use system_control::SystemControlB;
+
+use std::fmt;
+
+use vmmkit_device_bus::{
+    DevicePio, GuestRequest, Lifecycle, PioAddress, PioAddressOffset, RequestSink,
+};
+
+/// The debug-exit port: a write ends the run with the lowest byte written as the code. It reads
+/// as 0 and has no state.
+pub struct DebugExit {
+    request: RequestSink,
+}
+
+impl DebugExit {
+    /// What a bus calls it.
+    pub const NAME: &'static str = "debug-exit";
+    /// Its port.
+    pub const PORT: u16 = spec::DEBUG_EXIT;
+    /// How many ports it has: 4, so that a write of any width is one code.
+    pub const LENGTH: u16 = 4;
+
+    /// A port that sends its requests to `request`.
+    pub fn new(request: RequestSink) -> Self {
+        Self { request }
+    }
+}
+
+impl DevicePio for DebugExit {
+    fn pio_read(&self, _base: PioAddress, _offset: PioAddressOffset, data: &mut [u8]) {
+        data.fill(0);
+    }
+
+    fn pio_write(&self, _base: PioAddress, offset: PioAddressOffset, data: &[u8]) {
+        if let (0, Some(code)) = (offset, data.first()) {
+            (self.request)(GuestRequest::DebugExit(*code));
+        }
+    }
+}
+
+impl Lifecycle for DebugExit {}
+
+impl fmt::Debug for DebugExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DebugExit").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn the_lowest_byte_of_a_write_is_the_code() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = seen.clone();
+        let port = DebugExit::new(Arc::new(move |request| sink.lock().unwrap().push(request)));
+        port.pio_write(PioAddress(0xf4), 0, &[42, 1, 0, 0]);
+        port.pio_write(PioAddress(0xf4), 1, &[7]);
+        assert_eq!(*seen.lock().unwrap(), [GuestRequest::DebugExit(42)]);
+    }
+}
