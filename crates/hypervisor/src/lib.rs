@@ -20,6 +20,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod conformance;
 mod error;
 mod exit;
 pub mod fake;

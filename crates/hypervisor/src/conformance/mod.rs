@@ -1,0 +1,97 @@
+//! One suite of cases that every back end runs: what the traits promise, seen from the guest.
+//!
+//! A case makes a VM with a guest of a few instructions and looks at what comes out. Nothing
+//! panics: [`run`] answers with a [`Report`], and each case ends by itself after seconds, as a
+//! watchdog kicks it.
+//!
+//! ```
+//! use vmmkit_hypervisor::conformance;
+//! use vmmkit_hypervisor::fake::FakeHypervisor;
+//!
+//! let report = conformance::run(&FakeHypervisor::new(), &[]);
+//! assert_eq!(report.failures().count(), 0, "{report}");
+//! ```
+
+mod accesses;
+mod guest;
+mod interrupts;
+mod kicks;
+mod memory;
+mod report;
+mod state;
+
+pub use report::{Failure, Report, Verdict};
+
+use crate::Hypervisor;
+
+/// What a case needs of a back end beyond the traits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It executes guest code.
+    Execution,
+    /// It emulates the interrupt controllers.
+    Irqchip,
+    /// It takes interrupts from an eventfd.
+    Irqfd,
+    /// It signals an eventfd on a guest's write.
+    Ioeventfd,
+}
+
+/// One case.
+pub struct Case<H> {
+    /// What is promised, as a sentence in snake case.
+    pub name: &'static str,
+    /// What it needs; without it the case does not apply.
+    pub needs: &'static [Need],
+    /// Runs it.
+    pub test: fn(&H) -> Result<(), Failure>,
+}
+
+impl<H> std::fmt::Debug for Case<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Case")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// All cases.
+pub fn cases<H: Hypervisor>() -> Vec<Case<H>> {
+    let mut all = accesses::cases();
+    all.extend(kicks::cases());
+    all.extend(state::cases());
+    all.extend(memory::cases());
+    all.extend(interrupts::cases());
+    all
+}
+
+/// Runs all cases on `hypervisor`. `abilities` names what the back end's
+/// [`Capabilities`](crate::Capabilities) do not: pass [`Need::Execution`] for a real one.
+pub fn run<H: Hypervisor>(hypervisor: &H, abilities: &[Need]) -> Report {
+    let mut report = Report::new(hypervisor.name());
+    for case in cases::<H>() {
+        let missing = case
+            .needs
+            .iter()
+            .find(|need| !has(hypervisor, abilities, **need));
+        let verdict = match missing {
+            Some(need) => Verdict::NotApplicable(*need),
+            None => match (case.test)(hypervisor) {
+                Ok(()) => Verdict::Passed,
+                Err(failure) => Verdict::Failed(failure),
+            },
+        };
+        report.add(case.name, verdict);
+    }
+    report
+}
+
+fn has(hypervisor: &impl Hypervisor, abilities: &[Need], need: Need) -> bool {
+    let capabilities = hypervisor.capabilities();
+    match need {
+        Need::Execution => abilities.contains(&Need::Execution),
+        Need::Irqchip => capabilities.irqchip,
+        Need::Irqfd => capabilities.irqfd,
+        Need::Ioeventfd => capabilities.ioeventfd,
+    }
+}
