@@ -34,16 +34,22 @@ fn rig() -> Rig {
     let (level, screen) = (Arc::new(Level::default()), Arc::default());
     let output = Box::new(Screen(Arc::clone(&screen)));
     let port = SerialPort::new(output, IrqLine::new(level.clone(), Gsi(4)));
-    Rig { port, level, screen }
+    Rig {
+        port,
+        level,
+        screen,
+    }
 }
 
 impl Rig {
     fn write(&self, offset: u16, value: u8) {
-        self.port.pio_write(PioAddress(SerialPort::PORT), offset, &[value]);
+        self.port
+            .pio_write(PioAddress(SerialPort::PORT), offset, &[value]);
     }
     fn read(&self, offset: u16) -> u8 {
         let mut byte = [0];
-        self.port.pio_read(PioAddress(SerialPort::PORT), offset, &mut byte);
+        self.port
+            .pio_read(PioAddress(SerialPort::PORT), offset, &mut byte);
         byte[0]
     }
 }
@@ -61,7 +67,11 @@ fn owner_is_told_once_when_a_reader_appears_and_when_the_fifo_is_empty() {
     assert_eq!(told.load(Ordering::Relaxed), 1);
     rig.write(IER, 0);
     rig.write(IER, IER_ERBFI);
-    assert_eq!(told.load(Ordering::Relaxed), 1, "nobody was refused in between");
+    assert_eq!(
+        told.load(Ordering::Relaxed),
+        1,
+        "nobody was refused in between"
+    );
     assert_eq!(rig.port.receive(b"ab"), 1);
     rig.read(DATA);
     assert_eq!(told.load(Ordering::Relaxed), 2);
