@@ -1,12 +1,9 @@
 //! KVM's structures to and from the plain data of `vmmkit_hypervisor::x86`.
 
 use kvm_bindings::{
-    KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2, kvm_dtable, kvm_fpu, kvm_regs, kvm_segment,
-    kvm_sregs,
+    KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2, kvm_dtable, kvm_regs, kvm_segment, kvm_sregs,
 };
-use vmmkit_hypervisor::x86::{
-    CpuidEntry, DescriptorTable, FpuState, Registers, Segment, SpecialRegisters,
-};
+use vmmkit_hypervisor::x86::{CpuidEntry, DescriptorTable, Registers, Segment, SpecialRegisters};
 
 pub(crate) fn registers(r: &kvm_regs) -> Registers {
     let kvm_regs {
@@ -195,35 +192,6 @@ pub(crate) fn to_special(s: &SpecialRegisters) -> kvm_sregs {
         efer: s.efer,
         apic_base: s.apic_base,
         interrupt_bitmap: s.interrupt_bitmap,
-    }
-}
-
-pub(crate) fn fpu(f: &kvm_fpu) -> FpuState {
-    FpuState {
-        fpr: f.fpr,
-        fcw: f.fcw,
-        fsw: f.fsw,
-        ftwx: f.ftwx,
-        last_opcode: f.last_opcode,
-        last_ip: f.last_ip,
-        last_dp: f.last_dp,
-        xmm: f.xmm,
-        mxcsr: f.mxcsr,
-    }
-}
-
-pub(crate) fn to_fpu(f: &FpuState) -> kvm_fpu {
-    kvm_fpu {
-        fpr: f.fpr,
-        fcw: f.fcw,
-        fsw: f.fsw,
-        ftwx: f.ftwx,
-        last_opcode: f.last_opcode,
-        last_ip: f.last_ip,
-        last_dp: f.last_dp,
-        xmm: f.xmm,
-        mxcsr: f.mxcsr,
-        ..Default::default()
     }
 }
 

@@ -18,6 +18,7 @@
 mod convert;
 mod dirty_log;
 mod failure;
+mod fpu;
 mod interrupts;
 mod io_events;
 mod ioctls;

@@ -10,16 +10,10 @@ use vmmkit_hypervisor::x86::{
 };
 use vmmkit_hypervisor::{Error, Result};
 
-use crate::{KvmVcpu, convert};
+use crate::{KvmVcpu, convert, fpu};
 
 /// The most MSRs in one call: KVM refuses `MAX_IO_MSRS` (256) and more with E2BIG.
 const MSR_CHUNK: usize = 255;
-/// MXCSR in the 32-bit words of an XSAVE area (Intel SDM vol. 1, table 10-2).
-const XSAVE_MXCSR: usize = 24 / 4;
-/// The low half of XSTATE_BV likewise (Intel SDM vol. 1, 13.4.2).
-const XSAVE_STATE: usize = 512 / 4;
-/// The bit of SSE state in XSTATE_BV: without it MXCSR would be taken as 0x1f80.
-const XSTATE_SSE: u32 = 1 << 1;
 
 type Errno = kvm_ioctls::Error;
 
@@ -47,27 +41,13 @@ impl VcpuState for KvmVcpu {
     }
 
     fn fpu(&mut self) -> Result<FpuState> {
-        let fpu = self.fd.get_fpu().map_err(host("KVM_GET_FPU"))?;
-        // KVM_GET_FPU leaves MXCSR out, although its structure has room for it.
         let xsave = self.fd.get_xsave().map_err(host("KVM_GET_XSAVE"))?;
-        let mxcsr = xsave.region.get(XSAVE_MXCSR).copied();
-        Ok(FpuState {
-            mxcsr: mxcsr.unwrap_or(fpu.mxcsr),
-            ..convert::fpu(&fpu)
-        })
+        Ok(fpu::read(&xsave))
     }
 
-    fn set_fpu(&mut self, fpu: &FpuState) -> Result<()> {
-        self.fd
-            .set_fpu(&convert::to_fpu(fpu))
-            .map_err(host("KVM_SET_FPU"))?;
+    fn set_fpu(&mut self, state: &FpuState) -> Result<()> {
         let mut xsave = self.fd.get_xsave().map_err(host("KVM_GET_XSAVE"))?;
-        if let Some(word) = xsave.region.get_mut(XSAVE_MXCSR) {
-            *word = fpu.mxcsr;
-        }
-        if let Some(word) = xsave.region.get_mut(XSAVE_STATE) {
-            *word |= XSTATE_SSE;
-        }
+        fpu::write(&mut xsave, state);
         // SAFETY: KVM reads more than the 4096 bytes of the structure only where this process asked
         // for dynamic features of guests (ARCH_REQ_XCOMP_GUEST_PERM), which nothing here does.
         unsafe { self.fd.set_xsave(&xsave) }.map_err(host("KVM_SET_XSAVE"))
