@@ -25,6 +25,7 @@
 //! ```
 
 mod event;
+mod fatal;
 mod input;
 mod output;
 mod pollable;
@@ -35,6 +36,7 @@ mod terminal;
 mod timer;
 
 pub use event::EventFd;
+pub use fatal::restore_on_fatal_signals;
 pub use input::{InputRead, read_ready};
 pub use output::{Flush, OutputBuffer};
 pub use pollable::Pollable;

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// Both ends of a new pseudo-terminal (pty(7)), closed on exec. Neither becomes the controlling
@@ -35,4 +35,16 @@ pub fn open_pty() -> io::Result<Pty> {
         slave,
         path: PathBuf::from(name.to_string_lossy().into_owned()),
     })
+}
+
+impl Pty {
+    /// Makes reads and writes of the master fail with EAGAIN instead of waiting.
+    ///
+    /// # Errors
+    /// The host's; none is known for a pseudo-terminal.
+    pub fn into_nonblocking(self) -> io::Result<Self> {
+        let flags = fcntl_getfl(&self.master)?;
+        fcntl_setfl(&self.master, flags | OFlags::NONBLOCK)?;
+        Ok(self)
+    }
 }

@@ -1,2 +1,65 @@
-//! x
-fn main(){}
+//! `vmmkit`: boots a Linux guest as one ordinary process.
+//!
+//! A thin binary over the vmmkit crates: text in (`cli`, `config_file`, `settings`), a machine out
+//! (`run`), and an exit code that means something (`exit_code`).
+#![forbid(unsafe_code)]
+
+use std::panic::{self, PanicHookInfo};
+use std::process::ExitCode;
+
+use crate::cli::{Action, Parsed};
+use crate::failure::Failure;
+
+mod cli;
+mod config_file;
+mod doctor;
+mod equivalent;
+mod exit_code;
+mod failure;
+mod generate;
+mod kernel_search;
+mod keys;
+mod messages;
+mod progress;
+mod remote;
+mod run;
+mod serial;
+mod settings;
+mod signals;
+mod stdin;
+
+fn main() -> ExitCode {
+    panic::set_hook(Box::new(on_panic));
+    match panic::catch_unwind(act) {
+        Ok(Ok(code)) => code,
+        Ok(Err(failure)) => failure.report(),
+        // The hook has said what there is to say.
+        Err(_) => exit_code::HOST_ERROR.into(),
+    }
+}
+
+fn act() -> Result<ExitCode, Failure> {
+    match cli::parse()? {
+        Parsed::Text(text) => generate::write(text.as_bytes()),
+        Parsed::Action(Action::Run(options)) => run::run(*options),
+        Parsed::Action(Action::Doctor(options)) => doctor::doctor(&options),
+        Parsed::Action(Action::Completions { shell }) => generate::completions(shell),
+        Parsed::Action(Action::Man) => generate::man(),
+    }
+}
+
+/// Gives the terminal back first, so that the message can be read.
+fn on_panic(panic: &PanicHookInfo<'_>) {
+    vmmkit_host_io::restore_all();
+    let thread = std::thread::current();
+    let message = panic.payload_as_str().unwrap_or("no message");
+    let place = panic
+        .location()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    messages::say(&format!(
+        "error: internal error in thread {} at {place}: {message}\n  \
+         next: this is a bug in vmmkit; please report it with the command line",
+        thread.name().unwrap_or("without a name")
+    ));
+}

@@ -1,0 +1,187 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::exit_code;
+use crate::failure::Failure;
+
+/// Boots a Linux guest as one ordinary process.
+#[derive(Parser, Debug)]
+#[command(
+    name = "vmmkit",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+/// What is to be done.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Action {
+    /// Boot a guest; its serial console is this terminal
+    ///
+    /// In a terminal, every key goes to the guest but Ctrl-a: Ctrl-a h shows what it does, Ctrl-a
+    /// x quits. Where stdin is a pipe or a file the guest gets its bytes and then Ctrl-D:
+    /// `echo 'uname -a' | vmmkit run`. SIGTERM, SIGINT and SIGHUP ask the guest to power off.
+    #[command(after_help = exit_code::HELP)]
+    Run(Box<RunOptions>),
+    /// Say whether this host can boot a Linux guest, and what is missing (exit code 0 or 1)
+    Doctor(DoctorOptions),
+    /// Write a shell's completions to stdout
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual page to stdout
+    Man,
+}
+
+/// The options of `run`, as text: `settings` makes values of them. All may be left out.
+#[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RunOptions {
+    /// Kernel: ELF vmlinux or bzImage [default: the first of ./vmlinux, ./bzImage, target/guest,
+    /// /boot/vmlinuz-*]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) kernel: Option<PathBuf>,
+    /// Initial RAM disk, best an uncompressed cpio
+    #[arg(long, value_name = "PATH")]
+    pub(crate) initrd: Option<PathBuf>,
+    /// Kernel command line, instead of the default one
+    #[arg(long, value_name = "STRING", allow_hyphen_values = true)]
+    pub(crate) cmdline: Option<String>,
+    /// Number of vCPUs [default: 1]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) cpus: Option<String>,
+    /// Guest RAM, with a unit K, M, G or T [default: 256M]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub(crate) memory: Option<String>,
+    /// Serial console: stdio, null, pty or file=PATH [default: stdio]
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) serial: Option<String>,
+    /// CPU of the guest: host, without the features listed: host,-avx512f,-smap [default: host]
+    #[arg(long, value_name = "host[,-FEATURE...]")]
+    pub(crate) cpu: Option<String>,
+    /// Name of the machine, for messages [default: vmmkit]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// How to enter the kernel: auto, payload, setup or pvh [default: auto]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) entry: Option<String>,
+    /// Do not describe the machine by ACPI tables
+    #[arg(long)]
+    pub(crate) no_acpi: bool,
+    /// Describe CPUs and interrupts by an MP table too
+    #[arg(long)]
+    pub(crate) mp_table: bool,
+    /// What a reset by the guest does: exit [default: exit]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) on_reboot: Option<String>,
+    /// How long a guest that was asked to power off may take [default: 5]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub(crate) stop_timeout: Option<String>,
+    /// TOML file with these options; the command line has precedence
+    #[arg(long, value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+    /// Build the machine, say what would run, and do not run it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Say nothing on stderr but errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// The KVM device
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub(crate) kvm: Option<PathBuf>,
+}
+
+/// The options of `doctor`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct DoctorOptions {
+    /// Only set the exit code
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// The KVM device
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub(crate) kvm: Option<PathBuf>,
+}
+
+/// What the command line asks for.
+pub(crate) enum Parsed {
+    /// Help or the version, to be printed.
+    Text(String),
+    /// An action.
+    Action(Action),
+}
+
+/// Parses this process's arguments.
+pub(crate) fn parse() -> Result<Parsed, Failure> {
+    match Cli::try_parse() {
+        Ok(cli) => Ok(Parsed::Action(cli.action)),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                Ok(Parsed::Text(error.render().to_string()))
+            }
+            _ => Err(usage(&error)),
+        },
+    }
+}
+
+/// The command, for completions and the manual page.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// clap's error in vmmkit's form.
+fn usage(error: &clap::Error) -> Failure {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let argument = context(ContextKind::InvalidArg).unwrap_or_default();
+    let value = context(ContextKind::InvalidValue).unwrap_or_default();
+    let what = match error.kind() {
+        ErrorKind::UnknownArgument => format!("argument {argument}: there is no such option"),
+        ErrorKind::InvalidSubcommand => {
+            let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("command {name}: there is no such command")
+        }
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            "command: none was given; there are run, doctor, completions and man".to_owned()
+        }
+        ErrorKind::ArgumentConflict => format!("argument {argument}: it was given twice"),
+        ErrorKind::InvalidValue if value.is_empty() => format!("{argument}: its value is missing"),
+        ErrorKind::InvalidValue => {
+            let valid = context(ContextKind::ValidValue).unwrap_or_default();
+            format!("{argument} {value}: it must be one of {valid}")
+        }
+        ErrorKind::MissingRequiredArgument => format!("argument {argument}: it is missing"),
+        ErrorKind::InvalidUtf8 => "arguments: one of them is not UTF-8 text".to_owned(),
+        ErrorKind::TooManyValues => format!("{argument} {value}: it takes no value"),
+        other => format!("arguments: {other}"),
+    };
+    let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand]
+        .into_iter()
+        .find_map(context);
+    let next = match suggested {
+        Some(suggested) => format!("did you mean {suggested}? See `vmmkit run --help`"),
+        None => "see `vmmkit --help` and `vmmkit run --help`".to_owned(),
+    };
+    Failure::usage(what, next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,116 @@
+//! The configuration file: TOML, with the options of `vmmkit run` as keys.
+//!
+//! ```toml
+//! kernel = "vmlinux"        # paths are relative to the file
+//! initrd = "initramfs.cpio"
+//! memory = "1G"
+//! cpus = 2
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::cli::RunOptions;
+use crate::failure::Failure;
+
+/// The keys. Each has the meaning of the option of its name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct File {
+    kernel: Option<PathBuf>,
+    initrd: Option<PathBuf>,
+    cmdline: Option<String>,
+    cpus: Option<i64>,
+    memory: Option<String>,
+    serial: Option<String>,
+    cpu: Option<String>,
+    name: Option<String>,
+    entry: Option<String>,
+    acpi: Option<bool>,
+    mp_table: Option<bool>,
+    on_reboot: Option<String>,
+    stop_timeout: Option<i64>,
+}
+
+/// Fills what the command line left out from the file at `path`.
+pub(crate) fn complete(options: RunOptions, path: &Path) -> Result<RunOptions, Failure> {
+    let name = format!("--config {}", path.display());
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::host(&name, &error, "check the path and its permissions"))?;
+    let file = parse(&text).map_err(|(line, reason)| {
+        Failure::usage(
+            format!("{name}: line {line}: {reason}"),
+            "the keys are the long options of `vmmkit run --help`, without the dashes",
+        )
+    })?;
+    Ok(merge(options, file, path.parent().unwrap_or(Path::new(""))))
+}
+
+/// The file, or the line (from 1) of the first error and the reason.
+fn parse(text: &str) -> Result<File, (usize, String)> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let before = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .unwrap_or_default();
+        (
+            before.matches('\n').count() + 1,
+            error.message().replace('\n', " "),
+        )
+    })
+}
+
+fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
+    RunOptions {
+        kernel: options.kernel.or(file.kernel.map(|path| folder.join(path))),
+        initrd: options.initrd.or(file.initrd.map(|path| folder.join(path))),
+        cmdline: options.cmdline.or(file.cmdline),
+        cpus: options.cpus.or(file.cpus.map(|number| number.to_string())),
+        memory: options.memory.or(file.memory),
+        serial: options.serial.or(file.serial),
+        cpu: options.cpu.or(file.cpu),
+        name: options.name.or(file.name),
+        entry: options.entry.or(file.entry),
+        no_acpi: options.no_acpi || file.acpi == Some(false),
+        mp_table: options.mp_table || file.mp_table == Some(true),
+        on_reboot: options.on_reboot.or(file.on_reboot),
+        stop_timeout: options
+            .stop_timeout
+            .or(file.stop_timeout.map(|number| number.to_string())),
+        ..options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_has_precedence_over_the_file() {
+        let file = parse("memory = \"1G\"\ncpus = 2").unwrap();
+        let options = RunOptions {
+            memory: Some("64M".to_owned()),
+            ..RunOptions::default()
+        };
+        let merged = merge(options, file, Path::new("/vm"));
+        assert_eq!(merged.memory.as_deref(), Some("64M"));
+        assert_eq!(merged.cpus.as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let file = parse("kernel = \"vmlinux\"\ninitrd = \"/abs\"").unwrap();
+        let merged = merge(RunOptions::default(), file, Path::new("/vm"));
+        assert_eq!(merged.kernel, Some("/vm/vmlinux".into()));
+        assert_eq!(merged.initrd, Some("/abs".into()));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let (line, reason) = parse("cpus = 2\nkernal = \"x\"").unwrap_err();
+        assert_eq!(line, 2);
+        assert!(reason.contains("unknown field `kernal`"), "{reason}");
+    }
+}

@@ -1,0 +1,52 @@
+//! The exit codes of vmmkit: a documented interface, see `vmmkit run --help`.
+//!
+//! A signal that ends vmmkit does so really: the shell shows 128 + its number.
+
+use vmmkit_vmm::Outcome;
+
+/// The guest powered off or reset, or its user quit with Ctrl-a x.
+pub(crate) const SUCCESS: u8 = 0;
+/// The host, the hypervisor or vmmkit could not go on.
+pub(crate) const HOST_ERROR: u8 = 1;
+/// The command line or the configuration file cannot be understood.
+pub(crate) const USAGE: u8 = 2;
+/// A vCPU ended in a triple fault.
+pub(crate) const TRIPLE_FAULT: u8 = 3;
+/// The guest's kernel panicked and said so.
+pub(crate) const GUEST_PANIC: u8 = 4;
+
+/// What `--help` says of them.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0      the guest powered off or reset (or Ctrl-a x)
+  1      host or VMM error
+  2      usage error
+  3      triple fault of the guest
+  4      guest kernel panic, where the guest reports it
+  n      the guest wrote n to the debug-exit port
+  128+n  ended by signal n, after the guest was asked to power off";
+
+/// The exit code for how a run ended.
+pub(crate) fn of(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::PowerOff | Outcome::Reset | Outcome::Stopped => SUCCESS,
+        Outcome::DebugExit(code) => code,
+        Outcome::TripleFault(_) => TRIPLE_FAULT,
+        Outcome::GuestPanic => GUEST_PANIC,
+        _ => HOST_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_codes() {
+        assert_eq!(of(Outcome::PowerOff), 0);
+        assert_eq!(of(Outcome::Reset), 0);
+        assert_eq!(of(Outcome::TripleFault(vmmkit_hypervisor::VcpuId(0))), 3);
+        assert_eq!(of(Outcome::GuestPanic), 4);
+        assert_eq!(of(Outcome::DebugExit(42)), 42);
+    }
+}

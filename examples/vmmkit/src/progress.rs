@@ -1,0 +1,52 @@
+//! What a person at a terminal sees on stderr while a machine starts.
+
+use std::io::{IsTerminal, stderr};
+use std::time::Instant;
+
+use crate::messages;
+use crate::settings::Settings;
+
+/// Progress messages, if anybody looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    started: Instant,
+    is_shown: bool,
+}
+
+impl Progress {
+    /// Starts the clock. Nothing is shown with `--quiet`, or where stderr is not a terminal.
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self {
+            started: Instant::now(),
+            is_shown: !quiet && stderr().is_terminal(),
+        }
+    }
+
+    /// The machine is about to be built.
+    pub(crate) fn booting(&self, settings: &Settings) {
+        if self.is_shown {
+            let machine = &settings.machine;
+            let kernel = machine.kernel.display();
+            let (cpus, memory) = (machine.vcpus, machine.ram.size);
+            let plural = if cpus == 1 { "" } else { "s" };
+            messages::write(&format!(
+                "vmmkit: booting {kernel}, {cpus} vCPU{plural}, {memory} (Ctrl-a h for help) ..."
+            ));
+        }
+    }
+
+    /// The line of [`booting`](Self::booting) is at its end, without any output.
+    pub(crate) fn end_line(&self) {
+        if self.is_shown {
+            messages::write("\n");
+        }
+    }
+
+    /// The guest's first output is there.
+    pub(crate) fn first_output(&self) {
+        if self.is_shown {
+            let elapsed = self.started.elapsed().as_millis();
+            messages::write(&format!(" {elapsed} ms to first output\n"));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! `vmmkit run`: from options to a guest, and to the exit code that its end means.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use vmmkit_host_io::die_by;
+use vmmkit_hypervisor_kvm::Kvm;
+use vmmkit_vmm::{MachineBuilder, Outcome};
+
+use crate::cli::RunOptions;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::remote::Remote;
+use crate::serial::SerialChoice;
+use crate::settings::Settings;
+use crate::signals::Signals;
+use crate::{config_file, equivalent, exit_code, messages};
+
+/// Runs the machine that `options` describe.
+pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
+    let options = match options.config.clone() {
+        Some(path) => config_file::complete(options, &path)?,
+        None => options,
+    };
+    let settings = Settings::new(options)?;
+    if settings.found_kernel && !settings.quiet {
+        messages::say(&format!(
+            "no --kernel, so this runs:\n  {}",
+            equivalent::command(&settings)
+        ));
+    }
+    let kvm = Kvm::open_path(&settings.kvm)?;
+    if settings.dry_run {
+        return dry_run(settings, &kvm);
+    }
+    boot(settings, &kvm)
+}
+
+/// Builds everything but the console, and says what would run.
+fn dry_run(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
+    let command = equivalent::command(&settings);
+    drop(MachineBuilder::new(settings.machine).build(kvm)?);
+    messages::say(&format!(
+        "this machine can be built and would run:\n  {command}"
+    ));
+    Ok(exit_code::SUCCESS.into())
+}
+
+fn boot(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
+    let progress = Progress::new(settings.quiet);
+    let remote = Arc::new(Remote::default());
+    let mut console = settings.serial.open(&remote)?;
+    let has_acpi = settings.machine.acpi;
+    let signals = Signals::new(remote.clone(), settings.stop_timeout, has_acpi)
+        .map_err(|error| Failure::host("signals", &error, "free descriptors of this process"))?;
+
+    progress.booting(&settings);
+    let has_output = Arc::new(AtomicBool::new(false));
+    let first = has_output.clone();
+    console.on_first_output = Some(Box::new(move || {
+        progress.first_output();
+        first.store(true, Ordering::Relaxed);
+    }));
+    let is_stdio = settings.serial == SerialChoice::Stdio;
+    let outcome = MachineBuilder::new(settings.machine)
+        .console(console)
+        .subscribe(Box::new(signals))
+        .build(kvm)
+        .map_err(Failure::from)
+        .and_then(|machine| {
+            remote.connect(machine.handle());
+            if is_stdio {
+                remote.take_terminal(io::stdin().as_fd());
+                vmmkit_host_io::restore_on_fatal_signals();
+            }
+            panic_if_asked();
+            let machine = machine.start().map_err(|error| {
+                Failure::host(
+                    "threads",
+                    &error,
+                    "raise the limit of processes (ulimit -u)",
+                )
+            })?;
+            Ok(machine.wait()?)
+        });
+    remote.give_terminal_back();
+    if !has_output.load(Ordering::Relaxed) {
+        progress.end_line();
+    }
+    if let Some(signal) = remote.ended_by() {
+        die_by(signal);
+    }
+    Ok(finish(outcome?))
+}
+
+/// Says how the guest ended where that needs words.
+fn finish(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::TripleFault(vcpu) => messages::say(&format!(
+            "error: {vcpu}: the guest ended in a triple fault\n  \
+             next: boot with earlyprintk=ttyS0 on the kernel's command line to see how far it came"
+        )),
+        Outcome::GuestPanic => {
+            messages::say("error: the guest's kernel panicked\n  next: its console says why")
+        }
+        _ => {}
+    }
+    exit_code::of(outcome).into()
+}
+
+/// A hook of the tests: a bug while the terminal is raw.
+fn panic_if_asked() {
+    #[cfg(any(test, debug_assertions, feature = "test-hooks"))]
+    if std::env::var_os("VMMKIT_TEST_PANIC").is_some() {
+        #[expect(clippy::panic, reason = "the test asks for it")]
+        {
+            panic!("VMMKIT_TEST_PANIC is set");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! From options as text to a machine's configuration. After this, no value can be out of range.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use vmmkit_boot_loader::EntryChoice;
+use vmmkit_guest_memory::{RamConfig, RamSize};
+use vmmkit_vmm::MachineConfig;
+use vmmkit_x86_cpu::CpuModel;
+
+use crate::cli::RunOptions;
+use crate::failure::Failure;
+use crate::kernel_search::{self, Found};
+use crate::serial::SerialChoice;
+
+/// The command line of a kernel that was given none: the console on the first serial port; a
+/// reset by the keyboard controller, at once after a panic, so that the VMM ends; no probing for
+/// what the machine does not have (PCI, mouse ports).
+pub(crate) const DEFAULT_CMDLINE: &str = "console=ttyS0 reboot=k panic=-1 pci=off i8042.noaux \
+     i8042.nomux i8042.dumbkbd";
+
+/// Everything that `vmmkit run` needs to know.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The machine.
+    pub(crate) machine: MachineConfig,
+    /// Where its console is.
+    pub(crate) serial: SerialChoice,
+    /// How long a guest that was asked to power off may take.
+    pub(crate) stop_timeout: Duration,
+    /// The KVM device.
+    pub(crate) kvm: PathBuf,
+    /// Build only.
+    pub(crate) dry_run: bool,
+    /// Say nothing but errors.
+    pub(crate) quiet: bool,
+    /// No kernel was named, and this one was found.
+    pub(crate) found_kernel: bool,
+}
+
+impl Settings {
+    /// Makes values of `options`.
+    pub(crate) fn new(options: RunOptions) -> Result<Self, Failure> {
+        let defaults = MachineConfig::default();
+        let vcpus = match &options.cpus {
+            Some(text) => cpus(text)?,
+            None => defaults.vcpus,
+        };
+        let ram = match &options.memory {
+            Some(text) => RamConfig {
+                size: memory(text)?,
+                ..defaults.ram
+            },
+            None => defaults.ram,
+        };
+        let cpu = match &options.cpu {
+            Some(text) => cpu(text)?,
+            None => defaults.cpu,
+        };
+        let entry = options.entry.as_deref().map_or(Ok(defaults.entry), entry)?;
+        let name = options
+            .name
+            .as_deref()
+            .map_or(Ok(defaults.name), machine_name)?;
+        let serial = options
+            .serial
+            .as_deref()
+            .map_or(Ok(SerialChoice::Stdio), str::parse)?;
+        let stop_timeout = options.stop_timeout.as_deref().map_or(Ok(5), seconds)?;
+        on_reboot(options.on_reboot.as_deref())?;
+
+        let found_kernel = options.kernel.is_none();
+        let Found { kernel, initrd } = match options.kernel {
+            Some(kernel) => Found {
+                kernel,
+                initrd: options.initrd,
+            },
+            None => kernel_search::search(options.initrd)?,
+        };
+        let machine = MachineConfig {
+            name,
+            kernel,
+            initrd,
+            cmdline: options
+                .cmdline
+                .unwrap_or_else(|| DEFAULT_CMDLINE.to_owned()),
+            entry,
+            ram,
+            vcpus,
+            cpu,
+            acpi: !options.no_acpi,
+            mp_table: options.mp_table,
+        };
+        Ok(Self {
+            machine,
+            serial,
+            stop_timeout: Duration::from_secs(stop_timeout),
+            kvm: options.kvm.unwrap_or_else(|| "/dev/kvm".into()),
+            dry_run: options.dry_run,
+            quiet: options.quiet,
+            found_kernel,
+        })
+    }
+}
+
+fn cpus(text: &str) -> Result<u32, Failure> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        Ok(_) => Err(Failure::usage(
+            "--cpus 0: a machine needs at least 1 vCPU",
+            "try --cpus 1",
+        )),
+        Err(_) => Err(Failure::usage(
+            format!("--cpus {text}: this is not a number of vCPUs"),
+            "give a whole number from 1, such as --cpus 2",
+        )),
+    }
+}
+
+fn memory(text: &str) -> Result<RamSize, Failure> {
+    text.parse().map_err(|error| {
+        Failure::usage(
+            format!("--memory {text}: {error}"),
+            "give a number with a unit K, M, G or T, such as --memory 256M",
+        )
+    })
+}
+
+fn cpu(text: &str) -> Result<CpuModel, Failure> {
+    text.parse().map_err(|error| {
+        Failure::usage(
+            format!("--cpu {text}: {error}"),
+            "give host, or host and the features to hide: --cpu host,-avx512f",
+        )
+    })
+}
+
+fn entry(text: &str) -> Result<EntryChoice, Failure> {
+    match text {
+        "auto" => Ok(EntryChoice::Auto),
+        "payload" => Ok(EntryChoice::Payload),
+        "setup" => Ok(EntryChoice::Setup),
+        "pvh" => Ok(EntryChoice::Pvh),
+        _ => Err(Failure::usage(
+            format!("--entry {text}: there is no such way to enter a kernel"),
+            "give auto, payload, setup or pvh",
+        )),
+    }
+}
+
+/// The name goes into messages and, later, paths.
+fn machine_name(text: &str) -> Result<String, Failure> {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if (1..=64).contains(&text.len()) && text.chars().all(is_good) && !text.starts_with('.') {
+        return Ok(text.to_owned());
+    }
+    Err(Failure::usage(
+        format!("--name {text:?}: this cannot be a machine's name"),
+        "use 1 to 64 letters, digits, -, _ and ., with no . at the start",
+    ))
+}
+
+fn seconds(text: &str) -> Result<u64, Failure> {
+    // A day: what is meant by more is a guest that must not be stopped.
+    text.parse()
+        .ok()
+        .filter(|&seconds| seconds <= 86_400)
+        .ok_or_else(|| {
+            Failure::usage(
+                format!("--stop-timeout {text}: this is not a number of seconds"),
+                "give a whole number from 0 to 86400, such as --stop-timeout 5",
+            )
+        })
+}
+
+fn on_reboot(text: Option<&str>) -> Result<(), Failure> {
+    match text {
+        None | Some("exit") => Ok(()),
+        Some("reboot") => Err(Failure::usage(
+            "--on-reboot reboot: this version cannot reset a machine yet",
+            "leave it out, and start vmmkit again when it ends with exit code 0",
+        )),
+        Some(other) => Err(Failure::usage(
+            format!("--on-reboot {other}: there is no such action"),
+            "give exit, or leave it out",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(change: impl FnOnce(&mut RunOptions)) -> Result<Settings, Failure> {
+        let mut options = RunOptions {
+            kernel: Some("k".into()),
+            ..RunOptions::default()
+        };
+        change(&mut options);
+        Settings::new(options)
+    }
+
+    #[test]
+    fn a_kernel_is_all_that_must_be_given() {
+        let settings = settings(|_| {}).unwrap();
+        assert_eq!(settings.machine.vcpus, 1);
+        assert_eq!(settings.machine.ram.size, RamSize::mebibytes(256));
+        assert_eq!(settings.machine.cmdline, DEFAULT_CMDLINE);
+        assert_eq!(settings.serial, SerialChoice::Stdio);
+        assert!(settings.machine.acpi);
+    }
+
+    #[test]
+    fn options_reach_the_machine() {
+        let settings = settings(|options| {
+            options.cpus = Some("2".into());
+            options.memory = Some("1G".into());
+            options.entry = Some("pvh".into());
+            options.no_acpi = true;
+        })
+        .unwrap();
+        assert_eq!(settings.machine.vcpus, 2);
+        assert_eq!(settings.machine.ram.size, RamSize::mebibytes(1024));
+        assert_eq!(settings.machine.entry, EntryChoice::Pvh);
+        assert!(!settings.machine.acpi);
+    }
+
+    #[test]
+    fn an_empty_command_line_is_kept_empty() {
+        let settings = settings(|options| options.cmdline = Some(String::new())).unwrap();
+        assert_eq!(settings.machine.cmdline, "");
+    }
+}

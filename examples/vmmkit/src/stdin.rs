@@ -1,0 +1,151 @@
+//! The console's input: a terminal with vmmkit's own keys, or a pipe or file with its end.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use vmmkit_host_io::{InputRead, read_ready};
+use vmmkit_vmm::{ConsoleInput, ConsoleRead};
+
+use crate::keys::{self, Command, Keys};
+use crate::messages;
+use crate::remote::Remote;
+
+/// Ctrl-D: what a terminal takes for the end of its input (EOT).
+const END_OF_INPUT: u8 = 0x04;
+
+/// Input from a descriptor, shared as it may be with other processes.
+#[derive(Debug)]
+pub(crate) struct FdInput {
+    fd: OwnedFd,
+    source: Source,
+}
+
+/// What stands behind the descriptor.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A person, who has keys for vmmkit too.
+    Terminal { keys: Keys, remote: Arc<Remote> },
+    /// A pipe, socket or file: the guest is told of its end by so many Ctrl-Ds as are left.
+    Stream { ends: u8, line_is_open: bool },
+    /// A line of hardware: only bytes.
+    Device,
+}
+
+impl Source {
+    /// The terminal that the machine is run from.
+    pub(crate) fn terminal(remote: Arc<Remote>) -> Self {
+        Self::Terminal {
+            keys: Keys::default(),
+            remote,
+        }
+    }
+
+    /// A pipe, socket or file.
+    pub(crate) fn stream() -> Self {
+        Self::Stream {
+            ends: 1,
+            line_is_open: false,
+        }
+    }
+
+    /// A line of hardware.
+    pub(crate) fn device() -> Self {
+        Self::Device
+    }
+}
+
+impl FdInput {
+    /// Input from `fd`.
+    pub(crate) fn new(fd: OwnedFd, source: Source) -> Self {
+        Self { fd, source }
+    }
+}
+
+impl AsFd for FdInput {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl ConsoleInput for FdInput {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<ConsoleRead> {
+        let read = read_ready(self.fd.as_fd(), bytes)?;
+        Ok(match (read, &mut self.source) {
+            (InputRead::NotReady, _) => ConsoleRead::NotReady,
+            (InputRead::Bytes(length), Source::Terminal { keys, remote }) => {
+                let typed = bytes.get_mut(..length).unwrap_or_default();
+                ConsoleRead::Bytes(keys.filter(typed, |command| act(command, remote)))
+            }
+            (InputRead::Bytes(length), Source::Stream { ends, line_is_open }) => {
+                *line_is_open = bytes.get(..length).and_then(<[u8]>::last) != Some(&b'\n');
+                // In the middle of a line the first Ctrl-D only ends the line (termios(3), VEOF).
+                *ends = if *line_is_open { 2 } else { 1 };
+                ConsoleRead::Bytes(length)
+            }
+            (InputRead::Bytes(length), Source::Device) => ConsoleRead::Bytes(length),
+            (InputRead::End, Source::Stream { ends, .. }) if *ends > 0 => {
+                *ends -= 1;
+                if let Some(first) = bytes.first_mut() {
+                    *first = END_OF_INPUT;
+                }
+                ConsoleRead::Bytes(1)
+            }
+            (InputRead::End, _) => ConsoleRead::End,
+        })
+    }
+}
+
+fn act(command: Command, remote: &Remote) {
+    match command {
+        Command::Help => messages::say(keys::HELP),
+        Command::Quit => remote.with(|machine| machine.stop()),
+        Command::Monitor => messages::say("Ctrl-a c: this version has no monitor yet"),
+        Command::Break => remote.with(|machine| machine.send_break()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// Everything that a guest reads from a pipe with this text.
+    fn all_of(text: &str) -> Vec<u8> {
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(text.as_bytes()).unwrap();
+        drop(writer);
+        let mut input = FdInput::new(reader.into(), Source::stream());
+        let (mut all, mut bytes) = (Vec::new(), [0; 4]);
+        while let ConsoleRead::Bytes(length) = input.read(&mut bytes).unwrap() {
+            all.extend_from_slice(&bytes[..length]);
+        }
+        all
+    }
+
+    #[test]
+    fn the_end_of_a_pipe_is_ctrl_d() {
+        assert_eq!(all_of("uname -a\n"), b"uname -a\n\x04");
+        assert_eq!(all_of(""), b"\x04");
+    }
+
+    #[test]
+    fn an_open_line_takes_two() {
+        assert_eq!(all_of("uname"), b"uname\x04\x04");
+    }
+
+    #[test]
+    fn keys_of_a_terminal_are_taken_out() {
+        let pty = vmmkit_host_io::open_pty().unwrap();
+        let remote = Arc::new(Remote::default());
+        remote.take_terminal(pty.slave.as_fd());
+        let mut input = FdInput::new(pty.slave.try_clone().unwrap(), Source::terminal(remote));
+        std::fs::File::from(pty.master.try_clone().unwrap())
+            .write_all(b"a\x01\x01\x03")
+            .unwrap();
+        let mut bytes = [0; 8];
+        assert_eq!(input.read(&mut bytes).unwrap(), ConsoleRead::Bytes(3));
+        assert_eq!(&bytes[..3], b"a\x01\x03");
+    }
+}
