@@ -2,7 +2,7 @@
 //! with its compressed size in 4 bytes and at most 8 MiB of data.
 //!
 //! lz4_flex decodes a block only as a whole, which takes 8 MiB for the data and nearly as much
-//! for its source. This decoder streams: 64 KiB of window and two buffers, whatever the block.
+//! for its source. This decoder streams: 64 KiB of window and two buffers of as much, whatever the block.
 //! lz4_flex is the reference it is tested against.
 
 use std::io::{self, BufRead, Read};

@@ -12,7 +12,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use liblzma::stream::Stream;
 
 /// The size of each buffer between decompressor and guest RAM, in bytes.
-pub const BUFFER_SIZE: usize = 128 << 10;
+pub const BUFFER_SIZE: usize = 64 << 10;
 /// What an xz or lzma decoder may allocate: Linux packs with a window of up to 128 MiB.
 const LZMA_MEMORY_LIMIT: u64 = 160 << 20;
 /// The largest zstd window: 2 to this power bytes, what `zstd --ultra -22` makes.
