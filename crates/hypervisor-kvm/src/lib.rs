@@ -24,11 +24,13 @@ mod io_events;
 mod ioctls;
 mod kick;
 mod open;
+mod probe;
 mod run_page;
 mod state;
 mod vcpu;
 mod vm;
 
 pub use open::{Kvm, OpenError};
+pub use probe::{Finding, KvmKind, ProbeReport, kvm_kind, probe};
 pub use vcpu::KvmVcpu;
 pub use vm::KvmVm;

@@ -188,3 +188,38 @@ impl fmt::Debug for Kvm {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_device_names_the_modules_to_load() {
+        let error = Kvm::open_path(Path::new("/nonexistent/kvm")).unwrap_err();
+        assert!(matches!(error, OpenError::Missing { .. }));
+        assert!(error.to_string().contains("modprobe kvm_intel"), "{error}");
+    }
+
+    #[test]
+    fn a_forbidden_device_names_the_group_to_join() {
+        let source = io::Error::from_raw_os_error(libc::EACCES);
+        let error = open_error(Path::new("/dev/kvm"), source);
+        assert!(matches!(error, OpenError::Forbidden { .. }));
+        assert!(
+            error.to_string().contains("usermod -aG kvm $USER"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_device_that_is_no_kvm_has_no_version() {
+        let error = Kvm::open_path(Path::new("/dev/null")).unwrap_err();
+        assert!(matches!(error, OpenError::Version { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_path_with_a_zero_byte_is_refused() {
+        let error = Kvm::open_path(Path::new("/dev/k\0vm")).unwrap_err();
+        assert!(matches!(error, OpenError::Open { .. }), "{error}");
+    }
+}

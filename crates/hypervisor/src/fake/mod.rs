@@ -36,3 +36,6 @@ pub use record::{Answer, LineChange, Transcript, VcpuSnapshot};
 pub use script::{End, Script};
 pub use vcpu::FakeVcpu;
 pub use vm::FakeVm;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! A guest of one instruction and HLT, in 64-bit mode.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize};
+use vmmkit_hypervisor::x86::{
+    DescriptorTable, Msr, Registers, Segment, SpecialRegisters, VcpuState,
+};
+use vmmkit_hypervisor::{
+    Error, Hypervisor, Irqchip, Kick, Result, Vcpu, VcpuExit, VcpuId, Vm, VmSettings,
+};
+
+use crate::{Kvm, KvmVcpu};
+
+/// Where the guest starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ring {
+    /// Ring 0.
+    Kernel,
+    /// Ring 3, with LSTAR at an HLT.
+    User,
+}
+
+const ENTRY: u64 = 0x1000;
+/// Where SYSCALL goes.
+const HANDLER: u64 = 0x2000;
+/// A page of zeros, which RDI points to.
+const SCRATCH: u64 = 0x5000;
+const STACK: u64 = 0x8000;
+/// Three page tables.
+const TABLES: u64 = 0x9000;
+/// How long an instruction may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+const HLT: u8 = 0xf4;
+/// STAR and LSTAR (AMD APM vol. 2, 6.1.1).
+const STAR: u32 = 0xc000_0081;
+const LSTAR: u32 = 0xc000_0082;
+
+/// Runs `code`, then HLT, and answers with the exit; an interruption means that it took too long.
+pub(super) fn run(kvm: &Kvm, ring: Ring, code: &[u8]) -> Result<VcpuExit> {
+    let vm = kvm.create_vm(&VmSettings {
+        irqchip: Irqchip::None,
+    })?;
+    let ram = memory(code).map_err(|source| Error::host("mmap of a micro-guest", source))?;
+    vm.map_ram(&ram)?;
+    let mut vcpu = vm.create_vcpu(VcpuId(0))?;
+    vcpu.set_cpuid(&kvm.supported_cpuid()?)?;
+    enter(&mut vcpu, ring)?;
+    let _leash = watch(vcpu.kicker());
+    vcpu.run()
+}
+
+/// RAM with the code, and with page tables that map the first 2 MiB for both rings.
+fn memory(code: &[u8]) -> io::Result<GuestRam> {
+    let size = RamSize::mebibytes(1);
+    let config = RamConfig {
+        size,
+        ..RamConfig::default()
+    };
+    let ram = GuestRam::new(&config).map_err(io::Error::other)?;
+    let mut program = code.to_vec();
+    program.push(HLT);
+    // Present, writable, user; the last is a large page (AMD APM vol. 2, 5.3).
+    let tables = [TABLES + 0x1007, TABLES + 0x2007, 0x87];
+    for (page, entry) in (0..).zip(tables) {
+        ram.write(GuestAddress(TABLES + page * 0x1000), entry)
+            .map_err(io::Error::other)?;
+    }
+    ram.write_bytes(GuestAddress(ENTRY), &program)
+        .map_err(io::Error::other)?;
+    ram.write(GuestAddress(HANDLER), HLT)
+        .map_err(io::Error::other)?;
+    Ok(ram)
+}
+
+fn enter(vcpu: &mut KvmVcpu, ring: Ring) -> Result<()> {
+    let dpl = if ring == Ring::User { 3 } else { 0 };
+    let flat = Segment {
+        limit: u32::MAX,
+        selector: 0x10 | u16::from(dpl),
+        kind: 3,
+        present: true,
+        dpl,
+        s: true,
+        db: true,
+        g: true,
+        ..Segment::default()
+    };
+    let system = Segment {
+        s: false,
+        db: false,
+        g: false,
+        dpl: 0,
+        ..flat
+    };
+    let reset = vcpu.special_registers()?;
+    vcpu.set_special_registers(&SpecialRegisters {
+        cs: Segment {
+            selector: 8 | u16::from(dpl),
+            kind: 11,
+            db: false,
+            l: true,
+            ..flat
+        },
+        ds: flat,
+        es: flat,
+        fs: flat,
+        gs: flat,
+        ss: flat,
+        tr: Segment {
+            selector: 0x18,
+            kind: 11,
+            limit: 0x67,
+            ..system
+        },
+        ldt: Segment {
+            unusable: true,
+            ..Segment::default()
+        },
+        gdt: DescriptorTable::default(),
+        idt: DescriptorTable::default(),
+        // PG, AM, WP, NE, ET, MP, PE
+        cr0: 0x8005_0033,
+        cr3: TABLES,
+        // OSXSAVE, OSXMMEXCPT, OSFXSR, PAE
+        cr4: 0x4_0620,
+        // LMA, LME, SCE
+        efer: 0x501,
+        ..reset
+    })?;
+    // SYSCALL takes CS 8 and SS 0x10.
+    vcpu.set_msrs(&[
+        Msr {
+            index: STAR,
+            value: 8 << 32,
+        },
+        Msr {
+            index: LSTAR,
+            value: HANDLER,
+        },
+    ])?;
+    // RAX: XSAVE's mask of x87 and SSE.
+    let start = Registers {
+        rip: ENTRY,
+        rsp: STACK,
+        rdi: SCRATCH,
+        rax: 3,
+        rflags: 2,
+        ..Registers::default()
+    };
+    vcpu.set_registers(&start)
+}
+
+/// Kicks after [`PATIENCE`] unless the answer is dropped before.
+fn watch(kicker: Arc<dyn Kick>) -> mpsc::Sender<()> {
+    let (leash, called_off) = mpsc::channel();
+    thread::spawn(move || {
+        if called_off.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            kicker.kick();
+        }
+    });
+    leash
+}

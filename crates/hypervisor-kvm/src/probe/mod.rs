@@ -1,0 +1,178 @@
+//! What this host's KVM can and cannot do, as plain data.
+//!
+//! Where kvm_intel or kvm_amd is loaded, the CPU runs the guest, and asking for capabilities is
+//! all. A /dev/kvm without either is a software one, whose instruction emulator may have holes;
+//! there, guests of a few instructions are run to find them.
+
+mod instructions;
+mod micro_guest;
+
+use std::fmt;
+use std::path::Path;
+
+use vmmkit_hypervisor::{Hypervisor, Result};
+
+use crate::Kvm;
+
+/// What stands behind /dev/kvm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvmKind {
+    /// VT-x, by the module kvm_intel.
+    Intel,
+    /// AMD-V, by the module kvm_amd.
+    Amd,
+    /// Neither: guests are emulated, at least in ring 0.
+    Software,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What: an instruction or a capability.
+    pub name: &'static str,
+    /// Whether this KVM has it.
+    pub ok: bool,
+    /// What uses it.
+    pub meaning: &'static str,
+    /// What to do where it is missing.
+    pub fix: &'static str,
+    /// Whether an ordinary Linux guest needs it, whatever is done.
+    pub essential: bool,
+}
+
+/// All that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeReport {
+    /// What stands behind /dev/kvm.
+    pub kind: KvmKind,
+    /// What was looked at, the essential first.
+    pub findings: Vec<Finding>,
+}
+
+impl ProbeReport {
+    /// Whether an ordinary, unpatched Linux guest boots: nothing essential is missing.
+    pub fn can_boot_linux(&self) -> bool {
+        self.missing().all(|finding| !finding.essential)
+    }
+
+    /// The findings that are not ok.
+    pub fn missing(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| !finding.ok)
+    }
+}
+
+/// What stands behind /dev/kvm, by the modules that are loaded (or built in).
+pub fn kvm_kind() -> KvmKind {
+    match ["kvm_intel", "kvm_amd"].map(|name| Path::new("/sys/module").join(name).exists()) {
+        [true, _] => KvmKind::Intel,
+        [_, true] => KvmKind::Amd,
+        _ => KvmKind::Software,
+    }
+}
+
+/// Looks at `kvm`. It takes milliseconds, and two seconds for each micro-guest that hangs.
+///
+/// # Errors
+/// The first call the host refuses; that a guest fails is a finding and no error.
+pub fn probe(kvm: &Kvm) -> Result<ProbeReport> {
+    let kind = kvm_kind();
+    let mut findings = Vec::new();
+    if kind == KvmKind::Software {
+        findings = instructions::probe(kvm)?;
+    }
+    findings.extend(capabilities(kvm));
+    findings.sort_by_key(|finding| !finding.essential);
+    Ok(ProbeReport { kind, findings })
+}
+
+fn capabilities(kvm: &Kvm) -> [Finding; 2] {
+    let known = kvm.capabilities();
+    let finding = |name, ok, meaning| Finding {
+        name,
+        ok,
+        meaning,
+        fix: "use a newer Linux kernel on the host",
+        essential: false,
+    };
+    [
+        finding(
+            "irqfd",
+            known.irqfd,
+            "devices on their own threads interrupt the guest by it",
+        ),
+        finding(
+            "ioeventfd",
+            known.ioeventfd,
+            "a guest's notification needs no exit with it",
+        ),
+    ]
+}
+
+impl fmt::Display for KvmKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Intel => "VT-x (kvm_intel)",
+            Self::Amd => "AMD-V (kvm_amd)",
+            Self::Software => "software KVM (neither kvm_intel nor kvm_amd is loaded)",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(ok: bool, essential: bool) -> ProbeReport {
+        let finding = Finding {
+            name: "X",
+            ok,
+            meaning: "",
+            fix: "",
+            essential,
+        };
+        ProbeReport {
+            kind: KvmKind::Software,
+            findings: vec![finding],
+        }
+    }
+
+    #[test]
+    fn linux_boots_unless_something_essential_is_missing() {
+        assert!(report(true, true).can_boot_linux());
+        assert!(report(false, false).can_boot_linux());
+        assert!(!report(false, true).can_boot_linux());
+    }
+
+    #[test]
+    fn this_host_is_probed_in_seconds() {
+        let kvm = match Kvm::open() {
+            Ok(kvm) => kvm,
+            Err(reason) => return eprintln!("SKIPPED: the probe of this host: {reason}"),
+        };
+        let report = probe(&kvm).unwrap();
+        for finding in &report.findings {
+            eprintln!(
+                "{} {}",
+                if finding.ok { "ok     " } else { "missing" },
+                finding.name
+            );
+        }
+        if report.kind == KvmKind::Software {
+            assert!(
+                report
+                    .findings
+                    .iter()
+                    .any(|finding| finding.name == "SYSCALL")
+            );
+            // A probe that found nothing at all working would be broken itself.
+            assert!(
+                report
+                    .findings
+                    .iter()
+                    .any(|finding| finding.name == "NOP" && finding.ok)
+            );
+        } else {
+            assert!(report.can_boot_linux());
+        }
+    }
+}
