@@ -1,0 +1,63 @@
+//! Loads a Linux kernel into guest RAM: an ELF vmlinux or a bzImage, whose payload is decompressed
+//! here at native speed; with it go the initrd, the command line, the zero page or PVH start info,
+//! the e820 map, GDT and page tables, ACPI tables and MP table.
+//!
+//! It is not a firmware and not a hypervisor: nothing runs here, and what comes out is plain data.
+//! Start with [`load`], which answers with an [`Entry`] for the boot processor's registers.
+//!
+//! ```no_run
+//! use std::fs::File;
+//! use vmmkit_boot_loader::{BootSource, EntryChoice, Platform, load};
+//! use vmmkit_guest_memory::{GuestRam, RamConfig};
+//!
+//! let ram = GuestRam::new(&RamConfig::default())?;
+//! let source = BootSource {
+//!     kernel: &mut File::open("vmlinuz")?,
+//!     initrd: None,
+//!     cmdline: "console=ttyS0",
+//!     entry: EntryChoice::Auto,
+//! };
+//! let loaded = load(&ram, source, &Platform { vcpus: 1, acpi: None, mp_table: false })?;
+//! println!("enter at {:#x}", loaded.entry.address().0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod source;
+
+mod load;
+
+mod kind;
+
+mod elf;
+
+mod bzimage;
+
+pub mod payload;
+
+mod cmdline;
+mod initrd;
+
+pub mod acpi;
+pub mod memory_map;
+pub mod mp_table;
+
+mod page_tables;
+mod pvh;
+mod zero_page;
+
+mod entry;
+mod error;
+
+#[cfg(test)]
+mod testing;
+
+pub use bzimage::BzImageError;
+pub use cmdline::CmdlineError;
+pub use elf::ElfError;
+pub use entry::Entry;
+pub use error::LoadError;
+pub use initrd::InitrdError;
+pub use kind::KindError;
+pub use load::{EntryKind, Fallback, KernelFormat, KernelInfo, Loaded, Placed, load};
+pub use source::{BootSource, EntryChoice, Platform};
