@@ -3,6 +3,9 @@
 //! [`workspace_root`] to find it.
 #![forbid(unsafe_code)]
 
+pub mod guest;
+pub mod process;
+
 use std::path::{Path, PathBuf};
 
 /// The root of the workspace.

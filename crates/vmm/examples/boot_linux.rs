@@ -1,0 +1,32 @@
+//! Boots Linux with the library alone: `boot_linux KERNEL [INITRD]`, the serial console on stdout.
+
+use std::env;
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
+use vmmkit_guest_memory::{RamConfig, RamSize};
+use vmmkit_host_io::OutputBuffer;
+use vmmkit_hypervisor_kvm::Kvm;
+use vmmkit_vmm::{Console, MachineBuilder, MachineConfig};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = env::args_os().skip(1);
+    let config = MachineConfig {
+        kernel: arguments.next().ok_or("usage: boot_linux KERNEL [INITRD]")?.into(),
+        initrd: arguments.next().map(Into::into),
+        cmdline: "console=ttyS0 reboot=k panic=-1 vmmkit.batch".to_owned(),
+        ram: RamConfig { size: RamSize::mebibytes(256), ..RamConfig::default() },
+        vcpus: 1,
+        ..MachineConfig::default()
+    };
+    let console = Console {
+        output: Some(Arc::new(OutputBuffer::new(io::stdout().into())?)),
+        ..Console::default()
+    };
+    let machine = MachineBuilder::new(config).console(console).build(&Kvm::open()?)?;
+    // Every descriptor and byte of memory is in hand here: the place to drop privileges.
+    let outcome = machine.start()?.wait()?;
+    io::Write::write_fmt(&mut io::stderr(), format_args!("the guest ended: {outcome:?}\n"))?;
+    Ok(())
+}

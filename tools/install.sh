@@ -1,0 +1,77 @@
+# shellcheck shell=bash
+# Installing what a script needs; sourced by the scripts beside it.
+
+set -euo pipefail
+
+# The root of the checkout.
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export ROOT
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+    say "${0##*/}: error: $1"
+    [ $# -lt 2 ] || say "  next: $2"
+    exit "${3:-1}"
+}
+
+# as_root COMMAND...: as root, by sudo where that is needed.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "root is needed for: $*" "run this as root, or install sudo"
+    fi
+}
+
+# retry COMMAND...: three tries, a pause between them.
+retry() {
+    local try
+    for try in 1 2 3; do
+        "$@" && return 0
+        [ "$try" -eq 3 ] || sleep $((try * 2))
+    done
+    return 1
+}
+
+# A package index that cannot be refreshed is no failure: what is needed may be in the old one.
+refresh_index() {
+    retry as_root apt-get -qq update >/dev/null 2>&1 ||
+        say "the package index cannot be refreshed; going on with what there is"
+}
+
+# need_packages PACKAGE...: installs those that are missing.
+need_packages() {
+    local package missing=()
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    command -v apt-get >/dev/null ||
+        die "these packages are missing and there is no apt-get: ${missing[*]}" "install them by hand"
+    say "installing ${missing[*]}"
+    refresh_index
+    retry as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
+        die "cannot install ${missing[*]}" "run: apt-get install ${missing[*]}"
+}
+
+# need_rust: cargo, as the toolchain of the user gives it.
+need_rust() {
+    command -v cargo >/dev/null || [ ! -x "$HOME/.cargo/bin/cargo" ] || PATH=$HOME/.cargo/bin:$PATH
+    command -v cargo >/dev/null ||
+        die "cargo is missing" "install Rust 1.91 or newer (https://rustup.rs), then run this again"
+    need_packages gcc libc6-dev
+}
+
+# Where the release binary is, and how it is built.
+VMMKIT=$ROOT/target/x86_64-unknown-linux-gnu/release/vmmkit
+export VMMKIT
+
+build_vmmkit() {
+    need_rust
+    (cd "$ROOT" && cargo build --quiet --release --locked -p vmmkit) ||
+        die "vmmkit does not build" "run: cargo build --release -p vmmkit"
+}
