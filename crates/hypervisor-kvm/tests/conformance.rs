@@ -13,7 +13,9 @@ fn kvm_keeps_what_the_traits_promise() {
             return;
         }
     };
-    let report = conformance::run(&kvm, &[Need::Execution]);
+    let report = conformance::run_telling(&kvm, &[Need::Execution], |name, verdict| {
+        eprintln!("{name}: {verdict:?}");
+    });
     eprintln!("{report}");
     assert_eq!(report.failures().count(), 0, "{report}");
 }

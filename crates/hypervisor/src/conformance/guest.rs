@@ -19,8 +19,8 @@ pub(super) const ENTRY: u64 = 0x1000;
 pub(super) const STACK: u64 = 0x7000;
 /// The page tables of long mode: three pages.
 const TABLES: u64 = 0x9000;
-/// Longer than any case takes, also where each instruction is emulated.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longer than any exit takes, also on a busy host where each instruction is emulated.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) type Outcome = Result<(), Failure>;
 pub(super) type VcpuOf<H> = <<H as Hypervisor>::Vm as Vm>::Vcpu;
@@ -93,7 +93,10 @@ impl<H: Hypervisor> Guest<H> {
         loop {
             match self.vcpu.run()? {
                 VcpuExit::Interrupted => self.alive()?,
-                exit => return Ok(exit),
+                exit => {
+                    self.alive()?;
+                    return Ok(exit);
+                }
             }
         }
     }
@@ -104,37 +107,42 @@ impl<H: Hypervisor> Guest<H> {
         same("exit", exit, promised)
     }
 
-    /// Fails once the watchdog has barked.
+    /// Calms the watchdog; fails once it has barked.
     pub(super) fn alive(&self) -> Outcome {
         if self.watchdog.barked.load(Ordering::SeqCst) {
             return Err(Failure::Stuck(PATIENCE.as_secs()));
         }
+        // It fails only where the watchdog's thread has ended, as after a panic of the kicker.
+        let _ = self.watchdog.leash.send(());
         Ok(())
     }
 }
 
-/// Kicks a vCPU when the guest is alive for too long.
+/// Kicks a vCPU that was not seen to leave the guest for too long.
 pub(super) struct Watchdog {
     barked: Arc<AtomicBool>,
-    /// Dropping it calls the dog off.
-    _leash: mpsc::Sender<()>,
+    /// A message calms the dog; dropping it calls the dog off.
+    leash: mpsc::Sender<()>,
 }
 
 impl Watchdog {
     fn over(kicker: Arc<dyn Kick>) -> Self {
-        let (leash, called_off) = mpsc::channel::<()>();
+        let (leash, pulls) = mpsc::channel::<()>();
         let barked = Arc::new(AtomicBool::new(false));
         let bark = Arc::clone(&barked);
         thread::spawn(move || {
-            while called_off.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                bark.store(true, Ordering::SeqCst);
-                kicker.kick();
+            loop {
+                match pulls.recv_timeout(PATIENCE) {
+                    Ok(()) => {}
+                    Err(mpsc::RecvTimeoutError::Timeout) => {
+                        bark.store(true, Ordering::SeqCst);
+                        kicker.kick();
+                    }
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                }
             }
         });
-        Self {
-            barked,
-            _leash: leash,
-        }
+        Self { barked, leash }
     }
 }
 

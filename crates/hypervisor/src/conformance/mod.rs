@@ -68,6 +68,15 @@ pub fn cases<H: Hypervisor>() -> Vec<Case<H>> {
 /// Runs all cases on `hypervisor`. `abilities` names what the back end's
 /// [`Capabilities`](crate::Capabilities) do not: pass [`Need::Execution`] for a real one.
 pub fn run<H: Hypervisor>(hypervisor: &H, abilities: &[Need]) -> Report {
+    run_telling(hypervisor, abilities, |_, _| {})
+}
+
+/// [`run`], which tells `each` a case's name and verdict as soon as it ends.
+pub fn run_telling<H: Hypervisor>(
+    hypervisor: &H,
+    abilities: &[Need],
+    mut each: impl FnMut(&str, &Verdict),
+) -> Report {
     let mut report = Report::new(hypervisor.name());
     for case in cases::<H>() {
         let missing = case
@@ -81,6 +90,7 @@ pub fn run<H: Hypervisor>(hypervisor: &H, abilities: &[Need]) -> Report {
                 Err(failure) => Verdict::Failed(failure),
             },
         };
+        each(case.name, &verdict);
         report.add(case.name, verdict);
     }
     report
