@@ -77,11 +77,17 @@ fn causes(mut error: Option<&dyn Error>) -> Vec<String> {
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
-        // Its message has the next step after the first colon.
         let text = error.to_string();
-        let (what, next) = text
-            .split_once(": ")
-            .unwrap_or((&text, "`vmmkit doctor` says more"));
+        let advice = "`vmmkit doctor` says what this host's KVM can do";
+        let (what, next) = match &error {
+            // Their messages have the next step after the first colon.
+            OpenError::Missing { .. } | OpenError::Forbidden { .. } => {
+                text.split_once(": ").unwrap_or((&text, advice))
+            }
+            OpenError::Version { .. } => (text.as_str(), "check that this is the KVM device"),
+            OpenError::Extensions { .. } => (text.as_str(), "update the host's Linux kernel"),
+            _ => (text.as_str(), advice),
+        };
         Self {
             code: exit_code::HOST_ERROR,
             what: format!("KVM: {what}"),

@@ -1,0 +1,242 @@
+//! vmmkit at a terminal: raw while the guest has it, and as it was on every way out.
+
+mod support;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::termios::{LocalModes, tcgetattr};
+use support::{Folder, echo_guest, has_kvm, triple_fault_guest};
+use vmmkit_host_io::{Pty, open_pty};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// vmmkit with a guest, on a pseudo-terminal of its own.
+struct Session {
+    child: Child,
+    keyboard: File,
+    screen: Receiver<u8>,
+    pty: Pty,
+    settings_before: String,
+    _folder: Folder,
+}
+
+impl Session {
+    /// Starts `kernel`; `None`, loudly, without KVM.
+    fn start(name: &str, kernel: &[u8], environment: &[(&str, &str)]) -> Option<Self> {
+        if !has_kvm(name) {
+            return None;
+        }
+        let folder = Folder::new(name);
+        let kernel = folder.file("kernel", kernel);
+        let pty = open_pty().unwrap();
+        let settings_before = settings(&pty);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vmmkit"));
+        command
+            .args(["run", "--memory", "16M", "--stop-timeout", "1", "--kernel"])
+            .arg(kernel)
+            .envs(environment.iter().copied())
+            .stdin(pty.slave.try_clone().unwrap())
+            .stdout(pty.slave.try_clone().unwrap())
+            .stderr(pty.slave.try_clone().unwrap())
+            .process_group(0);
+        let child = command.spawn().unwrap();
+        let keyboard = File::from(pty.master.try_clone().unwrap());
+        let screen = read_all(File::from(pty.master.try_clone().unwrap()));
+        Some(Self {
+            child,
+            keyboard,
+            screen,
+            pty,
+            settings_before,
+            _folder: folder,
+        })
+    }
+
+    fn types(&mut self, keys: &[u8]) {
+        self.keyboard.write_all(keys).unwrap();
+    }
+
+    /// Waits until `text` is on the screen; all that came with it.
+    fn sees(&self, text: &[u8]) -> Vec<u8> {
+        let mut seen = Vec::new();
+        while !seen.ends_with(text) {
+            match self.screen.recv_timeout(LIMIT) {
+                Ok(byte) => seen.push(byte),
+                Err(_) => panic!("no {text:?} in {:?}", String::from_utf8_lossy(&seen)),
+            }
+        }
+        seen
+    }
+
+    fn signals(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end, and checks that the terminal is as before.
+    fn ends(&mut self) -> ExitStatus {
+        let status = self.child.wait().unwrap();
+        assert_eq!(
+            settings(&self.pty),
+            self.settings_before,
+            "the terminal is as it was"
+        );
+        status
+    }
+
+    fn is_raw(&self) -> bool {
+        let modes = tcgetattr(&self.pty.slave).unwrap().local_modes;
+        !modes.intersects(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn settings(pty: &Pty) -> String {
+    format!("{:?}", tcgetattr(&pty.slave).unwrap())
+}
+
+fn read_all(mut master: File) -> Receiver<u8> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut bytes = [0; 256];
+        while let Ok(length) = master.read(&mut bytes) {
+            if bytes[..length]
+                .iter()
+                .any(|&byte| sender.send(byte).is_err())
+            {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[test]
+fn the_terminal_is_raw_while_the_guest_runs_and_then_as_before() {
+    let Some(mut session) = Session::start("raw", &echo_guest(), &[]) else {
+        return;
+    };
+    session.sees(b"R");
+    assert!(session.is_raw());
+    session.types(b"q");
+    session.sees(b"q");
+    assert_eq!(session.ends().code(), Some(0));
+}
+
+#[test]
+fn ctrl_c_reaches_the_guest() {
+    let Some(mut session) = Session::start("ctrl-c", &echo_guest(), &[]) else {
+        return;
+    };
+    session.sees(b"R");
+    session.types(b"\x03\x1a\x1cz");
+    session.sees(b"\x03\x1a\x1cz");
+    session.types(b"q");
+    assert_eq!(session.ends().code(), Some(0));
+}
+
+#[test]
+fn ctrl_a_x_quits() {
+    let Some(mut session) = Session::start("quit", &echo_guest(), &[]) else {
+        return;
+    };
+    session.sees(b"R");
+    session.types(b"\x01x");
+    assert_eq!(session.ends().code(), Some(0));
+}
+
+#[test]
+fn ctrl_a_h_helps_and_ctrl_a_twice_sends_one() {
+    let Some(mut session) = Session::start("help", &echo_guest(), &[]) else {
+        return;
+    };
+    session.sees(b"R");
+    session.types(b"\x01h");
+    session.sees(b"send Ctrl-a to the guest\r\n");
+    session.types(b"\x01\x01z");
+    session.sees(b"\x01z");
+}
+
+#[test]
+fn after_a_second_sigterm_it_dies_by_it() {
+    let Some(mut session) = Session::start("term", &echo_guest(), &[]) else {
+        return;
+    };
+    session.sees(b"R");
+    session.signals(Signal::TERM);
+    session.signals(Signal::INT);
+    assert_eq!(session.ends().signal(), Some(Signal::TERM.as_raw()));
+}
+
+#[test]
+fn a_guest_that_ignores_the_power_button_is_stopped_in_the_end() {
+    let Some(mut session) = Session::start("hup", &echo_guest(), &[]) else {
+        return;
+    };
+    session.sees(b"R");
+    session.signals(Signal::HUP);
+    assert_eq!(session.ends().signal(), Some(Signal::HUP.as_raw()));
+}
+
+#[test]
+fn a_bug_in_vmmkit_leaves_the_terminal_as_it_was() {
+    let panic = [("VMMKIT_TEST_PANIC", "1")];
+    let Some(mut session) = Session::start("panic", &echo_guest(), &panic) else {
+        return;
+    };
+    session.sees(b"internal error in thread main");
+    assert_eq!(session.ends().code(), Some(1));
+}
+
+#[test]
+fn an_abort_leaves_the_terminal_as_it_was() {
+    let Some(mut session) = Session::start("abort", &echo_guest(), &[]) else {
+        return;
+    };
+    session.sees(b"R");
+    session.signals(Signal::ABORT);
+    assert_eq!(session.ends().signal(), Some(Signal::ABORT.as_raw()));
+}
+
+#[test]
+fn a_stopped_vmmkit_gives_the_terminal_back_until_it_is_continued() {
+    let Some(mut session) = Session::start("stop", &echo_guest(), &[]) else {
+        return;
+    };
+    session.sees(b"R");
+    session.signals(Signal::TSTP);
+    let options = rustix::process::WaitOptions::UNTRACED;
+    let pid = Pid::from_child(&session.child);
+    let (_, status) = rustix::process::waitpid(Some(pid), options)
+        .unwrap()
+        .unwrap();
+    assert!(status.stopped());
+    assert_eq!(settings(&session.pty), session.settings_before);
+    session.signals(Signal::CONT);
+    session.types(b"z");
+    session.sees(b"z");
+    assert!(session.is_raw());
+    session.types(b"q");
+    assert_eq!(session.ends().code(), Some(0));
+}
+
+#[test]
+fn a_triple_fault_has_its_own_exit_code() {
+    let Some(mut session) = Session::start("triple", &triple_fault_guest(), &[]) else {
+        return;
+    };
+    session.sees(b"triple fault");
+    assert_eq!(session.ends().code(), Some(3));
+}
