@@ -121,8 +121,9 @@ pub fn die_by(signal: Signal) -> ! {
     default.sa_sigaction = libc::SIG_DFL;
     // SAFETY: `default` is an initialised sigaction, and null is allowed for the old one.
     unsafe { libc::sigaction(number, &default, ptr::null_mut()) };
-    send_to_self(number);
+    // Unblocked first: while it is pending, a signalfd of another thread could take it away.
     change_mask(libc::SIG_UNBLOCK, &set_of([number]));
+    send_to_self(number);
     std::process::exit(128 + number)
 }
 
