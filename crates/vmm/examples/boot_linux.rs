@@ -3,6 +3,7 @@
 use std::env;
 use std::error::Error;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use vmmkit_guest_memory::{RamConfig, RamSize};
@@ -21,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..MachineConfig::default()
     };
     let console = Console {
-        output: Some(Arc::new(OutputBuffer::new(io::stdout().into())?)),
+        output: Some(Arc::new(OutputBuffer::new(io::stdout().as_fd().try_clone_to_owned()?)?)),
         ..Console::default()
     };
     let machine = MachineBuilder::new(config).console(console).build(&Kvm::open()?)?;

@@ -8,7 +8,7 @@ use vmmkit_boot_loader::{self as boot_loader, BootSource, Loaded};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
 
-use crate::console::{Console, InputReader, OutputFlusher};
+use crate::console::{Console, InputReader, OutputFlusher, Transmitter};
 use crate::control::Control;
 use crate::cpus::Vcpus;
 use crate::error::BuildError;
@@ -70,8 +70,9 @@ impl MachineBuilder {
         let ram = GuestRam::new(&config.ram)?;
         let vm = hypervisor.create_vm(&settings)?;
         vm.map_ram(&ram)?;
-        let platform = Platform::plug(&vm, &control, &ram, console.output.clone())?;
-        let loaded = load(&ram, &config, &platform)?;
+        let transmitter = Box::new(Transmitter(console.output.clone()));
+        let platform = Platform::plug(&vm, control.requests(), &ram, transmitter)?;
+        let loaded = load(&ram, &config)?;
         let vcpus =
             Vcpus::create(hypervisor, &vm, &config, &platform, &loaded.entry, settings.irqchip)?;
         control.set_vcpus(vcpus.kickers);
@@ -85,7 +86,7 @@ impl MachineBuilder {
 }
 
 /// Puts kernel, initrd, command line and tables into RAM.
-fn load(ram: &GuestRam, config: &MachineConfig, platform: &Platform) -> Result<Loaded, BuildError> {
+fn load(ram: &GuestRam, config: &MachineConfig) -> Result<Loaded, BuildError> {
     let mut kernel = open("--kernel", &config.kernel)?;
     let mut initrd = match &config.initrd {
         Some(path) => Some(open("--initrd", path)?),
@@ -97,7 +98,7 @@ fn load(ram: &GuestRam, config: &MachineConfig, platform: &Platform) -> Result<L
         cmdline: &config.cmdline,
         entry: config.entry,
     };
-    let acpi = config.acpi.then(|| platform.describe(config.vcpus));
+    let acpi = config.acpi.then(|| Platform::describe(config.vcpus));
     let description = boot_loader::Platform {
         vcpus: config.vcpus,
         acpi: acpi.as_ref(),

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use vmmkit_device_bus::RequestSink;
 use vmmkit_hypervisor::Kick;
 
 use crate::{Outcome, RunError};
@@ -116,6 +117,12 @@ impl Control {
         self.request.store(STOP, Ordering::Release);
         self.changed.notify_all();
         self.kick_all();
+    }
+
+    /// Where devices send what the guest asks for: each request ends the run.
+    pub(crate) fn requests(self: &Arc<Self>) -> RequestSink {
+        let control = self.clone();
+        Arc::new(move |request| control.end(Ok(request.into())))
     }
 
     /// Whether the run has ended.

@@ -34,7 +34,7 @@ impl EventLoop {
     /// A loop over `subscribers`.
     pub(crate) fn new(subscribers: Vec<Subscriber>) -> Result<Self, RunError> {
         // Room for the ready events of one wake-up; more come with the next.
-        let mut manager = EventManager::new_with_capacity(32).map_err(failed)?;
+        let mut manager = EventManager::<Subscriber>::new_with_capacity(32).map_err(failed)?;
         let stop = EventLoopStop {
             event: Arc::new(
                 EventFd::new().map_err(|error| RunError::EventLoop(error.to_string()))?,

@@ -3,21 +3,26 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use vmmkit_boot_loader::acpi::{AcpiConfig, AcpiDevice};
-use vmmkit_device_bus::{
-    AddressRange, Bus, DevicePio, Gsi, MmioBus, PlugError, PortBus, RequestSink,
+use vmmkit_boot_loader::acpi::{
+    AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, PmPorts, ResetRegister,
 };
+use vmmkit_device_bus::{
+    AddressRange, DevicePio, Gsi, MmioBus, Plug, PlugError, PortBus, Ports, RequestSink,
+};
+use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END};
 use vmmkit_hypervisor::Interrupts;
-use vmmkit_legacy_devices::{AcpiPm, Cmos, DebugExit, I8042, ResetControl, SerialPort};
+use vmmkit_legacy_devices::acpi_pm::spec as pm;
+use vmmkit_legacy_devices::reset::spec as reset;
+use vmmkit_legacy_devices::{
+    AcpiPm, Cmos, DebugExit, I8042, PostCode, ResetControl, SerialOutput, SerialPort,
+};
 
-use crate::console::Transmitter;
-
-/// COM1's line (PC/AT).
+/// COM1's line on a PC.
 const SERIAL_GSI: Gsi = Gsi(4);
-/// The keyboard's line (PC/AT).
+/// The keyboard's line on a PC.
 const KEYBOARD_GSI: Gsi = Gsi(1);
 /// The ACPI system control interrupt, as in the FADT.
-const SCI_GSI: Gsi = Gsi(9);
+const SCI_GSI: Gsi = Gsi(pm::SCI);
 
 /// The devices of one machine and the buses they are plugged into.
 pub(crate) struct Platform {
@@ -26,4 +31,95 @@ pub(crate) struct Platform {
     pub(crate) serial: Arc<SerialPort>,
     pub(crate) keyboard: Arc<I8042>,
     pub(crate) power: Arc<AcpiPm>,
+}
+
+impl Platform {
+    /// Makes every device, with its line from `interrupts`, and plugs it in.
+    pub(crate) fn plug(
+        interrupts: &impl Interrupts,
+        requests: RequestSink,
+        ram: &GuestRam,
+        output: Box<dyn SerialOutput>,
+    ) -> Result<Self, PlugError> {
+        let serial = Arc::new(SerialPort::new(output, interrupts.irq_line(SERIAL_GSI)));
+        let keyboard = Arc::new(I8042::new(interrupts.irq_line(KEYBOARD_GSI), requests.clone()));
+        let sci = interrupts.irq_line(SCI_GSI);
+        let power = Arc::new(AcpiPm::new(monotonic_clock(), sci, requests.clone()));
+        let (below_4g, above_4g) = ram_around_hole(ram);
+        let cmos = Arc::new(Cmos::new(Arc::new(wall_clock), below_4g, above_4g));
+        let resets = Arc::new(ResetControl::new(requests.clone()));
+        let debug_exit = Arc::new(DebugExit::new(requests));
+
+        let ports = Arc::new(PortBus::new());
+        ports.plug_all(vec![
+            row(SerialPort::NAME, SerialPort::PORT, SerialPort::LENGTH, &serial),
+            row(I8042::NAME, I8042::PORT, 1, &keyboard),
+            row(I8042::NAME, I8042::COMMAND_PORT, 1, &keyboard),
+            row(Cmos::NAME, Cmos::PORT, Cmos::LENGTH, &cmos),
+            row(AcpiPm::NAME, AcpiPm::PORT, AcpiPm::LENGTH, &power),
+            row(ResetControl::NAME, ResetControl::PORT, ResetControl::LENGTH, &resets),
+            row(DebugExit::NAME, DebugExit::PORT, DebugExit::LENGTH, &debug_exit),
+            row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &Arc::new(PostCode::new())),
+        ])?;
+        Ok(Self { ports, mmio: Arc::new(MmioBus::new()), serial, keyboard, power })
+    }
+
+    /// What the ACPI tables say of it.
+    pub(crate) fn describe(vcpus: u32) -> AcpiConfig {
+        AcpiConfig {
+            vcpus,
+            ioapic: IoapicInfo::default(),
+            pm: PmPorts {
+                pm1a_event: pm::PM1A_EVENT,
+                pm1a_control: pm::PM1A_CONTROL,
+                pm_timer: Some(pm::PM_TIMER),
+                sci: SCI_GSI.0,
+                sleep_type_s5: pm::S5_SLEEP_TYPE,
+            },
+            reset: ResetRegister { port: reset::RESET_CONTROL, value: reset::RESET_VALUE },
+            legacy: LegacyHardware { i8042: true, cmos_rtc: true, vga: false },
+            devices: vec![
+                AcpiDevice::Serial { index: 0, port: SerialPort::PORT, gsi: SERIAL_GSI.0 },
+                AcpiDevice::Keyboard,
+                AcpiDevice::Rtc,
+            ],
+        }
+    }
+}
+
+/// One row of the table of devices: name, range, device.
+fn row<D: DevicePio + Send + Sync + 'static>(
+    name: &'static str,
+    port: u16,
+    length: u16,
+    device: &Arc<D>,
+) -> Plug<Ports> {
+    Plug::<Ports>::new(name, AddressRange::new(port.into(), length.into()), device.clone())
+}
+
+/// Bytes of RAM below and above the MMIO hole.
+fn ram_around_hole(ram: &GuestRam) -> (u64, u64) {
+    let above: u64 = ram
+        .regions()
+        .iter()
+        .filter(|region| region.guest_address >= MMIO_HOLE_END)
+        .map(|region| region.size)
+        .sum();
+    (ram.size() - above, above)
+}
+
+/// Nanoseconds since the machine was built.
+fn monotonic_clock() -> Arc<dyn Fn() -> u64 + Send + Sync> {
+    let start = Instant::now();
+    // 64 bits of nanoseconds last for 584 years.
+    Arc::new(move || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Seconds since 1970, UTC; negative before.
+fn wall_clock() -> i64 {
+    let seconds = |duration: std::time::Duration| i64::try_from(duration.as_secs());
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(after) => seconds(after).unwrap_or(i64::MAX),
+        Err(before) => seconds(before.duration()).map_or(i64::MIN, |seconds| -seconds),
+    }
 }
