@@ -1,0 +1,20 @@
+/* guest-check: what each subject needs. A subject is a function that calls CHECK for every fact. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <stdbool.h>
+
+/* Counts one fact; the first few that do not hold are printed with their place. */
+void check(bool holds, const char *fact, const char *file, int line);
+#define CHECK(fact) check((fact), #fact, __FILE__, __LINE__)
+
+void check_system_calls(void);
+void check_processes(void);
+void check_signals(void);
+void check_memory(void);
+void check_pipes(void);
+void check_threads(void);
+void check_registers(void);
+void check_clocks(void);
+
+#endif
