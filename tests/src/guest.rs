@@ -85,7 +85,11 @@ impl Guests {
     /// A `vmmkit run` of `kernel` with `arguments`.
     pub fn command(&self, kernel: &std::path::Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.vmmkit);
-        command.arg("run").arg("--kernel").arg(kernel).args(arguments);
+        command
+            .arg("run")
+            .arg("--kernel")
+            .arg(kernel)
+            .args(arguments);
         command
     }
 
@@ -101,7 +105,10 @@ impl Guests {
         arguments: &[&str],
     ) -> std::io::Result<Finished> {
         let mut command = self.command(kernel, arguments);
-        command.arg("--initrd").arg(self.initramfs()).args(["--cmdline", cmdline]);
+        command
+            .arg("--initrd")
+            .arg(self.initramfs())
+            .args(["--cmdline", cmdline]);
         run_bounded(&mut command, b"", BOOT_LIMIT)
     }
 }

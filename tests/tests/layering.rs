@@ -13,7 +13,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("device-bus", &[]),
     ("host-io", &[]),
     ("hypervisor", &["guest-memory", "device-bus"]),
-    ("hypervisor-kvm", &["hypervisor", "guest-memory", "device-bus", "host-io"]),
+    (
+        "hypervisor-kvm",
+        &["hypervisor", "guest-memory", "device-bus", "host-io"],
+    ),
     ("x86-cpu", &["hypervisor"]),
     ("legacy-devices", &["device-bus"]),
     ("boot-loader", &["hypervisor", "guest-memory"]),
@@ -71,21 +74,41 @@ fn every_crate_uses_only_what_its_layer_allows() {
 #[test]
 fn every_crate_takes_lints_and_versions_from_the_workspace() {
     for (name, manifest) in &manifests() {
-        assert_eq!(manifest["package"]["name"].as_str(), Some(format!("vmmkit-{name}").as_str()));
-        assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true), "{name}: lints");
+        assert_eq!(
+            manifest["package"]["name"].as_str(),
+            Some(format!("vmmkit-{name}").as_str())
+        );
+        assert_eq!(
+            manifest["lints"]["workspace"].as_bool(),
+            Some(true),
+            "{name}: lints"
+        );
         for (dependency, value) in manifest["dependencies"].as_table().unwrap() {
             let inherited = value.get("workspace").and_then(toml::Value::as_bool);
-            assert_eq!(inherited, Some(true), "{name}: {dependency} has a version of its own");
+            assert_eq!(
+                inherited,
+                Some(true),
+                "{name}: {dependency} has a version of its own"
+            );
         }
     }
 }
 
 #[test]
 fn only_three_crates_may_hold_unsafe() {
-    for name in manifests().keys().filter(|name| !UNSAFE.contains(&name.as_str())) {
-        let source = workspace_root().join("crates").join(name).join("src/lib.rs");
+    for name in manifests()
+        .keys()
+        .filter(|name| !UNSAFE.contains(&name.as_str()))
+    {
+        let source = workspace_root()
+            .join("crates")
+            .join(name)
+            .join("src/lib.rs");
         let text = fs::read_to_string(&source).unwrap();
-        assert!(text.contains("#![forbid(unsafe_code)]"), "{name} does not forbid unsafe code");
+        assert!(
+            text.contains("#![forbid(unsafe_code)]"),
+            "{name} does not forbid unsafe code"
+        );
     }
 }
 
@@ -94,7 +117,10 @@ fn no_crate_of_the_library_names_kvm_types_above_its_back_end() {
     for (name, manifest) in &manifests() {
         let dependencies = manifest["dependencies"].as_table().unwrap();
         let kvm = dependencies.keys().find(|key| key.starts_with("kvm-"));
-        assert!(kvm.is_none() || name == "hypervisor-kvm", "{name} uses {kvm:?}");
+        assert!(
+            kvm.is_none() || name == "hypervisor-kvm",
+            "{name} uses {kvm:?}"
+        );
     }
 }
 
@@ -117,9 +143,17 @@ fn library_crates_neither_print_nor_exit() {
 #[test]
 fn one_version_of_each_crate_whose_types_cross_borders() {
     let lock = fs::read_to_string(workspace_root().join("Cargo.lock")).unwrap();
-    for package in ["vm-memory", "vmm-sys-util", "kvm-bindings", "kvm-ioctls", "vm-superio"] {
-        let versions =
-            lock.lines().filter(|line| *line == format!("name = \"{package}\"")).count();
+    for package in [
+        "vm-memory",
+        "vmm-sys-util",
+        "kvm-bindings",
+        "kvm-ioctls",
+        "vm-superio",
+    ] {
+        let versions = lock
+            .lines()
+            .filter(|line| *line == format!("name = \"{package}\""))
+            .count();
         assert_eq!(versions, 1, "{package} is in the tree {versions} times");
     }
 }
@@ -135,9 +169,18 @@ fn no_kernel_or_other_binary_is_in_the_repository() {
         eprintln!("SKIPPED: this is not a git checkout");
         return;
     }
-    for file in String::from_utf8(listing.stdout).unwrap().split_terminator('\0') {
-        let Ok(metadata) = fs::metadata(workspace_root().join(file)) else { continue };
-        let most = if file.starts_with("fuzz/corpus/") { 128 << 10 } else { 512 << 10 };
+    for file in String::from_utf8(listing.stdout)
+        .unwrap()
+        .split_terminator('\0')
+    {
+        let Ok(metadata) = fs::metadata(workspace_root().join(file)) else {
+            continue;
+        };
+        let most = if file.starts_with("fuzz/corpus/") {
+            128 << 10
+        } else {
+            512 << 10
+        };
         assert!(metadata.len() <= most, "{file} is {} bytes", metadata.len());
     }
 }

@@ -15,12 +15,17 @@ const BATCH: &str = "console=ttyS0 reboot=k panic=-1 vmmkit.batch";
 fn assert_reached_user_space(run: &Finished) {
     assert_eq!(run.code(), Some(0), "{run:#?}");
     assert!(run.stdout.contains("Linux (none)"), "no uname in {run:#?}");
-    assert!(run.stdout.contains("model name"), "no CPU model in {run:#?}");
+    assert!(
+        run.stdout.contains("model name"),
+        "no CPU model in {run:#?}"
+    );
     assert!(run.stdout.contains("MemFree"), "no free memory in {run:#?}");
 }
 
 fn boots(name: &str, kernel: impl Fn(&Guests) -> std::path::PathBuf, arguments: &[&str]) {
-    let Some(guests) = Guests::find(name) else { return };
+    let Some(guests) = Guests::find(name) else {
+        return;
+    };
     let run = guests.boot(&kernel(&guests), BATCH, arguments).unwrap();
     assert_reached_user_space(&run);
 }
@@ -32,12 +37,20 @@ fn lean_elf_boots_to_user_space_and_powers_off() {
 
 #[test]
 fn lean_bzimage_boots_by_its_payload() {
-    boots("lean bzImage, payload", Guests::lean_bzimage, &["--entry", "payload"]);
+    boots(
+        "lean bzImage, payload",
+        Guests::lean_bzimage,
+        &["--entry", "payload"],
+    );
 }
 
 #[test]
 fn lean_bzimage_boots_by_its_own_decompressor() {
-    boots("lean bzImage, setup", Guests::lean_bzimage, &["--entry", "setup"]);
+    boots(
+        "lean bzImage, setup",
+        Guests::lean_bzimage,
+        &["--entry", "setup"],
+    );
 }
 
 #[test]
@@ -47,24 +60,36 @@ fn lean_elf_boots_by_pvh() {
 
 #[test]
 fn lean_elf_boots_without_acpi_from_an_mp_table() {
-    let Some(guests) = Guests::find("MP table") else { return };
+    let Some(guests) = Guests::find("MP table") else {
+        return;
+    };
     // Without ACPI the guest cannot power off, so it resets.
     let cmdline = format!("{BATCH} vmmkit.end=reboot");
-    let run = guests.boot(&guests.lean_elf(), &cmdline, &["--no-acpi", "--mp-table"]).unwrap();
+    let run = guests
+        .boot(&guests.lean_elf(), &cmdline, &["--no-acpi", "--mp-table"])
+        .unwrap();
     assert_reached_user_space(&run);
 }
 
 #[test]
 fn two_vcpus_come_online() {
-    let Some(guests) = Guests::find("two vCPUs") else { return };
-    let run = guests.boot(&guests.lean_elf(), BATCH, &["--cpus", "2"]).unwrap();
+    let Some(guests) = Guests::find("two vCPUs") else {
+        return;
+    };
+    let run = guests
+        .boot(&guests.lean_elf(), BATCH, &["--cpus", "2"])
+        .unwrap();
     assert_reached_user_space(&run);
     assert!(run.stdout.contains("cpus online: 2"), "{run:#?}");
 }
 
 #[test]
 fn debian_cloud_kernel_boots_by_its_payload() {
-    boots("cloud kernel, payload", Guests::cloud, &["--entry", "payload"]);
+    boots(
+        "cloud kernel, payload",
+        Guests::cloud,
+        &["--entry", "payload"],
+    );
 }
 
 #[test]
@@ -74,18 +99,31 @@ fn debian_cloud_kernel_boots_by_its_own_decompressor() {
 
 #[test]
 fn a_kernel_without_a_root_says_why_and_the_vmm_ends() {
-    let Some(guests) = Guests::find("no initrd") else { return };
+    let Some(guests) = Guests::find("no initrd") else {
+        return;
+    };
     let mut command = guests.command(&guests.lean_elf(), &["--cmdline", CMDLINE]);
     let run = run_bounded(&mut command, b"", BOOT_LIMIT).unwrap();
-    assert_eq!(run.code(), Some(0), "a guest that resets on panic ends with 0: {run:#?}");
-    assert!(run.stdout.contains("Kernel panic - not syncing"), "{run:#?}");
+    assert_eq!(
+        run.code(),
+        Some(0),
+        "a guest that resets on panic ends with 0: {run:#?}"
+    );
+    assert!(
+        run.stdout.contains("Kernel panic - not syncing"),
+        "{run:#?}"
+    );
 }
 
 #[test]
 fn system_calls_forks_signals_and_page_faults_are_right_in_the_guest() {
-    let Some(guests) = Guests::find("guest-check") else { return };
+    let Some(guests) = Guests::find("guest-check") else {
+        return;
+    };
     let cmdline = format!("{BATCH} vmmkit.run=guest-check");
-    let run = guests.boot(&guests.lean_elf(), &cmdline, &["--cpus", "2"]).unwrap();
+    let run = guests
+        .boot(&guests.lean_elf(), &cmdline, &["--cpus", "2"])
+        .unwrap();
     assert_eq!(run.code(), Some(0), "{run:#?}");
     assert!(run.stdout.contains("guest-check:"), "{run:#?}");
     assert!(run.stdout.contains(", 0 failed"), "{run:#?}");
@@ -93,7 +131,9 @@ fn system_calls_forks_signals_and_page_faults_are_right_in_the_guest() {
 
 #[test]
 fn commands_piped_into_the_console_are_answered() {
-    let Some(guests) = Guests::find("pipe") else { return };
+    let Some(guests) = Guests::find("pipe") else {
+        return;
+    };
     let mut command = guests.command(&guests.lean_elf(), &["--cmdline", CMDLINE]);
     command.arg("--initrd").arg(guests.initramfs());
     let run = run_bounded(&mut command, b"echo $((6 * 7)) is the answer\n", BOOT_LIMIT).unwrap();
@@ -103,19 +143,27 @@ fn commands_piped_into_the_console_are_answered() {
 
 #[test]
 fn nothing_but_the_guest_writes_to_stdout() {
-    let Some(guests) = Guests::find("stdout") else { return };
-    let run = guests.boot(&guests.lean_elf(), &format!("{BATCH} quiet"), &[]).unwrap();
+    let Some(guests) = Guests::find("stdout") else {
+        return;
+    };
+    let run = guests
+        .boot(&guests.lean_elf(), &format!("{BATCH} quiet"), &[])
+        .unwrap();
     assert_reached_user_space(&run);
     assert!(!run.stdout.contains("vmmkit:"), "{run:#?}");
 }
 
 #[test]
 fn twenty_boots_in_a_row_leak_nothing() {
-    let Some(guests) = Guests::find("20 boots") else { return };
+    let Some(guests) = Guests::find("20 boots") else {
+        return;
+    };
     let kernel = guests.lean_elf();
     let before = open_descriptors();
     for boot in 1..=20 {
-        let run = guests.boot(Path::new(&kernel), &format!("{BATCH} quiet"), &[]).unwrap();
+        let run = guests
+            .boot(Path::new(&kernel), &format!("{BATCH} quiet"), &[])
+            .unwrap();
         assert_eq!(run.code(), Some(0), "boot {boot}: {run:#?}");
     }
     assert_eq!(open_descriptors(), before);

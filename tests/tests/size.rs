@@ -44,14 +44,22 @@ fn no_file_is_longer_than_its_limit() {
     let root = workspace_root();
     let mut too_long = Vec::new();
     for file in sources() {
-        let name = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let name = file
+            .strip_prefix(&root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         let lines = production(&file).len();
         let excused = LONGER_FILES.iter().any(|(path, _)| *path == name);
         if lines > FILE_LINES && !excused {
             too_long.push(format!("{name}: {lines} lines"));
         }
     }
-    assert!(too_long.is_empty(), "over {FILE_LINES} lines: {too_long:#?}");
+    assert!(
+        too_long.is_empty(),
+        "over {FILE_LINES} lines: {too_long:#?}"
+    );
 }
 
 #[test]
@@ -65,8 +73,11 @@ fn no_function_is_longer_than_its_limit() {
             let code = line.trim_start();
             let indent = line.len() - code.len();
             let opens = code.starts_with("fn ")
-                || code.contains(" fn ") && (code.starts_with("pub") || code.starts_with("const")
-                    || code.starts_with("unsafe") || code.starts_with("extern"));
+                || code.contains(" fn ")
+                    && (code.starts_with("pub")
+                        || code.starts_with("const")
+                        || code.starts_with("unsafe")
+                        || code.starts_with("extern"));
             if opens && !code.ends_with(';') {
                 start = Some((number, indent));
             } else if let Some((first, depth)) = start
@@ -82,12 +93,18 @@ fn no_function_is_longer_than_its_limit() {
             }
         }
     }
-    assert!(too_long.is_empty(), "over {FUNCTION_LINES} lines: {too_long:#?}");
+    assert!(
+        too_long.is_empty(),
+        "over {FUNCTION_LINES} lines: {too_long:#?}"
+    );
 }
 
 #[test]
 fn the_composing_crate_stays_thin() {
     let files = rust_files(&workspace_root().join("crates/vmm/src"));
     let lines: usize = files.iter().map(|file| production(file).len()).sum();
-    assert!(lines < VMM_LINES, "crates/vmm has {lines} lines of production code");
+    assert!(
+        lines < VMM_LINES,
+        "crates/vmm has {lines} lines of production code"
+    );
 }

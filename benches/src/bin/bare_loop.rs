@@ -28,7 +28,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let vm = kvm.create_vm()?;
     vm.set_tss_address(0xfffb_d000)?;
     vm.create_irq_chip()?;
-    vm.create_pit2(kvm_pit_config { flags: 1, ..Default::default() })?;
+    vm.create_pit2(kvm_pit_config {
+        flags: 1,
+        ..Default::default()
+    })?;
     map_ram(&vm, &work.code())?;
     let mut vcpu = vm.create_vcpu(0)?;
     vcpu.set_cpuid2(&kvm.get_supported_cpuid(kvm_bindings::KVM_MAX_CPUID_ENTRIES)?)?;
@@ -78,7 +81,11 @@ fn map_ram(vm: &VmFd, code: &[u8]) -> Result<(), Box<dyn Error>> {
         // SAFETY: the mapping is RAM bytes long, never unmapped, and the assertion above keeps the
         // copy inside it; no guest runs yet.
         unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), ram.cast::<u8>().add(address), bytes.len());
+            std::ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                ram.cast::<u8>().add(address),
+                bytes.len(),
+            );
         }
     };
     put(PML4, &(PDPT | 3).to_le_bytes());
@@ -115,7 +122,13 @@ fn enter_long_mode(vcpu: &VcpuFd) -> Result<(), Box<dyn Error>> {
         g: 1,
         ..Default::default()
     };
-    let data = kvm_segment { selector: 0x18, type_: 3, l: 0, db: 1, ..code };
+    let data = kvm_segment {
+        selector: 0x18,
+        type_: 3,
+        l: 0,
+        db: 1,
+        ..code
+    };
     special.cs = code;
     for segment in [
         &mut special.ds,
@@ -141,5 +154,8 @@ fn enter_long_mode(vcpu: &VcpuFd) -> Result<(), Box<dyn Error>> {
 
 #[expect(clippy::print_stdout, reason = "the figure is what the program is for")]
 fn report(start: Instant, count: u32) {
-    println!("{:.1}", start.elapsed().as_nanos() as f64 / f64::from(count.max(1)));
+    println!(
+        "{:.1}",
+        start.elapsed().as_nanos() as f64 / f64::from(count.max(1))
+    );
 }

@@ -6,8 +6,14 @@ use vmmkit_benches::micro_guest::{Work, elf};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [work, count, file] = arguments.as_slice() else { return usage() };
-    let Some(work) = count.parse().ok().and_then(|count| Work::parse(work, count)) else {
+    let [work, count, file] = arguments.as_slice() else {
+        return usage();
+    };
+    let Some(work) = count
+        .parse()
+        .ok()
+        .and_then(|count| Work::parse(work, count))
+    else {
         return usage();
     };
     match std::fs::write(file, elf(&work.code())) {
@@ -17,10 +23,16 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    fail("usage: micro_guest nothing|port-writes|port-reads|mmio-reads|mmio-writes COUNT FILE", 2)
+    fail(
+        "usage: micro_guest nothing|port-writes|port-reads|mmio-reads|mmio-writes COUNT FILE",
+        2,
+    )
 }
 
-#[expect(clippy::print_stderr, reason = "a program speaks to its user on stderr")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a program speaks to its user on stderr"
+)]
 fn fail(message: &str, code: u8) -> ExitCode {
     eprintln!("{message}");
     ExitCode::from(code)

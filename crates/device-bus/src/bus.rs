@@ -83,7 +83,7 @@ impl<S: Space> Bus<S> {
     pub fn plug_all(&self, plugs: Vec<Plug<S>>) -> Result<(), PlugError> {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let mut map = Map::empty();
-        for plug in self.map.load().regions().iter().cloned().chain(plugs) {
+        for plug in self.map.load().regions().cloned().chain(plugs) {
             map = map.with(plug)?;
         }
         self.map.store(Arc::new(map));
@@ -104,7 +104,7 @@ impl<S: Space> Bus<S> {
             name: plug.name.clone(),
             range: plug.range,
         };
-        self.map.load().regions().iter().map(info).collect()
+        self.map.load().regions().map(info).collect()
     }
 
     /// Reads from whoever owns the `data.len()` bytes at `address`; a vCPU thread does so through

@@ -4,32 +4,37 @@ use crate::hint::Hint;
 use crate::unclaimed::UnclaimedCounters;
 use crate::{AddressRange, Plug, PlugError, Space};
 
-/// Who owns what, sorted. A bus replaces it whole; those who still read the old one finish there.
+/// Who owns what: the whole space, cut into spans that have one owner each, or none. A bus replaces
+/// it whole; those who still read the old one finish there.
 pub(crate) struct Map<S: Space> {
-    /// First address of each region, lowest first: all that a search touches.
+    /// First address of each span, lowest first: all that a search touches.
     bases: Vec<u64>,
-    /// The regions in the same order; no two overlap.
-    regions: Vec<Plug<S>>,
+    /// The spans in the same order, with nothing between them.
+    spans: Vec<Span<S>>,
+}
+
+/// A range of addresses with one owner, or without any.
+struct Span<S: Space> {
+    base: u64,
+    /// What is owned is at most 2^64 bytes, so its last address is kept, not its length.
+    last: u64,
+    owner: Option<Plug<S>>,
 }
 
 impl<S: Space> Map<S> {
-    pub(crate) const fn empty() -> Self {
-        Self {
-            bases: Vec::new(),
-            regions: Vec::new(),
-        }
+    pub(crate) fn empty() -> Self {
+        Self::of(Vec::new())
     }
 
-    pub(crate) fn regions(&self) -> &[Plug<S>] {
-        &self.regions
+    pub(crate) fn regions(&self) -> impl Iterator<Item = &Plug<S>> {
+        self.spans.iter().filter_map(|span| span.owner.as_ref())
     }
 
     /// This map with `plug` in it.
     pub(crate) fn with(&self, plug: Plug<S>) -> Result<Self, PlugError> {
         check::<S>(&plug)?;
         if let Some(there) = self
-            .regions
-            .iter()
+            .regions()
             .find(|there| there.range.overlaps(&plug.range))
         {
             return Err(PlugError::Conflict {
@@ -39,30 +44,43 @@ impl<S: Space> Map<S> {
                 owner_range: there.range,
             });
         }
-        let mut regions = self.regions.clone();
-        regions.insert(
-            self.bases.partition_point(|&base| base < plug.range.base),
-            plug,
-        );
-        Ok(Self::of(regions))
+        Ok(Self::of(self.regions().cloned().chain([plug]).collect()))
     }
 
     /// This map without the region that begins at `base`, and that region.
     pub(crate) fn without(&self, base: u64) -> Option<(Self, Plug<S>)> {
-        let index = self.bases.binary_search(&base).ok()?;
-        let mut regions = self.regions.clone();
+        let mut regions: Vec<_> = self.regions().cloned().collect();
+        let index = regions
+            .iter()
+            .position(|region| region.range.base == base)?;
         let removed = regions.remove(index);
         Some((Self::of(regions), removed))
     }
 
-    fn of(regions: Vec<Plug<S>>) -> Self {
+    /// The map of `regions`, which are inside the space and do not overlap.
+    fn of(mut regions: Vec<Plug<S>>) -> Self {
+        regions.sort_unstable_by_key(|region| region.range.base);
+        let mut spans = Vec::with_capacity(regions.len() * 2 + 1);
+        let mut next = Some(0);
+        for owner in regions {
+            let base = owner.range.base;
+            let last = owner.range.last().unwrap_or(S::LAST);
+            spans.extend(gap(next, base.checked_sub(1)));
+            spans.push(Span {
+                base,
+                last,
+                owner: Some(owner),
+            });
+            next = last.checked_add(1);
+        }
+        spans.extend(gap(next, Some(S::LAST)));
         Self {
-            bases: regions.iter().map(|region| region.range.base).collect(),
-            regions,
+            bases: spans.iter().map(|span| span.base).collect(),
+            spans,
         }
     }
 
-    /// Reads `data.len()` bytes. `hint` says which region to try first.
+    /// Reads `data.len()` bytes. `hint` says which span to try first.
     #[inline]
     pub(crate) fn read(
         &self,
@@ -71,20 +89,23 @@ impl<S: Space> Map<S> {
         address: u64,
         data: &mut [u8],
     ) {
-        match self.sole_owner(hint, address, data.len()) {
-            Some(region) => {
-                S::read(
-                    &region.device,
-                    region.range.base,
-                    address - region.range.base,
-                    data,
-                );
+        match self.sole_span(hint, address, data.len()) {
+            Some(Span {
+                owner: Some(region),
+                base,
+                ..
+            }) => {
+                S::read(&region.device, *base, address - base, data);
+            }
+            Some(_) => {
+                data.fill(0xff);
+                unclaimed.count_read(address);
             }
             None => self.read_in_parts(unclaimed, address, data),
         }
     }
 
-    /// Writes `data`. `hint` says which region to try first.
+    /// Writes `data`. `hint` says which span to try first.
     #[inline]
     pub(crate) fn write(
         &self,
@@ -93,38 +114,49 @@ impl<S: Space> Map<S> {
         address: u64,
         data: &[u8],
     ) {
-        match self.sole_owner(hint, address, data.len()) {
-            Some(region) => {
-                S::write(
-                    &region.device,
-                    region.range.base,
-                    address - region.range.base,
-                    data,
-                );
+        match self.sole_span(hint, address, data.len()) {
+            Some(Span {
+                owner: Some(region),
+                base,
+                ..
+            }) => {
+                S::write(&region.device, *base, address - base, data);
             }
+            Some(_) => unclaimed.count_write(address),
             None => self.write_in_parts(unclaimed, address, data),
         }
     }
 
-    /// The region that owns all of `length` bytes at `address`, of which there is at least one.
+    /// The span that holds all of `length` bytes at `address`, of which there is at least one.
     #[inline]
-    fn sole_owner(&self, hint: &mut impl Hint, address: u64, length: usize) -> Option<&Plug<S>> {
+    fn sole_span(&self, hint: &mut impl Hint, address: u64, length: usize) -> Option<&Span<S>> {
         let length = length as u64;
         let key = address >> S::GRANULE_BITS;
-        let guess = self.regions.get(hint.guess(key));
-        if let Some(region) = guess.filter(|region| region.owns(address, length)) {
-            return Some(region);
+        let guess = self.spans.get(hint.guess(key));
+        if let Some(span) = guess.filter(|span| span.holds(address, length)) {
+            return Some(span);
         }
-        let index = self.index_at_or_below(address)?;
-        let region = self
-            .regions
-            .get(index)
-            .filter(|region| region.owns(address, length))?;
-        hint.learn(key, index);
-        Some(region)
+        self.search(hint, key, address, length)
     }
 
-    #[inline]
+    /// What the hint does not know.
+    #[inline(never)]
+    fn search(
+        &self,
+        hint: &mut impl Hint,
+        key: u64,
+        address: u64,
+        length: u64,
+    ) -> Option<&Span<S>> {
+        let index = self.index_at_or_below(address)?;
+        let span = self
+            .spans
+            .get(index)
+            .filter(|span| span.holds(address, length))?;
+        hint.learn(key, index);
+        Some(span)
+    }
+
     fn index_at_or_below(&self, address: u64) -> Option<usize> {
         self.bases
             .partition_point(|&base| base <= address)
@@ -173,29 +205,40 @@ impl<S: Space> Map<S> {
     /// The longest part of `length` bytes from `address` that has one owner, or none. Past the
     /// last address, which is `None` past 64 bits, there is no owner.
     fn part(&self, address: Option<u64>, length: usize) -> Part<'_, S> {
-        let Some(address) = address else {
+        let span = address
+            .and_then(|address| Some((address, self.spans.get(self.index_at_or_below(address)?)?)))
+            .filter(|(address, span)| *address <= span.last);
+        let Some((address, span)) = span else {
             return Part {
                 owner: None,
                 length,
             };
         };
-        let below = self.index_at_or_below(address);
-        let owner = below.and_then(|index| self.regions.get(index));
-        if let Some(region) = owner.filter(|region| region.range.contains(address)) {
-            let offset = address - region.range.base;
-            let length = clamp(region.range.length - offset, length);
-            return Part {
-                owner: Some((region, offset)),
-                length,
-            };
-        }
-        let next = self.bases.get(below.map_or(0, |index| index + 1));
-        let left = next.map_or(u64::MAX, |base| base - address);
+        let owner = span
+            .owner
+            .as_ref()
+            .map(|region| (region, address - span.base));
+        // Nothing past the space has an owner either: one part with its last gap.
+        let whole = owner.is_none() && span.last == S::LAST;
         Part {
-            owner: None,
-            length: clamp(left, length),
+            owner,
+            length: if whole {
+                length
+            } else {
+                clamp(span.last - address, length)
+            },
         }
     }
+}
+
+/// The span without an owner from `next` to `last`, if there is any address in it.
+fn gap<S: Space>(next: Option<u64>, last: Option<u64>) -> Option<Span<S>> {
+    let (base, last) = (next?, last?);
+    (base <= last).then_some(Span {
+        base,
+        last,
+        owner: None,
+    })
 }
 
 /// A part of an access.
@@ -206,17 +249,19 @@ struct Part<'a, S: Space> {
     length: usize,
 }
 
-fn clamp(left: u64, length: usize) -> usize {
-    usize::try_from(left).map_or(length, |left| left.min(length))
+/// `length`, or as much of it as there is up to the address `after` bytes on.
+fn clamp(after: u64, length: usize) -> usize {
+    usize::try_from(after).map_or(length, |after| length.min(after.saturating_add(1)))
 }
 
-impl<S: Space> Plug<S> {
-    /// Whether the range holds all of `length` bytes at `address`; never for none.
+impl<S: Space> Span<S> {
+    /// Whether the span holds all of `length` bytes at `address`; never for none.
     #[inline]
-    fn owns(&self, address: u64, length: u64) -> bool {
-        let offset = address.wrapping_sub(self.range.base);
+    fn holds(&self, address: u64, length: u64) -> bool {
+        let offset = address.wrapping_sub(self.base);
+        let most = self.last - self.base;
         // An address below the base makes an offset past any length.
-        offset < self.range.length && length.wrapping_sub(1) < self.range.length - offset
+        offset <= most && length.wrapping_sub(1) <= most - offset
     }
 }
 

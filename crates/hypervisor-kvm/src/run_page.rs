@@ -96,22 +96,21 @@ impl RunPage {
         offset >= DETAIL && offset <= self.size && length <= self.size - offset
     }
 
-    /// The `length` bytes at `offset`; none where [`holds`](Self::holds) is false.
+    /// The `length` bytes at `offset`.
     ///
     /// # Safety
-    /// The vCPU does not run, and no other such slice exists, as long as the slice lives.
+    /// [`holds`](Self::holds) was true of them, or there are none. The vCPU does not run, and no
+    /// other such slice exists, as long as the slice lives.
     #[inline]
     #[expect(
         clippy::mut_from_ref,
         reason = "the vCPU's own `&mut` is the exclusive borrow"
     )]
     pub(crate) unsafe fn bytes(&self, offset: usize, length: usize) -> &mut [u8] {
-        if !self.holds(offset, length) {
-            return &mut [];
-        }
         let at = self.start.as_ptr().wrapping_add(offset);
-        // SAFETY: the range is mapped (`holds`) until `self` drops; exclusive by this function's
-        // contract, and `immediate_exit` lies before it.
+        // SAFETY: the range is mapped (`holds`, by this function's contract) until `self` drops, or
+        // empty, for which any address that is not null does; it is exclusive by the contract too,
+        // and `immediate_exit` lies before it.
         unsafe { std::slice::from_raw_parts_mut(at, length) }
     }
 

@@ -30,7 +30,8 @@ pub struct KvmVcpu {
     kicker: Arc<Kicker>,
     pub(crate) vm: Arc<Inner>,
     // State between runs
-    /// Where the bytes of the last access are in the run page.
+    /// Where the bytes of the last access are in the run page: offset and length, of which
+    /// `RunPage::holds` is true, or no length.
     data: (usize, usize),
     /// `complete_access` met another part of the same access: the next run reports it.
     held: bool,
@@ -74,6 +75,7 @@ impl KvmVcpu {
         let length = (io.count as usize).saturating_mul(usize::from(io.size));
         let Some(width) = Width::from_bytes(io.size).filter(|_| self.page.holds(offset, length))
         else {
+            self.data = (0, 0);
             return VcpuExit::Unknown(KVM_EXIT_IO);
         };
         self.data = (offset, length);
@@ -178,8 +180,9 @@ impl Vcpu for KvmVcpu {
     #[inline]
     fn data(&mut self) -> &mut [u8] {
         let (offset, length) = self.data;
-        // SAFETY: `&mut self` shows that the vCPU does not run and that no earlier slice lives;
-        // nothing else of this process reads or writes that part of the page.
+        // SAFETY: `self.data` is inside the page (its own invariant); `&mut self` shows that the
+        // vCPU does not run and that no earlier slice lives; nothing else of this process reads or
+        // writes that part of the page.
         unsafe { self.page.bytes(offset, length) }
     }
 

@@ -14,20 +14,33 @@ use vmmkit_vmm::{Console, MachineBuilder, MachineConfig};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args_os().skip(1);
     let config = MachineConfig {
-        kernel: arguments.next().ok_or("usage: boot_linux KERNEL [INITRD]")?.into(),
+        kernel: arguments
+            .next()
+            .ok_or("usage: boot_linux KERNEL [INITRD]")?
+            .into(),
         initrd: arguments.next().map(Into::into),
         cmdline: "console=ttyS0 reboot=k panic=-1 vmmkit.batch".to_owned(),
-        ram: RamConfig { size: RamSize::mebibytes(256), ..RamConfig::default() },
+        ram: RamConfig {
+            size: RamSize::mebibytes(256),
+            ..RamConfig::default()
+        },
         vcpus: 1,
         ..MachineConfig::default()
     };
     let console = Console {
-        output: Some(Arc::new(OutputBuffer::new(io::stdout().as_fd().try_clone_to_owned()?)?)),
+        output: Some(Arc::new(OutputBuffer::new(
+            io::stdout().as_fd().try_clone_to_owned()?,
+        )?)),
         ..Console::default()
     };
-    let machine = MachineBuilder::new(config).console(console).build(&Kvm::open()?)?;
+    let machine = MachineBuilder::new(config)
+        .console(console)
+        .build(&Kvm::open()?)?;
     // Every descriptor and byte of memory is in hand here: the place to drop privileges.
     let outcome = machine.start()?.wait()?;
-    io::Write::write_fmt(&mut io::stderr(), format_args!("the guest ended: {outcome:?}\n"))?;
+    io::Write::write_fmt(
+        &mut io::stderr(),
+        format_args!("the guest ended: {outcome:?}\n"),
+    )?;
     Ok(())
 }

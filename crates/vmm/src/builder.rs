@@ -8,6 +8,7 @@ use vmmkit_boot_loader::{self as boot_loader, BootSource, Loaded};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
 
+use crate::MachineConfig;
 use crate::console::{Console, InputReader, OutputFlusher, Transmitter};
 use crate::control::Control;
 use crate::cpus::Vcpus;
@@ -16,7 +17,6 @@ use crate::event_loop::{EventLoop, Subscriber};
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
-use crate::MachineConfig;
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -40,7 +40,10 @@ impl std::fmt::Debug for MachineBuilder {
 impl MachineBuilder {
     /// A builder of the machine that `config` describes, with no console.
     pub fn new(config: MachineConfig) -> Self {
-        Self { config, ..Self::default() }
+        Self {
+            config,
+            ..Self::default()
+        }
     }
 
     /// Connects the serial console.
@@ -62,7 +65,11 @@ impl MachineBuilder {
     /// # Errors
     /// [`BuildError`] names what could not be had; nothing is left behind.
     pub fn build<H: Hypervisor>(self, hypervisor: &H) -> Result<Machine<Ready>, BuildError> {
-        let Self { config, console, subscribers } = self;
+        let Self {
+            config,
+            console,
+            subscribers,
+        } = self;
         config.check(hypervisor.capabilities())?;
         let settings = VmSettings::default();
         let control = Control::new();
@@ -73,14 +80,28 @@ impl MachineBuilder {
         let transmitter = Box::new(Transmitter(console.output.clone()));
         let platform = Platform::plug(&vm, control.requests(), &ram, transmitter)?;
         let loaded = load(&ram, &config)?;
-        let vcpus =
-            Vcpus::create(hypervisor, &vm, &config, &platform, &loaded.entry, settings.irqchip)?;
+        let vcpus = Vcpus::create(
+            hypervisor,
+            &vm,
+            &config,
+            &platform,
+            &loaded.entry,
+            settings.irqchip,
+        )?;
         control.set_vcpus(vcpus.kickers);
 
         let output = console.output.clone();
         let event_loop = EventLoop::new(wire(console, &platform, subscribers)?)?;
-        let shared = Shared { control, platform, ram, output };
-        let state = Ready { vcpus: vcpus.bodies, event_loop };
+        let shared = Shared {
+            control,
+            platform,
+            ram,
+            output,
+        };
+        let state = Ready {
+            vcpus: vcpus.bodies,
+            event_loop,
+        };
         Ok(Machine::new(Arc::new(shared), state))
     }
 }
@@ -104,12 +125,18 @@ fn load(ram: &GuestRam, config: &MachineConfig) -> Result<Loaded, BuildError> {
         acpi: acpi.as_ref(),
         mp_table: config.mp_table,
     };
-    boot_loader::load(ram, source, &description)
-        .map_err(|source| BuildError::Load { path: config.kernel.clone(), source })
+    boot_loader::load(ram, source, &description).map_err(|source| BuildError::Load {
+        path: config.kernel.clone(),
+        source,
+    })
 }
 
 fn open(option: &'static str, path: &Path) -> Result<File, BuildError> {
-    File::open(path).map_err(|source| BuildError::Open { option, path: path.to_owned(), source })
+    File::open(path).map_err(|source| BuildError::Open {
+        option,
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Connects the console's ends to the event loop.
@@ -121,7 +148,11 @@ fn wire(
     if let Some(buffer) = console.output {
         let port = platform.serial.clone();
         let on_first_output = console.on_first_output;
-        subscribers.push(Box::new(OutputFlusher { buffer, port, on_first_output }));
+        subscribers.push(Box::new(OutputFlusher {
+            buffer,
+            port,
+            on_first_output,
+        }));
     }
     if let Some(input) = console.input {
         let reader =

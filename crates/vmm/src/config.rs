@@ -84,7 +84,10 @@ impl MachineConfig {
         }
         if self.vcpus > capabilities.max_vcpus {
             let most = capabilities.max_vcpus;
-            return Err(ConfigError::TooManyVcpus { asked: self.vcpus, most });
+            return Err(ConfigError::TooManyVcpus {
+                asked: self.vcpus,
+                most,
+            });
         }
         Ok(())
     }

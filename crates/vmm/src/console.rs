@@ -43,7 +43,8 @@ pub struct Console {
     pub input: Option<Box<dyn ConsoleInput>>,
     /// Where its output goes; `None` drops it.
     pub output: Option<Arc<OutputBuffer>>,
-    /// Called once, on the event loop's thread, when the guest's first output is written.
+    /// Called once, on the event loop's thread, when the guest's first output is about to be
+    /// written.
     pub on_first_output: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -75,12 +76,13 @@ pub(crate) struct OutputFlusher {
 
 impl MutEventSubscriber for OutputFlusher {
     fn process(&mut self, _events: Events, _ops: &mut EventOps<'_>) {
-        // A reader that has gone away is the buffer's to remember: the guest goes on without.
-        let _ = self.buffer.flush();
-        self.port.output_ready();
+        // Before the output, which may go to the same terminal as what the owner says of it.
         if let Some(first) = self.on_first_output.take() {
             first();
         }
+        // A reader that has gone away is the buffer's to remember: the guest goes on without.
+        let _ = self.buffer.flush();
+        self.port.output_ready();
     }
 
     fn init(&mut self, ops: &mut EventOps<'_>) {
@@ -116,7 +118,12 @@ impl InputReader {
         let room = Arc::new(EventFd::new()?);
         let tell = room.clone();
         port.on_room(Box::new(move || tell.notify()));
-        Ok(Self { input: Some(input), port, room, watch: Watch::Paused })
+        Ok(Self {
+            input: Some(input),
+            port,
+            room,
+            watch: Watch::Paused,
+        })
     }
 
     /// Reads while there is room and input.
@@ -124,7 +131,9 @@ impl InputReader {
         let mut bytes = [0; 64];
         loop {
             let room = self.port.room().min(bytes.len());
-            let Some(input) = self.input.as_mut() else { return };
+            let Some(input) = self.input.as_mut() else {
+                return;
+            };
             let Some(space) = bytes.get_mut(..room).filter(|space| !space.is_empty()) else {
                 self.pause(ops);
                 return;
@@ -152,7 +161,10 @@ impl InputReader {
 
     fn pause(&mut self, ops: &mut EventOps<'_>) {
         if let (Watch::Watched, Some(input)) = (self.watch, &self.input) {
-            let _ = ops.remove(Events::new_raw(input.as_fd().as_raw_fd(), EventSet::empty()));
+            let _ = ops.remove(Events::new_raw(
+                input.as_fd().as_raw_fd(),
+                EventSet::empty(),
+            ));
             self.watch = Watch::Paused;
         }
     }

@@ -161,12 +161,16 @@ impl Control {
     }
 
     fn wait<'a>(&self, phase: MutexGuard<'a, Phase>) -> MutexGuard<'a, Phase> {
-        self.changed.wait(phase).unwrap_or_else(PoisonError::into_inner)
+        self.changed
+            .wait(phase)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Control").field("request", &self.request).finish_non_exhaustive()
+        f.debug_struct("Control")
+            .field("request", &self.request)
+            .finish_non_exhaustive()
     }
 }

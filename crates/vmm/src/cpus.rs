@@ -7,11 +7,11 @@ use vmmkit_hypervisor::x86::{CpuidEntry, VcpuState};
 use vmmkit_hypervisor::{Hypervisor, Irqchip, Kick, Vcpu, VcpuId, Vm};
 use vmmkit_x86_cpu::{Clocks, Topology, boot_msrs, cpuid, lapic_wiring};
 
+use crate::MachineConfig;
 use crate::error::BuildError;
 use crate::platform::Platform;
 use crate::threads::VcpuBody;
 use crate::vcpu_loop::VcpuLoop;
-use crate::MachineConfig;
 
 /// Every vCPU, ready to run, and what kicks it.
 pub(crate) struct Vcpus {
@@ -30,7 +30,10 @@ impl Vcpus {
         irqchip: Irqchip,
     ) -> Result<Self, BuildError> {
         let supported = hypervisor.supported_cpuid()?;
-        let mut vcpus = Self { bodies: Vec::new(), kickers: Vec::new() };
+        let mut vcpus = Self {
+            bodies: Vec::new(),
+            kickers: Vec::new(),
+        };
         for id in (0..config.vcpus).map(VcpuId) {
             let failed = |source| BuildError::Vcpu { vcpu: id, source };
             let mut vcpu = vm.create_vcpu(id).map_err(failed)?;
@@ -42,7 +45,9 @@ impl Vcpus {
                 ports: platform.ports.view(),
                 mmio: platform.mmio.view(),
             };
-            vcpus.bodies.push(Box::new(move |control| vcpu_loop.run(control)));
+            vcpus
+                .bodies
+                .push(Box::new(move |control| vcpu_loop.run(control)));
         }
         Ok(vcpus)
     }
@@ -54,7 +59,10 @@ fn leaves(
     id: VcpuId,
     vcpu: &mut impl VcpuState,
 ) -> Result<Vec<CpuidEntry>, BuildError> {
-    let clocks = Clocks { tsc_khz: vcpu.tsc_khz().ok(), ..Clocks::default() };
+    let clocks = Clocks {
+        tsc_khz: vcpu.tsc_khz().ok(),
+        ..Clocks::default()
+    };
     let topology = Topology::of(config.vcpus);
     Ok(cpuid(supported, &config.cpu, &topology, id, clocks)?)
 }

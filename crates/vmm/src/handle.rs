@@ -35,7 +35,9 @@ impl Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("control", &self.control).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("control", &self.control)
+            .finish_non_exhaustive()
     }
 }
 

@@ -23,7 +23,9 @@ pub struct Ready {
 
 impl std::fmt::Debug for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ready").field("vcpus", &self.vcpus.len()).finish()
+        f.debug_struct("Ready")
+            .field("vcpus", &self.vcpus.len())
+            .finish()
     }
 }
 
@@ -67,7 +69,10 @@ impl Machine<Ready> {
     pub fn start(self) -> Result<Machine<Running>, StartError> {
         let Ready { vcpus, event_loop } = self.state;
         let threads = Threads::start(&self.shared.control, vcpus, event_loop)?;
-        Ok(Machine { shared: self.shared, state: Running { threads } })
+        Ok(Machine {
+            shared: self.shared,
+            state: Running { threads },
+        })
     }
 }
 
@@ -87,7 +92,12 @@ impl Machine<Running> {
     pub fn pause(self) -> PauseOutcome {
         let Self { shared, state } = self;
         if shared.control.pause() {
-            PauseOutcome::Paused(Machine { shared, state: Paused { threads: state.threads } })
+            PauseOutcome::Paused(Machine {
+                shared,
+                state: Paused {
+                    threads: state.threads,
+                },
+            })
         } else {
             PauseOutcome::Ended(Self { shared, state })
         }
@@ -98,6 +108,11 @@ impl Machine<Paused> {
     /// Lets the guest run on.
     pub fn resume(self) -> Machine<Running> {
         self.shared.control.resume();
-        Machine { shared: self.shared, state: Running { threads: self.state.threads } }
+        Machine {
+            shared: self.shared,
+            state: Running {
+                threads: self.state.threads,
+            },
+        }
     }
 }

@@ -42,7 +42,10 @@ impl Platform {
         output: Box<dyn SerialOutput>,
     ) -> Result<Self, PlugError> {
         let serial = Arc::new(SerialPort::new(output, interrupts.irq_line(SERIAL_GSI)));
-        let keyboard = Arc::new(I8042::new(interrupts.irq_line(KEYBOARD_GSI), requests.clone()));
+        let keyboard = Arc::new(I8042::new(
+            interrupts.irq_line(KEYBOARD_GSI),
+            requests.clone(),
+        ));
         let sci = interrupts.irq_line(SCI_GSI);
         let power = Arc::new(AcpiPm::new(monotonic_clock(), sci, requests.clone()));
         let (below_4g, above_4g) = ram_around_hole(ram);
@@ -52,16 +55,42 @@ impl Platform {
 
         let ports = Arc::new(PortBus::new());
         ports.plug_all(vec![
-            row(SerialPort::NAME, SerialPort::PORT, SerialPort::LENGTH, &serial),
+            row(
+                SerialPort::NAME,
+                SerialPort::PORT,
+                SerialPort::LENGTH,
+                &serial,
+            ),
             row(I8042::NAME, I8042::PORT, 1, &keyboard),
             row(I8042::NAME, I8042::COMMAND_PORT, 1, &keyboard),
             row(Cmos::NAME, Cmos::PORT, Cmos::LENGTH, &cmos),
             row(AcpiPm::NAME, AcpiPm::PORT, AcpiPm::LENGTH, &power),
-            row(ResetControl::NAME, ResetControl::PORT, ResetControl::LENGTH, &resets),
-            row(DebugExit::NAME, DebugExit::PORT, DebugExit::LENGTH, &debug_exit),
-            row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &Arc::new(PostCode::new())),
+            row(
+                ResetControl::NAME,
+                ResetControl::PORT,
+                ResetControl::LENGTH,
+                &resets,
+            ),
+            row(
+                DebugExit::NAME,
+                DebugExit::PORT,
+                DebugExit::LENGTH,
+                &debug_exit,
+            ),
+            row(
+                PostCode::NAME,
+                PostCode::PORT,
+                PostCode::LENGTH,
+                &Arc::new(PostCode::new()),
+            ),
         ])?;
-        Ok(Self { ports, mmio: Arc::new(MmioBus::new()), serial, keyboard, power })
+        Ok(Self {
+            ports,
+            mmio: Arc::new(MmioBus::new()),
+            serial,
+            keyboard,
+            power,
+        })
     }
 
     /// What the ACPI tables say of it.
@@ -76,10 +105,21 @@ impl Platform {
                 sci: SCI_GSI.0,
                 sleep_type_s5: pm::S5_SLEEP_TYPE,
             },
-            reset: ResetRegister { port: reset::RESET_CONTROL, value: reset::RESET_VALUE },
-            legacy: LegacyHardware { i8042: true, cmos_rtc: true, vga: false },
+            reset: ResetRegister {
+                port: reset::RESET_CONTROL,
+                value: reset::RESET_VALUE,
+            },
+            legacy: LegacyHardware {
+                i8042: true,
+                cmos_rtc: true,
+                vga: false,
+            },
             devices: vec![
-                AcpiDevice::Serial { index: 0, port: SerialPort::PORT, gsi: SERIAL_GSI.0 },
+                AcpiDevice::Serial {
+                    index: 0,
+                    port: SerialPort::PORT,
+                    gsi: SERIAL_GSI.0,
+                },
                 AcpiDevice::Keyboard,
                 AcpiDevice::Rtc,
             ],
@@ -94,7 +134,11 @@ fn row<D: DevicePio + Send + Sync + 'static>(
     length: u16,
     device: &Arc<D>,
 ) -> Plug<Ports> {
-    Plug::<Ports>::new(name, AddressRange::new(port.into(), length.into()), device.clone())
+    Plug::<Ports>::new(
+        name,
+        AddressRange::new(port.into(), length.into()),
+        device.clone(),
+    )
 }
 
 /// Bytes of RAM below and above the MMIO hole.

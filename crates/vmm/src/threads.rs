@@ -28,8 +28,11 @@ impl Threads {
         vcpus: Vec<VcpuBody>,
         event_loop: EventLoop,
     ) -> io::Result<Self> {
-        let mut threads =
-            Self { control: control.clone(), vcpus: Vec::with_capacity(vcpus.len()), events: None };
+        let mut threads = Self {
+            control: control.clone(),
+            vcpus: Vec::with_capacity(vcpus.len()),
+            events: None,
+        };
         let stop = event_loop.stop_handle();
         let ends = control.clone();
         let events = Builder::new().name("vmm".to_owned()).spawn(move || {
@@ -61,7 +64,9 @@ impl Threads {
     /// Waits for the run to end and for every thread, and says how it ended.
     pub(crate) fn join(mut self) -> Ending {
         self.join_all();
-        self.control.take_ending().unwrap_or(Ok(crate::Outcome::Stopped))
+        self.control
+            .take_ending()
+            .unwrap_or(Ok(crate::Outcome::Stopped))
     }
 
     fn join_all(&mut self) {
@@ -109,5 +114,8 @@ fn panicked(name: &str, panic: &(dyn Any + Send)) -> RunError {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".to_owned());
-    RunError::ThreadPanicked { name: name.to_owned(), message }
+    RunError::ThreadPanicked {
+        name: name.to_owned(),
+        message,
+    }
 }

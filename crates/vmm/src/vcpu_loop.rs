@@ -20,7 +20,10 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
         loop {
             if !control.may_run() {
                 if let Err(source) = self.vcpu.complete_access() {
-                    return Some(Err(RunError::Vcpu { vcpu: self.vcpu.id(), source }));
+                    return Some(Err(RunError::Vcpu {
+                        vcpu: self.vcpu.id(),
+                        source,
+                    }));
                 }
                 if !control.park() {
                     return None;
@@ -29,7 +32,10 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
             let exit = match self.vcpu.run() {
                 Ok(exit) => exit,
                 Err(source) => {
-                    return Some(Err(RunError::Vcpu { vcpu: self.vcpu.id(), source }));
+                    return Some(Err(RunError::Vcpu {
+                        vcpu: self.vcpu.id(),
+                        source,
+                    }));
                 }
             };
             if let Some(ending) = self.answer(exit) {
@@ -43,10 +49,12 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
     fn answer(&mut self, exit: VcpuExit) -> Option<Ending> {
         match exit {
             VcpuExit::PortWrite(a) => {
-                self.ports.write_string(a.port, a.width.bytes(), self.vcpu.data());
+                self.ports
+                    .write_string(a.port, a.width.bytes(), self.vcpu.data());
             }
             VcpuExit::PortRead(a) => {
-                self.ports.read_string(a.port, a.width.bytes(), self.vcpu.data());
+                self.ports
+                    .read_string(a.port, a.width.bytes(), self.vcpu.data());
             }
             VcpuExit::MmioWrite(a) => self.mmio.write(a.address, self.vcpu.data()),
             VcpuExit::MmioRead(a) => self.mmio.read(a.address, self.vcpu.data()),
@@ -65,12 +73,16 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
             VcpuExit::SystemEvent(SystemEvent::Shutdown) => Ok(Outcome::PowerOff),
             VcpuExit::SystemEvent(SystemEvent::Reset) => Ok(Outcome::Reset),
             VcpuExit::SystemEvent(SystemEvent::Crash) => Ok(Outcome::GuestPanic),
-            VcpuExit::InternalError(error) => {
-                Err(RunError::InternalError { vcpu, error, state: self.dump() })
-            }
-            VcpuExit::FailEntry(error) => {
-                Err(RunError::FailEntry { vcpu, error, state: self.dump() })
-            }
+            VcpuExit::InternalError(error) => Err(RunError::InternalError {
+                vcpu,
+                error,
+                state: self.dump(),
+            }),
+            VcpuExit::FailEntry(error) => Err(RunError::FailEntry {
+                vcpu,
+                error,
+                state: self.dump(),
+            }),
             other => {
                 let number = match other {
                     VcpuExit::Unknown(number) => number,
