@@ -1,0 +1,205 @@
+//! Which CPU features the guest is to see, as its user writes it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::Feature;
+
+/// The CPU the guest sees: the host's, with features taken away (`-avx2`) or insisted on (`+aes`).
+///
+/// Written `host`, `host,-avx2,-cx16` or `host,+x2apic`, with names as in Linux's /proc/cpuinfo.
+/// Of the same name twice the last counts. `pmu` is the whole performance monitoring unit: hidden
+/// unless `+pmu` asks for it, since each guest that finds one probes and calibrates it.
+///
+/// ```
+/// # use vmmkit_x86_cpu::CpuModel;
+/// let model: CpuModel = "host,-avx2,+aes".parse()?;
+/// assert_eq!(model.to_string(), "host,-avx2,+aes");
+/// assert!("host,-avx3".parse::<CpuModel>().is_err());
+/// # Ok::<(), vmmkit_x86_cpu::CpuModelError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuModel {
+    changes: Vec<Change>,
+    pmu: bool,
+}
+
+/// A feature taken away or insisted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Change {
+    feature: Feature,
+    wanted: bool,
+}
+
+/// Why a text is not a CPU model.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CpuModelError {
+    /// It does not start with a model there is.
+    #[error("no CPU model {0:?}: there is host, and features after it as in host,-avx2,+aes")]
+    UnknownModel(String),
+    /// A feature without a sign.
+    #[error("CPU feature {0:?} needs a sign: + to insist on it, - to take it away")]
+    NoSign(String),
+    /// No feature has this name.
+    #[error("no CPU feature {name:?}{}", hint(.near))]
+    UnknownFeature {
+        /// The name, without its sign.
+        name: String,
+        /// Names that are spelt much like it, the closest first.
+        near: Vec<&'static str>,
+    },
+}
+
+/// What the performance monitoring unit is called; it is no single bit.
+const PMU: &str = "pmu";
+
+impl CpuModel {
+    /// The guest may see the performance monitoring unit.
+    pub fn pmu(&self) -> bool {
+        self.pmu
+    }
+
+    /// The features that must be there.
+    pub fn wanted(&self) -> impl Iterator<Item = Feature> {
+        self.with(true)
+    }
+
+    /// The features that are taken away.
+    pub fn unwanted(&self) -> impl Iterator<Item = Feature> {
+        self.with(false)
+    }
+
+    fn with(&self, wanted: bool) -> impl Iterator<Item = Feature> {
+        let changes = self
+            .changes
+            .iter()
+            .filter(move |change| change.wanted == wanted);
+        changes.map(|change| change.feature)
+    }
+
+    fn change(&mut self, text: &str) -> Result<(), CpuModelError> {
+        let (wanted, name) = match (text.strip_prefix('+'), text.strip_prefix('-')) {
+            (Some(name), _) => (true, name),
+            (_, Some(name)) => (false, name),
+            _ => return Err(CpuModelError::NoSign(text.to_owned())),
+        };
+        if name == PMU {
+            self.pmu = wanted;
+            return Ok(());
+        }
+        let feature = Feature::named(name).ok_or_else(|| CpuModelError::UnknownFeature {
+            name: name.to_owned(),
+            near: Feature::nearest(name),
+        })?;
+        self.changes.retain(|change| change.feature != feature);
+        self.changes.push(Change { feature, wanted });
+        Ok(())
+    }
+}
+
+impl FromStr for CpuModel {
+    type Err = CpuModelError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.split(',');
+        let base = parts.next().unwrap_or_default();
+        if base != "host" {
+            return Err(CpuModelError::UnknownModel(base.to_owned()));
+        }
+        let mut model = Self::default();
+        for part in parts {
+            model.change(part)?;
+        }
+        Ok(model)
+    }
+}
+
+impl fmt::Display for CpuModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("host")?;
+        for Change { feature, wanted } in &self.changes {
+            write!(f, ",{}{}", if *wanted { '+' } else { '-' }, feature.name)?;
+        }
+        if self.pmu {
+            write!(f, ",+{PMU}")?;
+        }
+        Ok(())
+    }
+}
+
+fn hint(near: &[&str]) -> String {
+    match near {
+        [] => String::new(),
+        near => format!(": did you mean {}?", near.join(" or ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(features: impl Iterator<Item = Feature>) -> Vec<&'static str> {
+        features.map(|feature| feature.name).collect()
+    }
+
+    #[test]
+    fn host_alone_changes_nothing() {
+        let model: CpuModel = "host".parse().unwrap();
+
+        assert_eq!(model, CpuModel::default());
+        assert_eq!(model.to_string(), "host");
+        assert!(!model.pmu());
+    }
+
+    #[test]
+    fn signs_say_what_is_wanted() {
+        let model: CpuModel = "host,-avx2,-cx16,+x2apic,+pmu".parse().unwrap();
+
+        assert_eq!(names(model.unwanted()), ["avx2", "cx16"]);
+        assert_eq!(names(model.wanted()), ["x2apic"]);
+        assert!(model.pmu());
+        assert_eq!(model.to_string(), "host,-avx2,-cx16,+x2apic,+pmu");
+    }
+
+    #[test]
+    fn of_the_same_feature_twice_the_last_counts() {
+        let model: CpuModel = "host,-aes,+aes,+pmu,-pmu".parse().unwrap();
+
+        assert_eq!(model.to_string(), "host,+aes");
+    }
+
+    #[test]
+    fn a_misspelt_feature_is_answered_with_those_nearest() {
+        let error = "host,-avx512_vnn".parse::<CpuModel>().unwrap_err();
+
+        let message = error.to_string();
+        assert!(message.contains("did you mean avx512_vnni"), "{message}");
+        assert!(
+            "host,+qqqqqqqq"
+                .parse::<CpuModel>()
+                .unwrap_err()
+                .to_string()
+                .ends_with('"')
+        );
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused() {
+        let error = |text: &str| text.parse::<CpuModel>().unwrap_err();
+
+        assert_eq!(
+            error("skylake"),
+            CpuModelError::UnknownModel("skylake".to_owned())
+        );
+        assert_eq!(error(""), CpuModelError::UnknownModel(String::new()));
+        assert_eq!(error("host,avx2"), CpuModelError::NoSign("avx2".to_owned()));
+        assert_eq!(error("host,"), CpuModelError::NoSign(String::new()));
+        assert!(matches!(
+            error("host,+"),
+            CpuModelError::UnknownFeature { .. }
+        ));
+    }
+}
