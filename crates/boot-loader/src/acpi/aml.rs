@@ -1,0 +1,155 @@
+//! The DSDT's definitions: names only, no method, so that a kernel has nothing to interpret.
+
+use acpi_tables::Aml;
+use acpi_tables::aml::{
+    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Name,
+    PackageBuilder, Path, ResourceTemplate, Scope, ZERO,
+};
+
+use super::{AcpiConfig, AcpiDevice, AcpiError};
+
+/// Devices of one kind are told apart by the last letters of a name, in hexadecimal.
+const LAST_SERIAL: u32 = 0xe;
+const LAST_VIRTIO: u32 = 0xfff;
+
+/// `\_S5` and every device under `\_SB`.
+pub(super) fn definitions(config: &AcpiConfig) -> Result<Vec<u8>, AcpiError> {
+    let mut bytes = Vec::new();
+    // SLP_TYP for PM1a, and for PM1b, which is not there (ACPI 6.5, section 7.4.2).
+    let mut sleep = PackageBuilder::new();
+    sleep.add_element(&config.pm.sleep_type_s5);
+    for _ in 0..3 {
+        sleep.add_element(&ZERO);
+    }
+    Name::new(Path::new("_S5_"), &sleep).to_aml_bytes(&mut bytes);
+    let mut devices = Vec::new();
+    for device in &config.devices {
+        describe(device)?.to_aml_bytes(&mut devices);
+    }
+    bytes.extend(Scope::raw(Path::new("_SB_"), devices));
+    Ok(bytes)
+}
+
+fn describe(device: &AcpiDevice) -> Result<Entry, AcpiError> {
+    match *device {
+        AcpiDevice::Serial { index, port, gsi } => {
+            let index = numbered("serial port", index, LAST_SERIAL)?;
+            // COM1 has the number 0.
+            let name = format!("COM{:X}", index.saturating_add(1));
+            let entry = Entry::new(name, &EISAName::new("PNP0501"), index);
+            Ok(entry.with(&ports(port, 8)).with(&edge(gsi)))
+        }
+        AcpiDevice::Keyboard => {
+            let entry = Entry::new("KBD_".to_owned(), &EISAName::new("PNP0303"), 0);
+            Ok(entry
+                .with(&ports(0x60, 1))
+                .with(&ports(0x64, 1))
+                .with(&edge(1)))
+        }
+        AcpiDevice::Rtc => {
+            let entry = Entry::new("RTC_".to_owned(), &EISAName::new("PNP0B00"), 0);
+            Ok(entry.with(&ports(0x70, 2)))
+        }
+        AcpiDevice::VirtioMmio {
+            index,
+            base,
+            size,
+            gsi,
+        } => {
+            let index = numbered("virtio device", index, LAST_VIRTIO)?;
+            let entry = Entry::new(format!("V{index:03X}"), &"LNRO0005", index);
+            Ok(registers(entry, index, base, size)?.with(&edge(gsi)))
+        }
+        AcpiDevice::Pvpanic { port } => {
+            let entry = Entry::new("PEVT".to_owned(), &"QEMU0001", 0);
+            Ok(entry.with(&ports(port, 1)))
+        }
+    }
+}
+
+fn numbered(what: &'static str, index: u32, most: u32) -> Result<u32, AcpiError> {
+    if index > most {
+        return Err(AcpiError::TooMany { what, index, most });
+    }
+    Ok(index)
+}
+
+/// Adds a range of memory: by the short form below 4 GiB.
+fn registers(entry: Entry, index: u32, base: u64, size: u64) -> Result<Entry, AcpiError> {
+    let what = "virtio device";
+    let error = AcpiError::Range {
+        what,
+        index,
+        base,
+        size,
+    };
+    let last = size.checked_sub(1).and_then(|size| base.checked_add(size));
+    // The length of all 64 bits cannot be written; nothing can be that large.
+    let last = last.filter(|_| size < u64::MAX).ok_or(error)?;
+    match (
+        u32::try_from(base),
+        u32::try_from(size),
+        u32::try_from(last),
+    ) {
+        (Ok(base), Ok(size), Ok(_)) => Ok(entry.with(&Memory32Fixed::new(true, base, size))),
+        _ => {
+            let uncached = AddressSpaceCacheable::NotCacheable;
+            Ok(entry.with(&AddressSpace::new_memory(uncached, true, base, last, None)))
+        }
+    }
+}
+
+fn ports(first: u16, count: u8) -> IO {
+    IO::new(first, first, 1, count)
+}
+
+/// An edge-triggered, active-high interrupt that is not shared.
+fn edge(gsi: u32) -> Interrupt {
+    Interrupt::new(true, true, false, false, gsi)
+}
+
+/// A device that is being described.
+struct Entry {
+    name: String,
+    identity: Vec<u8>,
+    resources: Vec<u8>,
+}
+
+impl Entry {
+    /// A device of four letters: its _HID and _UID (ACPI 6.5, sections 6.1.5 and 6.1.12).
+    fn new(name: String, hid: &dyn Aml, uid: u32) -> Self {
+        let mut identity = Vec::new();
+        Name::new(Path::new("_HID"), hid).to_aml_bytes(&mut identity);
+        Name::new(Path::new("_UID"), &uid).to_aml_bytes(&mut identity);
+        Self {
+            name,
+            identity,
+            resources: Vec::new(),
+        }
+    }
+
+    /// Adds a resource to its _CRS (section 6.2.2).
+    fn with(mut self, resource: &dyn Aml) -> Self {
+        resource.to_aml_bytes(&mut self.resources);
+        self
+    }
+}
+
+impl Aml for Entry {
+    fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
+        let resources = Bytes(&self.resources);
+        let template = ResourceTemplate::new(vec![&resources]);
+        let settings = Name::new(Path::new("_CRS"), &template);
+        let identity = Bytes(&self.identity);
+        Device::new(Path::new(&self.name), vec![&identity, &settings]).to_aml_bytes(sink);
+    }
+}
+
+/// What is AML already.
+struct Bytes<'a>(&'a [u8]);
+
+impl Aml for Bytes<'_> {
+    fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
+        sink.vec(self.0);
+    }
+}

@@ -1,0 +1,155 @@
+//! The platform that the tables describe: plain data.
+
+/// A platform. The default is one vCPU with the fixed hardware of vmmkit-legacy-devices, its
+/// keyboard controller and clock, and no further device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcpiConfig {
+    /// The number of vCPUs, whose APIC IDs count from 0.
+    pub vcpus: u32,
+    /// The I/O APIC.
+    pub ioapic: IoapicInfo,
+    /// The fixed power management hardware.
+    pub pm: PmPorts,
+    /// How the guest resets the machine.
+    pub reset: ResetRegister,
+    /// What of a PC's hardware there is.
+    pub legacy: LegacyHardware,
+    /// Devices with a name in the DSDT.
+    pub devices: Vec<AcpiDevice>,
+}
+
+impl Default for AcpiConfig {
+    fn default() -> Self {
+        Self {
+            vcpus: 1,
+            ioapic: IoapicInfo::default(),
+            pm: PmPorts::default(),
+            reset: ResetRegister::default(),
+            legacy: LegacyHardware::default(),
+            devices: Vec::new(),
+        }
+    }
+}
+
+/// An I/O APIC. The default is where every PC, and KVM, has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IoapicInfo {
+    /// The address of its registers.
+    pub address: u32,
+    /// The APIC ID in its registers.
+    pub id: u8,
+    /// The global system interrupt of its first pin.
+    pub gsi_base: u32,
+}
+
+impl Default for IoapicInfo {
+    fn default() -> Self {
+        Self {
+            address: 0xfec0_0000,
+            id: 0,
+            gsi_base: 0,
+        }
+    }
+}
+
+/// Ports of the fixed power management hardware (ACPI 6.5, section 4.8), which is always in ACPI
+/// mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PmPorts {
+    /// The PM1a event block: 4 ports.
+    pub pm1a_event: u16,
+    /// The PM1a control block: 2 ports.
+    pub pm1a_control: u16,
+    /// The timer of 32 bits: 4 ports, where there is one.
+    pub pm_timer: Option<u16>,
+    /// The interrupt, below 16: active high, level-triggered.
+    pub sci: u32,
+    /// What to write to the control block's SLP_TYP for S5, below 8.
+    pub sleep_type_s5: u8,
+}
+
+impl Default for PmPorts {
+    fn default() -> Self {
+        Self {
+            pm1a_event: 0x600,
+            pm1a_control: 0x604,
+            pm_timer: Some(0x608),
+            sci: 9,
+            sleep_type_s5: 5,
+        }
+    }
+}
+
+/// A port that resets the machine (ACPI 6.5, section 4.8.3.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResetRegister {
+    /// The port, 8 bits wide.
+    pub port: u16,
+    /// What to write there.
+    pub value: u8,
+}
+
+impl Default for ResetRegister {
+    fn default() -> Self {
+        Self {
+            port: 0xcf9,
+            value: 6,
+        }
+    }
+}
+
+/// What there is of the hardware that a kernel expects of a PC and may probe for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegacyHardware {
+    /// The keyboard controller at ports 0x60 and 0x64.
+    pub i8042: bool,
+    /// The clock at ports 0x70 and 0x71.
+    pub cmos_rtc: bool,
+    /// VGA.
+    pub vga: bool,
+}
+
+impl Default for LegacyHardware {
+    fn default() -> Self {
+        Self {
+            i8042: true,
+            cmos_rtc: true,
+            vga: false,
+        }
+    }
+}
+
+/// A device with a name in the DSDT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AcpiDevice {
+    /// A 16550A serial port, 8 ports (PNP0501).
+    Serial {
+        /// Its number from 0: the kernel's ttyS0 and so on. At most 14.
+        index: u32,
+        /// Its first port.
+        port: u16,
+        /// Its interrupt: edge-triggered, active high.
+        gsi: u32,
+    },
+    /// The keyboard controller and a keyboard, on interrupt 1 (PNP0303); no mouse.
+    Keyboard,
+    /// The CMOS clock without its interrupt (PNP0B00).
+    Rtc,
+    /// A virtio device by MMIO (LNRO0005; virtio 1.2, section 4.2).
+    VirtioMmio {
+        /// Its number from 0, at most 4095.
+        index: u32,
+        /// The address of its registers.
+        base: u64,
+        /// The size of its registers in bytes.
+        size: u64,
+        /// Its interrupt: edge-triggered, active high.
+        gsi: u32,
+    },
+    /// The port by which a guest tells of its panic (QEMU0001).
+    Pvpanic {
+        /// The port, 8 bits wide.
+        port: u16,
+    },
+}

@@ -1,0 +1,89 @@
+//! Where each table lies, and the tables that only point to others.
+
+use acpi_tables::Aml;
+use acpi_tables::facs::FACS;
+use acpi_tables::rsdp::Rsdp;
+use acpi_tables::sdt::Sdt;
+use acpi_tables::xsdt::XSDT;
+use vmmkit_guest_memory::GuestAddress;
+
+use super::{AcpiConfig, AcpiError, aml, fadt, madt};
+
+/// Who made the tables.
+pub(super) const OEM_ID: [u8; 6] = *b"VMMKIT";
+/// For which platform.
+pub(super) const OEM_TABLE_ID: [u8; 8] = *b"VMMKITPC";
+/// Which version of it.
+pub(super) const OEM_REVISION: u32 = 1;
+
+/// Every table starts at a multiple of this: the FACS must (ACPI 6.5, section 5.2.10).
+const ALIGNMENT: usize = 64;
+/// Size of the header that most tables start with (ACPI 6.5, table 5.4).
+pub(super) const HEADER: u32 = 36;
+
+/// All tables, the RSDP first.
+pub(super) fn build(config: &AcpiConfig, at: GuestAddress) -> Result<Vec<u8>, AcpiError> {
+    check(config, at)?;
+    let mut tables = Tables {
+        at: at.0,
+        bytes: vec![0; ALIGNMENT], // for the RSDP
+    };
+    let facs = tables.put(&FACS::new())?;
+    let dsdt = tables.put(&dsdt(config)?)?;
+    let fadt = tables.put(&fadt::fadt(config, facs, dsdt))?;
+    let madt = tables.put(&madt::madt(config))?;
+    let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
+    xsdt.add_entry(fadt);
+    xsdt.add_entry(madt);
+    let xsdt = tables.put(&xsdt)?;
+    Ok(tables.finish(&Rsdp::new(OEM_ID, xsdt)))
+}
+
+fn check(config: &AcpiConfig, at: GuestAddress) -> Result<(), AcpiError> {
+    if !at.0.is_multiple_of(ALIGNMENT as u64) {
+        return Err(AcpiError::Unaligned { at: at.0 });
+    }
+    if config.pm.sci > 15 {
+        return Err(AcpiError::Sci { sci: config.pm.sci });
+    }
+    if config.pm.sleep_type_s5 > 7 {
+        return Err(AcpiError::SleepType {
+            sleep_type: config.pm.sleep_type_s5,
+        });
+    }
+    Ok(())
+}
+
+/// DSDT of revision 2: integers have 64 bits (ACPI 6.5, section 5.2.11.1).
+fn dsdt(config: &AcpiConfig) -> Result<Sdt, AcpiError> {
+    let mut dsdt = Sdt::new(*b"DSDT", HEADER, 2, OEM_ID, OEM_TABLE_ID, OEM_REVISION);
+    dsdt.append_slice(&aml::definitions(config)?);
+    Ok(dsdt)
+}
+
+/// Tables one after the other.
+struct Tables {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Tables {
+    /// Appends `table` and returns its address.
+    fn put(&mut self, table: &dyn Aml) -> Result<u64, AcpiError> {
+        let start = self.bytes.len().next_multiple_of(ALIGNMENT);
+        self.bytes.resize(start, 0);
+        table.to_aml_bytes(&mut self.bytes);
+        let end = self.at.checked_add(self.bytes.len() as u64);
+        end.ok_or(AcpiError::AddressSpace { at: self.at })?;
+        Ok(self.at.saturating_add(start as u64))
+    }
+
+    fn finish(mut self, rsdp: &Rsdp) -> Vec<u8> {
+        let mut first = Vec::with_capacity(Rsdp::len());
+        rsdp.to_aml_bytes(&mut first);
+        for (place, byte) in self.bytes.iter_mut().zip(first) {
+            *place = byte;
+        }
+        self.bytes
+    }
+}

@@ -1,0 +1,123 @@
+//! ACPI tables (ACPI 6.5, chapter 5): what a kernel cannot probe on this platform.
+//!
+//! | table | what |
+//! | --- | --- |
+//! | RSDP | revision 2, at the very start |
+//! | FACS | empty; there is no sleep but S5 |
+//! | DSDT | `\_S5` and one device each for what is there |
+//! | FADT | fixed hardware, reset register, what a PC has and this one has not |
+//! | MADT | local APICs, I/O APIC, interrupt overrides, NMI |
+//! | XSDT | FADT and MADT |
+
+mod aml;
+mod config;
+mod fadt;
+mod layout;
+mod madt;
+
+#[cfg(test)]
+mod tests;
+
+use thiserror::Error;
+use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};
+
+pub use config::{AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, PmPorts, ResetRegister};
+
+/// Why there are no ACPI tables.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AcpiError {
+    /// The RSDP is looked for at every 16th byte, and the FACS must lie at a 64th.
+    #[error("ACPI tables at {at:#x}: the address is not a multiple of 64")]
+    Unaligned {
+        /// The address.
+        at: u64,
+    },
+    /// The tables would lie beyond the last address.
+    #[error("ACPI tables at {at:#x} would not end in the address space")]
+    AddressSpace {
+        /// The address.
+        at: u64,
+    },
+    /// The tables are larger than the room for them.
+    #[error("ACPI tables of {size} bytes do not fit into {limit}")]
+    DoesNotFit {
+        /// Their size in bytes.
+        size: u64,
+        /// The room in bytes.
+        limit: u64,
+    },
+    /// The interrupt of the fixed hardware is not one of the first 16.
+    #[error("ACPI interrupt {sci}: it must be below 16")]
+    Sci {
+        /// The interrupt.
+        sci: u32,
+    },
+    /// A sleep type has 3 bits.
+    #[error("ACPI sleep type {sleep_type} of S5: it must be below 8")]
+    SleepType {
+        /// The sleep type.
+        sleep_type: u8,
+    },
+    /// There is no name left for a device.
+    #[error("{what} {index}: the highest number of one in ACPI is {most}")]
+    TooMany {
+        /// What kind of device it is.
+        what: &'static str,
+        /// Its number.
+        index: u32,
+        /// The highest number.
+        most: u32,
+    },
+    /// A device's range does not end in the address space.
+    #[error("{what} {index}: {size:#x} bytes at {base:#x} are no range of addresses")]
+    Range {
+        /// What kind of device it is.
+        what: &'static str,
+        /// Its number.
+        index: u32,
+        /// The first address.
+        base: u64,
+        /// The size in bytes.
+        size: u64,
+    },
+    /// Guest RAM could not be written.
+    #[error("cannot write ACPI tables at {at:#x}")]
+    Write {
+        /// The address.
+        at: u64,
+        /// The reason.
+        #[source]
+        source: AccessError,
+    },
+}
+
+/// Writes the tables that describe `config` to `at`, which must be a multiple of 64; they take at
+/// most `limit` bytes. Returns the address of the RSDP, which is `at`.
+///
+/// # Errors
+/// [`AcpiError`] if `config` cannot be described, the tables are too large or not in RAM.
+pub fn write_tables(
+    ram: &GuestRam,
+    config: &AcpiConfig,
+    at: GuestAddress,
+    limit: u64,
+) -> Result<GuestAddress, AcpiError> {
+    let bytes = tables(config, at)?;
+    let size = bytes.len() as u64;
+    if size > limit {
+        return Err(AcpiError::DoesNotFit { size, limit });
+    }
+    ram.write_bytes(at, &bytes)
+        .map_err(|source| AcpiError::Write { at: at.0, source })?;
+    Ok(at)
+}
+
+/// The bytes of the tables that describe `config`, made to lie at `at`, which must be a multiple
+/// of 64. They start with the RSDP. The same configuration gives the same bytes.
+///
+/// # Errors
+/// [`AcpiError`] if `config` cannot be described.
+pub fn tables(config: &AcpiConfig, at: GuestAddress) -> Result<Vec<u8>, AcpiError> {
+    layout::build(config, at)
+}

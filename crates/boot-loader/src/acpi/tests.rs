@@ -1,0 +1,377 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::memory_map::{ACPI_TABLES, ACPI_TABLES_SIZE};
+use crate::testing::ram;
+
+const AT: u64 = ACPI_TABLES.0;
+
+fn platform() -> AcpiConfig {
+    AcpiConfig {
+        vcpus: 2,
+        devices: vec![
+            AcpiDevice::Serial {
+                index: 0,
+                port: 0x3f8,
+                gsi: 4,
+            },
+            AcpiDevice::Keyboard,
+            AcpiDevice::Rtc,
+            AcpiDevice::VirtioMmio {
+                index: 0,
+                base: 0xd000_0000,
+                size: 0x1000,
+                gsi: 5,
+            },
+            AcpiDevice::VirtioMmio {
+                index: 31,
+                base: 1 << 40,
+                size: 0x1000,
+                gsi: 17,
+            },
+            AcpiDevice::Pvpanic { port: 0x505 },
+        ],
+        ..AcpiConfig::default()
+    }
+}
+
+fn made(config: &AcpiConfig) -> Vec<u8> {
+    tables(config, ACPI_TABLES).unwrap()
+}
+
+fn number<const N: usize>(bytes: &[u8], offset: usize) -> u64 {
+    let mut value = [0; 8];
+    value[..N].copy_from_slice(&bytes[offset..offset + N]);
+    u64::from_le_bytes(value)
+}
+
+/// The table at `address`, cut to its length.
+fn table_at(bytes: &[u8], address: u64) -> &[u8] {
+    let rest = &bytes[usize::try_from(address - AT).unwrap()..];
+    &rest[..usize::try_from(number::<4>(rest, 4)).unwrap()]
+}
+
+/// The table that the XSDT names by `signature`.
+fn table<'a>(bytes: &'a [u8], signature: &[u8; 4]) -> &'a [u8] {
+    let xsdt = table_at(bytes, number::<8>(bytes, 24));
+    let (addresses, rest) = xsdt[36..].as_chunks::<8>();
+    assert!(rest.is_empty());
+    let found = addresses
+        .iter()
+        .map(|address| table_at(bytes, u64::from_le_bytes(*address)));
+    found
+        .into_iter()
+        .find(|table| table.starts_with(signature))
+        .unwrap()
+}
+
+fn dsdt(bytes: &[u8]) -> &[u8] {
+    table_at(bytes, number::<8>(table(bytes, b"FACP"), 140))
+}
+
+fn sum(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
+}
+
+/// The MADT's structures: type and contents.
+fn structures(bytes: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut rest = &table(bytes, b"APIC")[44..];
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let (structure, after) = rest.split_at(usize::from(rest[1]));
+        found.push((structure[0], structure));
+        rest = after;
+    }
+    found
+}
+
+fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+#[test]
+fn the_rsdp_comes_first_and_its_sums_are_zero() {
+    let bytes = made(&platform());
+
+    assert!(bytes.starts_with(b"RSD PTR "));
+    assert_eq!(bytes[15], 2);
+    assert_eq!(sum(&bytes[..20]), 0);
+    assert_eq!(sum(&bytes[..36]), 0);
+}
+
+#[test]
+fn the_sum_of_every_table_is_zero() {
+    let bytes = made(&platform());
+
+    assert_eq!(sum(table_at(&bytes, number::<8>(&bytes, 24))), 0, "XSDT");
+    assert_eq!(sum(table(&bytes, b"FACP")), 0);
+    assert_eq!(sum(table(&bytes, b"APIC")), 0);
+    assert_eq!(sum(dsdt(&bytes)), 0);
+}
+
+#[test]
+fn the_facs_lies_at_a_multiple_of_64() {
+    let bytes = made(&platform());
+
+    let address = number::<8>(table(&bytes, b"FACP"), 132);
+    assert_eq!(address % 64, 0);
+    assert!(table_at(&bytes, address).starts_with(b"FACS"));
+}
+
+#[test]
+fn the_fadt_names_the_fixed_hardware_twice_alike() {
+    let bytes = made(&platform());
+    let fadt = table(&bytes, b"FACP");
+
+    assert_eq!(number::<2>(fadt, 46), 9, "SCI_INT");
+    assert_eq!(number::<4>(fadt, 48), 0, "SMI_CMD");
+    for (old, new, port, bits) in [
+        (56, 148, 0x600, 32),
+        (64, 172, 0x604, 16),
+        (76, 208, 0x608, 32),
+    ] {
+        assert_eq!(number::<4>(fadt, old), port);
+        assert_eq!(number::<8>(fadt, new + 4), port);
+        assert_eq!(fadt[new..new + 2], [1, bits], "I/O ports of {bits} bits");
+    }
+    assert_eq!(fadt[88..92], [4, 2, 0, 4], "lengths");
+    assert_eq!(fadt[116..120], [1, 8, 0, 1], "RESET_REG");
+    assert_eq!(number::<8>(fadt, 120), 0xcf9);
+    assert_eq!(fadt[128], 6, "RESET_VALUE");
+}
+
+#[test]
+fn the_fadt_tells_what_is_not_there() {
+    let flags = |legacy, devices| {
+        let bytes = made(&AcpiConfig {
+            legacy,
+            devices,
+            ..AcpiConfig::default()
+        });
+        number::<2>(table(&bytes, b"FACP"), 109)
+    };
+    let nothing = LegacyHardware {
+        i8042: false,
+        cmos_rtc: false,
+        vga: false,
+    };
+    let everything = LegacyHardware {
+        i8042: true,
+        cmos_rtc: true,
+        vga: true,
+    };
+    let serial = AcpiDevice::Serial {
+        index: 0,
+        port: 0x3f8,
+        gsi: 4,
+    };
+
+    assert_eq!(flags(nothing, vec![]), 0b10_0100);
+    assert_eq!(flags(nothing, vec![serial]), 0b10_0101);
+    assert_eq!(flags(everything, vec![]), 0b00_0011);
+    assert_eq!(flags(LegacyHardware::default(), vec![]), 0b00_0111);
+}
+
+#[test]
+fn there_is_a_power_button_but_no_sleep_button() {
+    let bytes = made(&platform());
+
+    let flags = number::<4>(table(&bytes, b"FACP"), 112);
+    assert_eq!(flags & (1 << 4), 0, "PWR_BUTTON: it is fixed hardware");
+    assert_ne!(flags & (1 << 5), 0, "SLP_BUTTON: it is not");
+    assert_ne!(flags & (1 << 8), 0, "TMR_VAL_EXT");
+    assert_ne!(flags & (1 << 10), 0, "RESET_REG_SUP");
+    assert_eq!(flags & (1 << 20), 0, "HW_REDUCED_ACPI");
+}
+
+#[test]
+fn without_a_timer_the_fadt_has_none() {
+    let pm = PmPorts {
+        pm_timer: None,
+        ..PmPorts::default()
+    };
+    let bytes = made(&AcpiConfig {
+        pm,
+        ..AcpiConfig::default()
+    });
+
+    let fadt = table(&bytes, b"FACP");
+    assert_eq!(number::<4>(fadt, 76), 0);
+    assert_eq!(fadt[91], 0);
+    assert_eq!(number::<4>(fadt, 112) & (1 << 8), 0);
+}
+
+#[test]
+fn the_madt_has_every_cpu_and_pin() {
+    let bytes = made(&platform());
+
+    let expected: [(u8, &[u8]); 6] = [
+        (0, &[0, 8, 0, 0, 1, 0, 0, 0]),
+        (0, &[0, 8, 1, 1, 1, 0, 0, 0]),
+        (1, &[1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0]),
+        (2, &[2, 10, 0, 0, 2, 0, 0, 0, 0, 0]),
+        (2, &[2, 10, 0, 9, 9, 0, 0, 0, 0xd, 0]),
+        (4, &[4, 6, 0xff, 5, 0, 1]),
+    ];
+    assert_eq!(structures(&bytes), expected);
+}
+
+#[test]
+fn from_the_256th_cpu_on_they_are_x2apics() {
+    let bytes = made(&AcpiConfig {
+        vcpus: 300,
+        ..AcpiConfig::default()
+    });
+
+    let found = structures(&bytes);
+    let count = |kind| found.iter().filter(|structure| structure.0 == kind).count();
+    assert_eq!((count(0), count(9), count(0xa)), (255, 45, 1));
+    let first = found.iter().find(|structure| structure.0 == 9).unwrap().1;
+    assert_eq!(first, [9, 16, 0, 0, 255, 0, 0, 0, 1, 0, 0, 0, 255, 0, 0, 0]);
+}
+
+#[test]
+fn the_dsdt_has_s5_and_each_device() {
+    let bytes = made(&platform());
+    let dsdt = dsdt(&bytes);
+
+    assert!(holds(dsdt, b"\x08_S5_\x12\x07\x04\x0a\x05\x00\x00\x00"));
+    for name in [b"COM1", b"KBD_", b"RTC_", b"V000", b"V01F", b"PEVT"] {
+        assert!(holds(dsdt, name));
+    }
+    assert!(
+        holds(dsdt, &[0x47, 1, 0xf8, 3, 0xf8, 3, 1, 8]),
+        "8 ports at 0x3f8"
+    );
+    assert!(
+        holds(dsdt, &[0x89, 6, 0, 3, 1, 4, 0, 0, 0]),
+        "interrupt 4, edge"
+    );
+    assert!(
+        holds(dsdt, &[0x86, 9, 0, 1, 0, 0, 0, 0xd0, 0, 0x10, 0, 0]),
+        "registers below 4 GiB"
+    );
+    assert!(holds(dsdt, &(1_u64 << 40).to_le_bytes()), "registers above");
+}
+
+#[test]
+fn the_same_platform_gives_the_same_bytes() {
+    assert_eq!(made(&platform()), made(&platform()));
+}
+
+#[test]
+fn tables_are_written_where_they_are_asked_for() {
+    let ram = ram(16);
+
+    let rsdp = write_tables(&ram, &platform(), ACPI_TABLES, ACPI_TABLES_SIZE).unwrap();
+
+    let mut bytes = vec![0; made(&platform()).len()];
+    ram.read_bytes(rsdp, &mut bytes).unwrap();
+    assert_eq!(bytes, made(&platform()));
+    assert!(bytes.len() < 2048, "{} bytes", bytes.len());
+}
+
+#[test]
+fn what_cannot_be_described_is_refused_by_name() {
+    let refused = |change: &dyn Fn(&mut AcpiConfig)| {
+        let mut config = AcpiConfig::default();
+        change(&mut config);
+        tables(&config, ACPI_TABLES).unwrap_err().to_string()
+    };
+    let device = |device| move |config: &mut AcpiConfig| config.devices = vec![device];
+
+    assert_eq!(
+        refused(&|config| config.pm.sci = 16),
+        "ACPI interrupt 16: it must be below 16"
+    );
+    assert!(refused(&|config| config.pm.sleep_type_s5 = 8).contains("sleep type 8"));
+    assert!(
+        refused(&device(AcpiDevice::Serial {
+            index: 15,
+            port: 0,
+            gsi: 0
+        }))
+        .starts_with("serial port 15")
+    );
+    for (base, size) in [(u64::MAX, 2), (0, 0), (0, u64::MAX)] {
+        let virtio = AcpiDevice::VirtioMmio {
+            index: 0,
+            base,
+            size,
+            gsi: 0,
+        };
+        assert!(refused(&device(virtio)).starts_with("virtio device 0"));
+    }
+    let virtio = AcpiDevice::VirtioMmio {
+        index: 4096,
+        base: 0,
+        size: 1,
+        gsi: 0,
+    };
+    assert!(refused(&device(virtio)).starts_with("virtio device 4096"));
+}
+
+#[test]
+fn a_place_without_room_is_refused() {
+    let ram = ram(16);
+    let write = |at, limit| write_tables(&ram, &platform(), GuestAddress(at), limit).unwrap_err();
+
+    assert!(matches!(
+        write(0xe_0010, 4096),
+        AcpiError::Unaligned { at: 0xe_0010 }
+    ));
+    assert!(matches!(
+        write(AT, 64),
+        AcpiError::DoesNotFit { limit: 64, .. }
+    ));
+    assert!(matches!(write(16 << 20, 4096), AcpiError::Write { .. }));
+    assert!(matches!(
+        write(u64::MAX - 63, 4096),
+        AcpiError::AddressSpace { .. }
+    ));
+}
+
+/// Writes tables for `iasl -d`: `cargo test -p vmmkit-boot-loader tables_for_iasl -- --ignored`.
+#[test]
+#[ignore = "writes files for a person to look at"]
+fn tables_for_iasl_are_written() {
+    let bytes = made(&platform());
+    let folder = std::env::temp_dir().join("vmmkit-acpi");
+    std::fs::create_dir_all(&folder).unwrap();
+    let facs = table_at(&bytes, number::<8>(table(&bytes, b"FACP"), 132));
+    let xsdt = table_at(&bytes, number::<8>(&bytes, 24));
+    let all = [
+        ("rsdp", &bytes[..36]),
+        ("xsdt", xsdt),
+        ("facs", facs),
+        ("facp", table(&bytes, b"FACP")),
+        ("apic", table(&bytes, b"APIC")),
+        ("dsdt", dsdt(&bytes)),
+    ];
+    for (name, bytes) in all {
+        std::fs::write(folder.join(name).with_extension("dat"), bytes).unwrap();
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_platform_gives_tables_or_an_error(
+        vcpus in 0..600_u32, sci in 0..20_u32, sleep in 0..10_u8, timer in any::<Option<u16>>(),
+        virtio in any::<(u32, u64, u64, u32)>(), at in any::<u64>(), serial in 0..20_u32,
+    ) {
+        let (index, base, size, gsi) = virtio;
+        let config = AcpiConfig {
+            vcpus,
+            pm: PmPorts { sci, sleep_type_s5: sleep, pm_timer: timer, ..PmPorts::default() },
+            devices: vec![
+                AcpiDevice::VirtioMmio { index: index % 5000, base, size, gsi },
+                AcpiDevice::Serial { index: serial, port: 0xffff, gsi },
+            ],
+            ..AcpiConfig::default()
+        };
+
+        if let Ok(bytes) = tables(&config, GuestAddress(at & !0x3f)) {
+            prop_assert_eq!(sum(&bytes[..36]), 0);
+        }
+    }
+}
