@@ -6,6 +6,8 @@ set -euo pipefail
 # The root of the checkout.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export ROOT
+# Everything that is built lies in one place, whatever the environment says.
+export CARGO_TARGET_DIR=$ROOT/target
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -58,11 +60,21 @@ need_packages() {
         die "cannot install ${missing[*]}" "run: apt-get install ${missing[*]}"
 }
 
+# Debian 12's own Rust is too old; rustup is what Rust's makers offer for that.
+install_rust() {
+    need_packages curl ca-certificates
+    say "installing Rust by rustup"
+    retry curl --proto '=https' --tlsv1.2 -sSf -o "/tmp/rustup-init.$$" https://sh.rustup.rs &&
+        retry sh "/tmp/rustup-init.$$" -y -q --profile minimal --no-modify-path >/dev/null ||
+        die "Rust cannot be installed" "install Rust 1.91 or newer (https://rustup.rs), then run this again"
+    rm -f "/tmp/rustup-init.$$"
+    PATH=$HOME/.cargo/bin:$PATH
+}
+
 # need_rust: cargo, as the toolchain of the user gives it.
 need_rust() {
     command -v cargo >/dev/null || [ ! -x "$HOME/.cargo/bin/cargo" ] || PATH=$HOME/.cargo/bin:$PATH
-    command -v cargo >/dev/null ||
-        die "cargo is missing" "install Rust 1.91 or newer (https://rustup.rs), then run this again"
+    command -v cargo >/dev/null || install_rust
     need_packages gcc libc6-dev
 }
 
