@@ -1,10 +1,10 @@
 //! The DSDT's definitions: names only, no method, so that a kernel has nothing to interpret.
 
-use acpi_tables::Aml;
 use acpi_tables::aml::{
-    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Name,
-    PackageBuilder, Path, ResourceTemplate, Scope, ZERO,
+    Device, EISAName, IO, Interrupt, Memory32Fixed, Name, PackageBuilder, Path, ResourceTemplate,
+    Scope, ZERO,
 };
+use acpi_tables::{Aml, AmlSink};
 
 use super::{AcpiConfig, AcpiDevice, AcpiError};
 
@@ -92,10 +92,7 @@ fn registers(entry: Entry, index: u32, base: u64, size: u64) -> Result<Entry, Ac
         u32::try_from(last),
     ) {
         (Ok(base), Ok(size), Ok(_)) => Ok(entry.with(&Memory32Fixed::new(true, base, size))),
-        _ => {
-            let uncached = AddressSpaceCacheable::NotCacheable;
-            Ok(entry.with(&AddressSpace::new_memory(uncached, true, base, last, None)))
-        }
+        _ => Ok(entry.with(&HighMemory { base, last, size })),
     }
 }
 
@@ -136,7 +133,7 @@ impl Entry {
 }
 
 impl Aml for Entry {
-    fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
         let resources = Bytes(&self.resources);
         let template = ResourceTemplate::new(vec![&resources]);
         let settings = Name::new(Path::new("_CRS"), &template);
@@ -149,7 +146,29 @@ impl Aml for Entry {
 struct Bytes<'a>(&'a [u8]);
 
 impl Aml for Bytes<'_> {
-    fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
         sink.vec(self.0);
+    }
+}
+
+/// A device's own range of memory anywhere, uncached and writable (ACPI 6.5, section 6.4.3.5.1);
+/// that of the acpi_tables crate is one which a bridge passes on.
+struct HighMemory {
+    base: u64,
+    last: u64,
+    size: u64,
+}
+
+impl Aml for HighMemory {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        const LENGTH: u16 = 43;
+        const CONSUMED_AND_FIXED: u8 = 1 | 1 << 2 | 1 << 3;
+        const WRITABLE: u8 = 1;
+        sink.byte(0x8a);
+        sink.word(LENGTH);
+        sink.vec(&[0, CONSUMED_AND_FIXED, WRITABLE]);
+        for value in [0, self.base, self.last, 0, self.size] {
+            sink.qword(value);
+        }
     }
 }
