@@ -64,10 +64,13 @@ need_packages() {
 install_rust() {
     need_packages curl ca-certificates
     say "installing Rust by rustup"
-    retry curl --proto '=https' --tlsv1.2 -sSf -o "/tmp/rustup-init.$$" https://sh.rustup.rs &&
-        retry sh "/tmp/rustup-init.$$" -y -q --profile minimal --no-modify-path >/dev/null ||
+    local script status=0
+    script=$(mktemp)
+    retry curl --proto '=https' --tlsv1.2 -sSf -o "$script" https://sh.rustup.rs || status=1
+    [ "$status" -ne 0 ] || retry sh "$script" -y -q --profile minimal --no-modify-path >/dev/null || status=1
+    rm -f "$script"
+    [ "$status" -eq 0 ] ||
         die "Rust cannot be installed" "install Rust 1.91 or newer (https://rustup.rs), then run this again"
-    rm -f "/tmp/rustup-init.$$"
     PATH=$HOME/.cargo/bin:$PATH
 }
 
