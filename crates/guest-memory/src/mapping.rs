@@ -34,6 +34,9 @@ pub(crate) fn map(
         .map_aligned()
         .map_err(|error| request.explain(error))?;
     advise(&mapping, config);
+    if offset == 0 {
+        spare_low_memory(&mapping, config);
+    }
     Ok(mapping)
 }
 
@@ -106,4 +109,17 @@ fn advise(mapping: &Mapping, config: &RamConfig) {
         // advices change neither the contents nor the validity of its pages.
         let _ = unsafe { madvise(mapping.as_ptr().cast(), mapping.size(), advice) };
     }
+}
+
+/// Keeps small pages for the first 2 MiB, unless huge ones are asked for: a guest's boot structures
+/// are a few pages there, and a kernel uses the rest last if at all, so that clearing a whole huge
+/// page would cost every start more time than all of them.
+fn spare_low_memory(mapping: &Mapping, config: &RamConfig) {
+    if config.thp != ThpAdvice::Host || config.backing != Backing::Anonymous {
+        return;
+    }
+    let length = mapping.size().min(ALIGNMENT as usize);
+    // SAFETY: the range is inside `mapping`, which is borrowed and so stays mapped; the advice
+    // changes neither the contents nor the validity of its pages.
+    let _ = unsafe { madvise(mapping.as_ptr().cast(), length, Advice::LinuxNoHugepage) };
 }

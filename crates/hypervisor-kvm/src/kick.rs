@@ -103,7 +103,8 @@ impl Kick for Kicker {
         // Ordering: with `move_to`, and releases what the caller wrote to `take`.
         self.page.immediate_exit().store(KICKED, Ordering::SeqCst);
         let thread = self.thread.load(Ordering::SeqCst);
-        if thread != NOBODY {
+        // The vCPU's own thread is not in the guest: `immediate_exit` is enough.
+        if thread != NOBODY && thread != current_thread() {
             send(thread);
         }
     }

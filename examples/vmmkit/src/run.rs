@@ -93,6 +93,9 @@ fn boot(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
     if let Some(signal) = remote.ended_by() {
         die_by(signal);
     }
+    // The process ends here, and the kernel takes a VM down with its process faster than one
+    // descriptor and mapping after the other: the handle in `remote` keeps them until then.
+    std::mem::forget(remote);
     Ok(finish(outcome?))
 }
 

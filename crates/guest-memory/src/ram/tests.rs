@@ -48,12 +48,22 @@ fn mapping_field(region: &RamRegion, field: &str) -> String {
     line.trim_start_matches(':').trim().to_owned()
 }
 
+/// Resident memory of the region, which may be several mappings: advice can split one.
 fn resident_kibibytes(region: &RamRegion) -> u64 {
-    mapping_field(region, "Rss")
-        .trim_end_matches(" kB")
-        .trim()
-        .parse()
-        .unwrap()
+    let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut inside = false;
+    let mut kibibytes = 0;
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let first = words.next().unwrap();
+        if let Some((start, _)) = first.split_once('-').filter(|_| !first.ends_with(':')) {
+            let start = u64::from_str_radix(start, 16).unwrap();
+            inside = start >= region.host_address && start < region.host_address + region.size;
+        } else if inside && first == "Rss:" {
+            kibibytes += words.next().unwrap().parse::<u64>().unwrap();
+        }
+    }
+    kibibytes
 }
 
 #[test]
