@@ -1,5 +1,9 @@
 //! Linux, booted whole by the `vmmkit` binary: every kernel file, every entry, every way to end.
 //! These run in the lab on genuine KVM, and on this machine's own /dev/kvm where it can boot Linux.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
 
 use std::path::Path;
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vmmkit_boot_loader::{self as boot_loader, BootSource, Loaded};
+use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Mmio, Plug, Ports};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
 
@@ -25,6 +26,8 @@ pub struct MachineBuilder {
     config: MachineConfig,
     console: Console,
     subscribers: Vec<Subscriber>,
+    ports: Vec<Plug<Ports>>,
+    mmio: Vec<Plug<Mmio>>,
 }
 
 impl std::fmt::Debug for MachineBuilder {
@@ -33,6 +36,8 @@ impl std::fmt::Debug for MachineBuilder {
             .field("config", &self.config)
             .field("console", &self.console)
             .field("subscribers", &self.subscribers.len())
+            .field("ports", &self.ports)
+            .field("mmio", &self.mmio)
             .finish()
     }
 }
@@ -60,6 +65,61 @@ impl MachineBuilder {
         self
     }
 
+    /// Plugs a device of the embedder's own into the I/O ports. vCPU threads call it, several at
+    /// once; what it does holds up the guest. A panic in it ends the run with
+    /// [`RunError::ThreadPanicked`](crate::RunError::ThreadPanicked).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
+    /// use vmmkit_vmm::{MachineBuilder, MachineConfig};
+    ///
+    /// /// A port that tells the guest which build of the host's program it runs under.
+    /// struct BuildNumber(u8);
+    ///
+    /// impl DevicePio for BuildNumber {
+    ///     fn pio_read(&self, _: PioAddress, _: PioAddressOffset, data: &mut [u8]) {
+    ///         data.fill(self.0);
+    ///     }
+    ///     fn pio_write(&self, _: PioAddress, _: PioAddressOffset, _: &[u8]) {}
+    /// }
+    ///
+    /// let builder = MachineBuilder::new(MachineConfig::default());
+    /// builder.plug_port_device("build number", AddressRange::new(0x520, 1), Arc::new(BuildNumber(7)));
+    /// ```
+    #[must_use]
+    pub fn plug_port_device(
+        mut self,
+        name: &str,
+        range: AddressRange,
+        device: Arc<dyn DevicePio + Send + Sync>,
+    ) -> Self {
+        self.ports.push(Plug {
+            name: name.into(),
+            range,
+            device,
+        });
+        self
+    }
+
+    /// Plugs a device of the embedder's own into guest-physical addresses that are not RAM: the
+    /// hole from 3 GiB to 4 GiB, or above the end of RAM. Otherwise as
+    /// [`plug_port_device`](Self::plug_port_device).
+    #[must_use]
+    pub fn plug_mmio_device(
+        mut self,
+        name: &str,
+        range: AddressRange,
+        device: Arc<dyn DeviceMmio + Send + Sync>,
+    ) -> Self {
+        self.mmio.push(Plug {
+            name: name.into(),
+            range,
+            device,
+        });
+        self
+    }
+
     /// Builds the machine on `hypervisor`.
     ///
     /// # Errors
@@ -69,6 +129,8 @@ impl MachineBuilder {
             config,
             console,
             subscribers,
+            ports,
+            mmio,
         } = self;
         config.check(hypervisor.capabilities())?;
         let settings = VmSettings::default();
@@ -79,6 +141,7 @@ impl MachineBuilder {
         vm.map_ram(&ram)?;
         let transmitter = Box::new(Transmitter(console.output.clone()));
         let platform = Platform::plug(&vm, control.requests(), &ram, transmitter)?;
+        platform.plug_extra(ports, mmio, &ram)?;
         let loaded = load(&ram, &config)?;
         let vcpus = Vcpus::create(
             hypervisor,

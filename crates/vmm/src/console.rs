@@ -99,6 +99,9 @@ pub(crate) struct InputReader {
     port: Arc<SerialPort>,
     room: Arc<EventFd>,
     watch: Watch,
+    /// Read, but refused by the port: the guest may turn its receiver off, or its FIFO, between
+    /// the port's word and the bytes.
+    refused: Vec<u8>,
 }
 
 /// Whether epoll tells of input.
@@ -123,14 +126,21 @@ impl InputReader {
             port,
             room,
             watch: Watch::Paused,
+            refused: Vec::new(),
         })
     }
 
     /// Reads while there is room and input.
+    ///
+    /// Bytes the port refuses come before all others, and are offered again when it tells of room.
     fn fill(&mut self, ops: &mut EventOps<'_>) {
         let mut bytes = [0; 64];
         loop {
-            let room = self.port.room().min(bytes.len());
+            let room = if self.offer_refused() {
+                self.port.room().min(bytes.len())
+            } else {
+                0
+            };
             let Some(input) = self.input.as_mut() else {
                 return;
             };
@@ -140,8 +150,9 @@ impl InputReader {
             };
             match input.read(space) {
                 Ok(ConsoleRead::Bytes(length)) => {
-                    // Only this thread adds bytes, so the room cannot have shrunk.
-                    self.port.receive(space.get(..length).unwrap_or_default());
+                    let news = space.get(..length).unwrap_or_default();
+                    let taken = self.port.receive(news);
+                    self.refused.extend(news.iter().skip(taken));
                     if self.watch != Watch::AlwaysReady {
                         self.resume(ops);
                         return;
@@ -154,9 +165,19 @@ impl InputReader {
                 Ok(ConsoleRead::End) | Err(_) => {
                     self.pause(ops);
                     self.input = None;
+                    return;
                 }
             }
         }
+    }
+
+    /// Offers the port what it refused; whether it has taken all.
+    fn offer_refused(&mut self) -> bool {
+        if !self.refused.is_empty() {
+            let taken = self.port.receive(&self.refused);
+            self.refused.drain(..taken);
+        }
+        self.refused.is_empty()
     }
 
     fn pause(&mut self, ops: &mut EventOps<'_>) {

@@ -1,9 +1,13 @@
 //! Who may run: the one place where run, pause and stop are decided.
 //!
 //! Threads: any thread asks; vCPU threads look at [`Control::may_run`] before each entry into the
-//! guest and park in [`Control::park`]. Lock order: `phase` is the only lock and no callback runs
-//! under it. A request is stored before the kicks go out, and a kick is never lost, so a vCPU
-//! either sees the request before it enters the guest or is thrown out of it.
+//! guest and park in [`Control::park`]. Lock order: `phase` is the only lock; no callback and no
+//! kick runs under it, and devices may call [`Control::end`] under their own. A request is stored
+//! before the kicks go out, and a kick is never lost, so a vCPU either sees the request before it
+//! enters the guest or is thrown out of it.
+//!
+//! Anybody may ask at any time, also before the vCPUs have threads and while another thread waits
+//! in [`Control::pause`]: the last request of pause and resume counts, and an end is final.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -32,6 +36,7 @@ pub(crate) struct Control {
 
 #[derive(Default)]
 struct Phase {
+    /// The vCPUs that have threads; 0 before the start.
     vcpus: usize,
     parked: usize,
     finished: usize,
@@ -39,7 +44,7 @@ struct Phase {
 }
 
 impl Control {
-    /// A machine whose vCPUs are all to be paused until [`resume`](Self::resume).
+    /// A machine that may run as soon as its vCPUs have threads.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             request: AtomicU8::new(RUN),
@@ -51,9 +56,13 @@ impl Control {
 
     /// Makes the vCPUs known; once, before any of them runs.
     pub(crate) fn set_vcpus(&self, kickers: Vec<Arc<dyn Kick>>) {
-        self.lock().vcpus = kickers.len();
         // A second call has no effect: the builder makes one only.
         let _ = self.kickers.set(kickers);
+    }
+
+    /// Threads for `vcpus` vCPUs are about to start: from now on a pause and the end wait for them.
+    pub(crate) fn start(&self, vcpus: usize) {
+        self.lock().vcpus = vcpus;
     }
 
     /// Whether a vCPU may enter the guest. One load; called before each entry.
@@ -62,6 +71,12 @@ impl Control {
         // Ordering: pairs with the stores in `pause` and `end`, whose kick makes the guest exit
         // if this load came too early.
         self.request.load(Ordering::Acquire) == RUN
+    }
+
+    /// Whether the run is over, for a vCPU that [may not run](Self::may_run).
+    pub(crate) fn is_over(&self) -> bool {
+        // Ordering: as in `may_run`.
+        self.request.load(Ordering::Acquire) == STOP
     }
 
     /// Waits, on a vCPU's thread, until it may run (`true`) or must end (`false`).
@@ -80,15 +95,18 @@ impl Control {
         }
     }
 
-    /// Stops every vCPU and waits until none is in the guest. `false` if the machine has ended.
+    /// Stops every vCPU and waits until none is in the guest, or until another thread has resumed
+    /// the machine. `false` if the machine has ended.
     pub(crate) fn pause(&self) -> bool {
-        let mut phase = self.lock();
+        let phase = self.lock();
         if phase.ending.is_some() {
             return false;
         }
         self.request.store(PAUSE, Ordering::Release);
+        drop(phase);
         self.kick_all();
-        while phase.parked + phase.finished < phase.vcpus {
+        let mut phase = self.lock();
+        while self.request.load(Ordering::Acquire) == PAUSE && phase.parked < phase.vcpus {
             phase = self.wait(phase);
         }
         phase.ending.is_none()
@@ -103,11 +121,6 @@ impl Control {
         }
     }
 
-    /// How many vCPUs there are.
-    pub(crate) fn vcpu_count(&self) -> usize {
-        self.lock().vcpus
-    }
-
     /// Ends the run. The first ending stands.
     pub(crate) fn end(&self, ending: Ending) {
         let mut phase = self.lock();
@@ -115,8 +128,10 @@ impl Control {
             phase.ending = Some(ending);
         }
         self.request.store(STOP, Ordering::Release);
-        self.changed.notify_all();
+        // Unlocked first, so that nobody wakes up only to wait for the lock.
+        drop(phase);
         self.kick_all();
+        self.changed.notify_all();
     }
 
     /// Where devices send what the guest asks for: each request ends the run.

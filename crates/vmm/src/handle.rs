@@ -74,7 +74,10 @@ impl Handle {
     }
 
     /// Takes every vCPU out of the guest until [`resume`](Self::resume); `false` if the guest has
-    /// ended.
+    /// ended. A machine that was not started begins paused. Where several threads pause and
+    /// resume, the last one to ask is obeyed.
+    ///
+    /// It waits for the vCPUs, so a device must not call it from within an access.
     pub fn pause(&self) -> bool {
         self.shared.control.pause()
     }

@@ -35,7 +35,7 @@ pub struct Running {
     threads: Threads,
 }
 
-/// No vCPU is in the guest, and none enters it.
+/// No vCPU is in the guest, and none enters it unless a [`Handle`] resumes it.
 #[derive(Debug)]
 pub struct Paused {
     threads: Threads,

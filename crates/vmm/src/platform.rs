@@ -7,7 +7,7 @@ use vmmkit_boot_loader::acpi::{
     AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, PmPorts, ResetRegister,
 };
 use vmmkit_device_bus::{
-    AddressRange, DevicePio, Gsi, MmioBus, Plug, PlugError, PortBus, Ports, RequestSink,
+    AddressRange, DevicePio, Gsi, Mmio, MmioBus, Plug, PlugError, PortBus, Ports, RequestSink,
 };
 use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END};
 use vmmkit_hypervisor::Interrupts;
@@ -23,6 +23,13 @@ const SERIAL_GSI: Gsi = Gsi(4);
 const KEYBOARD_GSI: Gsi = Gsi(1);
 /// The ACPI system control interrupt, as in the FADT.
 const SCI_GSI: Gsi = Gsi(pm::SCI);
+
+/// The pages that the hypervisor's interrupt controllers answer (Intel SDM volume 3, 12.4.1; 82093AA
+/// data sheet, 3.0).
+const INTERRUPT_CONTROLLERS: [(&str, AddressRange); 2] = [
+    ("the I/O APIC", AddressRange::new(0xfec0_0000, 0x1000)),
+    ("the local APIC", AddressRange::new(0xfee0_0000, 0x1000)),
+];
 
 /// The devices of one machine and the buses they are plugged into.
 pub(crate) struct Platform {
@@ -91,6 +98,35 @@ impl Platform {
             keyboard,
             power,
         })
+    }
+
+    /// Plugs the embedder's devices in.
+    ///
+    /// # Errors
+    /// [`PlugError`] for a range that a device of the platform, RAM or an interrupt controller
+    /// owns: the device would never be asked.
+    pub(crate) fn plug_extra(
+        &self,
+        ports: Vec<Plug<Ports>>,
+        mmio: Vec<Plug<Mmio>>,
+        ram: &GuestRam,
+    ) -> Result<(), PlugError> {
+        let regions = ram.regions().iter();
+        let ram = regions.map(|r| ("RAM", AddressRange::new(r.guest_address.0, r.size)));
+        let taken: Vec<_> = ram.chain(INTERRUPT_CONTROLLERS).collect();
+        for plug in &mmio {
+            let owner = taken.iter().find(|(_, range)| range.overlaps(&plug.range));
+            if let Some((owner, owner_range)) = owner {
+                return Err(PlugError::Conflict {
+                    name: plug.name.clone(),
+                    range: plug.range,
+                    owner: Arc::from(*owner),
+                    owner_range: *owner_range,
+                });
+            }
+        }
+        self.ports.plug_all(ports)?;
+        self.mmio.plug_all(mmio)
     }
 
     /// What the ACPI tables say of it.

@@ -41,6 +41,8 @@ impl Threads {
             }
         })?;
         threads.events = Some((stop, events));
+        let count = vcpus.len();
+        control.start(count);
         for (index, body) in vcpus.into_iter().enumerate() {
             let thread_control = control.clone();
             let spawned = Builder::new()
@@ -51,7 +53,7 @@ impl Threads {
                 Err(error) => {
                     // The vCPUs that never got a thread count as done, or the drop of `threads`
                     // would wait for them.
-                    for _ in index..control.vcpu_count() {
+                    for _ in index..count {
                         control.finish_vcpu();
                     }
                     return Err(error);

@@ -19,6 +19,10 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
     pub(crate) fn run(&mut self, control: &Control) -> Option<Ending> {
         loop {
             if !control.may_run() {
+                if control.is_over() {
+                    return None;
+                }
+                // So that a pause leaves registers that read true.
                 if let Err(source) = self.vcpu.complete_access() {
                     return Some(Err(RunError::Vcpu {
                         vcpu: self.vcpu.id(),
