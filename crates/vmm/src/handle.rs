@@ -68,6 +68,12 @@ impl Handle {
         self.shared.platform.keyboard.ctrl_alt_del();
     }
 
+    /// Types bytes on the serial console, between those of its input; returns how many, from the
+    /// front, the guest had room for.
+    pub fn type_on_serial(&self, bytes: &[u8]) -> usize {
+        self.shared.platform.serial.receive(bytes)
+    }
+
     /// Sends a BREAK on the serial console: Linux takes the next byte as a SysRq command.
     pub fn send_break(&self) {
         self.shared.platform.serial.send_break();

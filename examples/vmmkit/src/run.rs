@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use vmmkit_host_io::die_by;
+use vmmkit_host_io::{TimerFd, die_by};
 use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_vmm::{MachineBuilder, Outcome};
 
 use crate::cli::RunOptions;
+use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::remote::Remote;
@@ -52,7 +53,9 @@ fn dry_run(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
 fn boot(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
     let remote = Arc::new(Remote::default());
-    let mut console = settings.serial.open(&remote)?;
+    let no_descriptor = |error| Failure::host("timer", &error, "free descriptors of this process");
+    let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
+    let mut console = settings.serial.open(&remote, &end)?;
     let has_acpi = settings.machine.acpi;
     let signals = Signals::new(remote.clone(), settings.stop_timeout, has_acpi)
         .map_err(|error| Failure::host("signals", &error, "free descriptors of this process"))?;
@@ -68,6 +71,7 @@ fn boot(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
     let outcome = MachineBuilder::new(settings.machine)
         .console(console)
         .subscribe(Box::new(signals))
+        .subscribe(Box::new(EndOfInput::new(end, remote.clone())))
         .build(kvm)
         .map_err(Failure::from)
         .and_then(|machine| {

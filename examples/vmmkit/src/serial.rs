@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use vmmkit_host_io::{OutputBuffer, Pollable, RawTerminal, open_pty};
+use vmmkit_host_io::{OutputBuffer, Pollable, RawTerminal, TimerFd, open_pty};
 use vmmkit_vmm::{Console, ConsoleInput};
 
 use crate::failure::Failure;
@@ -71,15 +71,20 @@ impl fmt::Display for SerialChoice {
 }
 
 impl SerialChoice {
-    /// Opens the console; what a user types on it reaches the machine by `remote`.
-    pub(crate) fn open(&self, remote: &Arc<Remote>) -> Result<Console, Failure> {
+    /// Opens the console; what a user types on it reaches the machine by `remote`,
+    /// and `end` fires at the end of a pipe or file.
+    pub(crate) fn open(
+        &self,
+        remote: &Arc<Remote>,
+        end: &Arc<TimerFd>,
+    ) -> Result<Console, Failure> {
         let failed = |error: io::Error| {
             let next = "check the path, its permissions and the space there";
             Failure::host(&format!("--serial {self}"), &error, next)
         };
         let (input, output) = match self {
             Self::Stdio => (
-                stdin(remote).map_err(failed)?,
+                stdin(remote, end).map_err(failed)?,
                 Some(stdout().map_err(failed)?),
             ),
             Self::Null => (None, None),
@@ -103,12 +108,12 @@ impl SerialChoice {
 
 type Input = Option<Box<dyn ConsoleInput>>;
 
-fn stdin(remote: &Arc<Remote>) -> io::Result<Input> {
+fn stdin(remote: &Arc<Remote>, end: &Arc<TimerFd>) -> io::Result<Input> {
     let stdin = io::stdin();
     let source = match Pollable::kind(stdin.as_fd()) {
         Pollable::Null => return Ok(None),
         Pollable::Terminal => Source::terminal(remote.clone()),
-        _ => Source::stream(),
+        _ => Source::stream(end.clone()),
     };
     let fd = stdin.as_fd().try_clone_to_owned()?;
     Ok(Some(Box::new(FdInput::new(fd, source))))

@@ -3,8 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
-use vmmkit_host_io::{InputRead, read_ready};
+use vmmkit_host_io::{InputRead, TimerFd, read_ready};
 use vmmkit_vmm::{ConsoleInput, ConsoleRead};
 
 use crate::keys::{self, Command, Keys};
@@ -12,7 +13,7 @@ use crate::messages;
 use crate::remote::Remote;
 
 /// Ctrl-D: what a terminal takes for the end of its input (EOT).
-const END_OF_INPUT: u8 = 0x04;
+pub(crate) const END_OF_INPUT: u8 = 0x04;
 
 /// Input from a descriptor, shared as it may be with other processes.
 #[derive(Debug)]
@@ -26,8 +27,13 @@ pub(crate) struct FdInput {
 pub(crate) enum Source {
     /// A person, who has keys for vmmkit too.
     Terminal { keys: Keys, remote: Arc<Remote> },
-    /// A pipe, socket or file: the guest is told of its end by so many Ctrl-Ds as are left.
-    Stream { ends: u8, line_is_open: bool },
+    /// A pipe, socket or file: the guest is told of its end by so many Ctrl-Ds as are left, and
+    /// by more of them once the timer was armed.
+    Stream {
+        ends: u8,
+        line_is_open: bool,
+        end: Arc<TimerFd>,
+    },
     /// A line of hardware: only bytes.
     Device,
 }
@@ -41,11 +47,12 @@ impl Source {
         }
     }
 
-    /// A pipe, socket or file.
-    pub(crate) fn stream() -> Self {
+    /// A pipe, socket or file; `end` fires when it has ended and the guest was told once.
+    pub(crate) fn stream(end: Arc<TimerFd>) -> Self {
         Self::Stream {
             ends: 1,
             line_is_open: false,
+            end,
         }
     }
 
@@ -77,7 +84,12 @@ impl ConsoleInput for FdInput {
                 let typed = bytes.get_mut(..length).unwrap_or_default();
                 ConsoleRead::Bytes(keys.filter(typed, |command| act(command, remote)))
             }
-            (InputRead::Bytes(length), Source::Stream { ends, line_is_open }) => {
+            (
+                InputRead::Bytes(length),
+                Source::Stream {
+                    ends, line_is_open, ..
+                },
+            ) => {
                 *line_is_open = bytes.get(..length).and_then(<[u8]>::last) != Some(&b'\n');
                 // In the middle of a line the first Ctrl-D only ends the line (termios(3), VEOF).
                 *ends = if *line_is_open { 2 } else { 1 };
@@ -90,6 +102,10 @@ impl ConsoleInput for FdInput {
                     *first = END_OF_INPUT;
                 }
                 ConsoleRead::Bytes(1)
+            }
+            (InputRead::End, Source::Stream { end, .. }) => {
+                end.arm_once(Duration::ZERO);
+                ConsoleRead::End
             }
             (InputRead::End, _) => ConsoleRead::End,
         })
@@ -116,7 +132,10 @@ mod tests {
         let (reader, mut writer) = io::pipe().unwrap();
         writer.write_all(text.as_bytes()).unwrap();
         drop(writer);
-        let mut input = FdInput::new(reader.into(), Source::stream());
+        let mut input = FdInput::new(
+            reader.into(),
+            Source::stream(Arc::new(TimerFd::new().unwrap())),
+        );
         let (mut all, mut bytes) = (Vec::new(), [0; 4]);
         while let ConsoleRead::Bytes(length) = input.read(&mut bytes).unwrap() {
             all.extend_from_slice(&bytes[..length]);
