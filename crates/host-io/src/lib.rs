@@ -25,6 +25,7 @@
 //! ```
 
 mod event;
+mod heap;
 mod fatal;
 mod input;
 mod output;
@@ -36,6 +37,7 @@ mod terminal;
 mod timer;
 
 pub use event::EventFd;
+pub use heap::share_one_heap;
 pub use fatal::restore_on_fatal_signals;
 pub use input::{InputRead, read_ready};
 pub use output::{Flush, OutputBuffer};

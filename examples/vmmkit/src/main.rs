@@ -13,6 +13,7 @@ use crate::failure::Failure;
 mod cli;
 mod config_file;
 mod doctor;
+mod end_of_input;
 mod equivalent;
 mod exit_code;
 mod failure;
@@ -29,6 +30,7 @@ mod signals;
 mod stdin;
 
 fn main() -> ExitCode {
+    vmmkit_host_io::share_one_heap();
     panic::set_hook(Box::new(on_panic));
     match panic::catch_unwind(act) {
         Ok(Ok(code)) => code,
