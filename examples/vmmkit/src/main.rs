@@ -14,6 +14,7 @@ mod cli;
 mod config_file;
 mod doctor;
 mod end_of_input;
+mod end_of_input;
 mod equivalent;
 mod exit_code;
 mod failure;
