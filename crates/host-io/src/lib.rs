@@ -25,8 +25,8 @@
 //! ```
 
 mod event;
-mod heap;
 mod fatal;
+mod heap;
 mod input;
 mod output;
 mod pollable;
@@ -37,8 +37,8 @@ mod terminal;
 mod timer;
 
 pub use event::EventFd;
-pub use heap::share_one_heap;
 pub use fatal::restore_on_fatal_signals;
+pub use heap::share_one_heap;
 pub use input::{InputRead, read_ready};
 pub use output::{Flush, OutputBuffer};
 pub use pollable::Pollable;
