@@ -1,0 +1,128 @@
+//! What cannot become a machine, and the words it is refused with.
+
+mod support;
+
+use std::error::Error;
+
+use support::*;
+use vmmkit_hypervisor::Capabilities;
+use vmmkit_hypervisor::fake::FakeHypervisor;
+use vmmkit_vmm::{MachineBuilder, MachineConfig};
+
+/// The error of building `config`, with its causes.
+fn refusal(config: MachineConfig) -> String {
+    refusal_on(&FakeHypervisor::new(), config)
+}
+
+fn refusal_on(hypervisor: &FakeHypervisor, config: MachineConfig) -> String {
+    let error = MachineBuilder::new(config).build(hypervisor).unwrap_err();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+#[test]
+fn each_refusal_names_the_option_and_its_value() {
+    let kernel = Kernel::new();
+    let junk = Kernel::of(b"this is no kernel at all");
+    let empty = Kernel::of(b"");
+    let good = || kernel.config();
+    let missing = "/nonexistent/file";
+    let rows: Vec<(MachineConfig, &[&str])> = vec![
+        (
+            MachineConfig { vcpus: 0, ..good() },
+            &["cpus 0", "at least 1"],
+        ),
+        (
+            MachineConfig {
+                vcpus: 65,
+                ..good()
+            },
+            &["cpus 65", "at most 64"],
+        ),
+        (
+            MachineConfig {
+                vcpus: u32::MAX,
+                ..good()
+            },
+            &["cpus 4294967295"],
+        ),
+        (
+            MachineConfig {
+                kernel: "".into(),
+                ..good()
+            },
+            &["kernel", "no path"],
+        ),
+        (
+            MachineConfig {
+                kernel: missing.into(),
+                ..good()
+            },
+            &["--kernel /nonexistent/file", "No such file"],
+        ),
+        (
+            MachineConfig {
+                initrd: Some(missing.into()),
+                ..good()
+            },
+            &["--initrd /nonexistent/file", "No such file"],
+        ),
+        (
+            MachineConfig {
+                kernel: "/".into(),
+                ..good()
+            },
+            &["kernel /"],
+        ),
+        (
+            MachineConfig {
+                kernel: junk.path.clone(),
+                ..good()
+            },
+            &["kernel", "vmmkit-vmm-"],
+        ),
+        (
+            MachineConfig {
+                kernel: empty.path.clone(),
+                ..good()
+            },
+            &["kernel", "vmmkit-vmm-"],
+        ),
+        (
+            MachineConfig {
+                cmdline: "x".repeat(1 << 20),
+                ..good()
+            },
+            &["command line"],
+        ),
+    ];
+    for (config, parts) in rows {
+        let text = refusal(config);
+        for part in parts {
+            assert!(text.contains(part), "{part:?} is not in {text:?}");
+        }
+        assert!(!text.contains("xxxxxxxx"), "{text:?} repeats its input");
+    }
+}
+
+#[test]
+fn the_hypervisor_s_own_limits_are_named() {
+    let one = Capabilities::complete(1);
+    let mut none = Capabilities::complete(8);
+    none.irqchip = false;
+    let kernel = Kernel::new();
+    let config = MachineConfig {
+        vcpus: 2,
+        ..kernel.config()
+    };
+    let hypervisor = FakeHypervisor::new().with_capabilities(one);
+    assert!(refusal_on(&hypervisor, config.clone()).contains("at most 1"));
+    let hypervisor = FakeHypervisor::new().with_capabilities(none);
+    let text = refusal_on(&hypervisor, config);
+    assert!(text.contains("interrupt controllers"), "{text}");
+}

@@ -1,0 +1,201 @@
+//! Pause, resume, stop and drop, again and again and from several threads.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use support::*;
+use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
+use vmmkit_hypervisor::VcpuId;
+use vmmkit_hypervisor::fake::{End, FakeHypervisor, Script};
+use vmmkit_vmm::{Machine, MachineBuilder, MachineConfig, Outcome, PauseOutcome, Paused, Running};
+
+/// Counts the guest's writes.
+#[derive(Default)]
+struct Counter(AtomicU64);
+
+impl DevicePio for Counter {
+    fn pio_read(&self, _: PioAddress, _: PioAddressOffset, _: &mut [u8]) {}
+    fn pio_write(&self, _: PioAddress, _: PioAddressOffset, _: &[u8]) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Counter {
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// `vcpus` vCPUs that write `times` each to the counter, then play on to `end`.
+fn counting(vcpus: u32, times: usize, end: End) -> (Machine<Running>, Arc<Counter>) {
+    let write = Script::new().port_write(0x520, &[0]);
+    let script = Script::new().repeat(times, &write).then(end);
+    let hypervisor = (0..vcpus).fold(FakeHypervisor::new(), |fake, id| {
+        fake.with_script(VcpuId(id), script.clone())
+    });
+    let counter = Arc::new(Counter::default());
+    let kernel = Kernel::new();
+    let config = MachineConfig {
+        vcpus,
+        ..kernel.config()
+    };
+    let machine = MachineBuilder::new(config)
+        .plug_port_device("counter", AddressRange::new(0x520, 1), counter.clone())
+        .build(&hypervisor)
+        .unwrap();
+    (machine.start().unwrap(), counter)
+}
+
+#[track_caller]
+fn paused(machine: Machine<Running>) -> Machine<Paused> {
+    match machine.pause() {
+        PauseOutcome::Paused(machine) => machine,
+        PauseOutcome::Ended(machine) => panic!("ended: {:?}", machine.wait()),
+    }
+}
+
+#[test]
+fn a_paused_machine_stands_still_and_a_resumed_one_goes_on() {
+    for vcpus in [1, 4] {
+        let (mut machine, counter) = counting(vcpus, 20_000, End::WaitForKick);
+        for _ in 0..500 {
+            let still = paused(machine);
+            let before = counter.count();
+            thread::yield_now();
+            assert_eq!(counter.count(), before, "{vcpus} vCPUs");
+            machine = still.resume();
+        }
+        let all = u64::from(vcpus) * 20_000;
+        eventually("all writes arrive", || counter.count() == all);
+        machine.handle().stop();
+        assert_eq!(machine.wait().unwrap(), Outcome::Stopped);
+    }
+}
+
+#[test]
+fn a_pause_that_meets_the_guest_s_end_says_so_and_keeps_the_ending() {
+    let mut ended_first = 0;
+    for round in 0..300 {
+        let (mut machine, _) = counting(4, round % 60, End::Shutdown);
+        let ending = loop {
+            match machine.pause() {
+                PauseOutcome::Paused(still) => machine = still.resume(),
+                PauseOutcome::Ended(machine) => {
+                    ended_first += 1;
+                    break machine.wait();
+                }
+            }
+        };
+        assert!(matches!(ending, Ok(Outcome::TripleFault(_))), "{ending:?}");
+    }
+    assert_eq!(ended_first, 300);
+}
+
+#[test]
+fn stop_ends_a_machine_in_every_state() {
+    for vcpus in [1, 4] {
+        let hypervisor = FakeHypervisor::new();
+        let ready = build(&hypervisor, vcpus);
+        ready.handle().stop();
+        assert_eq!(ready.start().unwrap().wait().unwrap(), Outcome::Stopped);
+
+        let running = build(&hypervisor, vcpus).start().unwrap();
+        running.handle().stop();
+        assert_eq!(running.wait().unwrap(), Outcome::Stopped);
+
+        let still = paused(build(&hypervisor, vcpus).start().unwrap());
+        still.handle().stop();
+        assert_eq!(still.resume().wait().unwrap(), Outcome::Stopped);
+    }
+}
+
+#[test]
+fn a_machine_that_is_paused_before_its_start_begins_paused() {
+    let script = Script::new().port_write(0xf4, &[1]);
+    let hypervisor = playing(script);
+    let ready = build(&hypervisor, 1);
+    let handle = ready.handle();
+    assert!(handle.pause());
+    let running = ready.start().unwrap();
+    assert!(handle.pause());
+    assert_eq!(hypervisor.transcript(BOOT).steps, 0);
+    handle.resume();
+    assert_eq!(running.wait().unwrap(), Outcome::DebugExit(1));
+    assert!(!handle.pause(), "the machine has ended");
+}
+
+#[test]
+fn a_pause_of_a_machine_that_never_starts_does_not_wait() {
+    let ready = build(&FakeHypervisor::new(), 4);
+    let handle = ready.handle();
+    assert!(handle.pause());
+    drop(ready);
+    assert!(handle.pause());
+}
+
+#[test]
+fn threads_that_pause_and_resume_at_once_all_get_their_answer() {
+    for vcpus in [1, 4] {
+        let (machine, _) = counting(vcpus, 5_000, End::WaitForKick);
+        let threads: Vec<_> = (0..4)
+            .map(|index| {
+                let handle = machine.handle();
+                thread::spawn(move || {
+                    for round in 0..500 {
+                        if (round + index) % 2 == 0 {
+                            handle.pause();
+                        } else {
+                            handle.resume();
+                        }
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        machine.handle().stop();
+        assert_eq!(machine.wait().unwrap(), Outcome::Stopped);
+    }
+}
+
+#[test]
+fn a_stop_meets_pauses_and_resumes_and_wins() {
+    for round in 0..100 {
+        let (machine, counter) = counting(4, 2_000, End::WaitForKick);
+        let handle = machine.handle();
+        let over = Arc::new(AtomicBool::new(false));
+        let restless = thread::spawn({
+            let (handle, over) = (handle.clone(), over.clone());
+            move || {
+                while !over.load(Ordering::Relaxed) {
+                    handle.pause();
+                    handle.resume();
+                }
+            }
+        });
+        eventually("the guest gets somewhere", || counter.count() >= round);
+        handle.stop();
+        assert_eq!(machine.wait().unwrap(), Outcome::Stopped);
+        over.store(true, Ordering::Relaxed);
+        restless.join().unwrap();
+    }
+}
+
+#[test]
+fn a_handle_outlives_its_machine() {
+    let machine = build(&FakeHypervisor::new(), 1);
+    let handle = machine.handle();
+    drop(machine.start().unwrap());
+    assert!(handle.has_ended());
+    handle.stop();
+    handle.resume();
+    handle.power_button();
+    handle.ctrl_alt_del();
+    handle.send_break();
+    assert!(!handle.pause());
+    assert_eq!(handle.ram().size(), 16 << 20);
+}
