@@ -78,15 +78,11 @@ fn map_ram(vm: &VmFd, code: &[u8]) -> Result<(), Box<dyn Error>> {
     let put = |address: u64, bytes: &[u8]| {
         let address = address as usize;
         assert!(address + bytes.len() <= RAM);
-        // SAFETY: the mapping is RAM bytes long, never unmapped, and the assertion above keeps the
-        // copy inside it; no guest runs yet.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                bytes.as_ptr(),
-                ram.cast::<u8>().add(address),
-                bytes.len(),
-            );
-        }
+        // SAFETY: the assertion above keeps the sum inside the mapping, which is RAM bytes long.
+        let target = unsafe { ram.cast::<u8>().add(address) };
+        // SAFETY: the bytes from `target` on are inside the mapping by the same assertion; it is
+        // writable, never unmapped, and apart from `bytes`, and no guest runs yet.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
     };
     put(PML4, &(PDPT | 3).to_le_bytes());
     for gigabyte in 0..4u64 {
