@@ -4,8 +4,8 @@
 use thiserror::Error;
 use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};
 
-/// The most vCPUs an MP table can name: IDs have 8 bits, 0xff means all, and the I/O APIC has one.
-pub const MAX_VCPUS: u32 = 254;
+/// The most vCPUs: more do not fit into the first KiB of the EBDA, where kernels look for the table.
+pub const MAX_VCPUS: u32 = 40;
 
 /// Bytes of the floating pointer structure (table 4-1).
 const POINTER: u64 = 16;

@@ -15,6 +15,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod brand;
 mod convert;
 mod dirty_log;
 mod failure;

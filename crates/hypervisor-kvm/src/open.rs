@@ -12,7 +12,7 @@ use thiserror::Error;
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_hypervisor::{Capabilities, Error, Hypervisor, Irqchip, Result, VmSettings};
 
-use crate::{KvmVm, convert};
+use crate::{KvmVm, brand, convert};
 
 /// Why KVM cannot be used, and the next step.
 #[derive(Debug, Error)]
@@ -167,7 +167,9 @@ impl Hypervisor for Kvm {
             .kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(|error| Error::host("KVM_GET_SUPPORTED_CPUID", error))?;
-        Ok(cpuid.as_slice().iter().map(convert::cpuid).collect())
+        let mut leaves: Vec<_> = cpuid.as_slice().iter().map(convert::cpuid).collect();
+        brand::fill(&mut leaves);
+        Ok(leaves)
     }
 }
 

@@ -17,6 +17,9 @@ pub enum CpuidError {
     /// A feature was asked for and one that it builds on was taken away.
     #[error("{0} cannot be had without a feature that was taken away")]
     Excluded(Feature),
+    /// The machine decides this feature: by its number of vCPUs, or by having no PMU.
+    #[error("{0} follows from the machine, and cannot be chosen: leave it out")]
+    Decided(Feature),
     /// The vCPU is not one of the machine's.
     #[error("{vcpu} is not one of the machine's {vcpus}")]
     NoSuchVcpu {
@@ -56,7 +59,19 @@ pub fn cpuid(
         amd::hide_pmu(&mut leaves);
     }
     clocks::describe(&mut leaves, clocks);
+    check_decided(model, &leaves)?;
     Ok(leaves.into_entries())
+}
+
+/// What follows from the machine (several vCPUs, no PMU) is described last, whatever the model
+/// says: a model that says otherwise is refused rather than not obeyed.
+fn check_decided(model: &CpuModel, leaves: &Leaves) -> Result<(), CpuidError> {
+    let mut absent = model.wanted().filter(|feature| !leaves.has(feature));
+    let mut present = model.unwanted().filter(|feature| leaves.has(feature));
+    match absent.next().or_else(|| present.next()) {
+        Some(feature) => Err(CpuidError::Decided(feature)),
+        None => Ok(()),
+    }
 }
 
 /// Takes away what the model does, with all that builds on it, and checks that what it asks for is
