@@ -48,7 +48,7 @@ fn an_idle_serial_port_has_an_empty_transmitter_and_no_interrupt() {
         .port_read(COM1_FCR, Width::Byte, 0x01);
     let (ending, transcript) = play(reset(script));
     assert_eq!(ending.unwrap(), Outcome::Reset);
-    assert_eq!(transcript.surprises, [String::new(); 0]);
+    assert_eq!(transcript.surprises, Vec::<String>::new());
     assert_eq!(transcript.answers.len(), 2);
 }
 
@@ -93,7 +93,7 @@ fn addresses_that_nobody_claims_read_as_ones_in_every_length() {
     });
     let (ending, transcript) = play(reset(script));
     assert_eq!(ending.unwrap(), Outcome::Reset);
-    assert_eq!(transcript.surprises, [String::new(); 0]);
+    assert_eq!(transcript.surprises, Vec::<String>::new());
     assert_eq!(transcript.answers.len(), 8);
 }
 
@@ -105,7 +105,7 @@ fn an_access_at_the_very_end_of_both_spaces_is_answered() {
         .mmio_write(u64::MAX - 3, &[0; 8]);
     let (ending, transcript) = play(reset(script));
     assert_eq!(ending.unwrap(), Outcome::Reset);
-    assert_eq!(transcript.surprises, [String::new(); 0]);
+    assert_eq!(transcript.surprises, Vec::<String>::new());
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn an_embedder_s_device_answers_ports() {
     assert_eq!(machine.start().unwrap().wait().unwrap(), Outcome::Reset);
 
     let transcript = hypervisor.transcript(BOOT);
-    assert_eq!(transcript.surprises, [String::new(); 0]);
+    assert_eq!(transcript.surprises, Vec::<String>::new());
     assert_eq!(transcript.answers[2].data, [4, 5, 6]);
     let written = device.written.lock().unwrap();
     assert_eq!(*written, [(4, vec![1, 2, 3, 4]), (4, vec![5, 6, 7, 8])]);
@@ -206,7 +206,7 @@ fn an_embedder_s_device_answers_addresses() {
         .build(&hypervisor)
         .unwrap();
     assert_eq!(machine.start().unwrap().wait().unwrap(), Outcome::Reset);
-    assert_eq!(hypervisor.transcript(BOOT).surprises, [String::new(); 0]);
+    assert_eq!(hypervisor.transcript(BOOT).surprises, Vec::<String>::new());
     assert_eq!(*device.written.lock().unwrap(), [(0xff8, vec![9; 8])]);
 }
 
