@@ -352,12 +352,6 @@ fn any_entry() -> impl Strategy<Value = CpuidEntry> {
 
 /// Features that follow from the machine.
 const DECIDED: [&str; 2] = ["ht", "cmp_legacy"];
-    "ht",
-    "cmp_legacy",
-    "hypervisor",
-    "apic",
-    "tsc_deadline_timer",
-];
 
 #[test]
 fn what_follows_from_the_machine_cannot_be_chosen() {
