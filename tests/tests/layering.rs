@@ -128,6 +128,12 @@ fn no_crate_of_the_library_names_kvm_types_above_its_back_end() {
     }
 }
 
+/// Library files that may end the process, each with its reason.
+const MAY_EXIT: &[(&str, &str)] = &[(
+    "crates/host-io/src/signals.rs",
+    "dying by a signal is what its caller asks of it",
+)];
+
 #[test]
 fn library_crates_neither_print_nor_exit() {
     for name in manifests().keys() {
@@ -139,7 +145,8 @@ fn library_crates_neither_print_nor_exit() {
                 .lines()
                 .filter(|line| !line.trim_start().starts_with("//"))
                 .any(|line| line.contains("process::exit("));
-            assert!(!exits, "{} exits the process", file.display());
+            let excused = MAY_EXIT.iter().any(|(path, _)| file.ends_with(path));
+            assert!(!exits || excused, "{} exits the process", file.display());
         }
     }
 }
