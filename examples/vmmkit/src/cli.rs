@@ -145,35 +145,56 @@ fn usage(error: &clap::Error) -> Failure {
         _ => None,
     };
     let argument = context(ContextKind::InvalidArg).unwrap_or_default();
+    // `--kernel <PATH>` is the option as its help shows it.
+    let argument = argument.split(" <").next().unwrap_or_default();
+    let argument = argument.trim_matches(['<', '>']);
     let value = context(ContextKind::InvalidValue).unwrap_or_default();
+    let valid = context(ContextKind::ValidValue).unwrap_or_default();
     let what = match error.kind() {
-        ErrorKind::UnknownArgument => format!("argument {argument}: there is no such option"),
+        ErrorKind::UnknownArgument if argument.starts_with('-') => {
+            format!("{argument}: there is no such option")
+        }
+        ErrorKind::UnknownArgument => format!("{argument}: there is no place for this argument"),
         ErrorKind::InvalidSubcommand => {
             let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            format!("command {name}: there is no such command")
+            format!("{name}: there is no such command")
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "command: none was given; there are run, doctor, completions and man".to_owned()
+            "no command was given: there are run, doctor, completions and man".to_owned()
         }
-        ErrorKind::ArgumentConflict => format!("argument {argument}: it was given twice"),
+        ErrorKind::ArgumentConflict => format!("{argument}: it was given twice"),
         ErrorKind::InvalidValue if value.is_empty() => format!("{argument}: its value is missing"),
-        ErrorKind::InvalidValue => {
-            let valid = context(ContextKind::ValidValue).unwrap_or_default();
-            format!("{argument} {value}: it must be one of {valid}")
-        }
-        ErrorKind::MissingRequiredArgument => format!("argument {argument}: it is missing"),
+        ErrorKind::InvalidValue => format!("{argument} {value}: it must be one of {valid}"),
+        ErrorKind::MissingRequiredArgument => format!("{argument}: it is missing"),
         ErrorKind::InvalidUtf8 => "arguments: one of them is not UTF-8 text".to_owned(),
-        ErrorKind::TooManyValues => format!("{argument} {value}: it takes no value"),
+        ErrorKind::TooManyValues => format!("{argument} {value}: this option takes no value"),
         other => format!("arguments: {other}"),
     };
     let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand]
         .into_iter()
         .find_map(context);
-    let next = match suggested {
-        Some(suggested) => format!("did you mean {suggested}? See `vmmkit run --help`"),
-        None => "see `vmmkit --help` and `vmmkit run --help`".to_owned(),
+    let help = help_of(std::env::args().nth(1).as_deref());
+    let next = match (error.kind(), suggested) {
+        (_, Some(suggested)) => format!("did you mean {suggested}? See `{help}`"),
+        (ErrorKind::UnknownArgument, None) if !argument.starts_with('-') => {
+            format!("a kernel is named by --kernel; see `{help}`")
+        }
+        (
+            ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+            None,
+        ) => format!("boot a guest with `vmmkit run`, or see `{help}`"),
+        _ => format!("see `{help}`"),
     };
     Failure::usage(what, next)
+}
+
+/// The command that helps with the one that was given.
+fn help_of(given: Option<&str>) -> String {
+    let command = command();
+    let known = given.filter(|name| command.find_subcommand(name).is_some());
+    known.map_or("vmmkit --help".to_owned(), |name| {
+        format!("vmmkit {name} --help")
+    })
 }
 
 #[cfg(test)]

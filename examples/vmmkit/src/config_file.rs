@@ -40,10 +40,11 @@ pub(crate) fn complete(options: RunOptions, path: &Path) -> Result<RunOptions, F
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::host(&name, &error, "check the path and its permissions"))?;
     let file = parse(&text).map_err(|(line, reason)| {
-        Failure::usage(
-            format!("{name}: line {line}: {reason}"),
-            "the keys are the long options of `vmmkit run --help`, without the dashes",
-        )
+        let next = match reason.starts_with("unknown field") {
+            true => "the keys are the long options of `vmmkit run --help`, without the dashes",
+            false => "write key = value, with text in quotes and numbers without",
+        };
+        Failure::usage(format!("{name}: line {line}: {reason}"), next)
     })?;
     Ok(merge(options, file, path.parent().unwrap_or(Path::new(""))))
 }
@@ -57,7 +58,12 @@ fn parse(text: &str) -> Result<File, (usize, String)> {
             .unwrap_or_default();
         (
             before.matches('\n').count() + 1,
-            error.message().replace('\n', " "),
+            // serde's names of types are no words of a configuration file.
+            error
+                .message()
+                .replace('\n', " ")
+                .replace("expected i64", "expected a whole number")
+                .replace("expected a string", "expected text"),
         )
     })
 }

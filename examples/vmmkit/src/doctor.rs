@@ -33,7 +33,7 @@ pub(crate) fn doctor(options: &DoctorOptions) -> Result<ExitCode, Failure> {
 }
 
 fn look(path: &Path) -> Result<(ProbeReport, Capabilities), Failure> {
-    let kvm = Kvm::open_path(path)?;
+    let kvm = Kvm::open_path(path).map_err(|error| Failure::kvm(path, &error))?;
     let report = probe(&kvm).map_err(|error| {
         let next = "check that no limit of this process is in the way (ulimit -a)";
         Failure::host(&format!("probe of {}", path.display()), &error, next)

@@ -2,10 +2,11 @@
 
 use std::error::Error;
 use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use vmmkit_hypervisor_kvm::OpenError;
-use vmmkit_vmm::{BuildError, ConfigError, RunError};
+use vmmkit_vmm::RunError;
 
 use crate::{exit_code, messages};
 
@@ -40,10 +41,53 @@ impl Failure {
     pub(crate) fn host(what: &str, error: &dyn Error, next: impl Into<String>) -> Self {
         Self {
             code: exit_code::HOST_ERROR,
-            what: format!("{what}: {error}"),
+            what: format!("{what}: {}", plain(error)),
             causes: causes(error.source()),
             next: next.into(),
         }
+    }
+
+    /// The host's part of a machine: `what` has the reason already, `causes` go behind it.
+    pub(crate) fn because(what: String, causes: Vec<String>, next: impl Into<String>) -> Self {
+        Self {
+            code: exit_code::HOST_ERROR,
+            what,
+            causes,
+            next: next.into(),
+        }
+    }
+
+    /// The KVM device at `path` cannot be used.
+    pub(crate) fn kvm(path: &Path, error: &OpenError) -> Self {
+        let path = path.display();
+        let text = error.to_string();
+        let advice = "`vmmkit doctor` says what this host's KVM can do";
+        let (what, causes, next) = match error {
+            // Their messages are the reason and, after the first colon, the next step.
+            OpenError::Missing { .. } | OpenError::Forbidden { .. } => {
+                let (what, next) = text.split_once(": ").unwrap_or((&text, advice));
+                (what.to_owned(), Vec::new(), next)
+            }
+            OpenError::Open { .. } => (text.clone(), causes(error.source()), advice),
+            OpenError::Version { found, .. } if *found < 0 => (
+                format!("{path}: it is not a KVM device"),
+                Vec::new(),
+                "leave --kvm out: the KVM device is /dev/kvm",
+            ),
+            OpenError::Extensions { .. } => (
+                format!("{path}: {text}"),
+                Vec::new(),
+                "update the host's Linux kernel",
+            ),
+            _ => (format!("{path}: {text}"), causes(error.source()), advice),
+        };
+        Self::because(format!("KVM: {what}"), causes, next)
+    }
+
+    /// The same, of options that may be in the file at `path`.
+    pub(crate) fn with_file(mut self, path: &Path) -> Self {
+        let _ = write!(self.next, " (on the command line or in {})", path.display());
+        self
     }
 
     /// Writes it to stderr; the exit code.
@@ -52,7 +96,8 @@ impl Failure {
         self.code.into()
     }
 
-    fn text(&self) -> String {
+    /// What the user reads, without `vmmkit: `.
+    pub(crate) fn text(&self) -> String {
         let mut text = format!("error: {}", self.what);
         for cause in &self.causes {
             let _ = write!(text, "\n  caused by: {cause}");
@@ -62,68 +107,32 @@ impl Failure {
     }
 }
 
+/// What `error` says, without the number that std adds to a host's error.
+fn plain(error: &dyn Error) -> String {
+    let text = error.to_string();
+    let number = text.rfind(" (os error ");
+    match number.and_then(|start| text.get(..start)) {
+        Some(short) => short.to_owned(),
+        None => text,
+    }
+}
+
+/// What an error and the causes below it say.
+pub(crate) fn chain(error: &dyn Error) -> Vec<String> {
+    causes(Some(error))
+}
+
 /// The chain of causes; one that says no more than the one before it is left out.
 fn causes(mut error: Option<&dyn Error>) -> Vec<String> {
     let mut causes: Vec<String> = Vec::new();
     while let Some(cause) = error {
-        let text = cause.to_string();
+        let text = plain(cause);
         if causes.last() != Some(&text) {
             causes.push(text);
         }
         error = cause.source();
     }
     causes
-}
-
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
-        let text = error.to_string();
-        let advice = "`vmmkit doctor` says what this host's KVM can do";
-        let (what, next) = match &error {
-            // Their messages have the next step after the first colon.
-            OpenError::Missing { .. } | OpenError::Forbidden { .. } => {
-                text.split_once(": ").unwrap_or((&text, advice))
-            }
-            OpenError::Version { .. } => (text.as_str(), "check that this is the KVM device"),
-            OpenError::Extensions { .. } => (text.as_str(), "update the host's Linux kernel"),
-            _ => (text.as_str(), advice),
-        };
-        Self {
-            code: exit_code::HOST_ERROR,
-            what: format!("KVM: {what}"),
-            causes: causes(error.source()),
-            next: next.to_owned(),
-        }
-    }
-}
-
-impl From<BuildError> for Failure {
-    fn from(error: BuildError) -> Self {
-        // Its message names the thing; the reason is its cause.
-        let mut causes = causes(error.source());
-        let mut what = error.to_string();
-        if !causes.is_empty() {
-            let _ = write!(what, ": {}", causes.remove(0));
-        }
-        let next = match &error {
-            BuildError::Open { .. } => "check the path and its permissions",
-            BuildError::Load { .. } => {
-                "give an x86-64 Linux kernel (ELF vmlinux or bzImage), and an initrd and a command \
-                 line that fit it"
-            }
-            BuildError::Ram(_) => "ask for less with --memory, or free memory of the host",
-            BuildError::Config(ConfigError::TooManyVcpus { .. }) => "ask for fewer with --cpus",
-            BuildError::Config(_) => "see `vmmkit run --help`",
-            BuildError::Cpu(_) => "see `--cpu` in `vmmkit run --help`",
-            _ => "`vmmkit doctor` says what this host's KVM can do",
-        };
-        Self {
-            code: exit_code::HOST_ERROR,
-            what,
-            causes,
-            next: next.to_owned(),
-        }
-    }
 }
 
 impl From<RunError> for Failure {
@@ -156,21 +165,6 @@ mod tests {
         assert_eq!(
             failure.text(),
             "error: --config vm.toml: entity not found\n  next: check the path"
-        );
-    }
-
-    #[test]
-    fn the_reason_of_a_build_error_is_in_its_first_line() {
-        let source = io::Error::from(io::ErrorKind::NotFound);
-        let error = BuildError::Open {
-            option: "--kernel",
-            path: "/nope".into(),
-            source,
-        };
-        assert!(
-            Failure::from(error)
-                .text()
-                .starts_with("error: --kernel /nope: entity not found")
         );
     }
 }

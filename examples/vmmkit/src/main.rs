@@ -10,10 +10,10 @@ use std::process::ExitCode;
 use crate::cli::{Action, Parsed};
 use crate::failure::Failure;
 
+mod build_failure;
 mod cli;
 mod config_file;
 mod doctor;
-mod end_of_input;
 mod end_of_input;
 mod equivalent;
 mod exit_code;

@@ -10,6 +10,7 @@ use vmmkit_host_io::{TimerFd, die_by};
 use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_vmm::{MachineBuilder, Outcome};
 
+use crate::build_failure::Asked;
 use crate::cli::RunOptions;
 use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
@@ -26,14 +27,18 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
         Some(path) => config_file::complete(options, &path)?,
         None => options,
     };
-    let settings = Settings::new(options)?;
+    let config = options.config.clone();
+    let settings = Settings::new(options).map_err(|failure| match &config {
+        Some(path) => failure.with_file(path),
+        None => failure,
+    })?;
     if settings.found_kernel && !settings.quiet {
         messages::say(&format!(
             "no --kernel, so this runs:\n  {}",
             equivalent::command(&settings)
         ));
     }
-    let kvm = Kvm::open_path(&settings.kvm)?;
+    let kvm = Kvm::open_path(&settings.kvm).map_err(|error| Failure::kvm(&settings.kvm, &error))?;
     if settings.dry_run {
         return dry_run(settings, &kvm);
     }
@@ -43,7 +48,9 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
 /// Builds everything but the console, and says what would run.
 fn dry_run(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
     let command = equivalent::command(&settings);
-    drop(MachineBuilder::new(settings.machine).build(kvm)?);
+    let asked = Asked::of(&settings.machine);
+    let machine = MachineBuilder::new(settings.machine).build(kvm);
+    drop(machine.map_err(|error| asked.explain(&error))?);
     messages::say(&format!(
         "this machine can be built and would run:\n  {command}"
     ));
@@ -68,12 +75,13 @@ fn boot(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
         first.store(true, Ordering::Relaxed);
     }));
     let is_stdio = settings.serial == SerialChoice::Stdio;
+    let asked = Asked::of(&settings.machine);
     let outcome = MachineBuilder::new(settings.machine)
         .console(console)
         .subscribe(Box::new(signals))
         .subscribe(Box::new(EndOfInput::new(end, remote.clone())))
         .build(kvm)
-        .map_err(Failure::from)
+        .map_err(|error| asked.explain(&error))
         .and_then(|machine| {
             remote.connect(machine.handle());
             if is_stdio {

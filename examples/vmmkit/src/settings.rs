@@ -1,10 +1,11 @@
 //! From options as text to a machine's configuration. After this, no value can be out of range.
 
+use std::num::IntErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use vmmkit_boot_loader::EntryChoice;
-use vmmkit_guest_memory::{RamConfig, RamSize};
+use vmmkit_guest_memory::{RamConfig, RamSize, RamSizeError};
 use vmmkit_vmm::MachineConfig;
 use vmmkit_x86_cpu::CpuModel;
 
@@ -110,8 +111,12 @@ fn cpus(text: &str) -> Result<u32, Failure> {
             "--cpus 0: a machine needs at least 1 vCPU",
             "try --cpus 1",
         )),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => Err(Failure::usage(
+            format!("--cpus {text}: no machine has that many vCPUs"),
+            "give a smaller number, such as --cpus 2",
+        )),
         Err(_) => Err(Failure::usage(
-            format!("--cpus {text}: this is not a number of vCPUs"),
+            format!("--cpus {}: this is not a number of vCPUs", shown(text)),
             "give a whole number from 1, such as --cpus 2",
         )),
     }
@@ -119,9 +124,18 @@ fn cpus(text: &str) -> Result<u32, Failure> {
 
 fn memory(text: &str) -> Result<RamSize, Failure> {
     text.parse().map_err(|error| {
+        let text = shown(text);
+        let reason = match &error {
+            RamSizeError::Zero => "a guest needs memory".to_owned(),
+            RamSizeError::Syntax(_) => "this is not a size".to_owned(),
+            RamSizeError::Fraction(_) => "this is not a whole number".to_owned(),
+            RamSizeError::Negative(_) => "this is negative".to_owned(),
+            RamSizeError::TooLarge(_) => "this is larger than any memory".to_owned(),
+            other => other.to_string(),
+        };
         Failure::usage(
-            format!("--memory {text}: {error}"),
-            "give a number with a unit K, M, G or T, such as --memory 256M",
+            format!("--memory {text}: {reason}"),
+            "give a whole number with a unit K, M, G or T, such as --memory 256M",
         )
     })
 }
@@ -129,7 +143,7 @@ fn memory(text: &str) -> Result<RamSize, Failure> {
 fn cpu(text: &str) -> Result<CpuModel, Failure> {
     text.parse().map_err(|error| {
         Failure::usage(
-            format!("--cpu {text}: {error}"),
+            format!("--cpu {}: {error}", shown(text)),
             "give host, or host and the features to hide: --cpu host,-avx512f",
         )
     })
@@ -142,7 +156,10 @@ fn entry(text: &str) -> Result<EntryChoice, Failure> {
         "setup" => Ok(EntryChoice::Setup),
         "pvh" => Ok(EntryChoice::Pvh),
         _ => Err(Failure::usage(
-            format!("--entry {text}: there is no such way to enter a kernel"),
+            format!(
+                "--entry {}: there is no such way to enter a kernel",
+                shown(text)
+            ),
             "give auto, payload, setup or pvh",
         )),
     }
@@ -162,15 +179,21 @@ fn machine_name(text: &str) -> Result<String, Failure> {
 
 fn seconds(text: &str) -> Result<u64, Failure> {
     // A day: what is meant by more is a guest that must not be stopped.
-    text.parse()
-        .ok()
-        .filter(|&seconds| seconds <= 86_400)
-        .ok_or_else(|| {
-            Failure::usage(
-                format!("--stop-timeout {text}: this is not a number of seconds"),
-                "give a whole number from 0 to 86400, such as --stop-timeout 5",
-            )
-        })
+    let most = 86_400;
+    let next = "give a whole number from 0 to 86400, such as --stop-timeout 5";
+    let reason = match text.parse::<u64>() {
+        Ok(seconds) if seconds <= most => return Ok(seconds),
+        Ok(_) => "this is longer than a day",
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => "this is longer than a day",
+        Err(_) => "this is not a number of seconds",
+    };
+    let what = format!("--stop-timeout {}: {reason}", shown(text));
+    Err(Failure::usage(what, next))
+}
+
+/// A value as it is shown: nothing would be overlooked.
+fn shown(text: &str) -> &str {
+    if text.is_empty() { "\"\"" } else { text }
 }
 
 fn on_reboot(text: Option<&str>) -> Result<(), Failure> {

@@ -1,0 +1,124 @@
+//! Why a machine cannot be built, in the words of the options that it was asked for by.
+
+use vmmkit_boot_loader::{BzImageError, ElfError, LoadError};
+use vmmkit_vmm::{BuildError, ConfigError, MachineConfig};
+
+use crate::failure::{Failure, chain};
+
+/// What of a machine's configuration messages name.
+pub(crate) struct Asked {
+    initrd: String,
+    memory: String,
+}
+
+impl Asked {
+    /// Notes it before the builder takes the configuration.
+    pub(crate) fn of(config: &MachineConfig) -> Self {
+        let initrd = config.initrd.as_ref();
+        Self {
+            initrd: initrd.map_or(String::new(), |path| path.display().to_string()),
+            memory: config.ram.size.to_string(),
+        }
+    }
+
+    /// `error` as the user reads it.
+    pub(crate) fn explain(&self, error: &BuildError) -> Failure {
+        // A build error names the thing, its cause is the reason.
+        let mut reasons = chain(error);
+        let mut thing = match error {
+            BuildError::Config(_) => format!("--{}", reasons.remove(0)),
+            BuildError::Ram(_) => format!("--memory {}", self.memory),
+            BuildError::Cpu(_) => "--cpu".to_owned(),
+            BuildError::Load { path, source } => {
+                self.file(source, &format!("--kernel {}", path.display()))
+            }
+            _ => reasons.remove(0),
+        };
+        if matches!(
+            error,
+            BuildError::Ram(_) | BuildError::Cpu(_) | BuildError::Load { .. }
+        ) {
+            reasons.remove(0);
+        }
+        if !reasons.is_empty() {
+            thing = format!("{thing}: {}", reasons.remove(0));
+        }
+        Failure::because(thing, reasons, self.advice(error))
+    }
+
+    /// The option that what cannot be loaded came by.
+    fn file(&self, error: &LoadError, kernel: &str) -> String {
+        match error {
+            LoadError::Initrd(_) => format!("--initrd {}", self.initrd),
+            LoadError::Cmdline(_) => "--cmdline".to_owned(),
+            LoadError::RamTooSmall { .. } => format!("--memory {}", self.memory),
+            _ => kernel.to_owned(),
+        }
+    }
+
+    fn advice(&self, error: &BuildError) -> &'static str {
+        match error {
+            BuildError::Open { .. } => "check the path and its permissions",
+            BuildError::Ram(_) => "ask for less with --memory, or free memory of the host",
+            BuildError::Config(ConfigError::TooManyVcpus { .. }) => "ask for fewer with --cpus",
+            BuildError::Config(_) => "see `vmmkit run --help`",
+            BuildError::Cpu(_) => "see --cpu in `vmmkit run --help`",
+            BuildError::Load { source, .. } => match source {
+                LoadError::Initrd(_) => {
+                    "give the initrd that belongs to the kernel, and --memory for both"
+                }
+                LoadError::Cmdline(_) => "give a shorter one of printable text",
+                LoadError::RamTooSmall { .. } => "ask for more, such as --memory 256M",
+                LoadError::NoSetup
+                | LoadError::Elf(ElfError::NoPvhNote)
+                | LoadError::BzImage(BzImageError::NoEntry { .. }) => {
+                    "leave --entry out, or give --entry auto"
+                }
+                _ => "give an x86-64 Linux kernel: an ELF vmlinux or a bzImage",
+            },
+            _ => "`vmmkit doctor` says what this host's KVM can do",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn asked() -> Asked {
+        Asked::of(&MachineConfig {
+            initrd: Some("vm.cpio".into()),
+            ..MachineConfig::default()
+        })
+    }
+
+    #[test]
+    fn the_reason_is_in_the_first_line() {
+        let error = BuildError::Open {
+            option: "--kernel",
+            path: "/nope".into(),
+            source: io::Error::from_raw_os_error(2),
+        };
+        assert_eq!(
+            asked().explain(&error).text(),
+            "error: --kernel /nope: No such file or directory\n  next: check the path and its \
+             permissions"
+        );
+    }
+
+    #[test]
+    fn the_option_at_fault_is_named() {
+        let error = BuildError::Load {
+            path: "vmlinux".into(),
+            source: LoadError::RamTooSmall { size: 1, least: 2 },
+        };
+        assert!(
+            asked()
+                .explain(&error)
+                .text()
+                .starts_with("error: --memory 256M: 1 bytes of guest RAM are too few")
+        );
+    }
+}
