@@ -5,6 +5,7 @@
 
 pub mod guest;
 pub mod process;
+pub mod terminal;
 
 use std::path::{Path, PathBuf};
 

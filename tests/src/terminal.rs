@@ -1,0 +1,165 @@
+//! A person at a terminal: a pseudo-terminal with a program on it, driven by what is on the screen.
+//!
+//! Everything has a deadline, and the program is killed by its own id when its terminal is dropped.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+
+use crate::process::wait_until;
+
+/// A program on a pseudo-terminal of its own, which is its controlling terminal.
+#[derive(Debug)]
+pub struct Terminal {
+    child: Child,
+    keyboard: File,
+    screen: Receiver<Vec<u8>>,
+    /// What was on the screen and nobody looked for yet.
+    unseen: Vec<u8>,
+    tty: OwnedFd,
+    before: String,
+}
+
+impl Terminal {
+    /// Starts `command` by way of setsid(1), which gives it the terminal and keeps its id.
+    ///
+    /// # Errors
+    /// The host's, where it has no pseudo-terminal or cannot start the command.
+    pub fn start(command: &Command) -> std::io::Result<Self> {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let path = ptsname(&master, Vec::new())?;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let tty = open(path, flags, Mode::empty())?;
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&tty, size)?;
+        let before = settings(&tty);
+        let child = Command::new("setsid")
+            .arg("-c")
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(tty.try_clone()?)
+            .stdout(tty.try_clone()?)
+            .stderr(tty.try_clone()?)
+            .spawn()?;
+        let master = File::from(master);
+        Ok(Self {
+            child,
+            keyboard: master.try_clone()?,
+            screen: read_all(master),
+            unseen: Vec::new(),
+            tty,
+            before,
+        })
+    }
+
+    /// Types `keys`, from a thread of its own: a terminal takes no more than its reader reads.
+    pub fn types(&self, keys: impl AsRef<[u8]>) {
+        let keys = keys.as_ref().to_vec();
+        if let Ok(mut keyboard) = self.keyboard.try_clone() {
+            // A terminal that is gone is seen by who looks at its screen.
+            thread::spawn(move || drop(keyboard.write_all(&keys)));
+        }
+    }
+
+    /// Waits until `text` is on the screen, and takes everything up to its end.
+    ///
+    /// # Errors
+    /// What was on the screen instead after `limit`, or when the program had ended.
+    pub fn sees(&mut self, text: &str, limit: Duration) -> Result<String, String> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let found = find(&self.unseen, text.as_bytes());
+            if let Some(end) = found {
+                let seen: Vec<u8> = self.unseen.drain(..end).collect();
+                return Ok(String::from_utf8_lossy(&seen).into_owned());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.screen.recv_timeout(left) {
+                Ok(bytes) => self.unseen.extend(bytes),
+                Err(error) => {
+                    let seen = String::from_utf8_lossy(&self.unseen);
+                    return Err(format!("no {text:?}, {error}, in {seen}"));
+                }
+            }
+        }
+    }
+
+    /// Sends the program a signal.
+    pub fn signals(&self, signal: Signal) {
+        // A program that has ended is seen by who waits for it.
+        let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+
+    /// The program's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the program ends; `None` if it had to be killed after `limit`.
+    ///
+    /// # Errors
+    /// The host's, where it cannot wait for it.
+    pub fn ends(&mut self, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
+        wait_until(&mut self.child, Instant::now() + limit)
+    }
+
+    /// Whether the terminal's settings are, bit by bit, what they were before the program.
+    pub fn is_as_before(&self) -> bool {
+        settings(&self.tty) == self.before
+    }
+
+    /// Whether every key goes to the program as it is.
+    pub fn is_raw(&self) -> bool {
+        let cooked = LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
+        tcgetattr(&self.tty).is_ok_and(|settings| !settings.local_modes.intersects(cooked))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn settings(tty: &OwnedFd) -> String {
+    format!("{:?}", tcgetattr(tty))
+}
+
+/// Where `text` ends in `bytes`.
+fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
+    let start = bytes
+        .windows(text.len())
+        .position(|window| window == text)?;
+    Some(start + text.len())
+}
+
+fn read_all(mut master: File) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(length) = master.read(&mut bytes) {
+            let seen = bytes.get(..length).unwrap_or_default().to_vec();
+            if sender.send(seen).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}

@@ -1,0 +1,208 @@
+//! Linux at a terminal: what a person types, sees, and finds when it is over.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use vmmkit_tests::guest::{BOOT_LIMIT, Guests};
+use vmmkit_tests::terminal::Terminal;
+
+const CMDLINE: &str = "console=ttyS0 reboot=k panic=-1 quiet";
+/// Long enough for any answer of a booted guest in the lab.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A guest at its first prompt.
+fn shell(name: &str, arguments: &[&str]) -> Option<Terminal> {
+    let guests = Guests::find(name)?;
+    let mut command = guests.command(&guests.lean_elf(), &["--cmdline", CMDLINE]);
+    command
+        .arg("--initrd")
+        .arg(guests.initramfs())
+        .args(arguments);
+    let mut terminal = Terminal::start(&command).unwrap();
+    terminal.sees("/ # ", BOOT_LIMIT).unwrap();
+    assert!(terminal.is_raw());
+    Some(terminal)
+}
+
+/// Types a line that a person would, and waits for what the guest says to it.
+#[track_caller]
+fn ask(terminal: &mut Terminal, line: &str, answer: &str) -> String {
+    terminal.types(format!("{line}\r"));
+    terminal.sees(answer, LIMIT).unwrap()
+}
+
+/// Ctrl-a x: exit code 0, and the terminal as it was.
+#[track_caller]
+fn quit(terminal: &mut Terminal) {
+    terminal.types("\x01x");
+    let status = terminal.ends(LIMIT).unwrap();
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    assert!(terminal.is_as_before());
+}
+
+#[test]
+fn the_shell_answers_and_ctrl_a_x_quits() {
+    let Some(mut terminal) = shell("shell", &[]) else {
+        return;
+    };
+    ask(
+        &mut terminal,
+        "echo $((6 * 7)) is the answer",
+        "\n42 is the answer",
+    );
+    quit(&mut terminal);
+}
+
+#[test]
+fn poweroff_in_the_shell_ends_it_with_0() {
+    let Some(mut terminal) = shell("poweroff", &[]) else {
+        return;
+    };
+    terminal.types("poweroff -f\r");
+    let status = terminal.ends(LIMIT).unwrap();
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    assert!(terminal.is_as_before());
+}
+
+#[test]
+fn ctrl_c_interrupts_a_program_of_the_guest() {
+    let Some(mut terminal) = shell("Ctrl-C", &[]) else {
+        return;
+    };
+    ask(&mut terminal, "echo go; sleep 1000", "\ngo");
+    terminal.types("\x03");
+    terminal.sees("^C", LIMIT).unwrap();
+    // 128 + SIGINT.
+    ask(&mut terminal, "echo code $?", "\ncode 130");
+    quit(&mut terminal);
+}
+
+#[test]
+fn ctrl_a_twice_reaches_the_guest_once() {
+    let Some(mut terminal) = shell("Ctrl-a", &[]) else {
+        return;
+    };
+    ask(&mut terminal, "cat -v", "\n");
+    ask(&mut terminal, "<\x01\x01>", "\n<^A>");
+    terminal.types("\x03");
+    quit(&mut terminal);
+}
+
+#[test]
+fn ctrl_a_b_is_sysrq() {
+    let Some(mut terminal) = shell("sysrq", &[]) else {
+        return;
+    };
+    let answer = ask(&mut terminal, "ls /proc/sysrq-trigger; echo end", "\nend");
+    assert!(answer.contains("\n/proc/sysrq-trigger"), "no SysRq: {answer}");
+    ask(
+        &mut terminal,
+        "echo 1 >/proc/sys/kernel/sysrq; echo 7 >/proc/sys/kernel/printk; echo ok",
+        "\nok",
+    );
+    terminal.types("\x01bh");
+    terminal.sees("sysrq: HELP", LIMIT).unwrap();
+    quit(&mut terminal);
+}
+
+#[test]
+fn sigterm_asks_the_guest_then_stops_it_and_dies_by_it() {
+    let Some(mut terminal) = shell("SIGTERM", &["--stop-timeout", "1"]) else {
+        return;
+    };
+    // Busybox does not listen to the power button.
+    terminal.signals(Signal::TERM);
+    let status = terminal.ends(LIMIT).unwrap();
+    let signal = status.and_then(|status| status.signal());
+    assert_eq!(signal, Some(Signal::TERM.as_raw()));
+    assert!(terminal.is_as_before());
+}
+
+#[test]
+fn a_guest_that_listens_powers_off_on_sigterm() {
+    let Some(mut terminal) = shell("power button", &["--stop-timeout", "3600"]) else {
+        return;
+    };
+    // The kernel tells of the button on its input device; one event is 24 bytes.
+    let listen = "head -c 24 /dev/input/event0 >/dev/null && poweroff -f & sleep 1; echo listening";
+    let answer = ask(&mut terminal, "ls /dev/input; echo end", "\nend");
+    if !answer.contains("event0") {
+        // Without an input device Linux has nobody to tell: the second signal ends it.
+        quit(&mut terminal);
+        return;
+    }
+    ask(&mut terminal, listen, "\nlistening");
+    terminal.signals(Signal::TERM);
+    let status = terminal.ends(LIMIT).unwrap();
+    let signal = status.and_then(|status| status.signal());
+    assert_eq!(signal, Some(Signal::TERM.as_raw()));
+    assert!(terminal.is_as_before());
+}
+
+#[test]
+fn a_pasted_text_arrives_whole() {
+    let Some(mut terminal) = shell("paste", &[]) else {
+        return;
+    };
+    // 50 KiB in lines, which the guest's terminal hands on one by one; no echo, or the guest
+    // would be as busy with that.
+    let line = "the quick brown fox jumps over the lazy dog 0123456789 abcdefgh\n";
+    let text = line.repeat(800);
+    ask(
+        &mut terminal,
+        "stty -echo; cat >/tmp/pasted; stty echo; echo pasted; wc -c </tmp/pasted",
+        "\n",
+    );
+    terminal.types(format!("{text}\x04"));
+    terminal.sees("pasted\r\n", LIMIT).unwrap();
+    terminal.sees("51200", LIMIT).unwrap();
+    let count = format!("grep -c '^{}$' /tmp/pasted", line.trim_end());
+    ask(&mut terminal, &count, "\n800\r\n");
+    quit(&mut terminal);
+}
+
+#[test]
+fn a_flood_of_output_arrives_whole() {
+    let Some(mut terminal) = shell("flood", &[]) else {
+        return;
+    };
+    ask(
+        &mut terminal,
+        "echo start; yes 0123456789abcde | head -c 1048576; echo end",
+        "\nstart\r\n",
+    );
+    // Each byte is an exit of the guest: a million of them take their time in the lab.
+    let flood = terminal.sees("\nend", 5 * LIMIT).unwrap();
+    assert_eq!(flood.matches("0123456789abcde\r\n").count(), 65536);
+    quit(&mut terminal);
+}
+
+#[test]
+fn sigkill_leaves_no_process() {
+    let Some(mut terminal) = shell("SIGKILL", &["--cpus", "2"]) else {
+        return;
+    };
+    terminal.signals(Signal::KILL);
+    let status = terminal.ends(LIMIT).unwrap();
+    let signal = status.and_then(|status| status.signal());
+    assert_eq!(signal, Some(Signal::KILL.as_raw()));
+    assert_eq!(children_of_group(terminal.id()), Vec::<String>::new());
+}
+
+/// Processes of the session that the program led.
+fn children_of_group(session: u32) -> Vec<String> {
+    let stats = std::fs::read_dir("/proc").unwrap().flatten();
+    let stats = stats.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    // proc(5): after the name in parentheses: state, ppid, pgrp, session.
+    stats
+        .filter(|stat| {
+            let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            fields.split(' ').nth(3) == Some(&session.to_string())
+        })
+        .collect()
+}
