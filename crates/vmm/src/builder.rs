@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use vmmkit_boot_loader::{self as boot_loader, BootSource, Loaded};
 use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Mmio, Plug, Ports};
@@ -137,12 +138,10 @@ impl MachineBuilder {
         let control = Control::new();
 
         let ram = GuestRam::new(&config.ram)?;
-        let vm = hypervisor.create_vm(&settings)?;
-        vm.map_ram(&ram)?;
+        let (vm, loaded) = create_and_load(hypervisor, &settings, &ram, &config)?;
         let transmitter = Box::new(Transmitter(console.output.clone()));
         let platform = Platform::plug(&vm, control.requests(), &ram, transmitter)?;
         platform.plug_extra(ports, mmio, &ram)?;
-        let loaded = load(&ram, &config)?;
         let vcpus = Vcpus::create(
             hypervisor,
             &vm,
@@ -167,6 +166,32 @@ impl MachineBuilder {
         };
         Ok(Machine::new(Arc::new(shared), state))
     }
+}
+
+/// Makes the VM and loads its RAM at the same time: making interrupt controllers and mapping memory
+/// is waiting for the host's kernel most of the time (RCU), loading is copying.
+fn create_and_load<H: Hypervisor>(
+    hypervisor: &H,
+    settings: &VmSettings,
+    ram: &GuestRam,
+    config: &MachineConfig,
+) -> Result<(H::Vm, Loaded), BuildError> {
+    let create = || {
+        let vm = hypervisor.create_vm(settings)?;
+        vm.map_ram(ram)?;
+        Ok(vm)
+    };
+    thread::scope(|scope| {
+        let loading = thread::Builder::new()
+            .name("load".to_owned())
+            .spawn_scoped(scope, || load(ram, config))
+            .map_err(BuildError::Thread)?;
+        let vm: Result<_, BuildError> = create();
+        let loaded = loading
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((vm?, loaded?))
+    })
 }
 
 /// Puts kernel, initrd, command line and tables into RAM.

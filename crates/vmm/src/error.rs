@@ -60,6 +60,9 @@ pub enum BuildError {
     /// Two devices want the same place.
     #[error("a device cannot be plugged in")]
     Plug(#[from] PlugError),
+    /// The thread that loads the kernel could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
     /// The console's event could not be made.
     #[error("console")]
     Console(#[source] io::Error),
