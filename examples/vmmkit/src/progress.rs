@@ -22,7 +22,7 @@ impl Progress {
         }
     }
 
-    /// The machine is about to be built.
+    /// The machine is built and about to start.
     pub(crate) fn booting(&self, settings: &Settings) {
         if self.is_shown {
             let machine = &settings.machine;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vmmkit_host_io::{TimerFd, die_by};
-use vmmkit_hypervisor_kvm::Kvm;
+use vmmkit_hypervisor_kvm::{Kvm, KvmKind, kvm_kind, probe};
 use vmmkit_vmm::{MachineBuilder, Outcome};
 
 use crate::build_failure::Asked;
@@ -45,14 +45,35 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
     boot(settings, &kvm)
 }
 
+/// Says in one line what a guest is going to miss. On hardware this costs two looks at /sys.
+fn warn_of_software_kvm(settings: &Settings, kvm: &Kvm) {
+    if settings.quiet || kvm_kind() != KvmKind::Software {
+        return;
+    }
+    // Without an answer there is nothing to warn of.
+    let Ok(report) = probe(kvm) else { return };
+    let missing: Vec<&str> = report
+        .missing()
+        .filter(|finding| finding.essential)
+        .map(|finding| finding.name)
+        .collect();
+    if !missing.is_empty() {
+        messages::say(&format!(
+            "warning: this host's KVM is software and lacks {}: Linux will not boot (see `vmmkit \
+             doctor`)",
+            missing.join(", ")
+        ));
+    }
+}
+
 /// Builds everything but the console, and says what would run.
 fn dry_run(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
-    let command = equivalent::command(&settings);
-    let asked = Asked::of(&settings.machine);
-    let machine = MachineBuilder::new(settings.machine).build(kvm);
-    drop(machine.map_err(|error| asked.explain(&error))?);
+    let machine = MachineBuilder::new(settings.machine.clone()).build(kvm);
+    drop(machine.map_err(|error| Asked::of(&settings.machine).explain(&error))?);
+    warn_of_software_kvm(&settings, kvm);
     messages::say(&format!(
-        "this machine can be built and would run:\n  {command}"
+        "this machine can be built and would run:\n  {}",
+        equivalent::command(&settings)
     ));
     Ok(exit_code::SUCCESS.into())
 }
@@ -67,23 +88,24 @@ fn boot(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
     let signals = Signals::new(remote.clone(), settings.stop_timeout, has_acpi)
         .map_err(|error| Failure::host("signals", &error, "free descriptors of this process"))?;
 
-    progress.booting(&settings);
-    let has_output = Arc::new(AtomicBool::new(false));
-    let first = has_output.clone();
+    let line_is_open = Arc::new(AtomicBool::new(false));
+    let line = line_is_open.clone();
     console.on_first_output = Some(Box::new(move || {
         progress.first_output();
-        first.store(true, Ordering::Relaxed);
+        line.store(false, Ordering::Relaxed);
     }));
     let is_stdio = settings.serial == SerialChoice::Stdio;
-    let asked = Asked::of(&settings.machine);
-    let outcome = MachineBuilder::new(settings.machine)
+    let outcome = MachineBuilder::new(settings.machine.clone())
         .console(console)
         .subscribe(Box::new(signals))
         .subscribe(Box::new(EndOfInput::new(end, remote.clone())))
         .build(kvm)
-        .map_err(|error| asked.explain(&error))
+        .map_err(|error| Asked::of(&settings.machine).explain(&error))
         .and_then(|machine| {
             remote.connect(machine.handle());
+            warn_of_software_kvm(&settings, kvm);
+            progress.booting(&settings);
+            line_is_open.store(true, Ordering::Relaxed);
             if is_stdio {
                 remote.take_terminal(io::stdin().as_fd());
                 vmmkit_host_io::restore_on_fatal_signals();
@@ -99,7 +121,7 @@ fn boot(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
             Ok(machine.wait()?)
         });
     remote.give_terminal_back();
-    if !has_output.load(Ordering::Relaxed) {
+    if line_is_open.load(Ordering::Relaxed) {
         progress.end_line();
     }
     if let Some(signal) = remote.ended_by() {

@@ -55,7 +55,7 @@ impl Session {
         let settings_before = settings(&pty);
         let mut command = Command::new(env!("CARGO_BIN_EXE_vmmkit"));
         command
-            .args(["run", "--memory", "16M", "--kernel"])
+            .args(["run", "--quiet", "--memory", "16M", "--kernel"])
             .arg(kernel)
             .args(arguments)
             .envs(environment.iter().copied())
