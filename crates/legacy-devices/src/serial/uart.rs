@@ -207,7 +207,11 @@ impl Uart {
 
     fn listening(&self) -> bool {
         let state = &self.state;
-        let reader = state.interrupt_enable & IER_ERBFI != 0 || state.polls >= POLLS;
+        // On a PC, OUT2 lets the interrupt through. Linux probes the port with all of IER on and
+        // OUT2 off, and throws away what came then.
+        let interrupted =
+            state.interrupt_enable & IER_ERBFI != 0 && state.modem_control & MCR_OUT2 != 0;
+        let reader = interrupted || state.polls >= POLLS;
         reader && !self.in_loopback()
     }
 
@@ -277,10 +281,14 @@ impl Uart {
         let toggled = (value ^ self.state.fifo_control) & FCR_ENABLE != 0;
         let enabled = value & FCR_ENABLE != 0;
         self.state.fifo_control = if enabled { value & FCR_KEPT } else { 0 };
-        if toggled || (enabled && value & FCR_RESET_RX != 0) {
+        // The data sheet empties the FIFOs at either change of mode. What came while they were off
+        // stays here: Linux turns on the receiver's interrupt first and the FIFOs after it, and
+        // input that was typed ahead would lose its first byte.
+        let emptied = toggled && !enabled;
+        if emptied || (enabled && value & FCR_RESET_RX != 0) {
             self.state.received.clear();
         }
-        if toggled || (enabled && value & FCR_RESET_TX != 0) {
+        if emptied || (enabled && value & FCR_RESET_TX != 0) {
             let waited = !self.state.unsent.is_empty();
             self.state.unsent.clear();
             self.state.thr_empty_pending |= waited;

@@ -63,6 +63,7 @@ fn owner_is_told_once_when_a_reader_appears_and_when_the_fifo_is_empty() {
         count.fetch_add(1, Ordering::Relaxed);
     }));
     assert_eq!(rig.port.room(), 0);
+    rig.write(MCR, MCR_OUT2);
     rig.write(IER, IER_ERBFI);
     assert_eq!(told.load(Ordering::Relaxed), 1);
     rig.write(IER, 0);
@@ -101,6 +102,7 @@ fn callback_may_call_the_port() {
         weak.upgrade().map(|rig| rig.port.receive(b"z"));
     }));
     rig.port.room();
+    rig.write(MCR, MCR_OUT2);
     rig.write(IER, IER_ERBFI);
     assert_eq!(rig.read(DATA), b'z');
 }
@@ -181,6 +183,7 @@ proptest! {
         let rig = rig();
         let mut reference: Serial<Silent, NoEvents, Vec<u8>> = Serial::new(Silent, Vec::new());
         rig.write(FCR, FCR_ENABLE);
+        rig.write(MCR, MCR_OUT2);
         rig.write(IER, IER_ERBFI);
         reference.write(1, IER_ERBFI).unwrap();
         for (kind, value) in steps {

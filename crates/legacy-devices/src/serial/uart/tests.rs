@@ -33,9 +33,10 @@ impl Rig {
         }
     }
 
-    /// A chip with FIFOs, this trigger level in FCR, and these interrupts.
+    /// A chip with FIFOs, this trigger level in FCR, and these interrupts, let through by OUT2.
     fn with_fifos(fcr: u8, ier: u8) -> Self {
         let mut rig = Self::new();
+        rig.write(MCR, MCR_OUT2);
         rig.write(FCR, FCR_ENABLE | fcr);
         rig.write(IER, ier);
         rig
@@ -130,6 +131,16 @@ fn fcr_resets_each_fifo_alone_and_nothing_without_enable_8_5() {
 }
 
 #[test]
+fn a_byte_from_before_the_fifos_is_kept_when_they_are_enabled() {
+    let mut rig = Rig::new();
+    rig.write(MCR, MCR_OUT2);
+    rig.write(IER, IER_ERBFI);
+    assert_eq!(rig.uart.receive(b"ab"), 1);
+    rig.write(FCR, FCR_ENABLE);
+    assert_eq!(rig.read(DATA), b'a');
+}
+
+#[test]
 fn full_fifo_keeps_the_oldest_bytes_and_reports_overrun_8_4() {
     let mut rig = Rig::with_fifos(0, 0);
     rig.write(MCR, MCR_LOOP);
@@ -204,7 +215,10 @@ fn nobody_reads_until_the_interrupt_is_enabled_or_sixteen_polls_8_7() {
     assert_eq!(rig.uart.room(), 1);
     rig.write(IER, 0);
     assert_eq!(rig.uart.room(), 0);
+    // A driver that probes the port does so without OUT2, and throws away what comes.
     rig.write(IER, IER_ERBFI);
+    assert_eq!(rig.uart.room(), 0);
+    rig.write(MCR, MCR_OUT2);
     assert_eq!(rig.uart.room(), 1);
 }
 
@@ -222,6 +236,7 @@ fn polling_for_a_full_transmitter_is_not_reading() {
 #[test]
 fn out2_connects_the_line_but_not_in_loopback_8_8() {
     let mut rig = Rig::with_fifos(0, IER_ETBEI);
+    rig.write(MCR, 0);
     assert!(!rig.uart.line());
     rig.write(MCR, MCR_OUT2);
     assert!(rig.uart.line());
