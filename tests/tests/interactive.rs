@@ -99,7 +99,10 @@ fn ctrl_a_b_is_sysrq() {
         return;
     };
     let answer = ask(&mut terminal, "ls /proc/sysrq-trigger; echo end", "\nend");
-    assert!(answer.contains("\n/proc/sysrq-trigger"), "no SysRq: {answer}");
+    assert!(
+        answer.contains("\n/proc/sysrq-trigger"),
+        "no SysRq: {answer}"
+    );
     ask(
         &mut terminal,
         "echo 1 >/proc/sys/kernel/sysrq; echo 7 >/proc/sys/kernel/printk; echo ok",
@@ -173,12 +176,12 @@ fn a_flood_of_output_arrives_whole() {
     };
     ask(
         &mut terminal,
-        "echo start; yes 0123456789abcde | head -c 1048576; echo end",
+        "echo start; yes 0123456789abcde | head -c 65536; echo end",
         "\nstart\r\n",
     );
-    // Each byte is an exit of the guest: a million of them take their time in the lab.
-    let flood = terminal.sees("\nend", 5 * LIMIT).unwrap();
-    assert_eq!(flood.matches("0123456789abcde\r\n").count(), 65536);
+    // Each byte is some exits of the guest: the lab shows about 4,000 in a second.
+    let flood = terminal.sees("\nend", 3 * LIMIT).unwrap();
+    assert_eq!(flood.matches("0123456789abcde\r\n").count(), 4096);
     quit(&mut terminal);
 }
 
