@@ -83,12 +83,14 @@ impl Terminal {
     /// What was on the screen instead after `limit`, or when the program had ended.
     pub fn sees(&mut self, text: &str, limit: Duration) -> Result<String, String> {
         let deadline = Instant::now() + limit;
+        // Where the text may begin: what was looked at once is not looked at again.
+        let mut start = 0;
         loop {
-            let found = find(&self.unseen, text.as_bytes());
-            if let Some(end) = found {
+            if let Some(end) = find(&self.unseen, start, text.as_bytes()) {
                 let seen: Vec<u8> = self.unseen.drain(..end).collect();
                 return Ok(String::from_utf8_lossy(&seen).into_owned());
             }
+            start = (self.unseen.len() + 1).saturating_sub(text.len());
             let left = deadline.saturating_duration_since(Instant::now());
             match self.screen.recv_timeout(left) {
                 Ok(bytes) => self.unseen.extend(bytes),
@@ -142,12 +144,11 @@ fn settings(tty: &OwnedFd) -> String {
     format!("{:?}", tcgetattr(tty))
 }
 
-/// Where `text` ends in `bytes`.
-fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
-    let start = bytes
-        .windows(text.len())
-        .position(|window| window == text)?;
-    Some(start + text.len())
+/// Where the first `text` that begins at `start` or later ends in `bytes`.
+fn find(bytes: &[u8], start: usize, text: &[u8]) -> Option<usize> {
+    let mut windows = bytes.get(start..)?.windows(text.len());
+    let found = windows.position(|window| window == text)?;
+    Some(start + found + text.len())
 }
 
 fn read_all(mut master: File) -> Receiver<Vec<u8>> {
