@@ -16,56 +16,52 @@ pub(crate) struct VcpuLoop<V> {
 
 impl<V: Vcpu + VcpuState> VcpuLoop<V> {
     /// Runs until the machine ends; `Some` when this vCPU is what ended it.
+    ///
+    /// One match answers every exit. It stands in the loop and takes the answer of `run` apart as
+    /// it comes, which lets the compiler join decoding and answering.
     pub(crate) fn run(&mut self, control: &Control) -> Option<Ending> {
         loop {
             if !control.may_run() {
-                if control.is_over() {
-                    return None;
-                }
-                // So that a pause leaves registers that read true.
-                if let Err(source) = self.vcpu.complete_access() {
-                    return Some(Err(RunError::Vcpu {
-                        vcpu: self.vcpu.id(),
-                        source,
-                    }));
-                }
-                if !control.park() {
-                    return None;
+                match self.wait(control) {
+                    Ok(true) => {}
+                    Ok(false) => return None,
+                    Err(source) => return Some(self.failed(source)),
                 }
             }
-            let exit = match self.vcpu.run() {
-                Ok(exit) => exit,
-                Err(source) => {
-                    return Some(Err(RunError::Vcpu {
-                        vcpu: self.vcpu.id(),
-                        source,
-                    }));
+            match self.vcpu.run() {
+                Ok(VcpuExit::PortWrite(a)) => {
+                    let data = self.vcpu.data();
+                    self.ports.write_string(a.port, a.width.bytes(), data);
                 }
-            };
-            if let Some(ending) = self.answer(exit) {
-                return Some(ending);
+                Ok(VcpuExit::PortRead(a)) => {
+                    let data = self.vcpu.data();
+                    self.ports.read_string(a.port, a.width.bytes(), data);
+                }
+                Ok(VcpuExit::MmioWrite(a)) => self.mmio.write(a.address, self.vcpu.data()),
+                Ok(VcpuExit::MmioRead(a)) => self.mmio.read(a.address, self.vcpu.data()),
+                Ok(VcpuExit::Interrupted) => {}
+                Ok(other) => return Some(self.rare(other)),
+                Err(source) => return Some(self.failed(source)),
             }
         }
     }
 
-    /// Answers one exit; `Some` when it ends the run.
-    #[inline]
-    fn answer(&mut self, exit: VcpuExit) -> Option<Ending> {
-        match exit {
-            VcpuExit::PortWrite(a) => {
-                self.ports
-                    .write_string(a.port, a.width.bytes(), self.vcpu.data());
-            }
-            VcpuExit::PortRead(a) => {
-                self.ports
-                    .read_string(a.port, a.width.bytes(), self.vcpu.data());
-            }
-            VcpuExit::MmioWrite(a) => self.mmio.write(a.address, self.vcpu.data()),
-            VcpuExit::MmioRead(a) => self.mmio.read(a.address, self.vcpu.data()),
-            VcpuExit::Interrupted => {}
-            other => return Some(self.rare(other)),
+    /// Waits until this vCPU may run (`true`) or must end, with registers that read true meanwhile.
+    #[cold]
+    fn wait(&mut self, control: &Control) -> vmmkit_hypervisor::Result<bool> {
+        if control.is_over() {
+            return Ok(false);
         }
-        None
+        self.vcpu.complete_access()?;
+        Ok(control.park())
+    }
+
+    #[cold]
+    fn failed(&self, source: vmmkit_hypervisor::Error) -> Ending {
+        Err(RunError::Vcpu {
+            vcpu: self.vcpu.id(),
+            source,
+        })
     }
 
     /// The exits that end a run.
