@@ -5,8 +5,6 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
-use std::path::Path;
-
 use vmmkit_tests::guest::{BOOT_LIMIT, Guests};
 use vmmkit_tests::process::{Finished, run_bounded};
 
@@ -156,24 +154,4 @@ fn nothing_but_the_guest_writes_to_stdout() {
         .unwrap();
     assert_reached_user_space(&run);
     assert!(!run.stdout.contains("vmmkit:"), "{run:#?}");
-}
-
-#[test]
-fn twenty_boots_in_a_row_leak_nothing() {
-    let Some(guests) = Guests::find("20 boots") else {
-        return;
-    };
-    let kernel = guests.lean_elf();
-    let before = open_descriptors();
-    for boot in 1..=20 {
-        let run = guests
-            .boot(Path::new(&kernel), &format!("{BATCH} quiet"), &[])
-            .unwrap();
-        assert_eq!(run.code(), Some(0), "boot {boot}: {run:#?}");
-    }
-    assert_eq!(open_descriptors(), before);
-}
-
-fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
 }

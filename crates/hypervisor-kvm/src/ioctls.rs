@@ -1,12 +1,13 @@
 //! The KVM ioctls called directly: those that kvm-ioctls wraps for other types than ours, and
 //! `KVM_RUN`, where its wrapper decodes less than we need.
 
+use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use kvm_bindings::{KVMIO, kvm_ioeventfd, kvm_irqfd, kvm_userspace_memory_region};
 use kvm_ioctls::{VcpuFd, VmFd};
-use rustix::ioctl::{NoArg, Opcode, opcode};
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, opcode};
 use vmm_sys_util::ioctl::ioctl_with_ref;
 use vmm_sys_util::ioctl_iow_nr;
 
@@ -29,17 +30,36 @@ mod numbers {
 pub(crate) fn run(vcpu: &VcpuFd) -> Result<(), i32> {
     // SAFETY: the descriptor belongs to `vcpu`, which is borrowed and so stays open.
     let fd = unsafe { BorrowedFd::borrow_raw(vcpu.as_raw_fd()) };
-    // SAFETY: KVM_RUN is a request without an argument, which is what `NoArg` passes.
-    let request = unsafe { NoArg::<KVM_RUN>::new() };
-    // SAFETY: `fd` is an open vCPU descriptor, for which the request is defined. It writes the vCPU's run page, which is mapped
-    // shared and read only through raw pointers (`run_page.rs`), and the memory slots, whose
-    // `GuestRam` outlives the descriptor (`Inner::slots`).
-    let result = unsafe { rustix::ioctl::ioctl(fd, request) };
+    // SAFETY: `fd` is an open vCPU descriptor, for which the request is defined. It writes the
+    // vCPU's run page, which is mapped shared and read only through raw pointers (`run_page.rs`),
+    // and the memory slots, whose `GuestRam` outlives the descriptor (`Inner::slots`).
+    let result = unsafe { rustix::ioctl::ioctl(fd, Run) };
     result.map_err(rustix::io::Errno::raw_os_error)
 }
 
-/// `KVM_RUN` is `_IO(KVMIO, 0x80)` (KVM API).
-const KVM_RUN: Opcode = opcode::none(KVMIO as u8, 0x80);
+/// The request `KVM_RUN`, which is `_IO(KVMIO, 0x80)` (KVM API).
+struct Run;
+
+// SAFETY: KVM_RUN takes no argument, so the pointer is never used and may be null, and its result
+// is 0 or an error. It is called mutating although it has no argument to mutate: it writes memory
+// that this process maps, and the compiler must not keep copies of that across the call.
+unsafe impl Ioctl for Run {
+    type Output = ();
+
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        opcode::none(KVMIO as u8, 0x80)
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        std::ptr::null_mut()
+    }
+
+    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> rustix::io::Result<()> {
+        Ok(())
+    }
+}
 
 /// `KVM_SET_USER_MEMORY_REGION`.
 ///

@@ -287,7 +287,7 @@ fn complaint(case: &Case, folder: &Folder) -> Option<String> {
     let place = folder.path().to_str().unwrap();
     let pty = vmmkit_host_io::open_pty().unwrap();
     let before = rustix::termios::tcgetattr(&pty.slave).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_vmmkit"))
+    let child = Command::new(support::vmmkit())
         .args(
             case.arguments
                 .iter()

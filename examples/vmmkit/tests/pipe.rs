@@ -16,7 +16,7 @@ use support::{Folder, echo_guest, has_kvm};
 
 fn vmmkit(folder: &Folder) -> Command {
     let kernel = folder.file("kernel", echo_guest());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vmmkit"));
+    let mut command = Command::new(support::vmmkit());
     command
         .args(["run", "--memory", "16M", "--kernel"])
         .arg(kernel);

@@ -53,7 +53,7 @@ impl Session {
         let kernel = folder.file("kernel", kernel);
         let pty = open_pty().unwrap();
         let settings_before = settings(&pty);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vmmkit"));
+        let mut command = Command::new(support::vmmkit());
         command
             .args(["run", "--quiet", "--memory", "16M", "--kernel"])
             .arg(kernel)

@@ -34,6 +34,13 @@ impl Drop for Folder {
     }
 }
 
+/// The binary under test: the one that cargo built for these tests, or another that
+/// `VMMKIT_TEST_BIN` names, for test binaries that have been taken to another machine.
+pub(crate) fn vmmkit() -> PathBuf {
+    std::env::var_os("VMMKIT_TEST_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_vmmkit").into(), PathBuf::from)
+}
+
 /// Whether this host has a KVM; says so if not.
 #[expect(clippy::print_stderr, reason = "a skip is loud")]
 pub(crate) fn has_kvm(test: &str) -> bool {
