@@ -248,9 +248,14 @@ fn a_stopped_vmmkit_gives_the_terminal_back_until_it_is_continued() {
     assert!(status.stopped());
     assert_eq!(settings(&session.pty), session.settings_before);
     session.signals(Signal::CONT);
+    // Before it is raw again the terminal itself would echo.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !session.is_raw() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(session.is_raw());
     session.types(b"z");
     session.sees(b"z");
-    assert!(session.is_raw());
     session.types(b"q");
     assert_eq!(session.ends().code(), Some(0));
 }
