@@ -8,6 +8,9 @@
 void check(bool holds, const char *fact, const char *file, int line);
 #define CHECK(fact) check((fact), #fact, __FILE__, __LINE__)
 
+/* How many rounds of system calls a run makes; each is 1 to 5 of them. */
+extern int rounds;
+
 void check_system_calls(void);
 void check_processes(void);
 void check_signals(void);
@@ -15,6 +18,8 @@ void check_memory(void);
 void check_pipes(void);
 void check_threads(void);
 void check_registers(void);
+void check_vectors(void);
+void check_tracing(void);
 void check_clocks(void);
 
 #endif

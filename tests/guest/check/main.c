@@ -1,14 +1,23 @@
 /*
  * guest-check: runs inside a guest and checks that Linux works there as it does on hardware: system
- * calls, processes, signals, page faults, pipes, threads, FPU state and clocks. It prints one line a
- * subject and ends with `guest-check: N passed, M failed`; its exit code is 0 where nothing failed.
+ * calls, processes, signals, page faults, pipes, threads, FPU state, tracing and clocks. It prints one
+ * line a subject and ends with `guest-check: N passed, M failed`; its exit code is 0 where nothing failed.
+ *
+ *   guest-check                 each subject once
+ *   guest-check calls ROUNDS    system calls alone, ROUNDS rounds of them
+ *   guest-check stress SECONDS  every subject but the clocks again and again, two processes a CPU at once
  */
 #include "check.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+int rounds = 10000;
 static atomic_long passed, failed;
 
 void check(bool holds, const char *fact, const char *file, int line)
@@ -31,20 +40,58 @@ static const struct {
     {"pipes", check_pipes},
     {"threads", check_threads},
     {"registers", check_registers},
+    {"vectors", check_vectors},
+    {"tracing", check_tracing},
     {"clocks", check_clocks},
 };
+enum { SUBJECTS = sizeof subjects / sizeof subjects[0], CLOCKS = SUBJECTS - 1 };
+
+static void run(unsigned subject)
+{
+    long passed_before = passed, failed_before = failed;
+    subjects[subject].run();
+    printf("%s: %ld checks, %ld failed\n", subjects[subject].name,
+           passed + failed - passed_before - failed_before, failed - failed_before);
+}
+
+/* One process of the stress: subjects in an order of its own until `deadline`. */
+static int work(int number, time_t deadline)
+{
+    unsigned laps = 0;
+    rounds = 500;
+    for (unsigned next = number; time(NULL) < deadline; next++, laps++)
+        subjects[next % CLOCKS].run();
+    printf("worker %d: %u subjects, %ld passed, %ld failed\n", number, laps, passed, failed);
+    return failed != 0 || laps == 0;
+}
+
+static void stress(int seconds)
+{
+    long workers = 2 * sysconf(_SC_NPROCESSORS_ONLN);
+    time_t deadline = time(NULL) + seconds;
+    for (int number = 0; number < workers; number++) {
+        fflush(stdout);
+        if (fork() == 0)
+            _exit(work(number, deadline) + fflush(stdout));
+    }
+    for (int status; workers > 0; workers--)
+        CHECK(wait(&status) > 0 && status == 0);
+}
 
 int main(int count, char **arguments)
 {
-    /* The program that the subject "processes" executes: itself. */
-    if (count > 1)
-        return arguments[1][0] - '0';
     setvbuf(stdout, NULL, _IOLBF, 0);
-    for (unsigned i = 0; i < sizeof subjects / sizeof subjects[0]; i++) {
-        long passed_before = passed, failed_before = failed;
-        subjects[i].run();
-        printf("%s: %ld checks, %ld failed\n", subjects[i].name,
-               passed + failed - passed_before - failed_before, failed - failed_before);
+    if (count == 3 && strcmp(arguments[1], "calls") == 0) {
+        rounds = atoi(arguments[2]);
+        run(0);
+    } else if (count == 3 && strcmp(arguments[1], "stress") == 0) {
+        stress(atoi(arguments[2]));
+    } else if (count > 1) {
+        /* The program that the subject "processes" executes: itself. */
+        return arguments[1][0] - '0';
+    } else {
+        for (unsigned subject = 0; subject < SUBJECTS; subject++)
+            run(subject);
     }
     printf("guest-check: %ld passed, %ld failed\n", passed, failed);
     return failed != 0;

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -71,7 +72,9 @@ static void a_written_copy_is_private(void)
 static void a_private_file_mapping_leaves_the_file_alone(void)
 {
     char seen[8];
-    int file = open("/tmp/mapped", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    char path[32];
+    snprintf(path, sizeof path, "/tmp/mapped-%d", getpid());
+    int file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
     CHECK(file >= 0 && ftruncate(file, 4 * PAGE) == 0 && pwrite(file, "original", 8, PAGE) == 8);
     char *private = map(4 * PAGE, MAP_PRIVATE, file), *shared = map(4 * PAGE, MAP_SHARED, file);
     CHECK(memcmp(private + PAGE, "original", 8) == 0);
@@ -83,7 +86,7 @@ static void a_private_file_mapping_leaves_the_file_alone(void)
     munmap(private, 4 * PAGE);
     munmap(shared, 4 * PAGE);
     close(file);
-    unlink("/tmp/mapped");
+    unlink(path);
 }
 
 static void a_mapping_grows_where_it_has_to_move(void)

@@ -59,6 +59,8 @@ void check_threads(void)
 {
     pthread_t threads[THREADS];
     void *result;
+    locked_count = turn = 0;
+    atomic_count = 0;
     for (int i = 0; i < THREADS; i++)
         CHECK(pthread_create(&threads[i], NULL, count, NULL) == 0);
     for (int i = 0; i < THREADS; i++)
