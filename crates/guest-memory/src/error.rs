@@ -120,6 +120,18 @@ pub struct AccessError {
     pub length: usize,
 }
 
+/// Why 16 bytes of RAM could not be exchanged at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ExchangeError {
+    /// They are not RAM, or their address is not a multiple of 16.
+    #[error("nothing to exchange")]
+    Access(#[from] AccessError),
+    /// The host's CPU has no CMPXCHG16B.
+    #[error("the host's CPU cannot exchange 16 bytes at once (no CMPXCHG16B)")]
+    NoInstruction,
+}
+
 /// Why RAM could not be filled from a reader.
 #[derive(Debug, Error)]
 #[non_exhaustive]

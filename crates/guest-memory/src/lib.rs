@@ -21,6 +21,7 @@ mod backing;
 mod config;
 mod dirty;
 mod error;
+mod exchange;
 mod host;
 mod layout;
 mod mapping;
@@ -30,7 +31,7 @@ mod size;
 mod stream;
 
 pub use config::{Backing, RamConfig, ThpAdvice};
-pub use error::{AccessError, FillError, RamError};
+pub use error::{AccessError, ExchangeError, FillError, RamError};
 pub use layout::{Layout, MMIO_HOLE_END, MMIO_HOLE_START};
 pub use ram::{GuestRam, RamRegion};
 pub use size::{PAGE_SIZE, RamSize, RamSizeError};
