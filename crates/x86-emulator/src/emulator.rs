@@ -1,0 +1,192 @@
+//! The emulator: fetches, decodes, runs, and tells what came of it.
+
+use iced_x86::{Code, Decoder, DecoderError, DecoderOptions, FastFormatter, Instruction};
+use vmmkit_hypervisor::x86::{CpuidEntry, SpecialRegisters};
+
+use crate::cpu::{Cpu, Place, Run, Stop};
+use crate::cpuid::Cpuid;
+use crate::outcome::Mode;
+use crate::paging::{Access, PAGE};
+use crate::{
+    Completed, Completion, CpuState, Exception, ExtendedState, NotCompleted, PhysicalMemory, spec,
+};
+
+/// The longest instruction (Intel SDM vol. 2A, 2.3.11).
+const LONGEST: usize = 15;
+
+/// Completes single instructions of one vCPU. It holds what the vCPU's CPUID says and nothing of
+/// its state; any number of threads may use it.
+#[derive(Clone, Debug)]
+pub struct Emulator {
+    cpuid: Cpuid,
+}
+
+impl Emulator {
+    /// An emulator for a vCPU with this CPUID, of which it takes the layout of the XSAVE area (leaf
+    /// 0DH; the [`XsaveArea`](crate::XsaveArea) has the same) and the size of physical addresses.
+    pub fn new(cpuid: &[CpuidEntry]) -> Self {
+        Self {
+            cpuid: Cpuid::new(cpuid),
+        }
+    }
+
+    /// Completes the instruction at CS:RIP. `given` is its bytes as far as the hypervisor gave
+    /// them; where they are too few, it is fetched through the guest's page tables.
+    ///
+    /// # Errors
+    /// [`NotCompleted`] where it is none that the emulator knows, or where something it needs
+    /// cannot be had. The general registers and memory are then as they were, accessed bits of
+    /// page tables aside.
+    pub fn complete<E: ExtendedState>(
+        &self,
+        state: &mut CpuState,
+        memory: &impl PhysicalMemory,
+        extended: &mut E,
+        given: &[u8],
+    ) -> Result<Completion, NotCompleted<E::Error>> {
+        require_long_mode(state)?;
+        let before = state.registers;
+        let mut cpu = Cpu {
+            cpuid: &self.cpuid,
+            state,
+            memory,
+            extended,
+            instruction: Instruction::default(),
+        };
+        let mut bytes = Bytes::default();
+        let stop = match cpu.step(given, &mut bytes) {
+            Ok(completed) => {
+                state.registers.rflags &= !spec::RF;
+                return Ok(if before.rflags & spec::TF == 0 {
+                    Completion::Done(completed)
+                } else {
+                    Completion::Fault(Exception::SINGLE_STEP)
+                });
+            }
+            Err(Stop::Trap(exception)) => {
+                state.registers.rflags &= !spec::RF;
+                return Ok(Completion::Fault(exception));
+            }
+            Err(stop) => stop,
+        };
+        let instruction = cpu.instruction;
+        state.registers = before;
+        match stop {
+            Stop::Fault(exception) | Stop::Trap(exception) => Ok(Completion::Fault(exception)),
+            Stop::PageFault { linear, error_code } => {
+                state.special.cr2 = linear;
+                Ok(Completion::Fault(Exception::page_fault(error_code)))
+            }
+            Stop::Unsupported => Err(unsupported(&instruction, &bytes)),
+            Stop::NotCompleted(reason) => Err(reason),
+        }
+    }
+}
+
+/// The bytes of an instruction, as many as are known.
+#[derive(Default)]
+struct Bytes {
+    all: [u8; LONGEST],
+    length: usize,
+}
+
+impl Bytes {
+    fn known(&self) -> &[u8] {
+        self.all.get(..self.length).unwrap_or_default()
+    }
+
+    /// Adds bytes, as far as there is room.
+    fn add(&mut self, more: &[u8]) {
+        let room = self.all.get_mut(self.length..).unwrap_or_default();
+        let count = room.len().min(more.len());
+        for (place, byte) in room.iter_mut().zip(more) {
+            *place = *byte;
+        }
+        self.length += count;
+    }
+}
+
+impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
+    fn step(&mut self, given: &[u8], bytes: &mut Bytes) -> Run<E, Completed> {
+        self.fetch(given, bytes)?;
+        self.state.registers.rip = self.instruction.next_ip();
+        self.execute()
+    }
+
+    /// Decodes `given`, and where that is not a whole instruction, what memory has at RIP: first
+    /// to the end of the page, since the next one may not be there and not be needed.
+    fn fetch(&mut self, given: &[u8], bytes: &mut Bytes) -> Run<E> {
+        bytes.add(given);
+        if !given.is_empty() && self.decode(bytes) {
+            return Ok(());
+        }
+        *bytes = Bytes::default();
+        let rip = self.state.registers.rip;
+        let in_page = usize::try_from(PAGE - rip % PAGE).map_or(LONGEST, |left| left.min(LONGEST));
+        self.fetch_part(rip, in_page, bytes)?;
+        if self.decode(bytes) {
+            return Ok(());
+        }
+        if in_page < LONGEST {
+            let next = rip.wrapping_add(in_page as u64);
+            self.fetch_part(next, LONGEST - in_page, bytes)?;
+            if self.decode(bytes) {
+                return Ok(());
+            }
+        }
+        Err(Stop::Unsupported)
+    }
+
+    /// Adds the `length` bytes at `linear`, which are in one page.
+    fn fetch_part(&mut self, linear: u64, length: usize, bytes: &mut Bytes) -> Run<E> {
+        let place = Place {
+            linear,
+            stack: false,
+        };
+        let span = self.span(place, length, Access::Fetch)?;
+        let mut part = [0; LONGEST];
+        let part = part.get_mut(..length).unwrap_or_default();
+        self.in_ram(span.read(self.memory, 0, part))?;
+        bytes.add(part);
+        Ok(())
+    }
+
+    /// Whether the bytes are enough to say what the instruction is, or that they are none.
+    fn decode(&mut self, bytes: &Bytes) -> bool {
+        let rip = self.state.registers.rip;
+        let mut decoder = Decoder::with_ip(64, bytes.known(), rip, DecoderOptions::NONE);
+        decoder.decode_out(&mut self.instruction);
+        decoder.last_error() != DecoderError::NoMoreBytes
+    }
+}
+
+/// Which mode it is instead, where it is not 64-bit mode (AMD APM vol. 2, 1.3).
+fn require_long_mode<E>(state: &CpuState) -> Result<(), NotCompleted<E>> {
+    let SpecialRegisters { cs, cr0, efer, .. } = &state.special;
+    let mode = if cr0 & spec::CR0_PE == 0 {
+        Mode::Real
+    } else if efer & spec::EFER_LMA != 0 && cr0 & spec::CR0_PG != 0 {
+        if cs.l {
+            return Ok(());
+        }
+        Mode::Compatibility
+    } else if state.registers.rflags & spec::VM != 0 {
+        Mode::Virtual8086
+    } else {
+        Mode::Protected
+    };
+    Err(NotCompleted::NotLongMode { mode })
+}
+
+fn unsupported<E>(instruction: &Instruction, bytes: &Bytes) -> NotCompleted<E> {
+    let mut name = String::new();
+    FastFormatter::new().format(instruction, &mut name);
+    let length = match instruction.code() {
+        Code::INVALID => LONGEST,
+        _ => instruction.len(),
+    };
+    NotCompleted::Unsupported {
+        name,
+        bytes: bytes.known().iter().take(length).copied().collect(),
+    }
+}

@@ -1,0 +1,102 @@
+//! The instructions, by family, and the table that finds them.
+//!
+//! One more is one line here, one function in a family's file, and its tests.
+
+mod atomic;
+mod cache;
+mod fxsave;
+mod integer;
+mod mxcsr;
+mod restore;
+mod save;
+mod segment_base;
+mod system;
+mod x87;
+mod xcr;
+
+use iced_x86::Mnemonic;
+
+use crate::cpu::{Cpu, Run, Stop};
+use crate::{ExtendedState, PhysicalMemory};
+
+macro_rules! instructions {
+    ($($name:ident $text:literal $function:ident;)*) => {
+        /// An instruction that was completed. As a number (`as usize`) it counts from 0 to
+        /// [`ALL`](Self::ALL)'s length, so that it can index counters.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Completed {
+            $(#[doc = $text] $name,)*
+        }
+
+        impl Completed {
+            /// All that the emulator completes, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The manual's name of it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+
+        impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
+            /// Runs the decoded instruction; RIP is past it already.
+            pub(crate) fn execute(&mut self) -> Run<E, Completed> {
+                match self.instruction.mnemonic() {
+                    $(Mnemonic::$name => self.$function().map(|()| Completed::$name),)*
+                    _ => Err(Stop::Unsupported),
+                }
+            }
+        }
+    };
+}
+
+instructions! {
+    Cmpxchg8b "CMPXCHG8B" cmpxchg8b;
+    Cmpxchg16b "CMPXCHG16B" cmpxchg16b;
+    Popcnt "POPCNT" popcnt;
+    Clac "CLAC" clac;
+    Stac "STAC" stac;
+    Int3 "INT3" int3;
+    Sysret "SYSRET" sysret;
+    Sysretq "SYSRETQ" sysretq;
+    Rdpid "RDPID" rdpid;
+    Rdfsbase "RDFSBASE" rdfsbase;
+    Rdgsbase "RDGSBASE" rdgsbase;
+    Wrfsbase "WRFSBASE" wrfsbase;
+    Wrgsbase "WRGSBASE" wrgsbase;
+    Wait "FWAIT" fwait;
+    Fninit "FNINIT" fninit;
+    Fnclex "FNCLEX" fnclex;
+    Fnstcw "FNSTCW" fnstcw;
+    Fldcw "FLDCW" fldcw;
+    Fnstsw "FNSTSW" fnstsw;
+    Emms "EMMS" emms;
+    Ldmxcsr "LDMXCSR" ldmxcsr;
+    Stmxcsr "STMXCSR" stmxcsr;
+    Fxsave "FXSAVE" fxsave;
+    Fxsave64 "FXSAVE64" fxsave64;
+    Fxrstor "FXRSTOR" fxrstor;
+    Fxrstor64 "FXRSTOR64" fxrstor64;
+    Xgetbv "XGETBV" xgetbv;
+    Xsetbv "XSETBV" xsetbv;
+    Xsave "XSAVE" xsave;
+    Xsave64 "XSAVE64" xsave64;
+    Xsaveopt "XSAVEOPT" xsaveopt;
+    Xsaveopt64 "XSAVEOPT64" xsaveopt64;
+    Xsavec "XSAVEC" xsavec;
+    Xsavec64 "XSAVEC64" xsavec64;
+    Xsaves "XSAVES" xsaves;
+    Xsaves64 "XSAVES64" xsaves64;
+    Xrstor "XRSTOR" xrstor;
+    Xrstor64 "XRSTOR64" xrstor64;
+    Xrstors "XRSTORS" xrstors;
+    Xrstors64 "XRSTORS64" xrstors64;
+    Lfence "LFENCE" fence;
+    Mfence "MFENCE" fence;
+    Sfence "SFENCE" fence;
+    Clflush "CLFLUSH" flush;
+    Clflushopt "CLFLUSHOPT" flush;
+    Clwb "CLWB" flush;
+}

@@ -1,0 +1,43 @@
+//! POPCNT, CLAC, STAC and INT3.
+
+use crate::cpu::{Cpu, Run, Stop};
+use crate::operand::size_of;
+use crate::{Exception, ExtendedState, PhysicalMemory, spec};
+
+impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
+    /// Intel SDM vol. 2B, POPCNT: ZF tells of a source of 0, the other arithmetic flags are clear.
+    pub(super) fn popcnt(&mut self) -> Run<E> {
+        let destination = self.instruction.op0_register();
+        let size = size_of(destination);
+        let source = self.operand(1, size)?;
+        self.set_value(destination, source.count_ones().into());
+        let arithmetic = spec::CF | spec::PF | spec::AF | spec::ZF | spec::SF | spec::OF;
+        let zero = if source == 0 { spec::ZF } else { 0 };
+        let flags = &mut self.state.registers.rflags;
+        *flags = *flags & !arithmetic | zero;
+        Ok(())
+    }
+
+    pub(super) fn clac(&mut self) -> Run<E> {
+        self.require_level_0_for_ac()?;
+        self.state.registers.rflags &= !spec::AC;
+        Ok(())
+    }
+
+    pub(super) fn stac(&mut self) -> Run<E> {
+        self.require_level_0_for_ac()?;
+        self.state.registers.rflags |= spec::AC;
+        Ok(())
+    }
+
+    /// CLAC and STAC are no instructions elsewhere (Intel SDM vol. 2A, CLAC). CR4.SMAP is not
+    /// asked for.
+    fn require_level_0_for_ac(&self) -> Run<E> {
+        let supervisor = self.state.privilege_level() == 0;
+        self.require(supervisor, Exception::INVALID_OPCODE)
+    }
+
+    pub(super) fn int3(&mut self) -> Run<E> {
+        Err(Stop::Trap(Exception::BREAKPOINT))
+    }
+}
