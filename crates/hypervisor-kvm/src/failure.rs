@@ -4,6 +4,8 @@ use kvm_bindings::{KVM_INTERNAL_ERROR_EMULATION, kvm_run__bindgen_ty_1__bindgen_
 use vmmkit_guest_memory::GuestAddress;
 use vmmkit_hypervisor::InternalError;
 
+use vmmkit_x86_emulator::disassemble;
+
 use crate::KvmVcpu;
 use crate::run_page::{INTERNAL, RunPage};
 
@@ -19,15 +21,31 @@ pub(crate) fn describe(vcpu: &KvmVcpu, page: &RunPage) -> InternalError {
     let count = (raw.ndata as usize).min(raw.data.len());
     let data = raw.data.get(..count).unwrap_or_default().to_vec();
     let rip = vcpu.fd.get_regs().ok().map(|registers| registers.rip);
-    let mut instruction = given_bytes(&raw);
+    let mut instruction = given_bytes(&raw).as_slice().to_vec();
     if instruction.is_empty() {
         instruction = read_bytes(vcpu, rip);
     }
+    let is_emulation = raw.suberror == KVM_INTERNAL_ERROR_EMULATION;
+    let name = is_emulation.then(|| disassemble(&instruction, rip.unwrap_or(0)));
     InternalError {
         suberror: raw.suberror,
         rip,
         instruction,
+        name: name.flatten(),
         data,
+    }
+}
+
+/// Up to 15 bytes of an instruction.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bytes {
+    bytes: [u8; LONGEST],
+    length: usize,
+}
+
+impl Bytes {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
     }
 }
 
@@ -35,14 +53,19 @@ pub(crate) fn describe(vcpu: &KvmVcpu, page: &RunPage) -> InternalError {
 ///
 /// KVM_CAP_EXIT_ON_EMULATION_FAILURE is left off on purpose: with it a process of the guest could
 /// end the guest by an instruction that otherwise gives that process #UD.
-fn given_bytes(raw: &Raw) -> Vec<u8> {
+pub(crate) fn given_bytes(raw: &Raw) -> Bytes {
     let [flags, first, second, ..] = raw.data;
+    let mut given = Bytes::default();
     if raw.suberror != KVM_INTERNAL_ERROR_EMULATION || raw.ndata < 3 || flags & HAS_BYTES == 0 {
-        return Vec::new();
+        return given;
     }
     let [size, low @ ..] = first.to_le_bytes();
     let bytes = low.into_iter().chain(second.to_le_bytes());
-    bytes.take(usize::from(size).min(LONGEST)).collect()
+    given.length = usize::from(size).min(LONGEST);
+    for (byte, from) in given.bytes.iter_mut().zip(bytes) {
+        *byte = from;
+    }
+    given
 }
 
 /// The bytes in guest memory at CS:RIP, up to the end of the page.

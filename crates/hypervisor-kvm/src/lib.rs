@@ -27,11 +27,13 @@ mod kick;
 mod open;
 mod probe;
 mod run_page;
+mod software;
 mod state;
 mod vcpu;
 mod vm;
 
 pub use open::{Kvm, OpenError};
-pub use probe::{Finding, KvmKind, ProbeReport, kvm_kind, probe};
+pub use probe::{Finding, KvmKind, ProbeReport, Remedy, kvm_kind, probe};
+pub use software::{CmdlineAddition, CmdlineConflict, SoftwareCounters};
 pub use vcpu::KvmVcpu;
 pub use vm::KvmVm;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kvm_bindings::{KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Cap;
@@ -12,7 +13,8 @@ use thiserror::Error;
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_hypervisor::{Capabilities, Error, Hypervisor, Irqchip, Result, VmSettings};
 
-use crate::{KvmVm, brand, convert};
+use crate::software::{self, CmdlineAddition, CmdlineConflict, SoftwareCounters, Support};
+use crate::{KvmKind, KvmVm, ProbeReport, brand, convert, kvm_kind, probe};
 
 /// Why KVM cannot be used, and the next step.
 #[derive(Debug, Error)]
@@ -68,12 +70,23 @@ pub enum OpenError {
         /// Their names as the KVM API spells them.
         names: Vec<&'static str>,
     },
+    /// It is a software KVM, and the probe of what it lacks could not run.
+    #[error("{} is a software KVM, and looking at what it lacks failed", .path.display())]
+    Probe {
+        /// The device.
+        path: PathBuf,
+        /// The host's reason.
+        #[source]
+        source: Error,
+    },
 }
 
 /// /dev/kvm, opened and found good.
 pub struct Kvm {
     kvm: kvm_ioctls::Kvm,
     capabilities: Capabilities,
+    /// What a software KVM needs; nothing elsewhere.
+    support: Option<Arc<Support>>,
 }
 
 /// What every VM made here uses.
@@ -98,11 +111,29 @@ impl Kvm {
         Self::open_path(Path::new("/dev/kvm"))
     }
 
-    /// Opens the KVM device at `path`.
+    /// Opens the KVM device at `path`. Where that is a software KVM it is [probed](probe), which
+    /// takes some milliseconds, and VMs made here get what it lacks: instructions completed,
+    /// SYSCALL bridged. On VT-x and AMD-V nothing is probed and nothing added.
     ///
     /// # Errors
     /// See [`open`](Self::open).
     pub fn open_path(path: &Path) -> std::result::Result<Self, OpenError> {
+        let mut kvm = Self::open_bare(path)?;
+        if kvm_kind() == KvmKind::Software {
+            let report = probe(&kvm).map_err(|source| OpenError::Probe {
+                path: path.to_owned(),
+                source,
+            })?;
+            kvm.support = Support::new(report, kvm.capabilities.memory_slots);
+        }
+        Ok(kvm)
+    }
+
+    /// Opens the KVM device at `path` and takes it as it is, also where it is a software KVM.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub fn open_bare(path: &Path) -> std::result::Result<Self, OpenError> {
         let opened = match CString::new(path.as_os_str().as_bytes()) {
             Ok(name) => kvm_ioctls::Kvm::new_with_path(name).map_err(io::Error::from),
             Err(error) => Err(error.into()),
@@ -127,7 +158,35 @@ impl Kvm {
         capabilities.memory_slots = u32::try_from(kvm.get_nr_memslots()).unwrap_or(u32::MAX);
         capabilities.irqfd = kvm.check_extension(Cap::Irqfd);
         capabilities.ioeventfd = kvm.check_extension(Cap::Ioeventfd);
-        Ok(Self { kvm, capabilities })
+        Ok(Self {
+            kvm,
+            capabilities,
+            support: None,
+        })
+    }
+
+    /// What the probe found, where this is a software KVM with something missing.
+    pub fn shortcomings(&self) -> Option<&ProbeReport> {
+        self.support.as_ref().map(|support| support.report())
+    }
+
+    /// How often something was done for guests that a software KVM lacks: all zero elsewhere.
+    pub fn software_counters(&self) -> SoftwareCounters {
+        let support = self.support.as_ref();
+        support.map_or_else(SoftwareCounters::default, |s| s.counters.read())
+    }
+
+    /// The kernel parameters that a Linux guest with `cmdline` should get besides, on this host.
+    /// What `cmdline` says itself is left alone.
+    ///
+    /// # Errors
+    /// [`CmdlineConflict`] where it asks for what cannot work here.
+    pub fn cmdline_additions(
+        &self,
+        cmdline: &str,
+    ) -> std::result::Result<Vec<CmdlineAddition>, CmdlineConflict> {
+        let report = self.shortcomings();
+        report.map_or(Ok(Vec::new()), |report| software::cmdline(report, cmdline))
     }
 
     /// The device's descriptor, for what this crate does not wrap.
@@ -159,7 +218,7 @@ impl Hypervisor for Kvm {
                 answer => break answer.map_err(|error| Error::host("KVM_CREATE_VM", error))?,
             }
         };
-        KvmVm::new(vm, settings)
+        KvmVm::new(vm, settings, self.support.clone())
     }
 
     fn supported_cpuid(&self) -> Result<Vec<CpuidEntry>> {
@@ -169,6 +228,9 @@ impl Hypervisor for Kvm {
             .map_err(|error| Error::host("KVM_GET_SUPPORTED_CPUID", error))?;
         let mut leaves: Vec<_> = cpuid.as_slice().iter().map(convert::cpuid).collect();
         brand::fill(&mut leaves);
+        if let Some(support) = &self.support {
+            support.mask(&mut leaves);
+        }
         Ok(leaves)
     }
 }

@@ -13,9 +13,10 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU8;
 
 use kvm_bindings::{
-    kvm_run, kvm_run__bindgen_ty_1__bindgen_ty_2 as RawFailEntry,
+    kvm_regs, kvm_run, kvm_run__bindgen_ty_1__bindgen_ty_2 as RawFailEntry,
     kvm_run__bindgen_ty_1__bindgen_ty_4 as RawIo, kvm_run__bindgen_ty_1__bindgen_ty_6 as RawMmio,
     kvm_run__bindgen_ty_1__bindgen_ty_13 as RawInternal,
+    kvm_run__bindgen_ty_1__bindgen_ty_23 as RawMsr, kvm_sregs, kvm_sync_regs,
 };
 
 /// A field of `kvm_run`: its offset, and a type every bit pattern of which is valid.
@@ -38,6 +39,17 @@ pub(crate) const FAIL_ENTRY: Field<RawFailEntry> = Field::at(DETAIL);
 pub(crate) const INTERNAL: Field<RawInternal> = Field::at(DETAIL);
 /// The first word of `system_event`: its type.
 pub(crate) const SYSTEM_EVENT: Field<u32> = Field::at(DETAIL);
+/// An access to an MSR that `KVM_X86_SET_MSR_FILTER` sends here.
+pub(crate) const MSR: Field<RawMsr> = Field::at(DETAIL);
+/// Which registers the kernel leaves in the page at an exit (KVM API, KVM_CAP_SYNC_REGS).
+pub(crate) const VALID_REGS: Field<u64> = Field::at(offset_of!(kvm_run, kvm_valid_regs));
+/// Which of them it takes from the page before it enters the guest.
+pub(crate) const DIRTY_REGS: Field<u64> = Field::at(offset_of!(kvm_run, kvm_dirty_regs));
+const SYNC: usize = offset_of!(kvm_run, s);
+/// The general registers there.
+pub(crate) const SYNC_REGS: Field<kvm_regs> = Field::at(SYNC + offset_of!(kvm_sync_regs, regs));
+/// The special registers there.
+pub(crate) const SYNC_SREGS: Field<kvm_sregs> = Field::at(SYNC + offset_of!(kvm_sync_regs, sregs));
 /// Where the bytes of an MMIO access are.
 pub(crate) const MMIO_DATA: usize = DETAIL + offset_of!(RawMmio, data);
 
@@ -88,6 +100,15 @@ impl RunPage {
         // time), which is inside the mapping (`map` checked); any bits are a `T` by the choice of
         // the constants above; volatile, since the kernel writes it behind the compiler's back.
         unsafe { at.read_volatile() }
+    }
+
+    /// Stores `value` in `field`, for the next run. For the vCPU's own thread, between runs.
+    #[inline]
+    pub(crate) fn write<T: Copy>(&self, field: &Field<T>, value: T) {
+        let at = self.start.as_ptr().wrapping_add(field.0).cast::<T>();
+        // SAFETY: aligned and inside the mapping, as in `read`; no reference to the bytes exists
+        // but the slices of `bytes`, whose contract excludes this by the vCPU's exclusive borrow.
+        unsafe { at.write_volatile(value) }
     }
 
     /// Whether `length` bytes at `offset` are inside the mapping and miss the structure's head.

@@ -10,6 +10,7 @@ use vmmkit_hypervisor::x86::{
 };
 use vmmkit_hypervisor::{Error, Result};
 
+use crate::software::is_syscall_msr;
 use crate::{KvmVcpu, convert, fpu};
 
 /// The most MSRs in one call: KVM refuses `MAX_IO_MSRS` (256) and more with E2BIG.
@@ -53,8 +54,11 @@ impl VcpuState for KvmVcpu {
         unsafe { self.fd.set_xsave(&xsave) }.map_err(host("KVM_SET_XSAVE"))
     }
 
-    fn set_cpuid(&mut self, entries: &[CpuidEntry]) -> Result<()> {
-        let entries: Vec<kvm_cpuid_entry2> = entries.iter().map(convert::to_cpuid).collect();
+    fn set_cpuid(&mut self, entries_given: &[CpuidEntry]) -> Result<()> {
+        let entries: Vec<kvm_cpuid_entry2> = entries_given.iter().map(convert::to_cpuid).collect();
+        if let Some(software) = &mut self.software {
+            software.set_cpuid(entries_given);
+        }
         let cpuid = CpuId::from_entries(&entries).map_err(|_| Error::Invalid {
             what: format!("{} CPUID entries", entries.len()),
             reason: "KVM takes at most 256",
@@ -73,9 +77,11 @@ impl VcpuState for KvmVcpu {
             let mut msrs = list(chunk.iter().map(asked))?;
             let done = self.fd.get_msrs(&mut msrs).map_err(host(OPERATION))?;
             let read = msrs.as_slice().iter().take(done);
+            let software = self.software.as_ref();
+            let own = |index| software.and_then(|s| s.msr(index));
             values.extend(read.map(|entry| Msr {
                 index: entry.index,
-                value: entry.data,
+                value: own(entry.index).unwrap_or(entry.data),
             }));
             check_count(
                 OPERATION,
@@ -89,6 +95,13 @@ impl VcpuState for KvmVcpu {
 
     fn set_msrs(&mut self, msrs: &[Msr]) -> Result<()> {
         const OPERATION: &str = "KVM_SET_MSRS";
+        if self.software.is_some() {
+            for &msr in msrs.iter().filter(|msr| is_syscall_msr(msr.index)) {
+                self.write_syscall_msr(msr)?;
+            }
+        }
+        let keep = |msr: &&Msr| self.software.is_none() || !is_syscall_msr(msr.index);
+        let msrs: Vec<Msr> = msrs.iter().filter(keep).copied().collect();
         let mut set = 0;
         for chunk in msrs.chunks(MSR_CHUNK) {
             let entry = |msr: &Msr| kvm_msr_entry {
@@ -171,6 +184,31 @@ impl ClockControl for KvmVcpu {
             Err(error) if error.errno() == libc::EINVAL => Ok(()),
             answer => answer.map_err(host("KVM_KVMCLOCK_CTRL")),
         }
+    }
+}
+
+impl KvmVcpu {
+    /// KVM's value of one MSR; `None` where it has none.
+    pub(crate) fn kvm_msr(&self, index: u32) -> Option<u64> {
+        let entry = kvm_msr_entry {
+            index,
+            ..Default::default()
+        };
+        let mut msrs = Msrs::from_entries(&[entry]).ok()?;
+        let read = self.fd.get_msrs(&mut msrs).ok()?;
+        let first = msrs.as_slice().iter().take(read).next();
+        first.map(|entry| entry.data)
+    }
+
+    /// Sets one MSR in KVM; whether it took the value.
+    pub(crate) fn set_kvm_msr(&self, msr: Msr) -> Result<bool> {
+        let entry = kvm_msr_entry {
+            index: msr.index,
+            data: msr.value,
+            reserved: 0,
+        };
+        let set = self.fd.set_msrs(&list(std::iter::once(entry))?);
+        set.map(|count| count == 1).map_err(host("KVM_SET_MSRS"))
     }
 }
 

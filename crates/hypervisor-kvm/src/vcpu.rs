@@ -17,6 +17,7 @@ use vmmkit_hypervisor::{
 
 use crate::kick::Kicker;
 use crate::run_page::{EXIT_REASON, FAIL_ENTRY, IO, MMIO, MMIO_DATA, RunPage, SYSTEM_EVENT};
+use crate::software::VcpuSupport;
 use crate::vm::Inner;
 use crate::{failure, ioctls};
 
@@ -26,15 +27,20 @@ pub struct KvmVcpu {
     id: VcpuId,
     // Wiring; the descriptor closes before the memory behind the slots goes.
     pub(crate) fd: VcpuFd,
-    page: Arc<RunPage>,
+    pub(crate) page: Arc<RunPage>,
     kicker: Arc<Kicker>,
     pub(crate) vm: Arc<Inner>,
+    /// What a software KVM needs; nothing elsewhere.
+    pub(crate) software: Option<Box<VcpuSupport>>,
     // State between runs
     /// Where the bytes of the last access are in the run page: offset and length, of which
     /// `RunPage::holds` is true, or no length.
     data: (usize, usize),
     /// `complete_access` met another part of the same access: the next run reports it.
     held: bool,
+    /// The next run is not the plain one: `held`, or there is `software`. One test on the exit
+    /// path for both.
+    aside: bool,
 }
 
 impl KvmVcpu {
@@ -42,6 +48,8 @@ impl KvmVcpu {
         let page = RunPage::map(&fd, vm.vm.run_size())
             .map_err(|source| Error::host("mmap of kvm_run", source))?;
         let page = Arc::new(page);
+        let support = vm.support.as_ref();
+        let software = support.map(|s| Box::new(VcpuSupport::new(Arc::clone(s), &page)));
         let kicker = Kicker::new(Arc::clone(&page))
             .map_err(|source| Error::host("sigaction of the kick signal", source))?;
         Ok(Self {
@@ -50,6 +58,8 @@ impl KvmVcpu {
             page,
             kicker: Arc::new(kicker),
             vm,
+            aside: software.is_some(),
+            software,
             data: (0, 0),
             held: false,
         })
@@ -57,7 +67,7 @@ impl KvmVcpu {
 
     /// Reads the exit out of the run page.
     #[inline]
-    fn decode(&mut self) -> VcpuExit {
+    pub(crate) fn decode(&mut self) -> VcpuExit {
         match self.page.read(&EXIT_REASON) {
             KVM_EXIT_IO => self.port_access(),
             KVM_EXIT_MMIO => self.mmio_access(),
@@ -134,9 +144,23 @@ impl KvmVcpu {
         }
     }
 
+    /// A run that is not the plain one.
+    #[cold]
+    fn run_aside(&mut self) -> Result<VcpuExit> {
+        self.aside = self.software.is_some();
+        if std::mem::take(&mut self.held) {
+            return Ok(self.decode());
+        }
+        self.kicker.enter();
+        match self.software {
+            Some(_) => self.run_supported(),
+            None => self.run(),
+        }
+    }
+
     /// `KVM_RUN` failed with `errno`; `None` is a reason to run again.
     #[cold]
-    fn failed_run(&mut self, errno: i32) -> Option<Result<VcpuExit>> {
+    pub(crate) fn failed_run(&mut self, errno: i32) -> Option<Result<VcpuExit>> {
         match errno {
             libc::EINTR => {
                 self.kicker.take();
@@ -160,9 +184,8 @@ impl Vcpu for KvmVcpu {
 
     #[inline]
     fn run(&mut self) -> Result<VcpuExit> {
-        if self.held {
-            self.held = false;
-            return Ok(self.decode());
+        if self.aside {
+            return self.run_aside();
         }
         self.kicker.enter();
         loop {
@@ -196,7 +219,10 @@ impl Vcpu for KvmVcpu {
         self.kicker.end_completion();
         match result {
             // KVM splits an access that crosses a page, and hands over the second part.
-            Ok(()) => self.held = true,
+            Ok(()) => {
+                self.held = true;
+                self.aside = true;
+            }
             Err(libc::EINTR) => self.data = (0, 0),
             Err(errno) => {
                 return Err(Error::host("KVM_RUN", io::Error::from_raw_os_error(errno)));

@@ -12,6 +12,7 @@ use vmmkit_guest_memory::{GuestAddress, GuestRam, RamRegion};
 use vmmkit_hypervisor::{Error, Irqchip, Result, VcpuId, Vm, VmSettings};
 
 use crate::interrupts::Lines;
+use crate::software::{Bridge, Support};
 use crate::{KvmVcpu, ioctls};
 
 /// Three pages that Intel's virtualization needs below 4 GiB (KVM API, KVM_SET_TSS_ADDR); in the
@@ -31,6 +32,9 @@ pub(crate) struct Inner {
     pub(crate) vm: VmFd,
     pub(crate) slots: Mutex<Slots>,
     pub(crate) lines: Lines,
+    /// What a software KVM needs; nothing elsewhere.
+    pub(crate) support: Option<Arc<Support>>,
+    pub(crate) bridge: Option<Bridge>,
 }
 
 /// The guest's memory, kept for as long as the guest can reach it.
@@ -41,8 +45,12 @@ pub(crate) struct Slots {
 }
 
 impl KvmVm {
-    /// Gives `vm` what `settings` ask for.
-    pub(crate) fn new(vm: VmFd, settings: &VmSettings) -> Result<Self> {
+    /// Gives `vm` what `settings` ask for, and what `support` says.
+    pub(crate) fn new(
+        vm: VmFd,
+        settings: &VmSettings,
+        support: Option<Arc<Support>>,
+    ) -> Result<Self> {
         // Both must come before the first vCPU.
         vm.set_identity_map_address(IDENTITY_MAP_ADDRESS)
             .map_err(|error| Error::host("KVM_SET_IDENTITY_MAP_ADDR", error))?;
@@ -62,8 +70,14 @@ impl KvmVm {
                     .map_err(|error| Error::host("KVM_CREATE_PIT2", error))?;
             }
         }
+        let bridge = match &support {
+            Some(support) => support.build_bridge(&vm)?,
+            None => None,
+        };
         let inner = Inner {
             vm,
+            support,
+            bridge,
             slots: Mutex::default(),
             lines: Lines::default(),
         };
@@ -113,6 +127,19 @@ impl Inner {
             .rams
             .iter()
             .any(|ram| ram.read_bytes(address, bytes).is_ok())
+    }
+
+    /// Writes `bytes` to guest memory; false where it is not RAM.
+    pub(crate) fn write_ram(&self, address: GuestAddress, bytes: &[u8]) -> bool {
+        self.slots()
+            .rams
+            .iter()
+            .any(|ram| ram.write_bytes(address, bytes).is_ok())
+    }
+
+    /// The first answer of `f` for a RAM of the guest.
+    pub(crate) fn with_ram<T>(&self, f: impl FnMut(&GuestRam) -> Option<T>) -> Option<T> {
+        self.slots().rams.iter().find_map(f)
     }
 
     fn set_slot(&self, slots: &Slots, region: &RamRegion, log: bool) -> Result<()> {

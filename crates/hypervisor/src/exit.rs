@@ -65,6 +65,8 @@ pub struct InternalError {
     pub rip: Option<u64>,
     /// The bytes at RIP as far as the hypervisor gave them; up to 15.
     pub instruction: Vec<u8>,
+    /// The instruction, disassembled, where the back end can.
+    pub name: Option<String>,
     /// The raw detail words.
     pub data: Vec<u64>,
 }
@@ -144,6 +146,9 @@ impl fmt::Display for InternalError {
         write!(f, "suberror {}", self.suberror)?;
         if let Some(rip) = self.rip {
             write!(f, " at RIP {rip:#x}")?;
+        }
+        if let Some(name) = &self.name {
+            write!(f, ", instruction `{name}`")?;
         }
         if !self.instruction.is_empty() {
             write!(f, ", instruction bytes")?;

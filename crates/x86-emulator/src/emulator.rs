@@ -178,6 +178,15 @@ fn require_long_mode<E>(state: &CpuState) -> Result<(), NotCompleted<E>> {
     Err(NotCompleted::NotLongMode { mode })
 }
 
+/// The instruction that `bytes` begin with, at `rip` in 64-bit mode, for a message; `None` where they
+/// are none.
+pub fn disassemble(bytes: &[u8], rip: u64) -> Option<String> {
+    let instruction = Decoder::with_ip(64, bytes, rip, DecoderOptions::NONE).decode();
+    let mut name = String::new();
+    FastFormatter::new().format(&instruction, &mut name);
+    (!instruction.is_invalid()).then_some(name)
+}
+
 fn unsupported<E>(instruction: &Instruction, bytes: &Bytes) -> NotCompleted<E> {
     let mut name = String::new();
     FastFormatter::new().format(instruction, &mut name);

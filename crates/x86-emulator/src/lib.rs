@@ -55,7 +55,7 @@ mod image;
 mod transfer;
 mod xsave_area;
 
-pub use emulator::Emulator;
+pub use emulator::{Emulator, disassemble};
 pub use instructions::Completed;
 pub use memory::{NotRam, PhysicalMemory};
 pub use outcome::{Completion, Exception, Mode, NotCompleted};

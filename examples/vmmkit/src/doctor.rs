@@ -64,10 +64,11 @@ fn table(path: &Path, report: &ProbeReport, capabilities: &Capabilities) -> Stri
 
 fn state(finding: &Finding) -> String {
     let Finding { meaning, fix, .. } = finding;
-    match (finding.ok, finding.essential) {
-        (true, _) => "ok".to_owned(),
-        (false, true) => format!("MISSING: {meaning}\n{:14}fix: {fix}", ""),
-        (false, false) => format!("missing: {meaning}\n{:14}fix: {fix}", ""),
+    match (finding.ok, finding.remedy, finding.essential) {
+        (true, ..) => "ok".to_owned(),
+        (false, Some(remedy), _) => format!("{remedy}: {meaning}"),
+        (false, None, true) => format!("MISSING: {meaning}\n{:14}fix: {fix}", ""),
+        (false, None, false) => format!("missing: {meaning}\n{:14}fix: {fix}", ""),
     }
 }
 
@@ -83,6 +84,7 @@ mod tests {
             name: "SYSCALL",
             ok: false,
             meaning: "programs call Linux by it",
+            remedy: None,
             fix: "another host",
             essential: true,
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vmmkit_host_io::{TimerFd, die_by};
-use vmmkit_hypervisor_kvm::{Kvm, KvmKind, kvm_kind, probe};
+use vmmkit_hypervisor_kvm::{Finding, Kvm};
 use vmmkit_vmm::{MachineBuilder, Outcome};
 
 use crate::build_failure::Asked;
@@ -28,7 +28,7 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
         None => options,
     };
     let config = options.config.clone();
-    let settings = Settings::new(options).map_err(|failure| match &config {
+    let mut settings = Settings::new(options).map_err(|failure| match &config {
         Some(path) => failure.with_file(path),
         None => failure,
     })?;
@@ -39,38 +39,49 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
         ));
     }
     let kvm = Kvm::open_path(&settings.kvm).map_err(|error| Failure::kvm(&settings.kvm, &error))?;
+    adapt(&mut settings, &kvm)?;
     if settings.dry_run {
         return dry_run(settings, &kvm);
     }
     boot(settings, &kvm)
 }
 
-/// Says in one line what a guest is going to miss. On hardware this costs two looks at /sys.
-fn warn_of_software_kvm(settings: &Settings, kvm: &Kvm) {
-    if settings.quiet || kvm_kind() != KvmKind::Software {
-        return;
+/// Adds the kernel parameters that a software KVM asks for, and says so. On hardware there are none.
+fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<(), Failure> {
+    let Some(report) = kvm.shortcomings() else {
+        return Ok(());
+    };
+    let cmdline = &mut settings.machine.cmdline;
+    let additions = kvm.cmdline_additions(cmdline).map_err(|conflict| {
+        let next = "leave it out, or boot on a host with VT-x or AMD-V";
+        Failure::usage(format!("--cmdline {conflict}"), next)
+    })?;
+    for addition in additions {
+        *cmdline = format!("{} {cmdline}", addition.parameter);
+        if !settings.quiet {
+            messages::say(&format!(
+                "this host's KVM is software: added `{}` to the kernel's command line ({}); \
+                 --cmdline overrides it",
+                addition.parameter, addition.reason
+            ));
+        }
     }
-    // Without an answer there is nothing to warn of.
-    let Ok(report) = probe(kvm) else { return };
-    let missing: Vec<&str> = report
-        .missing()
-        .filter(|finding| finding.essential)
-        .map(|finding| finding.name)
-        .collect();
-    if !missing.is_empty() {
+    let hopeless = |finding: &&Finding| finding.essential && finding.remedy.is_none();
+    let missing: Vec<&str> = report.missing().filter(hopeless).map(|f| f.name).collect();
+    if !missing.is_empty() && !settings.quiet {
         messages::say(&format!(
             "warning: this host's KVM is software and lacks {}: Linux will not boot (see `vmmkit \
              doctor`)",
             missing.join(", ")
         ));
     }
+    Ok(())
 }
 
 /// Builds everything but the console, and says what would run.
 fn dry_run(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
     let machine = MachineBuilder::new(settings.machine.clone()).build(kvm);
     drop(machine.map_err(|error| Asked::of(&settings.machine).explain(&error))?);
-    warn_of_software_kvm(&settings, kvm);
     messages::say(&format!(
         "this machine can be built and would run:\n  {}",
         equivalent::command(&settings)
@@ -103,7 +114,6 @@ fn boot(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
         .map_err(|error| Asked::of(&settings.machine).explain(&error))
         .and_then(|machine| {
             remote.connect(machine.handle());
-            warn_of_software_kvm(&settings, kvm);
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
             if is_stdio {

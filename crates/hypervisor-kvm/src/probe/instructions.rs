@@ -2,118 +2,113 @@
 
 use vmmkit_hypervisor::{Result, VcpuExit};
 
-use super::Finding;
 use super::micro_guest::{self, Ring};
+use super::{Finding, Remedy};
 use crate::Kvm;
 
 struct Instruction {
     name: &'static str,
     code: &'static [u8],
     meaning: &'static str,
-    fix: &'static str,
-    essential: bool,
+    remedy: Option<Remedy>,
 }
 
-/// For what no command line of the guest avoids.
-const HARDWARE: &str = "boot on a host with VT-x or AMD-V";
-
-const fn avoidable(
-    name: &'static str,
-    code: &'static [u8],
-    meaning: &'static str,
-    fix: &'static str,
-) -> Instruction {
+const fn completed(name: &'static str, code: &'static [u8], meaning: &'static str) -> Instruction {
     Instruction {
         name,
         code,
         meaning,
-        fix,
-        essential: false,
-    }
-}
-
-const fn essential(name: &'static str, code: &'static [u8], meaning: &'static str) -> Instruction {
-    Instruction {
-        name,
-        code,
-        meaning,
-        fix: HARDWARE,
-        essential: true,
+        remedy: Some(Remedy::Completed),
     }
 }
 
 /// Run in ring 0 with RDI at a page of zeros. NOP checks the probe.
-const RING_0: [Instruction; 15] = [
-    essential("NOP", &[0x90], "nothing runs without"),
-    avoidable(
-        "CMPXCHG16B",
-        &[0x48, 0x0f, 0xc7, 0x0f],
-        "Linux's memory allocator uses it",
-        "clear CX16 in the guest's CPUID (leaf 1, ECX bit 13)",
-    ),
-    avoidable(
+const RING_0: [Instruction; 18] = [
+    Instruction {
+        name: "NOP",
+        code: &[0x90],
+        meaning: "nothing runs without",
+        remedy: None,
+    },
+    Instruction {
+        name: "CMPXCHG16B",
+        code: &[0x48, 0x0f, 0xc7, 0x0f],
+        meaning: "Linux's memory allocator uses it",
+        remedy: Some(Remedy::Masked),
+    },
+    completed(
         "XSAVE",
         &[0x0f, 0xae, 0x27],
-        "Linux switches floating-point state by it",
-        "add `noxsave` to the guest's command line",
+        "Linux saves floating-point state by it",
     ),
-    avoidable(
+    completed(
         "XRSTOR",
         &[0x0f, 0xae, 0x2f],
-        "Linux switches floating-point state by it",
-        "add `noxsave` to the guest's command line",
+        "Linux restores floating-point state by it",
     ),
-    essential(
+    completed(
+        "XSAVES",
+        &[0x0f, 0xc7, 0x2f],
+        "Linux switches floating-point state by it",
+    ),
+    completed(
         "FXSAVE",
         &[0x0f, 0xae, 0x07],
         "Linux saves floating-point state by it",
     ),
-    essential(
+    completed(
         "INT3",
         &[0xcc],
         "Linux tests it and patches its own code by it",
     ),
-    avoidable(
+    completed(
         "CLAC",
         &[0x0f, 0x01, 0xca],
         "every exception of Linux begins with it",
-        "add `clearcpuid=smap` to the guest's command line",
     ),
-    avoidable(
+    completed(
         "STAC",
         &[0x0f, 0x01, 0xcb],
         "Linux accesses user memory behind it",
-        "add `clearcpuid=smap` to the guest's command line",
     ),
-    avoidable(
+    completed(
         "POPCNT",
         &[0xf3, 0x48, 0x0f, 0xb8, 0xc1],
         "Linux counts bits by it",
-        "add `clearcpuid=popcnt` to the guest's command line",
     ),
-    essential("FNINIT", &[0xdb, 0xe3], "Linux resets the FPU by it"),
-    essential("FWAIT", &[0x9b], "Linux drops floating-point state by it"),
-    essential(
+    completed("FNINIT", &[0xdb, 0xe3], "Linux resets the FPU by it"),
+    completed("FWAIT", &[0x9b], "Linux drops floating-point state by it"),
+    completed(
         "EMMS",
         &[0x0f, 0x77],
         "Linux switches from floating-point state by it",
     ),
-    essential(
+    completed(
         "LDMXCSR",
         &[0x0f, 0xae, 0x17],
         "Linux's own floating-point use begins with it",
     ),
-    essential(
+    completed(
         "STMXCSR",
         &[0x0f, 0xae, 0x1f],
         "Linux's own floating-point use ends with it",
     ),
-    avoidable(
-        "MOVAPS",
-        &[0x0f, 0x28, 0xc1],
-        "SSE in Linux itself: checksums and ciphers",
-        "boot a kernel without drivers that select SSE code, or on a host with VT-x or AMD-V",
+    completed(
+        "RDFSBASE",
+        &[0xf3, 0x48, 0x0f, 0xae, 0xc0],
+        "Linux switches threads by it",
     ),
+    completed(
+        "SYSRET",
+        &[0x48, 0x0f, 0x07],
+        "Linux returns to programs by it",
+    ),
+    Instruction {
+        name: "MOVAPS",
+        code: &[0x0f, 0x28, 0xc1],
+        meaning: "SSE in Linux itself: checksums and ciphers",
+        remedy: None,
+    },
 ];
 
 /// Runs each instruction in a guest of its own.
@@ -128,11 +123,12 @@ pub(super) fn probe(kvm: &Kvm) -> Result<Vec<Finding>> {
             matches!(exit, VcpuExit::Halt | VcpuExit::Shutdown),
         ));
     }
-    let syscall = essential(
-        "SYSCALL",
-        &[0x0f, 0x05],
-        "programs call Linux by it: it must enter ring 0, where HLT is allowed",
-    );
+    let syscall = Instruction {
+        name: "SYSCALL",
+        code: &[0x0f, 0x05],
+        meaning: "programs call Linux by it: it must enter ring 0, where HLT is allowed",
+        remedy: Some(Remedy::Bridged),
+    };
     let exit = micro_guest::run(kvm, Ring::User, syscall.code)?;
     findings.push(finding(&syscall, exit == VcpuExit::Halt));
     Ok(findings)
@@ -143,7 +139,9 @@ fn finding(instruction: &Instruction, ok: bool) -> Finding {
         name: instruction.name,
         ok,
         meaning: instruction.meaning,
-        fix: instruction.fix,
-        essential: instruction.essential,
+        remedy: instruction.remedy.filter(|_| !ok),
+        fix: "boot a kernel that does without, or use a host with VT-x or AMD-V",
+        // Linux's own SSE code is in drivers that can be left out.
+        essential: instruction.name != "MOVAPS",
     }
 }

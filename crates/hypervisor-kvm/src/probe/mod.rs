@@ -34,10 +34,23 @@ pub struct Finding {
     pub ok: bool,
     /// What uses it.
     pub meaning: &'static str,
-    /// What to do where it is missing.
+    /// What vmmkit does about it where it is missing; `None` where it is not, or nothing helps.
+    pub remedy: Option<Remedy>,
+    /// What to do where nothing is done.
     pub fix: &'static str,
     /// Whether an ordinary Linux guest needs it, whatever is done.
     pub essential: bool,
+}
+
+/// What vmmkit does about something that a software KVM lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The instruction is completed by `vmmkit-x86-emulator` when KVM hands it back.
+    Completed,
+    /// SYSCALL goes to a page that exits, and the vCPU is put into ring 0.
+    Bridged,
+    /// CPUID does not announce it to the guest, and it is completed where it is used all the same.
+    Masked,
 }
 
 /// All that was found.
@@ -50,9 +63,16 @@ pub struct ProbeReport {
 }
 
 impl ProbeReport {
-    /// Whether an ordinary, unpatched Linux guest boots: nothing essential is missing.
+    /// Whether an ordinary, unpatched Linux guest boots: nothing essential is missing without a
+    /// remedy.
     pub fn can_boot_linux(&self) -> bool {
-        self.missing().all(|finding| !finding.essential)
+        self.missing()
+            .all(|finding| !finding.essential || finding.remedy.is_some())
+    }
+
+    /// Whether `name` was looked at and is missing.
+    pub fn lacks(&self, name: &str) -> bool {
+        self.missing().any(|finding| finding.name == name)
     }
 
     /// The findings that are not ok.
@@ -75,6 +95,9 @@ pub fn kvm_kind() -> KvmKind {
 /// # Errors
 /// The first call the host refuses; that a guest fails is a finding and no error.
 pub fn probe(kvm: &Kvm) -> Result<ProbeReport> {
+    if let Some(known) = kvm.shortcomings() {
+        return Ok(known.clone());
+    }
     let kind = kvm_kind();
     let mut findings = Vec::new();
     if kind == KvmKind::Software {
@@ -91,6 +114,7 @@ fn capabilities(kvm: &Kvm) -> [Finding; 2] {
         name,
         ok,
         meaning,
+        remedy: None,
         fix: "use a newer Linux kernel on the host",
         essential: false,
     };
@@ -108,6 +132,16 @@ fn capabilities(kvm: &Kvm) -> [Finding; 2] {
     ]
 }
 
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Completed => "completed by vmmkit",
+            Self::Bridged => "bridged by vmmkit",
+            Self::Masked => "masked in CPUID, completed by vmmkit",
+        })
+    }
+}
+
 impl fmt::Display for KvmKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -122,11 +156,12 @@ impl fmt::Display for KvmKind {
 mod tests {
     use super::*;
 
-    fn report(ok: bool, essential: bool) -> ProbeReport {
+    fn report(ok: bool, essential: bool, remedy: Option<Remedy>) -> ProbeReport {
         let finding = Finding {
             name: "X",
             ok,
             meaning: "",
+            remedy,
             fix: "",
             essential,
         };
@@ -137,15 +172,16 @@ mod tests {
     }
 
     #[test]
-    fn linux_boots_unless_something_essential_is_missing() {
-        assert!(report(true, true).can_boot_linux());
-        assert!(report(false, false).can_boot_linux());
-        assert!(!report(false, true).can_boot_linux());
+    fn linux_boots_unless_something_essential_is_missing_without_a_remedy() {
+        assert!(report(true, true, None).can_boot_linux());
+        assert!(report(false, false, None).can_boot_linux());
+        assert!(report(false, true, Some(Remedy::Completed)).can_boot_linux());
+        assert!(!report(false, true, None).can_boot_linux());
     }
 
     #[test]
     fn this_host_is_probed_in_seconds() {
-        let kvm = match Kvm::open() {
+        let kvm = match Kvm::open_bare(Path::new("/dev/kvm")) {
             Ok(kvm) => kvm,
             Err(reason) => return eprintln!("SKIPPED: the probe of this host: {reason}"),
         };

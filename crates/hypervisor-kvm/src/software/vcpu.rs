@@ -1,0 +1,159 @@
+//! One vCPU's run on a software KVM: exits that the support answers never leave here.
+
+use std::sync::Arc;
+
+use kvm_bindings::{
+    KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_MMIO, KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR,
+    KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS,
+};
+use vmmkit_hypervisor::x86::{CpuidEntry, Msr};
+use vmmkit_hypervisor::{Result, VcpuExit};
+use vmmkit_x86_emulator::Emulator;
+
+use super::syscall::{LSTAR, SyscallMsrs};
+use super::{Counters, Support, bridge};
+use crate::run_page::{
+    DIRTY_REGS, EXIT_REASON, MMIO, MSR, RunPage, SYNC_REGS, SYNC_SREGS, VALID_REGS,
+};
+use crate::{KvmVcpu, convert, ioctls};
+
+/// The registers that travel in the run page.
+pub(super) const GENERAL: u64 = KVM_SYNC_X86_REGS as u64;
+pub(super) const SPECIAL: u64 = KVM_SYNC_X86_SREGS as u64;
+
+/// What one vCPU needs of the support.
+pub(crate) struct VcpuSupport {
+    // Wiring
+    pub(super) support: Arc<Support>,
+    // Set before the first run
+    pub(super) emulator: Emulator,
+    // State
+    pub(super) syscall: SyscallMsrs,
+}
+
+/// What becomes of an exit.
+pub(super) enum Answer {
+    /// It was answered: the guest runs on.
+    Done,
+    /// It goes up as this.
+    Up(VcpuExit),
+}
+
+impl VcpuSupport {
+    pub(crate) fn new(support: Arc<Support>, page: &RunPage) -> Self {
+        page.write(&VALID_REGS, GENERAL | SPECIAL);
+        Self {
+            support,
+            emulator: Emulator::new(&[]),
+            syscall: SyscallMsrs::default(),
+        }
+    }
+
+    /// The guest's CPUID decides what the emulator does.
+    pub(crate) fn set_cpuid(&mut self, entries: &[CpuidEntry]) {
+        self.emulator = Emulator::new(entries);
+    }
+
+    /// The guest's own value of an MSR, where KVM holds another.
+    pub(crate) fn msr(&self, index: u32) -> Option<u64> {
+        self.syscall.read(index)
+    }
+}
+
+impl KvmVcpu {
+    /// [`run`](Vcpu::run) with support.
+    pub(crate) fn run_supported(&mut self) -> Result<VcpuExit> {
+        loop {
+            match ioctls::run(&self.fd) {
+                Ok(()) => {
+                    if let Answer::Up(exit) = self.answer()? {
+                        return Ok(exit);
+                    }
+                }
+                Err(errno) => {
+                    if let Some(answer) = self.failed_run(errno) {
+                        return answer;
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self) -> Result<Answer> {
+        match self.page.read(&EXIT_REASON) {
+            KVM_EXIT_MMIO if self.page.read(&MMIO).phys_addr >> 12 == bridge::TRAP >> 12 => {
+                Ok(self.cross())
+            }
+            KVM_EXIT_INTERNAL_ERROR => self.complete(),
+            KVM_EXIT_X86_RDMSR => Ok(self.read_msr()),
+            KVM_EXIT_X86_WRMSR => self.write_msr(),
+            _ => Ok(Answer::Up(self.decode())),
+        }
+    }
+
+    /// An access to the trap page: a SYSCALL, or somebody who should not be there.
+    fn cross(&mut self) -> Answer {
+        let mut registers = self.page.read(&SYNC_REGS);
+        let mut special = self.page.read(&SYNC_SREGS);
+        let Some(software) = &self.software else {
+            return Answer::Up(self.decode());
+        };
+        let counters = &software.support.counters;
+        let is_write = self.page.read(&MMIO).is_write != 0;
+        if is_write && software.syscall.enter(&mut registers, &mut special) {
+            // The store is complete with the exit, and KVM takes these before it goes on.
+            self.page.write(&SYNC_REGS, registers);
+            self.page.write(&SYNC_SREGS, special);
+            self.page.write(&DIRTY_REGS, GENERAL | SPECIAL);
+            Counters::count(&counters.bridged);
+        } else {
+            // Nothing is there: reads give what they give, and UD2 stands behind the store.
+            Counters::count(&counters.refused);
+        }
+        Answer::Done
+    }
+
+    /// RDMSR of a filtered MSR.
+    fn read_msr(&mut self) -> Answer {
+        let mut access = self.page.read(&MSR);
+        let own = self.software.as_ref().and_then(|s| s.msr(access.index));
+        // What is not the guest's own is KVM's.
+        let value = own.or_else(|| self.kvm_msr(access.index));
+        access.error = u8::from(value.is_none());
+        access.data = value.unwrap_or(0);
+        self.page.write(&MSR, access);
+        Answer::Done
+    }
+
+    /// WRMSR of a filtered MSR.
+    fn write_msr(&mut self) -> Result<Answer> {
+        let mut access = self.page.read(&MSR);
+        let msr = Msr {
+            index: access.index,
+            value: access.data,
+        };
+        let taken = self.write_syscall_msr(msr)?;
+        access.error = u8::from(!taken);
+        self.page.write(&MSR, access);
+        Ok(Answer::Done)
+    }
+
+    /// Writes one of SYSCALL's MSRs as the guest's own; whether KVM took it.
+    pub(crate) fn write_syscall_msr(&mut self, msr: Msr) -> Result<bool> {
+        let mut held = msr;
+        if let Some(mut software) = self.software.take() {
+            // The page tables of now: the page may hold older ones.
+            let special = match msr.index {
+                LSTAR => self.fd.get_sregs().ok().map(|s| convert::special(&s)),
+                _ => None,
+            };
+            let vm = &self.vm;
+            held = software.syscall.write(msr, || {
+                let bridge = vm.bridge.as_ref().zip(special);
+                bridge.is_some_and(|(bridge, special)| bridge.plant(vm, &special))
+            });
+            self.software = Some(software);
+        }
+        self.set_kvm_msr(held)
+    }
+}
