@@ -9,7 +9,7 @@ use vmmkit_x86_emulator::{
     Completion, CpuState, Exception, ExtendedState, NotCompleted, NotRam, PhysicalMemory, XsaveArea,
 };
 
-use super::vcpu::{Answer, GENERAL, SPECIAL};
+use super::vcpu::{Answer, GENERAL, SPECIAL, synced};
 use super::{Counters, VcpuSupport};
 use crate::run_page::{DIRTY_REGS, INTERNAL, SYNC_REGS, SYNC_SREGS};
 use crate::vm::Inner;
@@ -45,7 +45,7 @@ impl KvmVcpu {
         given: &failure::Bytes,
     ) -> Result<Option<Answer>> {
         let registers = convert::registers(&self.page.read(&SYNC_REGS));
-        let special = convert::special(&self.page.read(&SYNC_SREGS));
+        let special = convert::special(&synced(&self.page));
         let mut state = CpuState { registers, special };
         let vm = std::sync::Arc::clone(&self.vm);
         let done =

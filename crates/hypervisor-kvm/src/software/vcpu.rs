@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kvm_bindings::{
     KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_MMIO, KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR,
-    KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS,
+    KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, kvm_sregs,
 };
 use vmmkit_hypervisor::x86::{CpuidEntry, Msr};
 use vmmkit_hypervisor::{Result, VcpuExit};
@@ -29,6 +29,18 @@ pub(crate) struct VcpuSupport {
     pub(super) emulator: Emulator,
     // State
     pub(super) syscall: SyscallMsrs,
+}
+
+/// The special registers at the exit, without the interrupts they tell of.
+///
+/// KVM sets a bit of `interrupt_bitmap` for an interrupt that it is about to deliver, never clears
+/// it in the run page, and delivers what it finds there when the registers are taken back: a timer's
+/// interrupt would come a second time, with interrupts off. What is really pending KVM knows itself.
+pub(super) fn synced(page: &RunPage) -> kvm_sregs {
+    kvm_sregs {
+        interrupt_bitmap: [0; 4],
+        ..page.read(&SYNC_SREGS)
+    }
 }
 
 /// What becomes of an exit.
@@ -94,7 +106,7 @@ impl KvmVcpu {
     /// An access to the trap page: a SYSCALL, or somebody who should not be there.
     fn cross(&mut self) -> Answer {
         let mut registers = self.page.read(&SYNC_REGS);
-        let mut special = self.page.read(&SYNC_SREGS);
+        let mut special = synced(&self.page);
         let Some(software) = &self.software else {
             return Answer::Up(self.decode());
         };
