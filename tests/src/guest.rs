@@ -4,15 +4,19 @@
 //! names, or in `target/guest`, and for the binary at `VMMKIT_BIN`, or in the release folder. A
 //! test that cannot run says `SKIPPED` and why on stderr; `tools/check` counts these lines.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+use vmmkit_hypervisor_kvm::{KvmKind, kvm_kind};
 
 use crate::process::{Finished, run_bounded};
 use crate::workspace_root;
 
 /// How long one boot may take: the lab is some forty times slower than hardware.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// The same on a software KVM, on a machine that is busy besides.
+pub const SOFTWARE_BOOT_LIMIT: Duration = Duration::from_secs(400);
 
 /// The files of `tools/guest`, and the binary that boots them.
 #[derive(Clone, Debug)]
@@ -23,11 +27,30 @@ pub struct Guests {
 }
 
 impl Guests {
-    /// The guests, where this machine can boot Linux and everything is there. Otherwise says why
+    /// The guests, where this machine has VT-x or AMD-V and everything is there. Otherwise says why
     /// the test `name` is skipped.
-    #[expect(clippy::print_stderr, reason = "a skip is loud")]
     pub fn find(name: &str) -> Option<Self> {
-        match Self::look() {
+        Self::find_on(name, |kind| match kind {
+            KvmKind::Software => Err("this host's KVM is software; the lab runs it".to_owned()),
+            _ => Ok(()),
+        })
+    }
+
+    /// The guests, where this machine has a software KVM that can boot Linux.
+    pub fn find_on_software(name: &str) -> Option<Self> {
+        Self::find_on(name, |kind| match kind {
+            KvmKind::Software => Ok(()),
+            kind => Err(format!("this host has {kind}")),
+        })
+    }
+
+    #[expect(clippy::print_stderr, reason = "a skip is loud")]
+    fn find_on(name: &str, wanted: impl Fn(KvmKind) -> Result<(), String>) -> Option<Self> {
+        let kind = match Path::new("/dev/kvm").exists() {
+            true => Ok(kvm_kind()),
+            false => Err("there is no /dev/kvm".to_owned()),
+        };
+        match kind.and_then(wanted).and_then(|()| Self::look()) {
             Ok(guests) => Some(guests),
             Err(reason) => {
                 eprintln!("SKIPPED: {name}: {reason}");
@@ -83,7 +106,7 @@ impl Guests {
     }
 
     /// A `vmmkit run` of `kernel` with `arguments`.
-    pub fn command(&self, kernel: &std::path::Path, arguments: &[&str]) -> Command {
+    pub fn command(&self, kernel: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.vmmkit);
         command
             .arg("run")
@@ -100,7 +123,7 @@ impl Guests {
     /// Where the binary cannot be started.
     pub fn boot(
         &self,
-        kernel: &std::path::Path,
+        kernel: &Path,
         cmdline: &str,
         arguments: &[&str],
     ) -> std::io::Result<Finished> {

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use vmmkit_host_io::OutputBuffer;
-use vmmkit_hypervisor_kvm::Kvm;
+use vmmkit_hypervisor_kvm::{Kvm, SoftwareCounters};
 use vmmkit_tests::guest::Guests;
 use vmmkit_vmm::{Console, MachineBuilder, MachineConfig, Outcome};
 
@@ -27,6 +27,9 @@ fn twenty_boots_in_a_row_succeed_and_leave_nothing() {
         let after = (entries("/proc/self/fd"), entries("/proc/self/task"));
         assert_eq!(after, before, "descriptors, threads");
     }
+    // On VT-x and AMD-V nothing of what a software KVM needs was ever engaged.
+    assert_eq!(kvm.shortcomings(), None);
+    assert_eq!(kvm.software_counters(), SoftwareCounters::default());
 }
 
 /// Boots the lean kernel to user space and on to power-off.

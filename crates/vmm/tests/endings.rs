@@ -99,6 +99,7 @@ fn an_internal_error_names_the_vcpu_the_instruction_and_the_registers() {
         suberror: 1,
         rip: Some(0xdead_b000),
         instruction: vec![0x0f, 0xae],
+        name: Some("fxsave [rax]".to_owned()),
         data: vec![],
     }));
     let (error, text) = failure(Script::new().exit(exit));
@@ -108,6 +109,7 @@ fn an_internal_error_names_the_vcpu_the_instruction_and_the_registers() {
         "KVM_EXIT_INTERNAL_ERROR",
         "0xdeadb000",
         "0f ae",
+        "`fxsave [rax]`",
         "rip 0x100000",
         "cr0 0x",
         "doctor",

@@ -4,15 +4,19 @@
  * line a subject and ends with `guest-check: N passed, M failed`; its exit code is 0 where nothing failed.
  *
  *   guest-check                 each subject once
- *   guest-check calls ROUNDS    system calls alone, ROUNDS rounds of them
+ *   guest-check all ROUNDS      the same, with ROUNDS rounds of system calls
+ *   guest-check calls ROUNDS    system calls alone
+ *   guest-check getppid COUNT   how long the shortest system call takes
  *   guest-check stress SECONDS  every subject but the clocks again and again, two processes a CPU at once
  */
+#define _GNU_SOURCE
 #include "check.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -78,10 +82,32 @@ static void stress(int seconds)
         CHECK(wait(&status) > 0 && status == 0);
 }
 
+static void run_all(void)
+{
+    for (unsigned subject = 0; subject < SUBJECTS; subject++)
+        run(subject);
+}
+
+static void time_getppid(int count)
+{
+    struct timespec start, end;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (int i = 0; i < count; i++)
+        CHECK(syscall(SYS_getppid) >= 0);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    double took = (end.tv_sec - start.tv_sec) * 1e9 + (end.tv_nsec - start.tv_nsec);
+    printf("getppid: %.0f ns each\n", took / count);
+}
+
 int main(int count, char **arguments)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (count == 3 && strcmp(arguments[1], "calls") == 0) {
+    if (count == 3 && strcmp(arguments[1], "all") == 0) {
+        rounds = atoi(arguments[2]);
+        run_all();
+    } else if (count == 3 && strcmp(arguments[1], "getppid") == 0) {
+        time_getppid(atoi(arguments[2]));
+    } else if (count == 3 && strcmp(arguments[1], "calls") == 0) {
         rounds = atoi(arguments[2]);
         run(0);
     } else if (count == 3 && strcmp(arguments[1], "stress") == 0) {
@@ -90,8 +116,7 @@ int main(int count, char **arguments)
         /* The program that the subject "processes" executes: itself. */
         return arguments[1][0] - '0';
     } else {
-        for (unsigned subject = 0; subject < SUBJECTS; subject++)
-            run(subject);
+        run_all();
     }
     printf("guest-check: %ld passed, %ld failed\n", passed, failed);
     return failed != 0;

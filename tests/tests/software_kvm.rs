@@ -1,0 +1,96 @@
+//! Linux on this machine's own software KVM, where there is one: booted directly, by completed
+//! instructions and bridged system calls. The boots take a minute each, so they run where they are
+//! asked for: `cargo test -p vmmkit-tests --test software_kvm -- --ignored --test-threads 1`.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+use std::time::Duration;
+
+use vmmkit_tests::guest::{Guests, SOFTWARE_BOOT_LIMIT};
+use vmmkit_tests::process::run_bounded;
+use vmmkit_tests::terminal::Terminal;
+
+const CMDLINE: &str = "console=ttyS0 reboot=k panic=-1 quiet";
+/// Long enough for any answer of a booted guest.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Boots the lean kernel with two vCPUs, runs `program` in it, and answers with what it printed.
+fn boot(name: &str, program: &str, seconds: u64) -> Option<String> {
+    let guests = Guests::find_on_software(name)?;
+    let cmdline = format!("{CMDLINE} vmmkit.batch vmmkit.run={program}");
+    let mut command = guests.command(
+        &guests.lean_elf(),
+        &["--cpus", "2", "--cmdline", &cmdline, "--initrd"],
+    );
+    command.arg(guests.initramfs());
+    let limit = SOFTWARE_BOOT_LIMIT + 3 * Duration::from_secs(seconds);
+    let run = run_bounded(&mut command, b"", limit).unwrap();
+    assert_eq!(run.code(), Some(0), "{run:#?}");
+    assert!(run.stdout.contains("Linux (none)"), "{run:#?}");
+    assert!(run.stdout.contains("cpus online: 2"), "{run:#?}");
+    assert!(run.stdout.contains("MemFree"), "{run:#?}");
+    Some(run.stdout)
+}
+
+#[test]
+#[ignore = "a minute on a software KVM"]
+fn linux_boots_and_every_subject_of_guest_check_holds() {
+    // 35,000 rounds are over 100,000 system calls, of 32 kinds.
+    if let Some(stdout) = boot("guest-check", "guest-check,all,35000", 300) {
+        assert_eq!(stdout.matches(" checks, 0 failed").count(), 10, "{stdout}");
+        assert!(!stdout.contains("does not hold"), "{stdout}");
+        assert!(stdout.contains("passed, 0 failed"), "{stdout}");
+    }
+}
+
+#[test]
+#[ignore = "a minute on a software KVM"]
+fn nothing_is_lost_or_wrong_under_stress_on_two_vcpus() {
+    // `VMMKIT_STRESS_SECONDS=300` is the long form.
+    let seconds = std::env::var("VMMKIT_STRESS_SECONDS").unwrap_or_else(|_| "20".to_owned());
+    let program = format!("guest-check,stress,{seconds}");
+    if let Some(stdout) = boot("stress", &program, seconds.parse().unwrap()) {
+        assert_eq!(stdout.matches("worker ").count(), 4, "{stdout}");
+        assert!(
+            stdout.contains("guest-check: 4 passed, 0 failed"),
+            "{stdout}"
+        );
+        assert!(!stdout.contains("does not hold"), "{stdout}");
+    }
+}
+
+#[test]
+#[ignore = "a minute on a software KVM"]
+fn a_person_at_the_terminal_gets_a_shell() {
+    let Some(guests) = Guests::find_on_software("shell") else {
+        return;
+    };
+    let mut command = guests.command(&guests.lean_elf(), &["--cmdline", CMDLINE, "--initrd"]);
+    command.arg(guests.initramfs());
+    let mut terminal = Terminal::start(&command).unwrap();
+    terminal.sees("/ # ", SOFTWARE_BOOT_LIMIT).unwrap();
+    assert!(terminal.is_raw());
+    terminal.types("echo $((6 * 7)) is the answer; sleep 1000\r");
+    terminal.sees("\n42 is the answer", LIMIT).unwrap();
+    terminal.types("\x03");
+    terminal.sees("^C", LIMIT).unwrap();
+    terminal.types("\x01x");
+    let status = terminal.ends(LIMIT).unwrap();
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    assert!(terminal.is_as_before());
+}
+
+#[test]
+fn page_table_isolation_is_refused_clearly() {
+    let Some(guests) = Guests::find_on_software("pti=on") else {
+        return;
+    };
+    let cmdline = format!("{CMDLINE} pti=on");
+    let mut command = guests.command(&guests.lean_elf(), &["--dry-run", "--cmdline", &cmdline]);
+    let run = run_bounded(&mut command, b"", LIMIT).unwrap();
+    assert_eq!(run.code(), Some(2), "{run:#?}");
+    assert!(run.stderr.contains("--cmdline pti=on"), "{run:#?}");
+    assert!(run.stderr.contains("next: "), "{run:#?}");
+}
