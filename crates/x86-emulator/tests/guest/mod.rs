@@ -1,77 +1,72 @@
 //! A guest of one vCPU: RAM, page tables, and extended state that the test holds.
-#![allow(
-    dead_code,
-    reason = "each test binary uses some of it, and none all"
-)]
+#![allow(dead_code, reason = "each test binary uses some of it, and none all")]
 
 use std::convert::Infallible;
 
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize};
 use vmmkit_hypervisor::x86::CpuidEntry;
-use vmmkit_x86_emulator::{
-    Completion, CpuState, Emulator, ExtendedState, NotCompleted, XsaveArea,
-};
+use vmmkit_x86_emulator::{Completion, CpuState, Emulator, ExtendedState, NotCompleted, XsaveArea};
 
 /// Where the code is, linear.
-pub const CODE: u64 = 0x40_0000;
+pub(crate) const CODE: u64 = 0x40_0000;
 /// Two consecutive pages for data, linear. Physically they are far apart.
-pub const DATA: u64 = 0x50_0000;
+pub(crate) const DATA: u64 = 0x50_0000;
 /// The second of them.
-pub const DATA_2: u64 = DATA + 0x1000;
+pub(crate) const DATA_2: u64 = DATA + 0x1000;
 /// Where they are in RAM.
-pub const CODE_PHYSICAL: u64 = 0x1_0000;
+pub(crate) const CODE_PHYSICAL: u64 = 0x1_0000;
 /// See [`CODE_PHYSICAL`].
-pub const DATA_PHYSICAL: u64 = 0x2_0000;
+pub(crate) const DATA_PHYSICAL: u64 = 0x2_0000;
 /// See [`CODE_PHYSICAL`].
-pub const DATA_2_PHYSICAL: u64 = 0x3_0000;
+pub(crate) const DATA_2_PHYSICAL: u64 = 0x3_0000;
 /// The top page table; the others follow.
-pub const TABLES: u64 = 0x8_0000;
+pub(crate) const TABLES: u64 = 0x8_0000;
 /// Bytes of RAM.
-pub const RAM: u64 = 1 << 20;
+pub(crate) const RAM: u64 = 1 << 20;
 
-pub const PRESENT: u64 = 1;
-pub const WRITABLE: u64 = 2;
-pub const USER: u64 = 4;
-pub const ACCESSED: u64 = 1 << 5;
-pub const DIRTY: u64 = 1 << 6;
-pub const NO_EXECUTE: u64 = 1 << 63;
+pub(crate) const PRESENT: u64 = 1;
+pub(crate) const WRITABLE: u64 = 2;
+pub(crate) const USER: u64 = 4;
+pub(crate) const ACCESSED: u64 = 1 << 5;
+pub(crate) const DIRTY: u64 = 1 << 6;
+pub(crate) const NO_EXECUTE: u64 = 1 << 63;
 /// Supervisor data.
-pub const KERNEL: u64 = PRESENT | WRITABLE;
+pub(crate) const KERNEL: u64 = PRESENT | WRITABLE;
 
-pub const CR0_MP: u64 = 1 << 1;
-pub const CR0_EM: u64 = 1 << 2;
-pub const CR0_TS: u64 = 1 << 3;
-pub const CR0_WP: u64 = 1 << 16;
-pub const CR4_OSFXSR: u64 = 1 << 9;
-pub const CR4_LA57: u64 = 1 << 12;
-pub const CR4_FSGSBASE: u64 = 1 << 16;
-pub const CR4_OSXSAVE: u64 = 1 << 18;
-pub const CR4_SMEP: u64 = 1 << 20;
-pub const CR4_SMAP: u64 = 1 << 21;
-pub const CR4_PKE: u64 = 1 << 22;
-pub const EFER_NXE: u64 = 1 << 11;
+pub(crate) const CR0_MP: u64 = 1 << 1;
+pub(crate) const CR0_EM: u64 = 1 << 2;
+pub(crate) const CR0_TS: u64 = 1 << 3;
+pub(crate) const CR0_WP: u64 = 1 << 16;
+pub(crate) const CR4_OSFXSR: u64 = 1 << 9;
+pub(crate) const CR4_LA57: u64 = 1 << 12;
+pub(crate) const CR4_FSGSBASE: u64 = 1 << 16;
+pub(crate) const CR4_OSXSAVE: u64 = 1 << 18;
+pub(crate) const CR4_SMEP: u64 = 1 << 20;
+pub(crate) const CR4_SMAP: u64 = 1 << 21;
+pub(crate) const CR4_PKE: u64 = 1 << 22;
+pub(crate) const EFER_NXE: u64 = 1 << 11;
 
-pub const CF: u64 = 1;
-pub const ZF: u64 = 1 << 6;
-pub const TF: u64 = 1 << 8;
-pub const RF: u64 = 1 << 16;
-pub const AC: u64 = 1 << 18;
+pub(crate) const CF: u64 = 1;
+pub(crate) const ZF: u64 = 1 << 6;
+pub(crate) const TF: u64 = 1 << 8;
+pub(crate) const RF: u64 = 1 << 16;
+pub(crate) const AC: u64 = 1 << 18;
 /// CF, PF, AF, ZF, SF, OF.
-pub const ARITHMETIC: u64 = 0x8d5;
+pub(crate) const ARITHMETIC: u64 = 0x8d5;
 
 /// What an instruction came to.
-pub type Outcome = Result<Completion, NotCompleted<Infallible>>;
+pub(crate) type Outcome = Result<Completion, NotCompleted<Infallible>>;
 
 /// Extended state, with a count of how often it was asked for.
 #[derive(Clone, Debug)]
-pub struct Extended {
-    pub area: XsaveArea,
-    pub xcr0: u64,
-    pub xss: u64,
-    pub star: u64,
-    pub tsc_aux: u64,
-    pub loads: u32,
-    pub stores: u32,
+pub(crate) struct Extended {
+    pub(crate) area: XsaveArea,
+    pub(crate) xcr0: u64,
+    pub(crate) xss: u64,
+    pub(crate) star: u64,
+    pub(crate) tsc_aux: u64,
+    pub(crate) loads: u32,
+    pub(crate) stores: u32,
 }
 
 impl ExtendedState for Extended {
@@ -107,21 +102,21 @@ impl ExtendedState for Extended {
     }
 }
 
-pub struct Guest {
-    pub ram: GuestRam,
-    pub state: CpuState,
-    pub extended: Extended,
-    pub emulator: Emulator,
+pub(crate) struct Guest {
+    pub(crate) ram: GuestRam,
+    pub(crate) state: CpuState,
+    pub(crate) extended: Extended,
+    pub(crate) emulator: Emulator,
     next_table: u64,
 }
 
 impl Guest {
     /// Ring 0 of 64-bit mode, all features on, code and two pages of data mapped.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_cpuid(&cpuid())
     }
 
-    pub fn with_cpuid(cpuid: &[CpuidEntry]) -> Self {
+    pub(crate) fn with_cpuid(cpuid: &[CpuidEntry]) -> Self {
         let config = RamConfig {
             size: RamSize::new(RAM).unwrap(),
             ..RamConfig::default()
@@ -157,15 +152,19 @@ impl Guest {
     }
 
     /// Makes `entry` the lowest entry of `linear`. Entries above allow all.
-    pub fn map(&mut self, linear: u64, entry: u64) {
+    pub(crate) fn map(&mut self, linear: u64, entry: u64) {
         let at = self.entry(linear, 1);
         self.write(at, entry);
     }
 
     /// The physical address of the entry of `level` (1 the lowest) for `linear`; tables above are
     /// made where they are not.
-    pub fn entry(&mut self, linear: u64, level: u32) -> u64 {
-        let levels = if self.state.special.cr4 & CR4_LA57 == 0 { 4 } else { 5 };
+    pub(crate) fn entry(&mut self, linear: u64, level: u32) -> u64 {
+        let levels = if self.state.special.cr4 & CR4_LA57 == 0 {
+            4
+        } else {
+            5
+        };
         let mut table = self.state.special.cr3;
         for above in (level + 1..=levels).rev() {
             let at = table + (linear >> (3 + 9 * above) & 0x1ff) * 8;
@@ -181,44 +180,46 @@ impl Guest {
     }
 
     /// The lowest entry of `linear`.
-    pub fn entry_of(&mut self, linear: u64) -> u64 {
+    pub(crate) fn entry_of(&mut self, linear: u64) -> u64 {
         let at = self.entry(linear, 1);
         self.read(at)
     }
 
     /// Runs an instruction whose bytes the hypervisor gave.
-    pub fn run(&mut self, code: &[u8]) -> Outcome {
+    pub(crate) fn run(&mut self, code: &[u8]) -> Outcome {
         self.emulator
             .complete(&mut self.state, &self.ram, &mut self.extended, code)
     }
 
     /// The 8 bytes at a physical address.
-    pub fn read(&self, physical: u64) -> u64 {
+    pub(crate) fn read(&self, physical: u64) -> u64 {
         self.ram.read(GuestAddress(physical)).unwrap()
     }
 
-    pub fn write(&self, physical: u64, value: u64) {
+    pub(crate) fn write(&self, physical: u64, value: u64) {
         self.ram.write(GuestAddress(physical), value).unwrap();
     }
 
-    pub fn read_bytes(&self, physical: u64, length: usize) -> Vec<u8> {
+    pub(crate) fn read_bytes(&self, physical: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
-        self.ram.read_bytes(GuestAddress(physical), &mut bytes).unwrap();
+        self.ram
+            .read_bytes(GuestAddress(physical), &mut bytes)
+            .unwrap();
         bytes
     }
 
-    pub fn write_bytes(&self, physical: u64, bytes: &[u8]) {
+    pub(crate) fn write_bytes(&self, physical: u64, bytes: &[u8]) {
         self.ram.write_bytes(GuestAddress(physical), bytes).unwrap();
     }
 
     /// Ring 3 instead of ring 0.
-    pub fn drop_to_user(&mut self) {
+    pub(crate) fn drop_to_user(&mut self) {
         self.state.special.cs.selector = 0x33;
     }
 }
 
 /// Leaves of an Intel server CPU: x87, SSE, AVX, AVX-512 and PKRU, and 46 physical address bits.
-pub fn cpuid() -> Vec<CpuidEntry> {
+pub(crate) fn cpuid() -> Vec<CpuidEntry> {
     let leaf = |function, index, eax, ebx, ecx| CpuidEntry {
         function,
         index,
