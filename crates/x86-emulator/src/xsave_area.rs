@@ -102,6 +102,15 @@ impl XsaveArea {
         self.set(2, &value.to_le_bytes());
     }
 
+    /// Sets TOP of the x87 status word to 0. The registers stay where they are in the register file,
+    /// while the area has them from TOP on: there they change places.
+    pub(crate) fn reset_top(&mut self) {
+        let top = usize::from(self.fsw() >> 11 & 7);
+        let registers = self.range_mut(X87_REGISTERS);
+        registers.rotate_right(top * 16 % registers.len().max(1));
+        self.set_fsw(self.fsw() & !(7 << 11));
+    }
+
     /// Sets the x87 tag word, in its abridged form: a bit for each register that is not empty.
     pub(crate) fn set_tags(&mut self, value: u8) {
         self.set(4, &[value]);
@@ -141,6 +150,17 @@ impl XsaveArea {
                 }
             }
         }
+    }
+
+    /// Which components are in use as XGETBV and the compacted format tell it: SSE also where only
+    /// MXCSR is not initial (13.10).
+    pub(crate) fn in_use(&self) -> u64 {
+        let mxcsr = if self.mxcsr() == MXCSR_INITIAL {
+            0
+        } else {
+            SSE
+        };
+        self.xstate_bv() | mxcsr
     }
 
     /// Makes the bits of x87 and SSE in XSTATE_BV true. An MXCSR that is not initial keeps the bit

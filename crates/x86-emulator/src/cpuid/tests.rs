@@ -42,7 +42,7 @@ fn physical_addresses_have_52_bits_where_cpuid_does_not_say() {
     assert_eq!(Cpuid::new(&[]).physical_bits, 52);
     let entry = CpuidEntry {
         function: 0x8000_0008,
-        eax: 0x3030_2d,
+        eax: 0x0030_302d,
         ..CpuidEntry::default()
     };
     assert_eq!(Cpuid::new(&[entry]).physical_bits, 45);

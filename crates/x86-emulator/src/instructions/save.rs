@@ -3,7 +3,7 @@
 use crate::cpu::{Cpu, Run, Stop};
 use crate::image::Image;
 use crate::paging::Access;
-use crate::xsave_area::{AVX, HEADER, MXCSR_INITIAL, SSE};
+use crate::xsave_area::{AVX, HEADER, SSE};
 use crate::{Exception, ExtendedState, NotCompleted, PhysicalMemory, spec};
 
 /// XCOMP_BV: the format is the compacted one.
@@ -64,12 +64,13 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         if !wide {
             area.narrow_pointers();
         }
-        let mut in_use = area.xstate_bv();
         let compacted = matches!(form, Form::Compacted | Form::Supervisor);
         // In the compacted format MXCSR goes with the XMM registers, in the other with AVX also.
-        if compacted && area.mxcsr() != MXCSR_INITIAL {
-            in_use |= SSE;
-        }
+        let in_use = if compacted {
+            area.in_use()
+        } else {
+            area.xstate_bv()
+        };
         let saved = match form {
             Form::Whole => requested,
             _ => requested & in_use,

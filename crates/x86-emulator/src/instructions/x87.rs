@@ -28,6 +28,7 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
     pub(super) fn fninit(&mut self) -> Run<E> {
         self.require_x87()?;
         let mut area = self.load()?;
+        area.reset_top();
         area.zero(crate::xsave_area::X87_CONTROL);
         area.set_fcw(0x37f);
         self.store(area)
@@ -69,10 +70,12 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         self.store(area)
     }
 
+    /// All registers are empty, and TOP is 0 as after any MMX instruction (Intel SDM vol. 3, 12.2).
     pub(super) fn emms(&mut self) -> Run<E> {
         self.require_simd()?;
         let mut area = self.load()?;
         self.raise_pending(&area)?;
+        area.reset_top();
         area.set_tags(0);
         self.store(area)
     }

@@ -17,7 +17,7 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         self.require_cr4(spec::CR4_OSXSAVE)?;
         let value = match self.state.registers.rcx as u32 {
             0 => self.xcr0()?,
-            1 => self.xcr0()? & self.load()?.xstate_bv(),
+            1 => self.xcr0()? & self.load()?.in_use(),
             _ => return self.require(false, Exception::GENERAL_PROTECTION),
         };
         self.set_edx_eax(value);

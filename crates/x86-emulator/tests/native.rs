@@ -1,0 +1,552 @@
+//! The emulator against the CPU of this machine: the same bytes, registers, memory and extended
+//! state, and then the same of all of them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and tells what it skips, its helpers too"
+)]
+
+#[path = "native/encoding.rs"]
+mod encoding;
+mod guest;
+#[path = "native/trampoline.rs"]
+mod trampoline;
+
+use std::arch::x86_64::__cpuid_count;
+
+use encoding::{Form, Opcode, Random};
+use guest::*;
+use trampoline::{Arena, Frame, MOVED};
+use vmmkit_hypervisor::x86::{CpuidEntry, Registers};
+use vmmkit_x86_emulator::{Completion, XsaveArea};
+
+/// Of each form of each instruction.
+const ROUNDS: usize = 96;
+const DATA_PAGES: usize = 3;
+/// Where the data's pages are in the guest's RAM.
+const PHYSICAL: u64 = 0x4_0000;
+
+/// A CPU and a guest that see the same addresses.
+struct Pair {
+    arena: Arena,
+    frame: Box<Frame>,
+    guest: Guest,
+    random: Random,
+}
+
+fn native_cpuid() -> Vec<CpuidEntry> {
+    let leaves = (0..63)
+        .map(|index| (0xd, index))
+        .chain([(0x8000_0008, 0), (1, 0)]);
+    leaves
+        .map(|(function, index)| {
+            let leaf = __cpuid_count(function, index);
+            CpuidEntry {
+                function,
+                index,
+                significant_index: function == 0xd,
+                eax: leaf.eax,
+                ebx: leaf.ebx,
+                ecx: leaf.ecx,
+                edx: leaf.edx,
+            }
+        })
+        .collect()
+}
+
+/// Whether the CPU has a feature; tells where not.
+fn has(what: &str, function: u32, index: u32, bit: u32, of: fn(&CpuidEntry) -> u32) -> bool {
+    let leaf = __cpuid_count(function, index);
+    let entry = CpuidEntry {
+        eax: leaf.eax,
+        ebx: leaf.ebx,
+        ecx: leaf.ecx,
+        edx: leaf.edx,
+        ..CpuidEntry::default()
+    };
+    let has = of(&entry) >> bit & 1 != 0;
+    if !has {
+        eprintln!("SKIPPED: the CPU has no {what}");
+    }
+    has
+}
+
+fn has_xsave() -> bool {
+    has("XSAVE", 1, 0, 27, |leaf| leaf.ecx)
+}
+
+impl Pair {
+    fn new(seed: u64) -> Self {
+        let arena = Arena::new(DATA_PAGES);
+        let mut guest = Guest::with_cpuid(&native_cpuid());
+        guest.map(arena.code(), CODE_PHYSICAL | PRESENT);
+        for page in 0..DATA_PAGES as u64 {
+            // In the reverse order, so that what crosses a page is in two places.
+            let physical = PHYSICAL + (DATA_PAGES as u64 - page) * 0x2000;
+            guest.map(arena.data() + page * 0x1000, physical | KERNEL);
+        }
+        let mut pair = Self {
+            arena,
+            frame: Frame::new(),
+            guest,
+            random: Random::new(seed),
+        };
+        if i32::try_from(pair.arena.code()).is_err() {
+            eprintln!("SKIPPED: the host gives no memory below 2 GiB for absolute addresses");
+        }
+        pair.arena.run(&[0x0f, 0x01, 0xd0], &mut pair.frame); // XGETBV
+        pair.guest.extended.xcr0 = pair.frame.gpr[0] | pair.frame.gpr[2] << 32;
+        pair
+    }
+
+    /// New values everywhere: registers, arithmetic flags, data, extended state.
+    fn shuffle(&mut self, masked: bool) {
+        for value in &mut self.frame.gpr {
+            *value = self.random.edge();
+        }
+        self.frame.rflags = 2 | self.random.next() & ARITHMETIC;
+        let random = &mut self.random;
+        for byte in self.arena.data_bytes() {
+            *byte = random.next() as u8;
+        }
+        let before = &mut self.frame.before.0;
+        before.fill(0);
+        let in_use = random.next() & u64::from(MOVED) & self.guest.extended.xcr0;
+        fill_image(random, before);
+        before[512..520].copy_from_slice(&in_use.to_le_bytes());
+        if masked {
+            before[0] |= 0x3f;
+        }
+    }
+
+    /// Loads the extended state into the CPU and back, and gives the guest what comes of it.
+    fn settle(&mut self) {
+        let gpr = self.frame.gpr;
+        let rflags = self.frame.rflags;
+        self.arena.run(&[0x90], &mut self.frame);
+        (self.frame.gpr, self.frame.rflags) = (gpr, rflags);
+        self.guest.extended.area = XsaveArea::new(Box::new(self.frame.after.0));
+    }
+
+    /// Runs `code` here and there, and compares all.
+    fn compare(&mut self, code: &[u8]) {
+        let what = format!(
+            "{code:02x?} with {:x?} {:#x}",
+            self.frame.gpr, self.frame.rflags
+        );
+        let physical: Vec<u64> = (0..DATA_PAGES as u64)
+            .map(|page| PHYSICAL + (DATA_PAGES as u64 - page) * 0x2000)
+            .collect();
+        for (page, physical) in self.arena.data_bytes().chunks(4096).zip(&physical) {
+            self.guest.write_bytes(*physical, page);
+        }
+        self.guest.state.registers = registers(&self.frame);
+        self.guest.state.registers.rip = self.arena.instruction_address();
+        let outcome = self.guest.run(code);
+        assert!(
+            matches!(outcome, Ok(Completion::Done(_))),
+            "{what}: {outcome:?}"
+        );
+
+        self.arena.run(code, &mut self.frame);
+
+        let mut expected = registers(&self.frame);
+        expected.rip = self.arena.instruction_address() + code.len() as u64;
+        assert_eq!(self.guest.state.registers, expected, "{what}");
+        for (number, (page, physical)) in self
+            .arena
+            .data_bytes()
+            .chunks(4096)
+            .zip(&physical)
+            .enumerate()
+        {
+            let ours = self.guest.read_bytes(*physical, 4096);
+            let first = ours.iter().zip(page).position(|(ours, cpu)| ours != cpu);
+            if let Some(at) = first {
+                let until = (at + 32).min(4096);
+                panic!(
+                    "{what}: page {number}, byte {at:#x}: {:x?}, not {:x?}",
+                    &ours[at..until],
+                    &page[at..until]
+                );
+            }
+        }
+        self.compare_extended(&what);
+    }
+
+    /// A component in its initial state may or may not count as in use: the bytes decide.
+    fn compare_extended(&mut self, what: &str) {
+        let ours = self.guest.extended.area.clone();
+        let cpu = XsaveArea::new(Box::new(self.frame.after.0));
+        assert_eq!(ours.mxcsr(), cpu.mxcsr(), "{what}: MXCSR");
+        for (number, range) in native_ranges() {
+            let value = |area: &XsaveArea| {
+                if area.xstate_bv() >> number & 1 != 0 {
+                    return area.bytes()[range.clone()].to_vec();
+                }
+                let mut initial = vec![0; range.len()];
+                if range.start == 0 {
+                    initial[..2].copy_from_slice(&0x37f_u16.to_le_bytes());
+                }
+                initial
+            };
+            assert_eq!(
+                value(&ours),
+                value(&cpu),
+                "{what}: component {number} at {range:?}"
+            );
+        }
+    }
+
+    /// Every memory form of an instruction, its operand at a multiple of `alignment`. `prepare`
+    /// gets the operand's bytes and may change them and the registers that are not its address.
+    fn memory_forms(
+        &mut self,
+        opcode: &Opcode,
+        alignment: u64,
+        masked: bool,
+        prepare: fn(&mut Random, &mut [u8], &mut Frame),
+    ) {
+        for round in 0..ROUNDS {
+            self.shuffle(masked);
+            let room = (DATA_PAGES as u64 * 4096 - 2816) / alignment;
+            let target = self.arena.data() + self.random.next() % room * alignment;
+            let Some(form) = Form::of(round, &mut self.random, target) else {
+                continue; // the arena is not below 2 GiB
+            };
+            let code = form.encode(
+                opcode,
+                target,
+                self.arena.instruction_address(),
+                &mut self.frame.gpr,
+            );
+            let offset = (target - self.arena.data()) as usize;
+            prepare(
+                &mut self.random,
+                &mut self.arena.data_bytes()[offset..],
+                &mut self.frame,
+            );
+            self.settle();
+            self.compare(&code);
+        }
+    }
+
+    fn register_form(&mut self, code: &[u8], masked: bool) {
+        for _ in 0..ROUNDS {
+            self.shuffle(masked);
+            self.settle();
+            self.compare(code);
+        }
+    }
+}
+
+/// The bytes of each component that the trampoline moves.
+fn native_ranges() -> Vec<(u32, std::ops::Range<usize>)> {
+    // AMD's CPUs keep the pointers to the last x87 instruction only where it has an error.
+    let control = if is_amd() { 0..6 } else { 0..24 };
+    let mut all = vec![(0, control), (0, 32..160), (1, 160..416)];
+    for number in (2..8).filter(|number| MOVED >> number & 1 != 0) {
+        let leaf = __cpuid_count(0xd, number);
+        let start = leaf.ebx as usize;
+        all.push((number, start..start + leaf.eax as usize));
+    }
+    all
+}
+
+fn is_amd() -> bool {
+    __cpuid_count(0, 0).ecx == u32::from_le_bytes(*b"cAMD")
+}
+
+/// Random contents for an image of the standard format, such that XRSTOR takes it.
+fn fill_image(random: &mut Random, image: &mut [u8]) {
+    for byte in &mut image[..2696] {
+        *byte = random.next() as u8;
+    }
+    let fcw = random.next() as u16 & 0x1f3f | 0x40;
+    image[0..2].copy_from_slice(&fcw.to_le_bytes());
+    // No exception flags: that they are pending is then a question of FCW.
+    let fsw = random.next() as u16 & 0x7f00;
+    image[2..4].copy_from_slice(&fsw.to_le_bytes());
+    image[5] = 0;
+    image[7] &= 7; // 11 bits of opcode
+    // Canonical pointers.
+    image[14..16].fill(0);
+    image[22..24].fill(0);
+    let mxcsr = random.next() as u32 & 0xffbf;
+    image[24..28].copy_from_slice(&mxcsr.to_le_bytes());
+    for register in 0..8 {
+        image[32 + register * 16 + 10..48 + register * 16].fill(0);
+    }
+    image[512..576].fill(0);
+}
+
+fn registers(frame: &Frame) -> Registers {
+    let [
+        rax,
+        rcx,
+        rdx,
+        rbx,
+        _,
+        rbp,
+        rsi,
+        rdi,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+    ] = frame.gpr;
+    Registers {
+        rax,
+        rbx,
+        rcx,
+        rdx,
+        rsi,
+        rdi,
+        rsp: 0,
+        rbp,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+        rip: 0,
+        // IF is the host's.
+        rflags: frame.rflags & !(1 << 9),
+    }
+}
+
+fn as_is(_: &mut Random, _: &mut [u8], _: &mut Frame) {}
+
+#[test]
+fn popcnt_of_memory() {
+    if !has_xsave() || !has("POPCNT", 1, 0, 23, |leaf| leaf.ecx) {
+        return;
+    }
+    let mut pair = Pair::new(1);
+    for (prefix, wide) in [
+        (&[0xf3][..], true),
+        (&[0xf3], false),
+        (&[0x66, 0xf3], false),
+    ] {
+        for register in [0, 1, 7, 9, 15] {
+            let opcode = Opcode::new(prefix, wide, &[0x0f, 0xb8], register);
+            pair.memory_forms(&opcode, 1, true, as_is);
+        }
+    }
+}
+
+#[test]
+fn popcnt_of_registers() {
+    if !has_xsave() || !has("POPCNT", 1, 0, 23, |leaf| leaf.ecx) {
+        return;
+    }
+    let mut pair = Pair::new(2);
+    for modrm in (0xc0..=0xff).filter(|modrm| modrm & 7 != 4 && modrm >> 3 & 7 != 4) {
+        pair.register_form(&[0xf3, 0x48, 0x0f, 0xb8, modrm], true);
+    }
+    pair.register_form(&[0x66, 0xf3, 0x45, 0x0f, 0xb8, 0xc1], true);
+    pair.register_form(&[0xf3, 0x45, 0x0f, 0xb8, 0xc1], true);
+}
+
+#[test]
+fn cmpxchg16b_and_8b() {
+    if !has_xsave() || !has("CMPXCHG16B", 1, 0, 13, |leaf| leaf.ecx) {
+        return;
+    }
+    /// Half of the time, what is compared is there.
+    fn match_half(random: &mut Random, operand: &mut [u8], frame: &mut Frame) {
+        if random.next() & 1 == 0 {
+            operand[..8].copy_from_slice(&frame.gpr[0].to_le_bytes());
+            operand[8..16].copy_from_slice(&frame.gpr[2].to_le_bytes());
+        }
+    }
+    fn match_half_of_8(random: &mut Random, operand: &mut [u8], frame: &mut Frame) {
+        if random.next() & 1 == 0 {
+            operand[..4].copy_from_slice(&frame.gpr[0].to_le_bytes()[..4]);
+            operand[4..8].copy_from_slice(&frame.gpr[2].to_le_bytes()[..4]);
+        }
+    }
+    let mut pair = Pair::new(3);
+    for lock in [&[][..], &[0xf0]] {
+        let opcode = Opcode::new(lock, true, &[0x0f, 0xc7], 1);
+        pair.memory_forms(&opcode, 16, true, match_half);
+        let opcode = Opcode::new(lock, false, &[0x0f, 0xc7], 1);
+        pair.memory_forms(&opcode, 8, true, match_half_of_8);
+    }
+}
+
+#[test]
+fn x87_control() {
+    if !has_xsave() {
+        return;
+    }
+    let mut pair = Pair::new(4);
+    for code in [&[0xdb, 0xe3][..], &[0xdb, 0xe2], &[0xdf, 0xe0]] {
+        pair.register_form(code, false);
+    }
+    for code in [&[0x9b][..], &[0x0f, 0x77]] {
+        pair.register_form(code, true);
+    }
+    pair.memory_forms(&Opcode::new(&[], false, &[0xd9], 7), 1, false, as_is);
+    pair.memory_forms(&Opcode::new(&[], false, &[0xdd], 7), 1, false, as_is);
+    pair.memory_forms(&Opcode::new(&[], false, &[0xd9], 5), 1, true, as_is);
+}
+
+#[test]
+fn mxcsr() {
+    if !has_xsave() {
+        return;
+    }
+    fn valid(_: &mut Random, operand: &mut [u8], _: &mut Frame) {
+        operand[2..4].fill(0);
+    }
+    let mut pair = Pair::new(5);
+    pair.memory_forms(&Opcode::new(&[], false, &[0x0f, 0xae], 2), 1, false, valid);
+    pair.memory_forms(&Opcode::new(&[], false, &[0x0f, 0xae], 3), 1, false, as_is);
+}
+
+#[test]
+fn fxsave_and_fxrstor() {
+    if !has_xsave() {
+        return;
+    }
+    fn image(random: &mut Random, operand: &mut [u8], _: &mut Frame) {
+        fill_image(random, operand);
+    }
+    let mut pair = Pair::new(6);
+    for wide in [true, false] {
+        pair.memory_forms(&Opcode::new(&[], wide, &[0x0f, 0xae], 0), 16, false, as_is);
+        pair.memory_forms(&Opcode::new(&[], wide, &[0x0f, 0xae], 1), 16, false, image);
+    }
+}
+
+/// EDX:EAX random as far as the trampoline looks, and a header that is as it was.
+fn any_mask(random: &mut Random, operand: &mut [u8], _: &mut Frame) {
+    operand[512..520].copy_from_slice(&(random.next() & 7).to_le_bytes());
+}
+
+#[test]
+fn xsave() {
+    if !has_xsave() {
+        return;
+    }
+    let mut pair = Pair::new(7);
+    for wide in [true, false] {
+        pair.memory_forms(
+            &Opcode::new(&[], wide, &[0x0f, 0xae], 4),
+            64,
+            false,
+            any_mask,
+        );
+    }
+}
+
+#[test]
+fn xsaveopt() {
+    if !has_xsave() || !has("XSAVEOPT", 0xd, 1, 0, |leaf| leaf.eax) {
+        return;
+    }
+    let mut pair = Pair::new(8);
+    for wide in [true, false] {
+        pair.memory_forms(
+            &Opcode::new(&[], wide, &[0x0f, 0xae], 6),
+            64,
+            false,
+            any_mask,
+        );
+    }
+}
+
+#[test]
+fn xsavec() {
+    if !has_xsave() || !has("XSAVEC", 0xd, 1, 1, |leaf| leaf.eax) {
+        return;
+    }
+    let mut pair = Pair::new(9);
+    for wide in [true, false] {
+        pair.memory_forms(
+            &Opcode::new(&[], wide, &[0x0f, 0xc7], 4),
+            64,
+            false,
+            any_mask,
+        );
+    }
+}
+
+#[test]
+fn xrstor_of_the_standard_format() {
+    if !has_xsave() {
+        return;
+    }
+    fn image(random: &mut Random, operand: &mut [u8], _: &mut Frame) {
+        fill_image(random, operand);
+        let xcr0 = u64::from(__cpuid_count(0xd, 0).eax & MOVED);
+        operand[512..520].copy_from_slice(&(random.next() & xcr0).to_le_bytes());
+    }
+    let mut pair = Pair::new(10);
+    for wide in [true, false] {
+        pair.memory_forms(&Opcode::new(&[], wide, &[0x0f, 0xae], 5), 64, false, image);
+    }
+}
+
+#[test]
+fn xrstor_of_the_compacted_format() {
+    if !has_xsave() || !has("XSAVEC", 0xd, 1, 1, |leaf| leaf.eax) {
+        return;
+    }
+    fn image(random: &mut Random, operand: &mut [u8], _: &mut Frame) {
+        fill_image(random, operand);
+        let xcr0 = u64::from(__cpuid_count(0xd, 0).eax & MOVED);
+        let present = random.next() & xcr0;
+        let in_use = random.next() & present;
+        operand[512..520].copy_from_slice(&in_use.to_le_bytes());
+        operand[520..528].copy_from_slice(&(present | 1 << 63).to_le_bytes());
+    }
+    let mut pair = Pair::new(11);
+    for wide in [true, false] {
+        pair.memory_forms(&Opcode::new(&[], wide, &[0x0f, 0xae], 5), 64, false, image);
+    }
+}
+
+#[test]
+fn xgetbv() {
+    if !has_xsave() || !has("XGETBV with ECX 1", 0xd, 1, 2, |leaf| leaf.eax) {
+        return;
+    }
+    let mut pair = Pair::new(12);
+    for index in [0, 1] {
+        for _ in 0..ROUNDS {
+            pair.shuffle(false);
+            pair.frame.gpr[1] = 0xffff_ffff_0000_0000 | index;
+            pair.settle();
+            pair.compare(&[0x0f, 0x01, 0xd0]);
+        }
+    }
+}
+
+#[test]
+fn fences_and_flushes() {
+    if !has_xsave() || !has("CLFLUSHOPT", 7, 0, 23, |leaf| leaf.ebx) {
+        return;
+    }
+    let mut pair = Pair::new(13);
+    for last in [0xe8, 0xf0, 0xf8] {
+        pair.register_form(&[0x0f, 0xae, last], true);
+    }
+    pair.memory_forms(&Opcode::new(&[], false, &[0x0f, 0xae], 7), 1, true, as_is);
+    pair.memory_forms(
+        &Opcode::new(&[0x66], false, &[0x0f, 0xae], 7),
+        1,
+        true,
+        as_is,
+    );
+}
