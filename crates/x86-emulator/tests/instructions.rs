@@ -1,9 +1,4 @@
 //! What each instruction does, but for those of the XSAVE feature set.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, its helpers too"
-)]
-
 mod guest;
 
 use guest::*;

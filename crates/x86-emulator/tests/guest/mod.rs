@@ -1,4 +1,5 @@
 //! A guest of one vCPU: RAM, page tables, and extended state that the test holds.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test binary uses some of it, and none all")]
 
 use std::convert::Infallible;
@@ -108,6 +109,7 @@ pub(crate) struct Guest {
     pub(crate) extended: Extended,
     pub(crate) emulator: Emulator,
     next_table: u64,
+    later: Vec<(u64, u64)>,
 }
 
 impl Guest {
@@ -144,6 +146,7 @@ impl Guest {
             },
             emulator: Emulator::new(cpuid),
             next_table: TABLES + 0x1000,
+            later: Vec::new(),
         };
         guest.map(CODE, CODE_PHYSICAL | PRESENT);
         guest.map(DATA, DATA_PHYSICAL | KERNEL | NO_EXECUTE);
@@ -177,6 +180,17 @@ impl Guest {
             table = entry & 0x000f_ffff_ffff_f000;
         }
         table + (linear >> (3 + 9 * level) & 0x1ff) * 8
+    }
+
+    /// Writes at the next [`now`](Self::now), so that tables can be found until then.
+    pub(crate) fn later(&mut self, physical: u64, value: u64) {
+        self.later.push((physical, value));
+    }
+
+    pub(crate) fn now(&mut self) {
+        for (physical, value) in std::mem::take(&mut self.later) {
+            self.write(physical, value);
+        }
     }
 
     /// The lowest entry of `linear`.
