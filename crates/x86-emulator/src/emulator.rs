@@ -35,8 +35,8 @@ impl Emulator {
     ///
     /// # Errors
     /// [`NotCompleted`] where it is none that the emulator knows, or where something it needs
-    /// cannot be had. The general registers and memory are then as they were, accessed bits of
-    /// page tables aside.
+    /// cannot be had. The general registers and memory are then as they were, but for accessed
+    /// and dirty bits of page tables.
     pub fn complete<E: ExtendedState>(
         &self,
         state: &mut CpuState,

@@ -116,6 +116,16 @@ impl XsaveArea {
         self.set(4, &[value]);
     }
 
+    /// An XMM register, byte 0 lowest.
+    pub(crate) fn xmm(&self, number: usize) -> u128 {
+        u128::from_le_bytes(self.field(XMM_REGISTERS.start + number * 16))
+    }
+
+    /// Sets an XMM register.
+    pub(crate) fn set_xmm(&mut self, number: usize, value: u128) {
+        self.set(XMM_REGISTERS.start + number * 16, &value.to_le_bytes());
+    }
+
     /// PKRU.
     pub(crate) fn pkru(&self, layout: &XsaveLayout) -> u32 {
         layout.component(PKRU).map_or(0, |component| {

@@ -519,13 +519,13 @@ fn completion_clears_rf_and_a_fault_keeps_it() {
 fn an_unknown_instruction_is_named() {
     let mut guest = guest();
     let before = guest.state;
-    let error = guest.run(&[0x66, 0x0f, 0xfe, 0xc1, 0x90]).unwrap_err();
+    let error = guest.run(&[0x66, 0x0f, 0xf4, 0xc1, 0x90]).unwrap_err();
     let NotCompleted::Unsupported { name, bytes } = error else {
         panic!("{error}");
     };
     assert_eq!(
         (name.as_str(), &bytes[..]),
-        ("paddd xmm0,xmm1", &[0x66, 0x0f, 0xfe, 0xc1][..])
+        ("pmuludq xmm0,xmm1", &[0x66, 0x0f, 0xf4, 0xc1][..])
     );
     assert_eq!(guest.state, before);
 }

@@ -23,7 +23,7 @@ use vmmkit_hypervisor::x86::{CpuidEntry, Registers};
 use vmmkit_x86_emulator::{Completion, XsaveArea};
 
 /// Of each form of each instruction.
-const ROUNDS: usize = 96;
+const ROUNDS: usize = 98;
 const DATA_PAGES: usize = 3;
 /// Where the data's pages are in the guest's RAM.
 const PHYSICAL: u64 = 0x4_0000;
@@ -34,6 +34,7 @@ struct Pair {
     frame: Box<Frame>,
     guest: Guest,
     random: Random,
+    rounds: usize,
 }
 
 fn native_cpuid() -> Vec<CpuidEntry> {
@@ -92,6 +93,7 @@ impl Pair {
             frame: Frame::new(),
             guest,
             random: Random::new(seed),
+            rounds: ROUNDS,
         };
         if i32::try_from(pair.arena.code()).is_err() {
             eprintln!("SKIPPED: the host gives no memory below 2 GiB for absolute addresses");
@@ -209,7 +211,7 @@ impl Pair {
         masked: bool,
         prepare: fn(&mut Random, &mut [u8], &mut Frame),
     ) {
-        for round in 0..ROUNDS {
+        for round in 0..self.rounds {
             self.shuffle(masked);
             let room = (DATA_PAGES as u64 * 4096 - 2816) / alignment;
             let target = self.arena.data() + self.random.next() % room * alignment;
@@ -234,7 +236,7 @@ impl Pair {
     }
 
     fn register_form(&mut self, code: &[u8], masked: bool) {
-        for _ in 0..ROUNDS {
+        for _ in 0..self.rounds {
             self.shuffle(masked);
             self.settle();
             self.compare(code);
@@ -530,6 +532,115 @@ fn xgetbv() {
             pair.settle();
             pair.compare(&[0x0f, 0x01, 0xd0]);
         }
+    }
+}
+
+/// With operand bytes that are now and then those of the register.
+fn alike(random: &mut Random, operand: &mut [u8], frame: &mut Frame) {
+    let register = &frame.before.0[160 + 5 * 16..160 + 6 * 16];
+    for (byte, same) in operand.iter_mut().zip(register) {
+        if random.next() & 1 == 0 {
+            *byte = *same;
+        }
+    }
+}
+
+/// Logic and arithmetic: mandatory prefix, and the byte after 0FH.
+const PACKED: [(&[u8], u8); 24] = [
+    (&[], 0x54),
+    (&[], 0x55),
+    (&[], 0x56),
+    (&[], 0x57),
+    (&[0x66], 0x54),
+    (&[0x66], 0x55),
+    (&[0x66], 0x56),
+    (&[0x66], 0x57),
+    (&[0x66], 0xdb),
+    (&[0x66], 0xdf),
+    (&[0x66], 0xeb),
+    (&[0x66], 0xef),
+    (&[0x66], 0xfc),
+    (&[0x66], 0xfd),
+    (&[0x66], 0xfe),
+    (&[0x66], 0xd4),
+    (&[0x66], 0xf8),
+    (&[0x66], 0xf9),
+    (&[0x66], 0xfa),
+    (&[0x66], 0xfb),
+    (&[0x66], 0x74),
+    (&[0x66], 0x75),
+    (&[0x66], 0x76),
+    (&[0x66], 0x64),
+];
+
+#[test]
+fn packed_operations() {
+    if !has_xsave() {
+        return;
+    }
+    let mut pair = Pair::new(14);
+    pair.rounds = 28;
+    for (prefix, opcode) in PACKED {
+        let with_memory = Opcode::new(prefix, false, &[0x0f, opcode], 5);
+        pair.memory_forms(&with_memory, 16, true, alike);
+        pair.register_form(&[prefix, &[0x45, 0x0f, opcode, 0xe2]].concat(), true);
+        pair.register_form(&[prefix, &[0x0f, opcode, 0xff]].concat(), true);
+    }
+}
+
+#[test]
+fn sse_moves() {
+    if !has_xsave() {
+        return;
+    }
+    let aligned: [(&[u8], u8); 9] = [
+        (&[], 0x28),
+        (&[], 0x29),
+        (&[0x66], 0x28),
+        (&[0x66], 0x29),
+        (&[0x66], 0x6f),
+        (&[0x66], 0x7f),
+        (&[], 0x2b),
+        (&[0x66], 0x2b),
+        (&[0x66], 0xe7),
+    ];
+    let unaligned: [(&[u8], u8); 11] = [
+        (&[], 0x10),
+        (&[], 0x11),
+        (&[0x66], 0x10),
+        (&[0x66], 0x11),
+        (&[0xf3], 0x6f),
+        (&[0xf3], 0x7f),
+        (&[0xf2], 0xf0),
+        (&[0x66], 0x6e),
+        (&[0x66], 0x7e),
+        (&[0xf3], 0x7e),
+        (&[0x66], 0xd6),
+    ];
+    let mut pair = Pair::new(15);
+    pair.rounds = 28;
+    for (alignment, moves) in [(16, &aligned[..]), (1, &unaligned[..])] {
+        for (prefix, opcode) in moves {
+            for register in [2, 13] {
+                let opcode = Opcode::new(prefix, false, &[0x0f, *opcode], register);
+                pair.memory_forms(&opcode, alignment, true, as_is);
+            }
+        }
+    }
+    for wide in [0x6e, 0x7e] {
+        let opcode = Opcode::new(&[0x66], true, &[0x0f, wide], 9);
+        pair.memory_forms(&opcode, 1, true, as_is);
+        pair.register_form(&[0x66, 0x0f, wide, 0xd0], true);
+        pair.register_form(&[0x66, 0x4d, 0x0f, wide, 0xd0], true);
+    }
+    for code in [
+        &[0x0f, 0x28, 0xca][..],
+        &[0x44, 0x0f, 0x29, 0xca],
+        &[0xf3, 0x41, 0x0f, 0x6f, 0xca],
+        &[0xf3, 0x0f, 0x7e, 0xca],
+        &[0x66, 0x44, 0x0f, 0xd6, 0xca],
+    ] {
+        pair.register_form(code, true);
     }
 }
 

@@ -1,7 +1,7 @@
 //! LDMXCSR and STMXCSR (Intel SDM vol. 2A and 2B).
 
 use crate::cpu::{Cpu, Run};
-use crate::{Exception, ExtendedState, PhysicalMemory, spec};
+use crate::{Exception, ExtendedState, PhysicalMemory};
 
 impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
     pub(super) fn ldmxcsr(&mut self) -> Run<E> {
@@ -18,11 +18,5 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         self.require_sse()?;
         let area = self.load()?;
         self.write(self.place(), &area.mxcsr().to_le_bytes())
-    }
-
-    /// #UD or #NM where SSE instructions are not to be used.
-    fn require_sse(&self) -> Run<E> {
-        self.require_cr4(spec::CR4_OSFXSR)?;
-        self.require_simd()
     }
 }

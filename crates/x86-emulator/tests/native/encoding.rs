@@ -73,6 +73,11 @@ pub(crate) enum Form {
         index: u8,
         scale: u8,
     },
+    /// An address-size prefix, and a base with anything in its upper half.
+    Narrow {
+        base: u8,
+        upper: u64,
+    },
     RipRelative,
     Absolute,
 }
@@ -93,7 +98,7 @@ impl Form {
         let scale = random.next() as u8 & 3;
         let displacement = random.next() as i32;
         let low = i32::try_from(target).is_ok();
-        Some(match round % 6 {
+        Some(match round % 7 {
             0 => Self::Base {
                 base,
                 displacement: 0,
@@ -115,9 +120,13 @@ impl Form {
                 scale,
                 displacement,
             },
-            4 if low && round % 12 == 4 => Self::IndexOnly { index, scale },
+            4 if low && round % 14 == 4 => Self::IndexOnly { index, scale },
             4 if low => Self::Absolute,
             5 => Self::RipRelative,
+            6 if low => Self::Narrow {
+                base,
+                upper: random.next() << 32,
+            },
             _ => return None,
         })
     }
@@ -134,6 +143,9 @@ impl Form {
         let (mut rex_bits, tail) = self.tail(reg, target, gpr);
         rex_bits |= opcode.register >> 3 << 2 | u8::from(opcode.wide) << 3;
         let mut code = opcode.prefixes.clone();
+        if matches!(self, Self::Narrow { .. }) {
+            code.insert(0, 0x67);
+        }
         if rex_bits != 0 {
             code.push(0x40 | rex_bits);
         }
@@ -195,6 +207,15 @@ impl Form {
                 let rest = target - (0x100 << scale);
                 code.extend((rest as u32).to_le_bytes());
                 (index >> 3 << 1, code)
+            }
+            Self::Narrow { base, upper } => {
+                gpr[usize::from(base)] = upper | target.wrapping_sub(5) & 0xffff_ffff;
+                code.push(0x40 | reg | base & 7);
+                if base & 7 == 4 {
+                    code.push(0x24);
+                }
+                code.push(5);
+                (base >> 3, code)
             }
             Self::RipRelative => {
                 code.push(0x05 | reg);
