@@ -44,10 +44,13 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
 
     /// The value of a general register as it is named, zero-extended; 0 for any other.
     pub(crate) fn value(&self, register: Register) -> u64 {
+        let mut registers = self.state.registers;
+        if let Some((number, shift)) = byte(register) {
+            return *slot(&mut registers, number) >> shift & 0xff;
+        }
         let Some((number, size)) = general(register) else {
             return 0;
         };
-        let mut registers = self.state.registers;
         let whole = *slot(&mut registers, number);
         match size {
             2 => whole & 0xffff,
@@ -70,11 +73,11 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         };
     }
 
-    /// The value of operand `number`, a general register or memory of the instruction's operand
-    /// size, which is `size` bytes.
+    /// The value of operand `number`: a general register, or `size` bytes of memory.
     pub(crate) fn operand(&mut self, number: u32, size: usize) -> Run<E, u64> {
         match (self.instruction.op_kind(number), size) {
             (OpKind::Register, _) => Ok(self.value(self.instruction.op_register(number))),
+            (OpKind::Memory, 1) => Ok(u8::from_le_bytes(self.read(self.place())?).into()),
             (OpKind::Memory, 2) => Ok(u16::from_le_bytes(self.read(self.place())?).into()),
             (OpKind::Memory, 4) => Ok(u32::from_le_bytes(self.read(self.place())?).into()),
             (OpKind::Memory, 8) => Ok(u64::from_le_bytes(self.read(self.place())?)),
@@ -118,6 +121,17 @@ fn general(register: Register) -> Option<(usize, usize)> {
         .map(|number| (number, 8))
         .or_else(|| from(Register::EAX).map(|number| (number, 4)))
         .or_else(|| from(Register::AX).map(|number| (number, 2)))
+}
+
+/// Number of the register that a byte register is a part of, and where in it: AH to BH are bits
+/// 15:8 of the first four.
+fn byte(register: Register) -> Option<(usize, u32)> {
+    match (register as usize).checked_sub(Register::AL as usize)? {
+        low @ 0..4 => Some((low, 0)),
+        high @ 4..8 => Some((high - 4, 8)),
+        with_rex @ 8..20 => Some((with_rex - 4, 0)),
+        _ => None,
+    }
 }
 
 /// The register of that number (Intel SDM vol. 2A, table 2-2 and 3.1.1.1).

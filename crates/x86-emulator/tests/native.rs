@@ -546,7 +546,7 @@ fn alike(random: &mut Random, operand: &mut [u8], frame: &mut Frame) {
 }
 
 /// Logic and arithmetic: mandatory prefix, and the byte after 0FH.
-const PACKED: [(&[u8], u8); 24] = [
+const PACKED: [(&[u8], u8); 40] = [
     (&[], 0x54),
     (&[], 0x55),
     (&[], 0x56),
@@ -571,6 +571,22 @@ const PACKED: [(&[u8], u8); 24] = [
     (&[0x66], 0x75),
     (&[0x66], 0x76),
     (&[0x66], 0x64),
+    (&[0x66], 0x60),
+    (&[0x66], 0x61),
+    (&[0x66], 0x62),
+    (&[0x66], 0x6c),
+    (&[0x66], 0x68),
+    (&[0x66], 0x69),
+    (&[0x66], 0x6a),
+    (&[0x66], 0x6d),
+    (&[0x66], 0xf1),
+    (&[0x66], 0xf2),
+    (&[0x66], 0xf3),
+    (&[0x66], 0xd1),
+    (&[0x66], 0xd2),
+    (&[0x66], 0xd3),
+    (&[0x66], 0xe1),
+    (&[0x66], 0xe2),
 ];
 
 #[test]
@@ -585,6 +601,107 @@ fn packed_operations() {
         pair.memory_forms(&with_memory, 16, true, alike);
         pair.register_form(&[prefix, &[0x45, 0x0f, opcode, 0xe2]].concat(), true);
         pair.register_form(&[prefix, &[0x0f, opcode, 0xff]].concat(), true);
+    }
+}
+
+#[test]
+fn shifts_by_a_small_count() {
+    if !has_xsave() {
+        return;
+    }
+    fn small(random: &mut Random, operand: &mut [u8], _: &mut Frame) {
+        operand[..16].fill(0);
+        operand[0] = random.next() as u8 % 70;
+    }
+    let mut pair = Pair::new(16);
+    pair.rounds = 56;
+    for opcode in [0xf1, 0xf2, 0xf3, 0xd1, 0xd2, 0xd3, 0xe1, 0xe2] {
+        let with_memory = Opcode::new(&[0x66], false, &[0x0f, opcode], 5);
+        pair.memory_forms(&with_memory, 16, true, small);
+    }
+}
+
+#[test]
+fn shifts_and_shuffles_by_an_immediate() {
+    if !has_xsave() || !has("SSSE3", 1, 0, 9, |leaf| leaf.ecx) {
+        return;
+    }
+    let mut pair = Pair::new(17);
+    pair.rounds = 4;
+    let shifts = [
+        (0x71, 0xd1),
+        (0x71, 0xe1),
+        (0x71, 0xf1),
+        (0x72, 0xd1),
+        (0x72, 0xe1),
+    ];
+    let more = [
+        (0x72, 0xf1),
+        (0x73, 0xd1),
+        (0x73, 0xd9),
+        (0x73, 0xf1),
+        (0x73, 0xf9),
+    ];
+    for (opcode, modrm) in shifts.into_iter().chain(more) {
+        for count in [0, 1, 7, 8, 15, 16, 20, 31, 32, 63, 64, 200] {
+            pair.register_form(&[0x66, 0x0f, opcode, modrm, count], true);
+        }
+    }
+    for order in [0x00, 0x1b, 0x39, 0x4e, 0x93, 0xe4, 0xff] {
+        for prefix in [0x66, 0xf2, 0xf3] {
+            pair.register_form(&[prefix, 0x45, 0x0f, 0x70, 0xca, order], true);
+            let with_memory = Opcode::new(&[prefix], false, &[0x0f, 0x70], 3).immediate(order);
+            pair.rounds = 7;
+            pair.memory_forms(&with_memory, 16, true, as_is);
+        }
+    }
+    for count in [0, 1, 8, 15, 16, 17, 31, 32, 33, 255] {
+        pair.register_form(&[0x66, 0x0f, 0x3a, 0x0f, 0xca, count], true);
+    }
+}
+
+#[test]
+fn pshufb() {
+    if !has_xsave() || !has("SSSE3", 1, 0, 9, |leaf| leaf.ecx) {
+        return;
+    }
+    let mut pair = Pair::new(18);
+    pair.memory_forms(
+        &Opcode::new(&[0x66], false, &[0x0f, 0x38, 0x00], 5),
+        16,
+        true,
+        as_is,
+    );
+    pair.register_form(&[0x66, 0x0f, 0x38, 0x00, 0xca], true);
+}
+
+#[test]
+fn crc32() {
+    if !has_xsave() || !has("SSE4.2", 1, 0, 20, |leaf| leaf.ecx) {
+        return;
+    }
+    let mut pair = Pair::new(19);
+    pair.rounds = 56;
+    for (prefixes, wide, opcode) in [
+        (&[0xf2][..], false, 0xf0),
+        (&[0xf2], true, 0xf0),
+        (&[0xf2], false, 0xf1),
+        (&[0xf2], true, 0xf1),
+        (&[0x66, 0xf2], false, 0xf1),
+    ] {
+        let with_memory = Opcode::new(prefixes, wide, &[0x0f, 0x38, opcode], 6);
+        pair.memory_forms(&with_memory, 1, true, as_is);
+    }
+    // CRC32 EAX, BL; EAX, BH; EAX, SIL; R9D, R10B; EAX, CX; RAX, RDX
+    for code in [
+        &[0xf2, 0x0f, 0x38, 0xf0, 0xc3][..],
+        &[0xf2, 0x0f, 0x38, 0xf0, 0xc7],
+        &[0xf2, 0x40, 0x0f, 0x38, 0xf0, 0xc6],
+        &[0xf2, 0x45, 0x0f, 0x38, 0xf0, 0xca],
+        &[0x66, 0xf2, 0x0f, 0x38, 0xf1, 0xc1],
+        &[0xf2, 0x48, 0x0f, 0x38, 0xf1, 0xc2],
+    ] {
+        pair.register_form(code, true);
     }
 }
 

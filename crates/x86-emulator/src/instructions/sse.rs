@@ -144,12 +144,16 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         })
     }
 
-    /// An XMM register becomes a function of itself and another one or 16 aligned bytes.
-    fn packed(&mut self, operation: impl Fn(u128, u128) -> u128) -> Run<E> {
+    /// An XMM register becomes a function of itself and another one or 16 aligned bytes; of itself
+    /// and 0 where the second operand is an immediate.
+    pub(super) fn packed(&mut self, operation: impl Fn(u128, u128) -> u128) -> Run<E> {
         let destination = self.xmm(0)?;
         self.require_sse()?;
         let mut area = self.load()?;
-        let source = self.source_16(&area, Alignment::Required)?;
+        let source = match self.instruction.op1_kind() {
+            OpKind::Immediate8 => 0,
+            _ => self.source_16(&area, Alignment::Required)?,
+        };
         let result = operation(area.xmm(destination), source);
         area.set_xmm(destination, result);
         self.store(area)
@@ -196,7 +200,12 @@ fn xmm_number(register: Register) -> Option<usize> {
 }
 
 /// Applies `operation` to each of the parts of so many bits.
-fn lanes(bits: u32, left: u128, right: u128, operation: impl Fn(u64, u64) -> u64) -> u128 {
+pub(super) fn lanes(
+    bits: u32,
+    left: u128,
+    right: u128,
+    operation: impl Fn(u64, u64) -> u64,
+) -> u128 {
     let mask = u64::MAX >> (64 - bits);
     (0..128 / bits).fold(0, |result, lane| {
         let shift = lane * bits;

@@ -39,6 +39,7 @@ pub(crate) struct Opcode {
     opcode: Vec<u8>,
     /// The register operand, or the digit that belongs to the opcode.
     register: u8,
+    immediate: Option<u8>,
 }
 
 impl Opcode {
@@ -48,6 +49,15 @@ impl Opcode {
             wide,
             opcode: opcode.to_vec(),
             register,
+            immediate: None,
+        }
+    }
+
+    /// With a byte after the operand.
+    pub(crate) fn immediate(self, immediate: u8) -> Self {
+        Self {
+            immediate: Some(immediate),
+            ..self
         }
     }
 }
@@ -152,9 +162,11 @@ impl Form {
         code.extend(&opcode.opcode);
         code.extend(tail);
         if matches!(self, Self::RipRelative) {
-            let end = instruction + code.len() as u64 + 4;
+            let immediate = u64::from(opcode.immediate.is_some());
+            let end = instruction + code.len() as u64 + 4 + immediate;
             code.extend((target.wrapping_sub(end) as i32).to_le_bytes());
         }
+        code.extend(opcode.immediate);
         code
     }
 
