@@ -27,6 +27,12 @@ impl Random {
         }
     }
 
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+        }
+    }
+
     fn pick(&mut self, from: &[u8]) -> u8 {
         from[self.next() as usize % from.len()]
     }

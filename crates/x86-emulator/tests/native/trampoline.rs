@@ -49,6 +49,7 @@ const PAGE: usize = 4096;
 pub(crate) struct Arena {
     start: *mut u8,
     data_pages: usize,
+    placed: Vec<u8>,
 }
 
 impl Arena {
@@ -63,6 +64,7 @@ impl Arena {
         Self {
             start: start.cast(),
             data_pages,
+            placed: Vec::new(),
         }
     }
 
@@ -88,11 +90,11 @@ impl Arena {
         self.code() + enter().len() as u64
     }
 
-    /// Runs `instruction`, which must touch nothing but the data and the frame, keep RSP and not
-    /// fault.
-    pub(crate) fn run(&mut self, instruction: &[u8], frame: &mut Frame) {
-        let code = [&enter()[..], instruction, &leave()].concat();
-        assert!(code.len() <= PAGE);
+    /// Puts `code` into the code page, unless it is there.
+    fn place(&mut self, code: &[u8]) {
+        if self.placed == code {
+            return;
+        }
         let page = self.start.cast::<c_void>();
         // SAFETY: the page is this mapping's own, and no code in it runs now.
         unsafe { mprotect(page, PAGE, MprotectFlags::READ | MprotectFlags::WRITE) }.unwrap();
@@ -100,6 +102,15 @@ impl Arena {
         unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.start, code.len()) };
         // SAFETY: as above.
         unsafe { mprotect(page, PAGE, MprotectFlags::READ | MprotectFlags::EXEC) }.unwrap();
+        self.placed = code.to_vec();
+    }
+
+    /// Runs `instruction`, which must touch nothing but the data and the frame, keep RSP and not
+    /// fault.
+    pub(crate) fn run(&mut self, instruction: &[u8], frame: &mut Frame) {
+        let code = [&enter()[..], instruction, &leave()].concat();
+        assert!(code.len() <= PAGE);
+        self.place(&code);
         // SAFETY: the page holds a function of this type: `enter` and `leave` keep the callee-saved
         // registers, RSP, MXCSR and the x87's state; the caller vouches for the instruction.
         let function: unsafe extern "sysv64" fn(*mut Frame) =
