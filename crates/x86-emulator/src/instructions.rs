@@ -26,6 +26,7 @@ macro_rules! instructions {
         /// An instruction that was completed. As a number (`as usize`) it counts from 0 to
         /// [`ALL`](Self::ALL)'s length, so that it can index counters.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         pub enum Completed {
             $(#[doc = $text] $name,)*
         }

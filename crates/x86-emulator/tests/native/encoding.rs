@@ -98,15 +98,17 @@ pub(crate) enum Form {
     Absolute,
 }
 
-/// What may be an address: not RSP, which is the test's own.
-const BASES: [u8; 15] = [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+/// What may be an address: not RSP, which is the test's own. The last two are RAX and RDX.
+const BASES: [u8; 15] = [1, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 2];
 
 impl Form {
-    /// The forms in turn; `None` where `target` is out of one's reach.
-    pub(crate) fn of(round: usize, random: &mut Random, target: u64) -> Option<Self> {
-        let base = random.pick(&BASES);
+    /// The forms in turn; `None` where `target` is out of one's reach. `spare` leaves RAX and RDX
+    /// alone.
+    pub(crate) fn of(round: usize, random: &mut Random, target: u64, spare: bool) -> Option<Self> {
+        let bases = if spare { &BASES[..13] } else { &BASES };
+        let base = random.pick(bases);
         let index = loop {
-            let index = random.pick(&BASES);
+            let index = random.pick(bases);
             if index != base {
                 break index;
             }
