@@ -314,6 +314,15 @@ fn fldcw_can_unmask_an_error_of_the_past() {
 }
 
 #[test]
+fn fldcw_can_mask_a_pending_error_that_nobody_is_told_of() {
+    let mut guest = with_x87_error();
+    guest.state.special.cr0 &= !CR0_NE;
+    guest.write(DATA_PHYSICAL, 0x37f);
+    assert_eq!(guest.run(&FLDCW), DONE(Completed::Fldcw));
+    assert_eq!(guest.extended.area.fsw(), 4);
+}
+
+#[test]
 fn emms_empties_the_registers() {
     let mut guest = guest();
     guest.extended.area.bytes_mut()[4] = 0xff;

@@ -91,18 +91,20 @@ fn nothing_is_written_or_marked_where_the_second_page_faults() {
 
 #[test]
 fn nothing_is_written_where_the_second_page_is_not_ram() {
-    let mut guest = guest();
-    guest.map(DATA_2, 0xfee0_0000 | KERNEL);
-    guest.state.registers.rdi = DATA_2 - 512;
-    guest.state.registers.rax = 7;
-    guest.write_bytes(DATA_PHYSICAL, &[0xaa; 4096]);
-    assert_eq!(
-        guest.run(&XSAVE64),
-        Err(NotCompleted::NotRam {
-            address: 0xfee0_0000
-        })
-    );
-    assert_eq!(guest.read_bytes(DATA_PHYSICAL, 4096), [0xaa; 4096]);
+    let fxsave64 = [0x48, 0x0f, 0xae, 0x07];
+    let movups = [0x0f, 0x11, 0x0f];
+    for (code, before) in [(&XSAVE64[..], 512), (&fxsave64, 256), (&movups, 8)] {
+        let mut guest = guest();
+        guest.map(DATA_2, 0xfee0_0000 | KERNEL);
+        guest.state.registers.rdi = DATA_2 - before;
+        guest.state.registers.rax = 7;
+        guest.write_bytes(DATA_PHYSICAL, &[0xaa; 4096]);
+        let refused = NotCompleted::NotRam {
+            address: 0xfee0_0000,
+        };
+        assert_eq!(guest.run(code), Err(refused));
+        assert_eq!(guest.read_bytes(DATA_PHYSICAL, 4096), [0xaa; 4096]);
+    }
 }
 
 #[test]

@@ -363,14 +363,59 @@ fn fast_fxsave_of_ring_0_leaves_xmm_registers_out() {
     assert_eq!(guest.read_bytes(DATA_PHYSICAL + 160, 256), [0x22; 256]);
 }
 
+const HALF: [u8; 8] = [0x77, 0x77, 0x77, 0x77, 0, 0, 0, 0];
+
 #[test]
-fn forms_without_rex_w_have_pointers_of_32_bits() {
-    let mut guest = guest();
-    guest.extended.area.bytes_mut()[8..24].fill(0x77);
-    done(guest.run(&FXSAVE64[1..]));
-    let image = guest.read_bytes(DATA_PHYSICAL + 8, 16);
-    let half = [0x77, 0x77, 0x77, 0x77, 0, 0, 0, 0];
-    assert_eq!(image, [half, half].concat());
+fn saves_without_rex_w_have_pointers_of_32_bits() {
+    for code in [FXSAVE64, XSAVE64, XSAVEC64] {
+        let mut guest = guest();
+        guest.extended.area.bytes_mut()[8..24].fill(0x77);
+        done(guest.run(&code[1..]));
+        let pointers = guest.read_bytes(DATA_PHYSICAL + 8, 16);
+        assert_eq!(pointers, [HALF, HALF].concat(), "{code:x?}");
+        done(guest.run(&code));
+        assert_eq!(guest.read_bytes(DATA_PHYSICAL + 8, 16), [0x77; 16]);
+    }
+}
+
+#[test]
+fn restores_without_rex_w_take_pointers_of_32_bits() {
+    for code in [FXRSTOR64, XRSTOR64] {
+        let mut guest = guest();
+        guest.write(HEADER, X87);
+        guest.write_bytes(DATA_PHYSICAL + 8, &[0x77; 16]);
+        done(guest.run(&code[1..]));
+        let pointers = &guest.extended.area.bytes()[8..24];
+        assert_eq!(pointers, [HALF, HALF].concat(), "{code:x?}");
+        done(guest.run(&code));
+        assert_eq!(guest.extended.area.bytes()[8..24], [0x77; 16]);
+    }
+}
+
+#[test]
+fn a_component_behind_the_area_has_no_place_though_it_has_one_in_the_image() {
+    let mut cpuid = cpuid();
+    let far = vmmkit_hypervisor::x86::CpuidEntry {
+        function: 0xd,
+        index: 19,
+        significant_index: true,
+        eax: 64,
+        ebx: 10944,
+        ..Default::default()
+    };
+    cpuid.push(far);
+    let mut guest = Guest::with_cpuid(&cpuid);
+    guest.state.registers.rdi = DATA;
+    let components = 1 << 19;
+    guest.state.registers.rax = components;
+    guest.extended.xcr0 |= components;
+    done(guest.run(&XSAVEC64)); // it is not in use
+    guest.extended.area.set_xstate_bv(components);
+    let refused = Err(NotCompleted::NoPlace { components });
+    assert_eq!(guest.run(&XSAVEC64), refused);
+    guest.write(HEADER, components);
+    guest.write(HEADER + 8, COMPACTED | components);
+    assert_eq!(guest.run(&XRSTOR64), refused);
 }
 
 #[test]

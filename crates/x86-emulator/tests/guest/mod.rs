@@ -37,6 +37,7 @@ pub(crate) const KERNEL: u64 = PRESENT | WRITABLE;
 pub(crate) const CR0_MP: u64 = 1 << 1;
 pub(crate) const CR0_EM: u64 = 1 << 2;
 pub(crate) const CR0_TS: u64 = 1 << 3;
+pub(crate) const CR0_NE: u64 = 1 << 5;
 pub(crate) const CR0_WP: u64 = 1 << 16;
 pub(crate) const CR4_OSFXSR: u64 = 1 << 9;
 pub(crate) const CR4_LA57: u64 = 1 << 12;
@@ -124,7 +125,7 @@ impl Guest {
             ..RamConfig::default()
         };
         let mut state = CpuState::default();
-        state.special.cr0 = 1 << 31 | CR0_WP | 1 << 5 | CR0_MP | 1;
+        state.special.cr0 = 1 << 31 | CR0_WP | CR0_NE | CR0_MP | 1;
         state.special.cr3 = TABLES;
         state.special.cr4 = CR4_OSFXSR | CR4_OSXSAVE | CR4_FSGSBASE | 1 << 5;
         state.special.efer = EFER_NXE | 1 << 10 | 1 << 8 | 1;
