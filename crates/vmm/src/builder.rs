@@ -211,7 +211,7 @@ fn load(ram: &GuestRam, config: &MachineConfig) -> Result<Loaded, BuildError> {
     let description = boot_loader::Platform {
         vcpus: config.vcpus,
         acpi: acpi.as_ref(),
-        mp_table: config.mp_table,
+        mp_table: config.mp_table.is_for(config.vcpus),
     };
     boot_loader::load(ram, source, &description).map_err(|source| BuildError::Load {
         path: config.kernel.clone(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 use vmmkit_boot_loader::EntryChoice;
+use vmmkit_boot_loader::mp_table::MAX_VCPUS;
 use vmmkit_guest_memory::RamConfig;
 use vmmkit_hypervisor::Capabilities;
 use vmmkit_x86_cpu::CpuModel;
@@ -30,7 +31,31 @@ pub struct MachineConfig {
     /// Describe the platform by ACPI tables.
     pub acpi: bool,
     /// Describe CPUs and interrupts by an MP table too.
-    pub mp_table: bool,
+    pub mp_table: MpTable,
+}
+
+/// Whether there is an MP table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MpTable {
+    /// Where one can describe the vCPUs. A kernel that has ACPI does not use it, but looks for it all
+    /// the same: Linux maps and unmaps memory 4,000 times where it finds none.
+    #[default]
+    Auto,
+    /// Always: an error where it cannot describe the vCPUs.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl MpTable {
+    /// Whether a machine of `vcpus` vCPUs gets one.
+    pub(crate) fn is_for(self, vcpus: u32) -> bool {
+        match self {
+            Self::Auto => vcpus <= MAX_VCPUS,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
 }
 
 impl Default for MachineConfig {
@@ -45,7 +70,7 @@ impl Default for MachineConfig {
             vcpus: 1,
             cpu: CpuModel::default(),
             acpi: true,
-            mp_table: false,
+            mp_table: MpTable::Auto,
         }
     }
 }

@@ -35,7 +35,7 @@ mod threads;
 mod vcpu_loop;
 
 pub use builder::MachineBuilder;
-pub use config::{ConfigError, MachineConfig};
+pub use config::{ConfigError, MachineConfig, MpTable};
 pub use console::{Console, ConsoleInput, ConsoleRead};
 pub use error::{BuildError, StartError};
 pub use event_loop::Subscriber;

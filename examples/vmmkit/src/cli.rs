@@ -77,7 +77,8 @@ pub(crate) struct RunOptions {
     /// Do not describe the machine by ACPI tables
     #[arg(long)]
     pub(crate) no_acpi: bool,
-    /// Describe CPUs and interrupts by an MP table too
+    /// Describe CPUs and interrupts by an MP table too, or fail (otherwise there is one for up to 40
+    /// vCPUs)
     #[arg(long)]
     pub(crate) mp_table: bool,
     /// What a reset by the guest does: exit [default: exit]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use vmmkit_boot_loader::EntryChoice;
+use vmmkit_vmm::MpTable;
 
 use crate::settings::Settings;
 
@@ -30,7 +31,7 @@ pub(crate) fn command(settings: &Settings) -> String {
     if !machine.acpi {
         words.push("--no-acpi".to_owned());
     }
-    if machine.mp_table {
+    if machine.mp_table == MpTable::Always {
         words.push("--mp-table".to_owned());
     }
     words.join(" ")

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_guest_memory::{RamConfig, RamSize, RamSizeError};
-use vmmkit_vmm::MachineConfig;
+use vmmkit_vmm::{MachineConfig, MpTable};
 use vmmkit_x86_cpu::CpuModel;
 
 use crate::cli::RunOptions;
@@ -90,7 +90,10 @@ impl Settings {
             vcpus,
             cpu,
             acpi: !options.no_acpi,
-            mp_table: options.mp_table,
+            mp_table: match options.mp_table {
+                true => MpTable::Always,
+                false => MpTable::Auto,
+            },
         };
         Ok(Self {
             machine,

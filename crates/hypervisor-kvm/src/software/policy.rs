@@ -15,8 +15,11 @@ struct Bit {
     bit: u32,
 }
 
+/// What a software KVM without SYSCALL tells of itself: it emulates ring 0 instruction by instruction.
+const EMULATED_RING_0: &str = "SYSCALL";
+
 /// Masked where the finding is missing. The others the host forces on, or are completed.
-const MASKED: [Bit; 2] = [
+const MASKED: [Bit; 4] = [
     // CX16: without it Linux's allocator takes a path that is cheaper than an exit.
     Bit {
         finding: "CMPXCHG16B",
@@ -27,11 +30,27 @@ const MASKED: [Bit; 2] = [
     },
     // LA57: a level more of emulated page walks, for nothing.
     Bit {
-        finding: "SYSCALL",
+        finding: EMULATED_RING_0,
         leaf: 7,
         subleaf: 0,
         register: |leaf| &mut leaf.ecx,
         bit: 16,
+    },
+    // ERMS and FSRM: REP MOVSB and STOSB are fast on a CPU, and eight times as slow as REP MOVSQ and
+    // STOSQ where each step is emulated. Linux clears and copies by what is announced.
+    Bit {
+        finding: EMULATED_RING_0,
+        leaf: 7,
+        subleaf: 0,
+        register: |leaf| &mut leaf.ebx,
+        bit: 9,
+    },
+    Bit {
+        finding: EMULATED_RING_0,
+        leaf: 7,
+        subleaf: 0,
+        register: |leaf| &mut leaf.edx,
+        bit: 4,
     },
 ];
 
@@ -96,4 +115,75 @@ pub(crate) fn cmdline(
         .iter()
         .filter(|(_, by)| !by.iter().any(|name| given.iter().any(|word| word == name)));
     Ok(wanted.map(|&(addition, _)| addition).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Finding, KvmKind, Remedy};
+
+    fn report(missing: &'static str) -> ProbeReport {
+        let finding = Finding {
+            name: missing,
+            ok: false,
+            meaning: "",
+            remedy: Some(Remedy::Bridged),
+            fix: "",
+            essential: true,
+        };
+        ProbeReport {
+            kind: KvmKind::Software,
+            findings: vec![finding],
+        }
+    }
+
+    fn leaf(function: u32) -> CpuidEntry {
+        CpuidEntry {
+            function,
+            eax: u32::MAX,
+            ebx: u32::MAX,
+            ecx: u32::MAX,
+            edx: u32::MAX,
+            ..CpuidEntry::default()
+        }
+    }
+
+    #[test]
+    fn only_what_is_missing_is_masked() {
+        let mut leaves = [leaf(1), leaf(7)];
+        mask(&report("CMPXCHG16B"), &mut leaves);
+        assert_eq!((leaves[0].ecx, leaves[1]), (!(1 << 13), leaf(7)));
+        mask(&report("SYSCALL"), &mut leaves);
+        let CpuidEntry { ebx, ecx, edx, .. } = leaves[1];
+        assert_eq!((ebx, ecx, edx), (!(1 << 9), !(1 << 16), !(1 << 4)));
+    }
+
+    #[test]
+    fn other_leaves_and_subleaves_are_left_alone() {
+        let other = CpuidEntry {
+            index: 1,
+            ..leaf(7)
+        };
+        let mut leaves = [other, leaf(0x8000_0001)];
+        mask(&report("SYSCALL"), &mut leaves);
+        assert_eq!(leaves, [other, leaf(0x8000_0001)]);
+    }
+
+    #[test]
+    fn page_table_isolation_is_turned_off_unless_the_user_says_what_to_do() {
+        let added = |text| cmdline(&report("SYSCALL"), text).unwrap();
+        assert_eq!(added("console=ttyS0").len(), 1);
+        assert_eq!(added("console=ttyS0")[0].parameter, "nopti");
+        for own in ["nopti", "quiet pti=off", "mitigations=off"] {
+            assert!(added(own).is_empty(), "{own}");
+        }
+        assert!(cmdline(&report("POPCNT"), "quiet").unwrap().is_empty());
+    }
+
+    #[test]
+    fn page_table_isolation_that_is_asked_for_is_refused() {
+        let conflict = cmdline(&report("SYSCALL"), "quiet pti=on").unwrap_err();
+        assert_eq!(conflict.parameter, "pti=on");
+        assert!(cmdline(&report("POPCNT"), "quiet pti=on").is_ok());
+    }
 }
