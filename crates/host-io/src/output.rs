@@ -55,7 +55,7 @@ struct Half {
     bytes: Vec<u8>,
     /// How many of them went out.
     written: usize,
-    /// Whether the sink was added to the epoll descriptor.
+    /// Whether the sink is in the epoll descriptor.
     watched: bool,
 }
 
@@ -119,19 +119,25 @@ impl OutputBuffer {
     pub fn flush(&self) -> io::Result<Flush> {
         self.timer.drain();
         let mut writing = lock(&self.writing);
+        self.unwatch(&mut writing);
         // The rest of one half and the whole of the other. More has armed the timer again, and
         // other events get their turn before it.
         for _ in 0..2 {
             if !writing.refill(&self.filling) {
                 return Ok(self.state());
             }
-            match self.write_half(&mut writing)? {
-                Flush::Stalled => {
+            match self.write_half(&mut writing) {
+                Ok(Flush::Stalled) => {
                     self.watch(&mut writing);
                     return Ok(Flush::Stalled);
                 }
-                Flush::Done => {}
-                Flush::Gone => return Ok(Flush::Gone),
+                Ok(Flush::Done) => {}
+                Ok(Flush::Gone) => return Ok(Flush::Gone),
+                Err(error) => {
+                    // The other half may hold bytes, whose wake-up was taken above.
+                    self.timer.arm_once(LINGER);
+                    return Err(error);
+                }
             }
         }
         Ok(self.state())
@@ -197,19 +203,22 @@ impl OutputBuffer {
         Ok(Flush::Done)
     }
 
-    /// Lets `stalled` become readable once, when the reader takes bytes again.
+    /// Lets `stalled` become readable when the reader takes bytes again.
     fn watch(&self, half: &mut Half) {
-        let flags = EventFlags::OUT | EventFlags::ONESHOT;
         let data = EventData::new_u64(0);
-        let watched = if half.watched {
-            epoll::modify(&self.stalled, self.sink.as_fd(), data, flags)
-        } else {
-            epoll::add(&self.stalled, self.sink.as_fd(), data, flags)
-        };
-        match watched {
+        match epoll::add(&self.stalled, self.sink.as_fd(), data, EventFlags::OUT) {
             Ok(()) => half.watched = true,
             // A host out of memory: look again soon.
             Err(_) => self.timer.arm_once(LINGER),
+        }
+    }
+
+    /// Undoes [`watch`](Self::watch): a sink that has room all the time would wake the event loop
+    /// all the time.
+    fn unwatch(&self, half: &mut Half) {
+        if mem::take(&mut half.watched) {
+            // epoll_ctl(2) fails for a descriptor that was not added only.
+            let _ = epoll::delete(&self.stalled, self.sink.as_fd());
         }
     }
 }

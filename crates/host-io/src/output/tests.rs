@@ -86,6 +86,23 @@ fn a_slow_reader_gets_every_byte_in_order() {
 }
 
 #[test]
+fn a_stall_that_is_over_wakes_nobody_any_more() {
+    let (mut reader, buffer) = pipe_buffer();
+    let mut pushed = 0;
+    while buffer.flush().unwrap() != Flush::Stalled {
+        pushed += fill(&buffer, pushed);
+    }
+    let mut all = vec![0; pushed];
+    thread::scope(|scope| {
+        scope.spawn(|| reader.read_exact(&mut all).unwrap());
+        assert!(wait_readable(buffer.wake_fds()[1], LONG));
+        assert_eq!(buffer.drain_blocking(LONG).unwrap(), Flush::Done);
+    });
+    assert_eq!(buffer.flush().unwrap(), Flush::Done);
+    assert!(!wakes(&buffer), "the event loop would spin for ever");
+}
+
+#[test]
 fn a_reader_that_went_away_costs_nothing_but_its_bytes() {
     let (reader, buffer) = pipe_buffer();
     drop(reader);
