@@ -3,6 +3,12 @@
 //! The files come from `tools/guest`; the tests look for them in the folder that `VMMKIT_GUEST`
 //! names, or in `target/guest`, and for the binary at `VMMKIT_BIN`, or in the release folder. A
 //! test that cannot run says `SKIPPED` and why on stderr; `tools/check` counts these lines.
+//!
+//! In the lab, which `VMMKIT_LAB` tells, the emulated machine may lose a guest: QEMU's emulation of
+//! AMD-V (7.2) delivers an injected interrupt a second time when the virtual CPU is made to leave
+//! its loop before the next exit, and the guest then waits for ever for a lock that it holds. So a
+//! boot that falls silent there is tried again, twice at most, and says `RETRIED` and why; nothing
+//! else is ever tried again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +16,7 @@ use std::time::Duration;
 
 use vmmkit_hypervisor_kvm::{KvmKind, kvm_kind};
 
-use crate::process::{Finished, run_bounded};
+use crate::process::{Finished, run_bounded, run_watched};
 use crate::workspace_root;
 
 /// How long one boot may take: the lab is some forty times slower than hardware.
@@ -18,9 +24,15 @@ pub const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// The same on a software KVM, on a machine that is busy besides.
 pub const SOFTWARE_BOOT_LIMIT: Duration = Duration::from_secs(400);
 
+/// How long a guest in the lab may say nothing.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How often a boot is tried there.
+const TRIES: u32 = 3;
+
 /// The files of `tools/guest`, and the binary that boots them.
 #[derive(Clone, Debug)]
 pub struct Guests {
+    name: String,
     folder: PathBuf,
     /// The `vmmkit` binary.
     pub vmmkit: PathBuf,
@@ -50,7 +62,7 @@ impl Guests {
             true => Ok(kvm_kind()),
             false => Err("there is no /dev/kvm".to_owned()),
         };
-        match kind.and_then(wanted).and_then(|()| Self::look()) {
+        match kind.and_then(wanted).and_then(|()| Self::look(name)) {
             Ok(guests) => Some(guests),
             Err(reason) => {
                 eprintln!("SKIPPED: {name}: {reason}");
@@ -59,7 +71,7 @@ impl Guests {
         }
     }
 
-    fn look() -> Result<Self, String> {
+    fn look(name: &str) -> Result<Self, String> {
         let root = workspace_root();
         let folder = std::env::var_os("VMMKIT_GUEST")
             .map_or_else(|| root.join("target/guest"), PathBuf::from);
@@ -67,7 +79,11 @@ impl Guests {
             || root.join("target/x86_64-unknown-linux-gnu/release/vmmkit"),
             PathBuf::from,
         );
-        let guests = Self { folder, vmmkit };
+        let guests = Self {
+            name: name.to_owned(),
+            folder,
+            vmmkit,
+        };
         for file in [&guests.vmmkit, &guests.lean_elf(), &guests.initramfs()] {
             if !file.exists() {
                 return Err(format!("{} is not there", file.display()));
@@ -132,6 +148,31 @@ impl Guests {
             .arg("--initrd")
             .arg(self.initramfs())
             .args(["--cmdline", cmdline]);
-        run_bounded(&mut command, b"", BOOT_LIMIT)
+        self.run(&mut command, b"")
+    }
+
+    /// Runs a command that boots a guest, with `input` on its stdin.
+    ///
+    /// # Errors
+    /// Where the binary cannot be started.
+    #[expect(clippy::print_stderr, reason = "a retry is loud")]
+    pub fn run(&self, command: &mut Command, input: &[u8]) -> std::io::Result<Finished> {
+        if std::env::var_os("VMMKIT_LAB").is_none() {
+            return run_bounded(command, input, BOOT_LIMIT);
+        }
+        let mut tries = 1;
+        loop {
+            let run = run_watched(command, input, BOOT_LIMIT, SILENCE)?;
+            if !run.fell_silent || tries == TRIES {
+                return Ok(run);
+            }
+            tries += 1;
+            let last = run.stdout.lines().last().unwrap_or_default();
+            eprintln!(
+                "RETRIED: {}: the guest said nothing for {} s after {last:?}",
+                self.name,
+                SILENCE.as_secs()
+            );
+        }
     }
 }

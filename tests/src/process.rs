@@ -2,14 +2,18 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a child left behind.
 #[derive(Debug)]
 pub struct Finished {
-    /// How it ended; `None` if it had to be killed at its deadline.
+    /// How it ended; `None` if it had to be killed.
     pub status: Option<ExitStatus>,
+    /// It was killed since it had said nothing for too long.
+    pub fell_silent: bool,
     /// What it wrote to stdout, invalid UTF-8 replaced.
     pub stdout: String,
     /// What it wrote to stderr, invalid UTF-8 replaced.
@@ -32,23 +36,52 @@ pub fn run_bounded(
     input: &[u8],
     limit: Duration,
 ) -> std::io::Result<Finished> {
+    run_watched(command, input, limit, limit)
+}
+
+/// Runs `command` as [`run_bounded`] does, and kills it too when it has written nothing for
+/// `silence`.
+///
+/// # Errors
+/// Where the child cannot be started or waited for.
+pub fn run_watched(
+    command: &mut Command,
+    input: &[u8],
+    limit: Duration,
+    silence: Duration,
+) -> std::io::Result<Finished> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let stdout = collect(child.stdout.take());
-    let stderr = collect(child.stderr.take());
+    let written = Arc::new(AtomicUsize::new(0));
+    let stdout = collect(child.stdout.take(), written.clone());
+    let stderr = collect(child.stderr.take(), written.clone());
     if let Some(mut stdin) = child.stdin.take() {
         // A child that ends without reading its input is for the test to judge.
         let _ = stdin.write_all(input);
     }
-    let status = wait_until(&mut child, Instant::now() + limit)?;
+    let deadline = Instant::now() + limit;
+    let mut seen = 0;
+    let (status, fell_silent) = loop {
+        let until = deadline.min(Instant::now() + silence);
+        if let Some(status) = poll_until(&mut child, until)? {
+            break (Some(status), false);
+        }
+        let now = written.load(Ordering::Relaxed);
+        if Instant::now() >= deadline || now == seen {
+            kill(&mut child)?;
+            break (None, Instant::now() < deadline);
+        }
+        seen = now;
+    };
     let text = |thread: thread::JoinHandle<Vec<u8>>| {
         String::from_utf8_lossy(&thread.join().unwrap_or_default()).into_owned()
     };
     Ok(Finished {
         status,
+        fell_silent,
         stdout: text(stdout),
         stderr: text(stderr),
     })
@@ -59,25 +92,69 @@ pub fn run_bounded(
 /// # Errors
 /// Where the host cannot wait for it.
 pub fn wait_until(child: &mut Child, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
+    let status = poll_until(child, deadline)?;
+    if status.is_none() {
+        kill(child)?;
+    }
+    Ok(status)
+}
+
+fn poll_until(child: &mut Child, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
     loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= deadline {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
+        let status = child.try_wait()?;
+        if status.is_some() || Instant::now() >= deadline {
+            return Ok(status);
         }
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-fn collect<R: Read + Send + 'static>(pipe: Option<R>) -> thread::JoinHandle<Vec<u8>> {
+fn kill(child: &mut Child) -> std::io::Result<()> {
+    child.kill()?;
+    child.wait()?;
+    Ok(())
+}
+
+/// Reads a pipe to its end, and counts in `written` what has come so far.
+fn collect<R: Read + Send + 'static>(
+    pipe: Option<R>,
+    written: Arc<AtomicUsize>,
+) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
-        let mut bytes = Vec::new();
+        let (mut all, mut bytes) = (Vec::new(), [0; 4096]);
         if let Some(mut pipe) = pipe {
-            let _ = pipe.read_to_end(&mut bytes);
+            while let Ok(length @ 1..) = pipe.read(&mut bytes) {
+                all.extend_from_slice(bytes.get(..length).unwrap_or_default());
+                written.fetch_add(length, Ordering::Relaxed);
+            }
         }
-        bytes
+        all
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn who_falls_silent_is_killed_and_what_it_said_is_kept() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo word; exec sleep 1000"]);
+        let run = run_watched(&mut command, b"", LONG, Duration::from_millis(200)).unwrap();
+        assert!(run.fell_silent && run.status.is_none(), "{run:?}");
+        assert_eq!(run.stdout, "word\n");
+    }
+
+    #[test]
+    fn who_talks_on_and_who_is_late_did_not_fall_silent() {
+        let mut talker = Command::new("sh");
+        talker.args(["-c", "for n in 1 2 3 4 5 6 7 8; do echo; sleep 0.1; done"]);
+        let run = run_watched(&mut talker, b"", LONG, Duration::from_millis(500)).unwrap();
+        assert!(!run.fell_silent && run.code() == Some(0), "{run:?}");
+        let mut sleeper = Command::new("sleep");
+        let run = run_bounded(sleeper.arg("1000"), b"", Duration::from_millis(50)).unwrap();
+        assert!(!run.fell_silent && run.status.is_none(), "{run:?}");
+    }
 }

@@ -5,8 +5,8 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
-use vmmkit_tests::guest::{BOOT_LIMIT, Guests};
-use vmmkit_tests::process::{Finished, run_bounded};
+use vmmkit_tests::guest::Guests;
+use vmmkit_tests::process::Finished;
 
 /// A console, a reset through the keyboard controller, and a reset on panic.
 const CMDLINE: &str = "console=ttyS0 reboot=k panic=-1";
@@ -105,7 +105,7 @@ fn a_kernel_without_a_root_says_why_and_the_vmm_ends() {
         return;
     };
     let mut command = guests.command(&guests.lean_elf(), &["--cmdline", CMDLINE]);
-    let run = run_bounded(&mut command, b"", BOOT_LIMIT).unwrap();
+    let run = guests.run(&mut command, b"").unwrap();
     assert_eq!(
         run.code(),
         Some(0),
@@ -138,7 +138,8 @@ fn commands_piped_into_the_console_are_answered() {
     };
     let mut command = guests.command(&guests.lean_elf(), &["--cmdline", CMDLINE]);
     command.arg("--initrd").arg(guests.initramfs());
-    let run = run_bounded(&mut command, b"echo $((6 * 7)) is the answer\n", BOOT_LIMIT).unwrap();
+    let input = b"echo $((6 * 7)) is the answer\n";
+    let run = guests.run(&mut command, input).unwrap();
     assert_eq!(run.code(), Some(0), "{run:#?}");
     // Typed ahead of the prompt, and not a byte of it is lost.
     assert!(run.stdout.contains("\n42 is the answer"), "{run:#?}");
