@@ -26,11 +26,13 @@ pub(crate) struct UnclaimedCounters {
 }
 
 impl UnclaimedCounters {
+    #[inline]
     pub(crate) fn count_read(&self, address: u64) {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.keep(address);
     }
 
+    #[inline]
     pub(crate) fn count_write(&self, address: u64) {
         self.writes.fetch_add(1, Ordering::Relaxed);
         self.keep(address);
@@ -48,11 +50,21 @@ impl UnclaimedCounters {
         }
     }
 
+    #[inline]
     fn keep(&self, address: u64) {
+        let entry = address.wrapping_add(1);
+        let [first, ..] = &self.addresses;
+        if first.load(Ordering::Relaxed) != entry {
+            self.keep_entry(entry);
+        }
+    }
+
+    #[inline(never)]
+    fn keep_entry(&self, entry: u64) {
         // The very last address of 64 bits has no entry: no processor can reach it.
-        let Some(entry) = address.checked_add(1) else {
+        if entry == 0 {
             return;
-        };
+        }
         for slot in &self.addresses {
             let mut found = slot.load(Ordering::Relaxed);
             if found == 0 {

@@ -33,6 +33,8 @@ const KICKED: u8 = 1;
 const COMPLETING: u8 = 2;
 /// No thread has run the vCPU yet, or it is gone.
 const NOBODY: i32 = 0;
+/// The calling thread does not know its number yet; no `Kicker` has this one.
+const UNKNOWN: i32 = -1;
 
 /// What a vCPU and its kickers share. Any thread may kick; only the vCPU's thread does the rest.
 pub(crate) struct Kicker {
@@ -57,19 +59,18 @@ impl Kicker {
     /// Notes that the calling thread is about to run the vCPU.
     #[inline]
     pub(crate) fn enter(&self) {
-        let thread = current_thread();
-        if self.thread.load(Ordering::Relaxed) != thread {
-            self.move_to(thread);
+        if self.thread.load(Ordering::Relaxed) != THREAD.get() {
+            self.move_here();
         }
     }
 
     #[cold]
-    fn move_to(&self, thread: i32) {
+    fn move_here(&self) {
         // A mask inherited with the signal blocked would make it useless. It fails for an invalid
         // signal number only, which the handler's installation has excluded.
         let _ = unblock_signal(signal());
         // Ordering: with `kick`: either the kicker sees this thread, or KVM_RUN sees its store.
-        self.thread.store(thread, Ordering::SeqCst);
+        self.thread.store(current_thread(), Ordering::SeqCst);
     }
 
     /// Takes the kick that ended a run. What its sender wrote before is visible from here on.
@@ -100,7 +101,7 @@ impl Kicker {
 
 impl Kick for Kicker {
     fn kick(&self) {
-        // Ordering: with `move_to`, and releases what the caller wrote to `take`.
+        // Ordering: with `move_here`, and releases what the caller wrote to `take`.
         self.page.immediate_exit().store(KICKED, Ordering::SeqCst);
         let thread = self.thread.load(Ordering::SeqCst);
         // The vCPU's own thread is not in the guest: `immediate_exit` is enough.
@@ -125,14 +126,13 @@ fn signal() -> c_int {
 
 extern "C" fn ignore(_signal: c_int, _info: *mut siginfo_t, _context: *mut c_void) {}
 
-#[inline]
+thread_local!(static THREAD: Cell<i32> = const { Cell::new(UNKNOWN) });
+
 fn current_thread() -> i32 {
-    thread_local!(static THREAD: Cell<i32> = const { Cell::new(NOBODY) });
-    THREAD.with(|cached| {
-        if cached.get() == NOBODY {
-            // SAFETY: gettid takes nothing and cannot fail.
-            cached.set(unsafe { libc::gettid() });
-        }
-        cached.get()
-    })
+    if THREAD.get() == UNKNOWN {
+        // Not the C library's: in a static program the standard library's weak reference to it
+        // may win, and then it is a null pointer.
+        THREAD.set(rustix::thread::gettid().as_raw_nonzero().get());
+    }
+    THREAD.get()
 }

@@ -34,7 +34,10 @@ const DETAIL: usize = offset_of!(kvm_run, __bindgen_anon_1);
 
 pub(crate) const EXIT_REASON: Field<u32> = Field::at(offset_of!(kvm_run, exit_reason));
 pub(crate) const IO: Field<RawIo> = Field::at(DETAIL);
-pub(crate) const MMIO: Field<RawMmio> = Field::at(DETAIL);
+/// The fields of `mmio`, one by one: its bytes, in the middle of it, are lent, not copied.
+pub(crate) const MMIO_ADDRESS: Field<u64> = Field::at(DETAIL + offset_of!(RawMmio, phys_addr));
+pub(crate) const MMIO_LENGTH: Field<u32> = Field::at(DETAIL + offset_of!(RawMmio, len));
+pub(crate) const MMIO_IS_WRITE: Field<u8> = Field::at(DETAIL + offset_of!(RawMmio, is_write));
 pub(crate) const FAIL_ENTRY: Field<RawFailEntry> = Field::at(DETAIL);
 pub(crate) const INTERNAL: Field<RawInternal> = Field::at(DETAIL);
 /// The first word of `system_event`: its type.

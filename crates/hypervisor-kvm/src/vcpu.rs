@@ -16,7 +16,10 @@ use vmmkit_hypervisor::{
 };
 
 use crate::kick::Kicker;
-use crate::run_page::{EXIT_REASON, FAIL_ENTRY, IO, MMIO, MMIO_DATA, RunPage, SYSTEM_EVENT};
+use crate::run_page::{
+    EXIT_REASON, FAIL_ENTRY, IO, MMIO_ADDRESS, MMIO_DATA, MMIO_IS_WRITE, MMIO_LENGTH, RunPage,
+    SYSTEM_EVENT,
+};
 use crate::software::VcpuSupport;
 use crate::vm::Inner;
 use crate::{failure, ioctls};
@@ -71,10 +74,7 @@ impl KvmVcpu {
         match self.page.read(&EXIT_REASON) {
             KVM_EXIT_IO => self.port_access(),
             KVM_EXIT_MMIO => self.mmio_access(),
-            reason => {
-                self.data = (0, 0);
-                self.rare_exit(reason)
-            }
+            reason => *self.rare_exit(reason),
         }
     }
 
@@ -85,8 +85,7 @@ impl KvmVcpu {
         let length = (io.count as usize).saturating_mul(usize::from(io.size));
         let Some(width) = Width::from_bytes(io.size).filter(|_| self.page.holds(offset, length))
         else {
-            self.data = (0, 0);
-            return VcpuExit::Unknown(KVM_EXIT_IO);
+            return *self.rare_exit(KVM_EXIT_IO);
         };
         self.data = (offset, length);
         let access = PortAccess {
@@ -103,23 +102,24 @@ impl KvmVcpu {
 
     #[inline]
     fn mmio_access(&mut self) -> VcpuExit {
-        let mmio = self.page.read(&MMIO);
-        let length = mmio.len.min(8) as u8;
+        let length = self.page.read(&MMIO_LENGTH).min(8) as u8;
         self.data = (MMIO_DATA, usize::from(length));
         let access = MmioAccess {
-            address: mmio.phys_addr,
+            address: self.page.read(&MMIO_ADDRESS),
             length,
         };
-        if mmio.is_write == 0 {
+        if self.page.read(&MMIO_IS_WRITE) == 0 {
             VcpuExit::MmioRead(access)
         } else {
             VcpuExit::MmioWrite(access)
         }
     }
 
+    /// Boxed, so that the exits of the common path never go through memory.
     #[cold]
-    fn rare_exit(&mut self, reason: u32) -> VcpuExit {
-        match reason {
+    fn rare_exit(&mut self, reason: u32) -> Box<VcpuExit> {
+        self.data = (0, 0);
+        Box::new(match reason {
             KVM_EXIT_HLT => VcpuExit::Halt,
             KVM_EXIT_SHUTDOWN => VcpuExit::Shutdown,
             KVM_EXIT_INTR => VcpuExit::Interrupted,
@@ -141,21 +141,23 @@ impl KvmVcpu {
                 })
             }
             other => VcpuExit::Unknown(other),
-        }
+        })
     }
 
-    /// A run that is not the plain one.
+    /// A run that is not the plain one: the second part of an access, which `complete_access` met, or
+    /// one on a software KVM. Boxed as in [`rare_exit`](Self::rare_exit).
     #[cold]
-    fn run_aside(&mut self) -> Result<VcpuExit> {
+    fn run_aside(&mut self) -> Result<Box<VcpuExit>> {
         self.aside = self.software.is_some();
-        if std::mem::take(&mut self.held) {
-            return Ok(self.decode());
-        }
-        self.kicker.enter();
-        match self.software {
-            Some(_) => self.run_supported(),
-            None => self.run(),
-        }
+        let exit = if std::mem::take(&mut self.held) {
+            self.decode()
+        } else if self.aside {
+            self.kicker.enter();
+            self.run_supported()?
+        } else {
+            self.run()?
+        };
+        Ok(Box::new(exit))
     }
 
     /// `KVM_RUN` failed with `errno`; `None` is a reason to run again.
@@ -185,7 +187,7 @@ impl Vcpu for KvmVcpu {
     #[inline]
     fn run(&mut self) -> Result<VcpuExit> {
         if self.aside {
-            return self.run_aside();
+            return self.run_aside().map(|exit| *exit);
         }
         self.kicker.enter();
         loop {

@@ -1,10 +1,10 @@
 //! Who may run: the one place where run, pause and stop are decided.
 //!
-//! Threads: any thread asks; vCPU threads look at [`Control::may_run`] before each entry into the
-//! guest and park in [`Control::park`]. Lock order: `phase` is the only lock; no callback and no
-//! kick runs under it, and devices may call [`Control::end`] under their own. A request is stored
-//! before the kicks go out, and a kick is never lost, so a vCPU either sees the request before it
-//! enters the guest or is thrown out of it.
+//! Threads: any thread asks; vCPU threads look at [`Control::may_run`] before their first entry
+//! into the guest and after each kick, and park in [`Control::park`]. Lock order: `phase` is the
+//! only lock; no callback and no kick runs under it, and devices may call [`Control::end`] under
+//! their own. A request is stored before the kicks go out, and a kick is never lost, so every vCPU
+//! sees the request.
 //!
 //! Anybody may ask at any time, also before the vCPUs have threads and while another thread waits
 //! in [`Control::pause`]: the last request of pause and resume counts, and an end is final.
@@ -65,7 +65,7 @@ impl Control {
         self.lock().vcpus = vcpus;
     }
 
-    /// Whether a vCPU may enter the guest. One load; called before each entry.
+    /// Whether a vCPU may enter the guest. Asked before its first entry and after each kick.
     #[inline]
     pub(crate) fn may_run(&self) -> bool {
         // Ordering: pairs with the stores in `pause` and `end`, whose kick makes the guest exit

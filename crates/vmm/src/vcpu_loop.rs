@@ -18,16 +18,14 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
     /// Runs until the machine ends; `Some` when this vCPU is what ended it.
     ///
     /// One match answers every exit. It stands in the loop and takes the answer of `run` apart as
-    /// it comes, which lets the compiler join decoding and answering.
+    /// it comes, which lets the compiler join decoding and answering. Who wants this vCPU to wait
+    /// or to end kicks it, and a kick is never lost: [`Control`] is asked before the first run and
+    /// after each kick, not for each exit.
     pub(crate) fn run(&mut self, control: &Control) -> Option<Ending> {
+        if !Self::may_run_on(control) {
+            return None;
+        }
         loop {
-            if !control.may_run() {
-                match self.wait(control) {
-                    Ok(true) => {}
-                    Ok(false) => return None,
-                    Err(source) => return Some(self.failed(source)),
-                }
-            }
             match self.vcpu.run() {
                 Ok(VcpuExit::PortWrite(a)) => {
                     let data = self.vcpu.data();
@@ -39,21 +37,22 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
                 }
                 Ok(VcpuExit::MmioWrite(a)) => self.mmio.write(a.address, self.vcpu.data()),
                 Ok(VcpuExit::MmioRead(a)) => self.mmio.read(a.address, self.vcpu.data()),
-                Ok(VcpuExit::Interrupted) => {}
+                Ok(VcpuExit::Interrupted) => {
+                    if !Self::may_run_on(control) {
+                        return None;
+                    }
+                }
                 Ok(other) => return Some(self.rare(other)),
                 Err(source) => return Some(self.failed(source)),
             }
         }
     }
 
-    /// Waits until this vCPU may run (`true`) or must end, with registers that read true meanwhile.
+    /// Waits while the machine is paused; whether this vCPU may run then, or must end. No access is
+    /// pending here, so the registers read true meanwhile.
     #[cold]
-    fn wait(&mut self, control: &Control) -> vmmkit_hypervisor::Result<bool> {
-        if control.is_over() {
-            return Ok(false);
-        }
-        self.vcpu.complete_access()?;
-        Ok(control.park())
+    fn may_run_on(control: &Control) -> bool {
+        control.may_run() || (!control.is_over() && control.park())
     }
 
     #[cold]

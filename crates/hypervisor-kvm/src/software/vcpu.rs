@@ -13,7 +13,8 @@ use vmmkit_x86_emulator::Emulator;
 use super::syscall::{LSTAR, SyscallMsrs};
 use super::{Counters, Support, bridge};
 use crate::run_page::{
-    DIRTY_REGS, EXIT_REASON, MMIO, MSR, RunPage, SYNC_REGS, SYNC_SREGS, VALID_REGS,
+    DIRTY_REGS, EXIT_REASON, MMIO_ADDRESS, MMIO_IS_WRITE, MSR, RunPage, SYNC_REGS, SYNC_SREGS,
+    VALID_REGS,
 };
 use crate::{KvmVcpu, convert, ioctls};
 
@@ -93,7 +94,7 @@ impl KvmVcpu {
 
     fn answer(&mut self) -> Result<Answer> {
         match self.page.read(&EXIT_REASON) {
-            KVM_EXIT_MMIO if self.page.read(&MMIO).phys_addr >> 12 == bridge::TRAP >> 12 => {
+            KVM_EXIT_MMIO if self.page.read(&MMIO_ADDRESS) >> 12 == bridge::TRAP >> 12 => {
                 Ok(self.cross())
             }
             KVM_EXIT_INTERNAL_ERROR => self.complete(),
@@ -111,7 +112,7 @@ impl KvmVcpu {
             return Answer::Up(self.decode());
         };
         let counters = &software.support.counters;
-        let is_write = self.page.read(&MMIO).is_write != 0;
+        let is_write = self.page.read(&MMIO_IS_WRITE) != 0;
         if is_write && software.syscall.enter(&mut registers, &mut special) {
             // The store is complete with the exit, and KVM takes these before it goes on.
             self.page.write(&SYNC_REGS, registers);
