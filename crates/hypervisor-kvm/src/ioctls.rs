@@ -28,7 +28,7 @@ const KVM_RUN: u32 = KVMIO << 8 | 0x80;
 /// `KVM_RUN`: runs the guest until an exit, or says which `errno` there was. The caller holds the
 /// memory slots alive.
 ///
-/// It is the one call on the exit path, so it goes to the kernel by the instruction itself: 30
+/// It is the one call on the exit path, so it goes to the kernel by the instruction itself: 20
 /// instructions less than by the C library's variadic wrapper and its `errno`.
 #[inline]
 pub(crate) fn run(vcpu: &VcpuFd) -> Result<(), i32> {
