@@ -6,6 +6,7 @@
  *   guest-check                 each subject once
  *   guest-check all ROUNDS      the same, with ROUNDS rounds of system calls
  *   guest-check calls ROUNDS    system calls alone
+ *   guest-check only SUBJECT    one subject, by the first word of its name
  *   guest-check getppid COUNT   how long the shortest system call takes
  *   guest-check stress SECONDS  every subject but the clocks again and again, two processes a CPU at once
  */
@@ -110,6 +111,10 @@ int main(int count, char **arguments)
     } else if (count == 3 && strcmp(arguments[1], "calls") == 0) {
         rounds = atoi(arguments[2]);
         run(0);
+    } else if (count == 3 && strcmp(arguments[1], "only") == 0) {
+        for (unsigned subject = 0; subject < SUBJECTS; subject++)
+            if (strncmp(subjects[subject].name, arguments[2], strlen(arguments[2])) == 0)
+                run(subject);
     } else if (count == 3 && strcmp(arguments[1], "stress") == 0) {
         stress(atoi(arguments[2]));
     } else if (count > 1) {
