@@ -19,7 +19,7 @@ struct Bit {
 const EMULATED_RING_0: &str = "SYSCALL";
 
 /// Masked where the finding is missing. The others the host forces on, or are completed.
-const MASKED: [Bit; 4] = [
+const MASKED: [Bit; 2] = [
     // CX16: without it Linux's allocator takes a path that is cheaper than an exit.
     Bit {
         finding: "CMPXCHG16B",
@@ -35,22 +35,6 @@ const MASKED: [Bit; 4] = [
         subleaf: 0,
         register: |leaf| &mut leaf.ecx,
         bit: 16,
-    },
-    // ERMS and FSRM: REP MOVSB and STOSB are fast on a CPU, and eight times as slow as REP MOVSQ and
-    // STOSQ where each step is emulated. Linux clears and copies by what is announced.
-    Bit {
-        finding: EMULATED_RING_0,
-        leaf: 7,
-        subleaf: 0,
-        register: |leaf| &mut leaf.ebx,
-        bit: 9,
-    },
-    Bit {
-        finding: EMULATED_RING_0,
-        leaf: 7,
-        subleaf: 0,
-        register: |leaf| &mut leaf.edx,
-        bit: 4,
     },
 ];
 
@@ -85,20 +69,31 @@ pub struct CmdlineConflict {
 }
 
 /// Parameters to add, each with those by which a user overrides it: the same name before the `=`.
-const ADDED: [(CmdlineAddition, &[&str]); 1] = [(
-    CmdlineAddition {
-        parameter: "nopti",
-        reason: "page-table isolation would hide the SYSCALL bridge from programs",
-    },
-    &["nopti", "pti", "mitigations"],
-)];
+const ADDED: [(CmdlineAddition, &[&str]); 2] = [
+    (
+        CmdlineAddition {
+            parameter: "nopti",
+            reason: "page-table isolation would hide the SYSCALL bridge from programs",
+        },
+        &["nopti", "pti", "mitigations"],
+    ),
+    // The host announces both whatever CPUID it is given. Linux clears a page by 4096 steps of REP
+    // STOSB then, and by 512 of REP STOSQ otherwise.
+    (
+        CmdlineAddition {
+            parameter: "clearcpuid=erms,fsrm",
+            reason: "each step of REP STOSB is emulated, and REP STOSQ has an eighth of them",
+        },
+        &["clearcpuid"],
+    ),
+];
 
 /// What to add to `cmdline` where `report` says that SYSCALL needs the bridge.
 pub(crate) fn cmdline(
     report: &ProbeReport,
     cmdline: &str,
 ) -> Result<Vec<CmdlineAddition>, CmdlineConflict> {
-    if !report.lacks("SYSCALL") {
+    if !report.lacks(EMULATED_RING_0) {
         return Ok(Vec::new());
     }
     let words = || cmdline.split_ascii_whitespace();
@@ -154,8 +149,7 @@ mod tests {
         mask(&report("CMPXCHG16B"), &mut leaves);
         assert_eq!((leaves[0].ecx, leaves[1]), (!(1 << 13), leaf(7)));
         mask(&report("SYSCALL"), &mut leaves);
-        let CpuidEntry { ebx, ecx, edx, .. } = leaves[1];
-        assert_eq!((ebx, ecx, edx), (!(1 << 9), !(1 << 16), !(1 << 4)));
+        assert_eq!((leaves[1].ebx, leaves[1].ecx), (u32::MAX, !(1 << 16)));
     }
 
     #[test]
@@ -170,13 +164,16 @@ mod tests {
     }
 
     #[test]
-    fn page_table_isolation_is_turned_off_unless_the_user_says_what_to_do() {
-        let added = |text| cmdline(&report("SYSCALL"), text).unwrap();
-        assert_eq!(added("console=ttyS0").len(), 1);
-        assert_eq!(added("console=ttyS0")[0].parameter, "nopti");
+    fn parameters_are_added_unless_the_user_gives_his_own() {
+        let added = |text| {
+            let added = cmdline(&report("SYSCALL"), text).unwrap();
+            added.iter().map(|a| a.parameter).collect::<Vec<_>>()
+        };
+        assert_eq!(added("console=ttyS0"), ["nopti", "clearcpuid=erms,fsrm"]);
         for own in ["nopti", "quiet pti=off", "mitigations=off"] {
-            assert!(added(own).is_empty(), "{own}");
+            assert_eq!(added(own), ["clearcpuid=erms,fsrm"], "{own}");
         }
+        assert_eq!(added("nopti clearcpuid=smap"), [""; 0]);
         assert!(cmdline(&report("POPCNT"), "quiet").unwrap().is_empty());
     }
 
