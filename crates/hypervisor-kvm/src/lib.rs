@@ -1,7 +1,8 @@
 //! The traits of `vmmkit-hypervisor` on Linux's /dev/kvm: VMs, vCPUs, interrupts, the dirty log.
 //!
 //! It decides nothing about a machine: no CPUID policy, no devices, no boot state. Start with
-//! [`Kvm::open`], whose errors say how to make KVM usable; the rest is the traits' API.
+//! [`Kvm::open`], whose errors say how to make KVM usable; the rest is the traits' API. Where KVM is
+//! a software one it also makes up for what that lacks ([`Kvm::shortcomings`]), so that Linux boots.
 //!
 //! ```no_run
 //! use vmmkit_guest_memory::{GuestRam, RamConfig};

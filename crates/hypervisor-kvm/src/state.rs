@@ -10,7 +10,6 @@ use vmmkit_hypervisor::x86::{
 };
 use vmmkit_hypervisor::{Error, Result};
 
-use crate::software::is_syscall_msr;
 use crate::{KvmVcpu, convert, fpu};
 
 /// The most MSRs in one call: KVM refuses `MAX_IO_MSRS` (256) and more with E2BIG.
@@ -95,13 +94,7 @@ impl VcpuState for KvmVcpu {
 
     fn set_msrs(&mut self, msrs: &[Msr]) -> Result<()> {
         const OPERATION: &str = "KVM_SET_MSRS";
-        if self.software.is_some() {
-            for &msr in msrs.iter().filter(|msr| is_syscall_msr(msr.index)) {
-                self.write_syscall_msr(msr)?;
-            }
-        }
-        let keep = |msr: &&Msr| self.software.is_none() || !is_syscall_msr(msr.index);
-        let msrs: Vec<Msr> = msrs.iter().filter(keep).copied().collect();
+        let msrs: Vec<Msr> = msrs.iter().map(|&msr| self.held_msr(msr)).collect();
         let mut set = 0;
         for chunk in msrs.chunks(MSR_CHUNK) {
             let entry = |msr: &Msr| kvm_msr_entry {

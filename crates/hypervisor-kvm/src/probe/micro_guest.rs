@@ -18,7 +18,7 @@ use crate::{Kvm, KvmVcpu};
 
 /// Where the guest starts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ring {
+pub(crate) enum Ring {
     /// Ring 0.
     Kernel,
     /// Ring 3, with LSTAR at an HLT.
@@ -27,11 +27,11 @@ pub(super) enum Ring {
 
 const ENTRY: u64 = 0x1000;
 /// Where SYSCALL goes.
-const HANDLER: u64 = 0x2000;
+pub(crate) const HANDLER: u64 = 0x2000;
 /// A page of zeros, which RDI points to.
 const SCRATCH: u64 = 0x5000;
 const STACK: u64 = 0x8000;
-/// Three page tables.
+/// Four page tables.
 const TABLES: u64 = 0x9000;
 /// How long an instruction may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -39,9 +39,18 @@ const HLT: u8 = 0xf4;
 /// STAR and LSTAR (AMD APM vol. 2, 6.1.1).
 const STAR: u32 = 0xc000_0081;
 const LSTAR: u32 = 0xc000_0082;
+/// SFMASK, with Linux's value.
+const FMASK: (u32, u64) = (0xc000_0084, 0x25_7fd5);
 
 /// Runs `code`, then HLT, and answers with the exit; an interruption means that it took too long.
 pub(super) fn run(kvm: &Kvm, ring: Ring, code: &[u8]) -> Result<VcpuExit> {
+    let mut vcpu = prepare(kvm, ring, code)?;
+    let _leash = watch(vcpu.kicker());
+    vcpu.run()
+}
+
+/// A vCPU of a VM of its own, about to run `code`, then HLT.
+pub(crate) fn prepare(kvm: &Kvm, ring: Ring, code: &[u8]) -> Result<KvmVcpu> {
     let vm = kvm.create_vm(&VmSettings {
         irqchip: Irqchip::None,
     })?;
@@ -50,8 +59,7 @@ pub(super) fn run(kvm: &Kvm, ring: Ring, code: &[u8]) -> Result<VcpuExit> {
     let mut vcpu = vm.create_vcpu(VcpuId(0))?;
     vcpu.set_cpuid(&kvm.supported_cpuid()?)?;
     enter(&mut vcpu, ring)?;
-    let _leash = watch(vcpu.kicker());
-    vcpu.run()
+    Ok(vcpu)
 }
 
 /// RAM with the code, and with page tables that map the first 2 MiB for both rings.
@@ -64,10 +72,16 @@ fn memory(code: &[u8]) -> io::Result<GuestRam> {
     let ram = GuestRam::new(&config).map_err(io::Error::other)?;
     let mut program = code.to_vec();
     program.push(HLT);
-    // Present, writable, user; the last is a large page (AMD APM vol. 2, 5.3).
-    let tables = [TABLES + 0x1007, TABLES + 0x2007, 0x87];
-    for (page, entry) in (0..).zip(tables) {
-        ram.write(GuestAddress(TABLES + page * 0x1000), entry)
+    // Present, writable, user; one is a large page (AMD APM vol. 2, 5.3). The last leads to an empty
+    // table, as Linux's hole has one.
+    let entries = [
+        (TABLES, TABLES + 0x1007),
+        (TABLES + 0x1000, TABLES + 0x2007),
+        (TABLES + 0x2000, 0x87),
+        (TABLES + 511 * 8, TABLES + 0x3007),
+    ];
+    for (address, entry) in entries {
+        ram.write(GuestAddress(address), entry)
             .map_err(io::Error::other)?;
     }
     ram.write_bytes(GuestAddress(ENTRY), &program)
@@ -141,6 +155,10 @@ fn enter(vcpu: &mut KvmVcpu, ring: Ring) -> Result<()> {
         Msr {
             index: LSTAR,
             value: HANDLER,
+        },
+        Msr {
+            index: FMASK.0,
+            value: FMASK.1,
         },
     ])?;
     // RAX: XSAVE's mask of x87 and SSE.

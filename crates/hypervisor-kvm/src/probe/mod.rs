@@ -5,7 +5,7 @@
 //! there, guests of a few instructions are run to find them.
 
 mod instructions;
-mod micro_guest;
+pub(crate) mod micro_guest;
 
 use std::fmt;
 use std::path::Path;

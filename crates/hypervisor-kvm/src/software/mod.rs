@@ -22,6 +22,9 @@ mod policy;
 mod syscall;
 mod vcpu;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use kvm_bindings::{KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER, kvm_enable_cap};
@@ -36,7 +39,6 @@ pub(crate) use counters::Counters;
 pub use counters::SoftwareCounters;
 pub(crate) use policy::cmdline;
 pub use policy::{CmdlineAddition, CmdlineConflict};
-pub(crate) use syscall::is_syscall_msr;
 pub(crate) use vcpu::VcpuSupport;
 
 /// What a software KVM needs, as the probe found it. One for each `Kvm`, shared by its VMs.

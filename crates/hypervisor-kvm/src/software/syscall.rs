@@ -12,11 +12,6 @@ pub(crate) const FMASK: u32 = 0xc000_0084;
 /// How many MSRs the filter sends here, from STAR on; CSTAR (0xc0000083) is one of them.
 pub(crate) const FILTERED: u32 = 4;
 
-/// Whether `index` is one of the MSRs that the filter sends here.
-pub(crate) fn is_syscall_msr(index: u32) -> bool {
-    (STAR..STAR + FILTERED).contains(&index)
-}
-
 /// RFLAGS.RF, which SYSCALL clears; and the bit that is always set.
 const RF: u64 = 1 << 16;
 const ALWAYS: u64 = 1 << 1;

@@ -145,28 +145,28 @@ impl KvmVcpu {
             index: access.index,
             value: access.data,
         };
-        let taken = self.write_syscall_msr(msr)?;
+        let held = self.held_msr(msr);
+        let taken = self.set_kvm_msr(held)?;
         access.error = u8::from(!taken);
         self.page.write(&MSR, access);
         Ok(Answer::Done)
     }
 
-    /// Writes one of SYSCALL's MSRs as the guest's own; whether KVM took it.
-    pub(crate) fn write_syscall_msr(&mut self, msr: Msr) -> Result<bool> {
-        let mut held = msr;
-        if let Some(mut software) = self.software.take() {
-            // The page tables of now: the page may hold older ones.
-            let special = match msr.index {
-                LSTAR => self.fd.get_sregs().ok().map(|s| convert::special(&s)),
-                _ => None,
-            };
-            let vm = &self.vm;
-            held = software.syscall.write(msr, || {
-                let bridge = vm.bridge.as_ref().zip(special);
-                bridge.is_some_and(|(bridge, special)| bridge.plant(vm, &special))
-            });
-            self.software = Some(software);
-        }
-        self.set_kvm_msr(held)
+    /// What KVM is to hold where the guest, or the VMM for it, writes `msr`: the same, but for
+    /// SYSCALL's MSRs on a software KVM.
+    pub(crate) fn held_msr(&mut self, msr: Msr) -> Msr {
+        let Some(software) = &mut self.software else {
+            return msr;
+        };
+        // The page tables of now: the page may hold older ones.
+        let special = match msr.index {
+            LSTAR => self.fd.get_sregs().ok().map(|s| convert::special(&s)),
+            _ => None,
+        };
+        let vm = &self.vm;
+        software.syscall.write(msr, || {
+            let bridge = vm.bridge.as_ref().zip(special);
+            bridge.is_some_and(|(bridge, special)| bridge.plant(vm, &special))
+        })
     }
 }

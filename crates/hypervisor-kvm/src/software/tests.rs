@@ -1,0 +1,153 @@
+//! Micro-guests on this machine's own software KVM, where there is one.
+
+use vmmkit_hypervisor::x86::{Registers, VcpuState};
+use vmmkit_hypervisor::{Vcpu, VcpuExit};
+
+use super::syscall::LSTAR;
+use crate::probe::micro_guest::{HANDLER, Ring, prepare};
+use crate::{Kvm, KvmKind, KvmVcpu, SoftwareCounters, kvm_kind};
+
+/// KVM with the support engaged; otherwise says why `name` is skipped.
+fn software(name: &str) -> Option<Kvm> {
+    match Kvm::open() {
+        Ok(kvm) if kvm.shortcomings().is_some() => return Some(kvm),
+        Ok(_) => eprintln!("SKIPPED: {name}: {}", kvm_kind()),
+        Err(reason) => eprintln!("SKIPPED: {name}: {reason}"),
+    }
+    None
+}
+
+/// Runs `code` from ring 0 with what `registers` sets, to HLT.
+fn run(kvm: &Kvm, code: &[u8], registers: impl FnOnce(&mut Registers)) -> Registers {
+    let mut vcpu = prepare(kvm, Ring::Kernel, code).unwrap();
+    let mut start = vcpu.registers().unwrap();
+    registers(&mut start);
+    vcpu.set_registers(&start).unwrap();
+    assert_eq!(vcpu.run().unwrap(), VcpuExit::Halt);
+    vcpu.registers().unwrap()
+}
+
+fn count(kvm: &Kvm, name: &str) -> u64 {
+    let counters = kvm.software_counters();
+    let found = counters.completed.iter().find(|(known, _)| *known == name);
+    found.map_or(0, |&(_, count)| count)
+}
+
+#[test]
+fn an_instruction_handed_back_is_completed_and_counted() {
+    let Some(kvm) = software("POPCNT") else {
+        return;
+    };
+    let popcnt_rax_rcx = [0xf3, 0x48, 0x0f, 0xb8, 0xc1];
+    let end = run(&kvm, &popcnt_rax_rcx, |start| start.rcx = 0xf0f0);
+    assert_eq!(end.rax, 8);
+    // A host whose emulator knows it never hands it back.
+    let lacks = kvm.shortcomings().unwrap().lacks("POPCNT");
+    assert_eq!(count(&kvm, "POPCNT"), u64::from(lacks));
+}
+
+#[test]
+fn state_saved_by_xsave_is_the_vcpus_own() {
+    let Some(kvm) = software("XSAVE64") else {
+        return;
+    };
+    // xsetbv of x87 and SSE; xsave64 [rdi]
+    let code = [0x0f, 0x01, 0xd1, 0x48, 0x0f, 0xae, 0x27];
+    let mut vcpu = prepare(&kvm, Ring::Kernel, &code).unwrap();
+    let mut fpu = vcpu.fpu().unwrap();
+    fpu.xmm[5] = *b"sixteen bytes...";
+    vcpu.set_fpu(&fpu).unwrap();
+    let start = vcpu.registers().unwrap();
+    assert_eq!(vcpu.run().unwrap(), VcpuExit::Halt);
+    let mut saved = [0; 16];
+    let address = vmmkit_guest_memory::GuestAddress(start.rdi + 160 + 5 * 16);
+    assert!(vcpu.vm.read_ram(address, &mut saved));
+    assert_eq!(&saved, b"sixteen bytes...");
+}
+
+#[test]
+fn a_system_call_from_ring_3_runs_the_guests_handler_in_ring_0() {
+    let Some(kvm) = software("SYSCALL") else {
+        return;
+    };
+    // The handler is HLT, which ring 3 may not use.
+    let mut vcpu = prepare(&kvm, Ring::User, &[0x0f, 0x05]).unwrap();
+    assert_eq!(vcpu.run().unwrap(), VcpuExit::Halt);
+    assert_eq!(vcpu.registers().unwrap().rip, HANDLER + 1);
+    assert_eq!(vcpu.special_registers().unwrap().cs.dpl, 0);
+    let bridged = kvm.shortcomings().unwrap().lacks("SYSCALL");
+    assert_eq!(kvm.software_counters().bridged, u64::from(bridged));
+}
+
+#[test]
+fn the_guest_and_the_vmm_read_the_guests_own_lstar() {
+    let Some(kvm) = software("LSTAR") else {
+        return;
+    };
+    // mov ecx, LSTAR; rdmsr
+    let code = [0xb9, 0x82, 0x00, 0x00, 0xc0, 0x0f, 0x32];
+    let mut vcpu = prepare(&kvm, Ring::Kernel, &code).unwrap();
+    assert_eq!(lstar(&mut vcpu), HANDLER);
+    assert_eq!(vcpu.run().unwrap(), VcpuExit::Halt);
+    let end = vcpu.registers().unwrap();
+    assert_eq!((end.rdx, end.rax), (0, HANDLER));
+    // wrmsr of what it read, plus 16
+    let code = [code.as_slice(), &[0x83, 0xc0, 0x10, 0x0f, 0x30]].concat();
+    let mut vcpu = prepare(&kvm, Ring::Kernel, &code).unwrap();
+    assert_eq!(vcpu.run().unwrap(), VcpuExit::Halt);
+    assert_eq!(lstar(&mut vcpu), HANDLER + 16);
+}
+
+fn lstar(vcpu: &mut KvmVcpu) -> u64 {
+    vcpu.msrs(&[LSTAR]).unwrap()[0].value
+}
+
+#[test]
+fn a_program_that_jumps_to_the_bridge_does_not_get_ring_0() {
+    let Some(kvm) = software("a jump to the bridge") else {
+        return;
+    };
+    if !kvm.shortcomings().unwrap().lacks("SYSCALL") {
+        return eprintln!("SKIPPED: a jump to the bridge: this host needs none");
+    }
+    // jmp rax, with IOPL 3 in R11
+    let code = [0xff, 0xe0];
+    let mut vcpu = prepare(&kvm, Ring::User, &code).unwrap();
+    let mut start = vcpu.registers().unwrap();
+    start.rax = super::bridge::ENTRY;
+    start.r11 = 0x3202;
+    start.rflags = 0x202;
+    vcpu.set_registers(&start).unwrap();
+    // The UD2 behind the store has no handler here.
+    assert_eq!(vcpu.run().unwrap(), VcpuExit::Shutdown);
+    let counters = kvm.software_counters();
+    assert_eq!((counters.bridged, counters.refused), (0, 1));
+}
+
+#[test]
+fn an_instruction_that_nobody_knows_is_named() {
+    let Some(kvm) = software("VPADDD") else {
+        return;
+    };
+    // A 256-bit addition: of no use to Linux's boot, and of none here.
+    let mut vcpu = prepare(&kvm, Ring::Kernel, &[0xc5, 0xfd, 0xfe, 0xc1]).unwrap();
+    match vcpu.run().unwrap() {
+        VcpuExit::InternalError(error) => {
+            assert_eq!(error.name.as_deref(), Some("vpaddd ymm0,ymm0,ymm1"));
+            assert!(error.to_string().contains("vpaddd"), "{error}");
+        }
+        // #UD, without a handler: the emulator knows it, or CR4 says that AVX is off.
+        other => assert_eq!(other, VcpuExit::Shutdown),
+    }
+}
+
+#[test]
+fn on_hardware_there_is_no_support() {
+    match Kvm::open() {
+        Ok(kvm) if kvm_kind() != KvmKind::Software => {
+            assert_eq!(kvm.shortcomings(), None);
+            assert_eq!(kvm.software_counters(), SoftwareCounters::default());
+        }
+        _ => eprintln!("SKIPPED: this host has no VT-x or AMD-V"),
+    }
+}
