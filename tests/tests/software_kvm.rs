@@ -43,7 +43,7 @@ fn boot(name: &str, program: &str, seconds: u64) -> Option<String> {
 #[ignore = "a minute on a software KVM"]
 fn linux_boots_and_every_subject_of_guest_check_holds() {
     // A round is three system calls, of 32 kinds; `VMMKIT_ROUNDS=35000` is the long form.
-    let rounds = setting("VMMKIT_ROUNDS", 2000);
+    let rounds = setting("VMMKIT_ROUNDS", 1000);
     let program = format!("guest-check,all,{rounds}");
     if let Some(stdout) = boot("guest-check", &program, 200 + rounds / 20) {
         assert_eq!(stdout.matches(" checks, 0 failed").count(), 10, "{stdout}");
@@ -56,7 +56,7 @@ fn linux_boots_and_every_subject_of_guest_check_holds() {
 #[ignore = "a minute on a software KVM"]
 fn nothing_is_lost_or_wrong_under_stress_on_two_vcpus() {
     // `VMMKIT_STRESS_SECONDS=300` is the long form.
-    let seconds = setting("VMMKIT_STRESS_SECONDS", 20);
+    let seconds = setting("VMMKIT_STRESS_SECONDS", 5);
     let program = format!("guest-check,stress,{seconds}");
     if let Some(stdout) = boot("stress", &program, 200 + seconds) {
         assert_eq!(stdout.matches("worker ").count(), 4, "{stdout}");

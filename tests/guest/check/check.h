@@ -8,7 +8,8 @@
 void check(bool holds, const char *fact, const char *file, int line);
 #define CHECK(fact) check((fact), #fact, __FILE__, __LINE__)
 
-/* How many rounds of system calls a run makes; each is 1 to 5 of them. */
+/* How many rounds of system calls a run makes, each of 1 to 5 of them; a fifth of it are switches of
+ * process. */
 extern int rounds;
 
 void check_system_calls(void);
