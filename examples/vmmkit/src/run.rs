@@ -39,17 +39,19 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
         ));
     }
     let kvm = Kvm::open_path(&settings.kvm).map_err(|error| Failure::kvm(&settings.kvm, &error))?;
-    adapt(&mut settings, &kvm)?;
+    let notes = adapt(&mut settings, &kvm)?;
     if settings.dry_run {
-        return dry_run(settings, &kvm);
+        return dry_run(settings, &kvm, &notes);
     }
-    boot(settings, &kvm)
+    boot(settings, &kvm, &notes)
 }
 
-/// Adds the kernel parameters that a software KVM asks for, and says so. On hardware there are none.
-fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<(), Failure> {
+/// Adds the kernel parameters that a software KVM asks for, and answers with what there is to say of
+/// that. On hardware there is nothing.
+fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
+    let mut notes = Vec::new();
     let Some(report) = kvm.shortcomings() else {
-        return Ok(());
+        return Ok(notes);
     };
     let cmdline = &mut settings.machine.cmdline;
     let additions = kvm.cmdline_additions(cmdline).map_err(|conflict| {
@@ -57,31 +59,41 @@ fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<(), Failure> {
         Failure::usage(format!("--cmdline {conflict}"), next)
     })?;
     for addition in additions {
-        *cmdline = format!("{} {cmdline}", addition.parameter);
-        if !settings.quiet {
-            messages::say(&format!(
-                "this host's KVM is software: added `{}` to the kernel's command line ({}); \
-                 --cmdline overrides it",
-                addition.parameter, addition.reason
-            ));
-        }
+        *cmdline = with_parameter(cmdline, addition.parameter);
+        notes.push(format!(
+            "this host's KVM is software: added `{}` to the kernel's command line ({}); --cmdline \
+             overrides it",
+            addition.parameter, addition.reason
+        ));
     }
     let hopeless = |finding: &&Finding| finding.essential && finding.remedy.is_none();
     let missing: Vec<&str> = report.missing().filter(hopeless).map(|f| f.name).collect();
-    if !missing.is_empty() && !settings.quiet {
-        messages::say(&format!(
+    if !missing.is_empty() {
+        notes.push(format!(
             "warning: this host's KVM is software and lacks {}: Linux will not boot (see `vmmkit \
              doctor`)",
             missing.join(", ")
         ));
     }
-    Ok(())
+    if settings.quiet {
+        notes.clear();
+    }
+    Ok(notes)
+}
+
+/// `cmdline` with `parameter` behind its own, and before what `--` leaves to init.
+fn with_parameter(cmdline: &str, parameter: &str) -> String {
+    match cmdline.split_once(" -- ") {
+        Some((kernel, init)) => format!("{kernel} {parameter} -- {init}"),
+        None => format!("{cmdline} {parameter}"),
+    }
 }
 
 /// Builds everything but the console, and says what would run.
-fn dry_run(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
+fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
     let machine = MachineBuilder::new(settings.machine.clone()).build(kvm);
     drop(machine.map_err(|error| Asked::of(&settings.machine).explain(&error))?);
+    notes.iter().for_each(|note| messages::say(note));
     messages::say(&format!(
         "this machine can be built and would run:\n  {}",
         equivalent::command(&settings)
@@ -89,7 +101,7 @@ fn dry_run(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
     Ok(exit_code::SUCCESS.into())
 }
 
-fn boot(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
+fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
     let remote = Arc::new(Remote::default());
     let no_descriptor = |error| Failure::host("timer", &error, "free descriptors of this process");
@@ -114,6 +126,7 @@ fn boot(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
         .map_err(|error| Asked::of(&settings.machine).explain(&error))
         .and_then(|machine| {
             remote.connect(machine.handle());
+            notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
             if is_stdio {
@@ -166,5 +179,19 @@ fn panic_if_asked() {
         {
             panic!("VMMKIT_TEST_PANIC is set");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_goes_before_what_is_left_to_init() {
+        assert_eq!(with_parameter("quiet", "nopti"), "quiet nopti");
+        assert_eq!(
+            with_parameter("quiet -- -s x", "nopti"),
+            "quiet nopti -- -s x"
+        );
     }
 }

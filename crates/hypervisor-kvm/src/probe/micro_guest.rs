@@ -39,8 +39,9 @@ const HLT: u8 = 0xf4;
 /// STAR and LSTAR (AMD APM vol. 2, 6.1.1).
 const STAR: u32 = 0xc000_0081;
 const LSTAR: u32 = 0xc000_0082;
-/// SFMASK, with Linux's value.
-const FMASK: (u32, u64) = (0xc000_0084, 0x25_7fd5);
+/// SFMASK, and what Linux clears of RFLAGS by it.
+const FMASK: u32 = 0xc000_0084;
+const LINUX_FMASK: u64 = 0x25_7fd5;
 
 /// Runs `code`, then HLT, and answers with the exit; an interruption means that it took too long.
 pub(super) fn run(kvm: &Kvm, ring: Ring, code: &[u8]) -> Result<VcpuExit> {
@@ -147,20 +148,8 @@ fn enter(vcpu: &mut KvmVcpu, ring: Ring) -> Result<()> {
         ..reset
     })?;
     // SYSCALL takes CS 8 and SS 0x10.
-    vcpu.set_msrs(&[
-        Msr {
-            index: STAR,
-            value: 8 << 32,
-        },
-        Msr {
-            index: LSTAR,
-            value: HANDLER,
-        },
-        Msr {
-            index: FMASK.0,
-            value: FMASK.1,
-        },
-    ])?;
+    let msrs = [(STAR, 8 << 32), (LSTAR, HANDLER), (FMASK, LINUX_FMASK)];
+    vcpu.set_msrs(&msrs.map(|(index, value)| Msr { index, value }))?;
     // RAX: XSAVE's mask of x87 and SSE.
     let start = Registers {
         rip: ENTRY,
@@ -174,12 +163,26 @@ fn enter(vcpu: &mut KvmVcpu, ring: Ring) -> Result<()> {
 }
 
 /// Kicks after [`PATIENCE`] unless the answer is dropped before.
-fn watch(kicker: Arc<dyn Kick>) -> mpsc::Sender<()> {
-    let (leash, called_off) = mpsc::channel();
-    thread::spawn(move || {
+fn watch(kicker: Arc<dyn Kick>) -> Leash {
+    let (call_off, called_off) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
         if called_off.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             kicker.kick();
         }
     });
-    leash
+    Leash(Some((call_off, thread)))
+}
+
+/// The watch on a micro-guest. Its thread is gone when it is: one that lingered on would have the
+/// caller's signals delivered to it, whatever mask the caller sets later.
+struct Leash(Option<(mpsc::Sender<()>, thread::JoinHandle<()>)>);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if let Some((call_off, thread)) = self.0.take() {
+            drop(call_off);
+            // It cannot panic.
+            let _ = thread.join();
+        }
+    }
 }
