@@ -15,6 +15,8 @@ pub(crate) type Mapping = MmapRegion<Option<AtomicBitmap>>;
 
 /// Where regions begin, so that a huge page of the host can back a huge page of the guest.
 const ALIGNMENT: u64 = 2 << 20;
+/// How often that is tried, where other threads map at the same time.
+const ATTEMPTS: u32 = 8;
 
 /// Maps `size` bytes of `source` from `offset`.
 pub(crate) fn map(
@@ -53,18 +55,22 @@ impl Request<'_> {
     ///
     /// Kernels before 6.7 place mappings top-down at any page. There the odd part is filled, so
     /// that the next mapping, just below the filler, is aligned. Another thread may map in
-    /// between: then the guest gets fewer huge pages, nothing worse.
+    /// between, so it is tried again; should that never help, the guest gets fewer huge pages,
+    /// nothing worse.
     fn map_aligned(&self) -> Result<Mapping, MmapRegionError> {
-        let mapping = self.map()?;
-        let excess = mapping.as_ptr() as usize % ALIGNMENT as usize;
-        if excess == 0 || self.length < ALIGNMENT as usize {
-            return Ok(mapping);
+        let mut mapping = self.map()?;
+        for _ in 0..ATTEMPTS {
+            let excess = mapping.as_ptr() as usize % ALIGNMENT as usize;
+            if excess == 0 || self.length < ALIGNMENT as usize {
+                break;
+            }
+            drop(mapping);
+            let _filler = MmapRegionBuilder::<()>::new(excess)
+                .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
+                .build();
+            mapping = self.map()?;
         }
-        drop(mapping);
-        let _filler = MmapRegionBuilder::<()>::new(excess)
-            .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
-            .build();
-        self.map()
+        Ok(mapping)
     }
 
     fn map(&self) -> Result<Mapping, MmapRegionError> {
