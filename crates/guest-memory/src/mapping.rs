@@ -15,8 +15,8 @@ pub(crate) type Mapping = MmapRegion<Option<AtomicBitmap>>;
 
 /// Where regions begin, so that a huge page of the host can back a huge page of the guest.
 const ALIGNMENT: u64 = 2 << 20;
-/// How often that is tried, where other threads map at the same time.
-const ATTEMPTS: u32 = 8;
+/// How often that is tried.
+const ATTEMPTS: u32 = 16;
 
 /// Maps `size` bytes of `source` from `offset`.
 pub(crate) fn map(
@@ -54,20 +54,22 @@ impl Request<'_> {
     /// Maps at a multiple of [`ALIGNMENT`] where that can be had.
     ///
     /// Kernels before 6.7 place mappings top-down at any page. There the odd part is filled, so
-    /// that the next mapping, just below the filler, is aligned. Another thread may map in
-    /// between, so it is tried again; should that never help, the guest gets fewer huge pages,
-    /// nothing worse.
+    /// that the next mapping, just below the filler, is aligned. The filler may also fall into a hole
+    /// elsewhere, and another thread may map in between, so it is tried again, with the earlier
+    /// fillers kept; should that never help, the guest gets fewer huge pages, nothing worse.
     fn map_aligned(&self) -> Result<Mapping, MmapRegionError> {
         let mut mapping = self.map()?;
+        let mut fillers = Vec::new();
         for _ in 0..ATTEMPTS {
             let excess = mapping.as_ptr() as usize % ALIGNMENT as usize;
             if excess == 0 || self.length < ALIGNMENT as usize {
                 break;
             }
             drop(mapping);
-            let _filler = MmapRegionBuilder::<()>::new(excess)
+            let filler = MmapRegionBuilder::<()>::new(excess)
                 .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
                 .build();
+            fillers.push(filler);
             mapping = self.map()?;
         }
         Ok(mapping)
