@@ -3,7 +3,7 @@
 use kvm_bindings::{
     CpuId, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE,
     KVM_MP_STATE_SIPI_RECEIVED, KVM_MP_STATE_UNINITIALIZED, Msrs, kvm_cpuid_entry2,
-    kvm_lapic_state, kvm_mp_state, kvm_msr_entry,
+    kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_xsave,
 };
 use vmmkit_hypervisor::x86::{
     ClockControl, CpuidEntry, FpuState, MpState, Msr, Registers, SpecialRegisters, VcpuState,
@@ -41,16 +41,13 @@ impl VcpuState for KvmVcpu {
     }
 
     fn fpu(&mut self) -> Result<FpuState> {
-        let xsave = self.fd.get_xsave().map_err(host("KVM_GET_XSAVE"))?;
-        Ok(fpu::read(&xsave))
+        Ok(fpu::read(&self.xsave()?))
     }
 
     fn set_fpu(&mut self, state: &FpuState) -> Result<()> {
-        let mut xsave = self.fd.get_xsave().map_err(host("KVM_GET_XSAVE"))?;
+        let mut xsave = self.xsave()?;
         fpu::write(&mut xsave, state);
-        // SAFETY: KVM reads more than the 4096 bytes of the structure only where this process asked
-        // for dynamic features of guests (ARCH_REQ_XCOMP_GUEST_PERM), which nothing here does.
-        unsafe { self.fd.set_xsave(&xsave) }.map_err(host("KVM_SET_XSAVE"))
+        self.set_xsave(&xsave)
     }
 
     fn set_cpuid(&mut self, entries_given: &[CpuidEntry]) -> Result<()> {
@@ -181,6 +178,18 @@ impl ClockControl for KvmVcpu {
 }
 
 impl KvmVcpu {
+    /// The x87, SSE, AVX, ... state in the standard format of XSAVE.
+    pub(crate) fn xsave(&self) -> Result<kvm_xsave> {
+        self.fd.get_xsave().map_err(host("KVM_GET_XSAVE"))
+    }
+
+    /// Sets it.
+    pub(crate) fn set_xsave(&self, xsave: &kvm_xsave) -> Result<()> {
+        // SAFETY: KVM reads more than the 4096 bytes of the structure only where this process asked
+        // for dynamic features of guests (ARCH_REQ_XCOMP_GUEST_PERM), which nothing here does.
+        unsafe { self.fd.set_xsave(xsave) }.map_err(host("KVM_SET_XSAVE"))
+    }
+
     /// KVM's value of one MSR; `None` where it has none.
     pub(crate) fn kvm_msr(&self, index: u32) -> Option<u64> {
         let entry = kvm_msr_entry {

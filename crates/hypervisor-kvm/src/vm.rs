@@ -123,18 +123,14 @@ impl Inner {
 
     /// Fills `bytes` from guest memory; false where it is not RAM.
     pub(crate) fn read_ram(&self, address: GuestAddress, bytes: &mut [u8]) -> bool {
-        self.slots()
-            .rams
-            .iter()
-            .any(|ram| ram.read_bytes(address, bytes).is_ok())
+        self.with_ram(|ram| ram.read_bytes(address, bytes).ok())
+            .is_some()
     }
 
     /// Writes `bytes` to guest memory; false where it is not RAM.
     pub(crate) fn write_ram(&self, address: GuestAddress, bytes: &[u8]) -> bool {
-        self.slots()
-            .rams
-            .iter()
-            .any(|ram| ram.write_bytes(address, bytes).is_ok())
+        self.with_ram(|ram| ram.write_bytes(address, bytes).ok())
+            .is_some()
     }
 
     /// The first answer of `f` for a RAM of the guest.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use kvm_bindings::{kvm_vcpu_events, kvm_xcr, kvm_xcrs};
+use kvm_bindings::{KVM_INTERNAL_ERROR_EMULATION, kvm_vcpu_events, kvm_xcr, kvm_xcrs};
 use vmmkit_guest_memory::GuestAddress;
 use vmmkit_hypervisor::{Error, Result};
 use vmmkit_x86_emulator::{
@@ -15,9 +15,6 @@ use crate::run_page::{DIRTY_REGS, INTERNAL, SYNC_REGS, SYNC_SREGS};
 use crate::vm::Inner;
 use crate::{KvmVcpu, convert, failure};
 
-/// `KVM_INTERNAL_ERROR_EMULATION`.
-const EMULATION: u32 = 1;
-
 impl KvmVcpu {
     /// KVM could not emulate an instruction: it is done here, or the exit goes up.
     pub(super) fn complete(&mut self) -> Result<Answer> {
@@ -25,7 +22,7 @@ impl KvmVcpu {
         let Some(software) = self.software.take() else {
             return Ok(Answer::Up(self.decode()));
         };
-        let answer = if raw.suberror == EMULATION {
+        let answer = if raw.suberror == KVM_INTERNAL_ERROR_EMULATION {
             let given = failure::given_bytes(&raw);
             self.complete_with(&software, &given)
         } else {
@@ -143,8 +140,7 @@ impl ExtendedState for Extended<'_> {
     type Error = Error;
 
     fn load(&mut self) -> Result<XsaveArea> {
-        let xsave = self.0.fd.get_xsave();
-        let xsave = xsave.map_err(|error| Error::host("KVM_GET_XSAVE", error))?;
+        let xsave = self.0.xsave()?;
         let mut area = XsaveArea::default();
         for (bytes, word) in area
             .bytes_mut()
@@ -163,9 +159,7 @@ impl ExtendedState for Extended<'_> {
         for (word, bytes) in xsave.region.iter_mut().zip(area.bytes().as_chunks().0) {
             *word = u32::from_le_bytes(*bytes);
         }
-        // SAFETY: KVM reads more than the 4096 bytes of the structure only where this process asked
-        // for dynamic features of guests (ARCH_REQ_XCOMP_GUEST_PERM), which nothing here does.
-        unsafe { self.0.fd.set_xsave(&xsave) }.map_err(|error| Error::host("KVM_SET_XSAVE", error))
+        self.0.set_xsave(&xsave)
     }
 
     fn xcr0(&mut self) -> Result<u64> {
