@@ -84,9 +84,13 @@ fn ctrl_c_interrupts_a_program_of_the_guest() {
     let Some(mut terminal) = shell("Ctrl-C", &[]) else {
         return;
     };
-    ask(&mut terminal, "echo go; sleep 1000", "\ngo");
+    // The program itself says that it runs: a key before that may find the interactive shell's own
+    // fork, which has SIGINT caught until it has become the program.
+    let program = "sh -c 'echo $((5 + 5)) go; exec sleep 1000'";
+    ask(&mut terminal, program, "\n10 go");
     terminal.types("\x03");
     terminal.sees("^C", LIMIT).unwrap();
+    terminal.sees("/ # ", LIMIT).unwrap();
     // 128 + SIGINT.
     ask(&mut terminal, "echo code $?", "\ncode 130");
     quit(&mut terminal);
