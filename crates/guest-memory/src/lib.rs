@@ -27,12 +27,16 @@ mod layout;
 mod mapping;
 mod prefault;
 mod ram;
+mod scatter;
 mod size;
 mod stream;
+mod window;
 
 pub use config::{Backing, RamConfig, ThpAdvice};
 pub use error::{AccessError, ExchangeError, FillError, RamError};
 pub use layout::{Layout, MMIO_HOLE_END, MMIO_HOLE_START};
 pub use ram::{GuestRam, RamRegion};
+pub use scatter::{MAX_SEGMENTS, Segment};
 pub use size::{PAGE_SIZE, RamSize, RamSizeError};
 pub use vm_memory::{ByteValued, GuestAddress, ReadVolatile};
+pub use window::{RamView, RamWindow};

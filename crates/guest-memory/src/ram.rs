@@ -130,6 +130,14 @@ impl GuestRam {
         Some((self.high.as_ref()?, usize::try_from(offset).ok()?))
     }
 
+    /// The mapping that `address` would be in, to keep.
+    pub(crate) fn shared_mapping(&self, address: GuestAddress) -> Option<Arc<Mapping>> {
+        if address < MMIO_HOLE_START {
+            return Some(self.low.clone());
+        }
+        self.high.clone().filter(|_| address >= MMIO_HOLE_END)
+    }
+
     /// The mapping of the region `slot`.
     pub(crate) fn mapping(&self, slot: u32) -> Option<&Mapping> {
         match slot {
