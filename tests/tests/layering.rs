@@ -32,6 +32,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("x86-cpu", &["hypervisor"]),
     ("x86-emulator", &["hypervisor", "guest-memory"]),
     ("legacy-devices", &["device-bus"]),
+    ("virtio", &["guest-memory", "device-bus", "host-io"]),
+    ("virtio-devices", &["virtio", "guest-memory", "host-io"]),
     ("boot-loader", &["hypervisor", "guest-memory"]),
     (
         "vmm",
@@ -39,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "boot-loader",
             "x86-cpu",
             "legacy-devices",
+            "virtio",
             "hypervisor",
             "guest-memory",
             "device-bus",

@@ -1,0 +1,19 @@
+//! The paravirtual devices of virtio 1.2, one folder each.
+//!
+//! Each implements [`Device`](vmmkit_virtio::Device) over a back end of the host's, and knows neither
+//! its transport nor the hypervisor. Start with [`Rng`], the smallest.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use vmmkit_virtio::fake::Driver;
+//! use vmmkit_virtio_devices::Rng;
+//!
+//! let mut driver = Driver::start(Arc::new(Rng::new()))?;
+//! assert_eq!(driver.request(0, &[], &[32])?.len(), 32);
+//! # Ok::<(), vmmkit_virtio::fake::DriverError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod rng;
+
+pub use rng::Rng;

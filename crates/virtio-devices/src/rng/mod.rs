@@ -1,0 +1,81 @@
+//! The entropy device (section 5.4): fills what the driver gives it with random bytes.
+
+#[cfg(test)]
+mod tests;
+
+use rustix::rand::{GetRandomFlags, getrandom};
+use vmmkit_virtio::{
+    ActivateError, Activation, Active, Chain, Context, Device, DeviceKind, Engine, Queue,
+};
+
+/// Its only queue (5.4.2).
+const REQUESTS: u16 = 0;
+/// The most bytes that one request gets; Linux asks for 64 or so. A driver takes less than it asked
+/// for (5.4.6.2), and asks again.
+const MOST: u64 = 64 << 10;
+/// Bytes at a time.
+const PIECE: usize = 256;
+
+/// A source of random bytes: the host's getrandom(2).
+#[derive(Debug, Default)]
+pub struct Rng(());
+
+impl Rng {
+    /// A source.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Device for Rng {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Entropy
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &[64]
+    }
+
+    fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {
+        activation.on_one_thread(Box::new(RngEngine::default()))
+    }
+}
+
+#[derive(Default)]
+struct RngEngine {
+    chain: Chain,
+}
+
+impl Engine for RngEngine {
+    fn kicked(&mut self, context: &mut Context, index: u16) {
+        let Some(queue) = context.queues.get_mut(index) else {
+            return;
+        };
+        debug_assert_eq!(index, REQUESTS);
+        while queue.pop(&mut self.chain) {
+            let written = self.fill(queue);
+            queue.complete(&self.chain, written);
+        }
+        queue.publish();
+    }
+}
+
+impl RngEngine {
+    /// Fills the chain's buffers to write; how far.
+    fn fill(&self, queue: &Queue) -> u32 {
+        let mut writer = self.chain.writer(queue.ram());
+        let mut left = writer.left().min(MOST);
+        let mut bytes = [0; PIECE];
+        while left > 0 {
+            let wanted = bytes.len().min(usize::try_from(left).unwrap_or(PIECE));
+            let piece = bytes.get_mut(..wanted).unwrap_or_default();
+            // The host's pool is filled early in its boot, and then never empty.
+            let Ok(found) = getrandom(&mut *piece, GetRandomFlags::empty()) else {
+                break;
+            };
+            writer.write(piece.get(..found).unwrap_or_default());
+            left -= found.min(wanted) as u64;
+        }
+        writer.written()
+    }
+}

@@ -1,0 +1,192 @@
+//! What a device is to its transport.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use thiserror::Error;
+use vmmkit_guest_memory::GuestRam;
+
+use crate::engine::Workers;
+use crate::{DeviceKind, Engine, Fault, Interrupts, Queue, QueueState, Queues};
+
+/// A paravirtual device: what it is and has, whoever drives it by whatever transport. vCPU threads
+/// call it, the transport one at a time; none of it may wait for the guest.
+pub trait Device: Send + Sync {
+    /// Its kind.
+    fn kind(&self) -> DeviceKind;
+
+    /// The features of its own that it offers (bits 0 to 23, and 50 to 127). The transport adds
+    /// those of queues and of itself.
+    fn features(&self) -> u64 {
+        0
+    }
+
+    /// The most entries of each of its queues: powers of 2 up to 32,768.
+    fn queue_sizes(&self) -> &[u16];
+
+    /// Reads the configuration space from `offset`. What is beyond its end stays as it is, which is
+    /// all zeroes.
+    fn read_config(&self, offset: usize, bytes: &mut [u8]) {
+        let _ = (offset, bytes);
+    }
+
+    /// Writes the configuration space.
+    fn write_config(&self, offset: usize, bytes: &[u8]) {
+        let _ = (offset, bytes);
+    }
+
+    /// Called once, before everything else: what to tell the driver by that the configuration has
+    /// changed.
+    fn connect(&self, change: ConfigChange) {
+        let _ = change;
+    }
+
+    /// The driver is ready: the features it took, and the queues it enabled. The device works until
+    /// what is returned is dropped, which must wait for all its work to end.
+    ///
+    /// # Errors
+    /// [`ActivateError`]: the driver sees DEVICE_NEEDS_RESET.
+    fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError>;
+
+    /// The driver has reset the device, whose work has ended: back to the state at power-on, as far
+    /// as the driver can see it.
+    fn reset(&self) {}
+
+    /// What must be saved of it besides its transport and its queues, as text of its own versioned
+    /// form. Called at rest.
+    fn save(&self) -> String {
+        String::new()
+    }
+
+    /// Puts back what was saved, before anything is activated.
+    ///
+    /// # Errors
+    /// A sentence on what cannot be put back.
+    fn restore(&self, saved: &str) -> Result<(), String> {
+        if saved.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{} keeps no state of its own", self.kind()))
+    }
+}
+
+/// A device at work. Dropping it ends the work, and waits for that.
+pub trait Active: Send {
+    /// Begins to come to rest; see [`Engine::quiesce`]. It does not wait.
+    fn pause(&mut self);
+    /// Waits for the rest that `pause` began.
+    fn wait_paused(&mut self);
+    /// Works again.
+    fn resume(&mut self);
+    /// Lets go of a queue, which the driver resets (virtio 1.2, section 2.6.1).
+    fn disable_queue(&mut self, index: u16);
+    /// Takes a queue that the driver enabled again.
+    fn enable_queue(&mut self, queue: Queue);
+    /// Where each queue is. Called at rest.
+    fn queue_states(&mut self) -> Vec<(u16, QueueState)>;
+}
+
+/// Why a device cannot work.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ActivateError {
+    /// A queue that the device cannot do without is not enabled.
+    #[error("queue {0} is not enabled")]
+    MissingQueue(u16),
+    /// The host refused something.
+    #[error("{what}: {source}")]
+    Host {
+        /// What was asked of it.
+        what: &'static str,
+        /// Its reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Something else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What a driver that is ready has set up.
+#[derive(Debug)]
+pub struct Activation {
+    /// The device's name in the machine: `blk0`.
+    pub name: Arc<str>,
+    /// The features that the driver took.
+    pub features: u64,
+    /// The guest's RAM.
+    pub ram: GuestRam,
+    /// The queues that it enabled.
+    pub queues: Queues,
+    /// Tells the driver that the device cannot go on.
+    pub fault: Arc<Fault>,
+}
+
+impl Activation {
+    /// Runs one engine with all queues on a thread of its own, `virtio-NAME`.
+    ///
+    /// # Errors
+    /// [`ActivateError::Host`] where the host has no thread or descriptor left.
+    pub fn on_one_thread(self, engine: Box<dyn Engine>) -> Result<Box<dyn Active>, ActivateError> {
+        let indices = self.queues.indices();
+        self.on_threads(vec![(indices, engine)])
+    }
+
+    /// Runs each engine on a thread of its own, with the queues of the numbers that stand with it:
+    /// `virtio-NAME`, and `virtio-NAME.1` and so on. Also queues that are not enabled now may be
+    /// named: after the reset of a queue they come to the engine that is named here.
+    ///
+    /// # Errors
+    /// [`ActivateError::Host`] where the host has no thread or descriptor left.
+    pub fn on_threads(
+        mut self,
+        engines: Vec<(Vec<u16>, Box<dyn Engine>)>,
+    ) -> Result<Box<dyn Active>, ActivateError> {
+        let mut workers = Workers::default();
+        for (number, (indices, engine)) in engines.into_iter().enumerate() {
+            let mut queues = Queues::default();
+            for index in &indices {
+                if let Some(queue) = self.queues.remove(*index) {
+                    queues.insert(queue);
+                }
+            }
+            let name = match number {
+                0 => format!("virtio-{}", self.name),
+                _ => format!("virtio-{}.{number}", self.name),
+            };
+            workers
+                .spawn(name, engine, indices, queues, self.fault.clone())
+                .map_err(|source| ActivateError::Host {
+                    what: "starting a thread",
+                    source,
+                })?;
+        }
+        Ok(Box::new(workers))
+    }
+}
+
+/// Tells the driver that the configuration space has changed: the resize of a disk, the size that a
+/// balloon should have. Any thread may call it.
+#[derive(Clone)]
+pub struct ConfigChange {
+    pub(crate) generation: Arc<AtomicU32>,
+    pub(crate) interrupts: Arc<dyn Interrupts>,
+}
+
+impl ConfigChange {
+    /// Call it after the change.
+    pub fn notify(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.interrupts.configuration();
+    }
+}
+
+impl fmt::Debug for ConfigChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigChange")
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}

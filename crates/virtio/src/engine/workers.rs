@@ -1,0 +1,148 @@
+//! The threads of one device, as its transport leads them.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{Builder, JoinHandle};
+
+use vmmkit_host_io::EventFd;
+
+use super::thread::{Command, Worker};
+use super::{Engine, Queues};
+use crate::{Active, Fault, Queue, QueueState};
+
+/// Threads need little: engines neither recurse nor keep large things on the stack.
+const STACK: usize = 256 << 10;
+
+/// The running engines of a device. Dropping it stops them.
+#[derive(Debug, Default)]
+pub(crate) struct Workers(Vec<Remote>);
+
+/// A thread from outside.
+#[derive(Debug)]
+struct Remote {
+    queues: Vec<u16>,
+    commands: Sender<Command>,
+    wake: Arc<EventFd>,
+    resting: Option<Receiver<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts a thread `name` for `engine` with the queues of the numbers `indices`.
+    pub(crate) fn spawn(
+        &mut self,
+        name: String,
+        engine: Box<dyn Engine>,
+        indices: Vec<u16>,
+        queues: Queues,
+        fault: Arc<Fault>,
+    ) -> io::Result<()> {
+        let (commands, receiver) = channel();
+        let wake = Arc::new(EventFd::new()?);
+        let worker = Worker::new(engine, queues, receiver, wake.clone())?;
+        let thread = Builder::new()
+            .name(name)
+            .stack_size(STACK)
+            .spawn(move || run(worker, &fault))?;
+        self.0.push(Remote {
+            queues: indices,
+            commands,
+            wake,
+            resting: None,
+            thread: Some(thread),
+        });
+        Ok(())
+    }
+
+    fn of_queue(&self, index: u16) -> Option<&Remote> {
+        self.0.iter().find(|remote| remote.queues.contains(&index))
+    }
+}
+
+/// Runs a worker; what it ends with but a stop, the driver sees.
+fn run(worker: Worker, fault: &Fault) {
+    match catch_unwind(AssertUnwindSafe(|| worker.run())) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => fault.report(error.to_string()),
+        Err(panic) => fault.report(message(panic.as_ref())),
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.unwrap_or_default())
+}
+
+impl Remote {
+    /// A thread that has ended does not answer, and nothing is waited for then.
+    fn ask(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            self.wake.notify();
+        }
+    }
+}
+
+impl Active for Workers {
+    fn pause(&mut self) {
+        for remote in &mut self.0 {
+            let (done, resting) = channel();
+            remote.ask(Command::Pause(done));
+            remote.resting = Some(resting);
+        }
+    }
+
+    fn wait_paused(&mut self) {
+        for remote in &mut self.0 {
+            if let Some(resting) = remote.resting.take() {
+                let _ = resting.recv();
+            }
+        }
+    }
+
+    fn resume(&mut self) {
+        for remote in &self.0 {
+            remote.ask(Command::Resume);
+        }
+    }
+
+    fn disable_queue(&mut self, index: u16) {
+        if let Some(remote) = self.of_queue(index) {
+            let (done, resting) = channel();
+            remote.ask(Command::Disable(index, done));
+            let _ = resting.recv();
+        }
+    }
+
+    fn enable_queue(&mut self, queue: Queue) {
+        if let Some(remote) = self.of_queue(queue.index()) {
+            remote.ask(Command::Enable(Box::new(queue)));
+        }
+    }
+
+    fn queue_states(&mut self) -> Vec<(u16, QueueState)> {
+        let states = |remote: &Remote| {
+            let (answer, states) = channel();
+            remote.ask(Command::States(answer));
+            states.recv().unwrap_or_default()
+        };
+        self.0.iter().flat_map(states).collect()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for remote in &self.0 {
+            remote.ask(Command::Stop);
+        }
+        for remote in &mut self.0 {
+            if let Some(thread) = remote.thread.take() {
+                // A panic was caught in `run`.
+                let _ = thread.join();
+            }
+        }
+    }
+}

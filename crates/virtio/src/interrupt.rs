@@ -1,0 +1,107 @@
+//! From the device to the driver: interrupts, and the end of all work.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vmmkit_device_bus::IrqLine;
+use vmmkit_host_io::EventFd;
+
+use crate::RingError;
+
+/// One way to interrupt a guest.
+pub trait Signal: Send + Sync {
+    /// Interrupts it. Any thread may call it; it does not block.
+    fn signal(&self);
+}
+
+impl Signal for EventFd {
+    /// An eventfd that the hypervisor turns into an interrupt.
+    fn signal(&self) {
+        self.notify();
+    }
+}
+
+impl Signal for IrqLine {
+    /// An edge.
+    fn signal(&self) {
+        self.pulse();
+    }
+}
+
+/// The interrupts of one device, as its transport delivers them.
+pub trait Interrupts: Send + Sync {
+    /// Buffers of queue `index` were used.
+    fn queue(&self, index: u16);
+    /// The configuration changed, or the device needs a reset.
+    fn configuration(&self);
+}
+
+/// Whether a device can go on, and why not.
+pub struct Fault {
+    needs_reset: AtomicBool,
+    count: AtomicU64,
+    reason: Mutex<Option<String>>,
+    interrupts: Arc<dyn Interrupts>,
+}
+
+impl Fault {
+    pub(crate) fn new(interrupts: Arc<dyn Interrupts>) -> Self {
+        Self {
+            needs_reset: AtomicBool::new(false),
+            count: AtomicU64::new(0),
+            reason: Mutex::new(None),
+            interrupts,
+        }
+    }
+
+    /// The device cannot go on: the driver sees DEVICE_NEEDS_RESET and is interrupted
+    /// (virtio 1.2, section 2.1.2). The first reason since the last reset is kept.
+    pub fn report(&self, reason: impl Into<String>) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let mut kept = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        // Ordering: the driver reads the status because of the interrupt below.
+        if !self.needs_reset.swap(true, Ordering::SeqCst) {
+            *kept = Some(reason.into());
+            drop(kept);
+            self.interrupts.configuration();
+        }
+    }
+
+    /// The driver broke the rules of queue `index`.
+    pub(crate) fn ring(&self, index: u16, error: RingError) {
+        self.report(format!("queue {index}: {error}"));
+    }
+
+    /// Whether the device cannot go on.
+    pub fn needs_reset(&self) -> bool {
+        self.needs_reset.load(Ordering::SeqCst)
+    }
+
+    /// How often something was reported, over all resets.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The first reason since the last reset.
+    pub fn reason(&self) -> Option<String> {
+        self.reason
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn reset(&self) {
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.needs_reset.store(false, Ordering::SeqCst);
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fault")
+            .field("count", &self.count())
+            .field("reason", &self.reason())
+            .finish_non_exhaustive()
+    }
+}

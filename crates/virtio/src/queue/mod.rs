@@ -1,0 +1,17 @@
+//! Virtqueues as the device sees them.
+
+mod chain;
+mod error;
+mod handle;
+mod layout;
+mod ring;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use chain::{Chain, Reader, Writer};
+pub use error::RingError;
+pub use handle::Queue;
+pub use layout::{QueueLayout, QueueState};
+pub use ring::SplitRing;

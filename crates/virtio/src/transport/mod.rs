@@ -1,0 +1,309 @@
+//! The driver's side of a device, whatever its registers look like.
+
+mod mmio;
+mod setup;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vmmkit_device_bus::Lifecycle;
+use vmmkit_guest_memory::GuestRam;
+use vmmkit_host_io::EventFd;
+
+use crate::spec::{feature, status};
+use crate::{
+    Activation, Active, ConfigChange, Device, DeviceKind, Fault, Interrupts, Queue, Queues,
+    SplitRing,
+};
+
+pub use mmio::MmioTransport;
+pub use setup::QueuePart;
+pub(crate) use setup::QueueSetup;
+pub use state::TransportState;
+
+/// Features that every device has by its transport.
+const OFFERED: u64 =
+    feature::VERSION_1 | feature::INDIRECT_DESC | feature::EVENT_IDX | feature::RING_RESET;
+
+/// What every transport has in common: status, features, queues and configuration of one device,
+/// and its life. A transport proper shows them as registers.
+///
+/// vCPU threads call it, and one lock serves them all: nothing of it is on the path of a request.
+pub struct Transport {
+    name: Arc<str>,
+    device: Arc<dyn Device>,
+    ram: GuestRam,
+    offered: u64,
+    kicks: Vec<Arc<EventFd>>,
+    interrupts: Arc<dyn Interrupts>,
+    fault: Arc<Fault>,
+    generation: Arc<AtomicU32>,
+    was_driven: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    status: u8,
+    driver_features: u64,
+    queues: Vec<QueueSetup>,
+    active: Option<Box<dyn Active>>,
+}
+
+impl Transport {
+    /// The transport of `device`, called `name` in the machine, whose driver is interrupted by
+    /// `interrupts`.
+    ///
+    /// # Errors
+    /// The host's, when it has no descriptor left.
+    pub fn new(
+        name: &str,
+        device: Arc<dyn Device>,
+        ram: &GuestRam,
+        interrupts: Arc<dyn Interrupts>,
+    ) -> io::Result<Self> {
+        let sizes = device.queue_sizes();
+        let kicks = sizes.iter().map(|_| Ok(Arc::new(EventFd::new()?)));
+        let kicks = kicks.collect::<io::Result<Vec<_>>>()?;
+        let generation = Arc::new(AtomicU32::new(0));
+        let queues = sizes.iter().map(|most| QueueSetup::new(*most)).collect();
+        device.connect(ConfigChange {
+            generation: generation.clone(),
+            interrupts: interrupts.clone(),
+        });
+        Ok(Self {
+            name: name.into(),
+            offered: device.features() | OFFERED,
+            fault: Arc::new(Fault::new(interrupts.clone())),
+            ram: ram.clone(),
+            device,
+            kicks,
+            interrupts,
+            generation,
+            was_driven: AtomicBool::new(false),
+            inner: Mutex::new(Inner {
+                queues,
+                ..Inner::default()
+            }),
+        })
+    }
+
+    /// The device's name in the machine.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The device's kind.
+    pub fn kind(&self) -> DeviceKind {
+        self.device.kind()
+    }
+
+    /// What is wrong with the device, if anything is.
+    pub fn fault(&self) -> &Fault {
+        &self.fault
+    }
+
+    /// Whether a driver has ever been ready.
+    pub fn was_driven(&self) -> bool {
+        self.was_driven.load(Ordering::Relaxed)
+    }
+
+    /// What a kick of queue `index` raises: for the hypervisor, so that a kick is no exit.
+    pub fn kick(&self, index: u16) -> Option<&Arc<EventFd>> {
+        self.kicks.get(usize::from(index))
+    }
+
+    /// The number of queues.
+    pub fn queue_count(&self) -> u16 {
+        // More than 65,535 queues cannot be selected.
+        u16::try_from(self.kicks.len()).unwrap_or(u16::MAX)
+    }
+
+    /// The driver kicks queue `index`, by way of the VMM.
+    pub fn notify(&self, index: u32) {
+        if let Some(kick) = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.kicks.get(index))
+        {
+            kick.notify();
+        }
+    }
+
+    /// The device status (virtio 1.2, section 2.1).
+    pub fn status(&self) -> u8 {
+        let status = self.lock().status;
+        if status & status::DRIVER_OK != 0 && self.fault.needs_reset() {
+            return status | status::DEVICE_NEEDS_RESET;
+        }
+        status
+    }
+
+    /// The driver writes the device status: 0 resets the device; a bit that is set stays set.
+    pub fn set_status(&self, value: u8) {
+        let mut inner = self.lock();
+        if value == 0 {
+            self.reset_inner(&mut inner);
+            return;
+        }
+        let mut new = (inner.status | value) & !status::DEVICE_NEEDS_RESET;
+        let sets = new & !inner.status;
+        if sets & status::FEATURES_OK != 0 && !self.accepts(inner.driver_features) {
+            new &= !status::FEATURES_OK;
+        }
+        let may_run = new & status::FEATURES_OK != 0 && new & status::FAILED == 0;
+        if !may_run {
+            new &= !status::DRIVER_OK;
+        }
+        let starts = new & status::DRIVER_OK != 0 && inner.status & status::DRIVER_OK == 0;
+        inner.status = new;
+        if starts {
+            self.activate(&mut inner);
+        }
+    }
+
+    /// The features that the device offers.
+    pub fn offered_features(&self) -> u64 {
+        self.offered
+    }
+
+    /// The features that the driver takes.
+    pub fn driver_features(&self) -> u64 {
+        self.lock().driver_features
+    }
+
+    /// The driver takes features: 32 of them, in the half that is 0 or 1. After FEATURES_OK nothing
+    /// changes any more.
+    pub fn set_driver_features(&self, half: u32, value: u32) {
+        let mut inner = self.lock();
+        if half > 1 || inner.status & status::FEATURES_OK != 0 {
+            return;
+        }
+        let shift = 32 * half;
+        let kept = inner.driver_features & !(u64::from(u32::MAX) << shift);
+        inner.driver_features = kept | u64::from(value) << shift;
+    }
+
+    /// Reads the configuration space; zeroes where there is none.
+    pub fn read_config(&self, offset: usize, bytes: &mut [u8]) {
+        bytes.fill(0);
+        self.device.read_config(offset, bytes);
+    }
+
+    /// Writes the configuration space.
+    pub fn write_config(&self, offset: usize, bytes: &[u8]) {
+        self.device.write_config(offset, bytes);
+    }
+
+    /// Changes whenever the configuration does (section 2.5.1).
+    pub fn config_generation(&self) -> u32 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// A device must have VERSION_1 (6.1), and cannot have what it does not offer.
+    fn accepts(&self, features: u64) -> bool {
+        features & !self.offered == 0 && features & feature::VERSION_1 != 0
+    }
+
+    /// Gives the device its queues.
+    fn activate(&self, inner: &mut Inner) {
+        let features = inner.driver_features;
+        let mut queues = Queues::default();
+        for (index, setup) in (0..).zip(&inner.queues) {
+            if !setup.is_enabled {
+                continue;
+            }
+            match self.queue(index, setup, features) {
+                Some(queue) => queues.insert(queue),
+                None => return,
+            }
+        }
+        let activation = Activation {
+            name: self.name.clone(),
+            features,
+            ram: self.ram.clone(),
+            queues,
+            fault: self.fault.clone(),
+        };
+        self.was_driven.store(true, Ordering::Relaxed);
+        match self.device.activate(activation) {
+            Ok(active) => inner.active = Some(active),
+            Err(error) => self.fault.report(error.to_string()),
+        }
+    }
+
+    /// The queue `index` as set up; `None`, and reported, where it breaks the rules.
+    fn queue(&self, index: u16, setup: &QueueSetup, features: u64) -> Option<Queue> {
+        let ring = SplitRing::resume(&self.ram, setup.state, features)
+            .map_err(|error| self.fault.ring(index, error))
+            .ok()?;
+        Some(Queue::new(
+            index,
+            ring,
+            self.kicks.get(usize::from(index))?.clone(),
+            self.interrupts.clone(),
+            self.fault.clone(),
+        ))
+    }
+
+    fn reset_inner(&self, inner: &mut Inner) {
+        // Waits for the device's work to end.
+        inner.active = None;
+        self.device.reset();
+        self.fault.reset();
+        inner.status = 0;
+        inner.driver_features = 0;
+        for (setup, kick) in inner.queues.iter_mut().zip(&self.kicks) {
+            *setup = QueueSetup::new(setup.most);
+            kick.drain();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // What a panic of a device may leave is caught up with by the next reset.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lifecycle for Transport {
+    fn pause(&self) {
+        if let Some(active) = &mut self.lock().active {
+            active.pause();
+        }
+    }
+
+    fn wait_paused(&self) {
+        if let Some(active) = &mut self.lock().active {
+            active.wait_paused();
+        }
+    }
+
+    fn resume(&self) {
+        if let Some(active) = &mut self.lock().active {
+            active.resume();
+        }
+    }
+
+    fn reset(&self) {
+        self.reset_inner(&mut self.lock());
+    }
+
+    fn stop(&self) {
+        self.lock().active = None;
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("name", &self.name)
+            .field("kind", &self.kind())
+            .field("fault", &self.fault)
+            .finish_non_exhaustive()
+    }
+}
