@@ -54,6 +54,10 @@ pub trait Device: Send + Sync {
     /// as the driver can see it.
     fn reset(&self) {}
 
+    /// The machine has ended: lets go of what others find on the host, the file of a socket for
+    /// instance. Its work has ended before.
+    fn close(&self) {}
+
     /// What must be saved of it besides its transport and its queues, as text of its own versioned
     /// form. Called at rest.
     fn save(&self) -> String {

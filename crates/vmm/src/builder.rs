@@ -1,5 +1,6 @@
 //! From a configuration to a machine: one call per crate, in the order of the boot flow.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,15 +11,18 @@ use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Mmio, Plug, Ports};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
 
-use crate::MachineConfig;
+use vmmkit_virtio::Device;
+
 use crate::console::{Console, InputReader, OutputFlusher, Transmitter};
 use crate::control::Control;
 use crate::cpus::Vcpus;
+use crate::devices::Devices;
 use crate::error::BuildError;
 use crate::event_loop::{EventLoop, Subscriber};
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
+use crate::{ConfigError, MachineConfig, virtio};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -29,6 +33,7 @@ pub struct MachineBuilder {
     subscribers: Vec<Subscriber>,
     ports: Vec<Plug<Ports>>,
     mmio: Vec<Plug<Mmio>>,
+    virtio: Vec<Arc<dyn Device>>,
 }
 
 impl std::fmt::Debug for MachineBuilder {
@@ -39,6 +44,7 @@ impl std::fmt::Debug for MachineBuilder {
             .field("subscribers", &self.subscribers.len())
             .field("ports", &self.ports)
             .field("mmio", &self.mmio)
+            .field("virtio", &self.virtio.len())
             .finish()
     }
 }
@@ -121,6 +127,14 @@ impl MachineBuilder {
         self
     }
 
+    /// Adds a paravirtual device. It is called by its kind and its number among those: `blk0`; its
+    /// driver finds it by ACPI, or by the kernel's command line where there is no ACPI.
+    #[must_use]
+    pub fn virtio_device(mut self, device: Arc<dyn Device>) -> Self {
+        self.virtio.push(device);
+        self
+    }
+
     /// Builds the machine on `hypervisor`.
     ///
     /// # Errors
@@ -132,15 +146,19 @@ impl MachineBuilder {
             subscribers,
             ports,
             mmio,
+            virtio: devices,
         } = self;
         config.check(hypervisor.capabilities())?;
+        check_count(devices.len())?;
         let settings = VmSettings::default();
         let control = Control::new();
 
         let ram = GuestRam::new(&config.ram)?;
-        let (vm, loaded) = create_and_load(hypervisor, &settings, &ram, &config)?;
+        let (vm, loaded) = create_and_load(hypervisor, &settings, &ram, &config, devices.len())?;
         let transmitter = Box::new(Transmitter(console.output.clone()));
         let platform = Platform::plug(&vm, control.requests(), &ram, transmitter)?;
+        let capabilities = hypervisor.capabilities();
+        let devices = virtio::plug(devices, &vm, capabilities, &ram, &platform.mmio)?;
         platform.plug_extra(ports, mmio, &ram)?;
         let vcpus = Vcpus::create(
             hypervisor,
@@ -157,6 +175,7 @@ impl MachineBuilder {
         let shared = Shared {
             control,
             platform,
+            devices: Arc::new(Devices::new(devices)),
             ram,
             output,
         };
@@ -175,6 +194,7 @@ fn create_and_load<H: Hypervisor>(
     settings: &VmSettings,
     ram: &GuestRam,
     config: &MachineConfig,
+    devices: usize,
 ) -> Result<(H::Vm, Loaded), BuildError> {
     let create = || {
         let vm = hypervisor.create_vm(settings)?;
@@ -184,7 +204,7 @@ fn create_and_load<H: Hypervisor>(
     thread::scope(|scope| {
         let loading = thread::Builder::new()
             .name("load".to_owned())
-            .spawn_scoped(scope, || load(ram, config))
+            .spawn_scoped(scope, || load(ram, config, devices))
             .map_err(BuildError::Thread)?;
         let vm: Result<_, BuildError> = create();
         let loaded = loading
@@ -195,19 +215,26 @@ fn create_and_load<H: Hypervisor>(
 }
 
 /// Puts kernel, initrd, command line and tables into RAM.
-fn load(ram: &GuestRam, config: &MachineConfig) -> Result<Loaded, BuildError> {
+fn load(ram: &GuestRam, config: &MachineConfig, devices: usize) -> Result<Loaded, BuildError> {
     let mut kernel = open("--kernel", &config.kernel)?;
     let mut initrd = match &config.initrd {
         Some(path) => Some(open("--initrd", path)?),
         None => None,
     };
+    let cmdline = if config.acpi {
+        Cow::Borrowed(&config.cmdline)
+    } else {
+        Cow::Owned(virtio::announce(&config.cmdline, devices))
+    };
     let source = BootSource {
         kernel: &mut kernel,
         initrd: initrd.as_mut(),
-        cmdline: &config.cmdline,
+        cmdline: &cmdline,
         entry: config.entry,
     };
-    let acpi = config.acpi.then(|| Platform::describe(config.vcpus));
+    let acpi = config
+        .acpi
+        .then(|| Platform::describe(config.vcpus, devices));
     let description = boot_loader::Platform {
         vcpus: config.vcpus,
         acpi: acpi.as_ref(),
@@ -217,6 +244,15 @@ fn load(ram: &GuestRam, config: &MachineConfig) -> Result<Loaded, BuildError> {
         path: config.kernel.clone(),
         source,
     })
+}
+
+/// There must be an interrupt for each device.
+fn check_count(asked: usize) -> Result<(), ConfigError> {
+    let most = virtio::MOST;
+    if asked > most {
+        return Err(ConfigError::TooManyDevices { asked, most });
+    }
+    Ok(())
 }
 
 fn open(option: &'static str, path: &Path) -> Result<File, BuildError> {

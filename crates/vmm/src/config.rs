@@ -90,6 +90,14 @@ pub enum ConfigError {
         /// The most there can be.
         most: u32,
     },
+    /// More paravirtual devices than there are interrupts for them.
+    #[error("{asked} paravirtual devices: there are interrupts for {most}")]
+    TooManyDevices {
+        /// The number asked for.
+        asked: usize,
+        /// The most there can be.
+        most: usize,
+    },
     /// No kernel named.
     #[error("kernel: no path was given")]
     NoKernel,

@@ -79,6 +79,12 @@ impl Control {
         self.request.load(Ordering::Acquire) == STOP
     }
 
+    /// Whether the last request was a pause.
+    pub(crate) fn is_paused(&self) -> bool {
+        // Ordering: as in `may_run`.
+        self.request.load(Ordering::Acquire) == PAUSE
+    }
+
     /// Waits, on a vCPU's thread, until it may run (`true`) or must end (`false`).
     pub(crate) fn park(&self) -> bool {
         let mut phase = self.lock();

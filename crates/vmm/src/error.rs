@@ -60,6 +60,15 @@ pub enum BuildError {
     /// Two devices want the same place.
     #[error("a device cannot be plugged in")]
     Plug(#[from] PlugError),
+    /// The host has nothing left for a device.
+    #[error("{name}")]
+    Device {
+        /// The device's name in the machine.
+        name: String,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
     /// The thread that loads the kernel could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),

@@ -10,6 +10,7 @@ use vmmkit_host_io::OutputBuffer;
 
 use crate::Outcome;
 use crate::control::Control;
+use crate::devices::{DeviceInfo, Devices};
 use crate::platform::Platform;
 
 /// How long the last of the console's output may take when its reader is slow.
@@ -19,11 +20,21 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 pub(crate) struct Shared {
     pub(crate) control: Arc<Control>,
     pub(crate) platform: Platform,
+    pub(crate) devices: Arc<Devices>,
     pub(crate) ram: GuestRam,
     pub(crate) output: Option<Arc<OutputBuffer>>,
 }
 
 impl Shared {
+    /// Takes every vCPU out of the guest, and brings the devices to rest.
+    pub(crate) fn pause(&self) -> bool {
+        let paused = self.control.pause();
+        if paused {
+            self.devices.rest(&self.control);
+        }
+        paused
+    }
+
     /// Writes what the console still holds.
     pub(crate) fn drain_output(&self) {
         if let Some(output) = &self.output {
@@ -85,12 +96,12 @@ impl Handle {
     ///
     /// It waits for the vCPUs, so a device must not call it from within an access.
     pub fn pause(&self) -> bool {
-        self.shared.control.pause()
+        self.shared.pause()
     }
 
     /// Lets every vCPU run again.
     pub fn resume(&self) {
-        self.shared.control.resume();
+        self.shared.devices.resume(&self.shared.control);
     }
 
     /// Whether the run has ended.
@@ -111,6 +122,11 @@ impl Handle {
     /// Accesses to guest-physical addresses that neither RAM nor a device claims.
     pub fn unclaimed_mmio(&self) -> Unclaimed {
         self.shared.platform.mmio.unclaimed()
+    }
+
+    /// The paravirtual devices, in the order they were added.
+    pub fn devices(&self) -> Vec<DeviceInfo> {
+        self.shared.devices.info()
     }
 
     /// The devices plugged into ports, lowest first.

@@ -68,7 +68,7 @@ impl Machine<Ready> {
     /// [`StartError`] where the host refuses a thread; nothing is left running then.
     pub fn start(self) -> Result<Machine<Running>, StartError> {
         let Ready { vcpus, event_loop } = self.state;
-        let threads = Threads::start(&self.shared.control, vcpus, event_loop)?;
+        let threads = Threads::start(&self.shared, vcpus, event_loop)?;
         Ok(Machine {
             shared: self.shared,
             state: Running { threads },
@@ -91,7 +91,7 @@ impl Machine<Running> {
     /// Takes every vCPU out of the guest.
     pub fn pause(self) -> PauseOutcome {
         let Self { shared, state } = self;
-        if shared.control.pause() {
+        if shared.pause() {
             PauseOutcome::Paused(Machine {
                 shared,
                 state: Paused {
@@ -107,7 +107,7 @@ impl Machine<Running> {
 impl Machine<Paused> {
     /// Lets the guest run on.
     pub fn resume(self) -> Machine<Running> {
-        self.shared.control.resume();
+        self.shared.devices.resume(&self.shared.control);
         Machine {
             shared: self.shared,
             state: Running {

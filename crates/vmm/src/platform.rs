@@ -130,7 +130,7 @@ impl Platform {
     }
 
     /// What the ACPI tables say of it.
-    pub(crate) fn describe(vcpus: u32) -> AcpiConfig {
+    pub(crate) fn describe(vcpus: u32, virtio: usize) -> AcpiConfig {
         AcpiConfig {
             vcpus,
             ioapic: IoapicInfo::default(),
@@ -150,7 +150,7 @@ impl Platform {
                 cmos_rtc: true,
                 vga: false,
             },
-            devices: vec![
+            devices: [
                 AcpiDevice::Serial {
                     index: 0,
                     port: SerialPort::PORT,
@@ -158,7 +158,10 @@ impl Platform {
                 },
                 AcpiDevice::Keyboard,
                 AcpiDevice::Rtc,
-            ],
+            ]
+            .into_iter()
+            .chain(crate::virtio::describe(virtio))
+            .collect(),
         }
     }
 }

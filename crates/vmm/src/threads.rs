@@ -8,7 +8,9 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::RunError;
 use crate::control::{Control, Ending};
+use crate::devices::Devices;
 use crate::event_loop::{EventLoop, EventLoopStop};
+use crate::handle::Shared;
 
 /// The body of a vCPU's thread.
 pub(crate) type VcpuBody = Box<dyn FnOnce(&Control) -> Option<Ending> + Send>;
@@ -17,6 +19,7 @@ pub(crate) type VcpuBody = Box<dyn FnOnce(&Control) -> Option<Ending> + Send>;
 #[derive(Debug)]
 pub(crate) struct Threads {
     control: Arc<Control>,
+    devices: Arc<Devices>,
     vcpus: Vec<JoinHandle<()>>,
     events: Option<(EventLoopStop, JoinHandle<()>)>,
 }
@@ -24,12 +27,14 @@ pub(crate) struct Threads {
 impl Threads {
     /// Starts the event loop and every vCPU.
     pub(crate) fn start(
-        control: &Arc<Control>,
+        shared: &Shared,
         vcpus: Vec<VcpuBody>,
         event_loop: EventLoop,
     ) -> io::Result<Self> {
+        let control = &shared.control;
         let mut threads = Self {
             control: control.clone(),
+            devices: shared.devices.clone(),
             vcpus: Vec::with_capacity(vcpus.len()),
             events: None,
         };
@@ -77,6 +82,7 @@ impl Threads {
             // A panic was caught and reported in `guarded`.
             let _ = thread.join();
         }
+        self.devices.stop();
         if let Some((stop, thread)) = self.events.take() {
             stop.stop();
             let _ = thread.join();

@@ -6,6 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::devices::DeviceOptions;
 use crate::exit_code;
 use crate::failure::Failure;
 
@@ -65,6 +66,8 @@ pub(crate) struct RunOptions {
     /// Serial console: stdio, null, pty or file=PATH [default: stdio]
     #[arg(long, value_name = "WHERE")]
     pub(crate) serial: Option<String>,
+    #[command(flatten)]
+    pub(crate) devices: DeviceOptions,
     /// CPU of the guest: host, without the features listed: host,-avx512f,-smap [default: host]
     #[arg(long, value_name = "host[,-FEATURE...]")]
     pub(crate) cpu: Option<String>,

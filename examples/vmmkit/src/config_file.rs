@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::cli::RunOptions;
+use crate::devices::DeviceOptions;
 use crate::failure::Failure;
 
 /// The keys. Each has the meaning of the option of its name.
@@ -32,6 +33,7 @@ struct File {
     mp_table: Option<bool>,
     on_reboot: Option<String>,
     stop_timeout: Option<i64>,
+    rng: bool,
 }
 
 /// Fills what the command line left out from the file at `path`.
@@ -85,7 +87,15 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         stop_timeout: options
             .stop_timeout
             .or(file.stop_timeout.map(|number| number.to_string())),
+        devices: devices(options.devices, file.rng),
         ..options
+    }
+}
+
+/// The devices of both.
+fn devices(options: DeviceOptions, rng: bool) -> DeviceOptions {
+    DeviceOptions {
+        rng: options.rng || rng,
     }
 }
 

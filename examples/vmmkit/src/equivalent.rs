@@ -22,6 +22,14 @@ pub(crate) fn command(settings: &Settings) -> String {
     option("--cpus", machine.vcpus.to_string());
     option("--memory", machine.ram.size.to_string());
     option("--serial", quoted(&settings.serial.to_string()));
+    for device in &settings.devices {
+        let (name, value) = device.option();
+        match value {
+            Some(value) => words.push(format!("{name} {}", quoted(&value))),
+            None => words.push(name.to_owned()),
+        }
+    }
+    let mut option = |name: &str, value: String| words.push(format!("{name} {value}"));
     match machine.entry {
         EntryChoice::Payload => option("--entry", "payload".to_owned()),
         EntryChoice::Setup => option("--entry", "setup".to_owned()),

@@ -19,7 +19,7 @@ use crate::remote::Remote;
 use crate::serial::SerialChoice;
 use crate::settings::Settings;
 use crate::signals::Signals;
-use crate::{config_file, equivalent, exit_code, messages};
+use crate::{config_file, devices, equivalent, exit_code, messages};
 
 /// Runs the machine that `options` describe.
 pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
@@ -91,7 +91,8 @@ fn with_parameter(cmdline: &str, parameter: &str) -> String {
 
 /// Builds everything but the console, and says what would run.
 fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
-    let machine = MachineBuilder::new(settings.machine.clone()).build(kvm);
+    let builder = MachineBuilder::new(settings.machine.clone());
+    let machine = devices::open(builder, &settings.devices)?.build(kvm);
     drop(machine.map_err(|error| Asked::of(&settings.machine).explain(&error))?);
     notes.iter().for_each(|note| messages::say(note));
     messages::say(&format!(
@@ -118,7 +119,8 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
         line.store(false, Ordering::Relaxed);
     }));
     let is_stdio = settings.serial == SerialChoice::Stdio;
-    let outcome = MachineBuilder::new(settings.machine.clone())
+    let builder = MachineBuilder::new(settings.machine.clone());
+    let outcome = devices::open(builder, &settings.devices)?
         .console(console)
         .subscribe(Box::new(signals))
         .subscribe(Box::new(EndOfInput::new(end, remote.clone())))
@@ -150,10 +152,14 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     if let Some(signal) = remote.ended_by() {
         die_by(signal);
     }
+    let outcome = outcome?;
+    if !settings.quiet {
+        remote.with(|handle| devices::review(&handle.devices()));
+    }
     // The process ends here, and the kernel takes a VM down with its process faster than one
     // descriptor and mapping after the other: the handle in `remote` keeps them until then.
     std::mem::forget(remote);
-    Ok(finish(outcome?))
+    Ok(finish(outcome))
 }
 
 /// Says how the guest ended where that needs words.

@@ -10,6 +10,7 @@ use vmmkit_vmm::{MachineConfig, MpTable};
 use vmmkit_x86_cpu::CpuModel;
 
 use crate::cli::RunOptions;
+use crate::devices::{self, Choice};
 use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
 use crate::serial::SerialChoice;
@@ -27,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) machine: MachineConfig,
     /// Where its console is.
     pub(crate) serial: SerialChoice,
+    /// Its paravirtual devices.
+    pub(crate) devices: Vec<Box<dyn Choice>>,
     /// How long a guest that was asked to power off may take.
     pub(crate) stop_timeout: Duration,
     /// The KVM device.
@@ -69,6 +72,7 @@ impl Settings {
             .map_or(Ok(SerialChoice::Stdio), str::parse)?;
         let stop_timeout = options.stop_timeout.as_deref().map_or(Ok(5), seconds)?;
         on_reboot(options.on_reboot.as_deref())?;
+        let devices = devices::choices(&options.devices)?;
 
         let found_kernel = options.kernel.is_none();
         let Found { kernel, initrd } = match options.kernel {
@@ -98,6 +102,7 @@ impl Settings {
         Ok(Self {
             machine,
             serial,
+            devices,
             stop_timeout: Duration::from_secs(stop_timeout),
             kvm: options.kvm.unwrap_or_else(|| "/dev/kvm".into()),
             dry_run: options.dry_run,

@@ -295,6 +295,7 @@ impl Lifecycle for Transport {
 
     fn stop(&self) {
         self.lock().active = None;
+        self.device.close();
     }
 }
 

@@ -1,0 +1,100 @@
+//! The devices that work by themselves, as the machine leads them.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::control::Control;
+use crate::virtio::Plugged;
+
+/// A paravirtual device, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Its name in the machine: `blk0`.
+    pub name: Arc<str>,
+    /// What a Linux kernel must be configured with to drive it.
+    pub kernel_option: &'static str,
+    /// Whether a driver has ever been ready for it.
+    pub was_driven: bool,
+    /// How often it could not go on without a reset.
+    pub faults: u64,
+    /// Why, if it cannot go on now.
+    pub fault: Option<String>,
+}
+
+/// The devices, in the order they were plugged in.
+#[derive(Default)]
+pub(crate) struct Devices {
+    list: Vec<Arc<dyn Plugged>>,
+    /// Held while they come to rest or go on, so that one request is whole before the next.
+    are_at_rest: Mutex<bool>,
+}
+
+impl Devices {
+    pub(crate) fn new(list: Vec<Arc<dyn Plugged>>) -> Self {
+        Self {
+            list,
+            are_at_rest: Mutex::new(false),
+        }
+    }
+
+    /// Brings them to rest, if `control` is still paused: another thread may have resumed it.
+    pub(crate) fn rest(&self, control: &Control) {
+        let mut are_at_rest = self.lock();
+        if *are_at_rest || !control.is_paused() {
+            return;
+        }
+        for device in self.list.iter().rev() {
+            device.pause();
+        }
+        for device in self.list.iter().rev() {
+            device.wait_paused();
+        }
+        *are_at_rest = true;
+    }
+
+    /// Has them work again, and then `control` run.
+    pub(crate) fn resume(&self, control: &Control) {
+        let mut are_at_rest = self.lock();
+        if *are_at_rest {
+            for device in &self.list {
+                device.resume();
+            }
+            *are_at_rest = false;
+        }
+        control.resume();
+    }
+
+    /// Ends their work, whatever they are at.
+    pub(crate) fn stop(&self) {
+        for device in self.list.iter().rev() {
+            device.stop();
+        }
+    }
+
+    /// What there is to say of them.
+    pub(crate) fn info(&self) -> Vec<DeviceInfo> {
+        let info = |device: &Arc<dyn Plugged>| {
+            let transport = device.transport();
+            DeviceInfo {
+                name: transport.name().clone(),
+                kernel_option: transport.kind().kernel_option(),
+                was_driven: transport.was_driven(),
+                faults: transport.fault().count(),
+                fault: transport.fault().reason(),
+            }
+        };
+        self.list.iter().map(info).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.are_at_rest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Devices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.info()).finish()
+    }
+}

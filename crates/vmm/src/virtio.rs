@@ -1,0 +1,138 @@
+//! Paravirtual devices: where their registers are, which interrupts they have, and how a kick
+//! reaches them without an exit.
+
+use std::sync::Arc;
+
+use vmmkit_boot_loader::acpi::AcpiDevice;
+use vmmkit_device_bus::{AddressRange, Gsi, Lifecycle, Mmio, MmioBus, Plug};
+use vmmkit_guest_memory::GuestRam;
+use vmmkit_host_io::EventFd;
+use vmmkit_hypervisor::{Capabilities, DatamatchWidth, IoEventAddress, Vm};
+use vmmkit_virtio::spec::mmio;
+use vmmkit_virtio::{Device, MmioTransport, Signal, Transport};
+
+use crate::error::BuildError;
+
+/// Where the registers of the first device are; the others follow. In the MMIO hole, far below the
+/// interrupt controllers.
+const FIRST: u64 = 0xd000_0000;
+
+/// The interrupts that no other device of the platform has: ISA's first, which an MP table
+/// describes too, then the I/O APIC's own.
+const GSIS: [u32; 16] = [5, 6, 7, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23];
+
+/// The most devices that there can be.
+pub(crate) const MOST: usize = GSIS.len();
+
+/// A device behind a transport.
+pub(crate) trait Plugged: Lifecycle {
+    /// What all transports have in common.
+    fn transport(&self) -> &Transport;
+}
+
+impl Plugged for MmioTransport {
+    fn transport(&self) -> &Transport {
+        Self::transport(self)
+    }
+}
+
+/// The address of device `index`.
+fn base(index: usize) -> u64 {
+    FIRST + index as u64 * mmio::LENGTH
+}
+
+/// What ACPI says of `count` devices.
+pub(crate) fn describe(count: usize) -> impl Iterator<Item = AcpiDevice> {
+    (0..)
+        .zip(GSIS)
+        .take(count)
+        .map(|(index, gsi)| AcpiDevice::VirtioMmio {
+            index,
+            base: base(index as usize),
+            size: mmio::LENGTH,
+            gsi,
+        })
+}
+
+/// The command line that tells a kernel without ACPI of `count` devices (Linux,
+/// admin-guide/kernel-parameters: virtio_mmio.device), before what is left to init.
+pub(crate) fn announce(cmdline: &str, count: usize) -> String {
+    let words = GSIS.iter().enumerate().take(count);
+    let words = words.map(|(index, gsi)| {
+        let (size, base) = (mmio::LENGTH, base(index));
+        format!(" virtio_mmio.device={size}@{base:#x}:{gsi}")
+    });
+    let words: String = words.collect();
+    match cmdline.split_once(" -- ") {
+        Some((kernel, init)) => format!("{kernel}{words} -- {init}"),
+        None => format!("{cmdline}{words}"),
+    }
+}
+
+/// Makes a transport for each device, plugs it in, and has the hypervisor deliver kicks and
+/// interrupts where it can.
+pub(crate) fn plug<V: Vm>(
+    devices: Vec<Arc<dyn Device>>,
+    vm: &V,
+    capabilities: &Capabilities,
+    ram: &GuestRam,
+    bus: &MmioBus,
+) -> Result<Vec<Arc<dyn Plugged>>, BuildError> {
+    let mut plugged: Vec<Arc<dyn Plugged>> = Vec::new();
+    for (index, (device, gsi)) in devices.into_iter().zip(GSIS).enumerate() {
+        let kind = device.kind().name();
+        let same = plugged.iter().map(|other| other.transport().kind().name());
+        let name = format!("{kind}{}", same.filter(|other| *other == kind).count());
+        let failed = |source| BuildError::Device {
+            name: name.clone(),
+            source,
+        };
+        let signal: Arc<dyn Signal> = if capabilities.irqfd {
+            let event = EventFd::new().map_err(failed)?;
+            vm.attach_irqfd(std::os::fd::AsFd::as_fd(&event), Gsi(gsi))?;
+            Arc::new(event)
+        } else {
+            Arc::new(vm.irq_line(Gsi(gsi)))
+        };
+        let transport = MmioTransport::new(&name, device, ram, signal).map_err(failed)?;
+        if capabilities.ioeventfd {
+            attach_kicks(transport.transport(), vm, base(index) + mmio::QUEUE_NOTIFY)?;
+        }
+        let transport = Arc::new(transport);
+        let range = AddressRange::new(base(index), mmio::LENGTH);
+        bus.plug_all(vec![Plug::<Mmio>::new(name, range, transport.clone())])?;
+        plugged.push(transport);
+    }
+    Ok(plugged)
+}
+
+/// A write of a queue's number to `address` raises its kick.
+fn attach_kicks(
+    transport: &Transport,
+    vm: &impl Vm,
+    address: u64,
+) -> Result<(), vmmkit_hypervisor::Error> {
+    for index in 0..transport.queue_count() {
+        if let Some(kick) = transport.kick(index) {
+            vm.attach_ioevent(
+                std::os::fd::AsFd::as_fd(&**kick),
+                IoEventAddress::Mmio(address),
+                DatamatchWidth::Dword(index.into()),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_tells_of_devices_before_what_is_inits() {
+        let told = " virtio_mmio.device=4096@0xd0000000:5 virtio_mmio.device=4096@0xd0001000:6";
+        assert_eq!(announce("quiet", 2), format!("quiet{told}"));
+        assert_eq!(announce("a -- b", 2), format!("a{told} -- b"));
+        assert_eq!(announce("quiet", 0), "quiet");
+    }
+}
