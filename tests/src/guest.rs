@@ -121,6 +121,11 @@ impl Guests {
         self.folder.join("initramfs.cpio")
     }
 
+    /// The user space of the initramfs as an ext4 file system.
+    pub fn root_disk(&self) -> PathBuf {
+        self.folder.join("root.ext4")
+    }
+
     /// A `vmmkit run` of `kernel` with `arguments`.
     pub fn command(&self, kernel: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.vmmkit);

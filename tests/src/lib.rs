@@ -3,6 +3,7 @@
 //! [`workspace_root`] to find it.
 #![forbid(unsafe_code)]
 
+pub mod disk;
 pub mod guest;
 pub mod process;
 pub mod terminal;
