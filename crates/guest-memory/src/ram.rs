@@ -1,6 +1,7 @@
 //! The RAM of one guest.
 
 use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use vm_memory::bitmap::AtomicBitmap;
@@ -112,6 +113,15 @@ impl GuestRam {
             address.0 >= region.guest_address.0
                 && end.is_some_and(|end| end <= region.guest_address.0 + region.size)
         })
+    }
+
+    /// The file behind the region `slot`, and the offset there of its first byte, for another process
+    /// to map the same pages (vhost-user). `None` where there is no such region, and for RAM that
+    /// this process has for itself: [`Backing::Memfd`](crate::Backing::Memfd) and
+    /// [`Backing::File`](crate::Backing::File) have a file, the others have none.
+    pub fn region_file(&self, slot: u32) -> Option<(BorrowedFd<'_>, u64)> {
+        let file = self.mapping(slot)?.file_offset()?;
+        Some((file.file().as_fd(), file.start()))
     }
 
     /// How zeroes may be had without touching pages.

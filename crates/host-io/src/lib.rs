@@ -1,5 +1,5 @@
-//! The host's side of a VMM's devices: events and timers, the console's output and input, the
-//! terminal, signals and pseudo-terminals, as safe calls.
+//! The host's side of a VMM's devices: events and timers, sockets that carry descriptors, the console's
+//! output and input, the terminal, signals and pseudo-terminals, as safe calls.
 //!
 //! It knows no guest, no device and no event loop: it gives descriptors to wait for, and verbs to
 //! call when they are ready. Start with [`OutputBuffer`], the path of every byte that a guest
@@ -26,6 +26,7 @@
 
 mod event;
 mod fatal;
+mod fd_socket;
 mod heap;
 mod input;
 mod output;
@@ -39,6 +40,7 @@ mod timer;
 
 pub use event::EventFd;
 pub use fatal::restore_on_fatal_signals;
+pub use fd_socket::{FdSocket, MAX_FDS};
 pub use heap::share_one_heap;
 pub use input::{InputRead, read_ready};
 pub use output::{Flush, OutputBuffer};

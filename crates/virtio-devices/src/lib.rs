@@ -15,5 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod rng;
+mod vhost_user;
 
 pub use rng::Rng;
+pub use vhost_user::{VhostUser, VhostUserError};

@@ -23,6 +23,13 @@ pub trait Device: Send + Sync {
         0
     }
 
+    /// Which features of queues and of the transport its queues may have, of those that there are.
+    /// A device whose queues are served by another process has what that process can do. VERSION_1
+    /// is not a matter of choice.
+    fn queue_features(&self) -> u64 {
+        u64::MAX
+    }
+
     /// The most entries of each of its queues: powers of 2 up to 32,768.
     fn queue_sizes(&self) -> &[u16];
 

@@ -37,6 +37,35 @@ pub trait Interrupts: Send + Sync {
     fn configuration(&self);
 }
 
+/// The interrupt of one queue, for whoever learns by other means than the queue itself that its
+/// buffers were used: another process serves it.
+#[derive(Clone)]
+pub struct QueueInterrupt {
+    index: u16,
+    interrupts: Arc<dyn Interrupts>,
+}
+
+impl QueueInterrupt {
+    pub(crate) fn new(index: u16, interrupts: Arc<dyn Interrupts>) -> Self {
+        Self { index, interrupts }
+    }
+}
+
+impl Signal for QueueInterrupt {
+    /// Whether the driver wants it is not looked at.
+    fn signal(&self) {
+        self.interrupts.queue(self.index);
+    }
+}
+
+impl fmt::Debug for QueueInterrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueInterrupt")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Whether a device can go on, and why not.
 pub struct Fault {
     needs_reset: AtomicBool,

@@ -312,3 +312,31 @@ fn a_reserve_that_is_too_small_is_named() {
             .contains("needs 524288 free huge pages, the host has ")
     );
 }
+
+#[test]
+fn regions_that_another_process_can_map_have_a_file_and_a_place_there() {
+    let scratch = Scratch::new();
+    let mut config = config(3072 + 2, Backing::File(scratch.0.clone()));
+    let ram = GuestRam::new(&config).unwrap();
+    let high = GuestAddress(MMIO_HOLE_END.0 + 4096);
+    ram.write(high, 0x1234_5678_u32).unwrap();
+    let places: Vec<u64> = ram
+        .regions()
+        .iter()
+        .map(|region| ram.region_file(region.slot).unwrap().1)
+        .collect();
+    assert_eq!(places, [0, 3 << 30]);
+    let (file, offset) = ram.region_file(1).unwrap();
+    let file = File::from(file.try_clone_to_owned().unwrap());
+    let mut bytes = [0; 4];
+    file.read_exact_at(&mut bytes, offset + 4096).unwrap();
+    assert_eq!(u32::from_le_bytes(bytes), 0x1234_5678);
+    assert!(ram.region_file(2).is_none());
+
+    config.size = RamSize::mebibytes(2);
+    for (backing, has_file) in [(Backing::Memfd, true), (Backing::Anonymous, false)] {
+        config.backing = backing;
+        let ram = GuestRam::new(&config).unwrap();
+        assert_eq!(ram.region_file(0).is_some(), has_file);
+    }
+}

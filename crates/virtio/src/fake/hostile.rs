@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vmmkit_device_bus::{DeviceMmio, Lifecycle, MmioAddress};
+use vmmkit_guest_memory::RamConfig;
 
 use super::{Driver, DriverError, Options};
 use crate::Device;
@@ -49,10 +50,24 @@ pub struct Survival {
 /// # Errors
 /// [`DriverError`] where it cannot be driven any more.
 pub fn torture(device: &Arc<dyn Device>, seed: u64, rounds: u32) -> Result<Survival, DriverError> {
+    torture_in(device, &Options::default().ram, seed, rounds)
+}
+
+/// As [`torture`], in RAM as `ram` says.
+///
+/// # Errors
+/// [`DriverError`] where it cannot be driven any more.
+pub fn torture_in(
+    device: &Arc<dyn Device>,
+    ram: &RamConfig,
+    seed: u64,
+    rounds: u32,
+) -> Result<Survival, DriverError> {
     let mut random = Random::new(seed);
     let mut survival = Survival::default();
     let mut options = Options {
         queue_size: 16,
+        ram: ram.clone(),
         ..Options::default()
     };
     let mut driver = Driver::attach(device.clone(), &options)?;

@@ -7,7 +7,7 @@ use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
 
 use super::{Chain, QueueState, SplitRing};
-use crate::{Fault, Interrupts};
+use crate::{Fault, Interrupts, QueueInterrupt};
 
 /// A queue as an engine has it. A driver that breaks the rules of the ring is told by
 /// DEVICE_NEEDS_RESET, and the queue is then empty for good: an engine need not care.
@@ -57,6 +57,12 @@ impl Queue {
     /// What the driver's kicks raise.
     pub fn kick(&self) -> &Arc<EventFd> {
         &self.kick
+    }
+
+    /// What interrupts its driver, whether it wants that or not; to be kept apart from the queue.
+    /// An engine has no use for it: see [`publish`](Self::publish).
+    pub fn interrupt(&self) -> QueueInterrupt {
+        QueueInterrupt::new(self.index, self.interrupts.clone())
     }
 
     /// Where it lies and how far it is.

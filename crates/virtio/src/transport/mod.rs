@@ -79,7 +79,7 @@ impl Transport {
         });
         Ok(Self {
             name: name.into(),
-            offered: device.features() | OFFERED,
+            offered: device.features() | (OFFERED & (device.queue_features() | feature::VERSION_1)),
             fault: Arc::new(Fault::new(interrupts.clone())),
             ram: ram.clone(),
             device,

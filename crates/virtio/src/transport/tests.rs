@@ -9,6 +9,7 @@ use crate::fake::{Driver, DriverError, Options};
 use crate::spec::{feature, mmio, status};
 use crate::{
     ActivateError, Activation, Active, Chain, ConfigChange, Context, Device, DeviceKind, Engine,
+    Signal,
 };
 
 /// Writes back what it reads, on two queues; its configuration is one number.
@@ -135,6 +136,37 @@ fn the_registers_say_what_they_must() {
     driver.write(mmio::QUEUE_SEL, 2);
     assert_eq!(driver.read(mmio::QUEUE_SIZE_MAX), 0);
     assert_eq!(driver.read(mmio::SHM_LEN_LOW), u32::MAX);
+}
+
+/// Has queues that another process serves, badly.
+struct Elsewhere;
+
+impl Device for Elsewhere {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::Entropy
+    }
+    fn queue_features(&self) -> u64 {
+        feature::EVENT_IDX
+    }
+    fn queue_sizes(&self) -> &[u16] {
+        &[16]
+    }
+    fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {
+        for queue in activation.queues.iter() {
+            queue.interrupt().signal();
+        }
+        Err(ActivateError::MissingQueue(1))
+    }
+}
+
+#[test]
+fn a_device_may_have_fewer_features_of_queues_and_interrupt_without_using_a_buffer() {
+    let mut driver = Driver::attach(Arc::new(Elsewhere), &Options::default()).unwrap();
+    let offered = feature::EVENT_IDX | feature::VERSION_1;
+    assert_eq!(driver.offered_features(), offered);
+    driver.initialise(&Options::default()).unwrap_err();
+    let causes = mmio::INT_VRING | mmio::INT_CONFIG;
+    assert_eq!(driver.read(mmio::INTERRUPT_STATUS), causes);
 }
 
 #[test]

@@ -1,0 +1,96 @@
+//! The configuration space, which the driver reads here and the back end may have.
+
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use vmmkit_virtio::ConfigChange;
+
+use super::back_end::BackEnd;
+use super::error::VhostUserError;
+
+/// A configuration space. Reading it does not wait for the back end.
+#[derive(Debug, Default)]
+pub(super) struct Config {
+    bytes: Mutex<Vec<u8>>,
+    /// Bytes that stand whatever the back end says, and where.
+    fixed: Option<(usize, [u8; 2])>,
+    /// What the driver may write; the back end has it then.
+    writable: Range<usize>,
+    change: Mutex<Option<ConfigChange>>,
+}
+
+impl Config {
+    /// One that never changes.
+    pub(super) fn constant(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes: Mutex::new(bytes),
+            ..Self::default()
+        }
+    }
+
+    /// The back end's first `length` bytes, but with `fixed` in them, of which the driver may write
+    /// `writable`.
+    pub(super) fn of(
+        back_end: &BackEnd,
+        length: usize,
+        fixed: (usize, [u8; 2]),
+        writable: Range<usize>,
+    ) -> Result<Self, VhostUserError> {
+        let config = Self {
+            bytes: Mutex::new(vec![0; length]),
+            fixed: Some(fixed),
+            writable,
+            change: Mutex::default(),
+        };
+        config.load(back_end)?;
+        Ok(config)
+    }
+
+    pub(super) fn connect(&self, change: ConfigChange) {
+        *self.change() = Some(change);
+    }
+
+    pub(super) fn read(&self, offset: usize, bytes: &mut [u8]) {
+        for (byte, value) in bytes.iter_mut().zip(self.bytes().iter().skip(offset)) {
+            *byte = *value;
+        }
+    }
+
+    /// A write of the driver; ignored where it may not write, as by a refusing back end.
+    pub(super) fn write(&self, back_end: &BackEnd, offset: usize, bytes: &[u8]) {
+        let end = offset.saturating_add(bytes.len());
+        let is_allowed = offset >= self.writable.start && end <= self.writable.end;
+        if is_allowed && !bytes.is_empty() && back_end.set_config(offset, bytes).is_ok() {
+            let _ = self.load(back_end);
+        }
+    }
+
+    /// The back end says that it has changed: so does the driver's.
+    pub(super) fn refresh(&self, back_end: &BackEnd) {
+        // A back end that is gone meanwhile is told of elsewhere.
+        if self.load(back_end).is_ok()
+            && let Some(change) = &*self.change()
+        {
+            change.notify();
+        }
+    }
+
+    fn load(&self, back_end: &BackEnd) -> Result<(), VhostUserError> {
+        let length = self.bytes().len();
+        let mut bytes = back_end.config(length)?;
+        if let Some((offset, fixed)) = self.fixed {
+            let place = bytes.iter_mut().skip(offset);
+            place.zip(fixed).for_each(|(byte, value)| *byte = value);
+        }
+        *self.bytes() = bytes;
+        Ok(())
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self) -> MutexGuard<'_, Option<ConfigChange>> {
+        self.change.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

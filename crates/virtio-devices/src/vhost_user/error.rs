@@ -1,0 +1,107 @@
+//! What can go wrong with a back end.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+use vmmkit_virtio::DeviceKind;
+
+/// What can go wrong with a device whose back end is another process.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum VhostUserError {
+    /// Nobody is at the socket.
+    #[error("cannot connect to the vhost-user socket {}: start the back end first, such as `{start}`", path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// A command that serves such a device there.
+        start: String,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("the vhost-user back end at {} failed at {request}", path.display())]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// The message at which it was noticed.
+        request: &'static str,
+        /// The host's reason: [`TimedOut`](io::ErrorKind::TimedOut) for a back end that is silent.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection broke earlier.
+    #[error("the vhost-user back end at {} is gone: start it again, and then this machine", path.display())]
+    Gone {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// An answer that is none to what was asked.
+    #[error("the vhost-user back end at {} does not keep the protocol: {request} is answered by {found}", path.display())]
+    Answer {
+        /// The socket.
+        path: PathBuf,
+        /// What was asked.
+        request: &'static str,
+        /// What came.
+        found: String,
+    },
+    /// The back end says that it cannot do what it was asked for.
+    #[error("the vhost-user back end at {} refuses {request}", path.display())]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// What was asked.
+        request: &'static str,
+    },
+    /// The back end lacks something that there is no device without.
+    #[error("the vhost-user back end at {} lacks {feature}, without which there is no {kind}: is it one for another device, or an old one?", path.display())]
+    Lacks {
+        /// The socket.
+        path: PathBuf,
+        /// What it lacks.
+        feature: &'static str,
+        /// The device.
+        kind: DeviceKind,
+    },
+    /// The back end has too few queues.
+    #[error("the vhost-user back end at {} serves {most} queues, and the device has {wanted}", path.display())]
+    Queues {
+        /// The socket.
+        path: PathBuf,
+        /// What it serves.
+        most: u64,
+        /// What the device has.
+        wanted: u16,
+    },
+    /// No tag of a file system.
+    #[error(
+        "the tag {tag:?} has {length} bytes: a guest mounts a file system by a tag of 1 to 36 bytes"
+    )]
+    Tag {
+        /// The tag.
+        tag: String,
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// No other process can map the guest's RAM.
+    #[error(
+        "guest RAM is private to this process, and a vhost-user back end must map it too: use `--memory SIZE,backend=memfd`"
+    )]
+    PrivateRam,
+}
+
+/// An error and its causes in one line.
+pub(super) fn sentence(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,50 @@
+//! Requests of the back end ("Back-end message types").
+
+use std::io;
+use std::time::Duration;
+
+use vmmkit_host_io::FdSocket;
+
+use super::message::{Header, message};
+use super::spec;
+
+/// The most bytes of a request that are read; the largest one there is has far fewer.
+const MOST: usize = 256;
+/// A request comes as a whole; one that does not holds up interrupts for so long, once.
+const LIMIT: Duration = Duration::from_millis(100);
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The configuration is to be read again.
+    ConfigChanged,
+    /// What is not had here, and was answered so.
+    Unknown,
+}
+
+/// Takes the next request and answers it.
+///
+/// # Errors
+/// The host's; `InvalidData` where it is no request.
+pub(super) fn answer(socket: &FdSocket) -> io::Result<Outcome> {
+    socket.set_limit(LIMIT)?;
+    // What comes along is closed.
+    let mut fds = Vec::new();
+    let mut header = [0; Header::BYTES];
+    socket.receive(&mut header, &mut fds)?;
+    let header = Header::parse(&header);
+    let mut payload = [0; MOST];
+    let size = usize::try_from(header.size).unwrap_or(usize::MAX);
+    let payload = payload.get_mut(..size).ok_or(io::ErrorKind::InvalidData)?;
+    socket.receive(payload, &mut fds)?;
+    let outcome = match header.request {
+        spec::BACKEND_CONFIG_CHANGE_MSG => Outcome::ConfigChanged,
+        _ => Outcome::Unknown,
+    };
+    if header.flags & spec::NEED_REPLY != 0 {
+        let code = u64::from(outcome == Outcome::Unknown).to_ne_bytes();
+        let flags = spec::VERSION | spec::REPLY;
+        socket.send(&message(header.request, flags, &code), &[])?;
+    }
+    Ok(outcome)
+}
