@@ -14,6 +14,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod rate_limiter;
 mod rng;
 
+pub use rate_limiter::{Bucket, RateLimit, RateLimiter, Throttle};
 pub use rng::Rng;
