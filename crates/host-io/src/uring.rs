@@ -73,6 +73,14 @@ impl Uring {
         })
     }
 
+    /// Tries whether this process can have a ring.
+    ///
+    /// # Errors
+    /// See [`new`](Self::new).
+    pub fn probe() -> io::Result<()> {
+        IoUring::new(1).map(drop)
+    }
+
     /// Whether `error`, of [`new`](Self::new), means that this host does not let this process have
     /// io_uring: kernel.io_uring_disabled, a seccomp filter, or a kernel without it.
     pub fn is_refused(error: &io::Error) -> bool {
