@@ -95,6 +95,11 @@ impl GuestRam {
         &self.memory
     }
 
+    /// As [`memory`](Self::memory), to keep: for what the host works on while this is dropped.
+    pub fn shared_memory(&self) -> Arc<GuestMemoryMmap<Option<AtomicBitmap>>> {
+        self.memory.clone()
+    }
+
     /// The regions, lowest first: one, or two around the MMIO hole.
     pub fn regions(&self) -> &[RamRegion] {
         &self.regions

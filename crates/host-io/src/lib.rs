@@ -37,6 +37,7 @@ mod signals;
 mod sink;
 mod terminal;
 mod timer;
+mod uring;
 
 pub use event::EventFd;
 pub use fatal::restore_on_fatal_signals;
@@ -50,3 +51,4 @@ pub use pty::{Pty, open_pty};
 pub use signals::{Signal, SignalFd, die_by, stop_self};
 pub use terminal::{RawTerminal, WindowSize, is_foreground, is_terminal, restore_all, window_size};
 pub use timer::TimerFd;
+pub use uring::{Completion, SharedMemory, Uring};

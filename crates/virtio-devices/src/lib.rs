@@ -14,8 +14,15 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod blk;
+mod rate_limiter;
 mod rng;
 mod vhost_user;
 
+pub use blk::{
+    Block, BlockBackend, BlockConfig, BlockError, BlockLimits, BlockRequest, BlockStats,
+    BlockStatus, Disk, DiskFormat, MemoryDisk, Qcow2Disk, RawDisk, Topology, parse_block_request,
+};
+pub use rate_limiter::{Bucket, RateLimit, RateLimiter, Throttle};
 pub use rng::Rng;
 pub use vhost_user::{VhostUser, VhostUserError};

@@ -1,0 +1,290 @@
+//! One file, read and written asynchronously into and out of a guest's RAM.
+
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+use io_uring::{IoUring, squeue};
+use vm_memory::bitmap::AtomicBitmap;
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+use crate::EventFd;
+use slot::{Operation, Progress, Slot};
+
+/// The RAM of a guest as vm-memory has it, with the log of the VMM's own writes, if it is kept.
+pub type SharedMemory = Arc<GuestMemoryMmap<Option<AtomicBitmap>>>;
+
+/// What became of an operation.
+#[derive(Debug)]
+pub struct Completion {
+    /// The number that came with the operation.
+    pub user_data: u64,
+    /// The host's answer. A read or write is whole or an error: what the host does in parts is
+    /// gone on with here.
+    pub result: io::Result<()>,
+}
+
+/// Operations on one file by io_uring(7), Linux 5.6 or later.
+///
+/// The buffers are ranges of a guest's RAM. They are checked when an operation is pushed, and the
+/// ring keeps RAM, file and everything else that the host uses until the operation is complete;
+/// dropping the ring waits for that. What is read is noted in the dirty log.
+///
+/// An operation is pushed, [submitted](Self::submit) with others, and comes back from
+/// [`completed`](Self::completed) once [`event`](Self::event) is raised. In the steady state nothing
+/// is allocated. One thread at a time uses a ring.
+pub struct Uring {
+    ring: IoUring,
+    memory: SharedMemory,
+    event: Arc<EventFd>,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    /// Whether something was pushed since the last submission.
+    has_unsubmitted: bool,
+}
+
+impl Uring {
+    /// A ring for up to `depth` operations at once (1 to 4096, rounded up to a power of 2) between
+    /// `file` and `memory`.
+    ///
+    /// # Errors
+    /// The host's; [`is_refused`](Self::is_refused) tells one that does not allow io_uring.
+    pub fn new(memory: SharedMemory, file: impl AsFd, depth: u16) -> io::Result<Self> {
+        let ring = IoUring::new(u32::from(depth.clamp(1, 4096)))?;
+        let submitter = ring.submitter();
+        // The host holds the file from here on, whoever closes it; it is number 0.
+        submitter.register_files(&[file.as_fd().as_raw_fd()])?;
+        let event = Arc::new(EventFd::new()?);
+        submitter.register_eventfd(event.as_raw_fd())?;
+        let count = ring.params().sq_entries() as usize;
+        Ok(Self {
+            ring,
+            memory,
+            event,
+            slots: (0..count).map(|_| Slot::default()).collect(),
+            free: (0..count).rev().collect(),
+            has_unsubmitted: false,
+        })
+    }
+
+    /// Tries whether this process can have a ring.
+    ///
+    /// # Errors
+    /// See [`new`](Self::new).
+    pub fn probe() -> io::Result<()> {
+        IoUring::new(1).map(drop)
+    }
+
+    /// Whether `error`, of [`new`](Self::new), means that this host does not let this process have
+    /// io_uring: kernel.io_uring_disabled, a seccomp filter, or a kernel without it.
+    pub fn is_refused(error: &io::Error) -> bool {
+        matches!(
+            error.raw_os_error(),
+            Some(libc::EPERM | libc::EACCES | libc::ENOSYS)
+        )
+    }
+
+    /// Raised when something is complete. It need not be drained where it is waited for with
+    /// [`Interest::EachArrival`](crate::Interest::EachArrival); take everything that is complete then.
+    pub fn event(&self) -> &Arc<EventFd> {
+        &self.event
+    }
+
+    /// Whether no further operation has room until one is complete.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    /// How many operations were pushed and have not come back.
+    #[inline]
+    pub fn in_flight(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Reads from the file at `offset` into the buffers, in their order.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] for a buffer that is not in RAM,
+    /// [`io::ErrorKind::WouldBlock`] where the ring is full; nothing is pushed then.
+    pub fn read(
+        &mut self,
+        user_data: u64,
+        offset: u64,
+        buffers: impl IntoIterator<Item = (GuestAddress, u32)>,
+    ) -> io::Result<()> {
+        self.push(user_data, offset, Operation::Read, buffers)
+    }
+
+    /// Writes the buffers, in their order, to the file at `offset`; with `durable` it is complete
+    /// when the data is on the disk (RWF_DSYNC).
+    ///
+    /// # Errors
+    /// See [`read`](Self::read).
+    pub fn write(
+        &mut self,
+        user_data: u64,
+        offset: u64,
+        durable: bool,
+        buffers: impl IntoIterator<Item = (GuestAddress, u32)>,
+    ) -> io::Result<()> {
+        self.push(user_data, offset, Operation::Write { durable }, buffers)
+    }
+
+    /// Makes durable what was written by operations that are complete: fdatasync(2).
+    ///
+    /// # Errors
+    /// See [`read`](Self::read).
+    pub fn sync_data(&mut self, user_data: u64) -> io::Result<()> {
+        self.push(user_data, 0, Operation::Sync, [])
+    }
+
+    /// Gives the range back to the file system, so that it reads as zeroes; the size stays
+    /// (FALLOC_FL_PUNCH_HOLE).
+    ///
+    /// # Errors
+    /// See [`read`](Self::read).
+    pub fn punch_hole(&mut self, user_data: u64, offset: u64, length: u64) -> io::Result<()> {
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        self.push(user_data, offset, Operation::Allocate { mode, length }, [])
+    }
+
+    /// Makes the range zeroes that stay allocated (FALLOC_FL_ZERO_RANGE).
+    ///
+    /// # Errors
+    /// See [`read`](Self::read).
+    pub fn zero_range(&mut self, user_data: u64, offset: u64, length: u64) -> io::Result<()> {
+        let mode = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
+        self.push(user_data, offset, Operation::Allocate { mode, length }, [])
+    }
+
+    /// Hands the host everything that was pushed since the last time, by one system call; none where
+    /// there is nothing. Where the host has no memory for it now, it is tried again after the next
+    /// event, which is raised for that.
+    ///
+    /// # Errors
+    /// The host's. What is in flight is then lost to the caller; the ring keeps its memory for good.
+    pub fn submit(&mut self) -> io::Result<()> {
+        if self.has_unsubmitted {
+            self.enter(0)?;
+        }
+        Ok(())
+    }
+
+    /// Submits, and waits until an operation is complete; returns at once where none is in flight.
+    ///
+    /// # Errors
+    /// See [`submit`](Self::submit).
+    pub fn wait(&mut self) -> io::Result<()> {
+        if self.in_flight() > 0 {
+            self.enter(1)?;
+        }
+        Ok(())
+    }
+
+    /// The next operation that is complete. After the last one, [`submit`](Self::submit) again: what
+    /// the host did in part is pushed anew.
+    #[inline]
+    pub fn completed(&mut self) -> Option<Completion> {
+        loop {
+            let entry = self.ring.completion().next()?;
+            // Only numbers of slots are ever pushed.
+            let index = usize::try_from(entry.user_data()).ok()?;
+            let slot = self.slots.get_mut(index)?;
+            match slot.advance(entry.result(), &self.memory) {
+                Progress::Goes => match self.enqueue(index) {
+                    Ok(()) => {}
+                    Err(error) => return Some(self.finish(index, Err(error))),
+                },
+                Progress::Done(result) => return Some(self.finish(index, result)),
+            }
+        }
+    }
+
+    fn finish(&mut self, index: usize, result: io::Result<()>) -> Completion {
+        self.free.push(index);
+        let user_data = self.slots.get(index).map_or(0, |slot| slot.user_data);
+        Completion { user_data, result }
+    }
+
+    fn push(
+        &mut self,
+        user_data: u64,
+        offset: u64,
+        operation: Operation,
+        buffers: impl IntoIterator<Item = (GuestAddress, u32)>,
+    ) -> io::Result<()> {
+        let index = *self.free.last().ok_or(io::ErrorKind::WouldBlock)?;
+        let slot = self.slots.get_mut(index).ok_or(io::ErrorKind::WouldBlock)?;
+        slot.prepare(user_data, offset, operation, buffers, &self.memory)?;
+        self.enqueue(index)?;
+        self.free.pop();
+        Ok(())
+    }
+
+    fn enqueue(&mut self, index: usize) -> io::Result<()> {
+        let slot = self.slots.get(index).ok_or(io::ErrorKind::NotFound)?;
+        let entry: squeue::Entry = slot.entry().user_data(index as u64);
+        // SAFETY: the entry names iovecs of `slot`, which stay where they are and as they are until
+        // its completion: a slot is changed only while it is free (`prepare`) or after its completion
+        // (`advance`), and it is free only after `finish`. The iovecs name RAM that was checked when
+        // they were made and is mapped while `self.memory` is held; `drop` waits for all completions,
+        // or leaks the slots and the memory.
+        let pushed = unsafe { self.ring.submission().push(&entry) };
+        // There are as many slots as entries, each in the queue at most once.
+        pushed.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        self.has_unsubmitted = true;
+        Ok(())
+    }
+
+    fn enter(&mut self, wanted: usize) -> io::Result<()> {
+        loop {
+            match self.ring.submitter().submit_and_wait(wanted) {
+                Ok(_) => {
+                    // The host may stop early, at an entry that it refuses.
+                    self.has_unsubmitted = !self.ring.submission().is_empty();
+                    if !self.has_unsubmitted {
+                        return Ok(());
+                    }
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    Some(libc::EAGAIN | libc::EBUSY) => {
+                        self.event.notify();
+                        return Ok(());
+                    }
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+}
+
+impl Drop for Uring {
+    /// Waits for what is in flight, whose memory the host may write to until then.
+    fn drop(&mut self) {
+        while self.in_flight() > 0 {
+            if self.wait().is_err() {
+                mem::forget(self.memory.clone());
+                mem::forget(mem::take(&mut self.slots));
+                return;
+            }
+            while self.completed().is_some() {}
+        }
+    }
+}
+
+impl fmt::Debug for Uring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uring")
+            .field("depth", &self.slots.len())
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,252 @@
+//! What a block device is made of.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::spec::request::ID_BYTES;
+use crate::RateLimit;
+
+/// How a disk is had and shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockConfig {
+    /// The file or block device.
+    pub path: PathBuf,
+    /// What is in it. `None` goes by the name: qcow2 where it ends so, else raw. It never goes by
+    /// the contents, which the guest of a raw disk writes.
+    pub format: Option<DiskFormat>,
+    /// The guest cannot write it, and other VMs may read it too.
+    pub read_only: bool,
+    /// Queues, each with a thread of its own: 1 to 64. One for each vCPU is usual.
+    pub queues: u16,
+    /// What the guest reads as its serial number: up to 20 bytes of ASCII.
+    pub serial: String,
+    /// Past the host's page cache (O_DIRECT); raw only.
+    pub direct: bool,
+    /// How the host is asked.
+    pub backend: BlockBackend,
+    /// Limits; they can be changed later.
+    pub rate: RateLimit,
+}
+
+impl Default for BlockConfig {
+    /// A writable raw disk without a path, one queue, no limits.
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            format: None,
+            read_only: false,
+            queues: 1,
+            serial: String::new(),
+            direct: false,
+            backend: BlockBackend::Auto,
+            rate: RateLimit::default(),
+        }
+    }
+}
+
+impl BlockConfig {
+    pub(super) fn disk_format(&self) -> DiskFormat {
+        self.format.unwrap_or_else(
+            || match self.path.extension().and_then(|name| name.to_str()) {
+                Some("qcow2") => DiskFormat::Qcow2,
+                _ => DiskFormat::Raw,
+            },
+        )
+    }
+
+    /// The serial number, filled up with zeroes.
+    pub(super) fn serial_bytes(&self) -> Result<[u8; ID_BYTES], BlockError> {
+        let mut bytes = [0; ID_BYTES];
+        match bytes.get_mut(..self.serial.len()) {
+            Some(place) if self.serial.is_ascii() => place.copy_from_slice(self.serial.as_bytes()),
+            _ => {
+                return Err(BlockError::Serial {
+                    serial: self.serial.clone(),
+                    most: ID_BYTES,
+                });
+            }
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn checked_queues(&self) -> Result<u16, BlockError> {
+        let (count, most) = (self.queues, MAX_QUEUES);
+        if !(1..=most).contains(&count) {
+            return Err(BlockError::Queues { count, most });
+        }
+        Ok(count)
+    }
+}
+
+/// What is in the file of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// The disk itself, byte for byte.
+    Raw,
+    /// An image of QEMU's format, with what it names as its backing file.
+    Qcow2,
+}
+
+/// How the host is asked to read and write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BlockBackend {
+    /// By io_uring where the host allows it and the disk is raw, else by system calls.
+    #[default]
+    Auto,
+    /// By a system call for each request, on the thread of its queue.
+    Sync,
+    /// By io_uring.
+    Uring,
+}
+
+/// The most queues.
+const MAX_QUEUES: u16 = 64;
+
+/// Why there is no disk.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BlockError {
+    /// The file cannot be opened.
+    #[error("cannot open the disk {}{}", path.display(), advice(source, *read_only))]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Whether only reading was asked for.
+        read_only: bool,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// It is a directory, a terminal, a pipe.
+    #[error("{} cannot be a disk: it is neither a file nor a block device", path.display())]
+    NotADisk {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The host uses the block device.
+    #[error(
+        "the host uses {}: unmount it, or give it to the guest read-only", path.display()
+    )]
+    HostUses {
+        /// The block device.
+        path: PathBuf,
+    },
+    /// Another process has the disk.
+    #[error(
+        "{} is in use by {}: stop that, or open the disk read-only in both", path.display(),
+        holder.as_deref().unwrap_or("another process")
+    )]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// Who has it, where that can be seen: `process 12 (vmmkit)`.
+        holder: Option<String>,
+    },
+    /// The host cannot lock it.
+    #[error("cannot lock the disk {} against use by another VM", path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The size is not whole blocks.
+    #[error(
+        "the disk {name} has {size} bytes, which is not a multiple of {block}: \
+         make it so with `truncate --size=%{block} {name}`"
+    )]
+    Size {
+        /// The file.
+        name: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The size of a block in bytes.
+        block: u32,
+    },
+    /// The host does not say what the disk is like.
+    #[error("cannot ask the host for the {what} of the disk {name}")]
+    Ask {
+        /// The file.
+        name: String,
+        /// What was asked for.
+        what: &'static str,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The file system has no O_DIRECT.
+    #[error("{} is on a file system without O_DIRECT: leave `direct` off", path.display())]
+    NoDirect {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The format was not said, and the contents look like another one.
+    #[error(
+        "{} begins like a qcow2 image: say which format it is, qcow2 or raw", path.display()
+    )]
+    LooksLikeQcow2 {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not an image of qcow2, or one with something that is not supported.
+    #[error("cannot use {} as a qcow2 image", path.display())]
+    Qcow2 {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Only a raw disk can be had so.
+    #[error("{option} needs a raw disk, and {} is not: leave it off", path.display())]
+    RawOnly {
+        /// The option.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The host has no io_uring for this process.
+    #[error("io_uring cannot be had{}", uring_advice(source))]
+    Uring {
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The serial number cannot be had.
+    #[error("the serial number {serial:?} has {} bytes: up to {most} of ASCII can be", serial.len())]
+    Serial {
+        /// It.
+        serial: String,
+        /// The most bytes.
+        most: usize,
+    },
+    /// So many queues cannot be had.
+    #[error("{count} queues for a disk: 1 to {most} can be")]
+    Queues {
+        /// How many.
+        count: u16,
+        /// The most.
+        most: u16,
+    },
+}
+
+fn advice(error: &io::Error, read_only: bool) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if !read_only => {
+            " for writing: change its permissions, or open it read-only"
+        }
+        _ => "",
+    }
+}
+
+fn uring_advice(error: &io::Error) -> &'static str {
+    if vmmkit_host_io::Uring::is_refused(error) {
+        ": this host does not allow it (sysctl kernel.io_uring_disabled, or a filter of system \
+         calls); choose `auto` or `sync`"
+    } else {
+        ""
+    }
+}

@@ -1,0 +1,100 @@
+//! What a block device needs of a disk.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+
+use rustix::io::Errno;
+use vmmkit_guest_memory::{GuestRam, Segment};
+
+/// The bytes behind a block device. The threads of all queues call it at once; offsets and lengths
+/// are in bytes, whole sectors of 512, and within the size that was last asked for.
+///
+/// A read or write is whole or an error. Errors reach the guest as S_IOERR and are not tried again.
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// What messages call it: its path.
+    fn name(&self) -> String;
+
+    /// Bytes that it has now. [`Block::resized`](crate::Block::resized) asks again.
+    ///
+    /// # Errors
+    /// The host's.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Whether it cannot be written.
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
+    /// How it wants to be used.
+    fn topology(&self) -> Topology {
+        Topology::default()
+    }
+
+    /// Fills the segments, in their order, from `offset`.
+    ///
+    /// # Errors
+    /// The host's.
+    fn read(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()>;
+
+    /// Writes the segments, in their order, to `offset`.
+    ///
+    /// # Errors
+    /// The host's.
+    fn write(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()>;
+
+    /// Makes durable what was written before.
+    ///
+    /// # Errors
+    /// The host's.
+    fn flush(&self) -> io::Result<()>;
+
+    /// What is there is not needed any more: gives the space up if it can.
+    ///
+    /// # Errors
+    /// The host's; a disk that cannot do it does nothing.
+    fn discard(&self, offset: u64, length: u64) -> io::Result<()>;
+
+    /// Makes it zeroes; with `unmap` the space may be given up.
+    ///
+    /// # Errors
+    /// The host's.
+    fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
+
+    /// The host's file that has the same bytes at the same offsets, if there is one: io_uring may work
+    /// on it.
+    fn file(&self) -> Option<&File> {
+        None
+    }
+
+    /// Whether [`file`](Self::file) takes these segments as they lie in RAM.
+    fn takes(&self, segments: &[Segment]) -> bool {
+        let _ = segments;
+        true
+    }
+}
+
+/// How a disk wants to be used. The default fits memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Topology {
+    /// The smallest unit that can be read or written, in bytes: a power of 2 from 512.
+    pub logical_block: u32,
+    /// The unit that is written without reading what was around it, in bytes: a power of 2, not
+    /// below the logical block.
+    pub physical_block: u32,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self {
+            logical_block: 512,
+            physical_block: 4096,
+        }
+    }
+}
+
+/// Whether the host cannot do such a thing at all, as opposed to now.
+pub(super) fn is_unsupported(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+        || Errno::from_io_error(error) == Some(Errno::OPNOTSUPP)
+}

@@ -1,0 +1,181 @@
+//! Pause, move, resize and limits.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use vmmkit_device_bus::Lifecycle;
+
+use super::*;
+use crate::{Bucket, RateLimit};
+
+/// Makes writes of 4 KiB available and kicks.
+fn send_writes(driver: &mut Driver, count: u64) {
+    for number in 0..count {
+        let head = header(request::OUT, number * 8);
+        let bytes = pattern(4096, number as u8);
+        driver.add(0, &[&head, &bytes], &[1]).unwrap();
+    }
+    driver.kick(0);
+}
+
+#[test]
+fn a_pause_leaves_nothing_under_way() {
+    for (kind, block, mut driver, _path) in BackEnd::drivers() {
+        send_writes(&mut driver, 60);
+        driver.transport().pause();
+        driver.transport().wait_paused();
+        // What was taken is done, and nothing more happens.
+        let done = block.stats().writes;
+        let used = std::iter::from_fn(|| driver.used(0)).count();
+        assert_eq!(used as u64, done, "{kind:?}");
+        driver.transport().resume();
+        for _ in done..60 {
+            assert_eq!(driver.wait(0).unwrap().1, [0], "{kind:?}");
+        }
+        assert_eq!(block.stats().writes, 60);
+    }
+}
+
+#[test]
+fn a_saved_disk_goes_on_where_it_was() {
+    let path = TempPath::raw(SIZE);
+    let block = Arc::new(Block::open(&path.config()).unwrap());
+    let mut driver = Driver::start(block.clone()).unwrap();
+    driver.set_config(32, &[0]);
+    assert_eq!(write(&mut driver, 3, &pattern(512, 3)), 0);
+    assert_eq!(block.save(), "blk=1 sectors=2048 writeback=0");
+    // The lock goes with the old device.
+    drop(block);
+    let reads = BlockConfig {
+        read_only: true,
+        ..path.config()
+    };
+    assert!(Block::open(&reads).is_err());
+    let twin = Arc::new(MemoryDisk::from(std::fs::read(path.get()).unwrap()));
+    let other = Block::with_disk(twin, &BlockConfig::default()).unwrap();
+    driver.move_to(Arc::new(other)).unwrap();
+    assert_eq!(driver.config(32), [0]);
+    assert_eq!(read(&mut driver, 3, 512), (pattern(512, 3), 0));
+    Block::open(&reads).unwrap();
+}
+
+#[test]
+fn a_state_of_another_disk_is_refused() {
+    let disk = Arc::new(MemoryDisk::new(1024));
+    let block = Block::with_disk(disk, &BlockConfig::default()).unwrap();
+    assert_eq!(
+        block.restore("blk=1 sectors=3 writeback=1").unwrap_err(),
+        "disk memory has 2 sectors, and had 3 when it was saved: give the guest the same disk"
+    );
+    for text in [
+        "",
+        "blk=2 sectors=2 writeback=1",
+        "blk=1 sectors=2",
+        "blk=1 sectors=x",
+    ] {
+        assert!(block.restore(text).is_err(), "{text}");
+    }
+    block.restore("blk=1 sectors=2 writeback=0").unwrap();
+    assert_eq!(block.save(), "blk=1 sectors=2 writeback=0");
+}
+
+#[test]
+fn a_resize_is_told_to_the_driver() {
+    let disk = Arc::new(MemoryDisk::new(1024));
+    let block = Block::with_disk(disk.clone(), &BlockConfig::default()).unwrap();
+    let block = Arc::new(block);
+    let mut driver = Driver::start(block.clone()).unwrap();
+    assert_eq!(read(&mut driver, 2, 512).1, 1);
+    let seen = driver.interrupts();
+    assert_eq!(block.resized().unwrap(), 1024);
+    assert_eq!(driver.interrupts(), seen);
+    disk.resize(2048);
+    assert_eq!(block.resized().unwrap(), 2048);
+    assert_eq!(driver.interrupts(), seen + 1);
+    assert_eq!(u64::from_le_bytes(driver.config(0)), 4);
+    assert_eq!(read(&mut driver, 2, 512).1, 0);
+    disk.resize(2000);
+    assert!(matches!(
+        block.resized(),
+        Err(BlockError::Size { size: 2000, .. })
+    ));
+    assert_eq!(block.capacity(), 2048);
+    // What the driver still believes to be there is not there on the host.
+    assert_eq!(read(&mut driver, 3, 512).1, 1);
+    assert_eq!(block.stats().host_errors, 1);
+}
+
+#[test]
+fn a_file_that_grows_is_seen_when_it_is_asked_for() {
+    let path = TempPath::raw(4096);
+    let block = Block::open(&path.config()).unwrap();
+    let file = File::options().write(true).open(path.get()).unwrap();
+    file.set_len(8192).unwrap();
+    assert_eq!((block.capacity(), block.resized().unwrap()), (4096, 8192));
+}
+
+#[test]
+fn a_limit_holds_requests_back_until_it_is_lifted() {
+    for (kind, block, mut driver, _path) in BackEnd::drivers() {
+        let two_an_hour = Bucket {
+            size: NonZeroU64::new(2).unwrap(),
+            burst: 0,
+            refill: Duration::from_secs(7200),
+        };
+        block.rate_limiter().set(RateLimit {
+            operations: Some(two_an_hour),
+            ..RateLimit::default()
+        });
+        send_writes(&mut driver, 5);
+        for _ in 0..2 {
+            assert_eq!(driver.wait(0).unwrap().1, [0], "{kind:?}");
+        }
+        while block.rate_limiter().throttled() == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(driver.used(0), None, "{kind:?}");
+        // A pause does not take what is held back.
+        driver.transport().pause();
+        driver.transport().wait_paused();
+        driver.transport().resume();
+        assert_eq!(block.stats().writes, 2);
+        block.rate_limiter().set(RateLimit::default());
+        for _ in 0..3 {
+            assert_eq!(driver.wait(0).unwrap().1, [0], "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn more_requests_than_a_ring_holds_are_all_done() {
+    for kind in [BackEnd::Uring, BackEnd::Sync] {
+        let Some((block, _path)) = kind.block(2) else {
+            continue;
+        };
+        let mut driver = Driver::start(block.clone()).unwrap();
+        let mut sent = 0_u64;
+        let mut answered = 0;
+        while answered < 2000 {
+            while sent < 2000 {
+                let head = header(request::OUT, sent % 2048);
+                let queue = (sent % 2) as u16;
+                if driver.add(queue, &[&head, &[3; 512]], &[1]).is_err() {
+                    break;
+                }
+                sent += 1;
+            }
+            for queue in 0..2 {
+                driver.kick(queue);
+                while let Some((_, answer)) = driver.used(queue) {
+                    assert_eq!(answer, [0]);
+                    answered += 1;
+                }
+            }
+            let seen = driver.interrupts();
+            if answered < sent {
+                driver.wait_interrupt(seen, Duration::from_millis(10));
+            }
+        }
+        assert_eq!(block.stats().writes, 2000);
+    }
+}

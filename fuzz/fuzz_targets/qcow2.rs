@@ -1,0 +1,54 @@
+//! Any file as a qcow2 image: it is refused, or read and written with errors at worst.
+#![no_main]
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::sync::Arc;
+
+use libfuzzer_sys::fuzz_target;
+use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize, Segment};
+use vmmkit_virtio_devices::{BlockConfig, Disk, DiskFormat, Qcow2Disk};
+
+fn memory_file(bytes: &[u8]) -> File {
+    // SAFETY: the name is a C string; the descriptor is new and nobody else's.
+    let fd = unsafe { libc::memfd_create(c"image".as_ptr(), libc::MFD_CLOEXEC) };
+    assert!(fd >= 0);
+    // SAFETY: see above.
+    let mut file = unsafe { File::from_raw_fd(fd) };
+    file.write_all(bytes).unwrap();
+    file
+}
+
+fuzz_target!(|data: &[u8]| {
+    let file = memory_file(data);
+    let config = BlockConfig {
+        path: format!("/proc/self/fd/{}", file.as_raw_fd()).into(),
+        format: Some(DiskFormat::Qcow2),
+        ..BlockConfig::default()
+    };
+    let Ok(disk) = Qcow2Disk::open(&config) else {
+        return;
+    };
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    let ram = GuestRam::new(&RamConfig {
+        size: RamSize::mebibytes(1),
+        ..RamConfig::default()
+    });
+    let ram = ram.unwrap();
+    let segments = [Segment {
+        address: GuestAddress(0x1000),
+        length: 4096,
+    }];
+    let size = disk.size().unwrap();
+    for offset in [0, 64 << 10, size.saturating_sub(4096) & !511] {
+        if offset.checked_add(4096).is_none_or(|end| end > size) {
+            continue;
+        }
+        let _ = disk.read(&ram, &segments, offset);
+        let _ = disk.write(&ram, &segments, offset);
+        let _ = disk.write_zeroes(offset, 4096, offset == 0);
+        let _ = disk.discard(offset, 4096);
+    }
+    let _ = disk.flush();
+});
