@@ -15,5 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod rng;
+mod vsock;
 
 pub use rng::Rng;
+pub use vsock::{Vsock, VsockConfig, VsockError, VsockHeader, VsockStats, parse_connect};
