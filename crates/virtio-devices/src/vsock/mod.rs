@@ -88,6 +88,25 @@ pub enum VsockError {
 /// come before the guest's driver wait for it.
 ///
 /// The process must ignore SIGPIPE, as Rust's runtime makes it.
+///
+/// ```
+/// use std::io::Write;
+/// use std::os::unix::net::UnixStream;
+/// use std::sync::Arc;
+/// use vmmkit_virtio::fake::Driver;
+/// use vmmkit_virtio_devices::{Vsock, VsockConfig, VsockHeader};
+///
+/// let socket = std::env::temp_dir().join(format!("vsock-{}", std::process::id()));
+/// let vsock = Vsock::new(VsockConfig { cid: 3, socket: socket.clone() })?;
+/// let mut driver = Driver::start(Arc::new(vsock))?;
+///
+/// let mut program = UnixStream::connect(&socket)?;
+/// program.write_all(b"CONNECT 52\n")?;
+/// // The guest sees a request for its port 52.
+/// let packet = driver.request(0, &[], &[4096])?;
+/// assert_eq!(VsockHeader::parse(&packet).map(|header| header.dst_port), Some(52));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Vsock {
     // Fixed at creation

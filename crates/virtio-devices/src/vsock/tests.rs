@@ -8,6 +8,7 @@ mod life;
 mod model;
 mod packets;
 mod socket;
+mod table;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -174,8 +174,6 @@ fn run(mut link: Link, mut model: Model, steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
     #[test]
     fn a_link_of_the_guest_does_as_the_model(
         buffer in 0_u32..300_000,
