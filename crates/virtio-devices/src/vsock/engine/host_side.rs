@@ -30,10 +30,12 @@ impl VsockEngine {
                     break;
                 }
             };
+            if self.table.is_full() {
+                count(&self.counters.refused);
+            }
             let connection = Connection::new(socket, Role::Greeting(Greeting::default()));
             let Some(id) = self.table.insert(connection) else {
-                // Closing it says so.
-                count(&self.counters.refused);
+                // It is closed, which says so.
                 continue;
             };
             self.set_limit(id, self.limits.greeting);

@@ -252,10 +252,13 @@ impl VsockEngine {
 
     /// Ends the connection `id`; the poller waits for what is closed no more.
     fn close(&mut self, id: Id) {
-        if self.table.remove(id).is_some_and(|closed| closed.is_queued) {
+        let closed = self.table.remove(id);
+        if closed.as_ref().is_some_and(|closed| closed.is_queued) {
             self.ready.retain(|queued| *queued != id);
         }
+        // Before the host program can see it.
         self.count_connections();
+        drop(closed);
     }
 
     fn count_connections(&self) {
