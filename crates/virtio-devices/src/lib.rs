@@ -18,6 +18,7 @@ mod blk;
 mod rate_limiter;
 mod rng;
 mod vhost_user;
+mod vsock;
 
 pub use blk::{
     Block, BlockBackend, BlockConfig, BlockError, BlockLimits, BlockRequest, BlockStats,
@@ -26,3 +27,4 @@ pub use blk::{
 pub use rate_limiter::{Bucket, RateLimit, RateLimiter, Throttle};
 pub use rng::Rng;
 pub use vhost_user::{VhostUser, VhostUserError};
+pub use vsock::{Vsock, VsockConfig, VsockError, VsockHeader, VsockStats, parse_connect};

@@ -1,0 +1,141 @@
+//! The host's side: the socket that host programs connect to, and those that they listen on.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, fchmod};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
+    socket_with,
+};
+
+use super::VsockError;
+
+/// Programs that may wait to be accepted: as many as a guest's boot may take to be ready.
+const BACKLOG: i32 = 128;
+/// The longest path: `sun_path` has 108 bytes, of which a `_4294967295` and a zero are not ours.
+pub(super) const MOST_PATH: usize = 96;
+
+const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+
+/// The socket `<path>`, and the way to those at `<path>_<port>`. Dropping it removes the file, if
+/// it is still this socket's.
+#[derive(Debug)]
+pub(super) struct HostSocket {
+    pub(super) listener: OwnedFd,
+    path: PathBuf,
+    /// Device and inode of the file.
+    identity: (u64, u64),
+}
+
+impl HostSocket {
+    /// Listens on `path`, for the user alone. A socket there on which nobody listens is replaced.
+    pub(super) fn listen(path: &Path) -> Result<Self, VsockError> {
+        if path.as_os_str().len() > MOST_PATH {
+            return Err(VsockError::PathTooLong(path.to_owned()));
+        }
+        let failed = |source| VsockError::Socket {
+            path: path.to_owned(),
+            source,
+        };
+        let listener = match bind_to(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                remove_stale(path)?;
+                bind_to(path)
+            }
+            other => other,
+        }
+        .map_err(failed)?;
+        let identity = identity(path).map_err(failed)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            identity,
+        })
+    }
+
+    /// The next program that has connected; `None` where none waits.
+    pub(super) fn accept(&self) -> io::Result<Option<OwnedFd>> {
+        match accept_with(&self.listener, FLAGS) {
+            Ok(socket) => Ok(Some(socket)),
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Connects to the program that listens on `<path>_<port>`. It does not wait: a program that
+    /// has too many others waiting refuses.
+    pub(super) fn connect(&self, port: u32) -> io::Result<OwnedFd> {
+        let mut path = OsString::from(&self.path);
+        path.push(format!("_{port}"));
+        let address = SocketAddrUnix::new(path.as_bytes())?;
+        let socket = stream_socket()?;
+        connect(&socket, &address)?;
+        Ok(socket)
+    }
+}
+
+impl Drop for HostSocket {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            // It may be gone by now.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn stream_socket() -> io::Result<OwnedFd> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+    Ok(socket_with(family, kind, FLAGS, None)?)
+}
+
+fn bind_to(path: &Path) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path.as_os_str().as_bytes())?;
+    let socket = stream_socket()?;
+    // Linux makes the file with the mode of the socket: it is never anybody else's.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// Removes a socket on which nobody listens.
+fn remove_stale(path: &Path) -> Result<(), VsockError> {
+    let failed = |source| VsockError::Socket {
+        path: path.to_owned(),
+        source,
+    };
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        // Somebody else has removed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if !found.file_type().is_socket() {
+        return Err(VsockError::NotASocket(path.to_owned()));
+    }
+    let address = SocketAddrUnix::new(path.as_os_str().as_bytes());
+    let address = address.map_err(|error| failed(error.into()))?;
+    let probe = stream_socket().map_err(failed)?;
+    match connect(&probe, &address) {
+        Err(Errno::CONNREFUSED) => match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(()),
+        },
+        Err(Errno::NOENT) => Ok(()),
+        // A full backlog is somebody who listens, too.
+        Ok(()) | Err(Errno::AGAIN) => Err(VsockError::InUse(path.to_owned())),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
