@@ -33,6 +33,9 @@ struct File {
     mp_table: Option<bool>,
     on_reboot: Option<String>,
     stop_timeout: Option<i64>,
+    disk: Vec<String>,
+    vsock: Option<String>,
+    fs: Vec<String>,
     rng: bool,
 }
 
@@ -71,6 +74,12 @@ fn parse(text: &str) -> Result<File, (usize, String)> {
 }
 
 fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
+    let devices = DeviceOptions {
+        disk: file.disk,
+        vsock: file.vsock,
+        fs: file.fs,
+        rng: file.rng,
+    };
     RunOptions {
         kernel: options.kernel.or(file.kernel.map(|path| folder.join(path))),
         initrd: options.initrd.or(file.initrd.map(|path| folder.join(path))),
@@ -87,15 +96,8 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         stop_timeout: options
             .stop_timeout
             .or(file.stop_timeout.map(|number| number.to_string())),
-        devices: devices(options.devices, file.rng),
+        devices: options.devices.or(devices, folder),
         ..options
-    }
-}
-
-/// The devices of both.
-fn devices(options: DeviceOptions, rng: bool) -> DeviceOptions {
-    DeviceOptions {
-        rng: options.rng || rng,
     }
 }
 

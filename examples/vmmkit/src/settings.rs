@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use vmmkit_boot_loader::EntryChoice;
-use vmmkit_guest_memory::{RamConfig, RamSize, RamSizeError};
+use vmmkit_guest_memory::{Backing, RamConfig, RamSize, RamSizeError};
 use vmmkit_vmm::{MachineConfig, MpTable};
 use vmmkit_x86_cpu::CpuModel;
 
@@ -50,12 +50,21 @@ impl Settings {
             Some(text) => cpus(text)?,
             None => defaults.vcpus,
         };
+        let devices = devices::choices(&options.devices)?;
+        let needs_shared_ram = devices.iter().any(|choice| choice.needs_shared_ram());
         let ram = match &options.memory {
             Some(text) => RamConfig {
                 size: memory(text)?,
                 ..defaults.ram
             },
             None => defaults.ram,
+        };
+        let ram = RamConfig {
+            backing: match needs_shared_ram {
+                true => Backing::Memfd,
+                false => ram.backing,
+            },
+            ..ram
         };
         let cpu = match &options.cpu {
             Some(text) => cpu(text)?,
@@ -72,7 +81,6 @@ impl Settings {
             .map_or(Ok(SerialChoice::Stdio), str::parse)?;
         let stop_timeout = options.stop_timeout.as_deref().map_or(Ok(5), seconds)?;
         on_reboot(options.on_reboot.as_deref())?;
-        let devices = devices::choices(&options.devices)?;
 
         let found_kernel = options.kernel.is_none();
         let Found { kernel, initrd } = match options.kernel {

@@ -1,5 +1,7 @@
 //! The value of an option that describes a device: `PLACE,key=value,flag`.
 
+use std::path::Path;
+
 use crate::failure::Failure;
 
 /// The words of one such value, taken one by one; what is left at the end is unknown.
@@ -93,6 +95,23 @@ impl<'a> Words<'a> {
     }
 }
 
+/// `text` with its paths relative to `folder`: the first word, where it is no `key=value`, and those of
+/// sockets.
+pub(super) fn in_folder(text: &str, folder: &Path) -> String {
+    let moved = |path: &str| folder.join(path).display().to_string();
+    let words = text
+        .split(',')
+        .enumerate()
+        .map(|(place, word)| match word.split_once('=') {
+            Some((key @ ("socket" | "vhost-user" | "passt"), path)) => {
+                format!("{key}={}", moved(path))
+            }
+            None if place == 0 => moved(word),
+            _ => word.to_owned(),
+        });
+    words.collect::<Vec<_>>().join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,5 +138,14 @@ mod tests {
         let mac = words.parsed("mac", "a MAC address", |_| None::<u8>);
         assert!(text(mac.unwrap_err()).contains("mac=zz is not a MAC address"));
         assert!(text(words.end("").unwrap_err()).contains("there is no ip"));
+    }
+
+    #[test]
+    fn paths_of_a_file_are_relative_to_it() {
+        let moved = |text| in_folder(text, Path::new("/vm"));
+        assert_eq!(moved("d.img,readonly"), "/vm/d.img,readonly");
+        assert_eq!(moved("/d.img"), "/d.img");
+        assert_eq!(moved("cid=3,socket=v"), "cid=3,socket=/vm/v");
+        assert_eq!(moved("tap=tap0"), "tap=tap0");
     }
 }

@@ -1,0 +1,149 @@
+//! `--disk`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use vmmkit_virtio::Device;
+use vmmkit_virtio_devices::{Block, BlockBackend, BlockConfig, DiskFormat, RateLimit, VhostUser};
+
+use super::words::Words;
+use super::{Choice, failed, rate};
+use crate::failure::Failure;
+use crate::messages;
+
+const KEYS: &str = "give PATH, and readonly, direct, serial=TEXT, queues=N, format=raw|qcow2, \
+     backend=sync|uring, bandwidth=BYTES or iops=N; or vhost-user=SOCKET";
+
+/// A disk, as it was asked for.
+#[derive(Debug)]
+pub(super) struct DiskChoice {
+    text: String,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Own(BlockConfig),
+    VhostUser(PathBuf),
+}
+
+impl DiskChoice {
+    pub(super) fn new(text: &str) -> Result<Self, Failure> {
+        let mut words = Words::new("--disk", text);
+        let kind = match words.value("vhost-user")? {
+            Some(socket) => Kind::VhostUser(socket.into()),
+            None => Kind::Own(config(&mut words)?),
+        };
+        words.end(KEYS)?;
+        Ok(Self {
+            text: text.to_owned(),
+            kind,
+        })
+    }
+}
+
+fn config(words: &mut Words<'_>) -> Result<BlockConfig, Failure> {
+    let defaults = BlockConfig::default();
+    let path = words
+        .first()
+        .ok_or_else(|| words.wrong("there is no path", KEYS))?;
+    let format = |text: &str| match text {
+        "raw" => Some(DiskFormat::Raw),
+        "qcow2" => Some(DiskFormat::Qcow2),
+        _ => None,
+    };
+    let backend = |text: &str| match text {
+        "auto" => Some(BlockBackend::Auto),
+        "sync" => Some(BlockBackend::Sync),
+        "uring" => Some(BlockBackend::Uring),
+        _ => None,
+    };
+    Ok(BlockConfig {
+        path: path.into(),
+        read_only: words.flag("readonly")?,
+        direct: words.flag("direct")?,
+        serial: words.value("serial")?.unwrap_or_default().to_owned(),
+        queues: words
+            .parsed("queues", "a number from 1 to 64", |text| text.parse().ok())?
+            .unwrap_or(defaults.queues),
+        format: words.parsed("format", "raw or qcow2", format)?,
+        backend: words
+            .parsed("backend", "auto, sync or uring", backend)?
+            .unwrap_or_default(),
+        rate: RateLimit {
+            bandwidth: rate(words, "bandwidth", "bytes a second, such as 64M")?,
+            operations: rate(words, "iops", "requests a second, such as 1000")?,
+        },
+    })
+}
+
+impl Choice for DiskChoice {
+    fn option(&self) -> (&'static str, Option<String>) {
+        ("--disk", Some(self.text.clone()))
+    }
+
+    fn needs_shared_ram(&self) -> bool {
+        matches!(self.kind, Kind::VhostUser(_))
+    }
+
+    fn open(&self) -> Result<Arc<dyn Device>, Failure> {
+        match &self.kind {
+            Kind::Own(config) => {
+                let next = "check the path, its permissions, and who uses it";
+                let disk = Block::open(config)
+                    .map_err(|error| failed("--disk", &self.text, &error, next))?;
+                let text = self.text.clone();
+                disk.on_error(move |error| messages::say(&format!("--disk {text}: {error}")));
+                Ok(Arc::new(disk))
+            }
+            Kind::VhostUser(socket) => {
+                let next = "start the back end first";
+                let disk = VhostUser::blk(socket)
+                    .map_err(|error| failed("--disk", &self.text, &error, next))?;
+                Ok(Arc::new(disk))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn own(text: &str) -> BlockConfig {
+        match DiskChoice::new(text).unwrap().kind {
+            Kind::Own(config) => config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_disk_is_a_path_and_what_follows() {
+        let plain = own("a=b.img");
+        assert_eq!(plain.path, Path::new("a=b.img"));
+        assert!(!plain.read_only);
+        let full =
+            own("d.img,readonly,direct,serial=s1,queues=4,format=qcow2,backend=sync,iops=10");
+        assert!(full.read_only && full.direct);
+        assert_eq!((full.serial.as_str(), full.queues), ("s1", 4));
+        assert_eq!(full.format, Some(DiskFormat::Qcow2));
+        assert_eq!(full.backend, BlockBackend::Sync);
+        assert_eq!(full.rate.operations.unwrap().size.get(), 10);
+    }
+
+    #[test]
+    fn what_is_no_disk_is_refused() {
+        for text in [
+            "",
+            "d,ro",
+            "d,queues=x",
+            "d,format=vmdk",
+            "d,iops=0",
+            "vhost-user=",
+        ] {
+            assert!(DiskChoice::new(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! `--fs`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use vmmkit_virtio::Device;
+use vmmkit_virtio_devices::VhostUser;
+
+use super::words::Words;
+use super::{Choice, failed};
+use crate::failure::Failure;
+
+const KEYS: &str = "give SOCKET,tag=NAME, and queues=N, such as --fs fs.sock,tag=srv";
+
+/// A folder of the host's by virtiofsd, as it was asked for.
+#[derive(Debug)]
+pub(super) struct FsChoice {
+    text: String,
+    socket: PathBuf,
+    tag: String,
+    queues: u16,
+}
+
+impl FsChoice {
+    pub(super) fn new(text: &str) -> Result<Self, Failure> {
+        let mut words = Words::new("--fs", text);
+        let socket = words
+            .first()
+            .ok_or_else(|| words.wrong("there is no socket", KEYS))?;
+        let tag = words
+            .value("tag")?
+            .ok_or_else(|| words.wrong("there is no tag", KEYS))?;
+        let queues = words.parsed("queues", "a number from 1 to 64", |text| text.parse().ok())?;
+        words.end(KEYS)?;
+        Ok(Self {
+            text: text.to_owned(),
+            socket: socket.into(),
+            tag: tag.to_owned(),
+            queues: queues.unwrap_or(1),
+        })
+    }
+}
+
+impl Choice for FsChoice {
+    fn option(&self) -> (&'static str, Option<String>) {
+        ("--fs", Some(self.text.clone()))
+    }
+
+    fn needs_shared_ram(&self) -> bool {
+        true
+    }
+
+    fn open(&self) -> Result<Arc<dyn Device>, Failure> {
+        let next = "start virtiofsd with this --socket-path and a --shared-dir first";
+        let fs = VhostUser::fs_with_queues(&self.socket, &self.tag, self.queues)
+            .map_err(|error| failed("--fs", &self.text, &error, next))?;
+        Ok(Arc::new(fs))
+    }
+}

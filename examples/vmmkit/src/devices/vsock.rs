@@ -1,0 +1,79 @@
+//! `--vsock`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use vmmkit_virtio::Device;
+use vmmkit_virtio_devices::{Vsock, VsockConfig};
+
+use super::words::Words;
+use super::{Choice, failed};
+use crate::failure::Failure;
+
+const KEYS: &str = "give cid=N,socket=PATH, such as --vsock cid=3,socket=v.sock";
+
+/// Sockets between guest and host, as they were asked for.
+#[derive(Debug)]
+pub(super) struct VsockChoice {
+    text: String,
+    cid: u64,
+    socket: PathBuf,
+}
+
+impl VsockChoice {
+    pub(super) fn new(text: &str) -> Result<Self, Failure> {
+        let mut words = Words::new("--vsock", text);
+        let cid = words.parsed("cid", "a number from 3 to 4294967294", |text| {
+            text.parse()
+                .ok()
+                .filter(|cid| (3..0xffff_ffff).contains(cid))
+        })?;
+        let socket = words.value("socket")?;
+        let (Some(cid), Some(socket)) = (cid, socket) else {
+            let missing = if cid.is_none() { "cid" } else { "socket" };
+            return Err(words.wrong(&format!("there is no {missing}"), KEYS));
+        };
+        words.end(KEYS)?;
+        Ok(Self {
+            text: text.to_owned(),
+            cid,
+            socket: socket.into(),
+        })
+    }
+}
+
+impl Choice for VsockChoice {
+    fn option(&self) -> (&'static str, Option<String>) {
+        ("--vsock", Some(self.text.clone()))
+    }
+
+    fn open(&self) -> Result<Arc<dyn Device>, Failure> {
+        let config = VsockConfig {
+            cid: self.cid,
+            socket: self.socket.clone(),
+        };
+        let next = "give another path, or end the program that listens there";
+        let vsock =
+            Vsock::new(config).map_err(|error| failed("--vsock", &self.text, &error, next))?;
+        Ok(Arc::new(vsock))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_words_are_needed() {
+        assert!(VsockChoice::new("socket=v.sock,cid=3").is_ok());
+        for text in [
+            "",
+            "cid=3",
+            "socket=v",
+            "cid=2,socket=v",
+            "cid=3,socket=v,x",
+        ] {
+            assert!(VsockChoice::new(text).is_err(), "{text}");
+        }
+    }
+}
