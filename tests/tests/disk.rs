@@ -85,8 +85,8 @@ fn what_is_written_and_synced_is_on_the_hosts_disk() {
     };
     let disk = guest.scratch.ext4(96).unwrap();
     let script = "mount -t ext4 /dev/vdc /mnt && dd if=/dev/urandom of=/tmp/r bs=1M count=1 2>/dev/null
-        for i in $(seq 64); do echo $i; cat /tmp/r; done >/mnt/data
-        fsync /mnt/data; echo \"sum $(sha256sum </mnt/data)\"; umount /mnt; cat /sys/block/vdc/size\n";
+        for i in $(seq 64); do echo $i; cat /tmp/r; done | dd of=/mnt/data bs=1M conv=fsync 2>/dev/null || exit
+        echo \"sum $(sha256sum </mnt/data)\"; umount /mnt; cat /sys/block/vdc/size\n";
     let run = guest.run(script, &[shown(&disk)]);
     let sum = run.stdout.split("sum ").nth(1).unwrap();
     let sum = sum.split_whitespace().next().unwrap();
@@ -105,7 +105,8 @@ fn nothing_that_was_synced_is_lost_when_the_vmm_is_killed() {
     let script =
         "mount -t ext4 /dev/vdc /mnt && dd if=/dev/urandom of=/tmp/r bs=64k count=1 2>/dev/null
         i=0; while [ $i -lt 500 ]; do i=$((i + 1))
-        { echo file $i; cat /tmp/r; } >/mnt/$i; fsync /mnt/$i; echo \"synced $i\"; done\n";
+        { echo file $i; cat /tmp/r; } | dd of=/mnt/$i bs=64k conv=fsync 2>/dev/null || exit
+        echo \"synced $i\"; done\n";
     for acks in [3, 17, 40] {
         let disk = guest.scratch.ext4(64).unwrap();
         let started = Instant::now();
@@ -138,7 +139,9 @@ fn nothing_that_was_synced_is_lost_when_the_vmm_is_killed() {
         assert_eq!(check(&disk).unwrap().code(), Some(0));
         let files = guest.scratch.extract(&disk).unwrap();
         for number in 1..=synced {
-            let file = fs::read(files.join(number.to_string())).unwrap();
+            let file = fs::read(files.join(number.to_string()));
+            let file =
+                file.unwrap_or_else(|error| panic!("{number} of {synced}: {error}; {repaired:#?}"));
             let head = format!("file {number}\n");
             assert!(file.starts_with(head.as_bytes()), "{number}");
             assert_eq!(file.len(), head.len() + (64 << 10), "{number}");
@@ -160,7 +163,7 @@ fn discarded_blocks_go_back_to_the_host() {
         &[shown(&disk)],
     );
     let after = blocks(&disk);
-    assert!(before >= 60 && after < 30, "{before} MiB, then {after}");
+    assert!(before > 50 && after < 30, "{before} MiB, then {after}");
     assert_eq!(check(&disk).unwrap().code(), Some(0));
 }
 
