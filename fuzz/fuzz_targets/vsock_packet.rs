@@ -6,13 +6,14 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use vmmkit_virtio::fake::Driver;
+use vmmkit_guest_memory::{RamConfig, RamSize};
+use vmmkit_virtio::fake::{Driver, Options};
 use vmmkit_virtio_devices::{Vsock, VsockConfig, VsockHeader, parse_connect};
 
 const CID: u64 = 3;
 const RX: u16 = 0;
 const TX: u16 = 1;
-const BUFFERS: usize = 64;
+const BUFFERS: u16 = 64;
 
 fuzz_target!(|data: &[u8]| {
     if let Some(port) = parse_connect(data) {
@@ -21,28 +22,35 @@ fuzz_target!(|data: &[u8]| {
     if let Some(header) = VsockHeader::parse(data) {
         assert_eq!(header.to_bytes(), data[..VsockHeader::SIZE]);
     }
-    let directory = std::env::temp_dir().join(format!("vsock-fuzz-{}", std::process::id()));
-    let _ = std::fs::create_dir(&directory);
-    let socket = directory.join("v.sock");
-    let vsock = Vsock::new(VsockConfig {
-        cid: CID,
-        socket: socket.clone(),
-    });
-    let program = directory.join("v.sock_1");
+    let socket = std::env::temp_dir().join(format!("vsock-fuzz-{}", std::process::id()));
+    let program = socket.with_file_name(format!("vsock-fuzz-{}_1", std::process::id()));
     let listener = UnixListener::bind(&program).unwrap();
-    let vsock = Arc::new(vsock.unwrap());
-    let mut driver = Driver::start(vsock.clone()).unwrap();
+    let vsock = Arc::new(Vsock::new(VsockConfig { cid: CID, socket }).unwrap());
+    drive(&vsock, data);
+    assert_eq!(vsock.stats().connections, 0);
+    drop(listener);
+    std::fs::remove_file(program).unwrap();
+});
+
+fn drive(vsock: &Arc<Vsock>, data: &[u8]) {
+    let options = Options {
+        queue_size: BUFFERS,
+        ram: RamConfig {
+            size: RamSize::mebibytes(4),
+            ..RamConfig::default()
+        },
+        ..Options::default()
+    };
+    let mut driver = Driver::start_with(vsock.clone(), &options).unwrap();
     for _ in 0..BUFFERS {
         driver.add(RX, &[], &[4096]).unwrap();
     }
     driver.kick(RX);
-    // Packets of a length byte each. The CIDs are right but for one packet in 16.
-    // No more of them than there are buffers for answers, so that none is kept waiting.
+    // Packets of a length byte each, no more of them than there are buffers for answers, so that
+    // none is kept waiting. The CIDs are right but for one packet in 16.
     let mut rest = data;
-    for _ in 0..BUFFERS {
-        let Some((length, more)) = rest.split_first() else {
-            break;
-        };
+    let mut packets = 0;
+    while let (Some((length, more)), true) = (rest.split_first(), packets < BUFFERS) {
         let (bytes, more) = more.split_at(more.len().min(1 + usize::from(*length)));
         rest = more;
         let mut packet = bytes.to_vec();
@@ -53,9 +61,12 @@ fuzz_target!(|data: &[u8]| {
         if packet.is_empty() {
             break;
         }
-        driver.request(TX, &[&packet], &[]).unwrap();
+        driver.add(TX, &[&packet], &[]).unwrap();
+        packets += 1;
     }
-    assert!(vsock.stats().connections <= 1023);
-    drop((driver, listener));
-    let _ = std::fs::remove_file(program);
-});
+    driver.kick(TX);
+    for _ in 0..packets {
+        driver.wait(TX).unwrap();
+    }
+    assert!(vsock.stats().connections <= u64::from(BUFFERS));
+}
