@@ -16,6 +16,7 @@
 
 mod balloon;
 mod blk;
+mod console;
 mod pmem;
 mod rate_limiter;
 mod rng;
@@ -28,6 +29,10 @@ pub use balloon::{
 pub use blk::{
     Block, BlockBackend, BlockConfig, BlockError, BlockLimits, BlockRequest, BlockStats,
     BlockStatus, Disk, DiskFormat, MemoryDisk, Qcow2Disk, RawDisk, Topology, parse_block_request,
+};
+pub use console::{
+    Console, ConsoleCounters, ConsoleError, ConsoleMessage, FdInput, PendingMessage, Port,
+    PortControl, PortInput, PortRead,
 };
 pub use pmem::{Pmem, PmemConfig, PmemCounters, PmemError, PmemRequest};
 pub use rate_limiter::{Bucket, RateLimit, RateLimiter, Throttle};
