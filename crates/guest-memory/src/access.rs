@@ -1,12 +1,12 @@
 //! Checked access to RAM.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use rustix::mm::{Advice, madvise};
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{ByteValued, GuestAddress, VolatileMemory};
 
-use crate::backing::Pages;
+use crate::discard::drop_pages;
 use crate::mapping::Mapping;
 use crate::{AccessError, GuestRam, PAGE_SIZE};
 
@@ -87,7 +87,8 @@ impl GuestRam {
         let first_page = offset.next_multiple_of(page);
         let last_page = end - end % page;
         let whole = last_page.saturating_sub(first_page);
-        if byte == 0 && whole >= LARGE_FILL && self.drop_pages(mapping, first_page, whole) {
+        let pages = self.pages(address);
+        if byte == 0 && whole >= LARGE_FILL && drop_pages(pages, mapping, first_page, whole) {
             set(mapping, offset, first_page - offset, 0);
             set(mapping, last_page, end - last_page, 0);
         } else {
@@ -143,6 +144,17 @@ impl GuestRam {
         address: GuestAddress,
         length: usize,
     ) -> Result<(&Mapping, usize), AccessError> {
+        let (mapping, offset) = self.shared_range(address, length)?;
+        Ok((mapping, offset))
+    }
+
+    /// As [`range`](Self::range), with the mapping as it is shared.
+    #[inline]
+    pub(crate) fn shared_range(
+        &self,
+        address: GuestAddress,
+        length: usize,
+    ) -> Result<(&Arc<Mapping>, usize), AccessError> {
         self.locate(address)
             .filter(|(mapping, offset)| {
                 offset
@@ -153,20 +165,6 @@ impl GuestRam {
                 address: address.0,
                 length,
             })
-    }
-
-    /// Makes whole pages zero by giving them back; `false` where the host cannot.
-    fn drop_pages(&self, mapping: &Mapping, offset: usize, length: usize) -> bool {
-        let advice = match self.pages() {
-            Pages::Private => Advice::LinuxDontNeed,
-            Pages::Shared => Advice::LinuxRemove,
-            Pages::Keep => return false,
-        };
-        let start = mapping.as_ptr().wrapping_add(offset);
-        // SAFETY: `fill` checked that the pages lie in `mapping`, which is borrowed and so stays
-        // mapped; their loss is the purpose, and guest RAM is never borrowed as a reference that
-        // relies on its contents.
-        unsafe { madvise(start.cast(), length, advice) }.is_ok()
     }
 }
 

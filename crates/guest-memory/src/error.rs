@@ -110,6 +110,54 @@ pub enum RamError {
     },
 }
 
+/// Why a file cannot be mapped beside RAM.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum MapFileError {
+    /// The host says nothing about the file.
+    #[error("cannot examine the file")]
+    Examine(#[source] io::Error),
+    /// A directory, a device or a pipe.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// A file without a byte.
+    #[error("the file is empty: make it a multiple of 2 MiB, as with truncate -s 64M")]
+    Empty,
+    /// Not a whole number of 2 MiB pages, by which guests map such memory.
+    #[error("{size} bytes is not a multiple of 2 MiB: extend it with truncate -s {next}")]
+    Size {
+        /// The file's size in bytes.
+        size: u64,
+        /// The next size that is one.
+        next: u64,
+    },
+    /// Not a place for it.
+    #[error("it cannot be at {address:#x}: that must be a multiple of 2 MiB from 4 GiB on")]
+    Address {
+        /// The address.
+        address: u64,
+    },
+    /// The host refused the mapping.
+    #[error("cannot map {size} bytes of the file")]
+    Map {
+        /// Its size in bytes.
+        size: u64,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Something else has the address or the slot.
+    #[error("{size:#x} bytes at {address:#x} in slot {slot}: the address or the slot is taken")]
+    Overlap {
+        /// The address.
+        address: u64,
+        /// The size in bytes.
+        size: u64,
+        /// The slot.
+        slot: u32,
+    },
+}
+
 /// An access that is not wholly inside RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{length} bytes at {address:#x} are not all guest RAM")]

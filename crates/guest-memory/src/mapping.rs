@@ -14,7 +14,7 @@ use crate::{Backing, RamConfig, RamError, ThpAdvice, host};
 pub(crate) type Mapping = MmapRegion<Option<AtomicBitmap>>;
 
 /// Where regions begin, so that a huge page of the host can back a huge page of the guest.
-const ALIGNMENT: u64 = 2 << 20;
+pub(crate) const ALIGNMENT: u64 = 2 << 20;
 /// How often that is tried.
 const ATTEMPTS: u32 = 16;
 
@@ -32,9 +32,7 @@ pub(crate) fn map(
         offset,
         length,
     };
-    let mapping = request
-        .map_aligned()
-        .map_err(|error| request.explain(error))?;
+    let mapping = map_aligned(length, || request.map()).map_err(|error| request.explain(error))?;
     advise(&mapping, config);
     if offset == 0 {
         spare_low_memory(&mapping, config);
@@ -50,31 +48,34 @@ struct Request<'a> {
     length: usize,
 }
 
-impl Request<'_> {
-    /// Maps at a multiple of [`ALIGNMENT`] where that can be had.
-    ///
-    /// Kernels before 6.7 place mappings top-down at any page. There the odd part is filled, so
-    /// that the next mapping, just below the filler, is aligned. The filler may also fall into a hole
-    /// elsewhere, and another thread may map in between, so it is tried again, with the earlier
-    /// fillers kept; should that never help, the guest gets fewer huge pages, nothing worse.
-    fn map_aligned(&self) -> Result<Mapping, MmapRegionError> {
-        let mut mapping = self.map()?;
-        let mut fillers = Vec::new();
-        for _ in 0..ATTEMPTS {
-            let excess = mapping.as_ptr() as usize % ALIGNMENT as usize;
-            if excess == 0 || self.length < ALIGNMENT as usize {
-                break;
-            }
-            drop(mapping);
-            let filler = MmapRegionBuilder::<()>::new(excess)
-                .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
-                .build();
-            fillers.push(filler);
-            mapping = self.map()?;
+/// Maps `length` bytes by `map` at a multiple of [`ALIGNMENT`] where that can be had.
+///
+/// Kernels before 6.7 place mappings top-down at any page. There the odd part is filled, so
+/// that the next mapping, just below the filler, is aligned. The filler may also fall into a hole
+/// elsewhere, and another thread may map in between, so it is tried again, with the earlier
+/// fillers kept; should that never help, the guest gets fewer huge pages, nothing worse.
+pub(crate) fn map_aligned(
+    length: usize,
+    map: impl Fn() -> Result<Mapping, MmapRegionError>,
+) -> Result<Mapping, MmapRegionError> {
+    let mut mapping = map()?;
+    let mut fillers = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let excess = mapping.as_ptr() as usize % ALIGNMENT as usize;
+        if excess == 0 || length < ALIGNMENT as usize {
+            break;
         }
-        Ok(mapping)
+        drop(mapping);
+        let filler = MmapRegionBuilder::<()>::new(excess)
+            .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
+            .build();
+        fillers.push(filler);
+        mapping = map()?;
     }
+    Ok(mapping)
+}
 
+impl Request<'_> {
     fn map(&self) -> Result<Mapping, MmapRegionError> {
         let log = self
             .config

@@ -8,13 +8,14 @@ use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use crate::backing::Pages;
+use crate::file::FileMapping;
 use crate::mapping::Mapping;
 use crate::{Layout, MMIO_HOLE_END, MMIO_HOLE_START, RamConfig, RamError, host, prefault};
 
 /// One contiguous range of RAM: a memory slot of the hypervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RamRegion {
-    /// The slot's number: the index of the region.
+    /// The slot's number: the index of the region; of a file, the number that it was given.
     pub slot: u32,
     /// The guest-physical address of its first byte.
     pub guest_address: GuestAddress,
@@ -32,13 +33,15 @@ pub struct RamRegion {
 /// [`compare_exchange_u64`](Self::compare_exchange_u64) and the fences of the caller.
 #[derive(Clone)]
 pub struct GuestRam {
-    memory: Arc<GuestMemoryMmap<Option<AtomicBitmap>>>,
-    regions: Arc<[RamRegion]>,
+    pub(crate) memory: Arc<GuestMemoryMmap<Option<AtomicBitmap>>>,
+    pub(crate) regions: Arc<[RamRegion]>,
     /// Below the MMIO hole; the second one above it. Held apart from `memory`, so that an access
     /// finds its mapping with one comparison.
-    low: Arc<Mapping>,
-    high: Option<Arc<Mapping>>,
-    pages: Pages,
+    pub(crate) low: Option<Arc<Mapping>>,
+    pub(crate) high: Option<Arc<Mapping>>,
+    /// Mapped files, above both; few if any.
+    pub(crate) files: Arc<[FileMapping]>,
+    pub(crate) pages: Pages,
 }
 
 impl GuestRam {
@@ -74,7 +77,7 @@ impl GuestRam {
             offset += size;
         }
         let mut maps = mappings.iter().map(GuestRegionMmap::get_mmap);
-        let low = maps.next().ok_or_else(unmappable)?;
+        let low = maps.next();
         let high = maps.next();
         drop(maps);
         if config.prefault {
@@ -86,6 +89,7 @@ impl GuestRam {
             regions: regions.into(),
             low,
             high,
+            files: Arc::default(),
             pages: source.pages,
         })
     }
@@ -123,43 +127,42 @@ impl GuestRam {
     /// The file behind the region `slot`, and the offset there of its first byte, for another process
     /// to map the same pages (vhost-user). `None` where there is no such region, and for RAM that
     /// this process has for itself: [`Backing::Memfd`](crate::Backing::Memfd) and
-    /// [`Backing::File`](crate::Backing::File) have a file, the others have none.
+    /// [`Backing::File`](crate::Backing::File) have a file, the others have none, and no more has a
+    /// [mapped file](crate::FileRegion) that is not shared.
     pub fn region_file(&self, slot: u32) -> Option<(BorrowedFd<'_>, u64)> {
-        let file = self.mapping(slot)?.file_offset()?;
-        Some((file.file().as_fd(), file.start()))
+        let mapping = self.mapping(slot)?;
+        let file = mapping.file_offset()?;
+        let is_shared = mapping.flags() & libc::MAP_SHARED != 0;
+        is_shared.then(|| (file.file().as_fd(), file.start()))
     }
 
-    /// How zeroes may be had without touching pages.
-    pub(crate) fn pages(&self) -> Pages {
+    /// How pages at `address` may become zero without being touched.
+    pub(crate) fn pages(&self, address: GuestAddress) -> Pages {
+        if self.files.iter().any(|file| file.contains(address)) {
+            return Pages::Keep;
+        }
         self.pages
     }
 
-    /// The mapping that `address` would be in, and the offset there, which may be past its end.
-    /// No two mappings touch (the hole is between), so that no access spans two.
+    /// The mapping that `address` would be in, and the offset there, which may be past its end. An
+    /// access never spans two.
     #[inline]
-    pub(crate) fn locate(&self, address: GuestAddress) -> Option<(&Mapping, usize)> {
+    pub(crate) fn locate(&self, address: GuestAddress) -> Option<(&Arc<Mapping>, usize)> {
         if address < MMIO_HOLE_START {
-            return Some((&self.low, usize::try_from(address.0).ok()?));
+            return Some((self.low.as_ref()?, usize::try_from(address.0).ok()?));
         }
-        let offset = address.0.checked_sub(MMIO_HOLE_END.0)?;
-        Some((self.high.as_ref()?, usize::try_from(offset).ok()?))
-    }
-
-    /// The mapping that `address` would be in, to keep.
-    pub(crate) fn shared_mapping(&self, address: GuestAddress) -> Option<Arc<Mapping>> {
-        if address < MMIO_HOLE_START {
-            return Some(self.low.clone());
+        let offset = usize::try_from(address.0.checked_sub(MMIO_HOLE_END.0)?).ok()?;
+        match &self.high {
+            Some(high) if offset < high.size() || self.files.is_empty() => Some((high, offset)),
+            _ => self.locate_file(address),
         }
-        self.high.clone().filter(|_| address >= MMIO_HOLE_END)
     }
 
     /// The mapping of the region `slot`.
     pub(crate) fn mapping(&self, slot: u32) -> Option<&Mapping> {
-        match slot {
-            0 => Some(&self.low),
-            1 => self.high.as_deref(),
-            _ => None,
-        }
+        let region = self.regions.iter().find(|region| region.slot == slot)?;
+        let (mapping, _) = self.locate(region.guest_address)?;
+        Some(mapping)
     }
 }
 
@@ -173,4 +176,4 @@ impl fmt::Debug for GuestRam {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

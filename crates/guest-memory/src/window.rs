@@ -47,13 +47,9 @@ impl GuestRam {
     /// # Errors
     /// [`AccessError`] where they are not wholly inside RAM.
     pub fn window(&self, address: GuestAddress, length: usize) -> Result<RamWindow, AccessError> {
-        let (_, offset) = self.range(address, length)?;
-        let mapping = self.shared_mapping(address).ok_or(AccessError {
-            address: address.0,
-            length,
-        })?;
+        let (mapping, offset) = self.shared_range(address, length)?;
         Ok(RamWindow {
-            mapping,
+            mapping: mapping.clone(),
             offset,
             length,
         })

@@ -49,6 +49,7 @@ pub use pollable::Pollable;
 pub use poller::{Interest, Poller, Ready};
 pub use pty::{Pty, open_pty};
 pub use signals::{Signal, SignalFd, die_by, stop_self};
+pub use sink::{Sink, Written};
 pub use terminal::{RawTerminal, WindowSize, is_foreground, is_terminal, restore_all, window_size};
 pub use timer::TimerFd;
 pub use uring::{Completion, SharedMemory, Uring};

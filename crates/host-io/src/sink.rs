@@ -17,7 +17,7 @@ const POLLED_CHUNK: usize = 4096;
 
 /// A descriptor and how to write to it without blocking.
 #[derive(Debug)]
-pub(crate) struct Sink {
+pub struct Sink {
     fd: OwnedFd,
     mode: Writing,
 }
@@ -36,7 +36,7 @@ enum Writing {
 
 /// What one write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Written {
+pub enum Written {
     /// This many bytes went out.
     Bytes(usize),
     /// The reader takes none now.
@@ -48,7 +48,7 @@ pub(crate) enum Written {
 impl Sink {
     /// Takes `fd`, without a change to its open file description: that one may be shared with the
     /// shell and every other process on the terminal, which O_NONBLOCK would break.
-    pub(crate) fn new(fd: OwnedFd) -> Self {
+    pub fn new(fd: OwnedFd) -> Self {
         let kind = Pollable::kind(fd.as_fd());
         let is_nonblocking = fcntl_getfl(&fd).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
         let (fd, mode) = match kind {
@@ -64,8 +64,12 @@ impl Sink {
         Self { fd, mode }
     }
 
-    /// Writes some of `bytes`, which are not empty.
-    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<Written> {
+    /// Writes some of `bytes`, which are not empty. SIGPIPE must be ignored, as the Rust runtime does
+    /// for every program.
+    ///
+    /// # Errors
+    /// The host's, other than EAGAIN, EINTR and those of a reader that has gone away.
+    pub fn write(&self, bytes: &[u8]) -> io::Result<Written> {
         let result = match self.mode {
             Writing::NonBlocking | Writing::Direct => rustix::io::write(&self.fd, bytes),
             Writing::Socket => send(&self.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),

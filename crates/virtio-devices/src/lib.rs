@@ -14,16 +14,27 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod balloon;
 mod blk;
+mod console;
+mod pmem;
 mod rate_limiter;
 mod rng;
 mod vhost_user;
 mod vsock;
 
+pub use balloon::{
+    Balloon, BalloonConfig, BalloonCounters, BalloonPages, BalloonReport, BalloonStats, PageRun,
+};
 pub use blk::{
     Block, BlockBackend, BlockConfig, BlockError, BlockLimits, BlockRequest, BlockStats,
     BlockStatus, Disk, DiskFormat, MemoryDisk, Qcow2Disk, RawDisk, Topology, parse_block_request,
 };
+pub use console::{
+    Console, ConsoleCounters, ConsoleError, ConsoleMessage, FdInput, PendingMessage, Port,
+    PortControl, PortInput, PortRead,
+};
+pub use pmem::{Pmem, PmemConfig, PmemCounters, PmemError, PmemRequest};
 pub use rate_limiter::{Bucket, RateLimit, RateLimiter, Throttle};
 pub use rng::Rng;
 pub use vhost_user::{VhostUser, VhostUserError};

@@ -49,7 +49,7 @@ fn mapping_field(region: &RamRegion, field: &str) -> String {
 }
 
 /// Resident memory of the region, which may be several mappings: advice can split one.
-fn resident_kibibytes(region: &RamRegion) -> u64 {
+pub(crate) fn resident_kibibytes(region: &RamRegion) -> u64 {
     let maps = fs::read_to_string("/proc/self/smaps").unwrap();
     let mut inside = false;
     let mut kibibytes = 0;

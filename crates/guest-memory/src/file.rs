@@ -1,0 +1,213 @@
+//! Files in the guest's address space, beside its RAM: what a persistent memory device has.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use rustix::mm::{Advice, madvise};
+use vm_memory::bitmap::AtomicBitmap;
+use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+
+use crate::backing::Pages;
+use crate::mapping::{ALIGNMENT, Mapping, map_aligned};
+use crate::{GuestRam, MMIO_HOLE_END, MapFileError, RamRegion};
+
+/// A file to map, and where.
+#[derive(Clone, Debug)]
+pub struct FileRegion {
+    /// A regular file, of a whole, non-zero number of 2 MiB pages; opened for writing too if it is
+    /// `shared`.
+    pub file: Arc<File>,
+    /// Where its first byte is for the guest: a multiple of 2 MiB, at or above
+    /// [`MMIO_HOLE_END`].
+    pub guest_address: GuestAddress,
+    /// The number of its memory slot: none that RAM has (0 and 1).
+    pub slot: u32,
+    /// Whether what the guest writes ends in the file. Otherwise it is this process's own, and lost
+    /// with it.
+    pub shared: bool,
+}
+
+/// A file that is mapped.
+#[derive(Clone)]
+pub(crate) struct FileMapping {
+    region: RamRegion,
+    mapping: Arc<Mapping>,
+    /// The same, as vm-memory has it.
+    mapped: Arc<GuestRegionMmap<Option<AtomicBitmap>>>,
+}
+
+impl FileMapping {
+    pub(crate) fn contains(&self, address: GuestAddress) -> bool {
+        address
+            .0
+            .checked_sub(self.region.guest_address.0)
+            .is_some_and(|offset| offset < self.region.size)
+    }
+}
+
+impl GuestRam {
+    /// Maps a file, all of it, as memory of its own: a value that a hypervisor takes as it takes RAM,
+    /// and that answers for the file's addresses alone. It is not in the dirty log, and the file must
+    /// not be shortened while it is mapped: the next access to a lost page would be a SIGBUS.
+    ///
+    /// Core dumps of this process leave it out.
+    ///
+    /// # Errors
+    /// [`MapFileError`] names the value that cannot be, or the host's reason.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use vmmkit_guest_memory::{FileRegion, GuestAddress, GuestRam};
+    /// # let path = std::env::temp_dir().join(format!("vmmkit-map-file-{}", std::process::id()));
+    /// # let file = std::fs::File::options().read(true).write(true).create(true).open(&path)?;
+    /// # std::fs::remove_file(&path)?;
+    ///
+    /// file.set_len(4 << 20)?;
+    /// let memory = GuestRam::map_file(&FileRegion {
+    ///     file: Arc::new(file),
+    ///     guest_address: GuestAddress(8 << 30),
+    ///     slot: 2,
+    ///     shared: true,
+    /// })?;
+    /// memory.write(GuestAddress(8 << 30), 7_u64)?;
+    /// // What devices reach: RAM and file.
+    /// let ram = GuestRam::new(&Default::default())?;
+    /// let all = ram.joined(&memory)?;
+    /// assert_eq!(all.read::<u64>(GuestAddress(8 << 30))?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn map_file(region: &FileRegion) -> Result<Self, MapFileError> {
+        let size = check(region)?;
+        let map = |source| MapFileError::Map { size, source };
+        let length =
+            usize::try_from(size).map_err(|_| map(io::Error::from(io::ErrorKind::OutOfMemory)))?;
+        let sharing = if region.shared {
+            libc::MAP_SHARED
+        } else {
+            libc::MAP_PRIVATE
+        };
+        let mapping = map_aligned(length, || {
+            MmapRegionBuilder::new_with_bitmap(length, None)
+                .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+                .with_mmap_flags(sharing | libc::MAP_NORESERVE)
+                .with_file_offset(FileOffset::from_arc(region.file.clone(), 0))
+                .build()
+        })
+        .map_err(|error| match error {
+            MmapRegionError::Mmap(source) => map(source),
+            other => map(io::Error::other(other)),
+        })?;
+        // SAFETY: the range is exactly `mapping`, which is borrowed and so stays mapped; the advice
+        // changes neither the contents nor the validity of its pages.
+        let _ = unsafe { madvise(mapping.as_ptr().cast(), length, Advice::LinuxDontDump) };
+        Self::of_file(region, mapping)
+    }
+
+    fn of_file(region: &FileRegion, mapping: Mapping) -> Result<Self, MapFileError> {
+        let size = mapping.size() as u64;
+        let address = region.guest_address;
+        let beyond = || MapFileError::Address { address: address.0 };
+        let ram_region = RamRegion {
+            slot: region.slot,
+            guest_address: address,
+            size,
+            host_address: mapping.as_ptr() as u64,
+        };
+        let mapped = Arc::new(GuestRegionMmap::new(mapping, address).ok_or_else(beyond)?);
+        let memory = GuestMemoryMmap::from_arc_regions(vec![mapped.clone()]);
+        let memory = memory.map_err(|_| beyond())?;
+        Ok(Self {
+            memory: Arc::new(memory),
+            regions: [ram_region].into(),
+            low: None,
+            high: None,
+            files: [FileMapping {
+                region: ram_region,
+                mapping: mapped.get_mmap(),
+                mapped,
+            }]
+            .into(),
+            pages: Pages::Keep,
+        })
+    }
+
+    /// This RAM and the files of `other` as one: what a device reaches, since a guest may have it
+    /// read and write what lies in persistent memory. Its regions are those of both, so that it is
+    /// not what a guest is told its RAM is.
+    ///
+    /// # Errors
+    /// [`MapFileError::Overlap`] where the two share an address or a slot, or `other` has more than
+    /// files.
+    pub fn joined(&self, other: &Self) -> Result<Self, MapFileError> {
+        let overlap = |region: &RamRegion| MapFileError::Overlap {
+            address: region.guest_address.0,
+            size: region.size,
+            slot: region.slot,
+        };
+        let is_refused = |region: &&RamRegion| {
+            let is_file = other.files.iter().any(|file| file.region == **region);
+            !is_file || self.regions.iter().any(|own| own.slot == region.slot)
+        };
+        if let Some(refused) = other.regions.iter().find(is_refused) {
+            return Err(overlap(refused));
+        }
+        let mut memory = GuestMemoryMmap::clone(&self.memory);
+        for file in other.files.iter() {
+            let added = memory.insert_region(file.mapped.clone());
+            memory = added.map_err(|_| overlap(&file.region))?;
+        }
+        let both = self.regions.iter().chain(other.regions.iter());
+        let files = self.files.iter().chain(other.files.iter());
+        Ok(Self {
+            memory: Arc::new(memory),
+            regions: both.copied().collect(),
+            low: self.low.clone(),
+            high: self.high.clone(),
+            files: files.cloned().collect(),
+            pages: self.pages,
+        })
+    }
+
+    /// The file that `address` lies in, and the offset there.
+    pub(crate) fn locate_file(&self, address: GuestAddress) -> Option<(&Arc<Mapping>, usize)> {
+        let file = self.files.iter().find(|file| file.contains(address))?;
+        let offset = address.0 - file.region.guest_address.0;
+        Some((&file.mapping, usize::try_from(offset).ok()?))
+    }
+}
+
+/// The size of the file, which can be where it is to be.
+fn check(region: &FileRegion) -> Result<u64, MapFileError> {
+    let metadata = region.file.metadata().map_err(MapFileError::Examine)?;
+    if !metadata.is_file() {
+        return Err(MapFileError::NotAFile);
+    }
+    let size = metadata.len();
+    if size == 0 {
+        return Err(MapFileError::Empty);
+    }
+    if !size.is_multiple_of(ALIGNMENT) {
+        let next = size.next_multiple_of(ALIGNMENT);
+        return Err(MapFileError::Size { size, next });
+    }
+    let address = region.guest_address.0;
+    let is_possible = address.is_multiple_of(ALIGNMENT)
+        && address >= MMIO_HOLE_END.0
+        && address.checked_add(size).is_some();
+    if !is_possible {
+        return Err(MapFileError::Address { address });
+    }
+    Ok(size)
+}
+
+impl fmt::Debug for FileMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FileMapping").field(&self.region).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

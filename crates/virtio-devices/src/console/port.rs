@@ -1,0 +1,124 @@
+//! The host's end of a port, as it is made.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use vmmkit_host_io::{InputRead, Sink, read_ready};
+
+use super::listener::Listener;
+use super::wire::Wire;
+
+/// What one read of a port's input gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortRead {
+    /// This many bytes, at the start of the buffer; may be 0 when what was read was not for the
+    /// guest.
+    Bytes(usize),
+    /// Nothing now; the descriptor will become readable.
+    NotReady,
+    /// Nothing ever again.
+    End,
+}
+
+/// Where a port's input comes from. It is read on the device's thread, only when the guest has room
+/// for what is asked for.
+pub trait PortInput: AsFd + Send {
+    /// Reads up to `bytes.len()` bytes without blocking.
+    ///
+    /// # Errors
+    /// Any error ends the input.
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<PortRead>;
+}
+
+/// Input from a descriptor, which may be shared with other processes: its flags are left alone.
+#[derive(Debug)]
+pub struct FdInput(OwnedFd);
+
+impl FdInput {
+    /// Input from `fd`.
+    pub fn new(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl AsFd for FdInput {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl PortInput for FdInput {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<PortRead> {
+        Ok(match read_ready(self.0.as_fd(), bytes)? {
+            InputRead::Bytes(length) => PortRead::Bytes(length),
+            InputRead::NotReady => PortRead::NotReady,
+            InputRead::End => PortRead::End,
+        })
+    }
+}
+
+/// A port of a console and what is at the host's end of it.
+pub struct Port {
+    pub(super) name: String,
+    pub(super) is_console: bool,
+    pub(super) wire: Wire,
+}
+
+impl Port {
+    /// A port with nothing at it: output vanishes.
+    pub fn null() -> Self {
+        Self::of(Wire::default())
+    }
+
+    /// A port at descriptors: a terminal, a pseudo-terminal, a pipe, a file. A slow reader slows the
+    /// guest, and no byte is lost; when the reader has gone away, output vanishes. Without `output`
+    /// it vanishes from the start. One that takes nothing for long stops a vCPU of Linux, whose
+    /// `hvc` driver spins until its output was taken.
+    pub fn streams(input: Option<Box<dyn PortInput>>, output: Option<OwnedFd>) -> Self {
+        Self::of(Wire::streams(input, output.map(Sink::new)))
+    }
+
+    /// A port at a UNIX socket that is made at `path`, and removed with the device. One client has it
+    /// at a time; others wait until he leaves. The last 64 KiB that the guest writes while there is
+    /// nobody are kept for the next one. A socket there that nobody listens on is replaced.
+    ///
+    /// # Errors
+    /// The host's: no such folder, or another process listens there.
+    pub fn listen(path: &Path) -> io::Result<Self> {
+        Ok(Self::of(Wire::listening(Listener::bind(path)?)))
+    }
+
+    /// The same port with a name, by which the guest finds it: `/dev/virtio-ports/NAME`.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// The same port as a console, which a guest may have a login on. The first port always is one.
+    #[must_use]
+    pub fn console(mut self) -> Self {
+        self.is_console = true;
+        self
+    }
+
+    fn of(wire: Wire) -> Self {
+        Self {
+            name: String::new(),
+            is_console: false,
+            wire,
+        }
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port")
+            .field("name", &self.name)
+            .field("is_console", &self.is_console)
+            .field("wire", &self.wire)
+            .finish()
+    }
+}
