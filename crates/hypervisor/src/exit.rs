@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Devices;
+
 /// The width of one access of a guest, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -125,6 +127,19 @@ pub enum VcpuExit {
 }
 
 impl VcpuExit {
+    /// Lets `devices` answer an access, whose bytes are `data`; any other exit comes back.
+    #[inline]
+    pub fn answered_by(self, devices: &mut impl Devices, data: &mut [u8]) -> Option<Self> {
+        match self {
+            Self::PortRead(access) => devices.read_port(access, data),
+            Self::PortWrite(access) => devices.write_port(access, data),
+            Self::MmioRead(access) => devices.read_mmio(access, data),
+            Self::MmioWrite(access) => devices.write_mmio(access, data),
+            other => return Some(other),
+        }
+        None
+    }
+
     /// The exit's name as the KVM API spells it, for messages and counters.
     pub fn name(&self) -> &'static str {
         match self {

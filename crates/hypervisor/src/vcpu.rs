@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Result, VcpuExit};
+use crate::{MmioAccess, PortAccess, Result, VcpuExit};
 
 /// The number of a vCPU in its VM; also its APIC id unless CPUID says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,21 @@ pub trait Kick: Send + Sync {
     fn kick(&self);
 }
 
+/// Who answers a guest's accesses: one call for each. `data` is as [`Vcpu::data`] is after it.
+pub trait Devices {
+    /// The guest reads a port, or a string from it: fills `data`.
+    fn read_port(&mut self, access: PortAccess, data: &mut [u8]);
+
+    /// The guest wrote a port, or a string to it.
+    fn write_port(&mut self, access: PortAccess, data: &[u8]);
+
+    /// The guest reads unclaimed physical memory: fills `data`.
+    fn read_mmio(&mut self, access: MmioAccess, data: &mut [u8]);
+
+    /// The guest wrote unclaimed physical memory.
+    fn write_mmio(&mut self, access: MmioAccess, data: &[u8]);
+}
+
 /// A vCPU. It lives on one thread at a time; [`Kick`] is the only way in from another.
 pub trait Vcpu: Send {
     /// Which vCPU of its VM this is.
@@ -35,6 +50,24 @@ pub trait Vcpu: Send {
     /// # Errors
     /// [`Error::Host`](crate::Error::Host) where the host cannot run it.
     fn run(&mut self) -> Result<VcpuExit>;
+
+    /// Runs the guest, lets `devices` answer its accesses, and returns with the first exit that is
+    /// none. A loop over [`run`](Self::run), which a back end may join with its decoding.
+    ///
+    /// # Errors
+    /// As of [`run`](Self::run).
+    #[inline]
+    fn run_with(&mut self, devices: &mut impl Devices) -> Result<VcpuExit>
+    where
+        Self: Sized,
+    {
+        loop {
+            let exit = self.run()?;
+            if let Some(other) = exit.answered_by(devices, self.data()) {
+                return Ok(other);
+            }
+        }
+    }
 
     /// The bytes of the access that the last [`run`](Self::run) returned with; empty for any other
     /// exit.

@@ -11,7 +11,7 @@ use crate::MachineConfig;
 use crate::error::BuildError;
 use crate::platform::Platform;
 use crate::threads::VcpuBody;
-use crate::vcpu_loop::VcpuLoop;
+use crate::vcpu_loop::{Buses, VcpuLoop};
 
 /// Every vCPU, ready to run, and what kicks it.
 pub(crate) struct Vcpus {
@@ -42,8 +42,10 @@ impl Vcpus {
             vcpus.kickers.push(vcpu.kicker());
             let mut vcpu_loop = VcpuLoop {
                 vcpu,
-                ports: platform.ports.view(),
-                mmio: platform.mmio.view(),
+                buses: Buses {
+                    ports: platform.ports.view(),
+                    mmio: platform.mmio.view(),
+                },
             };
             vcpus
                 .bodies

@@ -1,8 +1,8 @@
-//! The loop of one vCPU: run the guest, answer its exit, again.
+//! The loop of one vCPU: run the guest, answer its accesses by the buses, again.
 
 use vmmkit_device_bus::{BusView, Mmio, Ports};
 use vmmkit_hypervisor::x86::VcpuState;
-use vmmkit_hypervisor::{SystemEvent, Vcpu, VcpuExit};
+use vmmkit_hypervisor::{Devices, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit};
 
 use crate::control::{Control, Ending};
 use crate::{Outcome, RunError, VcpuDump};
@@ -10,42 +10,55 @@ use crate::{Outcome, RunError, VcpuDump};
 /// One vCPU with its own view of the buses. It lives on one thread.
 pub(crate) struct VcpuLoop<V> {
     pub(crate) vcpu: V,
+    pub(crate) buses: Buses,
+}
+
+/// What answers the accesses of one vCPU.
+pub(crate) struct Buses {
     pub(crate) ports: BusView<Ports>,
     pub(crate) mmio: BusView<Mmio>,
+}
+
+/// Part of the vCPU's loop, always, as the methods of [`BusView`] are.
+impl Devices for Buses {
+    #[inline(always)]
+    fn read_port(&mut self, access: PortAccess, data: &mut [u8]) {
+        self.ports
+            .read_string(access.port, access.width.bytes(), data);
+    }
+
+    #[inline(always)]
+    fn write_port(&mut self, access: PortAccess, data: &[u8]) {
+        self.ports
+            .write_string(access.port, access.width.bytes(), data);
+    }
+
+    #[inline(always)]
+    fn read_mmio(&mut self, access: MmioAccess, data: &mut [u8]) {
+        self.mmio.read(access.address, data);
+    }
+
+    #[inline(always)]
+    fn write_mmio(&mut self, access: MmioAccess, data: &[u8]) {
+        self.mmio.write(access.address, data);
+    }
 }
 
 impl<V: Vcpu + VcpuState> VcpuLoop<V> {
     /// Runs until the machine ends; `Some` when this vCPU is what ended it.
     ///
-    /// One match answers every exit. It stands in the loop and takes the answer of `run` apart as
-    /// it comes, which lets the compiler join decoding and answering. Who wants this vCPU to wait
-    /// or to end kicks it, and a kick is never lost: [`Control`] is asked before the first run and
-    /// after each kick, not for each exit.
+    /// Accesses are answered inside `run_with`, where the back end decodes them. Who wants this
+    /// vCPU to wait or to end kicks it, and a kick is never lost: [`Control`] is asked before the
+    /// first run and after each kick, not for each exit.
     pub(crate) fn run(&mut self, control: &Control) -> Option<Ending> {
-        if !Self::may_run_on(control) {
-            return None;
-        }
-        loop {
-            match self.vcpu.run() {
-                Ok(VcpuExit::PortWrite(a)) => {
-                    let data = self.vcpu.data();
-                    self.ports.write_string(a.port, a.width.bytes(), data);
-                }
-                Ok(VcpuExit::PortRead(a)) => {
-                    let data = self.vcpu.data();
-                    self.ports.read_string(a.port, a.width.bytes(), data);
-                }
-                Ok(VcpuExit::MmioWrite(a)) => self.mmio.write(a.address, self.vcpu.data()),
-                Ok(VcpuExit::MmioRead(a)) => self.mmio.read(a.address, self.vcpu.data()),
-                Ok(VcpuExit::Interrupted) => {
-                    if !Self::may_run_on(control) {
-                        return None;
-                    }
-                }
+        while Self::may_run_on(control) {
+            match self.vcpu.run_with(&mut self.buses) {
+                Ok(VcpuExit::Interrupted) => {}
                 Ok(other) => return Some(self.rare(other)),
                 Err(source) => return Some(self.failed(source)),
             }
         }
+        None
     }
 
     /// Waits while the machine is paused; whether this vCPU may run then, or must end. No access is

@@ -5,7 +5,7 @@ use vmmkit_guest_memory::GuestAddress;
 use super::guest::{BARE, Guest, Outcome, same};
 use super::{Case, Failure, Need};
 use crate::x86::VcpuState;
-use crate::{Hypervisor, MmioAccess, PortAccess, Vcpu, VcpuExit, Width};
+use crate::{Devices, Hypervisor, MmioAccess, PortAccess, Vcpu, VcpuExit, Width};
 
 pub(super) fn cases<H: Hypervisor>() -> Vec<Case<H>> {
     let case = |name, test| Case {
@@ -22,6 +22,7 @@ pub(super) fn cases<H: Hypervisor>() -> Vec<Case<H>> {
             mmio_real::<H>,
         ),
         case("mmio_is_read_and_written_in_8_bytes", mmio_long::<H>),
+        case("devices_answer_every_access_of_a_run", devices::<H>),
         case("completing_an_access_makes_registers_true", complete::<H>),
         case("hlt_without_interrupt_controllers_is_an_exit", halt::<H>),
         case("a_triple_fault_is_a_shutdown", triple_fault::<H>),
@@ -188,6 +189,81 @@ fn echo_mmio<H: Hypervisor>(guest: &mut Guest<H>, access: MmioAccess) -> Result<
     answer(guest.vcpu.data());
     guest.expect(VcpuExit::MmioWrite(access))?;
     echoed(guest.vcpu.data(), access.length.into())
+}
+
+/// Answers reads with 1, 2, 3 and so on, byte by byte, and keeps what is written.
+#[derive(Default)]
+struct Counter {
+    last: u8,
+    written: Vec<(VcpuExit, Vec<u8>)>,
+}
+
+impl Counter {
+    fn fill(&mut self, data: &mut [u8]) {
+        for byte in data {
+            self.last += 1;
+            *byte = self.last;
+        }
+    }
+}
+
+impl Devices for Counter {
+    fn read_port(&mut self, _access: PortAccess, data: &mut [u8]) {
+        self.fill(data);
+    }
+
+    fn write_port(&mut self, access: PortAccess, data: &[u8]) {
+        self.written
+            .push((VcpuExit::PortWrite(access), data.to_vec()));
+    }
+
+    fn read_mmio(&mut self, _access: MmioAccess, data: &mut [u8]) {
+        self.fill(data);
+    }
+
+    fn write_mmio(&mut self, access: MmioAccess, data: &[u8]) {
+        self.written
+            .push((VcpuExit::MmioWrite(access), data.to_vec()));
+    }
+}
+
+fn devices<H: Hypervisor>(hypervisor: &H) -> Outcome {
+    let code = [
+        0xba, 0xf8, 0x03, // mov dx, 0x3f8
+        0xec, 0xee, // in al, dx; out dx, al
+        0xbf, 0x00, 0x50, // mov di, 0x5000
+        0xb9, 0x04, 0x00, // mov cx, 4
+        0xfc, 0xf3, 0x6c, // cld; rep insb
+        0xa0, 0x00, 0x01, 0xa2, 0x00, 0x01, // mov al, [0x100]; mov [0x100], al
+        0xf4, // hlt
+    ];
+    let mut guest = Guest::real(hypervisor, &BARE, 0xd000, &code)?;
+    let mut counter = Counter::default();
+    guest.vcpu.kicker().kick();
+    same(
+        "exit",
+        guest.vcpu.run_with(&mut counter)?,
+        VcpuExit::Interrupted,
+    )?;
+    same("exit", guest.run_with(&mut counter)?, VcpuExit::Halt)?;
+    same("bytes of a halt", guest.vcpu.data().len(), 0)?;
+    let port = PortAccess {
+        port: 0x3f8,
+        width: Width::Byte,
+        count: 1,
+    };
+    let mmio = MmioAccess {
+        address: 0xd_0100,
+        length: 1,
+    };
+    let written = vec![
+        (VcpuExit::PortWrite(port), vec![1]),
+        (VcpuExit::MmioWrite(mmio), vec![6]),
+    ];
+    same("writes", counter.written, written)?;
+    let mut found = [0; 4];
+    guest.ram.read_bytes(GuestAddress(0x5000), &mut found)?;
+    same("memory", found, [2, 3, 4, 5])
 }
 
 fn complete<H: Hypervisor>(hypervisor: &H) -> Outcome {

@@ -11,7 +11,7 @@ use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig};
 
 use super::Failure;
 use crate::x86::{DescriptorTable, Registers, Segment, SpecialRegisters, VcpuState};
-use crate::{Hypervisor, Irqchip, Kick, Vcpu, VcpuExit, VcpuId, Vm, VmSettings};
+use crate::{Devices, Hypervisor, Irqchip, Kick, Vcpu, VcpuExit, VcpuId, Vm, VmSettings};
 
 /// Where the code is.
 pub(super) const ENTRY: u64 = 0x1000;
@@ -97,6 +97,17 @@ impl<H: Hypervisor> Guest<H> {
                     self.alive()?;
                     return Ok(exit);
                 }
+            }
+        }
+    }
+
+    /// [`run`](Self::run), where `devices` answer the accesses.
+    pub(super) fn run_with(&mut self, devices: &mut impl Devices) -> Result<VcpuExit, Failure> {
+        loop {
+            let exit = self.vcpu.run_with(devices)?;
+            self.alive()?;
+            if exit != VcpuExit::Interrupted {
+                return Ok(exit);
             }
         }
     }
