@@ -18,6 +18,7 @@ mod balloon;
 mod blk;
 mod console;
 mod pmem;
+mod net;
 mod rate_limiter;
 mod rng;
 mod vhost_user;
@@ -35,6 +36,10 @@ pub use console::{
     PortControl, PortInput, PortRead,
 };
 pub use pmem::{Pmem, PmemConfig, PmemCounters, PmemError, PmemRequest};
+pub use net::{
+    ControlCommand, MAX_QUEUE_PAIRS, Net, NetAttachment, NetBackend, NetConfig, NetError, NetFlow,
+    NetOptions, NetStats, PacketHeader,
+};
 pub use rate_limiter::{Bucket, RateLimit, RateLimiter, Throttle};
 pub use rng::Rng;
 pub use vhost_user::{VhostUser, VhostUserError};
