@@ -1,6 +1,7 @@
 //! System calls on scattered ranges of RAM, without a copy in between.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 
 use vm_memory::bitmap::Bitmap;
@@ -19,13 +20,9 @@ pub struct Segment {
 /// The most segments that one system call takes (IOV_MAX of Linux); more are left for the next.
 pub const MAX_SEGMENTS: usize = 1024;
 
-/// Ranges up to this many need no memory from the heap.
-const FEW: usize = 32;
-
-const EMPTY: libc::iovec = libc::iovec {
-    iov_base: std::ptr::null_mut(),
-    iov_len: 0,
-};
+/// Ranges up to this many need no memory from the heap: a packet of 64 KiB in buffers of 1,500 bytes
+/// has 44.
+const FEW: usize = 64;
 
 impl GuestRam {
     /// Fills the segments from `fd` at `offset`, in their order: preadv(2). Returns how many bytes
@@ -37,7 +34,7 @@ impl GuestRam {
     pub fn read_at(&self, fd: impl AsFd, segments: &[Segment], offset: u64) -> io::Result<usize> {
         let fd = fd.as_fd().as_raw_fd();
         let offset = file_offset(offset)?;
-        self.fill_from(segments, |iovecs, count| {
+        self.fill_from(segments, &mut [], |iovecs, count| {
             // SAFETY: `iovecs` points to `count` iovecs, whose ranges lie in mappings that `self`
             // keeps (`with_iovecs`); the kernel writes to no other memory.
             unsafe { libc::preadv(fd, iovecs, count, offset) }
@@ -52,7 +49,7 @@ impl GuestRam {
     pub fn write_at(&self, fd: impl AsFd, segments: &[Segment], offset: u64) -> io::Result<usize> {
         let fd = fd.as_fd().as_raw_fd();
         let offset = file_offset(offset)?;
-        self.with_iovecs(segments, |iovecs, count| {
+        self.with_iovecs(segments, &mut [], |iovecs, count| {
             // SAFETY: `iovecs` points to `count` iovecs, whose ranges lie in mappings that `self`
             // keeps (`with_iovecs`); the kernel only reads them.
             unsafe { libc::pwritev(fd, iovecs, count, offset) }
@@ -65,9 +62,25 @@ impl GuestRam {
     /// # Errors
     /// See [`read_at`](Self::read_at).
     pub fn receive(&self, fd: impl AsFd, segments: &[Segment]) -> io::Result<usize> {
+        self.receive_with_spare(fd, segments, &mut [])
+    }
+
+    /// As [`receive`](Self::receive); what the segments have no room for comes into `spare`, so that
+    /// a packet larger than they are is not cut. Returns how many bytes came in all. With `spare`,
+    /// one segment fewer is taken.
+    ///
+    /// # Errors
+    /// See [`read_at`](Self::read_at).
+    pub fn receive_with_spare(
+        &self,
+        fd: impl AsFd,
+        segments: &[Segment],
+        spare: &mut [u8],
+    ) -> io::Result<usize> {
         let fd = fd.as_fd().as_raw_fd();
-        self.fill_from(segments, |iovecs, count| {
-            // SAFETY: as in `read_at`.
+        self.fill_from(segments, spare, |iovecs, count| {
+            // SAFETY: as in `read_at`; the last iovec may be `spare`, which is borrowed for
+            // writing.
             unsafe { libc::readv(fd, iovecs, count) }
         })
     }
@@ -79,7 +92,7 @@ impl GuestRam {
     /// See [`read_at`](Self::read_at).
     pub fn send(&self, fd: impl AsFd, segments: &[Segment]) -> io::Result<usize> {
         let fd = fd.as_fd().as_raw_fd();
-        self.with_iovecs(segments, |iovecs, count| {
+        self.with_iovecs(segments, &mut [], |iovecs, count| {
             // SAFETY: as in `write_at`.
             unsafe { libc::writev(fd, iovecs, count) }
         })
@@ -89,9 +102,10 @@ impl GuestRam {
     fn fill_from(
         &self,
         segments: &[Segment],
+        spare: &mut [u8],
         call: impl Fn(*const libc::iovec, i32) -> isize,
     ) -> io::Result<usize> {
-        let filled = self.with_iovecs(segments, call)?;
+        let filled = self.with_iovecs(segments, spare, call)?;
         let mut left = filled;
         for segment in segments {
             let length = left.min(segment.length as usize);
@@ -106,36 +120,48 @@ impl GuestRam {
         Ok(filled)
     }
 
-    /// Calls `call` with iovecs of the segments, each checked to lie in RAM, until it is not
-    /// interrupted.
+    /// Calls `call` with iovecs of the segments, each checked to lie in RAM, and of `spare` where it
+    /// is not empty, until it is not interrupted.
     fn with_iovecs(
         &self,
         segments: &[Segment],
+        spare: &mut [u8],
         call: impl Fn(*const libc::iovec, i32) -> isize,
     ) -> io::Result<usize> {
-        let mut few = [EMPTY; FEW];
+        let spares = usize::from(!spare.is_empty());
+        let count = segments.len().min(MAX_SEGMENTS - spares) + spares;
+        let mut few = [const { MaybeUninit::<libc::iovec>::uninit() }; FEW];
         let mut many = Vec::new();
-        let count = segments.len().min(MAX_SEGMENTS);
         let iovecs = match few.get_mut(..count) {
             Some(few) => few,
             None => {
-                many.resize(count, EMPTY);
+                many.resize_with(count, MaybeUninit::uninit);
                 many.as_mut_slice()
             }
         };
-        for (iovec, segment) in iovecs.iter_mut().zip(segments) {
+        // Every one of them is set here: the segments first, `spare` last.
+        let mut places = iovecs.iter_mut();
+        for segment in segments.iter().take(count - spares) {
             let length = segment.length as usize;
             let (mapping, offset) = self
                 .range(segment.address, length)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-            *iovec = libc::iovec {
-                iov_base: mapping.as_ptr().wrapping_add(offset).cast(),
-                iov_len: length,
-            };
+            places.next().map(|place| {
+                place.write(libc::iovec {
+                    iov_base: mapping.as_ptr().wrapping_add(offset).cast(),
+                    iov_len: length,
+                })
+            });
         }
+        places.next().map(|place| {
+            place.write(libc::iovec {
+                iov_base: spare.as_mut_ptr().cast(),
+                iov_len: spare.len(),
+            })
+        });
         loop {
             // 1024 at most.
-            let answer = call(iovecs.as_ptr(), count as i32);
+            let answer = call(iovecs.as_ptr().cast(), count as i32);
             match usize::try_from(answer) {
                 Ok(length) => return Ok(length),
                 Err(_) => {
@@ -210,6 +236,23 @@ mod tests {
         assert_eq!(ram.send(&writer, &from).unwrap(), 200);
         assert_eq!(ram.receive(&reader, &[segment(0x8000, 300)]).unwrap(), 200);
         assert_eq!(ram.read::<u8>(GuestAddress(0x8000 + 199)), Ok(199));
+    }
+
+    #[test]
+    fn what_has_no_room_in_ram_comes_into_the_spare() {
+        let ram = ram();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"0123456789").unwrap();
+        let mut spare = [0; 8];
+        let few = [segment(0, 3), segment(0x1000, 1)];
+        let received = ram.receive_with_spare(&reader, &few, &mut spare).unwrap();
+        assert_eq!((received, &spare), (10, b"456789\0\0"));
+        assert_eq!(ram.read::<u8>(GuestAddress(0x1000)), Ok(b'3'));
+
+        writer.write_all(&[7; 2000]).unwrap();
+        let many: Vec<_> = (0..2000).map(|index| segment(index, 1)).collect();
+        let received = ram.receive_with_spare(&reader, &many, &mut spare).unwrap();
+        assert_eq!((received, spare), (MAX_SEGMENTS - 1 + 8, [7; 8]));
     }
 
     #[test]

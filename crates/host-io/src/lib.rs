@@ -1,5 +1,7 @@
 //! The host's side of a VMM's devices: events and timers, sockets that carry descriptors, the console's
 //! output and input, the terminal, signals and pseudo-terminals, as safe calls.
+//! The host's side of a VMM's devices: events and timers, the console's output and input, the
+//! terminal, signals, pseudo-terminals and networks, as safe calls.
 //!
 //! It knows no guest, no device and no event loop: it gives descriptors to wait for, and verbs to
 //! call when they are ready. Start with [`OutputBuffer`], the path of every byte that a guest
@@ -35,6 +37,8 @@ mod poller;
 mod pty;
 mod signals;
 mod sink;
+mod stream;
+mod tap;
 mod terminal;
 mod timer;
 mod uring;
@@ -50,6 +54,8 @@ pub use poller::{Interest, Poller, Ready};
 pub use pty::{Pty, open_pty};
 pub use signals::{Signal, SignalFd, die_by, stop_self};
 pub use sink::{Sink, Written};
+pub use stream::{FrameReader, MAX_FRAME, StreamError, StreamSocket};
+pub use tap::{Tap, TapError, TapOffloads};
 pub use terminal::{RawTerminal, WindowSize, is_foreground, is_terminal, restore_all, window_size};
 pub use timer::TimerFd;
 pub use uring::{Completion, SharedMemory, Uring};

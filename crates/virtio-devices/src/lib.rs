@@ -17,6 +17,7 @@
 mod balloon;
 mod blk;
 mod console;
+mod net;
 mod pmem;
 mod rate_limiter;
 mod rng;
@@ -33,6 +34,10 @@ pub use blk::{
 pub use console::{
     Console, ConsoleCounters, ConsoleError, ConsoleMessage, FdInput, PendingMessage, Port,
     PortControl, PortInput, PortRead,
+};
+pub use net::{
+    ControlCommand, MAX_QUEUE_PAIRS, Net, NetAttachment, NetBackend, NetConfig, NetError, NetFlow,
+    NetOptions, NetStats, PacketHeader,
 };
 pub use pmem::{Pmem, PmemConfig, PmemCounters, PmemError, PmemRequest};
 pub use rate_limiter::{Bucket, RateLimit, RateLimiter, Throttle};

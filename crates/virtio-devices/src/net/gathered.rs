@@ -1,0 +1,148 @@
+//! Chains of a receive queue that are taken and not given back: room for packets.
+
+use vmmkit_guest_memory::MAX_SEGMENTS;
+use vmmkit_guest_memory::Segment;
+use vmmkit_virtio::{Chain, Queue};
+
+use super::spec::HEADER;
+
+/// The most segments at a time: those of a system call, with one for the spare.
+const MOST_SEGMENTS: usize = MAX_SEGMENTS - 1;
+/// From how many given back chains on the lists are moved to their front.
+const BEHIND: usize = 64;
+
+/// Chains, first to last, with their segments one after the other.
+#[derive(Default)]
+pub(super) struct Gathered {
+    chain: Chain,
+    chains: Vec<Held>,
+    segments: Vec<Segment>,
+    /// Chains, and segments, that are given back.
+    behind: (usize, usize),
+    bytes: u64,
+}
+
+/// A chain that is held.
+#[derive(Clone, Copy)]
+struct Held {
+    head: u16,
+    segments: usize,
+    bytes: u64,
+}
+
+impl Gathered {
+    /// Bytes of room.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held().is_empty()
+    }
+
+    /// Whether no more can be had: the queue's chains are all here, or as many segments as one
+    /// system call takes.
+    pub(super) fn is_full(&self, queue: &Queue) -> bool {
+        self.held().len() >= usize::from(queue.size()) || self.segments().len() >= MOST_SEGMENTS
+    }
+
+    /// Takes chains until there are `wanted` bytes of room or no more chains. Those too small for a
+    /// header are given back; how many that were.
+    #[inline]
+    pub(super) fn fill(&mut self, queue: &mut Queue, wanted: u64) -> u64 {
+        let mut useless = 0;
+        // A driver that is as fast as this loop does not hold it.
+        let mut left = queue.size();
+        while self.bytes < wanted && left > 0 && !self.is_full(queue) && queue.pop(&mut self.chain)
+        {
+            left -= 1;
+            let (count, bytes) = (self.chain.writable().len(), self.chain.writable_bytes());
+            if bytes < HEADER as u64 || count > MOST_SEGMENTS {
+                queue.complete(&self.chain, 0);
+                useless += 1;
+                continue;
+            }
+            if self.segments().len() + count > MOST_SEGMENTS {
+                queue.unpop();
+                break;
+            }
+            self.chains.push(Held {
+                head: self.chain.head(),
+                segments: count,
+                bytes,
+            });
+            self.segments.extend_from_slice(self.chain.writable());
+            self.bytes += bytes;
+        }
+        useless
+    }
+
+    /// The segments of all chains.
+    #[inline]
+    pub(super) fn segments(&self) -> &[Segment] {
+        self.segments.get(self.behind.1..).unwrap_or_default()
+    }
+
+    /// The segments of the first chain, and its bytes.
+    #[inline]
+    pub(super) fn first(&self) -> (&[Segment], u64) {
+        let Some(first) = self.held().first() else {
+            return (&[], 0);
+        };
+        let segments = self.segments().get(..first.segments);
+        (segments.unwrap_or_default(), first.bytes)
+    }
+
+    /// How many chains `length` bytes lie in.
+    #[inline]
+    pub(super) fn span(&self, length: u64) -> u16 {
+        let mut left = length;
+        let mut count = 0;
+        for chain in self.held() {
+            count += 1;
+            left = left.saturating_sub(chain.bytes);
+            if left == 0 {
+                break;
+            }
+        }
+        count
+    }
+
+    /// Gives back the chains that `length` bytes lie in.
+    #[inline]
+    pub(super) fn complete(&mut self, queue: &mut Queue, length: u64) {
+        let mut left = length;
+        for chain in self.chains.get(self.behind.0..).unwrap_or_default() {
+            let part = left.min(chain.bytes);
+            // At most MAX_PACKET.
+            queue.complete_head(chain.head, part as u32);
+            self.behind.0 += 1;
+            self.behind.1 += chain.segments;
+            self.bytes -= chain.bytes;
+            left -= part;
+            if left == 0 {
+                break;
+            }
+        }
+        if self.behind.0 == self.chains.len() || self.behind.0 >= BEHIND {
+            self.chains.drain(..self.behind.0);
+            self.segments.drain(..self.behind.1);
+            self.behind = (0, 0);
+        }
+    }
+
+    /// Puts all chains back into the queue they are from.
+    pub(super) fn put_back(&mut self, queue: &mut Queue) {
+        for _ in self.held() {
+            queue.unpop();
+        }
+        self.chains.clear();
+        self.segments.clear();
+        self.behind = (0, 0);
+        self.bytes = 0;
+    }
+
+    fn held(&self) -> &[Held] {
+        self.chains.get(self.behind.0..).unwrap_or_default()
+    }
+}
