@@ -34,6 +34,7 @@ pub struct MachineBuilder {
     ports: Vec<Plug<Ports>>,
     mmio: Vec<Plug<Mmio>>,
     virtio: Vec<Arc<dyn Device>>,
+    memory: Vec<GuestRam>,
 }
 
 impl std::fmt::Debug for MachineBuilder {
@@ -135,6 +136,14 @@ impl MachineBuilder {
         self
     }
 
+    /// Adds memory beside RAM, that of a persistent memory device: guest and devices reach it, but it
+    /// is not told to be RAM.
+    #[must_use]
+    pub fn memory(mut self, memory: GuestRam) -> Self {
+        self.memory.push(memory);
+        self
+    }
+
     /// Builds the machine on `hypervisor`.
     ///
     /// # Errors
@@ -147,6 +156,7 @@ impl MachineBuilder {
             ports,
             mmio,
             virtio: devices,
+            memory,
         } = self;
         config.check(hypervisor.capabilities())?;
         check_count(devices.len())?;
@@ -158,7 +168,8 @@ impl MachineBuilder {
         let transmitter = Box::new(Transmitter(console.output.clone()));
         let platform = Platform::plug(&vm, control.requests(), &ram, transmitter)?;
         let capabilities = hypervisor.capabilities();
-        let devices = virtio::plug(devices, &vm, capabilities, &ram, &platform.mmio)?;
+        let reach = reach(&vm, &ram, &memory)?;
+        let devices = virtio::plug(devices, &vm, capabilities, &reach, &platform.mmio)?;
         platform.plug_extra(ports, mmio, &ram)?;
         let vcpus = Vcpus::create(
             hypervisor,
@@ -244,6 +255,16 @@ fn load(ram: &GuestRam, config: &MachineConfig, devices: usize) -> Result<Loaded
         path: config.kernel.clone(),
         source,
     })
+}
+
+/// Maps `memory` beside `ram`; what devices reach.
+fn reach(vm: &impl Vm, ram: &GuestRam, memory: &[GuestRam]) -> Result<GuestRam, BuildError> {
+    let mut reach = ram.clone();
+    for more in memory {
+        reach = reach.joined(more)?;
+        vm.map_ram(more)?;
+    }
+    Ok(reach)
 }
 
 /// There must be an interrupt for each device.

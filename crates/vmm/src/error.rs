@@ -69,6 +69,9 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// Memory beside RAM cannot be where it is.
+    #[error("memory beside RAM")]
+    Memory(#[from] vmmkit_guest_memory::MapFileError),
     /// The thread that loads the kernel could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),

@@ -36,6 +36,10 @@ struct File {
     disk: Vec<String>,
     vsock: Option<String>,
     fs: Vec<String>,
+    net: Vec<String>,
+    pmem: Vec<String>,
+    balloon: Option<String>,
+    console: Option<String>,
     rng: bool,
 }
 
@@ -78,6 +82,10 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         disk: file.disk,
         vsock: file.vsock,
         fs: file.fs,
+        net: file.net,
+        pmem: file.pmem,
+        balloon: file.balloon,
+        console: file.console,
         rng: file.rng,
     };
     RunOptions {

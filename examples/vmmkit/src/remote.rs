@@ -1,9 +1,10 @@
 //! What the parts of the binary that live on the machine's event loop share with `run`.
 
-use std::os::fd::BorrowedFd;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use vmmkit_host_io::{RawTerminal, Signal};
+use vmmkit_host_io::{RawTerminal, Signal, window_size};
+use vmmkit_virtio_devices::Console;
 use vmmkit_vmm::Handle;
 
 /// The running machine as keys and signals reach it. Threads: `run` fills it in before the
@@ -13,6 +14,8 @@ use vmmkit_vmm::Handle;
 pub(crate) struct Remote {
     handle: OnceLock<Handle>,
     terminal: Mutex<Option<RawTerminal>>,
+    /// The console that is on the terminal, if it can have a size.
+    console: OnceLock<Arc<Console>>,
     ended_by: Mutex<Option<Signal>>,
 }
 
@@ -27,6 +30,21 @@ impl Remote {
     pub(crate) fn with(&self, act: impl FnOnce(&Handle)) {
         if let Some(handle) = self.handle.get() {
             act(handle);
+        }
+    }
+
+    /// The terminal shows `console`, which has its size from now on.
+    pub(crate) fn show_on(&self, console: Arc<Console>) {
+        // Once only: there is one stdio.
+        let _ = self.console.set(console);
+        self.resize();
+    }
+
+    /// The terminal may have another size.
+    pub(crate) fn resize(&self) {
+        let size = window_size(std::io::stdin().as_fd());
+        if let (Some(console), Some(size)) = (self.console.get(), size) {
+            console.resize(size.columns, size.rows);
         }
     }
 

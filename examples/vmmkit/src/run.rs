@@ -12,6 +12,7 @@ use vmmkit_vmm::{MachineBuilder, Outcome};
 
 use crate::build_failure::Asked;
 use crate::cli::RunOptions;
+use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -92,7 +93,11 @@ fn with_parameter(cmdline: &str, parameter: &str) -> String {
 /// Builds everything but the console, and says what would run.
 fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
     let builder = MachineBuilder::new(settings.machine.clone());
-    let machine = devices::open(builder, &settings.devices)?.build(kvm);
+    let (remote, ram) = (Arc::new(Remote::default()), settings.machine.ram.size);
+    let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
+    let plan = Plan::new(builder, ram, remote, end);
+    let plan = devices::plug(plan, &settings.devices)?;
+    let machine = plan.into_builder().build(kvm);
     drop(machine.map_err(|error| Asked::of(&settings.machine).explain(&error))?);
     notes.iter().for_each(|note| messages::say(note));
     messages::say(&format!(
@@ -102,10 +107,13 @@ fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, 
     Ok(exit_code::SUCCESS.into())
 }
 
+fn no_descriptor(error: io::Error) -> Failure {
+    Failure::host("timer", &error, "free descriptors of this process")
+}
+
 fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
     let remote = Arc::new(Remote::default());
-    let no_descriptor = |error| Failure::host("timer", &error, "free descriptors of this process");
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let mut console = settings.serial.open(&remote, &end)?;
     let has_acpi = settings.machine.acpi;
@@ -120,7 +128,10 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     }));
     let is_stdio = settings.serial == SerialChoice::Stdio;
     let builder = MachineBuilder::new(settings.machine.clone());
-    let outcome = devices::open(builder, &settings.devices)?
+    let ram = settings.machine.ram.size;
+    let plan = Plan::new(builder, ram, remote.clone(), end.clone());
+    let outcome = devices::plug(plan, &settings.devices)?
+        .into_builder()
         .console(console)
         .subscribe(Box::new(signals))
         .subscribe(Box::new(EndOfInput::new(end, remote.clone())))

@@ -88,7 +88,7 @@ impl SerialChoice {
                 Some(stdout().map_err(failed)?),
             ),
             Self::Null => (None, None),
-            Self::Pty => pty()
+            Self::Pty => pty("serial console")
                 .map_err(failed)
                 .map(|(input, output)| (input, Some(output)))?,
             Self::File(path) => (None, Some(File::create(path).map_err(failed)?.into())),
@@ -106,9 +106,11 @@ impl SerialChoice {
     }
 }
 
-type Input = Option<Box<dyn ConsoleInput>>;
+/// A console's input, where it has one.
+pub(crate) type Input = Option<Box<dyn ConsoleInput>>;
 
-fn stdin(remote: &Arc<Remote>, end: &Arc<TimerFd>) -> io::Result<Input> {
+/// stdin, with the keys of a terminal taken out; nothing for /dev/null.
+pub(crate) fn stdin(remote: &Arc<Remote>, end: &Arc<TimerFd>) -> io::Result<Input> {
     let stdin = io::stdin();
     let source = match Pollable::kind(stdin.as_fd()) {
         Pollable::Null => return Ok(None),
@@ -119,19 +121,20 @@ fn stdin(remote: &Arc<Remote>, end: &Arc<TimerFd>) -> io::Result<Input> {
     Ok(Some(Box::new(FdInput::new(fd, source))))
 }
 
-fn stdout() -> io::Result<OwnedFd> {
+/// stdout, to keep.
+pub(crate) fn stdout() -> io::Result<OwnedFd> {
     io::stdout().as_fd().try_clone_to_owned()
 }
 
 /// A pseudo-terminal in raw mode, whose path is told. Its other end stays open here, so that one
 /// user may leave and another come; output waits for the one who comes.
-fn pty() -> io::Result<(Input, OwnedFd)> {
+pub(crate) fn pty(what: &str) -> io::Result<(Input, OwnedFd)> {
     let pty = open_pty()?.into_nonblocking()?;
     if let Some(raw) = RawTerminal::enter(pty.slave.as_fd())? {
         // Never restored: it ends with this process.
         std::mem::forget(raw);
     }
-    messages::say(&format!("serial console: {}", pty.path.display()));
+    messages::say(&format!("{what}: {}", pty.path.display()));
     let input = FdInput::new(pty.master.try_clone()?, Source::device());
     Ok((Some(Box::new(input)), pty.master))
 }

@@ -78,7 +78,7 @@ impl Settings {
         let serial = options
             .serial
             .as_deref()
-            .map_or(Ok(SerialChoice::Stdio), str::parse)?;
+            .map_or(Ok(default_serial(&options)), str::parse)?;
         let stop_timeout = options.stop_timeout.as_deref().map_or(Ok(5), seconds)?;
         on_reboot(options.on_reboot.as_deref())?;
 
@@ -178,6 +178,14 @@ fn entry(text: &str) -> Result<EntryChoice, Failure> {
             ),
             "give auto, payload, setup or pvh",
         )),
+    }
+}
+
+/// There is one stdio, and a console that was asked for has it.
+fn default_serial(options: &RunOptions) -> SerialChoice {
+    match options.devices.console.as_deref() {
+        Some("stdio") => SerialChoice::Null,
+        _ => SerialChoice::Stdio,
     }
 }
 

@@ -11,12 +11,13 @@ use vmmkit_host_io::{Signal, SignalFd, TimerFd, stop_self};
 use crate::remote::Remote;
 
 /// The signals that are events to vmmkit.
-const HANDLED: [Signal; 5] = [
+const HANDLED: [Signal; 6] = [
     Signal::Hangup,
     Signal::Interrupt,
     Signal::Terminate,
     Signal::TerminalStop,
     Signal::Continue,
+    Signal::WindowChange,
 ];
 
 /// Turns signals into requests to the machine. The first of TERM, INT and HUP asks the guest to
@@ -48,7 +49,8 @@ impl Signals {
             Signal::Hangup | Signal::Interrupt | Signal::Terminate => self.end(signal),
             Signal::TerminalStop => self.stop_for_a_while(),
             Signal::Continue => self.remote.take_terminal(io::stdin().as_fd()),
-            Signal::Quit | Signal::WindowChange => {}
+            Signal::WindowChange => self.remote.resize(),
+            Signal::Quit => {}
         }
     }
 

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vmmkit_virtio::Device;
 use vmmkit_virtio_devices::{Block, BlockBackend, BlockConfig, DiskFormat, RateLimit, VhostUser};
 
 use super::words::Words;
-use super::{Choice, failed, rate};
+use super::{Choice, Plan, failed, rate};
 use crate::failure::Failure;
 use crate::messages;
 
@@ -86,7 +85,7 @@ impl Choice for DiskChoice {
         matches!(self.kind, Kind::VhostUser(_))
     }
 
-    fn open(&self) -> Result<Arc<dyn Device>, Failure> {
+    fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
         match &self.kind {
             Kind::Own(config) => {
                 let next = "check the path, its permissions, and who uses it";
@@ -94,13 +93,13 @@ impl Choice for DiskChoice {
                     .map_err(|error| failed("--disk", &self.text, &error, next))?;
                 let text = self.text.clone();
                 disk.on_error(move |error| messages::say(&format!("--disk {text}: {error}")));
-                Ok(Arc::new(disk))
+                Ok(plan.with(Arc::new(disk)))
             }
             Kind::VhostUser(socket) => {
                 let next = "start the back end first";
                 let disk = VhostUser::blk(socket)
                     .map_err(|error| failed("--disk", &self.text, &error, next))?;
-                Ok(Arc::new(disk))
+                Ok(plan.with(Arc::new(disk)))
             }
         }
     }

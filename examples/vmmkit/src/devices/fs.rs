@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vmmkit_virtio::Device;
 use vmmkit_virtio_devices::VhostUser;
 
 use super::words::Words;
-use super::{Choice, failed};
+use super::{Choice, Plan, failed};
 use crate::failure::Failure;
 
 const KEYS: &str = "give SOCKET,tag=NAME, and queues=N, such as --fs fs.sock,tag=srv";
@@ -50,10 +49,10 @@ impl Choice for FsChoice {
         true
     }
 
-    fn open(&self) -> Result<Arc<dyn Device>, Failure> {
+    fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
         let next = "start virtiofsd with this --socket-path and a --shared-dir first";
         let fs = VhostUser::fs_with_queues(&self.socket, &self.tag, self.queues)
             .map_err(|error| failed("--fs", &self.text, &error, next))?;
-        Ok(Arc::new(fs))
+        Ok(plan.with(Arc::new(fs)))
     }
 }

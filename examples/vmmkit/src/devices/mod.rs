@@ -1,7 +1,12 @@
 //! The paravirtual devices of a machine: options as text, then choices, then devices.
 
+mod balloon;
+mod console;
 mod disk;
 mod fs;
+mod net;
+mod plan;
+mod pmem;
 mod vsock;
 mod words;
 
@@ -12,14 +17,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vmmkit_guest_memory::RamSize;
-use vmmkit_virtio::Device;
 use vmmkit_virtio_devices::{Bucket, Rng};
-use vmmkit_vmm::{DeviceInfo, MachineBuilder};
+use vmmkit_vmm::DeviceInfo;
 
 use crate::failure::{Failure, chain};
 use crate::messages;
+use balloon::BalloonChoice;
+use console::ConsoleChoice;
 use disk::DiskChoice;
 use fs::FsChoice;
+use net::NetChoice;
+pub(crate) use plan::Plan;
+use pmem::PmemChoice;
 use vsock::VsockChoice;
 use words::Words;
 
@@ -30,6 +39,19 @@ pub(crate) struct DeviceOptions {
     /// on, in this order
     #[arg(long, value_name = "PATH[,readonly][,KEY=VALUE...]")]
     pub(crate) disk: Vec<String>,
+    /// A network interface: a tap interface of the host's, or passt's socket, which needs no privilege
+    #[arg(long, value_name = "tap=NAME|passt=SOCKET[,mac=MAC][,KEY=VALUE...]")]
+    pub(crate) net: Vec<String>,
+    /// Persistent memory in a file: the guest's pmem0 and so on
+    #[arg(long, value_name = "PATH[,discard]")]
+    pub(crate) pmem: Vec<String>,
+    /// Memory that the guest gives back: SIZE from the start, and what it does not use
+    #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) balloon: Option<String>,
+    /// A second console, the guest's hvc0: stdio, null, pty, file=PATH or socket=PATH; with stdio the
+    /// serial console is null unless it is asked for
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) console: Option<String>,
     /// Sockets between guest and host: host programs connect to PATH and say CONNECT <port>; those
     /// that listen on PATH_<port> are the guest's CID 2
     #[arg(long, value_name = "cid=N,socket=PATH")]
@@ -52,8 +74,8 @@ pub(crate) trait Choice: std::fmt::Debug {
         false
     }
 
-    /// Opens what of the host it needs.
-    fn open(&self) -> Result<Arc<dyn Device>, Failure>;
+    /// Opens what of the host it needs, and plugs it in.
+    fn plug(&self, plan: Plan) -> Result<Plan, Failure>;
 }
 
 /// The devices that `options` ask for, in an order that does not depend on that of the options but
@@ -62,6 +84,18 @@ pub(crate) fn choices(options: &DeviceOptions) -> Result<Vec<Box<dyn Choice>>, F
     let mut choices: Vec<Box<dyn Choice>> = Vec::new();
     for text in &options.disk {
         choices.push(Box::new(DiskChoice::new(text)?));
+    }
+    for text in &options.net {
+        choices.push(Box::new(NetChoice::new(text)?));
+    }
+    for text in &options.pmem {
+        choices.push(Box::new(PmemChoice::new(text)?));
+    }
+    if let Some(text) = &options.console {
+        choices.push(Box::new(ConsoleChoice::new(text)?));
+    }
+    if let Some(text) = &options.balloon {
+        choices.push(Box::new(BalloonChoice::new(text)?));
     }
     if let Some(text) = &options.vsock {
         choices.push(Box::new(VsockChoice::new(text)?));
@@ -87,21 +121,21 @@ impl DeviceOptions {
         Self {
             disk: either(self.disk, file.disk),
             vsock: self.vsock.or(file.vsock.as_ref().map(moved)),
+            net: either(self.net, file.net),
+            pmem: either(self.pmem, file.pmem),
+            balloon: self.balloon.or(file.balloon),
+            console: self.console.or(file.console),
             fs: either(self.fs, file.fs),
             rng: self.rng || file.rng,
         }
     }
 }
 
-/// Opens all of them.
-pub(crate) fn open(
-    mut builder: MachineBuilder,
-    choices: &[Box<dyn Choice>],
-) -> Result<MachineBuilder, Failure> {
-    for choice in choices {
-        builder = builder.virtio_device(choice.open()?);
-    }
-    Ok(builder)
+/// Plugs all of them in.
+pub(crate) fn plug(plan: Plan, choices: &[Box<dyn Choice>]) -> Result<Plan, Failure> {
+    choices
+        .iter()
+        .try_fold(plan, |plan, choice| choice.plug(plan))
 }
 
 /// Says which devices the guest did not or could not use.
@@ -148,7 +182,7 @@ impl Choice for RngChoice {
         ("--rng", None)
     }
 
-    fn open(&self) -> Result<Arc<dyn Device>, Failure> {
-        Ok(Arc::new(Rng::new()))
+    fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
+        Ok(plan.with(Arc::new(Rng::new())))
     }
 }

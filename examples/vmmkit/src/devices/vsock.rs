@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vmmkit_virtio::Device;
 use vmmkit_virtio_devices::{Vsock, VsockConfig};
 
 use super::words::Words;
-use super::{Choice, failed};
+use super::{Choice, Plan, failed};
 use crate::failure::Failure;
 
 const KEYS: &str = "give cid=N,socket=PATH, such as --vsock cid=3,socket=v.sock";
@@ -47,7 +46,7 @@ impl Choice for VsockChoice {
         ("--vsock", Some(self.text.clone()))
     }
 
-    fn open(&self) -> Result<Arc<dyn Device>, Failure> {
+    fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
         let config = VsockConfig {
             cid: self.cid,
             socket: self.socket.clone(),
@@ -55,7 +54,7 @@ impl Choice for VsockChoice {
         let next = "give another path, or end the program that listens there";
         let vsock =
             Vsock::new(config).map_err(|error| failed("--vsock", &self.text, &error, next))?;
-        Ok(Arc::new(vsock))
+        Ok(plan.with(Arc::new(vsock)))
     }
 }
 

@@ -37,6 +37,12 @@ impl<'a> Words<'a> {
         first
     }
 
+    /// Takes the first word that is no `key=value`.
+    pub(super) fn bare(&mut self) -> Option<&'a str> {
+        let place = self.words.iter().position(|(_, value)| value.is_none())?;
+        Some(self.words.remove(place).0)
+    }
+
     /// Takes the value of `key`.
     pub(super) fn value(&mut self, key: &str) -> Result<Option<&'a str>, Failure> {
         match self.take(key) {

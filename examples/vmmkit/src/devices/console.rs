@@ -1,0 +1,111 @@
+//! `--console`: a console by virtio, the guest's hvc0.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use vmmkit_virtio_devices::{Console, Port, PortInput, PortRead};
+use vmmkit_vmm::{ConsoleInput, ConsoleRead};
+
+use super::{Choice, Plan, failed};
+use crate::failure::Failure;
+use crate::serial::{self, Input};
+
+const NEXT: &str = "give stdio, null, pty, file=PATH or socket=PATH";
+
+/// A console, as it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ConsoleChoice(String);
+
+impl ConsoleChoice {
+    pub(super) fn new(text: &str) -> Result<Self, Failure> {
+        match text.split_once('=') {
+            None if ["stdio", "null", "pty"].contains(&text) => {}
+            Some(("file" | "socket", path)) if !path.is_empty() => {}
+            Some(("file" | "socket", _)) => {
+                return Err(Failure::usage(
+                    format!("--console {text}: the path is empty"),
+                    NEXT,
+                ));
+            }
+            _ => {
+                let what = format!("--console {text:?}: there is no such place");
+                return Err(Failure::usage(what, NEXT));
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn port(&self, plan: &Plan) -> io::Result<Port> {
+        let streams = |input: Input, output| {
+            let input = input.map(|input| -> Box<dyn PortInput> { Box::new(Adapter(input)) });
+            Port::streams(input, Some(output))
+        };
+        Ok(match self.0.split_once('=') {
+            Some(("file", path)) => Port::streams(None, Some(File::create(path)?.into())),
+            Some((_, path)) => Port::listen(path.as_ref())?,
+            None if self.0 == "stdio" => streams(
+                serial::stdin(plan.remote(), plan.end_of_input())?,
+                serial::stdout()?,
+            ),
+            None if self.0 == "pty" => {
+                let (input, output) = serial::pty("virtio console")?;
+                streams(input, output)
+            }
+            None => Port::null(),
+        })
+    }
+}
+
+impl Choice for ConsoleChoice {
+    fn option(&self) -> (&'static str, Option<String>) {
+        ("--console", Some(self.0.clone()))
+    }
+
+    fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
+        let next = "check the path, its permissions and the space there";
+        let wrong = |error: &dyn std::error::Error| failed("--console", &self.0, error, next);
+        let port = self.port(&plan).map_err(|error| wrong(&error))?;
+        let console = Console::new(vec![port]).map_err(|error| wrong(&error))?;
+        let console = Arc::new(console);
+        if self.0 == "stdio" {
+            plan.remote().show_on(console.clone());
+        }
+        Ok(plan.with(console))
+    }
+}
+
+/// A console's input as that of a port.
+struct Adapter(Box<dyn ConsoleInput>);
+
+impl AsFd for Adapter {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl PortInput for Adapter {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<PortRead> {
+        Ok(match self.0.read(bytes)? {
+            ConsoleRead::Bytes(length) => PortRead::Bytes(length),
+            ConsoleRead::NotReady => PortRead::NotReady,
+            ConsoleRead::End => PortRead::End,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_has_a_place() {
+        for text in ["stdio", "null", "pty", "file=a=b", "socket=/tmp/c"] {
+            assert!(ConsoleChoice::new(text).is_ok(), "{text}");
+        }
+        for text in ["", "file", "socket=", "tcp=1", "STDIO"] {
+            assert!(ConsoleChoice::new(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `--net`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use vmmkit_virtio_devices::{Net, NetAttachment, NetConfig, NetOptions, RateLimit, VhostUser};
+
+use super::words::Words;
+use super::{Choice, Plan, failed, rate};
+use crate::failure::Failure;
+
+const KEYS: &str = "give tap=NAME, passt=SOCKET or vhost-user=SOCKET, and mac=XX:XX:XX:XX:XX:XX, mtu=N, \
+     queues=N, or bandwidth=BYTES and packets=N a second";
+
+/// A network interface, as it was asked for.
+#[derive(Debug)]
+pub(super) struct NetChoice {
+    text: String,
+    place: Place,
+    options: NetOptions,
+}
+
+#[derive(Debug)]
+enum Place {
+    Attached(NetAttachment),
+    VhostUser(PathBuf),
+}
+
+impl NetChoice {
+    pub(super) fn new(text: &str) -> Result<Self, Failure> {
+        let mut words = Words::new("--net", text);
+        let tap = words.value("tap")?;
+        let passt = words.value("passt")?;
+        let vhost_user = words.value("vhost-user")?;
+        let place = match (tap, passt, vhost_user) {
+            (Some(interface), None, None) => Place::Attached(NetAttachment::Tap {
+                interface: interface.to_owned(),
+            }),
+            (None, Some(path), None) => {
+                Place::Attached(NetAttachment::Stream { path: path.into() })
+            }
+            (None, None, Some(path)) => Place::VhostUser(path.into()),
+            (None, None, None) => return Err(words.wrong("nothing to attach it to", KEYS)),
+            _ => return Err(words.wrong("it is attached to one thing only", KEYS)),
+        };
+        let limit = RateLimit {
+            bandwidth: rate(&mut words, "bandwidth", "bytes a second, such as 64M")?,
+            operations: rate(&mut words, "packets", "packets a second, such as 1000")?,
+        };
+        let number = |text: &str| text.parse::<u16>().ok();
+        let options = NetOptions {
+            mac: words.parsed("mac", "an address such as 52:54:00:12:34:56", mac)?,
+            mtu: words.parsed("mtu", "a number from 68 to 65535", number)?,
+            queue_pairs: words
+                .parsed("queues", "a number from 1 to 64", number)?
+                .unwrap_or(1),
+            rate_rx: limit,
+            rate_tx: limit,
+        };
+        words.end(KEYS)?;
+        Ok(Self {
+            text: text.to_owned(),
+            place,
+            options,
+        })
+    }
+}
+
+fn mac(text: &str) -> Option<[u8; 6]> {
+    let bytes = text
+        .split(':')
+        .map(|byte| (byte.len() == 2).then(|| u8::from_str_radix(byte, 16).ok())?);
+    bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
+}
+
+impl Choice for NetChoice {
+    fn option(&self) -> (&'static str, Option<String>) {
+        ("--net", Some(self.text.clone()))
+    }
+
+    fn needs_shared_ram(&self) -> bool {
+        matches!(self.place, Place::VhostUser(_))
+    }
+
+    fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
+        match &self.place {
+            Place::Attached(attachment) => {
+                let config = NetConfig {
+                    attachment: attachment.clone(),
+                    options: self.options.clone(),
+                };
+                let next = "a tap needs a privilege or an owner: ip tuntap add dev tap0 mode tap user \
+                            $USER; passt=SOCKET needs none: passt --socket SOCKET";
+                let net =
+                    Net::new(&config).map_err(|error| failed("--net", &self.text, &error, next))?;
+                Ok(plan.with(Arc::new(net)))
+            }
+            Place::VhostUser(socket) => {
+                // Chosen like any other, but not at random: a back end has one guest.
+                let mac = self
+                    .options
+                    .mac
+                    .unwrap_or([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+                let next = "start the back end first";
+                let net = VhostUser::net(socket, mac)
+                    .map_err(|error| failed("--net", &self.text, &error, next))?;
+                Ok(plan.with(Arc::new(net)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_is_attached_to_one_thing() {
+        let net = NetChoice::new("tap=tap0,mac=52:54:00:12:34:5a,mtu=1400,queues=2").unwrap();
+        assert_eq!(net.options.mac, Some([0x52, 0x54, 0, 0x12, 0x34, 0x5a]));
+        assert_eq!((net.options.mtu, net.options.queue_pairs), (Some(1400), 2));
+        for text in [
+            "",
+            "mac=52:54:00:12:34:56",
+            "tap=a,passt=b",
+            "tap=a,mac=1:2:3:4:5:6",
+            "tap=a,mac=52:54:00:12:34",
+            "tap=a,mtu=x",
+            "tap0",
+        ] {
+            assert!(NetChoice::new(text).is_err(), "{text}");
+        }
+    }
+}
