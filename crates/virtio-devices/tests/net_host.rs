@@ -1,5 +1,11 @@
 //! The network device over what hosts really have: a tap interface in a network namespace of the
 //! test's own, and passt. Where they are not there, a test says so and is skipped.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, its helpers too, and a skip is loud"
+)]
 
 use std::net::UdpSocket;
 use std::path::Path;
