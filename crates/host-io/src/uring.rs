@@ -277,6 +277,8 @@ impl Drop for Uring {
             }
             while self.completed().is_some() {}
         }
+        // The host takes a ring apart some time later; the file is closed now.
+        let _ = self.ring.submitter().unregister_files();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
@@ -22,6 +23,10 @@ const PIECE: usize = 64 << 10;
 /// A qcow2 image, locked. It is read and written by way of buffers of this process. What it names as
 /// its backing file is opened too, for reading and without a lock: who takes an image from a stranger
 /// gives the guest what the image names.
+///
+/// Nor should such an image be written before `qemu-img check` has found it sound: imago 0.2.6 can
+/// recurse without end, and the process die, where clusters are in use that no refcount block covers.
+/// A guest cannot bring that about: it writes what is in the clusters, not where they are.
 pub struct Qcow2Disk {
     /// Shared by all but discards, which imago does alone.
     image: RwLock<FormatAccess<imago::file::File>>,
@@ -46,7 +51,9 @@ impl Qcow2Disk {
         }
         check_kind(&path)?;
         let locked = lock(&path, config.read_only)?;
-        let image = open_image(&path, config.read_only).map_err(|source| BlockError::Qcow2 {
+        let opened = check_counted(&locked, config.read_only)
+            .and_then(|()| open_image(&path, config.read_only));
+        let image = opened.map_err(|source| BlockError::Qcow2 {
             path: path.clone(),
             source,
         })?;
@@ -74,6 +81,25 @@ impl Qcow2Disk {
         buffers().push(buffer);
         answer
     }
+}
+
+/// Refuses to write an image that does not count its own first cluster as used: what is written would
+/// take its place, and imago looks for another one without end.
+fn check_counted(image: &File, read_only: bool) -> io::Result<()> {
+    // The header's refcount_table_offset (docs/interop/qcow2 of QEMU).
+    const TABLE_OFFSET: u64 = 48;
+    if read_only {
+        return Ok(());
+    }
+    let mut number = [0; 8];
+    image.read_exact_at(&mut number, TABLE_OFFSET)?;
+    let table = u64::from_be_bytes(number);
+    image.read_exact_at(&mut number, table)?;
+    if number == [0; 8] {
+        let reason = "it does not count its own clusters: repair it with `qemu-img check -r all`";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    }
+    Ok(())
 }
 
 fn open_image(path: &Path, read_only: bool) -> io::Result<FormatAccess<imago::file::File>> {

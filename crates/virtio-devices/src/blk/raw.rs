@@ -4,6 +4,8 @@ use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, statx};
 use rustix::fs::{ioctl_blkpbszget, ioctl_blksszget};
@@ -114,31 +116,45 @@ pub(super) fn check_kind(path: &Path) -> Result<FileType, BlockError> {
     Ok(kind)
 }
 
+/// Opens the file. A block device that is to be written is taken from the host (O_EXCL without
+/// O_CREAT, open(2)): it cannot be mounted then, nor be taken while it is; nor could sectors be
+/// discarded otherwise.
 fn open(config: &BlockConfig) -> Result<File, BlockError> {
     let path = &config.path;
-    let kind = check_kind(path)?;
-    let mut flags = OFlags::NONBLOCK;
+    let mut flags = OFlags::empty();
     if config.direct {
         flags |= OFlags::DIRECT;
     }
-    if kind.is_block_device() && !config.read_only {
-        // open(2): fails with EBUSY where the device is mounted.
+    if !config.read_only && check_kind(path)?.is_block_device() {
         flags |= OFlags::EXCL;
     }
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(!config.read_only)
-        .custom_flags(flags.bits() as i32)
-        .open(path);
-    opened.map_err(|error| match error.kind() {
+    let mut options = OpenOptions::new();
+    options.read(true).write(!config.read_only);
+    options.custom_flags(flags.bits() as i32);
+    let opened = open_when_free(&options, path);
+    opened.map_err(|source| match source.kind() {
         io::ErrorKind::ResourceBusy => BlockError::HostUses { path: path.clone() },
         io::ErrorKind::InvalidInput if config.direct => BlockError::NoDirect { path: path.clone() },
         _ => BlockError::Open {
             path: path.clone(),
             read_only: config.read_only,
-            source: error,
+            source,
         },
     })
+}
+
+/// Opens, and gives a device that is busy some time: the host takes the io_uring of a process that was
+/// killed apart a moment after its end.
+fn open_when_free(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    const TRIES: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(25);
+    for _ in 1..TRIES {
+        match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(PAUSE),
+            opened => return opened,
+        }
+    }
+    options.open(path)
 }
 
 /// Whether the contents begin as an image does. A raw disk of a guest that writes that itself is

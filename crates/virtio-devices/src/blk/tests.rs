@@ -1,4 +1,5 @@
 mod faults;
+mod growth;
 mod host;
 mod open;
 mod requests;

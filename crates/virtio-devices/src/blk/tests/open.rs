@@ -1,6 +1,7 @@
 //! Opening: what is refused, in which words, and the lock.
 
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::*;
@@ -145,4 +146,27 @@ fn an_image_keeps_what_was_flushed() {
     assert_eq!(read(&mut driver, 1000, 200_192), (pattern(200_192, 8), 0));
     assert_eq!(read(&mut driver, 0, 4096), (vec![0; 4096], 0));
     assert_eq!(write(&mut driver, 0, &[1; 512]), 1);
+}
+
+#[test]
+fn an_image_that_does_not_count_its_clusters_can_only_be_read() {
+    let path = TempPath::qcow2(SIZE);
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(path.get())
+        .unwrap();
+    let mut table = [0; 8];
+    file.read_exact_at(&mut table, 48).unwrap();
+    file.write_all_at(&[0; 8], u64::from_be_bytes(table))
+        .unwrap();
+    assert!(refusal(&path.config()).ends_with(
+        "as a qcow2 image: it does not count its own clusters: \
+         repair it with `qemu-img check -r all`"
+    ));
+    let reads = BlockConfig {
+        read_only: true,
+        ..path.config()
+    };
+    assert_eq!(Block::open(&reads).unwrap().capacity(), SIZE);
 }

@@ -21,6 +21,26 @@ fn what_is_written_is_read_back_in_other_pieces() {
 }
 
 #[test]
+fn what_is_not_in_the_hosts_cache_is_waited_for() {
+    use rustix::fs::{Advice, fadvise};
+    for kind in [BackEnd::Sync, BackEnd::Uring] {
+        let Some((block, path)) = kind.block(1) else {
+            continue;
+        };
+        let bytes = pattern(SIZE as usize, 6);
+        std::fs::write(path.as_ref().unwrap().get(), &bytes).unwrap();
+        let file = File::open(path.unwrap().get()).unwrap();
+        file.sync_all().unwrap();
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        let mut driver = Driver::start(block).unwrap();
+        assert!(
+            read(&mut driver, 0, SIZE as usize) == (bytes, 0),
+            "{kind:?}"
+        );
+    }
+}
+
+#[test]
 fn the_status_is_the_last_byte_even_of_a_buffer_with_data() {
     let (block, _) = BackEnd::Memory.block(1).unwrap();
     let mut driver = Driver::start(block).unwrap();
