@@ -32,7 +32,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("x86-cpu", &["hypervisor"]),
     ("x86-emulator", &["hypervisor", "guest-memory"]),
     ("legacy-devices", &["device-bus"]),
-    ("virtio", &["guest-memory", "device-bus", "host-io"]),
+    ("pci", &["device-bus"]),
+    ("virtio", &["guest-memory", "device-bus", "host-io", "pci"]),
     ("virtio-devices", &["virtio", "guest-memory", "host-io"]),
     ("boot-loader", &["hypervisor", "guest-memory"]),
     (

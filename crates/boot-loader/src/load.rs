@@ -6,7 +6,7 @@ use vmmkit_guest_memory::{GuestAddress, GuestRam};
 use crate::elf::{ElfKernel, ImageFile};
 use crate::kind::Kind;
 use crate::memory_map::{
-    ACPI_TABLES, ACPI_TABLES_SIZE, E820Entry, EBDA, HIGH_MEMORY, e820, low_ram_end,
+    ACPI_TABLES, ACPI_TABLES_SIZE, E820Entry, EBDA, HIGH_MEMORY, e820, low_ram_end, reserve,
 };
 use crate::payload::Compression;
 use crate::zero_page::ZeroPage;
@@ -152,11 +152,20 @@ pub fn load(
         kernel: kernel.info.clone(),
         initrd,
         cmdline_limit: cmdline::limit_of(kernel.cmdline_limit),
-        e820: e820(ram),
+        e820: memory_map(ram, platform),
         rsdp,
     };
     loaded.entry = describe(ram, &kernel, &loaded, cmdline)?;
     Ok(loaded)
+}
+
+/// What the kernel is told of its addresses.
+fn memory_map(ram: &GuestRam, platform: &Platform) -> Vec<E820Entry> {
+    let mut map = e820(ram);
+    if let Some(host) = platform.acpi.and_then(|config| config.pci) {
+        reserve(&mut map, GuestAddress(host.ecam), host.ecam_size());
+    }
+    map
 }
 
 /// Writes what the kernel is told, by the protocol it is entered by.

@@ -92,6 +92,13 @@ pub fn e820(ram: &GuestRam) -> Vec<E820Entry> {
     entries
 }
 
+/// Adds addresses that the kernel must leave alone to `map`, in its order.
+pub fn reserve(map: &mut Vec<E820Entry>, start: GuestAddress, size: u64) {
+    let place = map.partition_point(|entry| entry.start <= start);
+    let kind = E820Kind::Reserved;
+    map.insert(place, E820Entry { start, size, kind });
+}
+
 /// The end of the RAM that starts at address 0, at most the start of the MMIO hole.
 pub fn low_ram_end(ram: &GuestRam) -> u64 {
     let mut end = 0;
@@ -125,6 +132,18 @@ mod tests {
         assert_eq!(map[3].start, HIGH_MEMORY);
         assert_eq!(map[3].size, 63 << 20);
         assert_eq!(map.len(), 4);
+    }
+
+    #[test]
+    fn what_is_reserved_lies_between_what_is_before_and_after() {
+        let mut map = e820(&ram(4096));
+
+        reserve(&mut map, GuestAddress(0xe000_0000), 1 << 20);
+
+        let starts: Vec<_> = map.iter().map(|entry| entry.start.0).collect();
+        assert!(starts.is_sorted());
+        assert_eq!(starts[4], 0xe000_0000);
+        assert_eq!(map[4].kind, E820Kind::Reserved);
     }
 
     #[test]

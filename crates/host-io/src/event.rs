@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::pollable::is_readable;
+
 /// An event that one thread raises and another waits for: an eventfd (eventfd(2)), non-blocking and
 /// closed on exec. Any thread may call any of its functions.
 #[derive(Debug)]
@@ -26,6 +28,11 @@ impl EventFd {
     pub fn notify(&self) {
         // EAGAIN alone is possible: 2^64 - 2 notifications are pending, so it is raised already.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Whether the event is raised; it stays so.
+    pub fn is_raised(&self) -> bool {
+        is_readable(self.0.as_fd())
     }
 
     /// Takes the event back and returns how often it was raised since the last time.
@@ -58,17 +65,16 @@ impl AsRawFd for EventFd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pollable::is_readable;
 
     #[test]
     fn a_raised_event_is_readable_until_it_is_drained() {
         let event = EventFd::new().unwrap();
-        assert!(!is_readable(event.as_fd()));
+        assert!(!event.is_raised());
         event.notify();
         event.notify();
-        assert!(is_readable(event.as_fd()));
+        assert!(event.is_raised());
         assert_eq!(event.drain(), 2);
-        assert!(!is_readable(event.as_fd()));
+        assert!(!event.is_raised());
         assert_eq!(event.drain(), 0);
     }
 }

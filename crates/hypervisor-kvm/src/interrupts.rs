@@ -4,9 +4,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kvm_bindings::{KVM_IRQFD_FLAG_DEASSIGN, kvm_irqfd, kvm_msi};
+use kvm_bindings::{KVM_IRQFD_FLAG_DEASSIGN, kvm_irqfd};
 use vmmkit_device_bus::{Gsi, IrqLine, LineDriver};
-use vmmkit_hypervisor::{Error, Interrupts, MsiMessage, Result};
+use vmmkit_hypervisor::{Error, Interrupts, MsiMessage, MsiVector, Result};
 
 use crate::vm::Inner;
 use crate::{KvmVm, ioctls};
@@ -21,10 +21,19 @@ pub(crate) struct Lines {
 }
 
 impl KvmVm {
-    /// How often KVM refused a line's level. A device cannot do anything about it; someone who
-    /// looks for a lost interrupt wants to know.
+    /// How often KVM refused a line's level, or a message. A device cannot do anything about it;
+    /// someone who looks for a lost interrupt wants to know.
     pub fn line_failures(&self) -> u64 {
         self.inner.lines.failures.load(Ordering::Relaxed)
+    }
+}
+
+impl Inner {
+    /// Counts an interrupt that could not be delivered, or set up.
+    pub(crate) fn count_failure(&self, result: Result<()>) {
+        if result.is_err() {
+            self.lines.failures.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -61,17 +70,11 @@ impl Interrupts for KvmVm {
     }
 
     fn signal_msi(&self, message: MsiMessage) -> Result<()> {
-        let msi = kvm_msi {
-            address_lo: message.address as u32,
-            address_hi: (message.address >> 32) as u32,
-            data: message.data,
-            ..Default::default()
-        };
-        // 0 says that the guest has the interrupt masked, which is no failure.
-        let answer = self.inner.vm.signal_msi(msi);
-        answer
-            .map(|_| ())
-            .map_err(|error| Error::host("KVM_SIGNAL_MSI", error))
+        self.inner.signal_msi(message)
+    }
+
+    fn msi_vector(&self) -> Result<Arc<dyn MsiVector>> {
+        self.inner.msi_vector()
     }
 }
 

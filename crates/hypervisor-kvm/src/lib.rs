@@ -25,6 +25,7 @@ mod interrupts;
 mod io_events;
 mod ioctls;
 mod kick;
+mod msi;
 mod open;
 mod probe;
 mod run_page;

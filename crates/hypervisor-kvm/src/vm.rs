@@ -12,6 +12,7 @@ use vmmkit_guest_memory::{GuestAddress, GuestRam, RamRegion};
 use vmmkit_hypervisor::{Error, Irqchip, Result, VcpuId, Vm, VmSettings};
 
 use crate::interrupts::Lines;
+use crate::msi::Routes;
 use crate::software::{Bridge, Support};
 use crate::{KvmVcpu, ioctls};
 
@@ -32,6 +33,8 @@ pub(crate) struct Inner {
     pub(crate) vm: VmFd,
     pub(crate) slots: Mutex<Slots>,
     pub(crate) lines: Lines,
+    pub(crate) routes: Routes,
+    pub(crate) has_irqchip: bool,
     /// What a software KVM needs; nothing elsewhere.
     pub(crate) support: Option<Arc<Support>>,
     pub(crate) bridge: Option<Bridge>,
@@ -80,6 +83,8 @@ impl KvmVm {
             bridge,
             slots: Mutex::default(),
             lines: Lines::default(),
+            routes: Routes::default(),
+            has_irqchip: settings.irqchip != Irqchip::None,
         };
         Ok(Self {
             inner: Arc::new(inner),

@@ -1,8 +1,9 @@
 //! A virtual machine and its capabilities, one small trait each.
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
-use vmmkit_device_bus::{Gsi, IrqLine};
+use vmmkit_device_bus::{Gsi, IrqLine, MsiMessage, MsiVector};
 use vmmkit_guest_memory::GuestRam;
 
 use crate::{Result, Vcpu, VcpuId};
@@ -28,15 +29,6 @@ pub trait Vm: Send + Sync + Interrupts + IoEvents + DirtyLog {
     fn create_vcpu(&self, id: VcpuId) -> Result<Self::Vcpu>;
 }
 
-/// A message-signalled interrupt: what a device writes (Intel SDM vol. 3, 11.11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MsiMessage {
-    /// The address written.
-    pub address: u64,
-    /// The data written.
-    pub data: u32,
-}
-
 /// Raising interrupts.
 pub trait Interrupts {
     /// The line to pin `gsi` of the interrupt controllers.
@@ -59,6 +51,14 @@ pub trait Interrupts {
     /// # Errors
     /// [`Error::Host`](crate::Error::Host) where the host refuses.
     fn signal_msi(&self, message: MsiMessage) -> Result<()>;
+
+    /// A vector of its own for one message-signalled interrupt of a device, not connected yet. With
+    /// irqfd its signals reach the guest without the VMM; it keeps the VM open.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) without interrupt controllers,
+    /// [`Error::Host`](crate::Error::Host) where the host has no more of them.
+    fn msi_vector(&self) -> Result<Arc<dyn MsiVector>>;
 }
 
 /// Where a guest's write signals an eventfd.

@@ -4,8 +4,8 @@
 //! more [`Engine`]s that own its queues while a driver runs it, each on a thread of its own. It does
 //! not know its transport, and none of its code can be reached by a ring that breaks the rules: a
 //! [`Chain`] holds checked ranges of RAM only. [`Transport`] is the driver's other side (status,
-//! features, queues, interrupts); [`MmioTransport`] shows it as registers. [`fake::Driver`] is the
-//! driver's side for tests, without KVM.
+//! features, queues, interrupts); [`MmioTransport`] shows it as registers, [`PciTransport`] as a PCI
+//! function. [`fake::Driver`] is the driver's side for tests, without KVM.
 //!
 //! There is no device in this crate (`vmmkit-virtio-devices` has them), and no hypervisor: an
 //! interrupt is a [`Signal`], a kick an eventfd.
@@ -68,4 +68,6 @@ pub use engine::{Context, Engine, Queues};
 pub use interrupt::{Fault, Interrupts, QueueInterrupt, Signal};
 pub use kind::DeviceKind;
 pub use queue::{Chain, Queue, QueueLayout, QueueState, Reader, RingError, SplitRing, Writer};
-pub use transport::{MmioTransport, QueuePart, Transport, TransportState};
+pub use transport::{
+    Doorbells, MmioTransport, PciTransport, PciTransportState, QueuePart, Transport, TransportState,
+};

@@ -3,6 +3,8 @@
 
 use virtio_bindings::{virtio_config as config, virtio_mmio as mmio_bindings, virtio_ring as ring};
 
+pub mod pci;
+
 /// Device status bits (section 2.1).
 pub mod status {
     use super::config;

@@ -162,6 +162,7 @@ impl Platform {
             .into_iter()
             .chain(crate::virtio::describe(virtio))
             .collect(),
+            pci: None,
         }
     }
 }

@@ -13,7 +13,7 @@ use vmmkit_hypervisor::x86::{
 };
 use vmmkit_hypervisor::{
     Capabilities, DatamatchWidth, DirtyLog, Hypervisor, Interrupts, IoEventAddress, IoEvents, Kick,
-    MsiMessage, Result, Vcpu, VcpuExit, VcpuId, Vm, VmSettings,
+    MsiMessage, MsiVector, Result, Vcpu, VcpuExit, VcpuId, Vm, VmSettings,
 };
 
 /// How often RIP is looked at.
@@ -202,6 +202,7 @@ impl<V: Interrupts> Interrupts for Watched<V> {
         attach_irqfd(self: &Self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()>;
         detach_irqfd(self: &Self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()>;
         signal_msi(self: &Self, message: MsiMessage) -> Result<()>;
+        msi_vector(self: &Self) -> Result<Arc<dyn MsiVector>>;
     }
 }
 

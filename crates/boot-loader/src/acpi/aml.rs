@@ -6,7 +6,7 @@ use acpi_tables::aml::{
 };
 use acpi_tables::{Aml, AmlSink};
 
-use super::{AcpiConfig, AcpiDevice, AcpiError};
+use super::{AcpiConfig, AcpiDevice, AcpiError, pci};
 
 /// Devices of one kind are told apart by the last letters of a name, in hexadecimal.
 const LAST_SERIAL: u32 = 0xe;
@@ -25,6 +25,11 @@ pub(super) fn definitions(config: &AcpiConfig) -> Result<Vec<u8>, AcpiError> {
     let mut devices = Vec::new();
     for device in &config.devices {
         describe(device)?.to_aml_bytes(&mut devices);
+    }
+    if let Some(host) = &config.pci {
+        for entry in pci::describe(host)? {
+            entry.to_aml_bytes(&mut devices);
+        }
     }
     bytes.extend(Scope::raw(Path::new("_SB_"), devices));
     Ok(bytes)
@@ -58,7 +63,7 @@ fn describe(device: &AcpiDevice) -> Result<Entry, AcpiError> {
         } => {
             let index = numbered("virtio device", index, LAST_VIRTIO)?;
             let entry = Entry::new(format!("V{index:03X}"), &"LNRO0005", index);
-            Ok(registers(entry, index, base, size)?.with(&edge(gsi)))
+            Ok(registers(entry, "virtio device", index, base, size)?.with(&edge(gsi)))
         }
         AcpiDevice::Pvpanic { port } => {
             let entry = Entry::new("PEVT".to_owned(), &"QEMU0001", 0);
@@ -67,7 +72,7 @@ fn describe(device: &AcpiDevice) -> Result<Entry, AcpiError> {
     }
 }
 
-fn numbered(what: &'static str, index: u32, most: u32) -> Result<u32, AcpiError> {
+pub(super) fn numbered(what: &'static str, index: u32, most: u32) -> Result<u32, AcpiError> {
     if index > most {
         return Err(AcpiError::TooMany { what, index, most });
     }
@@ -75,8 +80,13 @@ fn numbered(what: &'static str, index: u32, most: u32) -> Result<u32, AcpiError>
 }
 
 /// Adds a range of memory: by the short form below 4 GiB.
-fn registers(entry: Entry, index: u32, base: u64, size: u64) -> Result<Entry, AcpiError> {
-    let what = "virtio device";
+pub(super) fn registers(
+    entry: Entry,
+    what: &'static str,
+    index: u32,
+    base: u64,
+    size: u64,
+) -> Result<Entry, AcpiError> {
     let error = AcpiError::Range {
         what,
         index,
@@ -106,7 +116,7 @@ fn edge(gsi: u32) -> Interrupt {
 }
 
 /// A device that is being described.
-struct Entry {
+pub(super) struct Entry {
     name: String,
     identity: Vec<u8>,
     resources: Vec<u8>,
@@ -114,7 +124,7 @@ struct Entry {
 
 impl Entry {
     /// A device of four letters: its _HID and _UID (ACPI 6.5, sections 6.1.5 and 6.1.12).
-    fn new(name: String, hid: &dyn Aml, uid: u32) -> Self {
+    pub(super) fn new(name: String, hid: &dyn Aml, uid: u32) -> Self {
         let mut identity = Vec::new();
         Name::new(Path::new("_HID"), hid).to_aml_bytes(&mut identity);
         Name::new(Path::new("_UID"), &uid).to_aml_bytes(&mut identity);
@@ -125,8 +135,14 @@ impl Entry {
         }
     }
 
+    /// Adds an object of its own.
+    pub(super) fn named(mut self, name: &str, value: &dyn Aml) -> Self {
+        Name::new(Path::new(name), value).to_aml_bytes(&mut self.identity);
+        self
+    }
+
     /// Adds a resource to its _CRS (section 6.2.2).
-    fn with(mut self, resource: &dyn Aml) -> Self {
+    pub(super) fn with(mut self, resource: &dyn Aml) -> Self {
         resource.to_aml_bytes(&mut self.resources);
         self
     }

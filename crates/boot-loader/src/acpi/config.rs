@@ -16,6 +16,8 @@ pub struct AcpiConfig {
     pub legacy: LegacyHardware,
     /// Devices with a name in the DSDT.
     pub devices: Vec<AcpiDevice>,
+    /// The PCI host bridge, where there is one.
+    pub pci: Option<PciHost>,
 }
 
 impl Default for AcpiConfig {
@@ -27,6 +29,7 @@ impl Default for AcpiConfig {
             reset: ResetRegister::default(),
             legacy: LegacyHardware::default(),
             devices: Vec::new(),
+            pci: None,
         }
     }
 }
@@ -117,6 +120,44 @@ impl Default for LegacyHardware {
             vga: false,
         }
     }
+}
+
+/// A PCI host bridge, whose devices have no interrupt pins (PNP0A08). The default is where
+/// vmmkit-pci has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciHost {
+    /// Where the configuration spaces are in memory (ECAM): 1 MiB for each bus. The e820 map reserves
+    /// them.
+    pub ecam: u64,
+    /// The number of buses, 1 to 256; the first is 0.
+    pub buses: u16,
+    /// Where base addresses are below 4 GiB.
+    pub window: AddressWindow,
+    /// Where base addresses may be besides, above 4 GiB.
+    pub high_window: Option<AddressWindow>,
+}
+
+impl Default for PciHost {
+    fn default() -> Self {
+        Self {
+            ecam: 0xe000_0000,
+            buses: 1,
+            window: AddressWindow {
+                base: 0xe800_0000,
+                size: 128 << 20,
+            },
+            high_window: None,
+        }
+    }
+}
+
+/// A range of addresses that a bridge passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressWindow {
+    /// The first address, not 0.
+    pub base: u64,
+    /// The size in bytes.
+    pub size: u64,
 }
 
 /// A device with a name in the DSDT.

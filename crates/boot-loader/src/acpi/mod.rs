@@ -7,13 +7,15 @@
 //! | DSDT | `\_S5` and one device each for what is there |
 //! | FADT | fixed hardware, reset register, what a PC has and this one has not |
 //! | MADT | local APICs, I/O APIC, interrupt overrides, NMI |
-//! | XSDT | FADT and MADT |
+//! | MCFG | configuration spaces of PCI, where there is PCI |
+//! | XSDT | FADT, MADT, MCFG |
 
 mod aml;
 mod config;
 mod fadt;
 mod layout;
 mod madt;
+mod pci;
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +23,10 @@ mod tests;
 use thiserror::Error;
 use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};
 
-pub use config::{AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, PmPorts, ResetRegister};
+pub use config::{
+    AcpiConfig, AcpiDevice, AddressWindow, IoapicInfo, LegacyHardware, PciHost, PmPorts,
+    ResetRegister,
+};
 
 /// Why there are no ACPI tables.
 #[derive(Debug, Error)]

@@ -31,6 +31,13 @@ fn platform() -> AcpiConfig {
             },
             AcpiDevice::Pvpanic { port: 0x505 },
         ],
+        pci: Some(PciHost {
+            high_window: Some(AddressWindow {
+                base: 1 << 42,
+                size: 1 << 36,
+            }),
+            ..PciHost::default()
+        }),
         ..AcpiConfig::default()
     }
 }
@@ -106,6 +113,7 @@ fn the_sum_of_every_table_is_zero() {
     assert_eq!(sum(table_at(&bytes, number::<8>(&bytes, 24))), 0, "XSDT");
     assert_eq!(sum(table(&bytes, b"FACP")), 0);
     assert_eq!(sum(table(&bytes, b"APIC")), 0);
+    assert_eq!(sum(table(&bytes, b"MCFG")), 0);
     assert_eq!(sum(dsdt(&bytes)), 0);
 }
 
@@ -255,6 +263,64 @@ fn the_dsdt_has_s5_and_each_device() {
 }
 
 #[test]
+fn the_mcfg_says_where_the_configuration_spaces_are() {
+    let bytes = made(&platform());
+    let mcfg = table(&bytes, b"MCFG");
+
+    assert_eq!(mcfg.len(), 36 + 8 + 16);
+    assert_eq!(number::<8>(mcfg, 44), 0xe000_0000);
+    assert_eq!(number::<2>(mcfg, 52), 0, "segment");
+    assert_eq!(mcfg[54..56], [0, 0], "first and last bus");
+}
+
+#[test]
+fn the_dsdt_has_the_pci_bridge_and_reserves_its_configuration_spaces() {
+    let bytes = made(&platform());
+    let dsdt = dsdt(&bytes);
+
+    assert!(holds(dsdt, b"PCI0\x08_HID\x0c\x41\xd0\x0a\x08\x08_UID"));
+    assert!(holds(dsdt, b"_CID\x0c\x41\xd0\x0a\x03"));
+    assert!(holds(dsdt, b"_BBN\x00"));
+    let words = |kind: u8, flags: u8, fields: [u16; 5]| {
+        let mut descriptor = vec![0x88, 13, 0, kind, 0x0c, flags];
+        descriptor.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
+        descriptor
+    };
+    assert!(holds(dsdt, &words(2, 0, [0, 0, 0, 0, 1])), "bus 0");
+    assert!(
+        holds(dsdt, &[0x47, 1, 0xf8, 0xc, 0xf8, 0xc, 1, 8]),
+        "8 ports at 0xcf8 are its own"
+    );
+    assert!(holds(dsdt, &words(1, 3, [0, 0, 0xcf7, 0, 0xcf8])));
+    assert!(holds(dsdt, &words(1, 3, [0, 0xd00, 0xffff, 0, 0xf300])));
+    let mut low = vec![0x87, 23, 0, 0, 0x0c, 1];
+    for field in [0, 0xe800_0000, 0xefff_ffff, 0, 0x800_0000_u32] {
+        low.extend(field.to_le_bytes());
+    }
+    assert!(holds(dsdt, &low), "the window below 4 GiB");
+    let mut high = vec![0x8a, 43, 0, 0, 0x0c, 1];
+    for field in [0, 1 << 42, (1 << 42) + (1 << 36) - 1, 0, 1_u64 << 36] {
+        high.extend(field.to_le_bytes());
+    }
+    assert!(holds(dsdt, &high), "the window above");
+    assert!(
+        holds(dsdt, &[0x86, 9, 0, 1, 0, 0, 0, 0xe0, 0, 0, 0x10, 0]),
+        "1 MiB of configuration spaces"
+    );
+}
+
+#[test]
+fn without_pci_there_is_neither_bridge_nor_mcfg() {
+    let bytes = made(&AcpiConfig {
+        pci: None,
+        ..platform()
+    });
+
+    assert!(!holds(&bytes, b"MCFG"));
+    assert!(!holds(&bytes, b"PCI0"));
+}
+
+#[test]
 fn the_same_platform_gives_the_same_bytes() {
     assert_eq!(made(&platform()), made(&platform()));
 }
@@ -309,6 +375,20 @@ fn what_cannot_be_described_is_refused_by_name() {
         gsi: 0,
     };
     assert!(refused(&device(virtio)).starts_with("virtio device 4096"));
+    let host = |change: &dyn Fn(&mut PciHost)| {
+        let mut host = PciHost::default();
+        change(&mut host);
+        refused(&|config| config.pci = Some(host))
+    };
+    let window = |base, size| AddressWindow { base, size };
+    assert!(host(&|host| host.buses = 0).starts_with("PCI bus"));
+    assert!(host(&|host| host.buses = 257).starts_with("PCI bus 256"));
+    assert!(host(&|host| host.window = window(0xf000_0000, 1 << 29)).starts_with("PCI window 0"));
+    for (base, size) in [(0, 1), (1 << 40, 0), (u64::MAX, 2)] {
+        let error = host(&|host| host.high_window = Some(window(base, size)));
+        assert!(error.starts_with("PCI window 1"), "{error}");
+    }
+    assert!(host(&|host| host.ecam = u64::MAX).starts_with("PCI configuration space 0"));
 }
 
 #[test]
@@ -346,6 +426,7 @@ fn tables_for_iasl_are_written() {
         ("facs", facs),
         ("facp", table(&bytes, b"FACP")),
         ("apic", table(&bytes, b"APIC")),
+        ("mcfg", table(&bytes, b"MCFG")),
         ("dsdt", dsdt(&bytes)),
     ];
     for (name, bytes) in all {
@@ -357,7 +438,7 @@ proptest! {
     #[test]
     fn any_platform_gives_tables_or_an_error(
         vcpus in 0..600_u32, sci in 0..20_u32, sleep in 0..10_u8, timer in any::<Option<u16>>(),
-        virtio in any::<(u32, u64, u64, u32)>(), at in any::<u64>(), serial in 0..20_u32,
+        virtio in any::<(u32, u64, u64, u32)>(), pci in any::<(u64, u16, u64, u64)>(), at in any::<u64>(), serial in 0..20_u32,
     ) {
         let (index, base, size, gsi) = virtio;
         let config = AcpiConfig {
@@ -367,6 +448,12 @@ proptest! {
                 AcpiDevice::VirtioMmio { index: index % 5000, base, size, gsi },
                 AcpiDevice::Serial { index: serial, port: 0xffff, gsi },
             ],
+            pci: Some(PciHost {
+                ecam: pci.0,
+                buses: pci.1,
+                window: AddressWindow { base: pci.2 & 0xffff_ffff, size: pci.3 & 0x1_ffff_ffff },
+                high_window: Some(AddressWindow { base: pci.2, size: pci.3 }),
+            }),
             ..AcpiConfig::default()
         };
 

@@ -64,10 +64,13 @@ const WAITING: [u8; 29] = [
 /// out 0x52, al; mov al, 0x20; out 0x20, al (end of interrupt); iret
 const HANDLER: [u8; 7] = [0xe6, 0x52, 0xb0, 0x20, 0xe6, 0x20, 0xcf];
 
-/// Any line but the timer's and the cascade.
-const LINE: Gsi = Gsi(5);
+/// Where the handler is: offset and segment.
+pub(super) const HANDLER_ADDRESS: u32 = 0x1100;
 
-fn written(port: u16) -> VcpuExit {
+/// Any line but the timer's and the cascade.
+pub(super) const LINE: Gsi = Gsi(5);
+
+pub(super) fn written(port: u16) -> VcpuExit {
     VcpuExit::PortWrite(PortAccess {
         port,
         width: Width::Byte,
@@ -76,11 +79,13 @@ fn written(port: u16) -> VcpuExit {
 }
 
 /// A guest that waits for IRQ 5.
-fn waiting<H: Hypervisor>(hypervisor: &H) -> Result<Guest<H>, Failure> {
+pub(super) fn waiting<H: Hypervisor>(hypervisor: &H) -> Result<Guest<H>, Failure> {
     let mut guest = Guest::real(hypervisor, &VmSettings::default(), 0, &WAITING)?;
-    guest.ram.write_bytes(GuestAddress(0x1100), &HANDLER)?;
+    guest
+        .ram
+        .write_bytes(GuestAddress(HANDLER_ADDRESS.into()), &HANDLER)?;
     // The interrupt vector table: offset and segment of vector 0x25.
-    guest.ram.write(GuestAddress(0x25 * 4), 0x0000_1100_u32)?;
+    guest.ram.write(GuestAddress(0x25 * 4), HANDLER_ADDRESS)?;
     guest.expect(written(0x51))?;
     Ok(guest)
 }

@@ -17,6 +17,7 @@ mod guest;
 mod interrupts;
 mod kicks;
 mod memory;
+mod messages;
 mod report;
 mod state;
 
@@ -62,6 +63,7 @@ pub fn cases<H: Hypervisor>() -> Vec<Case<H>> {
     all.extend(state::cases());
     all.extend(memory::cases());
     all.extend(interrupts::cases());
+    all.extend(messages::cases());
     all
 }
 

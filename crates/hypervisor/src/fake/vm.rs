@@ -5,14 +5,14 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vmmkit_device_bus::{Gsi, IrqLine};
+use vmmkit_device_bus::{Gsi, IrqLine, MessageVector};
 use vmmkit_guest_memory::{GuestRam, PAGE_SIZE};
 
 use super::record::{Lines, Record, VcpuRecord};
 use super::vcpu::FakeVcpu;
 use crate::{
     Capabilities, DatamatchWidth, DirtyLog, Error, Interrupts, IoEventAddress, IoEvents,
-    MsiMessage, Result, VcpuId, Vm,
+    MsiMessage, MsiVector, Result, VcpuId, Vm,
 };
 
 /// A VM of [`FakeHypervisor`](super::FakeHypervisor).
@@ -109,6 +109,16 @@ impl Interrupts for FakeVm {
     fn signal_msi(&self, message: MsiMessage) -> Result<()> {
         self.record.lock().messages.push(message);
         Ok(())
+    }
+
+    fn msi_vector(&self) -> Result<Arc<dyn MsiVector>> {
+        if !self.capabilities.irqchip {
+            return Err(Error::Unsupported("interrupt controllers"));
+        }
+        let record = Arc::clone(&self.record);
+        Ok(Arc::new(MessageVector::new(move |message| {
+            record.lock().messages.push(message);
+        })))
     }
 }
 

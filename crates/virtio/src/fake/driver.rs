@@ -5,12 +5,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
-use vmmkit_device_bus::{DeviceMmio, Lifecycle, MmioAddress};
+use vmmkit_device_bus::Lifecycle;
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize};
 
+use super::attachment::{Attachment, TransportKind};
 use super::rings::Ring;
 use crate::spec::{feature, mmio, status};
-use crate::{Device, MmioTransport, Signal, TransportState};
+use crate::{Device, Signal, TransportState};
 
 /// Where rings and buffers begin.
 const RINGS: u64 = 1 << 20;
@@ -48,10 +49,12 @@ pub struct Options {
     pub queue_size: u16,
     /// The guest's RAM.
     pub ram: RamConfig,
+    /// The transport.
+    pub transport: TransportKind,
 }
 
 impl Default for Options {
-    /// All features, full queues, 64 MiB.
+    /// All features, full queues, 64 MiB, the transport of [`TransportKind::chosen`].
     fn default() -> Self {
         Self {
             features: u64::MAX,
@@ -60,6 +63,7 @@ impl Default for Options {
                 size: RamSize::mebibytes(64),
                 ..RamConfig::default()
             },
+            transport: TransportKind::chosen(),
         }
     }
 }
@@ -96,7 +100,7 @@ impl Bell {
 
 /// A driver of one device.
 pub struct Driver {
-    mmio: Arc<MmioTransport>,
+    attachment: Attachment,
     ram: GuestRam,
     pub(super) bell: Arc<Bell>,
     features: u64,
@@ -122,16 +126,17 @@ impl Driver {
         Ok(driver)
     }
 
-    /// A driver that has not touched its device yet.
+    /// A driver that has found its device, and not touched it yet.
     ///
     /// # Errors
     /// The host's.
     pub fn attach(device: Arc<dyn Device>, options: &Options) -> Result<Self, DriverError> {
         let ram = GuestRam::new(&options.ram).map_err(io::Error::other)?;
         let bell = Arc::new(Bell::default());
-        let name = format!("{}0", device.kind().name());
+        let attachment = Attachment::new(options.transport, device, &ram, &bell)?;
+        attachment.probe();
         Ok(Self {
-            mmio: Arc::new(MmioTransport::new(&name, device, &ram, bell.clone())?),
+            attachment,
             ram,
             bell,
             features: 0,
@@ -144,7 +149,9 @@ impl Driver {
     /// # Errors
     /// [`DriverError::Features`], or a device that needs a reset at once.
     pub fn initialise(&mut self, options: &Options) -> Result<(), DriverError> {
+        self.attachment.probe();
         self.write(mmio::STATUS, 0);
+        self.attachment.bind();
         self.add_status(status::ACKNOWLEDGE);
         self.add_status(status::DRIVER);
         let offered = self.offered_features();
@@ -164,12 +171,12 @@ impl Driver {
 
     fn make_rings(&mut self, size: u16) {
         self.rings.clear();
-        let count = self.mmio.transport().queue_count();
+        let count = self.attachment.transport().queue_count();
         // Each queue has an equal share of RAM for its rings and buffers.
         let share = (self.ram.size() - RINGS) / u64::from(count.max(1));
         let share = share & !0xfff;
         for index in 0..count {
-            let most = self.mmio.transport().queue_most(index.into());
+            let most = self.attachment.transport().queue_most(index.into());
             let base = RINGS + share * u64::from(index);
             let ring = Ring::new(&self.ram, base, share, most.min(size), self.features);
             self.rings.push(ring);
@@ -245,36 +252,36 @@ impl Driver {
         self.read(mmio::STATUS) as u8
     }
 
-    /// Reads a register of the MMIO transport.
+    /// Reads a register of the MMIO transport, or what another transport has in its place.
     pub fn read(&self, offset: u64) -> u32 {
-        let mut bytes = [0; 4];
-        self.mmio.mmio_read(MmioAddress(0), offset, &mut bytes);
-        u32::from_le_bytes(bytes)
+        self.attachment.read(offset)
     }
 
-    /// Writes a register of the MMIO transport.
+    /// Writes a register of the MMIO transport, or what another transport has in its place.
     pub fn write(&self, offset: u64, value: u32) {
-        self.mmio
-            .mmio_write(MmioAddress(0), offset, &value.to_le_bytes());
+        self.attachment.write(offset, value);
     }
 
     /// Reads the configuration space.
     pub fn config<const N: usize>(&self, offset: u64) -> [u8; N] {
         let mut bytes = [0; N];
-        let offset = mmio::CONFIG + offset;
-        self.mmio.mmio_read(MmioAddress(0), offset, &mut bytes);
+        self.read_config(offset, &mut bytes);
         bytes
+    }
+
+    /// Reads the configuration space.
+    pub fn read_config(&self, offset: u64, bytes: &mut [u8]) {
+        self.attachment.read_config(offset, bytes);
     }
 
     /// Writes the configuration space.
     pub fn set_config(&self, offset: u64, bytes: &[u8]) {
-        let offset = mmio::CONFIG + offset;
-        self.mmio.mmio_write(MmioAddress(0), offset, bytes);
+        self.attachment.write_config(offset, bytes);
     }
 
-    /// The transport.
-    pub fn transport(&self) -> &Arc<MmioTransport> {
-        &self.mmio
+    /// The device on its transport.
+    pub fn transport(&self) -> &Attachment {
+        &self.attachment
     }
 
     /// The guest's RAM.
@@ -294,16 +301,16 @@ impl Driver {
     /// # Errors
     /// [`DriverError::State`] where the new device does not take the state.
     pub fn move_to(&mut self, device: Arc<dyn Device>) -> Result<TransportState, DriverError> {
-        self.mmio.pause();
-        self.mmio.wait_paused();
-        let state = self.mmio.transport().save();
-        self.mmio.stop();
-        let name = self.mmio.transport().name().clone();
-        let mmio = MmioTransport::new(&name, device, &self.ram, self.bell.clone())?;
-        mmio.transport()
-            .restore(&state)
+        self.attachment.pause();
+        self.attachment.wait_paused();
+        let kind = self.attachment.kind();
+        let other = Attachment::new(kind, device, &self.ram, &self.bell)?;
+        let state = self
+            .attachment
+            .hand_over(&other)
             .map_err(DriverError::State)?;
-        self.mmio = Arc::new(mmio);
+        self.attachment.stop();
+        self.attachment = other;
         Ok(state)
     }
 
@@ -315,7 +322,7 @@ impl Driver {
         if self.status() & status::DEVICE_NEEDS_RESET == 0 {
             return Ok(());
         }
-        let reason = self.mmio.transport().fault().reason();
+        let reason = self.attachment.transport().fault().reason();
         Err(DriverError::NeedsReset(reason.unwrap_or_default()))
     }
 
@@ -328,7 +335,7 @@ impl Driver {
 impl std::fmt::Debug for Driver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Driver")
-            .field("transport", &self.mmio)
+            .field("transport", &self.attachment)
             .field("features", &self.features)
             .finish_non_exhaustive()
     }

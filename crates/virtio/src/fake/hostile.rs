@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmmkit_device_bus::{DeviceMmio, Lifecycle, MmioAddress};
+use vmmkit_device_bus::Lifecycle;
 use vmmkit_guest_memory::RamConfig;
 
-use super::{Driver, DriverError, Options};
+use super::{Driver, DriverError, Options, PciSlot, TransportKind};
 use crate::Device;
+use crate::spec::pci::common;
 use crate::spec::{feature, mmio};
 
 /// Random numbers that are the same everywhere (xorshift64*).
@@ -46,6 +47,7 @@ pub struct Survival {
 /// Drives `device` against the rules for `rounds`, with the chances of `seed`: random registers,
 /// configuration writes, descriptors, ring entries and buffers, resets, pauses. After each round the
 /// device must be reset and initialised as if nothing had been; a device that hangs hangs the test.
+/// Half of the rounds are on MMIO, then half on PCI.
 ///
 /// # Errors
 /// [`DriverError`] where it cannot be driven any more.
@@ -63,11 +65,31 @@ pub fn torture_in(
     seed: u64,
     rounds: u32,
 ) -> Result<Survival, DriverError> {
+    let by_mmio = torture_by(TransportKind::Mmio, device, ram, seed, rounds.div_ceil(2))?;
+    let by_pci = torture_by(TransportKind::Pci, device, ram, !seed, rounds / 2)?;
+    Ok(Survival {
+        needed_reset: by_mmio.needed_reset + by_pci.needed_reset,
+        went_on: by_mmio.went_on + by_pci.went_on,
+    })
+}
+
+/// As [`torture_in`], on one transport.
+///
+/// # Errors
+/// [`DriverError`] where it cannot be driven any more.
+pub fn torture_by(
+    transport: TransportKind,
+    device: &Arc<dyn Device>,
+    ram: &RamConfig,
+    seed: u64,
+    rounds: u32,
+) -> Result<Survival, DriverError> {
     let mut random = Random::new(seed);
     let mut survival = Survival::default();
     let mut options = Options {
         queue_size: 16,
         ram: ram.clone(),
+        transport,
         ..Options::default()
     };
     let mut driver = Driver::attach(device.clone(), &options)?;
@@ -106,6 +128,9 @@ fn mischief(driver: &mut Driver, random: &mut Random) {
             driver.poke(layout.available + 2, &value.to_le_bytes());
         }
         4..=6 => {
+            if let Some(slot) = driver.transport().pci() {
+                pci_mischief(slot, random);
+            }
             let offset = random.below(mmio::CONFIG / 4) * 4;
             // A change of the status would end the round.
             if offset != mmio::STATUS {
@@ -115,13 +140,12 @@ fn mischief(driver: &mut Driver, random: &mut Random) {
         7 => {
             let bytes = random.number().to_le_bytes();
             let width = 1 << random.below(4);
-            let offset = mmio::CONFIG + random.below(64);
+            let offset = random.below(64);
             let bytes = bytes.get(..width).unwrap_or_default();
-            let transport = driver.transport();
-            transport.mmio_write(MmioAddress(0), offset, bytes);
+            driver.set_config(offset, bytes);
             let mut answer = [0; 8];
             let answer = answer.get_mut(..width).unwrap_or_default();
-            transport.mmio_read(MmioAddress(0), offset, answer);
+            driver.read_config(offset, answer);
         }
         8 => driver.reset_queue(queue),
         _ => {
@@ -135,6 +159,36 @@ fn mischief(driver: &mut Driver, random: &mut Random) {
     // Time for the device to fall for it, now and then.
     if random.below(4) == 0 {
         let _ = driver.wait_for(queue, Duration::from_millis(1));
+    }
+}
+
+/// Accesses of the configuration space, of any kind, and of what the base address leads to.
+fn pci_mischief(slot: &PciSlot, random: &mut Random) {
+    let bytes = random.number().to_le_bytes();
+    let (msix, window) = slot.capabilities();
+    let register = match random.below(4) {
+        0 => random.below(256) as u16,
+        1 => 4 + random.below(0x24) as u16,
+        2 => msix + random.below(12) as u16,
+        _ => window + random.below(20) as u16,
+    };
+    let width = 1 + random.below(4 - u64::from(register & 3)) as usize;
+    slot.set_config(register, bytes.get(..width).unwrap_or_default());
+    slot.config(register & 0xfc);
+    let regions = slot.memory().regions();
+    let Some(bar) = regions.iter().find(|region| region.range.length > 0x1000) else {
+        return;
+    };
+    let part = random.below(16) * 0x1000;
+    let most = if random.below(2) == 0 { 64 } else { 0x1000 };
+    let offset = part + random.below(most);
+    let mut answer = bytes;
+    let width = 1 << random.below(4);
+    let answer = answer.get_mut(..width).unwrap_or_default();
+    slot.memory().read(bar.range.base + offset, answer);
+    if offset != common::DEVICE_STATUS {
+        let bytes = bytes.get(..width).unwrap_or_default();
+        slot.memory().write(bar.range.base + offset, bytes);
     }
 }
 

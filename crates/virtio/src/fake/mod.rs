@@ -1,11 +1,15 @@
 //! The driver's side of a device, for tests: it negotiates, makes rings in RAM of its own, sends
-//! requests and waits for answers, by way of the registers of the MMIO transport, without KVM.
+//! requests and waits for answers, by way of the MMIO transport's registers or of a PCI bus, without KVM.
 //!
 //! [`Driver`] keeps the rules; [`hostile`] breaks them.
 
+mod attachment;
 mod driver;
 pub mod hostile;
+mod pci;
 mod requests;
 mod rings;
 
+pub use attachment::{Attachment, TransportKind};
 pub use driver::{Driver, DriverError, Options};
+pub use pci::PciSlot;

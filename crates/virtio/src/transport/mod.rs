@@ -1,6 +1,7 @@
 //! The driver's side of a device, whatever its registers look like.
 
 mod mmio;
+mod pci;
 mod setup;
 mod state;
 
@@ -23,6 +24,7 @@ use crate::{
 };
 
 pub use mmio::MmioTransport;
+pub use pci::{Doorbells, PciTransport, PciTransportState};
 pub use setup::QueuePart;
 pub(crate) use setup::QueueSetup;
 pub use state::TransportState;
@@ -112,6 +114,11 @@ impl Transport {
     /// Whether a driver has ever been ready.
     pub fn was_driven(&self) -> bool {
         self.was_driven.load(Ordering::Relaxed)
+    }
+
+    /// Whether a driver is ready now.
+    pub fn is_driven(&self) -> bool {
+        self.lock().status & status::DRIVER_OK != 0
     }
 
     /// What a kick of queue `index` raises: for the hypervisor, so that a kick is no exit.
@@ -307,4 +314,9 @@ impl fmt::Debug for Transport {
             .field("fault", &self.fault)
             .finish_non_exhaustive()
     }
+}
+
+/// Locks `mutex`. What a panic may have left in it is the driver's to repair, by a reset.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use vmmkit_device_bus::Lifecycle;
 
-use crate::fake::hostile::torture;
-use crate::fake::{Driver, DriverError, Options};
+use crate::fake::hostile::torture_by;
+use crate::fake::{Driver, DriverError, Options, TransportKind};
 use crate::spec::{feature, mmio, status};
 use crate::{
     ActivateError, Activation, Active, Chain, ConfigChange, Context, Device, DeviceKind, Engine,
@@ -14,9 +14,9 @@ use crate::{
 
 /// Writes back what it reads, on two queues; its configuration is one number.
 #[derive(Default)]
-struct Echo {
-    number: AtomicU64,
-    change: Mutex<Option<ConfigChange>>,
+pub(super) struct Echo {
+    pub(super) number: AtomicU64,
+    pub(super) change: Mutex<Option<ConfigChange>>,
     resets: AtomicU64,
 }
 
@@ -81,46 +81,60 @@ impl Engine for EchoEngine {
     }
 }
 
-fn driver() -> (Arc<Echo>, Driver) {
+const BOTH: [TransportKind; 2] = [TransportKind::Mmio, TransportKind::Pci];
+
+fn options(transport: TransportKind) -> Options {
+    Options {
+        transport,
+        ..Options::default()
+    }
+}
+
+fn driver(transport: TransportKind) -> (Arc<Echo>, Driver) {
     let echo = Arc::new(Echo::default());
-    (echo.clone(), Driver::start(echo).unwrap())
+    let driver = Driver::start_with(echo.clone(), &options(transport));
+    (echo, driver.unwrap())
 }
 
 #[test]
 fn requests_are_answered_on_every_queue_with_and_without_event_idx() {
-    for features in [u64::MAX, 0] {
-        let options = Options {
-            features,
-            ..Options::default()
-        };
-        let mut driver = Driver::start_with(Arc::new(Echo::default()), &options).unwrap();
-        for round in 0..200_u32 {
-            let text = round.to_le_bytes();
-            let answer = driver.request(0, &[b"ab", &text], &[3, 100]).unwrap();
-            assert_eq!(answer, [b"ab", &text[..]].concat());
-            let answer = driver.request(1, &[&text], &[2]).unwrap();
-            assert_eq!(answer, text[..2]);
+    for transport in BOTH {
+        for features in [u64::MAX, 0] {
+            let options = Options {
+                features,
+                ..options(transport)
+            };
+            let mut driver = Driver::start_with(Arc::new(Echo::default()), &options).unwrap();
+            for round in 0..200_u32 {
+                let text = round.to_le_bytes();
+                let answer = driver.request(0, &[b"ab", &text], &[3, 100]).unwrap();
+                assert_eq!(answer, [b"ab", &text[..]].concat());
+                let answer = driver.request(1, &[&text], &[2]).unwrap();
+                assert_eq!(answer, text[..2]);
+            }
         }
     }
 }
 
 #[test]
 fn a_batch_takes_fewer_kicks_and_interrupts_than_chains() {
-    let (_, mut driver) = driver();
-    let before = driver.interrupts();
-    for _ in 0..32 {
-        driver.add(0, &[b"x"], &[1]).unwrap();
+    for transport in BOTH {
+        let (_, mut driver) = driver(transport);
+        let before = driver.interrupts();
+        for _ in 0..32 {
+            driver.add(0, &[b"x"], &[1]).unwrap();
+        }
+        driver.kick(0);
+        for _ in 0..32 {
+            driver.wait(0).unwrap();
+        }
+        assert!(driver.interrupts() - before < 32);
     }
-    driver.kick(0);
-    for _ in 0..32 {
-        driver.wait(0).unwrap();
-    }
-    assert!(driver.interrupts() - before < 32);
 }
 
 #[test]
-fn the_registers_say_what_they_must() {
-    let (_, driver) = driver();
+fn the_registers_of_mmio_say_what_they_must() {
+    let (_, driver) = driver(TransportKind::Mmio);
     assert_eq!(driver.read(mmio::MAGIC_VALUE).to_le_bytes(), *b"virt");
     assert_eq!(driver.read(mmio::VERSION), 2);
     assert_eq!(driver.read(mmio::DEVICE_ID), 4);
@@ -161,141 +175,158 @@ impl Device for Elsewhere {
 
 #[test]
 fn a_device_may_have_fewer_features_of_queues_and_interrupt_without_using_a_buffer() {
-    let mut driver = Driver::attach(Arc::new(Elsewhere), &Options::default()).unwrap();
+    let options = options(TransportKind::Mmio);
+    let mut driver = Driver::attach(Arc::new(Elsewhere), &options).unwrap();
     let offered = feature::EVENT_IDX | feature::VERSION_1;
     assert_eq!(driver.offered_features(), offered);
-    driver.initialise(&Options::default()).unwrap_err();
+    driver.initialise(&options).unwrap_err();
     let causes = mmio::INT_VRING | mmio::INT_CONFIG;
     assert_eq!(driver.read(mmio::INTERRUPT_STATUS), causes);
 }
 
 #[test]
 fn features_must_be_offered_and_include_version_1() {
-    for taken in [0, feature::VERSION_1 | 1 << 50] {
-        let driver = Driver::attach(Arc::new(Echo::default()), &Options::default()).unwrap();
-        driver.write(mmio::STATUS, 1);
-        driver.write(mmio::STATUS, 3);
-        for half in 0..2 {
-            driver.write(mmio::DRIVER_FEATURES_SEL, half);
-            driver.write(mmio::DRIVER_FEATURES, (taken >> (32 * half)) as u32);
+    for transport in BOTH {
+        for taken in [0, feature::VERSION_1 | 1 << 50] {
+            let driver = Driver::attach(Arc::new(Echo::default()), &options(transport)).unwrap();
+            driver.write(mmio::STATUS, 1);
+            driver.write(mmio::STATUS, 3);
+            for half in 0..2 {
+                driver.write(mmio::DRIVER_FEATURES_SEL, half);
+                driver.write(mmio::DRIVER_FEATURES, (taken >> (32 * half)) as u32);
+            }
+            driver.write(mmio::STATUS, 11);
+            assert_eq!(driver.status(), 3, "{taken:#x}");
+            // And without FEATURES_OK there is no DRIVER_OK.
+            driver.write(mmio::STATUS, 7);
+            assert_eq!(driver.status(), 3);
         }
-        driver.write(mmio::STATUS, 11);
-        assert_eq!(driver.status(), 3, "{taken:#x}");
-        // And without FEATURES_OK there is no DRIVER_OK.
-        driver.write(mmio::STATUS, 7);
-        assert_eq!(driver.status(), 3);
     }
 }
 
 #[test]
 fn a_broken_ring_needs_a_reset_and_works_after_it() {
-    let (echo, mut driver) = driver();
-    let layout = driver.layout(0);
-    driver.poke(layout.available + 2, &1000_u16.to_le_bytes());
-    driver.write(mmio::QUEUE_NOTIFY, 0);
-    let error = driver.wait(0).unwrap_err();
-    assert!(
-        matches!(&error, DriverError::NeedsReset(reason) if reason.contains("1000")),
-        "{error}"
-    );
-    assert_eq!(driver.transport().transport().fault().count(), 1);
-    assert_ne!(driver.read(mmio::INTERRUPT_STATUS) & mmio::INT_CONFIG, 0);
-    driver.initialise(&Options::default()).unwrap();
-    assert_ne!(echo.resets.load(Ordering::SeqCst), 0);
-    assert_eq!(driver.status() & status::DEVICE_NEEDS_RESET, 0);
-    assert_eq!(driver.request(0, &[b"ok"], &[2]).unwrap(), b"ok");
+    for transport in BOTH {
+        let (echo, mut driver) = driver(transport);
+        let layout = driver.layout(0);
+        driver.poke(layout.available + 2, &1000_u16.to_le_bytes());
+        driver.write(mmio::QUEUE_NOTIFY, 0);
+        let error = driver.wait(0).unwrap_err();
+        assert!(
+            matches!(&error, DriverError::NeedsReset(reason) if reason.contains("1000")),
+            "{error}"
+        );
+        assert_eq!(driver.transport().transport().fault().count(), 1);
+        assert_ne!(driver.read(mmio::INTERRUPT_STATUS) & mmio::INT_CONFIG, 0);
+        driver.initialise(&options(transport)).unwrap();
+        assert_ne!(echo.resets.load(Ordering::SeqCst), 0);
+        assert_eq!(driver.status() & status::DEVICE_NEEDS_RESET, 0);
+        assert_eq!(driver.request(0, &[b"ok"], &[2]).unwrap(), b"ok");
+    }
 }
 
 #[test]
 fn an_engine_that_panics_needs_a_reset_and_no_more() {
-    let (_, mut driver) = driver();
-    let error = driver.request(0, &[b"panic"], &[2]).unwrap_err();
-    assert!(error.to_string().contains("asked to"), "{error}");
-    driver.initialise(&Options::default()).unwrap();
-    assert_eq!(driver.request(1, &[b"ok"], &[2]).unwrap(), b"ok");
+    for transport in BOTH {
+        let (_, mut driver) = driver(transport);
+        let error = driver.request(0, &[b"panic"], &[2]).unwrap_err();
+        assert!(error.to_string().contains("asked to"), "{error}");
+        driver.initialise(&options(transport)).unwrap();
+        assert_eq!(driver.request(1, &[b"ok"], &[2]).unwrap(), b"ok");
+    }
 }
 
 #[test]
 fn a_queue_can_be_reset_alone() {
-    let (_, mut driver) = driver();
-    driver.request(0, &[b"a"], &[1]).unwrap();
-    driver.request(1, &[b"b"], &[1]).unwrap();
-    driver.reset_queue(0);
-    assert_eq!(driver.request(0, &[b"c"], &[1]).unwrap(), b"c");
-    assert_eq!(driver.request(1, &[b"d"], &[1]).unwrap(), b"d");
+    for transport in BOTH {
+        let (_, mut driver) = driver(transport);
+        driver.request(0, &[b"a"], &[1]).unwrap();
+        driver.request(1, &[b"b"], &[1]).unwrap();
+        driver.reset_queue(0);
+        assert_eq!(driver.request(0, &[b"c"], &[1]).unwrap(), b"c");
+        assert_eq!(driver.request(1, &[b"d"], &[1]).unwrap(), b"d");
+    }
 }
 
 #[test]
 fn a_change_of_the_configuration_is_told() {
-    let (echo, driver) = driver();
-    let (before, generation) = (driver.interrupts(), driver.read(mmio::CONFIG_GENERATION));
-    echo.number.store(0x1234, Ordering::SeqCst);
-    echo.change.lock().unwrap().as_ref().unwrap().notify();
-    assert_eq!(driver.interrupts(), before + 1);
-    assert_ne!(driver.read(mmio::CONFIG_GENERATION), generation);
-    assert_eq!(driver.read(mmio::INTERRUPT_STATUS), mmio::INT_CONFIG);
-    driver.write(mmio::INTERRUPT_ACK, mmio::INT_CONFIG);
-    assert_eq!(driver.read(mmio::INTERRUPT_STATUS), 0);
-    assert_eq!(driver.config::<2>(0), [0x34, 0x12]);
-    // Beyond its end there are zeroes.
-    assert_eq!(driver.config::<4>(7), [0; 4]);
-    driver.set_config(0, &[1, 2, 3]);
-    assert_eq!(driver.config::<1>(0), [3]);
+    for transport in BOTH {
+        let (echo, driver) = driver(transport);
+        let (before, generation) = (driver.interrupts(), driver.read(mmio::CONFIG_GENERATION));
+        echo.number.store(0x1234, Ordering::SeqCst);
+        echo.change.lock().unwrap().as_ref().unwrap().notify();
+        assert_eq!(driver.interrupts(), before + 1);
+        assert_ne!(driver.read(mmio::CONFIG_GENERATION), generation);
+        assert_eq!(driver.read(mmio::INTERRUPT_STATUS), mmio::INT_CONFIG);
+        driver.write(mmio::INTERRUPT_ACK, mmio::INT_CONFIG);
+        assert_eq!(driver.read(mmio::INTERRUPT_STATUS), 0);
+        assert_eq!(driver.config::<2>(0), [0x34, 0x12]);
+        // Beyond its end there are zeroes.
+        assert_eq!(driver.config::<4>(7), [0; 4]);
+        driver.set_config(0, &[1, 2, 3]);
+        assert_eq!(driver.config::<1>(0), [3]);
+    }
 }
 
 #[test]
 fn a_paused_device_answers_only_when_it_is_resumed() {
-    let (_, mut driver) = driver();
-    driver.transport().pause();
-    driver.transport().wait_paused();
-    driver.add(0, &[b"x"], &[1]).unwrap();
-    driver.kick(0);
-    let none = driver.wait_for(0, Duration::from_millis(50)).unwrap();
-    assert_eq!(none, None);
-    driver.transport().resume();
-    assert_eq!(driver.wait(0).unwrap().1, b"x");
+    for transport in BOTH {
+        let (_, mut driver) = driver(transport);
+        driver.transport().pause();
+        driver.transport().wait_paused();
+        driver.add(0, &[b"x"], &[1]).unwrap();
+        driver.kick(0);
+        let none = driver.wait_for(0, Duration::from_millis(50)).unwrap();
+        assert_eq!(none, None);
+        driver.transport().resume();
+        assert_eq!(driver.wait(0).unwrap().1, b"x");
+    }
 }
 
 #[test]
 fn a_device_goes_on_elsewhere_from_what_was_saved() {
-    let (echo, mut driver) = driver();
-    echo.number.store(77, Ordering::SeqCst);
-    for _ in 0..100 {
-        driver.request(0, &[b"before"], &[6]).unwrap();
-    }
-    let other = Arc::new(Echo::default());
-    let state = driver.move_to(other.clone()).unwrap();
-    assert_eq!(other.number.load(Ordering::SeqCst), 77);
-    assert_eq!(driver.request(0, &[b"after"], &[5]).unwrap(), b"after");
-    assert_eq!(driver.request(1, &[b"too"], &[3]).unwrap(), b"too");
+    for transport in BOTH {
+        let (echo, mut driver) = driver(transport);
+        echo.number.store(77, Ordering::SeqCst);
+        for _ in 0..100 {
+            driver.request(0, &[b"before"], &[6]).unwrap();
+        }
+        let other = Arc::new(Echo::default());
+        let state = driver.move_to(other.clone()).unwrap();
+        assert_eq!(other.number.load(Ordering::SeqCst), 77);
+        assert_eq!(driver.request(0, &[b"after"], &[5]).unwrap(), b"after");
+        assert_eq!(driver.request(1, &[b"too"], &[3]).unwrap(), b"too");
 
-    let transport = driver.transport().transport();
-    for bad in [
-        crate::TransportState {
-            version: 2,
-            ..state.clone()
-        },
-        crate::TransportState {
-            kind: 1,
-            ..state.clone()
-        },
-        crate::TransportState {
-            queues: Vec::new(),
-            ..state.clone()
-        },
-        crate::TransportState {
-            driver_features: 1 << 40,
-            ..state
-        },
-    ] {
-        assert!(transport.restore(&bad).is_err(), "{bad:?}");
+        let transport = driver.transport().transport();
+        for bad in [
+            crate::TransportState {
+                version: 2,
+                ..state.clone()
+            },
+            crate::TransportState {
+                kind: 1,
+                ..state.clone()
+            },
+            crate::TransportState {
+                queues: Vec::new(),
+                ..state.clone()
+            },
+            crate::TransportState {
+                driver_features: 1 << 40,
+                ..state
+            },
+        ] {
+            assert!(transport.restore(&bad).is_err(), "{bad:?}");
+        }
     }
 }
 
 #[test]
 fn a_hostile_driver_is_survived() {
-    let echo: Arc<dyn Device> = Arc::new(Echo::default());
-    let survival = torture(&echo, 7, 300).unwrap();
-    assert!(survival.needed_reset > 20, "{survival:?}");
-    assert!(survival.went_on > 20, "{survival:?}");
+    for transport in BOTH {
+        let echo: Arc<dyn Device> = Arc::new(Echo::default());
+        let survival = torture_by(transport, &echo, &Options::default().ram, 7, 300).unwrap();
+        assert!(survival.needed_reset > 20, "{transport:?}: {survival:?}");
+        assert!(survival.went_on > 20, "{transport:?}: {survival:?}");
+    }
 }

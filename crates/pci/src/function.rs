@@ -1,0 +1,45 @@
+//! What a function is to its bus.
+
+use std::sync::{Arc, Mutex};
+
+use vmmkit_device_bus::Lifecycle;
+
+use crate::ConfigSpace;
+use crate::lock::lock;
+
+/// A function of a device. vCPU threads call it, several at once.
+pub trait PciFunction: Lifecycle {
+    /// What the buses call it.
+    fn name(&self) -> Arc<str>;
+
+    /// Its configuration space, by which the bus finds and places base addresses. The bus holds the
+    /// lock for no call of the function.
+    fn config(&self) -> &Mutex<ConfigSpace>;
+
+    /// Reads up to 4 bytes of one double word of the configuration space.
+    fn read_config(&self, register: usize, data: &mut [u8]) {
+        lock(self.config()).read(register, data);
+    }
+
+    /// Writes up to 4 bytes of one double word of the configuration space.
+    fn write_config(&self, register: usize, data: &[u8]) {
+        lock(self.config()).write(register, data);
+    }
+
+    /// Reads from what base address `bar` leads to.
+    fn read_bar(&self, bar: u8, offset: u64, data: &mut [u8]) {
+        let _ = (bar, offset);
+        data.fill(0xff);
+    }
+
+    /// Writes to what base address `bar` leads to.
+    fn write_bar(&self, bar: u8, offset: u64, data: &[u8]) {
+        let _ = (bar, offset, data);
+    }
+
+    /// Base address `bar` is decoded at `base` from now on, or nowhere. Calls for one function come
+    /// one after the other; it must not access the bus.
+    fn moved(&self, bar: u8, base: Option<u64>) {
+        let _ = (bar, base);
+    }
+}

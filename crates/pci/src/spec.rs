@@ -1,0 +1,111 @@
+//! Numbers of the PCI Local Bus Specification 3.0 ("PCI") and of the PCI Express Base Specification
+//! 5.0 ("PCIe").
+
+/// Bytes of a function's configuration space (PCI 6.1). Beyond them, up to 4096, a conventional
+/// function reads as zeroes.
+pub const CONFIG_SIZE: usize = 256;
+/// Devices on a bus (PCI 3.2.2.3.4).
+pub const DEVICES: u8 = 32;
+
+/// Registers of a type 0 header (PCI 6.1, figure 6-1).
+pub mod header {
+    /// Who made it, 2 bytes.
+    pub const VENDOR: usize = 0x00;
+    /// What it is, 2 bytes.
+    pub const DEVICE: usize = 0x02;
+    /// What it may do, 2 bytes.
+    pub const COMMAND: usize = 0x04;
+    /// What it can do and did, 2 bytes.
+    pub const STATUS: usize = 0x06;
+    /// Its revision, 1 byte.
+    pub const REVISION: usize = 0x08;
+    /// Its class: interface, subclass, class, 1 byte each.
+    pub const CLASS: usize = 0x09;
+    /// Cache line size, 1 byte: without meaning, and kept.
+    pub const CACHE_LINE: usize = 0x0c;
+    /// The first of 6 base addresses, 4 bytes each.
+    pub const BAR: usize = 0x10;
+    /// Behind the last of them.
+    pub const BAR_END: usize = 0x28;
+    /// Who made the board, 2 bytes.
+    pub const SUBSYSTEM_VENDOR: usize = 0x2c;
+    /// What board it is, 2 bytes.
+    pub const SUBSYSTEM: usize = 0x2e;
+    /// Where the first capability is, 1 byte.
+    pub const CAPABILITIES: usize = 0x34;
+    /// Interrupt line, 1 byte: the guest's to use.
+    pub const INTERRUPT_LINE: usize = 0x3c;
+    /// Where capabilities may begin.
+    pub const END: usize = 0x40;
+}
+
+/// Bits of the command register (PCI 6.2.2).
+pub mod command {
+    /// Base addresses in memory are decoded.
+    pub const MEMORY: u16 = 1 << 1;
+    /// It may access memory itself.
+    pub const MASTER: u16 = 1 << 2;
+    /// It must not use its interrupt pin.
+    pub const INTERRUPT_DISABLE: u16 = 1 << 10;
+}
+
+/// Bits of the status register (PCI 6.2.3).
+pub mod status {
+    /// It would use its interrupt pin.
+    pub const INTERRUPT: u16 = 1 << 3;
+    /// It has capabilities.
+    pub const CAPABILITIES: u16 = 1 << 4;
+}
+
+/// Bits of a base address (PCI 6.2.5.1).
+pub mod bar {
+    /// An address in memory, 64 bits wide, in this register and the next.
+    pub const MEMORY_64: u32 = 0x4;
+    /// Reads have no side effects.
+    pub const PREFETCHABLE: u32 = 0x8;
+    /// The smallest size of a memory range, in bytes.
+    pub const LEAST: u64 = 16;
+}
+
+/// Capabilities (PCI appendix H).
+pub mod capability {
+    /// Its maker's own.
+    pub const VENDOR: u8 = 0x09;
+    /// MSI-X.
+    pub const MSIX: u8 = 0x11;
+}
+
+/// MSI-X (PCI 6.8.2).
+pub mod msix {
+    /// Message control: all vectors are masked.
+    pub const FUNCTION_MASK: u16 = 1 << 14;
+    /// Message control: MSI-X is in use.
+    pub const ENABLE: u16 = 1 << 15;
+    /// Vector control: the vector is masked.
+    pub const VECTOR_MASK: u32 = 1;
+    /// Bytes of an entry of the table.
+    pub const ENTRY: u64 = 16;
+    /// The most entries.
+    pub const MOST: usize = 2048;
+}
+
+/// Class codes (PCI appendix D): class, subclass, interface.
+pub mod class {
+    /// A host bridge.
+    pub const HOST_BRIDGE: [u8; 3] = [0x06, 0x00, 0x00];
+}
+
+/// Configuration mechanism 1 (PCI 3.2.2.3.2).
+pub mod mechanism_1 {
+    /// CONFIG_ADDRESS, 4 bytes.
+    pub const ADDRESS: u16 = 0xcf8;
+    /// CONFIG_DATA, 4 bytes.
+    pub const DATA: u16 = 0xcfc;
+    /// CONFIG_ADDRESS: accesses of CONFIG_DATA go to a function.
+    pub const ENABLE: u32 = 1 << 31;
+    /// CONFIG_ADDRESS: bits that are not reserved.
+    pub const USED: u32 = 0x80ff_fffc;
+}
+
+/// ECAM (PCIe 7.2.2): bytes of one bus.
+pub const ECAM_BUS: u64 = 1 << 20;
