@@ -43,6 +43,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "x86-cpu",
             "legacy-devices",
             "virtio",
+            "pci",
             "hypervisor",
             "guest-memory",
             "device-bus",

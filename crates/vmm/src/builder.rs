@@ -22,7 +22,7 @@ use crate::event_loop::{EventLoop, Subscriber};
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
-use crate::{ConfigError, MachineConfig, virtio};
+use crate::{ConfigError, MachineConfig, VirtioTransport, pci, virtio};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -159,7 +159,7 @@ impl MachineBuilder {
             memory,
         } = self;
         config.check(hypervisor.capabilities())?;
-        check_count(devices.len())?;
+        check_count(devices.len(), config.virtio.most())?;
         let settings = VmSettings::default();
         let control = Control::new();
 
@@ -169,11 +169,17 @@ impl MachineBuilder {
         let platform = Platform::plug(&vm, control.requests(), &ram, transmitter)?;
         let capabilities = hypervisor.capabilities();
         let reach = reach(&vm, &ram, &memory)?;
-        let devices = virtio::plug(devices, &vm, capabilities, &reach, &platform.mmio)?;
+        let vm = Arc::new(vm);
+        let devices = match config.virtio {
+            VirtioTransport::Mmio => {
+                virtio::plug(devices, &*vm, capabilities, &reach, &platform.mmio)?
+            }
+            VirtioTransport::Pci => pci::plug(devices, &vm, capabilities, &reach, &platform)?,
+        };
         platform.plug_extra(ports, mmio, &ram)?;
         let vcpus = Vcpus::create(
             hypervisor,
-            &vm,
+            &*vm,
             &config,
             &platform,
             &loaded.entry,
@@ -232,10 +238,9 @@ fn load(ram: &GuestRam, config: &MachineConfig, devices: usize) -> Result<Loaded
         Some(path) => Some(open("--initrd", path)?),
         None => None,
     };
-    let cmdline = if config.acpi {
-        Cow::Borrowed(&config.cmdline)
-    } else {
-        Cow::Owned(virtio::announce(&config.cmdline, devices))
+    let cmdline = match (config.acpi, config.virtio) {
+        (false, VirtioTransport::Mmio) => Cow::Owned(virtio::announce(&config.cmdline, devices)),
+        _ => Cow::Borrowed(&config.cmdline),
     };
     let source = BootSource {
         kernel: &mut kernel,
@@ -243,9 +248,7 @@ fn load(ram: &GuestRam, config: &MachineConfig, devices: usize) -> Result<Loaded
         cmdline: &cmdline,
         entry: config.entry,
     };
-    let acpi = config
-        .acpi
-        .then(|| Platform::describe(config.vcpus, devices));
+    let acpi = config.acpi.then(|| Platform::describe(config, devices));
     let description = boot_loader::Platform {
         vcpus: config.vcpus,
         acpi: acpi.as_ref(),
@@ -267,9 +270,8 @@ fn reach(vm: &impl Vm, ram: &GuestRam, memory: &[GuestRam]) -> Result<GuestRam, 
     Ok(reach)
 }
 
-/// There must be an interrupt for each device.
-fn check_count(asked: usize) -> Result<(), ConfigError> {
-    let most = virtio::MOST;
+/// There must be room for each device.
+fn check_count(asked: usize, most: usize) -> Result<(), ConfigError> {
     if asked > most {
         return Err(ConfigError::TooManyDevices { asked, most });
     }

@@ -32,6 +32,29 @@ pub struct MachineConfig {
     pub acpi: bool,
     /// Describe CPUs and interrupts by an MP table too.
     pub mp_table: MpTable,
+    /// Where paravirtual devices are.
+    pub virtio: VirtioTransport,
+}
+
+/// Where paravirtual devices are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VirtioTransport {
+    /// Each at an address and an interrupt of its own, told by ACPI or the command line: the least to
+    /// probe for. Kernels of distributions mostly lack the driver.
+    #[default]
+    Mmio,
+    /// On a PCI bus, with MSI-X.
+    Pci,
+}
+
+impl VirtioTransport {
+    /// The most devices that there can be.
+    pub(crate) fn most(self) -> usize {
+        match self {
+            Self::Mmio => crate::virtio::MOST,
+            Self::Pci => crate::pci::MOST,
+        }
+    }
 }
 
 /// Whether there is an MP table.
@@ -71,6 +94,7 @@ impl Default for MachineConfig {
             cpu: CpuModel::default(),
             acpi: true,
             mp_table: MpTable::Auto,
+            virtio: VirtioTransport::Mmio,
         }
     }
 }
@@ -90,8 +114,8 @@ pub enum ConfigError {
         /// The most there can be.
         most: u32,
     },
-    /// More paravirtual devices than there are interrupts for them.
-    #[error("{asked} paravirtual devices: there are interrupts for {most}")]
+    /// More paravirtual devices than there are places or interrupts for.
+    #[error("{asked} paravirtual devices: there is room for {most}")]
     TooManyDevices {
         /// The number asked for.
         asked: usize,

@@ -69,6 +69,9 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// A device has no place on the PCI bus.
+    #[error("a device cannot be put on the PCI bus")]
+    Pci(#[from] vmmkit_pci::PciError),
     /// Memory beside RAM cannot be where it is.
     #[error("memory beside RAM")]
     Memory(#[from] vmmkit_guest_memory::MapFileError),

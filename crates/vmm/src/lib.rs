@@ -31,13 +31,14 @@ mod event_loop;
 mod handle;
 mod machine;
 mod outcome;
+mod pci;
 mod platform;
 mod threads;
 mod vcpu_loop;
 mod virtio;
 
 pub use builder::MachineBuilder;
-pub use config::{ConfigError, MachineConfig, MpTable};
+pub use config::{ConfigError, MachineConfig, MpTable, VirtioTransport};
 pub use console::{Console, ConsoleInput, ConsoleRead};
 pub use devices::DeviceInfo;
 pub use error::{BuildError, StartError};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use vmmkit_boot_loader::acpi::{
-    AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, PmPorts, ResetRegister,
+    AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, PciHost, PmPorts, ResetRegister,
 };
 use vmmkit_device_bus::{
     AddressRange, DevicePio, Gsi, Mmio, MmioBus, Plug, PlugError, PortBus, Ports, RequestSink,
@@ -16,6 +16,8 @@ use vmmkit_legacy_devices::reset::spec as reset;
 use vmmkit_legacy_devices::{
     AcpiPm, Cmos, DebugExit, I8042, PostCode, ResetControl, SerialOutput, SerialPort,
 };
+
+use crate::{MachineConfig, VirtioTransport};
 
 /// COM1's line on a PC.
 const SERIAL_GSI: Gsi = Gsi(4);
@@ -130,9 +132,13 @@ impl Platform {
     }
 
     /// What the ACPI tables say of it.
-    pub(crate) fn describe(vcpus: u32, virtio: usize) -> AcpiConfig {
+    pub(crate) fn describe(config: &MachineConfig, devices: usize) -> AcpiConfig {
+        let (mmio, pci) = match config.virtio {
+            VirtioTransport::Mmio => (devices, None),
+            VirtioTransport::Pci => (0, Some(PciHost::default())),
+        };
         AcpiConfig {
-            vcpus,
+            vcpus: config.vcpus,
             ioapic: IoapicInfo::default(),
             pm: PmPorts {
                 pm1a_event: pm::PM1A_EVENT,
@@ -160,9 +166,9 @@ impl Platform {
                 AcpiDevice::Rtc,
             ]
             .into_iter()
-            .chain(crate::virtio::describe(virtio))
+            .chain(crate::virtio::describe(mmio))
             .collect(),
-            pci: None,
+            pci,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Paravirtual devices: where their registers are, which interrupts they have, and how a kick
 //! reaches them without an exit.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use vmmkit_boot_loader::acpi::AcpiDevice;
@@ -69,6 +70,13 @@ pub(crate) fn announce(cmdline: &str, count: usize) -> String {
     }
 }
 
+/// What `device` is called beside those that are there: `blk0`.
+pub(crate) fn named(device: &dyn Device, others: &[Arc<dyn Plugged>]) -> String {
+    let kind = device.kind().name();
+    let same = others.iter().map(|other| other.transport().kind().name());
+    format!("{kind}{}", same.filter(|other| *other == kind).count())
+}
+
 /// Makes a transport for each device, plugs it in, and has the hypervisor deliver kicks and
 /// interrupts where it can.
 pub(crate) fn plug<V: Vm>(
@@ -80,16 +88,14 @@ pub(crate) fn plug<V: Vm>(
 ) -> Result<Vec<Arc<dyn Plugged>>, BuildError> {
     let mut plugged: Vec<Arc<dyn Plugged>> = Vec::new();
     for (index, (device, gsi)) in devices.into_iter().zip(GSIS).enumerate() {
-        let kind = device.kind().name();
-        let same = plugged.iter().map(|other| other.transport().kind().name());
-        let name = format!("{kind}{}", same.filter(|other| *other == kind).count());
+        let name = named(&*device, &plugged);
         let failed = |source| BuildError::Device {
             name: name.clone(),
             source,
         };
         let signal: Arc<dyn Signal> = if capabilities.irqfd {
             let event = EventFd::new().map_err(failed)?;
-            vm.attach_irqfd(std::os::fd::AsFd::as_fd(&event), Gsi(gsi))?;
+            vm.attach_irqfd(event.as_fd(), Gsi(gsi))?;
             Arc::new(event)
         } else {
             Arc::new(vm.irq_line(Gsi(gsi)))
@@ -115,7 +121,7 @@ fn attach_kicks(
     for index in 0..transport.queue_count() {
         if let Some(kick) = transport.kick(index) {
             vm.attach_ioevent(
-                std::os::fd::AsFd::as_fd(&**kick),
+                kick.as_fd(),
                 IoEventAddress::Mmio(address),
                 DatamatchWidth::Dword(index.into()),
             )?;

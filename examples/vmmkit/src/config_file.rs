@@ -40,6 +40,7 @@ struct File {
     pmem: Vec<String>,
     balloon: Option<String>,
     console: Option<String>,
+    virtio: Option<String>,
     rng: bool,
 }
 
@@ -86,6 +87,7 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         pmem: file.pmem,
         balloon: file.balloon,
         console: file.console,
+        virtio: file.virtio,
         rng: file.rng,
     };
     RunOptions {

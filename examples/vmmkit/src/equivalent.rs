@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vmmkit_boot_loader::EntryChoice;
-use vmmkit_vmm::MpTable;
+use vmmkit_vmm::{MpTable, VirtioTransport};
 
 use crate::settings::Settings;
 
@@ -38,6 +38,9 @@ pub(crate) fn command(settings: &Settings) -> String {
     }
     if !machine.acpi {
         words.push("--no-acpi".to_owned());
+    }
+    if machine.virtio == VirtioTransport::Pci {
+        words.push("--virtio pci".to_owned());
     }
     if machine.mp_table == MpTable::Always {
         words.push("--mp-table".to_owned());

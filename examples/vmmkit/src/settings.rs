@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_guest_memory::{Backing, RamConfig, RamSize, RamSizeError};
-use vmmkit_vmm::{MachineConfig, MpTable};
+use vmmkit_vmm::{MachineConfig, MpTable, VirtioTransport};
 use vmmkit_x86_cpu::CpuModel;
 
 use crate::cli::RunOptions;
-use crate::devices::{self, Choice};
+use crate::devices::{self, Choice, DeviceOptions};
 use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
 use crate::serial::SerialChoice;
@@ -81,6 +81,7 @@ impl Settings {
             .map_or(Ok(default_serial(&options)), str::parse)?;
         let stop_timeout = options.stop_timeout.as_deref().map_or(Ok(5), seconds)?;
         on_reboot(options.on_reboot.as_deref())?;
+        let virtio = devices::transport(options.devices.virtio.as_deref())?;
 
         let found_kernel = options.kernel.is_none();
         let Found { kernel, initrd } = match options.kernel {
@@ -96,12 +97,13 @@ impl Settings {
             initrd,
             cmdline: options
                 .cmdline
-                .unwrap_or_else(|| DEFAULT_CMDLINE.to_owned()),
+                .unwrap_or_else(|| default_cmdline(&options.devices, virtio)),
             entry,
             ram,
             vcpus,
             cpu,
             acpi: !options.no_acpi,
+            virtio,
             mp_table: match options.mp_table {
                 true => MpTable::Always,
                 false => MpTable::Auto,
@@ -179,6 +181,18 @@ fn entry(text: &str) -> Result<EntryChoice, Failure> {
             "give auto, payload, setup or pvh",
         )),
     }
+}
+
+/// The console is where stdio is, and a kernel is not told that there is no PCI where there is.
+fn default_cmdline(options: &DeviceOptions, virtio: VirtioTransport) -> String {
+    let mut cmdline = DEFAULT_CMDLINE.to_owned();
+    if options.console.as_deref() == Some("stdio") {
+        cmdline = cmdline.replace("console=ttyS0", "console=hvc0");
+    }
+    if virtio == VirtioTransport::Pci {
+        cmdline = cmdline.replace(" pci=off", "");
+    }
+    cmdline
 }
 
 /// There is one stdio, and a console that was asked for has it.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use vmmkit_guest_memory::RamSize;
 use vmmkit_virtio_devices::{Bucket, Rng};
-use vmmkit_vmm::DeviceInfo;
+use vmmkit_vmm::{DeviceInfo, VirtioTransport};
 
 use crate::failure::{Failure, chain};
 use crate::messages;
@@ -59,6 +59,9 @@ pub(crate) struct DeviceOptions {
     /// A folder of the host's: the socket of a virtiofsd, and the tag to mount it by
     #[arg(long, value_name = "SOCKET,tag=NAME")]
     pub(crate) fs: Vec<String>,
+    /// Where these devices are: mmio, or pci for the kernels of distributions [default: mmio]
+    #[arg(long, value_name = "mmio|pci")]
+    pub(crate) virtio: Option<String>,
     /// A source of random numbers
     #[arg(long)]
     pub(crate) rng: bool,
@@ -126,8 +129,21 @@ impl DeviceOptions {
             balloon: self.balloon.or(file.balloon),
             console: self.console.or(file.console),
             fs: either(self.fs, file.fs),
+            virtio: self.virtio.or(file.virtio),
             rng: self.rng || file.rng,
         }
+    }
+}
+
+/// Where they are.
+pub(crate) fn transport(text: Option<&str>) -> Result<VirtioTransport, Failure> {
+    match text {
+        None | Some("mmio") => Ok(VirtioTransport::Mmio),
+        Some("pci") => Ok(VirtioTransport::Pci),
+        Some(other) => Err(Failure::usage(
+            format!("--virtio {other:?}: there is no such transport"),
+            "give mmio or pci",
+        )),
     }
 }
 
