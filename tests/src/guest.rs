@@ -126,6 +126,11 @@ impl Guests {
         self.folder.join("root.ext4")
     }
 
+    /// Debian as it comes: root.ext4, vmlinuz and initrd.img; not everywhere.
+    pub fn debian(&self) -> PathBuf {
+        self.folder.join("debian")
+    }
+
     /// A `vmmkit run` of `kernel` with `arguments`.
     pub fn command(&self, kernel: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.vmmkit);

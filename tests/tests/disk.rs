@@ -36,13 +36,17 @@ impl Guest {
     }
 
     fn command(&self, script: &str, disks: &[String]) -> Command {
+        self.command_by("mmio", script, disks)
+    }
+
+    fn command_by(&self, transport: &str, script: &str, disks: &[String]) -> Command {
         let root = self.scratch.path().join("root");
         fs::copy(self.guests.root_disk(), &root).unwrap();
         let script = self.scratch.script(&format!("{PRELUDE}{script}")).unwrap();
         let mut command = self
             .guests
             .command(&self.guests.lean_elf(), &["--cmdline", CMDLINE]);
-        command.arg("--disk").arg(root);
+        command.args(["--virtio", transport, "--disk"]).arg(root);
         command
             .arg("--disk")
             .arg(format!("{},readonly", script.display()));
@@ -54,10 +58,12 @@ impl Guest {
 
     /// Runs `script` to the end of the guest.
     fn run(&self, script: &str, disks: &[String]) -> Finished {
-        let run = self
-            .guests
-            .run(&mut self.command(script, disks), b"")
-            .unwrap();
+        self.run_by("mmio", script, disks)
+    }
+
+    fn run_by(&self, transport: &str, script: &str, disks: &[String]) -> Finished {
+        let mut command = self.command_by(transport, script, disks);
+        let run = self.guests.run(&mut command, b"").unwrap();
         assert_eq!(run.code(), Some(0), "{run:#?}");
         assert_eq!(check(&self.root()).unwrap().code(), Some(0), "{run:#?}");
         run
@@ -80,20 +86,33 @@ fn sum_of(path: &Path) -> String {
 
 #[test]
 fn what_is_written_and_synced_is_on_the_hosts_disk() {
-    let Some(guest) = Guest::find("64 MiB") else {
+    written_and_synced("mmio", 64);
+}
+
+#[test]
+fn a_disk_by_pci_holds_what_is_written_too() {
+    written_and_synced("pci", 16);
+}
+
+/// Writes so many mebibytes and the sum of them; both sides must see the same.
+fn written_and_synced(transport: &str, mebibytes: u64) {
+    let Some(guest) = Guest::find(&format!("{mebibytes} MiB by {transport}")) else {
         return;
     };
     let disk = guest.scratch.ext4(96).unwrap();
-    let script = "mount -t ext4 /dev/vdc /mnt && dd if=/dev/urandom of=/tmp/r bs=1M count=1 2>/dev/null
-        for i in $(seq 64); do echo $i; cat /tmp/r; done | dd of=/mnt/data bs=1M conv=fsync 2>/dev/null || exit
-        echo \"sum $(sha256sum </mnt/data)\"; umount /mnt; cat /sys/block/vdc/size\n";
-    let run = guest.run(script, &[shown(&disk)]);
+    let script = format!(
+        "mount -t ext4 /dev/vdc /mnt && dd if=/dev/urandom of=/tmp/r bs=1M count=1 2>/dev/null
+        for i in $(seq {mebibytes}); do echo $i; cat /tmp/r; done |
+            dd of=/mnt/data bs=1M conv=fsync 2>/dev/null || exit
+        echo \"sum $(sha256sum </mnt/data)\"; umount /mnt; cat /sys/block/vdc/size\n"
+    );
+    let run = guest.run_by(transport, &script, &[shown(&disk)]);
     let sum = run.stdout.split("sum ").nth(1).unwrap();
     let sum = sum.split_whitespace().next().unwrap();
     assert!(run.stdout.contains("196608"), "{run:#?}");
     assert_eq!(check(&disk).unwrap().code(), Some(0));
     let files = guest.scratch.extract(&disk).unwrap();
-    assert!(fs::metadata(files.join("data")).unwrap().len() > 64 << 20);
+    assert!(fs::metadata(files.join("data")).unwrap().len() > mebibytes << 20);
     assert_eq!(sum, sum_of(&files.join("data")));
 }
 
