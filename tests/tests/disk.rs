@@ -94,6 +94,18 @@ fn a_disk_by_pci_holds_what_is_written_too() {
     written_and_synced("pci", 16);
 }
 
+#[test]
+fn without_acpi_the_command_line_tells_of_disks() {
+    let Some(guest) = Guest::find("no ACPI") else {
+        return;
+    };
+    // Without ACPI the guest resets at its end.
+    let mut command = guest.command("cat /sys/block/vdb/size; echo found\n", &[]);
+    let run = guest.guests.run(command.arg("--no-acpi"), b"").unwrap();
+    assert_eq!(run.code(), Some(0), "{run:#?}");
+    assert!(run.stdout.contains("found"), "{run:#?}");
+}
+
 /// Writes so many mebibytes and the sum of them; both sides must see the same.
 fn written_and_synced(transport: &str, mebibytes: u64) {
     let Some(guest) = Guest::find(&format!("{mebibytes} MiB by {transport}")) else {
