@@ -52,8 +52,8 @@ pub(crate) struct DeviceOptions {
     /// serial console is null unless it is asked for
     #[arg(long, value_name = "WHERE")]
     pub(crate) console: Option<String>,
-    /// Sockets between guest and host: host programs connect to PATH and say CONNECT <port>; those
-    /// that listen on PATH_<port> are the guest's CID 2
+    /// Sockets between guest and host: host programs connect to PATH and say CONNECT PORT; those
+    /// that listen on PATH_PORT are the guest's CID 2
     #[arg(long, value_name = "cid=N,socket=PATH")]
     pub(crate) vsock: Option<String>,
     /// A folder of the host's: the socket of a virtiofsd, and the tag to mount it by
