@@ -24,8 +24,7 @@ pub(super) const MOST_PATH: usize = 96;
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
-/// The socket `<path>`, and the way to those at `<path>_<port>`. Dropping it removes the file, if
-/// it is still this socket's.
+/// The socket `<path>`, and the way to those at `<path>_<port>`. Dropping it removes the file.
 #[derive(Debug)]
 pub(super) struct HostSocket {
     pub(super) listener: OwnedFd,
@@ -79,14 +78,19 @@ impl HostSocket {
         connect(&socket, &address)?;
         Ok(socket)
     }
-}
 
-impl Drop for HostSocket {
-    fn drop(&mut self) {
+    /// Removes the file, if it is still this socket's.
+    pub(super) fn remove(&self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
             // It may be gone by now.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+impl Drop for HostSocket {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 

@@ -194,6 +194,10 @@ impl Device for Vsock {
         self.is_transport_reset.store(false, Ordering::Relaxed);
     }
 
+    fn close(&self) {
+        self.host.remove();
+    }
+
     fn save(&self) -> String {
         // Connections are the host's, and are not saved: see `restore`.
         SAVED.to_owned()

@@ -1,5 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
+use vmmkit_virtio::Device;
+
 use super::super::VsockError;
 use super::*;
 
@@ -21,6 +23,18 @@ fn the_socket_is_the_users_alone_and_goes_with_the_device() {
     assert_eq!(mode & 0o777, 0o600);
     drop(vsock);
     assert!(!directory.socket().exists());
+}
+
+#[test]
+fn the_file_is_gone_when_the_machine_has_ended_though_the_device_has_not() {
+    let directory = Directory::new();
+    let vsock = directory.vsock();
+    vsock.close();
+    assert!(!directory.socket().exists());
+    // Another's is not this device's, when it is dropped.
+    let _other = UnixListener::bind(directory.socket()).unwrap();
+    drop(vsock);
+    assert!(directory.socket().exists());
 }
 
 #[test]
