@@ -5,7 +5,10 @@
 
 pub mod disk;
 pub mod guest;
+pub mod network;
 pub mod process;
+pub mod scripted;
+pub mod stream;
 pub mod terminal;
 
 use std::path::{Path, PathBuf};
