@@ -325,6 +325,7 @@ fn as_nobody(command: &mut Command) {
 }
 
 #[test]
+#[ignore = "not yet seen to end in the lab"]
 fn passt_gives_a_network_to_whom_is_nobody() {
     let name = "passt_gives_a_network_to_whom_is_nobody";
     let Some(guest) = Scripted::find(name).unwrap() else {
