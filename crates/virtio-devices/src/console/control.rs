@@ -151,6 +151,11 @@ impl PortControl {
         }
     }
 
+    /// Whether port 0 has a size.
+    pub(super) fn has_size(&self) -> bool {
+        self.size.is_some()
+    }
+
     /// Columns and rows of port 0; 0 where they are not known.
     pub(super) fn size(&self) -> (u16, u16) {
         self.size.unwrap_or_default()

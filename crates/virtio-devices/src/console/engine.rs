@@ -90,6 +90,12 @@ impl Engine for ConsoleEngine {
                 wire.start(poller, port);
             }
         }
+        let has_size = core.control.has_size();
+        drop(core);
+        if has_size && !self.mover.is_multiport {
+            // Linux (6.1) looks at the size only when it is told that it has changed.
+            self.shared.tell_size();
+        }
         Ok(())
     }
 

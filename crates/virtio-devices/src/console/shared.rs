@@ -134,6 +134,11 @@ impl Shared {
     pub(super) fn resize(&self, columns: u16, rows: u16) {
         self.lock().control.resize(columns, rows);
         self.wake.notify();
+        self.tell_size();
+    }
+
+    /// Tells the driver to look at the configuration.
+    pub(super) fn tell_size(&self) {
         let change = self.change().clone();
         if let Some(change) = change {
             change.notify();

@@ -3,6 +3,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::io::ioctl_fionread;
 use vmmkit_virtio::fake::hostile::torture;
@@ -239,6 +240,15 @@ fn the_size_is_in_the_configuration() {
     console.resize(132, 43);
     assert_eq!(driver.config::<8>(0), [132, 0, 43, 0, 1, 0, 0, 0]);
     assert_eq!(driver.interrupts(), seen + 1);
+}
+
+#[test]
+fn a_size_from_before_the_driver_is_told_as_a_change() {
+    let console = console(vec![Port::null()]);
+    console.resize(80, 24);
+    let driver = Driver::start(console).unwrap();
+    assert_eq!(driver.wait_interrupt(0, Duration::from_secs(60)), 1);
+    assert_eq!(driver.config::<4>(0), [80, 0, 24, 0]);
 }
 
 #[test]
