@@ -1,6 +1,7 @@
 //! What the parts of the binary that live on the machine's event loop share with `run`.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vmmkit_host_io::{RawTerminal, Signal, window_size};
@@ -13,6 +14,8 @@ use vmmkit_vmm::Handle;
 #[derive(Debug, Default)]
 pub(crate) struct Remote {
     handle: OnceLock<Handle>,
+    /// A console's input is the terminal.
+    hears_keys: AtomicBool,
     terminal: Mutex<Option<RawTerminal>>,
     /// The console that is on the terminal, if it can have a size.
     console: OnceLock<Arc<Console>>,
@@ -48,8 +51,22 @@ impl Remote {
         }
     }
 
-    /// Makes the terminal on `fd` raw, if it is one and is ours, or raw again.
+    /// A console of the guest has the terminal's keys.
+    pub(crate) fn hear_keys(&self) {
+        self.hears_keys.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a console of the guest has the terminal's keys.
+    pub(crate) fn hears_keys(&self) -> bool {
+        self.hears_keys.load(Ordering::Relaxed)
+    }
+
+    /// Makes the terminal on `fd` raw, or raw again, if it is one and is ours. One whose keys go to
+    /// no console stays as it is: there Ctrl-C ends the machine.
     pub(crate) fn take_terminal(&self, fd: BorrowedFd<'_>) {
+        if !self.hears_keys() {
+            return;
+        }
         let mut terminal = lock(&self.terminal);
         // A terminal that was hung up cannot be made raw, and has no keys.
         match terminal.as_mut() {
@@ -84,4 +101,31 @@ impl Remote {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while it is held leaves a whole value.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use vmmkit_host_io::open_pty;
+
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_raw_where_a_console_has_its_keys() {
+        let pty = open_pty().unwrap();
+        let stty = || {
+            let mut stty = std::process::Command::new("stty");
+            let tty = pty.slave.try_clone().unwrap();
+            let output = stty.arg("-a").stdin(tty).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let before = stty();
+        let remote = Remote::default();
+        remote.take_terminal(pty.slave.as_fd());
+        assert_eq!(stty(), before);
+        remote.hear_keys();
+        remote.take_terminal(pty.slave.as_fd());
+        assert!(stty().contains("-icanon"));
+        remote.give_terminal_back();
+        assert_eq!(stty(), before);
+    }
 }

@@ -17,7 +17,6 @@ use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::remote::Remote;
-use crate::serial::SerialChoice;
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::{config_file, devices, equivalent, exit_code, messages};
@@ -126,7 +125,6 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
         progress.first_output();
         line.store(false, Ordering::Relaxed);
     }));
-    let is_stdio = settings.serial == SerialChoice::Stdio;
     let builder = MachineBuilder::new(settings.machine.clone());
     let ram = settings.machine.ram.size;
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
@@ -142,7 +140,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
-            if is_stdio {
+            if remote.hears_keys() {
                 remote.take_terminal(io::stdin().as_fd());
                 vmmkit_host_io::restore_on_fatal_signals();
             }

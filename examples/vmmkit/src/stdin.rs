@@ -41,6 +41,7 @@ pub(crate) enum Source {
 impl Source {
     /// The terminal that the machine is run from.
     pub(crate) fn terminal(remote: Arc<Remote>) -> Self {
+        remote.hear_keys();
         Self::Terminal {
             keys: Keys::default(),
             remote,
@@ -158,8 +159,9 @@ mod tests {
     fn keys_of_a_terminal_are_taken_out() {
         let pty = vmmkit_host_io::open_pty().unwrap();
         let remote = Arc::new(Remote::default());
+        let source = Source::terminal(remote.clone());
         remote.take_terminal(pty.slave.as_fd());
-        let mut input = FdInput::new(pty.slave.try_clone().unwrap(), Source::terminal(remote));
+        let mut input = FdInput::new(pty.slave.try_clone().unwrap(), source);
         std::fs::File::from(pty.master.try_clone().unwrap())
             .write_all(b"a\x01\x01\x03")
             .unwrap();
