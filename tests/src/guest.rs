@@ -116,6 +116,11 @@ impl Guests {
         self.folder.join("cloud/vmlinuz")
     }
 
+    /// Modules of the cloud kernel, drivers of a guest's devices.
+    pub fn modules(&self) -> PathBuf {
+        self.folder.join("cloud/guest-modules")
+    }
+
     /// The busybox initramfs.
     pub fn initramfs(&self) -> PathBuf {
         self.folder.join("initramfs.cpio")

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod diskless;
 pub mod guest;
 pub mod network;
 pub mod process;

@@ -41,13 +41,7 @@ impl Terminal {
         let path = ptsname(&master, Vec::new())?;
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let tty = open(path, flags, Mode::empty())?;
-        let size = Winsize {
-            ws_row: 24,
-            ws_col: 80,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&tty, size)?;
+        tcsetwinsize(&tty, size(24, 80))?;
         let before = settings(&tty);
         let child = Command::new("setsid")
             .arg("-c")
@@ -102,6 +96,14 @@ impl Terminal {
         }
     }
 
+    /// Gives the terminal another size, which its program is told.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn resizes(&self, rows: u16, columns: u16) -> std::io::Result<()> {
+        Ok(tcsetwinsize(&self.tty, size(rows, columns))?)
+    }
+
     /// Sends the program a signal.
     pub fn signals(&self, signal: Signal) {
         // A program that has ended is seen by who waits for it.
@@ -137,6 +139,15 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+fn size(rows: u16, columns: u16) -> Winsize {
+    Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
     }
 }
 

@@ -1,0 +1,161 @@
+//! Files that the host and a booted Linux share: a folder by virtiofsd, and a file as persistent
+//! memory. The drivers are modules of Debian's kernel.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use vmmkit_tests::disk::check;
+use vmmkit_tests::diskless::{Diskless, Kernel, skip};
+use vmmkit_tests::guest::BOOT_LIMIT;
+use vmmkit_tests::process::{Finished, run_bounded};
+
+fn find(name: &str) -> Option<Diskless> {
+    Diskless::find(name, Kernel::Cloud).unwrap()
+}
+
+fn sum_of(path: &Path) -> String {
+    let mut command = Command::new("sha256sum");
+    let sum = run_bounded(command.arg(path), b"", BOOT_LIMIT).unwrap();
+    sum.stdout.split(' ').next().unwrap().to_owned()
+}
+
+/// The word after `name` in what the guest said.
+#[track_caller]
+fn word<'a>(run: &'a Finished, name: &str) -> &'a str {
+    let mut lines = run.stdout.lines();
+    let rest = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let word = rest.and_then(|words| words.split_whitespace().next());
+    assert!(word.is_some(), "no {name} in {run:#?}");
+    word.unwrap()
+}
+
+/// A file of `length` bytes that are not all the same.
+fn pattern(path: &Path, length: u32) {
+    let bytes: Vec<u8> = (0..length)
+        .map(|n| (n.wrapping_mul(n) >> 9) as u8)
+        .collect();
+    fs::write(path, bytes).unwrap();
+}
+
+/// A running virtiofsd, which ends with its test if not with its guest.
+struct Daemon {
+    child: Child,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Debian's, of QEMU; it shares `folder`.
+    fn start(program: &Path, scratch: &Path, folder: &Path) -> Self {
+        let (socket, log) = (scratch.join("socket"), scratch.join("log"));
+        let child = Command::new(program)
+            .arg(format!("--socket-path={}", socket.display()))
+            .args(["-o", &format!("source={}", folder.display())])
+            // A new root needs one to leave, which an initramfs is not.
+            .args(["-o", "sandbox=chroot", "-o", "cache=none"])
+            .stdin(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut daemon = Self { child, socket, log };
+        let deadline = Instant::now() + BOOT_LIMIT;
+        while !daemon.socket.exists() {
+            let ended = daemon.child.try_wait().unwrap();
+            let log = daemon.log();
+            assert!(ended.is_none() && Instant::now() < deadline, "{log}");
+            thread::sleep(Duration::from_millis(20));
+        }
+        daemon
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_folder_is_shared_both_ways() {
+    let name = "virtiofsd";
+    let program = Path::new("/usr/lib/qemu/virtiofsd");
+    if !program.exists() {
+        return skip(name, "there is no /usr/lib/qemu/virtiofsd");
+    }
+    let Some(guest) = find(name) else {
+        return;
+    };
+    let folder = guest.scratch.path().join("shared");
+    fs::create_dir_all(folder.join("inner")).unwrap();
+    pattern(&folder.join("from-host"), 3 << 20);
+    fs::write(folder.join("inner/short"), "a line of the host\n").unwrap();
+    let daemon = Daemon::start(program, guest.scratch.path(), &folder);
+    let script = "load fuse virtiofs; mount -t virtiofs srv /mnt || exit
+        echo \"list $(ls /mnt /mnt/inner | tr -s '\\n:' '+')\"; cat /mnt/inner/short
+        echo \"sum $(sha256sum </mnt/from-host)\"
+        dd if=/dev/urandom of=/mnt/from-guest bs=64k count=48 conv=fsync 2>/dev/null
+        echo \"wrote $(sha256sum </mnt/from-guest)\"
+        mkdir /mnt/new; echo 'a line of the guest' >/mnt/new/short; mv /mnt/new/short /mnt/new/name
+        ln -s name /mnt/new/link; chmod 640 /mnt/new/name; rm /mnt/inner/short
+        cat /mnt/none 2>/dev/null || echo missing; umount /mnt && echo unmounted\n";
+    let option = format!("{},tag=srv", daemon.socket.display());
+    let mut command = guest.command(script, &["--fs", &option]).unwrap();
+    // Once only: the daemon ends with its guest.
+    let run = run_bounded(&mut command, b"", BOOT_LIMIT).unwrap();
+    let log = daemon.log();
+    assert_eq!(run.code(), Some(0), "{run:#?}, {log}");
+    assert_eq!(
+        word(&run, "list"),
+        "/mnt+from-host+inner+/mnt/inner+short+",
+        "{run:#?}, {log}"
+    );
+    assert!(run.stdout.contains("a line of the host"), "{run:#?}");
+    assert_eq!(word(&run, "sum"), sum_of(&folder.join("from-host")));
+    assert_eq!(word(&run, "wrote"), sum_of(&folder.join("from-guest")));
+    assert_eq!(
+        fs::metadata(folder.join("from-guest")).unwrap().len(),
+        3 << 20
+    );
+    let text = fs::read_to_string(folder.join("new/link")).unwrap();
+    assert_eq!(text, "a line of the guest\n");
+    assert!(!folder.join("inner/short").exists());
+    assert!(run.stdout.contains("missing"), "{run:#?}");
+    assert!(run.stdout.contains("unmounted"), "{run:#?}");
+}
+
+#[test]
+fn what_is_written_to_persistent_memory_and_synced_is_in_the_hosts_file() {
+    let Some(guest) = find("pmem") else {
+        return;
+    };
+    let file = guest.scratch.ext4(64).unwrap();
+    let script = "load libnvdimm nd_btt nd_pmem nd_virtio virtio_pmem
+        tries=0; until [ -b /dev/pmem0 ] || [ $tries -ge 300 ]; do usleep 100000; tries=$((tries + 1)); done
+        echo \"size $(cat /sys/block/pmem0/size)\"
+        mount -t ext4 /dev/pmem0 /mnt || exit
+        dd if=/dev/urandom of=/mnt/data bs=64k count=128 conv=fsync 2>/dev/null
+        echo \"sum $(sha256sum </mnt/data)\"; sync; umount /mnt && echo unmounted\n";
+    let option = file.display().to_string();
+    let mut command = guest.command(script, &["--pmem", &option]).unwrap();
+    let run = guest.guests.run(&mut command, b"").unwrap();
+    assert_eq!(run.code(), Some(0), "{run:#?}");
+    assert_eq!(word(&run, "size"), "131072", "{run:#?}");
+    assert!(run.stdout.contains("unmounted"), "{run:#?}");
+    let checked = check(&file).unwrap();
+    assert_eq!(checked.code(), Some(0), "{checked:#?}");
+    let files = guest.scratch.extract(&file).unwrap();
+    assert_eq!(fs::metadata(files.join("data")).unwrap().len(), 8 << 20);
+    assert_eq!(word(&run, "sum"), sum_of(&files.join("data")));
+}
