@@ -6,8 +6,11 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
+use vmmkit_tests::disk::{Scratch, check};
 use vmmkit_tests::guest::{Guests, SOFTWARE_BOOT_LIMIT};
 use vmmkit_tests::process::run_bounded;
 use vmmkit_tests::terminal::Terminal;
@@ -87,6 +90,44 @@ fn a_person_at_the_terminal_gets_a_shell() {
     let status = terminal.ends(LIMIT).unwrap();
     assert_eq!(status.and_then(|status| status.code()), Some(0));
     assert!(terminal.is_as_before());
+}
+
+#[test]
+#[ignore = "three minutes on a software KVM"]
+fn linux_has_its_root_and_more_on_disks_and_random_numbers() {
+    let Some(guests) = Guests::find_on_software("disks") else {
+        return;
+    };
+    let scratch = Scratch::new().unwrap();
+    let root = scratch.path().join("root");
+    fs::copy(guests.root_disk(), &root).unwrap();
+    let disk = scratch.ext4(32).unwrap();
+    let script = "busybox --install -s /bin 2>/dev/null; mkdir -p /mnt; mount -t ext4 /dev/vdc /mnt
+        cat /sys/class/misc/hw_random/rng_current
+        { head -c 16384 /dev/hwrng; seq -w 0 1048575; } | head -c 8388608 |
+            dd of=/mnt/data bs=64k conv=fsync 2>/dev/null
+        echo \"sum $(sha256sum </mnt/data)\"; umount /mnt; mount | grep ' / '\n";
+    let cmdline =
+        format!("{CMDLINE} root=/dev/vda rw init=/init vmmkit.batch vmmkit.run=sh,/dev/vdb");
+    let script = format!("{},readonly", scratch.script(script).unwrap().display());
+    let mut command = guests.command(&guests.lean_elf(), &["--cmdline", &cmdline, "--rng"]);
+    command.arg("--disk").arg(&root).args(["--disk", &script]);
+    let run = run_bounded(
+        command.arg("--disk").arg(&disk),
+        b"",
+        SOFTWARE_BOOT_LIMIT + LIMIT,
+    );
+    let run = run.unwrap();
+    assert_eq!(run.code(), Some(0), "{run:#?}");
+    assert!(run.stdout.contains("virtio_rng.0"), "{run:#?}");
+    assert!(run.stdout.contains("on / type ext4"), "{run:#?}");
+    assert_eq!(check(&root).unwrap().code(), Some(0), "{run:#?}");
+    assert_eq!(check(&disk).unwrap().code(), Some(0), "{run:#?}");
+    let data = scratch.extract(&disk).unwrap().join("data");
+    assert_eq!(fs::metadata(&data).unwrap().len(), 8 << 20);
+    let sum = Command::new("sha256sum").arg(&data).output().unwrap();
+    let sum = String::from_utf8_lossy(sum.stdout.get(..64).unwrap()).into_owned();
+    assert!(run.stdout.contains(&format!("sum {sum}")), "{run:#?}");
 }
 
 #[test]
