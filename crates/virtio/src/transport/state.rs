@@ -95,6 +95,7 @@ impl Transport {
                 is_enabled: *is_enabled,
             };
         }
+        inner.active = None;
         self.device.restore(&saved.device)?;
         inner.status = saved.status;
         inner.driver_features = saved.driver_features;
