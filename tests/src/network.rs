@@ -33,7 +33,8 @@ pub fn in_namespace(test: &str) -> Result<bool, String> {
     let run = Command::new("unshare")
         .arg("-n")
         .arg(std::env::current_exe().map_err(text)?)
-        .args(["--exact", test, "--nocapture", "--test-threads", "1"])
+        .args(["--exact", test, "--include-ignored", "--nocapture"])
+        .args(["--test-threads", "1"])
         .env(INSIDE, "1")
         .output()
         .map_err(text)?;
