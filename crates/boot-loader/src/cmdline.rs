@@ -39,6 +39,14 @@ pub enum CmdlineError {
     Ram(#[from] AccessError),
 }
 
+/// `cmdline` with `parameters` behind its own, and before what ` -- ` leaves to init.
+pub fn with_parameters(cmdline: &str, parameters: &str) -> String {
+    match cmdline.split_once(" -- ") {
+        Some((kernel, init)) => format!("{kernel} {parameters} -- {init}"),
+        None => format!("{cmdline} {parameters}"),
+    }
+}
+
 /// The limit that a header's `cmdline_size` means here, in bytes without the NUL.
 pub(crate) fn limit_of(cmdline_size: u32) -> u32 {
     cmdline_size.min(CMDLINE_SIZE.saturating_sub(1))
@@ -87,6 +95,15 @@ mod tests {
         let mut bytes = [0xff; 14];
         ram.read_bytes(at, &mut bytes).unwrap();
         assert_eq!(&bytes, b"console=ttyS0\0");
+    }
+
+    #[test]
+    fn a_parameter_goes_before_what_is_left_to_init() {
+        assert_eq!(with_parameters("quiet", "nopti"), "quiet nopti");
+        assert_eq!(
+            with_parameters("quiet -- -s x", "nopti"),
+            "quiet nopti -- -s x"
+        );
     }
 
     #[test]

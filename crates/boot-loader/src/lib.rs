@@ -53,7 +53,7 @@ mod error;
 mod testing;
 
 pub use bzimage::BzImageError;
-pub use cmdline::CmdlineError;
+pub use cmdline::{CmdlineError, with_parameters};
 pub use elf::ElfError;
 pub use entry::Entry;
 pub use error::LoadError;

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use vmmkit_device_bus::IrqLine;
 use vmmkit_host_io::EventFd;
 
 use crate::RingError;
+use crate::transport::lock;
 
 /// One way to interrupt a guest.
 pub trait Signal: Send + Sync {
@@ -88,7 +89,7 @@ impl Fault {
     /// (virtio 1.2, section 2.1.2). The first reason since the last reset is kept.
     pub fn report(&self, reason: impl Into<String>) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        let mut kept = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.reason);
         // Ordering: the driver reads the status because of the interrupt below.
         if !self.needs_reset.swap(true, Ordering::SeqCst) {
             *kept = Some(reason.into());
@@ -114,14 +115,11 @@ impl Fault {
 
     /// The first reason since the last reset.
     pub fn reason(&self) -> Option<String> {
-        self.reason
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.reason).clone()
     }
 
     pub(crate) fn reset(&self) {
-        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.reason) = None;
         self.needs_reset.store(false, Ordering::SeqCst);
     }
 }

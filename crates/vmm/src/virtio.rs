@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use vmmkit_boot_loader::acpi::AcpiDevice;
+use vmmkit_boot_loader::with_parameters;
 use vmmkit_device_bus::{AddressRange, Gsi, Lifecycle, Mmio, MmioBus, Plug};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
@@ -61,13 +62,13 @@ pub(crate) fn announce(cmdline: &str, count: usize) -> String {
     let words = GSIS.iter().enumerate().take(count);
     let words = words.map(|(index, gsi)| {
         let (size, base) = (mmio::LENGTH, base(index));
-        format!(" virtio_mmio.device={size}@{base:#x}:{gsi}")
+        format!("virtio_mmio.device={size}@{base:#x}:{gsi}")
     });
-    let words: String = words.collect();
-    match cmdline.split_once(" -- ") {
-        Some((kernel, init)) => format!("{kernel}{words} -- {init}"),
-        None => format!("{cmdline}{words}"),
+    let words: Vec<_> = words.collect();
+    if words.is_empty() {
+        return cmdline.to_owned();
     }
+    with_parameters(cmdline, &words.join(" "))
 }
 
 /// What `device` is called beside those that are there: `blk0`.

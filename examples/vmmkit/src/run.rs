@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use vmmkit_boot_loader::with_parameters;
 use vmmkit_host_io::{TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm};
 use vmmkit_vmm::{MachineBuilder, Outcome};
@@ -59,7 +60,7 @@ fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
         Failure::usage(format!("--cmdline {conflict}"), next)
     })?;
     for addition in additions {
-        *cmdline = with_parameter(cmdline, addition.parameter);
+        *cmdline = with_parameters(cmdline, addition.parameter);
         notes.push(format!(
             "this host's KVM is software: added `{}` to the kernel's command line ({}); --cmdline \
              overrides it",
@@ -79,14 +80,6 @@ fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
         notes.clear();
     }
     Ok(notes)
-}
-
-/// `cmdline` with `parameter` behind its own, and before what `--` leaves to init.
-fn with_parameter(cmdline: &str, parameter: &str) -> String {
-    match cmdline.split_once(" -- ") {
-        Some((kernel, init)) => format!("{kernel} {parameter} -- {init}"),
-        None => format!("{cmdline} {parameter}"),
-    }
 }
 
 /// Builds everything but the console, and says what would run.
@@ -194,19 +187,5 @@ fn panic_if_asked() {
         {
             panic!("VMMKIT_TEST_PANIC is set");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_parameter_goes_before_what_is_left_to_init() {
-        assert_eq!(with_parameter("quiet", "nopti"), "quiet nopti");
-        assert_eq!(
-            with_parameter("quiet -- -s x", "nopti"),
-            "quiet nopti -- -s x"
-        );
     }
 }

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use vmmkit_device_bus::{DeviceMmio, Lifecycle, MmioAddress, MmioAddressOffset};
 use vmmkit_guest_memory::GuestRam;
 
-use super::Transport;
 use super::setup::QueuePart;
+use super::{Transport, lock};
 use crate::spec::mmio;
 use crate::{Device, Interrupts, Signal};
 
@@ -172,9 +172,7 @@ impl MmioTransport {
     }
 
     fn selectors(&self) -> MutexGuard<'_, Selectors> {
-        self.selectors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.selectors)
     }
 }
 

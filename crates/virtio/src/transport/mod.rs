@@ -273,7 +273,7 @@ impl Transport {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // What a panic of a device may leave is caught up with by the next reset.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 

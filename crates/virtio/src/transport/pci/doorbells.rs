@@ -1,12 +1,11 @@
 //! Kicks that need no exit: eventfds at the addresses where drivers write them.
 
-use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use vmmkit_host_io::EventFd;
 
 use super::regions::{MULTIPLIER, NOTIFY};
-use crate::transport::Transport;
+use crate::transport::{Transport, lock};
 
 /// Lets a guest's writes raise events, where a hypervisor can. vCPU threads call it, those of one
 /// device one after the other. What it cannot attach is kicked by the VMM.
@@ -55,14 +54,11 @@ impl Bells {
     }
 
     pub(super) fn base(&self) -> Option<u64> {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .base
+        lock(&self.state).base
     }
 
     fn change(&self, transport: &Transport, change: impl FnOnce(&mut State)) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         change(&mut state);
         let wanted = state.base.filter(|_| transport.is_driven());
         let Some(owner) = self.owner.as_ref().filter(|_| state.attached != wanted) else {
