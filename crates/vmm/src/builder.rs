@@ -9,11 +9,11 @@ use std::thread;
 use vmmkit_boot_loader::{self as boot_loader, BootSource, Loaded};
 use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Mmio, Plug, Ports};
 use vmmkit_guest_memory::GuestRam;
+use vmmkit_host_io::{Console, ConsolePort};
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
-
 use vmmkit_virtio::Device;
 
-use crate::console::{Console, InputReader, OutputFlusher, Transmitter};
+use crate::console::{Receiver, Transmitter};
 use crate::control::Control;
 use crate::cpus::Vcpus;
 use crate::devices::Devices;
@@ -152,7 +152,7 @@ impl MachineBuilder {
         let Self {
             config,
             console,
-            subscribers,
+            mut subscribers,
             ports,
             mmio,
             virtio: devices,
@@ -188,7 +188,9 @@ impl MachineBuilder {
         control.set_vcpus(vcpus.kickers);
 
         let output = console.output.clone();
-        let event_loop = EventLoop::new(wire(console, &platform, subscribers)?)?;
+        let port: Arc<dyn ConsolePort> = Arc::new(Receiver(platform.serial.clone()));
+        subscribers.extend(console.connect(&port).map_err(BuildError::Console)?);
+        let event_loop = EventLoop::new(subscribers)?;
         let shared = Shared {
             control,
             platform,
@@ -284,27 +286,4 @@ fn open(option: &'static str, path: &Path) -> Result<File, BuildError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// Connects the console's ends to the event loop.
-fn wire(
-    console: Console,
-    platform: &Platform,
-    mut subscribers: Vec<Subscriber>,
-) -> Result<Vec<Subscriber>, BuildError> {
-    if let Some(buffer) = console.output {
-        let port = platform.serial.clone();
-        let on_first_output = console.on_first_output;
-        subscribers.push(Box::new(OutputFlusher {
-            buffer,
-            port,
-            on_first_output,
-        }));
-    }
-    if let Some(input) = console.input {
-        let reader =
-            InputReader::new(input, platform.serial.clone()).map_err(BuildError::Console)?;
-        subscribers.push(Box::new(reader));
-    }
-    Ok(subscribers)
 }

@@ -39,10 +39,10 @@ mod virtio;
 
 pub use builder::MachineBuilder;
 pub use config::{ConfigError, MachineConfig, MpTable, VirtioTransport};
-pub use console::{Console, ConsoleInput, ConsoleRead};
 pub use devices::DeviceInfo;
 pub use error::{BuildError, StartError};
 pub use event_loop::Subscriber;
 pub use handle::Handle;
 pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
 pub use outcome::{Outcome, RunError, VcpuDump};
+pub use vmmkit_host_io::{Console, ConsoleInput, ConsoleRead};
