@@ -26,6 +26,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod broadcast;
 mod event;
 mod fatal;
 mod fd_socket;
@@ -43,6 +44,7 @@ mod terminal;
 mod timer;
 mod uring;
 
+pub use broadcast::{Broadcast, Message, Next, Subscription};
 pub use event::EventFd;
 pub use fatal::restore_on_fatal_signals;
 pub use fd_socket::{FdSocket, MAX_FDS};
