@@ -24,6 +24,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod broadcast;
 mod console;
 mod event;
 mod fatal;
@@ -42,6 +43,7 @@ mod terminal;
 mod timer;
 mod uring;
 
+pub use broadcast::{Broadcast, Message, Next, Subscription};
 pub use console::{Console, ConsoleInput, ConsolePort, ConsoleRead};
 pub use event::EventFd;
 pub use fatal::restore_on_fatal_signals;

@@ -14,10 +14,11 @@ use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
 use vmmkit_virtio::Device;
 
 use crate::console::{Receiver, Transmitter};
-use crate::control::Control;
+use crate::control::{Control, LastEvent};
 use crate::cpus::Vcpus;
 use crate::devices::Devices;
 use crate::error::BuildError;
+use crate::event::{self, FirstByte};
 use crate::event_loop::{EventLoop, Subscriber};
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
@@ -165,7 +166,10 @@ impl MachineBuilder {
 
         let ram = GuestRam::new(&config.ram)?;
         let (vm, loaded) = create_and_load(hypervisor, &settings, &ram, &config, devices.len())?;
-        let transmitter = Box::new(Transmitter(console.output.clone()));
+        let transmitter = Box::new(FirstByte {
+            output: Transmitter(console.output.clone()),
+            control: control.clone(),
+        });
         let platform = Platform::plug(&vm, control.requests(), &ram, transmitter)?;
         let capabilities = hypervisor.capabilities();
         let reach = reach(&vm, &ram, &memory)?;
@@ -176,6 +180,9 @@ impl MachineBuilder {
             }
             VirtioTransport::Pci => pci::plug(devices, &vm, capabilities, &reach, &platform)?,
         };
+        devices
+            .iter()
+            .for_each(|device| event::watch(&**device, &control));
         platform.plug_extra(ports, mmio, &ram)?;
         let vcpus = Vcpus::create(
             hypervisor,
@@ -201,6 +208,7 @@ impl MachineBuilder {
         let state = Ready {
             vcpus: vcpus.bodies,
             event_loop,
+            last: LastEvent(shared.control.clone()),
         };
         Ok(Machine::new(Arc::new(shared), state))
     }
