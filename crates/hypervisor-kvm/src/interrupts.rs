@@ -20,6 +20,15 @@ pub(crate) struct Lines {
     failures: AtomicU64,
 }
 
+impl Lines {
+    /// Puts all lines low, as they are where `replace` has put a new VM in place.
+    pub(crate) fn renew(&self, replace: impl FnOnce()) {
+        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        replace();
+        *levels = 0;
+    }
+}
+
 impl KvmVm {
     /// How often KVM refused a line's level, or a message. A device cannot do anything about it;
     /// someone who looks for a lost interrupt wants to know.
@@ -50,7 +59,7 @@ impl LineDriver for Inner {
             }
             *levels ^= bit;
         }
-        if self.vm.set_irq_line(gsi.0, high).is_err() {
+        if self.current().vm.set_irq_line(gsi.0, high).is_err() {
             self.lines.failures.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -86,6 +95,7 @@ impl KvmVm {
             flags,
             ..Default::default()
         };
-        ioctls::irqfd(&self.inner.vm, &request).map_err(|error| Error::host("KVM_IRQFD", error))
+        ioctls::irqfd(&self.inner.current().vm, &request)
+            .map_err(|error| Error::host("KVM_IRQFD", error))
     }
 }

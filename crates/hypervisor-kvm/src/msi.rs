@@ -61,7 +61,7 @@ impl Inner {
             ..Default::default()
         };
         // 0 says that the guest has the interrupt masked, which is no failure.
-        let answer = self.vm.signal_msi(msi);
+        let answer = self.current().vm.signal_msi(msi);
         answer
             .map(|_| ())
             .map_err(|error| Error::host("KVM_SIGNAL_MSI", error))
@@ -69,11 +69,13 @@ impl Inner {
 
     /// A vector by irqfd, or by a call for each message where KVM has no irqfd or no routes.
     pub(crate) fn msi_vector(self: &Arc<Self>) -> Result<Arc<dyn MsiVector>> {
-        if !self.has_irqchip {
+        if !self.has_irqchip() {
             return Err(Error::Unsupported("interrupt controllers"));
         }
         let inner = Arc::clone(self);
-        if !self.vm.check_extension(Cap::Irqfd) || !self.vm.check_extension(Cap::IrqRouting) {
+        let descriptor = self.current();
+        let has = |extension| descriptor.vm.check_extension(extension);
+        if !has(Cap::Irqfd) || !has(Cap::IrqRouting) {
             return Ok(Arc::new(MessageVector::new(move |message| {
                 inner.count_failure(inner.signal_msi(message));
             })));
@@ -102,7 +104,8 @@ impl Inner {
         let failed = |error| Error::host("KVM_SET_GSI_ROUTING", error);
         let table = KvmIrqRouting::from_entries(&table)
             .map_err(|_| failed(io::Error::from(io::ErrorKind::StorageFull)))?;
-        self.vm
+        self.current()
+            .vm
             .set_gsi_routing(&table)
             .map_err(|error| failed(error.into()))
     }
@@ -169,7 +172,8 @@ impl IrqfdVector {
             flags,
             ..Default::default()
         };
-        ioctls::irqfd(&self.inner.vm, &request).map_err(|error| Error::host("KVM_IRQFD", error))
+        ioctls::irqfd(&self.inner.current().vm, &request)
+            .map_err(|error| Error::host("KVM_IRQFD", error))
     }
 }
 

@@ -83,7 +83,7 @@ pub enum OpenError {
 
 /// /dev/kvm, opened and found good.
 pub struct Kvm {
-    kvm: kvm_ioctls::Kvm,
+    kvm: Arc<kvm_ioctls::Kvm>,
     capabilities: Capabilities,
     /// What a software KVM needs; nothing elsewhere.
     support: Option<Arc<Support>>,
@@ -159,7 +159,7 @@ impl Kvm {
         capabilities.irqfd = kvm.check_extension(Cap::Irqfd);
         capabilities.ioeventfd = kvm.check_extension(Cap::Ioeventfd);
         Ok(Self {
-            kvm,
+            kvm: Arc::new(kvm),
             capabilities,
             support: None,
         })
@@ -210,15 +210,7 @@ impl Hypervisor for Kvm {
         if matches!(settings.irqchip, Irqchip::InKernel { .. }) && !self.capabilities.irqchip {
             return Err(Error::Unsupported("interrupt controllers"));
         }
-        // A signal that comes while KVM makes the VM's page tables ends the call; it succeeds
-        // when asked again.
-        let vm = loop {
-            match self.kvm.create_vm() {
-                Err(error) if error.errno() == libc::EINTR => {}
-                answer => break answer.map_err(|error| Error::host("KVM_CREATE_VM", error))?,
-            }
-        };
-        KvmVm::new(vm, settings, self.support.clone())
+        KvmVm::new(Arc::clone(&self.kvm), settings, self.support.clone())
     }
 
     fn supported_cpuid(&self) -> Result<Vec<CpuidEntry>> {

@@ -21,7 +21,7 @@ use crate::run_page::{
     SYSTEM_EVENT,
 };
 use crate::software::VcpuSupport;
-use crate::vm::Inner;
+use crate::vm::{Descriptor, Inner};
 use crate::{failure, ioctls};
 
 /// A vCPU of a [`KvmVm`](crate::KvmVm), on the thread that calls it.
@@ -30,6 +30,7 @@ pub struct KvmVcpu {
     id: VcpuId,
     // Wiring; the descriptor closes before the memory behind the slots goes.
     pub(crate) fd: VcpuFd,
+    pub(crate) descriptor: Arc<Descriptor>,
     pub(crate) page: Arc<RunPage>,
     kicker: Arc<Kicker>,
     pub(crate) vm: Arc<Inner>,
@@ -53,8 +54,13 @@ enum Direction {
 }
 
 impl KvmVcpu {
-    pub(crate) fn new(id: VcpuId, fd: VcpuFd, vm: Arc<Inner>) -> Result<Self> {
-        let page = RunPage::map(&fd, vm.vm.run_size())
+    pub(crate) fn new(
+        id: VcpuId,
+        fd: VcpuFd,
+        descriptor: Arc<Descriptor>,
+        vm: Arc<Inner>,
+    ) -> Result<Self> {
+        let page = RunPage::map(&fd, descriptor.vm.run_size())
             .map_err(|source| Error::host("mmap of kvm_run", source))?;
         let page = Arc::new(page);
         let support = vm.support.as_ref();
@@ -64,6 +70,7 @@ impl KvmVcpu {
         Ok(Self {
             id,
             fd,
+            descriptor,
             page,
             kicker: Arc::new(kicker),
             vm,

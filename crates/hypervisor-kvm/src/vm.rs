@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use kvm_bindings::{
     KVM_MEM_LOG_DIRTY_PAGES, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region,
@@ -29,14 +29,22 @@ pub struct KvmVm {
 
 /// What the VM, its vCPUs and its lines share.
 pub(crate) struct Inner {
+    // Fixed at creation
+    kvm: Arc<kvm_ioctls::Kvm>,
+    settings: VmSettings,
+    /// What a software KVM needs; nothing elsewhere.
+    pub(crate) support: Option<Arc<Support>>,
     // The order matters: the descriptor closes before the memory behind its slots goes.
-    pub(crate) vm: VmFd,
+    current: RwLock<Arc<Descriptor>>,
     pub(crate) slots: Mutex<Slots>,
     pub(crate) lines: Lines,
     pub(crate) routes: Routes,
-    pub(crate) has_irqchip: bool,
-    /// What a software KVM needs; nothing elsewhere.
-    pub(crate) support: Option<Arc<Support>>,
+}
+
+/// One VM of the host's; another after a renewal. Its vCPUs hold it.
+pub(crate) struct Descriptor {
+    // The order matters here too.
+    pub(crate) vm: VmFd,
     pub(crate) bridge: Option<Bridge>,
 }
 
@@ -48,12 +56,47 @@ pub(crate) struct Slots {
 }
 
 impl KvmVm {
-    /// Gives `vm` what `settings` ask for, and what `support` says.
+    /// A VM of `kvm` with what `settings` ask for, and what `support` says.
     pub(crate) fn new(
-        vm: VmFd,
+        kvm: Arc<kvm_ioctls::Kvm>,
         settings: &VmSettings,
         support: Option<Arc<Support>>,
     ) -> Result<Self> {
+        let descriptor = Descriptor::new(&kvm, settings, support.as_deref())?;
+        let inner = Inner {
+            kvm,
+            settings: *settings,
+            support,
+            current: RwLock::new(Arc::new(descriptor)),
+            slots: Mutex::default(),
+            lines: Lines::default(),
+            routes: Routes::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Calls `f` with the VM's descriptor, for what this crate does not wrap.
+    pub fn with_fd<T>(&self, f: impl FnOnce(&VmFd) -> T) -> T {
+        f(&self.inner.current().vm)
+    }
+}
+
+impl Descriptor {
+    fn new(
+        kvm: &kvm_ioctls::Kvm,
+        settings: &VmSettings,
+        support: Option<&Support>,
+    ) -> Result<Self> {
+        // A signal that comes while KVM makes the VM's page tables ends the call; it succeeds
+        // when asked again.
+        let vm = loop {
+            match kvm.create_vm() {
+                Err(error) if error.errno() == libc::EINTR => {}
+                answer => break answer.map_err(|error| Error::host("KVM_CREATE_VM", error))?,
+            }
+        };
         // Both must come before the first vCPU.
         vm.set_identity_map_address(IDENTITY_MAP_ADDRESS)
             .map_err(|error| Error::host("KVM_SET_IDENTITY_MAP_ADDR", error))?;
@@ -73,27 +116,11 @@ impl KvmVm {
                     .map_err(|error| Error::host("KVM_CREATE_PIT2", error))?;
             }
         }
-        let bridge = match &support {
+        let bridge = match support {
             Some(support) => support.build_bridge(&vm)?,
             None => None,
         };
-        let inner = Inner {
-            vm,
-            support,
-            bridge,
-            slots: Mutex::default(),
-            lines: Lines::default(),
-            routes: Routes::default(),
-            has_irqchip: settings.irqchip != Irqchip::None,
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
-    }
-
-    /// The VM's descriptor, for what this crate does not wrap.
-    pub fn fd(&self) -> &VmFd {
-        &self.inner.vm
+        Ok(Self { vm, bridge })
     }
 }
 
@@ -107,16 +134,24 @@ impl Vm for KvmVm {
         slots.rams.push(ram.clone());
         ram.regions()
             .iter()
-            .try_for_each(|region| self.inner.set_slot(&slots, region, on))
+            .try_for_each(|region| slots.set(&self.inner.current().vm, region, on))
     }
 
     fn create_vcpu(&self, id: VcpuId) -> Result<KvmVcpu> {
-        let fd = self
-            .inner
+        let descriptor = self.inner.current();
+        let fd = descriptor
             .vm
             .create_vcpu(u64::from(id.0))
             .map_err(|error| Error::host("KVM_CREATE_VCPU", error))?;
-        KvmVcpu::new(id, fd, Arc::clone(&self.inner))
+        KvmVcpu::new(id, fd, descriptor, Arc::clone(&self.inner))
+    }
+
+    fn renew(&self) -> Result<()> {
+        let inner = &self.inner;
+        let descriptor = Descriptor::new(&inner.kvm, &inner.settings, inner.support.as_deref())?;
+        inner.slots().map_all(&descriptor.vm)?;
+        inner.lines.renew(|| inner.replace(descriptor));
+        Ok(())
     }
 }
 
@@ -143,8 +178,56 @@ impl Inner {
         self.slots().rams.iter().find_map(f)
     }
 
-    fn set_slot(&self, slots: &Slots, region: &RamRegion, log: bool) -> Result<()> {
-        let known = slots.rams.iter().any(|ram| ram.regions().contains(region));
+    /// The host's VM of now.
+    pub(crate) fn current(&self) -> Arc<Descriptor> {
+        let current = self.current.read();
+        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another in its place, and closes the old one with its last vCPU.
+    fn replace(&self, descriptor: Descriptor) {
+        let descriptor = Arc::new(descriptor);
+        let current = self.current.write();
+        let old = std::mem::replace(
+            &mut *current.unwrap_or_else(PoisonError::into_inner),
+            descriptor,
+        );
+        drop(old);
+    }
+
+    pub(crate) fn has_irqchip(&self) -> bool {
+        self.settings.irqchip != Irqchip::None
+    }
+
+    /// Sets every slot again with or without the log.
+    pub(crate) fn set_dirty_log(&self, on: bool) -> Result<()> {
+        let mut slots = self.slots();
+        slots.log_dirty_pages = on;
+        slots.map_all(&self.current().vm)
+    }
+
+    /// The size of `slot` in bytes.
+    pub(crate) fn slot_size(&self, slot: u32) -> Option<u64> {
+        let slots = self.slots();
+        let mut regions = slots.rams.iter().flat_map(|ram| ram.regions());
+        regions
+            .find(|region| region.slot == slot)
+            .map(|region| region.size)
+    }
+}
+
+impl Slots {
+    /// Gives `vm` every slot.
+    fn map_all(&self, vm: &VmFd) -> Result<()> {
+        let regions = self.rams.iter().flat_map(|ram| ram.regions());
+        regions
+            .into_iter()
+            .try_for_each(|region| self.set(vm, region, self.log_dirty_pages))
+    }
+
+    /// Gives `vm`, which is of the `Inner` that has these slots, the slot of `region`.
+    fn set(&self, vm: &VmFd, region: &RamRegion, log: bool) -> Result<()> {
+        let known = self.rams.iter().any(|ram| ram.regions().contains(region));
         if !known {
             return Err(Error::host(
                 "KVM_SET_USER_MEMORY_REGION",
@@ -158,30 +241,11 @@ impl Inner {
             memory_size: region.size,
             userspace_addr: region.host_address,
         };
-        // SAFETY: `region` is one of a `GuestRam` in `slots` (checked above), which maps it until
-        // its last clone drops; `slots` only grows, and drops after the VM's descriptor; every
-        // vCPU holds `self`.
-        unsafe { ioctls::set_memory_region(&self.vm, &slot) }
+        // SAFETY: `region` is one of a `GuestRam` in `self` (checked above), which maps it until
+        // its last clone drops; `self` only grows, and is dropped by its `Inner` after the VM's
+        // descriptor; every vCPU holds that `Inner`.
+        unsafe { ioctls::set_memory_region(vm, &slot) }
             .map_err(|error| Error::host("KVM_SET_USER_MEMORY_REGION", error))
-    }
-
-    /// Sets every slot again with or without the log.
-    pub(crate) fn set_dirty_log(&self, on: bool) -> Result<()> {
-        let mut slots = self.slots();
-        slots.log_dirty_pages = on;
-        let regions = slots.rams.iter().flat_map(|ram| ram.regions());
-        regions
-            .into_iter()
-            .try_for_each(|region| self.set_slot(&slots, region, on))
-    }
-
-    /// The size of `slot` in bytes.
-    pub(crate) fn slot_size(&self, slot: u32) -> Option<u64> {
-        let slots = self.slots();
-        let mut regions = slots.rams.iter().flat_map(|ram| ram.regions());
-        regions
-            .find(|region| region.slot == slot)
-            .map(|region| region.size)
     }
 }
 

@@ -27,6 +27,18 @@ pub trait Vm: Send + Sync + Interrupts + IoEvents + DirtyLog {
     /// # Errors
     /// [`Error::Host`](crate::Error::Host) where the host refuses, or `id` exists.
     fn create_vcpu(&self, id: VcpuId) -> Result<Self::Vcpu>;
+
+    /// Makes it as new, for a guest that starts again: no vCPU, and interrupt controllers, timers and
+    /// clocks as after power-on. RAM stays mapped, with its contents; lines and vectors that were
+    /// handed out stay connected to it, and are low. irqfds and ioeventfds are detached.
+    ///
+    /// Call it when every vCPU has been dropped and no [vector](Interrupts::msi_vector) leads to a
+    /// message. Nothing of the old guest is left, whatever it had set up: a back end makes a new VM
+    /// behind the same handle, rather than write to each register that it knows of.
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where the host refuses; the old VM is kept then.
+    fn renew(&self) -> Result<()>;
 }
 
 /// Raising interrupts.

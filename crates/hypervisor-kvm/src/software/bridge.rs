@@ -104,8 +104,8 @@ impl Bridge {
             memory_size: size_of::<Pages>() as u64,
             userspace_addr: std::ptr::from_ref(&*self.pages) as u64,
         };
-        // SAFETY: the box is `memory_size` bytes long and does not move; `Inner` holds it, and drops
-        // it after the VM's descriptor; every vCPU holds `Inner`.
+        // SAFETY: the box is `memory_size` bytes long and does not move; the VM's `Descriptor` holds
+        // it, and drops it after the VM's own; every vCPU holds that `Descriptor`.
         unsafe { ioctls::set_memory_region(vm, &region) }
     }
 

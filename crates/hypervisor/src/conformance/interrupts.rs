@@ -173,7 +173,7 @@ fn detach_ioevent<H: Hypervisor>(hypervisor: &H) -> Outcome {
     )
 }
 
-fn new_event() -> Result<OwnedFd, Failure> {
+pub(super) fn new_event() -> Result<OwnedFd, Failure> {
     let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
     Ok(eventfd(0, flags).map_err(std::io::Error::from)?)
 }

@@ -18,6 +18,7 @@ mod interrupts;
 mod kicks;
 mod memory;
 mod messages;
+mod renewal;
 mod report;
 mod state;
 
@@ -64,6 +65,7 @@ pub fn cases<H: Hypervisor>() -> Vec<Case<H>> {
     all.extend(memory::cases());
     all.extend(interrupts::cases());
     all.extend(messages::cases());
+    all.extend(renewal::cases());
     all
 }
 

@@ -44,8 +44,19 @@ impl FakeHypervisor {
 
     /// The vCPU `id` of every VM plays `script`.
     pub fn with_script(self, id: VcpuId, script: Script) -> Self {
-        self.record.lock().scripts.insert(id, script);
+        self.with_scripts(id, vec![script])
+    }
+
+    /// The vCPU `id` of every VM plays the first of `scripts`, after the VM's first
+    /// [renewal](crate::Vm::renew) the second, and so on; the last one stays.
+    pub fn with_scripts(self, id: VcpuId, scripts: Vec<Script>) -> Self {
+        self.record.lock().scripts.insert(id, scripts);
         self
+    }
+
+    /// How often the VM was [renewed](crate::Vm::renew).
+    pub fn renewals(&self) -> usize {
+        self.record.lock().renewals
     }
 
     /// What the vCPU `id` went through; empty where there is none.
@@ -132,11 +143,9 @@ impl Hypervisor for FakeHypervisor {
         }
         let mut state = self.record.lock();
         state.settings = Some(*settings);
+        state.renewals = 0;
         state.rams.clear();
-        state.vcpus.clear();
-        state.lines.clear();
-        state.levels.clear();
-        state.messages.clear();
+        state.clear();
         state.dirty = None;
         drop(state);
         Ok(FakeVm::new(

@@ -69,7 +69,8 @@ pub(super) struct State {
     pub(super) settings: Option<VmSettings>,
     pub(super) rams: Vec<GuestRam>,
     pub(super) vcpus: BTreeMap<VcpuId, VcpuRecord>,
-    pub(super) scripts: BTreeMap<VcpuId, Script>,
+    pub(super) scripts: BTreeMap<VcpuId, Vec<Script>>,
+    pub(super) renewals: usize,
     pub(super) lines: Vec<LineChange>,
     pub(super) levels: BTreeMap<Gsi, bool>,
     pub(super) messages: Vec<MsiMessage>,
@@ -109,6 +110,22 @@ impl VcpuRecord {
             kick_pending: false,
             script: script.unwrap_or_else(|| Script::new().then(End::WaitForKick)),
         }
+    }
+}
+
+impl State {
+    /// Forgets what a new VM does not have.
+    pub(super) fn clear(&mut self) {
+        self.vcpus.clear();
+        self.lines.clear();
+        self.levels.clear();
+        self.messages.clear();
+    }
+
+    /// What the vCPU `id` is to play now.
+    pub(super) fn script(&self, id: VcpuId) -> Option<Script> {
+        let scripts = self.scripts.get(&id)?;
+        scripts.get(self.renewals).or(scripts.last()).cloned()
     }
 }
 

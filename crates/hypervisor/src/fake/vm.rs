@@ -83,10 +83,18 @@ impl Vm for FakeVm {
         if state.vcpus.contains_key(&id) {
             return Err(Error::host(OPERATION, io::ErrorKind::AlreadyExists));
         }
-        let script = state.scripts.get(&id).cloned();
+        let script = state.script(id);
         state.vcpus.insert(id, VcpuRecord::new(id, script));
         drop(state);
         Ok(FakeVcpu::new(id, Arc::clone(&self.record)))
+    }
+
+    fn renew(&self) -> Result<()> {
+        self.events().clear();
+        let mut state = self.record.lock();
+        state.renewals += 1;
+        state.clear();
+        Ok(())
     }
 }
 
