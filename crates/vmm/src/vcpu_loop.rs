@@ -54,7 +54,11 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
         while Self::may_run_on(control) {
             match self.vcpu.run_with(&mut self.buses) {
                 Ok(VcpuExit::Interrupted) => {}
-                Ok(other) => return self.rare(other, control),
+                Ok(other) => {
+                    if let Some(ending) = self.rare(other, control) {
+                        return Some(ending);
+                    }
+                }
                 Err(source) => return Some(self.failed(source)),
             }
         }
