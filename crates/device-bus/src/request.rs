@@ -13,8 +13,10 @@ pub enum GuestRequest {
     DebugExit(u8),
     /// The guest's kernel panicked and said so (pvpanic).
     Panicked,
+    /// The guest's kernel panicked, and a crash kernel of its own deals with that (pvpanic).
+    CrashLoaded,
 }
 
 /// Takes the requests of devices. Called on the vCPU thread whose access made the request; it must
-/// not block. The machine stops after the access completes.
+/// not block. What the machine does about it, it does after the access completes.
 pub type RequestSink = Arc<dyn Fn(GuestRequest) + Send + Sync>;

@@ -42,11 +42,10 @@ pub(crate) fn open(config: &RamConfig) -> Result<Source, RamError> {
         Backing::Memfd => (shared, Some(memfd(size)?), Pages::Shared),
         Backing::File(path) => (shared, Some(open_file(path, size)?), Pages::Shared),
         // Without MAP_NORESERVE: mmap(2) takes the pages from the reserve, or fails.
-        Backing::HugeTlb(page_size) => (
-            anonymous | huge_page_flags(size, *page_size)?,
-            None,
-            Pages::Keep,
-        ),
+        Backing::HugeTlb(page_size) => {
+            let file = huge_memfd(size, *page_size)?;
+            (libc::MAP_SHARED, Some(file), Pages::Keep)
+        }
     };
     let pages = if config.prefault { Pages::Keep } else { pages };
     Ok(Source {
@@ -57,13 +56,30 @@ pub(crate) fn open(config: &RamConfig) -> Result<Source, RamError> {
 }
 
 fn memfd(size: u64) -> Result<File, RamError> {
-    let make = || -> io::Result<File> {
-        let file = memfd_create("guest-ram", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        ftruncate(&file, size)?;
-        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        Ok(File::from(file))
+    sealed_memfd(size, MemfdFlags::empty()).map_err(|source| RamError::Memfd { size, source })
+}
+
+/// A memfd of huge pages.
+fn huge_memfd(size: u64, page_size: u64) -> Result<File, RamError> {
+    let flag = match host::HUGE_PAGE_SIZES.iter().position(|it| *it == page_size) {
+        Some(0) => MemfdFlags::HUGE_2MB,
+        Some(_) => MemfdFlags::HUGE_1GB,
+        None => return Err(RamError::HugePageSize { page_size }),
     };
-    make().map_err(|source| RamError::Memfd { size, source })
+    if !size.is_multiple_of(page_size) {
+        return Err(RamError::HugePageMultiple { size, page_size });
+    }
+    sealed_memfd(size, MemfdFlags::HUGETLB | flag)
+        .map_err(|source| host::huge_page_shortage(size, page_size, source))
+}
+
+/// A memfd that no holder can make larger or smaller.
+fn sealed_memfd(size: u64, flags: MemfdFlags) -> io::Result<File> {
+    let always = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = memfd_create("guest-ram", always | flags)?;
+    ftruncate(&file, size)?;
+    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(File::from(file))
 }
 
 fn open_file(path: &Path, size: u64) -> Result<File, RamError> {
@@ -95,16 +111,4 @@ fn open_file(path: &Path, size: u64) -> Result<File, RamError> {
         file.set_len(size).map_err(failed("extend"))?;
     }
     Ok(file)
-}
-
-/// The flags that choose the page size: its logarithm above bit 26 (mmap(2), MAP_HUGE_SHIFT).
-fn huge_page_flags(size: u64, page_size: u64) -> Result<i32, RamError> {
-    if !host::HUGE_PAGE_SIZES.contains(&page_size) {
-        return Err(RamError::HugePageSize { page_size });
-    }
-    if !size.is_multiple_of(page_size) {
-        return Err(RamError::HugePageMultiple { size, page_size });
-    }
-    let logarithm = i32::try_from(page_size.ilog2()).unwrap_or(0);
-    Ok(libc::MAP_HUGETLB | (logarithm << libc::MAP_HUGE_SHIFT))
 }

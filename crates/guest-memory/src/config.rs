@@ -21,8 +21,9 @@ pub enum Backing {
     /// it in the file without a gap. A process that shortens the file while it is mapped makes
     /// the next access to the lost pages a SIGBUS.
     File(PathBuf),
-    /// Huge pages of this many bytes from the host's reserve (2 MiB or 1 GiB on x86-64). All of
-    /// them are reserved at once: a later touch cannot fail for want of one.
+    /// Huge pages of this many bytes from the host's reserve (2 MiB or 1 GiB on x86-64), in a memfd
+    /// that is shared as [`Memfd`](Self::Memfd) is. All of them are reserved at once: a later touch
+    /// cannot fail for want of one.
     HugeTlb(u64),
 }
 
@@ -50,18 +51,26 @@ pub struct RamConfig {
     /// Touch every page before the guest starts: no page fault later, and all the memory is used
     /// at once.
     pub prefault: bool,
+    /// Let the host keep equal pages of its processes once (KSM, `/sys/kernel/mm/ksm`); for
+    /// [`Backing::Anonymous`] only. A guest can tell by the time of a write whether some other
+    /// process of the host has a page of the same bytes.
+    pub merge: bool,
+    /// Let core dumps of this process hold the guest's RAM: for who debugs a guest.
+    pub dump: bool,
     /// Keep a log of the VMM's own writes, for snapshots and migration. Off, it costs nothing.
     pub dirty_log: bool,
 }
 
 impl Default for RamConfig {
-    /// 256 MiB of anonymous memory, under the host's policy, without prefault and log.
+    /// 256 MiB of anonymous memory, under the host's policy, and nothing besides.
     fn default() -> Self {
         Self {
             size: RamSize::mebibytes(256),
             backing: Backing::Anonymous,
             thp: ThpAdvice::Host,
             prefault: false,
+            merge: false,
+            dump: false,
             dirty_log: false,
         }
     }

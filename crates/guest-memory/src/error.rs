@@ -81,6 +81,15 @@ pub enum RamError {
         /// The page size in bytes.
         page_size: u64,
     },
+    /// The host has no huge pages of this size at all.
+    #[error("this host has no huge pages of {page_size} bytes")]
+    NoHugePages {
+        /// The page size asked for, in bytes.
+        page_size: u64,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
     /// The host's reserve is too small.
     #[error(
         "guest RAM of {size} bytes needs {needed} free huge pages, the host has {free}: \
@@ -99,6 +108,12 @@ pub enum RamError {
         #[source]
         source: io::Error,
     },
+    /// Pages of files and memfds are not merged.
+    #[error("equal pages are merged in anonymous memory only")]
+    MergeShared,
+    /// The host's kernel merges no pages.
+    #[error("the host's kernel does not merge equal pages (CONFIG_KSM)")]
+    Merge(#[source] io::Error),
     /// Touching the pages failed: out of memory, or a full file system.
     #[error("cannot prefault {size} bytes of guest RAM")]
     Prefault {

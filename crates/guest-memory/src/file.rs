@@ -11,7 +11,8 @@ use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use crate::backing::Pages;
-use crate::mapping::{ALIGNMENT, Mapping, map_aligned};
+use crate::guard::Guards;
+use crate::mapping::{ALIGNMENT, Mapping, map_guarded};
 use crate::{GuestRam, MMIO_HOLE_END, MapFileError, RamRegion};
 
 /// A file to map, and where.
@@ -37,6 +38,7 @@ pub(crate) struct FileMapping {
     mapping: Arc<Mapping>,
     /// The same, as vm-memory has it.
     mapped: Arc<GuestRegionMmap<Option<AtomicBitmap>>>,
+    _guards: Arc<Guards>,
 }
 
 impl FileMapping {
@@ -89,7 +91,7 @@ impl GuestRam {
         } else {
             libc::MAP_PRIVATE
         };
-        let mapping = map_aligned(length, || {
+        let (mapping, guards) = map_guarded(length, || {
             MmapRegionBuilder::new_with_bitmap(length, None)
                 .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
                 .with_mmap_flags(sharing | libc::MAP_NORESERVE)
@@ -103,10 +105,14 @@ impl GuestRam {
         // SAFETY: the range is exactly `mapping`, which is borrowed and so stays mapped; the advice
         // changes neither the contents nor the validity of its pages.
         let _ = unsafe { madvise(mapping.as_ptr().cast(), length, Advice::LinuxDontDump) };
-        Self::of_file(region, mapping)
+        Self::of_file(region, mapping, guards)
     }
 
-    fn of_file(region: &FileRegion, mapping: Mapping) -> Result<Self, MapFileError> {
+    fn of_file(
+        region: &FileRegion,
+        mapping: Mapping,
+        guards: Guards,
+    ) -> Result<Self, MapFileError> {
         let size = mapping.size() as u64;
         let address = region.guest_address;
         let beyond = || MapFileError::Address { address: address.0 };
@@ -128,8 +134,10 @@ impl GuestRam {
                 region: ram_region,
                 mapping: mapped.get_mmap(),
                 mapped,
+                _guards: guards.into(),
             }]
             .into(),
+            guards: Arc::default(),
             pages: Pages::Keep,
         })
     }
@@ -167,6 +175,7 @@ impl GuestRam {
             low: self.low.clone(),
             high: self.high.clone(),
             files: files.cloned().collect(),
+            guards: self.guards.clone(),
             pages: self.pages,
         })
     }

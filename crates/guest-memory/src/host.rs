@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use crate::{Backing, RamConfig, RamError};
 
@@ -62,6 +63,9 @@ pub(crate) fn huge_page_shortage(size: u64, page_size: u64, source: io::Error) -
         let text = fs::read_to_string(format!("{directory}/{file}")).unwrap_or_default();
         text.trim().parse().unwrap_or(0)
     };
+    if !Path::new(&directory).exists() {
+        return RamError::NoHugePages { page_size, source };
+    }
     let free = count("free_hugepages").saturating_sub(count("resv_hugepages"));
     let needed = size / page_size;
     if free >= needed {

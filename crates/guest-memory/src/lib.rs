@@ -24,6 +24,7 @@ mod discard;
 mod error;
 mod exchange;
 mod file;
+mod guard;
 mod host;
 mod layout;
 mod mapping;

@@ -8,6 +8,7 @@ use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
 use vm_memory::{FileOffset, MmapRegion};
 
 use crate::backing::Source;
+use crate::guard::Guards;
 use crate::{Backing, RamConfig, RamError, ThpAdvice, host};
 
 /// A mapped region with the log of the VMM's own writes, if it is kept.
@@ -15,7 +16,7 @@ pub(crate) type Mapping = MmapRegion<Option<AtomicBitmap>>;
 
 /// Where regions begin, so that a huge page of the host can back a huge page of the guest.
 pub(crate) const ALIGNMENT: u64 = 2 << 20;
-/// How often that is tried.
+/// How often that, and guards, are tried.
 const ATTEMPTS: u32 = 16;
 
 /// Maps `size` bytes of `source` from `offset`.
@@ -24,7 +25,7 @@ pub(crate) fn map(
     source: &Source,
     offset: u64,
     size: u64,
-) -> Result<Mapping, RamError> {
+) -> Result<(Mapping, Guards), RamError> {
     let length = usize::try_from(size).map_err(|_| RamError::AddressSpace { size })?;
     let request = Request {
         config,
@@ -32,12 +33,13 @@ pub(crate) fn map(
         offset,
         length,
     };
-    let mapping = map_aligned(length, || request.map()).map_err(|error| request.explain(error))?;
-    advise(&mapping, config);
+    let (mapping, guards) =
+        map_guarded(length, || request.map()).map_err(|error| request.explain(error))?;
+    advise(&mapping, config)?;
     if offset == 0 {
         spare_low_memory(&mapping, config);
     }
-    Ok(mapping)
+    Ok((mapping, guards))
 }
 
 /// One region to map.
@@ -48,31 +50,35 @@ struct Request<'a> {
     length: usize,
 }
 
-/// Maps `length` bytes by `map` at a multiple of [`ALIGNMENT`] where that can be had.
+/// Maps `length` bytes by `map` at a multiple of [`ALIGNMENT`], with guards on both sides.
 ///
-/// Kernels before 6.7 place mappings top-down at any page. There the odd part is filled, so
-/// that the next mapping, just below the filler, is aligned. The filler may also fall into a hole
-/// elsewhere, and another thread may map in between, so it is tried again, with the earlier
-/// fillers kept; should that never help, the guest gets fewer huge pages, nothing worse.
-pub(crate) fn map_aligned(
+/// The kernel places mappings top-down, before 6.7 at any page, and mostly right below another one.
+/// So where the start is not aligned, or no guard fits above, the upper end of the place is filled,
+/// and the next mapping comes to lie just below that. Another thread may map in between, so it is
+/// tried again; should that never help, the guest gets fewer huge pages or guards, nothing worse.
+pub(crate) fn map_guarded(
     length: usize,
     map: impl Fn() -> Result<Mapping, MmapRegionError>,
-) -> Result<Mapping, MmapRegionError> {
+) -> Result<(Mapping, Guards), MmapRegionError> {
     let mut mapping = map()?;
-    let mut fillers = Vec::new();
+    let mut guards = Guards::default();
     for _ in 0..ATTEMPTS {
-        let excess = mapping.as_ptr() as usize % ALIGNMENT as usize;
-        if excess == 0 || length < ALIGNMENT as usize {
+        let start = mapping.as_ptr() as usize;
+        let excess = start % ALIGNMENT as usize;
+        let is_aligned = excess == 0 || length < ALIGNMENT as usize;
+        if is_aligned && guards.surround(start, length) {
             break;
         }
         drop(mapping);
-        let filler = MmapRegionBuilder::<()>::new(excess)
-            .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
-            .build();
-        fillers.push(filler);
+        let filler = match is_aligned {
+            false => excess,
+            true => length.min(ALIGNMENT as usize),
+        };
+        guards.fill_below(start.saturating_add(length), filler);
         mapping = map()?;
     }
-    Ok(mapping)
+    guards.keep_neighbours(mapping.as_ptr() as usize, length);
+    Ok((mapping, guards))
 }
 
 impl Request<'_> {
@@ -105,19 +111,27 @@ impl Request<'_> {
 }
 
 /// Tells the host how the pages will be used. A host that cannot follow (no THP in its kernel)
-/// serves the guest all the same, so that refusals are not errors.
-fn advise(mapping: &Mapping, config: &RamConfig) {
+/// serves the guest all the same, so that refusals are not errors, but for merging.
+fn advise(mapping: &Mapping, config: &RamConfig) -> Result<(), RamError> {
+    let advise = |advice| {
+        // SAFETY: the range is exactly `mapping`, which is borrowed and so stays mapped; the advices
+        // below change neither the contents nor the validity of its pages.
+        unsafe { madvise(mapping.as_ptr().cast(), mapping.size(), advice) }
+    };
     let thp = match config.thp {
         _ if matches!(config.backing, Backing::HugeTlb(_)) => None,
         ThpAdvice::Host => None,
         ThpAdvice::Always => Some(Advice::LinuxHugepage),
         ThpAdvice::Never => Some(Advice::LinuxNoHugepage),
     };
-    for advice in [Some(Advice::LinuxDontDump), thp].into_iter().flatten() {
-        // SAFETY: the range is exactly `mapping`, which is borrowed and so stays mapped; these
-        // advices change neither the contents nor the validity of its pages.
-        let _ = unsafe { madvise(mapping.as_ptr().cast(), mapping.size(), advice) };
+    let dump = (!config.dump).then_some(Advice::LinuxDontDump);
+    for advice in [dump, thp].into_iter().flatten() {
+        let _ = advise(advice);
     }
+    if !config.merge {
+        return Ok(());
+    }
+    advise(Advice::LinuxMergeable).map_err(|error| RamError::Merge(error.into()))
 }
 
 /// Keeps small pages for the first 2 MiB, unless huge ones are asked for: a guest's boot structures

@@ -9,8 +9,9 @@ use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use crate::backing::Pages;
 use crate::file::FileMapping;
+use crate::guard::Guards;
 use crate::mapping::Mapping;
-use crate::{Layout, MMIO_HOLE_END, MMIO_HOLE_START, RamConfig, RamError, host, prefault};
+use crate::{Backing, Layout, MMIO_HOLE_END, MMIO_HOLE_START, RamConfig, RamError, host, prefault};
 
 /// One contiguous range of RAM: a memory slot of the hypervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct GuestRam {
     pub(crate) high: Option<Arc<Mapping>>,
     /// Mapped files, above both; few if any.
     pub(crate) files: Arc<[FileMapping]>,
+    /// Beside each region.
+    pub(crate) guards: Arc<[Guards]>,
     pub(crate) pages: Pages,
 }
 
@@ -50,11 +53,15 @@ impl GuestRam {
     /// that is larger than what is available now. A guest larger than what is available, without
     /// prefault, is allowed: few guests touch all of their RAM.
     ///
-    /// Core dumps of this process leave guest RAM out.
+    /// Core dumps of this process leave guest RAM out, unless [`dump`](RamConfig::dump) is set. On
+    /// both sides of each region lie pages without access.
     ///
     /// # Errors
     /// [`RamError`] names the size and the host's reason.
     pub fn new(config: &RamConfig) -> Result<Self, RamError> {
+        if config.merge && config.backing != Backing::Anonymous {
+            return Err(RamError::MergeShared);
+        }
         host::check_capacity(config)?;
         let source = crate::backing::open(config)?;
         let unmappable = || RamError::AddressSpace {
@@ -62,9 +69,11 @@ impl GuestRam {
         };
         let mut mappings = Vec::with_capacity(2);
         let mut regions = Vec::with_capacity(2);
+        let mut guards = Vec::with_capacity(2);
         let mut offset = 0;
         for (slot, &(start, size)) in (0..).zip(Layout::of(config.size).ranges()) {
-            let mapping = crate::mapping::map(config, &source, offset, size)?;
+            let (mapping, beside) = crate::mapping::map(config, &source, offset, size)?;
+            guards.push(beside);
             let host_address = mapping.as_ptr() as u64;
             regions.push(RamRegion {
                 slot,
@@ -90,6 +99,7 @@ impl GuestRam {
             low,
             high,
             files: Arc::default(),
+            guards: guards.into(),
             pages: source.pages,
         })
     }
@@ -126,9 +136,8 @@ impl GuestRam {
 
     /// The file behind the region `slot`, and the offset there of its first byte, for another process
     /// to map the same pages (vhost-user). `None` where there is no such region, and for RAM that
-    /// this process has for itself: [`Backing::Memfd`](crate::Backing::Memfd) and
-    /// [`Backing::File`](crate::Backing::File) have a file, the others have none, and no more has a
-    /// [mapped file](crate::FileRegion) that is not shared.
+    /// this process has for itself: [`Backing::Anonymous`](crate::Backing::Anonymous), and a [mapped
+    /// file](crate::FileRegion) that is not shared.
     pub fn region_file(&self, slot: u32) -> Option<(BorrowedFd<'_>, u64)> {
         let mapping = self.mapping(slot)?;
         let file = mapping.file_offset()?;

@@ -1,11 +1,9 @@
-//! The host's side of a VMM's devices: events and timers, sockets that carry descriptors, the console's
-//! output and input, the terminal, signals and pseudo-terminals, as safe calls.
-//! The host's side of a VMM's devices: events and timers, the console's output and input, the
+//! The host's side of a VMM's devices: events and timers, sockets that carry descriptors, consoles, the
 //! terminal, signals, pseudo-terminals and networks, as safe calls.
 //!
-//! It knows no guest, no device and no event loop: it gives descriptors to wait for, and verbs to
-//! call when they are ready. Start with [`OutputBuffer`], the path of every byte that a guest
-//! prints.
+//! It knows no guest and no device: it gives descriptors to wait for, and verbs to call when they
+//! are ready; [`Console`] brings what waits for them on an event loop. Start with [`OutputBuffer`],
+//! the path of every byte that a guest prints.
 //!
 //! ```
 //! use std::io::Read;
@@ -26,6 +24,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod broadcast;
+mod console;
 mod event;
 mod fatal;
 mod fd_socket;
@@ -43,6 +43,8 @@ mod terminal;
 mod timer;
 mod uring;
 
+pub use broadcast::{Broadcast, Message, Next, Subscription};
+pub use console::{Console, ConsoleInput, ConsolePort, ConsoleRead};
 pub use event::EventFd;
 pub use fatal::restore_on_fatal_signals;
 pub use fd_socket::{FdSocket, MAX_FDS};

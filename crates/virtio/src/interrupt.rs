@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use vmmkit_device_bus::IrqLine;
 use vmmkit_host_io::EventFd;
@@ -73,7 +73,21 @@ pub struct Fault {
     count: AtomicU64,
     reason: Mutex<Option<String>>,
     interrupts: Arc<dyn Interrupts>,
+    pub(crate) watcher: OnceLock<Watcher>,
 }
+
+/// What happens between a device and its driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransportEvent {
+    /// A driver is ready, and the device works for it.
+    DriverReady,
+    /// The device cannot go on until its driver resets it, for this reason.
+    NeedsReset(String),
+}
+
+/// Is told of what happens between a device and its driver, on the thread where it happens: it must
+/// not block, and not call the transport.
+pub type Watcher = Box<dyn Fn(TransportEvent) + Send + Sync>;
 
 impl Fault {
     pub(crate) fn new(interrupts: Arc<dyn Interrupts>) -> Self {
@@ -82,6 +96,7 @@ impl Fault {
             count: AtomicU64::new(0),
             reason: Mutex::new(None),
             interrupts,
+            watcher: OnceLock::new(),
         }
     }
 
@@ -92,9 +107,18 @@ impl Fault {
         let mut kept = lock(&self.reason);
         // Ordering: the driver reads the status because of the interrupt below.
         if !self.needs_reset.swap(true, Ordering::SeqCst) {
-            *kept = Some(reason.into());
+            let reason = reason.into();
+            *kept = Some(reason.clone());
             drop(kept);
             self.interrupts.configuration();
+            self.tell(TransportEvent::NeedsReset(reason));
+        }
+    }
+
+    /// Tells the watcher, where there is one.
+    pub(crate) fn tell(&self, event: TransportEvent) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher(event);
         }
     }
 

@@ -65,7 +65,7 @@ mod transport;
 
 pub use device::{ActivateError, Activation, Active, ConfigChange, Device};
 pub use engine::{Context, Engine, Queues};
-pub use interrupt::{Fault, Interrupts, QueueInterrupt, Signal};
+pub use interrupt::{Fault, Interrupts, QueueInterrupt, Signal, TransportEvent, Watcher};
 pub use kind::DeviceKind;
 pub use queue::{Chain, Queue, QueueLayout, QueueState, Reader, RingError, SplitRing, Writer};
 pub use transport::{

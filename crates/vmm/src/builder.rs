@@ -9,15 +9,16 @@ use std::thread;
 use vmmkit_boot_loader::{self as boot_loader, BootSource, Loaded};
 use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Mmio, Plug, Ports};
 use vmmkit_guest_memory::GuestRam;
+use vmmkit_host_io::{Console, ConsolePort};
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
-
 use vmmkit_virtio::Device;
 
-use crate::console::{Console, InputReader, OutputFlusher, Transmitter};
-use crate::control::Control;
+use crate::console::{Receiver, Transmitter};
+use crate::control::{Control, LastEvent};
 use crate::cpus::Vcpus;
 use crate::devices::Devices;
 use crate::error::BuildError;
+use crate::event::{self, FirstByte};
 use crate::event_loop::{EventLoop, Subscriber};
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
@@ -152,7 +153,7 @@ impl MachineBuilder {
         let Self {
             config,
             console,
-            subscribers,
+            mut subscribers,
             ports,
             mmio,
             virtio: devices,
@@ -165,7 +166,10 @@ impl MachineBuilder {
 
         let ram = GuestRam::new(&config.ram)?;
         let (vm, loaded) = create_and_load(hypervisor, &settings, &ram, &config, devices.len())?;
-        let transmitter = Box::new(Transmitter(console.output.clone()));
+        let transmitter = Box::new(FirstByte {
+            output: Transmitter(console.output.clone()),
+            control: control.clone(),
+        });
         let platform = Platform::plug(&vm, control.requests(), &ram, transmitter)?;
         let capabilities = hypervisor.capabilities();
         let reach = reach(&vm, &ram, &memory)?;
@@ -176,6 +180,9 @@ impl MachineBuilder {
             }
             VirtioTransport::Pci => pci::plug(devices, &vm, capabilities, &reach, &platform)?,
         };
+        devices
+            .iter()
+            .for_each(|device| event::watch(&**device, &control));
         platform.plug_extra(ports, mmio, &ram)?;
         let vcpus = Vcpus::create(
             hypervisor,
@@ -188,7 +195,9 @@ impl MachineBuilder {
         control.set_vcpus(vcpus.kickers);
 
         let output = console.output.clone();
-        let event_loop = EventLoop::new(wire(console, &platform, subscribers)?)?;
+        let port: Arc<dyn ConsolePort> = Arc::new(Receiver(platform.serial.clone()));
+        subscribers.extend(console.connect(&port).map_err(BuildError::Console)?);
+        let event_loop = EventLoop::new(subscribers)?;
         let shared = Shared {
             control,
             platform,
@@ -199,6 +208,7 @@ impl MachineBuilder {
         let state = Ready {
             vcpus: vcpus.bodies,
             event_loop,
+            last: LastEvent(shared.control.clone()),
         };
         Ok(Machine::new(Arc::new(shared), state))
     }
@@ -284,27 +294,4 @@ fn open(option: &'static str, path: &Path) -> Result<File, BuildError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// Connects the console's ends to the event loop.
-fn wire(
-    console: Console,
-    platform: &Platform,
-    mut subscribers: Vec<Subscriber>,
-) -> Result<Vec<Subscriber>, BuildError> {
-    if let Some(buffer) = console.output {
-        let port = platform.serial.clone();
-        let on_first_output = console.on_first_output;
-        subscribers.push(Box::new(OutputFlusher {
-            buffer,
-            port,
-            on_first_output,
-        }));
-    }
-    if let Some(input) = console.input {
-        let reader =
-            InputReader::new(input, platform.serial.clone()).map_err(BuildError::Console)?;
-        subscribers.push(Box::new(reader));
-    }
-    Ok(subscribers)
 }

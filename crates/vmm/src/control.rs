@@ -10,12 +10,14 @@
 //! in [`Control::pause`]: the last request of pause and resume counts, and an end is final.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use vmmkit_device_bus::RequestSink;
+use vmmkit_device_bus::{GuestRequest, RequestSink};
+use vmmkit_host_io::Broadcast;
 use vmmkit_hypervisor::Kick;
 
+use crate::event::{BACKLOG, Event, MachineState};
 use crate::{Outcome, RunError};
 
 const RUN: u8 = 0;
@@ -32,6 +34,9 @@ pub(crate) struct Control {
     phase: Mutex<Phase>,
     changed: Condvar,
     kickers: OnceLock<Vec<Arc<dyn Kick>>>,
+    events: Broadcast<Event>,
+    /// Whether the guest has written to its console.
+    console_is_ready: AtomicBool,
 }
 
 #[derive(Default)]
@@ -41,6 +46,8 @@ struct Phase {
     parked: usize,
     finished: usize,
     ending: Option<Ending>,
+    /// How it ended, to stay when `ending` is taken.
+    ended: Option<MachineState>,
 }
 
 impl Control {
@@ -51,6 +58,8 @@ impl Control {
             phase: Mutex::new(Phase::default()),
             changed: Condvar::new(),
             kickers: OnceLock::new(),
+            events: Broadcast::new(BACKLOG),
+            console_is_ready: AtomicBool::new(false),
         })
     }
 
@@ -63,6 +72,7 @@ impl Control {
     /// Threads for `vcpus` vCPUs are about to start: from now on a pause and the end wait for them.
     pub(crate) fn start(&self, vcpus: usize) {
         self.lock().vcpus = vcpus;
+        self.publish(Event::Started);
     }
 
     /// Whether a vCPU may enter the guest. Asked before its first entry and after each kick.
@@ -131,6 +141,12 @@ impl Control {
     pub(crate) fn end(&self, ending: Ending) {
         let mut phase = self.lock();
         if phase.ending.is_none() {
+            let (state, event) = match &ending {
+                Ok(outcome) => (MachineState::Ended(*outcome), Event::Ended(*outcome)),
+                Err(error) => (MachineState::Failed, Event::Failed(error.to_string())),
+            };
+            phase.ended = Some(state);
+            self.publish(event);
             phase.ending = Some(ending);
         }
         self.request.store(STOP, Ordering::Release);
@@ -143,7 +159,53 @@ impl Control {
     /// Where devices send what the guest asks for: each request ends the run.
     pub(crate) fn requests(self: &Arc<Self>) -> RequestSink {
         let control = self.clone();
-        Arc::new(move |request| control.end(Ok(request.into())))
+        Arc::new(move |request| match request {
+            GuestRequest::Reset => control.guest_asks(Outcome::Reset),
+            GuestRequest::PowerOff => control.guest_asks(Outcome::PowerOff),
+            GuestRequest::DebugExit(code) => control.guest_asks(Outcome::DebugExit(code)),
+            GuestRequest::Panicked => control.guest_asks(Outcome::GuestPanic),
+            GuestRequest::CrashLoaded => control.publish(Event::CrashLoaded),
+        })
+    }
+
+    /// The guest did something that ends the run.
+    pub(crate) fn guest_asks(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::GuestPanic => self.publish(Event::Panicked),
+            Outcome::TripleFault(vcpu) => self.publish(Event::TripleFault(vcpu)),
+            _ => {}
+        }
+        self.end(Ok(outcome));
+    }
+
+    /// Tells all subscribers.
+    pub(crate) fn publish(&self, event: Event) {
+        self.events.publish(event);
+    }
+
+    /// Where subscribers come.
+    pub(crate) fn events(&self) -> &Broadcast<Event> {
+        &self.events
+    }
+
+    /// The guest writes to its console.
+    #[inline]
+    pub(crate) fn console_is_written(&self) {
+        let ready = &self.console_is_ready;
+        if !ready.load(Ordering::Relaxed) && !ready.swap(true, Ordering::Relaxed) {
+            self.publish(Event::ConsoleReady);
+        }
+    }
+
+    /// What the machine does now.
+    pub(crate) fn state(&self) -> MachineState {
+        let phase = self.lock();
+        match phase.ended {
+            Some(ended) => ended,
+            None if phase.vcpus == 0 => MachineState::Ready,
+            None if self.is_paused() => MachineState::Paused,
+            None => MachineState::Running,
+        }
     }
 
     /// Whether the run has ended.
@@ -185,6 +247,17 @@ impl Control {
         self.changed
             .wait(phase)
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes the stream of events when it is dropped, with the threads or the machine that never had
+/// any.
+#[derive(Debug)]
+pub(crate) struct LastEvent(pub(crate) Arc<Control>);
+
+impl Drop for LastEvent {
+    fn drop(&mut self) {
+        self.0.events.close();
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::control::Control;
+use crate::event::Event;
 use crate::virtio::Plugged;
 
 /// A paravirtual device, for people.
@@ -50,18 +51,22 @@ impl Devices {
             device.wait_paused();
         }
         *are_at_rest = true;
+        control.publish(Event::Paused);
     }
 
     /// Has them work again, and then `control` run.
     pub(crate) fn resume(&self, control: &Control) {
         let mut are_at_rest = self.lock();
-        if *are_at_rest {
+        let were_at_rest = std::mem::take(&mut *are_at_rest);
+        if were_at_rest {
             for device in &self.list {
                 device.resume();
             }
-            *are_at_rest = false;
         }
         control.resume();
+        if were_at_rest {
+            control.publish(Event::Resumed);
+        }
     }
 
     /// Ends their work, whatever they are at.

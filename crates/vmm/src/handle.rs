@@ -1,16 +1,18 @@
 //! What other threads may ask of a machine while its owner waits for it.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
-use vmmkit_host_io::OutputBuffer;
+use vmmkit_host_io::{OutputBuffer, Subscription};
 
 use crate::Outcome;
 use crate::control::Control;
 use crate::devices::{DeviceInfo, Devices};
+use crate::event::{Event, MachineState};
 use crate::platform::Platform;
 
 /// How long the last of the console's output may take when its reader is slow.
@@ -102,6 +104,36 @@ impl Handle {
     /// Lets every vCPU run again.
     pub fn resume(&self) {
         self.shared.devices.resume(&self.shared.control);
+    }
+
+    /// What the machine does now.
+    pub fn state(&self) -> MachineState {
+        self.shared.control.state()
+    }
+
+    /// All that happens to the machine from now on, in order; up to 256 events wait for a slow
+    /// subscriber, and then the oldest are lost. After the last event it is
+    /// [closed](vmmkit_host_io::Next::Closed).
+    ///
+    /// ```no_run
+    /// use vmmkit_host_io::Next;
+    ///
+    /// # fn follow(handle: &vmmkit_vmm::Handle) -> std::io::Result<()> {
+    /// let events = handle.events()?;
+    /// loop {
+    ///     match events.wait() {
+    ///         Next::Message(message) => println!("{:?}: {:?}", message.at, message.body),
+    ///         Next::Missed(count) => println!("{count} events were lost"),
+    ///         Next::Empty | Next::Closed => return Ok(()),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The host's, when it has no descriptor left.
+    pub fn events(&self) -> io::Result<Subscription<Event>> {
+        self.shared.control.events().subscribe()
     }
 
     /// Whether the run has ended.

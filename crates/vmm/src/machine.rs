@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::control::LastEvent;
 use crate::error::StartError;
 use crate::event_loop::EventLoop;
 use crate::handle::{Handle, Shared};
@@ -19,6 +20,7 @@ pub struct Machine<S> {
 pub struct Ready {
     pub(crate) vcpus: Vec<VcpuBody>,
     pub(crate) event_loop: EventLoop,
+    pub(crate) last: LastEvent,
 }
 
 impl std::fmt::Debug for Ready {
@@ -67,8 +69,7 @@ impl Machine<Ready> {
     /// # Errors
     /// [`StartError`] where the host refuses a thread; nothing is left running then.
     pub fn start(self) -> Result<Machine<Running>, StartError> {
-        let Ready { vcpus, event_loop } = self.state;
-        let threads = Threads::start(&self.shared, vcpus, event_loop)?;
+        let threads = Threads::start(&self.shared, self.state)?;
         Ok(Machine {
             shared: self.shared,
             state: Running { threads },

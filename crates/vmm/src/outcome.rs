@@ -1,7 +1,6 @@
 //! How a run ended.
 
 use thiserror::Error;
-use vmmkit_device_bus::GuestRequest;
 use vmmkit_hypervisor::x86::{Registers, SpecialRegisters};
 use vmmkit_hypervisor::{FailEntry, InternalError, VcpuId};
 
@@ -21,17 +20,6 @@ pub enum Outcome {
     GuestPanic,
     /// The owner of the machine stopped it.
     Stopped,
-}
-
-impl From<GuestRequest> for Outcome {
-    fn from(request: GuestRequest) -> Self {
-        match request {
-            GuestRequest::Reset => Self::Reset,
-            GuestRequest::PowerOff => Self::PowerOff,
-            GuestRequest::DebugExit(code) => Self::DebugExit(code),
-            GuestRequest::Panicked => Self::GuestPanic,
-        }
-    }
 }
 
 /// A run that ended because the host, the hypervisor or the VMM could not go on.

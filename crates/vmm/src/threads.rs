@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use crate::RunError;
-use crate::control::{Control, Ending};
+use crate::control::{Control, Ending, LastEvent};
 use crate::devices::Devices;
-use crate::event_loop::{EventLoop, EventLoopStop};
+use crate::event_loop::EventLoopStop;
 use crate::handle::Shared;
+use crate::machine::Ready;
 
 /// The body of a vCPU's thread.
 pub(crate) type VcpuBody = Box<dyn FnOnce(&Control) -> Option<Ending> + Send>;
@@ -22,21 +23,24 @@ pub(crate) struct Threads {
     devices: Arc<Devices>,
     vcpus: Vec<JoinHandle<()>>,
     events: Option<(EventLoopStop, JoinHandle<()>)>,
+    _last: LastEvent,
 }
 
 impl Threads {
     /// Starts the event loop and every vCPU.
-    pub(crate) fn start(
-        shared: &Shared,
-        vcpus: Vec<VcpuBody>,
-        event_loop: EventLoop,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(shared: &Shared, ready: Ready) -> io::Result<Self> {
+        let Ready {
+            vcpus,
+            event_loop,
+            last,
+        } = ready;
         let control = &shared.control;
         let mut threads = Self {
             control: control.clone(),
             devices: shared.devices.clone(),
             vcpus: Vec::with_capacity(vcpus.len()),
             events: None,
+            _last: last,
         };
         let stop = event_loop.stop_handle();
         let ends = control.clone();

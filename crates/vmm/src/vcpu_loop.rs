@@ -54,7 +54,7 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
         while Self::may_run_on(control) {
             match self.vcpu.run_with(&mut self.buses) {
                 Ok(VcpuExit::Interrupted) => {}
-                Ok(other) => return Some(self.rare(other)),
+                Ok(other) => return self.rare(other, control),
                 Err(source) => return Some(self.failed(source)),
             }
         }
@@ -78,35 +78,37 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
 
     /// The exits that end a run.
     #[cold]
-    fn rare(&mut self, exit: VcpuExit) -> Ending {
+    fn rare(&mut self, exit: VcpuExit, control: &Control) -> Option<Ending> {
+        let outcome = match exit {
+            VcpuExit::Shutdown => Outcome::TripleFault(self.vcpu.id()),
+            VcpuExit::SystemEvent(SystemEvent::Shutdown) => Outcome::PowerOff,
+            VcpuExit::SystemEvent(SystemEvent::Reset) => Outcome::Reset,
+            VcpuExit::SystemEvent(SystemEvent::Crash) => Outcome::GuestPanic,
+            other => return Some(Err(self.unanswered(other))),
+        };
+        control.guest_asks(outcome);
+        None
+    }
+
+    /// The exits that nothing answers.
+    fn unanswered(&mut self, exit: VcpuExit) -> RunError {
         let vcpu = self.vcpu.id();
+        let state = self.dump();
         match exit {
-            VcpuExit::Shutdown => Ok(Outcome::TripleFault(vcpu)),
-            VcpuExit::SystemEvent(SystemEvent::Shutdown) => Ok(Outcome::PowerOff),
-            VcpuExit::SystemEvent(SystemEvent::Reset) => Ok(Outcome::Reset),
-            VcpuExit::SystemEvent(SystemEvent::Crash) => Ok(Outcome::GuestPanic),
-            VcpuExit::InternalError(error) => Err(RunError::InternalError {
-                vcpu,
-                error,
-                state: self.dump(),
-            }),
-            VcpuExit::FailEntry(error) => Err(RunError::FailEntry {
-                vcpu,
-                error,
-                state: self.dump(),
-            }),
+            VcpuExit::InternalError(error) => RunError::InternalError { vcpu, error, state },
+            VcpuExit::FailEntry(error) => RunError::FailEntry { vcpu, error, state },
             other => {
                 let number = match other {
                     VcpuExit::Unknown(number) => number,
                     VcpuExit::SystemEvent(SystemEvent::Other(kind)) => kind,
                     _ => 0,
                 };
-                Err(RunError::UnhandledExit {
+                RunError::UnhandledExit {
                     vcpu,
                     name: other.name(),
                     number,
-                    state: self.dump(),
-                })
+                    state,
+                }
             }
         }
     }

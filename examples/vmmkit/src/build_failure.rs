@@ -4,6 +4,7 @@ use vmmkit_boot_loader::{BzImageError, ElfError, LoadError};
 use vmmkit_vmm::{BuildError, ConfigError, MachineConfig};
 
 use crate::failure::{Failure, chain};
+use crate::memory;
 
 /// What of a machine's configuration messages name.
 pub(crate) struct Asked {
@@ -17,7 +18,7 @@ impl Asked {
         let initrd = config.initrd.as_ref();
         Self {
             initrd: initrd.map_or(String::new(), |path| path.display().to_string()),
-            memory: config.ram.size.to_string(),
+            memory: memory::text(&config.ram),
         }
     }
 
@@ -56,10 +57,10 @@ impl Asked {
         }
     }
 
-    fn advice(&self, error: &BuildError) -> &'static str {
-        match error {
+    fn advice(&self, error: &BuildError) -> String {
+        let advice = match error {
+            BuildError::Ram(error) => return memory::advice(error),
             BuildError::Open { .. } => "check the path and its permissions",
-            BuildError::Ram(_) => "ask for less with --memory, or free memory of the host",
             BuildError::Config(ConfigError::TooManyVcpus { .. }) => "ask for fewer with --cpus",
             BuildError::Config(_) => "see `vmmkit run --help`",
             BuildError::Cpu(_) => "see --cpu in `vmmkit run --help`",
@@ -77,7 +78,8 @@ impl Asked {
                 _ => "give an x86-64 Linux kernel: an ELF vmlinux or a bzImage",
             },
             _ => "`vmmkit doctor` says what this host's KVM can do",
-        }
+        };
+        advice.to_owned()
     }
 }
 

@@ -60,8 +60,13 @@ pub(crate) struct RunOptions {
     /// Number of vCPUs [default: 1]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) cpus: Option<String>,
-    /// Guest RAM, with a unit K, M, G or T [default: 256M]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    /// Guest RAM, with a unit K, M, G or T [default: 256M], and where it comes from:
+    /// backend=anon|memfd|hugetlb[=2M|1G]|file=PATH, prefault, thp=on|off, merge, dump=on
+    #[arg(
+        long,
+        value_name = "SIZE[,backend=HOW][,KEY...]",
+        allow_hyphen_values = true
+    )]
     pub(crate) memory: Option<String>,
     /// Serial console: stdio, null, pty or file=PATH [default: stdio]
     #[arg(long, value_name = "WHERE")]

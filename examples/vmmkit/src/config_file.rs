@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::cli::RunOptions;
 use crate::devices::DeviceOptions;
 use crate::failure::Failure;
+use crate::memory;
 
 /// The keys. Each has the meaning of the option of its name.
 #[derive(Debug, Default, Deserialize)]
@@ -95,7 +96,9 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         initrd: options.initrd.or(file.initrd.map(|path| folder.join(path))),
         cmdline: options.cmdline.or(file.cmdline),
         cpus: options.cpus.or(file.cpus.map(|number| number.to_string())),
-        memory: options.memory.or(file.memory),
+        memory: options
+            .memory
+            .or(file.memory.map(|text| memory::in_folder(&text, folder))),
         serial: options.serial.or(file.serial),
         cpu: options.cpu.or(file.cpu),
         name: options.name.or(file.name),

@@ -5,6 +5,7 @@ use std::path::Path;
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_vmm::{MpTable, VirtioTransport};
 
+use crate::memory;
 use crate::settings::Settings;
 
 /// The command that says everything that was left out, ready for a shell.
@@ -20,7 +21,7 @@ pub(crate) fn command(settings: &Settings) -> String {
     }
     option("--cmdline", quoted(&machine.cmdline));
     option("--cpus", machine.vcpus.to_string());
-    option("--memory", machine.ram.size.to_string());
+    option("--memory", quoted(&memory::text(&machine.ram)));
     option("--serial", quoted(&settings.serial.to_string()));
     for device in &settings.devices {
         let (name, value) = device.option();

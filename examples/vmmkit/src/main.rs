@@ -22,6 +22,7 @@ mod failure;
 mod generate;
 mod kernel_search;
 mod keys;
+mod memory;
 mod messages;
 mod progress;
 mod remote;

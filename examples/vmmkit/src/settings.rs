@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use vmmkit_boot_loader::EntryChoice;
-use vmmkit_guest_memory::{Backing, RamConfig, RamSize, RamSizeError};
 use vmmkit_vmm::{MachineConfig, MpTable, VirtioTransport};
 use vmmkit_x86_cpu::CpuModel;
 
@@ -13,6 +12,7 @@ use crate::cli::RunOptions;
 use crate::devices::{self, Choice, DeviceOptions};
 use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
+use crate::memory;
 use crate::serial::SerialChoice;
 
 /// The command line of a kernel that was given none: the console on the first serial port; a
@@ -52,20 +52,7 @@ impl Settings {
         };
         let devices = devices::choices(&options.devices)?;
         let needs_shared_ram = devices.iter().any(|choice| choice.needs_shared_ram());
-        let ram = match &options.memory {
-            Some(text) => RamConfig {
-                size: memory(text)?,
-                ..defaults.ram
-            },
-            None => defaults.ram,
-        };
-        let ram = RamConfig {
-            backing: match needs_shared_ram {
-                true => Backing::Memfd,
-                false => ram.backing,
-            },
-            ..ram
-        };
+        let ram = memory::parse(options.memory.as_deref(), needs_shared_ram)?;
         let cpu = match &options.cpu {
             Some(text) => cpu(text)?,
             None => defaults.cpu,
@@ -138,24 +125,6 @@ fn cpus(text: &str) -> Result<u32, Failure> {
             "give a whole number from 1, such as --cpus 2",
         )),
     }
-}
-
-fn memory(text: &str) -> Result<RamSize, Failure> {
-    text.parse().map_err(|error| {
-        let text = shown(text);
-        let reason = match &error {
-            RamSizeError::Zero => "a guest needs memory".to_owned(),
-            RamSizeError::Syntax(_) => "this is not a size".to_owned(),
-            RamSizeError::Fraction(_) => "this is not a whole number".to_owned(),
-            RamSizeError::Negative(_) => "this is negative".to_owned(),
-            RamSizeError::TooLarge(_) => "this is larger than any memory".to_owned(),
-            other => other.to_string(),
-        };
-        Failure::usage(
-            format!("--memory {text}: {reason}"),
-            "give a whole number with a unit K, M, G or T, such as --memory 256M",
-        )
-    })
 }
 
 fn cpu(text: &str) -> Result<CpuModel, Failure> {
@@ -250,6 +219,8 @@ fn on_reboot(text: Option<&str>) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use vmmkit_guest_memory::RamSize;
+
     use super::*;
 
     fn settings(change: impl FnOnce(&mut RunOptions)) -> Result<Settings, Failure> {

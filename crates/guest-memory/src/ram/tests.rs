@@ -129,6 +129,69 @@ fn core_dumps_leave_ram_out_and_advice_reaches_the_kernel() {
 }
 
 #[test]
+fn core_dumps_hold_ram_where_that_is_asked_for() {
+    let dumped = GuestRam::new(&RamConfig {
+        dump: true,
+        ..config(4, Backing::Anonymous)
+    })
+    .unwrap();
+    let flags = mapping_field(&dumped.regions()[0], "VmFlags");
+    assert!(!flags.split(' ').any(|it| it == "dd"), "{flags}");
+}
+
+#[test]
+fn equal_pages_are_merged_in_anonymous_memory_only() {
+    let merged = |backing| {
+        GuestRam::new(&RamConfig {
+            merge: true,
+            ..config(4, backing)
+        })
+    };
+    match merged(Backing::Anonymous) {
+        Ok(ram) => {
+            let flags = mapping_field(&ram.regions()[0], "VmFlags");
+            assert!(flags.split(' ').any(|it| it == "mg"), "{flags}");
+        }
+        Err(error) => assert!(matches!(error, RamError::Merge(_)), "{error}"),
+    }
+    assert!(matches!(merged(Backing::Memfd), Err(RamError::MergeShared)));
+}
+
+/// What the kernel says of the mappings that hold the bytes before and after a region.
+fn neighbours(region: &RamRegion) -> [String; 2] {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let access = |address: u64| {
+        let holds = |line: &&str| {
+            let (start, rest) = line.split_once('-').unwrap();
+            let (end, _) = rest.split_once(' ').unwrap();
+            let number = |text| u64::from_str_radix(text, 16).unwrap();
+            (number(start)..number(end)).contains(&address)
+        };
+        let line = maps.lines().find(holds).unwrap_or("- none");
+        line.split(' ').nth(1).unwrap().to_owned()
+    };
+    let end = region.host_address + region.size;
+    [access(region.host_address - 1), access(end)]
+}
+
+#[test]
+fn a_copy_that_runs_out_of_a_region_meets_a_page_without_access() {
+    let scratch = Scratch::new();
+    for backing in [
+        Backing::Anonymous,
+        Backing::Memfd,
+        Backing::File(scratch.0.clone()),
+    ] {
+        let rams: Vec<_> = (0..3)
+            .map(|_| GuestRam::new(&config(3074, backing.clone())).unwrap())
+            .collect();
+        for region in rams.iter().flat_map(GuestRam::regions) {
+            assert_eq!(neighbours(region), ["---p", "---p"], "{region:?}");
+        }
+    }
+}
+
+#[test]
 fn prefault_makes_every_page_resident() {
     for backing in [Backing::Anonymous, Backing::Memfd] {
         let config = RamConfig {

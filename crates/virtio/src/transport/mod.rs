@@ -20,7 +20,7 @@ use vmmkit_host_io::EventFd;
 use crate::spec::{feature, status};
 use crate::{
     Activation, Active, ConfigChange, Device, DeviceKind, Fault, Interrupts, Queue, Queues,
-    SplitRing,
+    SplitRing, TransportEvent, Watcher,
 };
 
 pub use mmio::MmioTransport;
@@ -109,6 +109,11 @@ impl Transport {
     /// What is wrong with the device, if anything is.
     pub fn fault(&self) -> &Fault {
         &self.fault
+    }
+
+    /// Has `watcher` told of what happens from now on. The first one stays.
+    pub fn watch(&self, watcher: Watcher) {
+        let _ = self.fault.watcher.set(watcher);
     }
 
     /// Whether a driver has ever been ready.
@@ -239,7 +244,10 @@ impl Transport {
         };
         self.was_driven.store(true, Ordering::Relaxed);
         match self.device.activate(activation) {
-            Ok(active) => inner.active = Some(active),
+            Ok(active) => {
+                inner.active = Some(active);
+                self.fault.tell(TransportEvent::DriverReady);
+            }
             Err(error) => self.fault.report(error.to_string()),
         }
     }

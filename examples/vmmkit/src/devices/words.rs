@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::failure::Failure;
 
 /// The words of one such value, taken one by one; what is left at the end is unknown.
-pub(super) struct Words<'a> {
+pub(crate) struct Words<'a> {
     option: &'static str,
     text: &'a str,
     /// Each key with its value; a flag has none. The first word may be a place instead.
@@ -15,7 +15,7 @@ pub(super) struct Words<'a> {
 impl<'a> Words<'a> {
     /// The words of `text`, the value of `option`. Commas are between words; there is no way to
     /// write one within a word.
-    pub(super) fn new(option: &'static str, text: &'a str) -> Self {
+    pub(crate) fn new(option: &'static str, text: &'a str) -> Self {
         let words = text.split(',').filter(|word| !word.is_empty());
         let words = words.map(|word| match word.split_once('=') {
             Some((key, value)) => (key, Some(value)),
@@ -29,7 +29,7 @@ impl<'a> Words<'a> {
     }
 
     /// Takes the first word as it is, whatever it looks like.
-    pub(super) fn first(&mut self) -> Option<&'a str> {
+    pub(crate) fn first(&mut self) -> Option<&'a str> {
         let first = self.text.split(',').next().filter(|word| !word.is_empty());
         if first.is_some() && !self.words.is_empty() {
             self.words.remove(0);
@@ -37,14 +37,22 @@ impl<'a> Words<'a> {
         first
     }
 
+    /// Takes the first word, if it is no `key=value`.
+    pub(crate) fn bare_first(&mut self) -> Option<&'a str> {
+        match self.words.first() {
+            Some((_, None)) => Some(self.words.remove(0).0),
+            _ => None,
+        }
+    }
+
     /// Takes the first word that is no `key=value`.
-    pub(super) fn bare(&mut self) -> Option<&'a str> {
+    pub(crate) fn bare(&mut self) -> Option<&'a str> {
         let place = self.words.iter().position(|(_, value)| value.is_none())?;
         Some(self.words.remove(place).0)
     }
 
     /// Takes the value of `key`.
-    pub(super) fn value(&mut self, key: &str) -> Result<Option<&'a str>, Failure> {
+    pub(crate) fn value(&mut self, key: &str) -> Result<Option<&'a str>, Failure> {
         match self.take(key) {
             None => Ok(None),
             Some(Some(value)) if !value.is_empty() => Ok(Some(value)),
@@ -53,7 +61,7 @@ impl<'a> Words<'a> {
     }
 
     /// Takes the flag `key`.
-    pub(super) fn flag(&mut self, key: &str) -> Result<bool, Failure> {
+    pub(crate) fn flag(&mut self, key: &str) -> Result<bool, Failure> {
         match self.take(key) {
             None => Ok(false),
             Some(None) => Ok(true),
@@ -64,7 +72,7 @@ impl<'a> Words<'a> {
     }
 
     /// Takes a value of `key` that `parse` understands; `what` names such values.
-    pub(super) fn parsed<T>(
+    pub(crate) fn parsed<T>(
         &mut self,
         key: &str,
         what: &str,
@@ -83,7 +91,7 @@ impl<'a> Words<'a> {
     }
 
     /// Nothing must be left; `keys` says what there may be.
-    pub(super) fn end(self, keys: &str) -> Result<(), Failure> {
+    pub(crate) fn end(self, keys: &str) -> Result<(), Failure> {
         match self.words.first() {
             None => Ok(()),
             Some((key, _)) => Err(self.wrong(&format!("there is no {key}"), keys)),
@@ -91,7 +99,7 @@ impl<'a> Words<'a> {
     }
 
     /// The value is wrong, and why.
-    pub(super) fn wrong(&self, reason: &str, next: &str) -> Failure {
+    pub(crate) fn wrong(&self, reason: &str, next: &str) -> Failure {
         Failure::usage(format!("{} {}: {reason}", self.option, self.text), next)
     }
 

@@ -1,0 +1,102 @@
+//! A console's host side: bytes out through a buffer, bytes in through an event loop.
+//!
+//! Output: vCPU threads push into the [`OutputBuffer`]; its timer or its fill level wakes the event
+//! loop, which writes. Input: the loop reads no more than the device has room for, stops watching the
+//! descriptor while there is none, and starts again when the device says there is room: no byte is
+//! lost and nothing spins.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use event_manager::MutEventSubscriber;
+
+use crate::OutputBuffer;
+use flusher::OutputFlusher;
+use reader::InputReader;
+
+mod flusher;
+mod reader;
+
+/// What one read of a console's input gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsoleRead {
+    /// This many bytes, at the start of the buffer; may be 0 when what was read was not for the
+    /// guest.
+    Bytes(usize),
+    /// Nothing now; the descriptor will become readable.
+    NotReady,
+    /// Nothing ever again.
+    End,
+}
+
+/// Where a console's input comes from. It is read on the event loop's thread, only when the guest
+/// has room for what is asked for.
+pub trait ConsoleInput: AsFd + Send {
+    /// Reads up to `bytes.len()` bytes without blocking.
+    ///
+    /// # Errors
+    /// Any error ends the input.
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<ConsoleRead>;
+}
+
+/// The device that a console's bytes go to and come from: a UART, for one. Several threads call it
+/// at once.
+pub trait ConsolePort: Send + Sync {
+    /// How many bytes [`receive`](Self::receive) would take now. After 0, the callback will tell.
+    fn room(&self) -> usize;
+
+    /// Hands over what was typed; returns how many bytes, from the front, the device took. After
+    /// fewer than all, the callback will tell.
+    fn receive(&self, bytes: &[u8]) -> usize;
+
+    /// Calls `tell`, on any thread, whenever a caller that was refused should try again.
+    fn on_room(&self, tell: Box<dyn Fn() + Send + Sync>);
+
+    /// The output buffer has room again: sends what waited.
+    fn output_ready(&self);
+}
+
+/// The two ends of a console.
+#[derive(Default)]
+pub struct Console {
+    /// Where the guest's input comes from; `None` for no input.
+    pub input: Option<Box<dyn ConsoleInput>>,
+    /// Where its output goes; `None` drops it.
+    pub output: Option<Arc<OutputBuffer>>,
+    /// Called once, on the event loop's thread, when the guest's first output is about to be
+    /// written.
+    pub on_first_output: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Console {
+    /// Connects both ends to `port`: what is to run on the event loop for them. The device itself
+    /// pushes into [`output`](Self::output).
+    ///
+    /// # Errors
+    /// The host's, when it has no descriptor left.
+    pub fn connect(
+        self,
+        port: &Arc<dyn ConsolePort>,
+    ) -> io::Result<Vec<Box<dyn MutEventSubscriber + Send>>> {
+        let mut subscribers: Vec<Box<dyn MutEventSubscriber + Send>> = Vec::new();
+        if let Some(buffer) = self.output {
+            let flusher = OutputFlusher::new(buffer, port.clone(), self.on_first_output);
+            subscribers.push(Box::new(flusher));
+        }
+        if let Some(input) = self.input {
+            subscribers.push(Box::new(InputReader::new(input, port.clone())?));
+        }
+        Ok(subscribers)
+    }
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Console")
+            .field("input", &self.input.is_some())
+            .field("output", &self.output.is_some())
+            .finish()
+    }
+}

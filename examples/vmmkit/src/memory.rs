@@ -1,0 +1,241 @@
+//! `--memory`: how much RAM, and from where.
+
+use std::fs;
+use std::path::Path;
+
+use vmmkit_guest_memory::{Backing, RamConfig, RamError, RamSize, RamSizeError, ThpAdvice};
+
+use crate::devices::Words;
+use crate::failure::Failure;
+
+const SIZES: &str = "give a whole number with a unit K, M, G or T, such as --memory 256M";
+const BACKENDS: &str = "give backend=anon, memfd, hugetlb, hugetlb=1G or file=PATH";
+const KEYS: &str = "there are SIZE, backend=anon|memfd|hugetlb[=2M|1G]|file=PATH, prefault, \
+     thp=on|off, merge and dump=on";
+/// Of the machine's own huge pages, the size that most hosts have.
+const HUGE_PAGE: u64 = 2 << 20;
+
+/// The RAM that `text` asks for; without one the default. `is_shared` says that another process must
+/// see it.
+pub(crate) fn parse(text: Option<&str>, is_shared: bool) -> Result<RamConfig, Failure> {
+    let mut config = RamConfig::default();
+    if is_shared {
+        config.backing = Backing::Memfd;
+    }
+    let Some(text) = text else {
+        return Ok(config);
+    };
+    let mut words = Words::new("--memory", text);
+    match words.bare_first() {
+        Some(word) => config.size = size(text, word)?,
+        None if text.is_empty() => config.size = size(text, text)?,
+        None => {}
+    }
+    if let Some(value) = words.value("backend")? {
+        config.backing = backing(value)
+            .ok_or_else(|| words.wrong(&format!("there is no backend {value}"), BACKENDS))?;
+        if is_shared && config.backing == Backing::Anonymous {
+            let reason = "a device of another process must see the guest's memory";
+            return Err(words.wrong(reason, "give backend=memfd, or leave backend out"));
+        }
+    }
+    let switch = |text: &str| match text {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    };
+    let thp = words.parsed("thp", "on or off", switch)?;
+    config.thp = match thp {
+        Some(_) if matches!(config.backing, Backing::HugeTlb(_)) => {
+            let reason = "thp is for memory whose pages are not huge already";
+            return Err(words.wrong(reason, "leave thp out, or backend=hugetlb"));
+        }
+        Some(true) => ThpAdvice::Always,
+        Some(false) => ThpAdvice::Never,
+        None => ThpAdvice::Host,
+    };
+    config.dump = words.parsed("dump", "on or off", switch)?.unwrap_or(false);
+    config.prefault = words.flag("prefault")?;
+    config.merge = words.flag("merge")?;
+    if config.merge && config.backing != Backing::Anonymous {
+        let reason = "the host merges pages of anonymous memory only";
+        return Err(words.wrong(reason, "leave merge out, or give backend=anon"));
+    }
+    words.end(KEYS)?;
+    Ok(config)
+}
+
+fn size(text: &str, word: &str) -> Result<RamSize, Failure> {
+    word.parse().map_err(|error| {
+        let text = if text.is_empty() { "\"\"" } else { text };
+        let reason = match &error {
+            RamSizeError::Zero => "a guest needs memory".to_owned(),
+            RamSizeError::Syntax(_) => "this is not a size".to_owned(),
+            RamSizeError::Fraction(_) => "this is not a whole number".to_owned(),
+            RamSizeError::Negative(_) => "this is negative".to_owned(),
+            RamSizeError::TooLarge(_) => "this is larger than any memory".to_owned(),
+            other => other.to_string(),
+        };
+        Failure::usage(format!("--memory {text}: {reason}"), SIZES)
+    })
+}
+
+fn backing(text: &str) -> Option<Backing> {
+    match text.split_once('=') {
+        Some(("file", path)) if !path.is_empty() => Some(Backing::File(path.into())),
+        Some(("hugetlb", size)) => Some(Backing::HugeTlb(size.parse::<RamSize>().ok()?.bytes())),
+        Some(_) => None,
+        None => match text {
+            "anon" => Some(Backing::Anonymous),
+            "memfd" => Some(Backing::Memfd),
+            "hugetlb" => Some(Backing::HugeTlb(HUGE_PAGE)),
+            _ => None,
+        },
+    }
+}
+
+/// `config` as the option's value.
+pub(crate) fn text(config: &RamConfig) -> String {
+    let mut words = vec![config.size.to_string()];
+    match &config.backing {
+        Backing::Anonymous => {}
+        Backing::Memfd => words.push("backend=memfd".to_owned()),
+        Backing::File(path) => words.push(format!("backend=file={}", path.display())),
+        Backing::HugeTlb(size) => match RamSize::new(*size) {
+            Ok(size) => words.push(format!("backend=hugetlb={size}")),
+            Err(_) => words.push(format!("backend=hugetlb={size}")),
+        },
+    }
+    match config.thp {
+        ThpAdvice::Host => {}
+        ThpAdvice::Always => words.push("thp=on".to_owned()),
+        ThpAdvice::Never => words.push("thp=off".to_owned()),
+    }
+    for (is_on, word) in [
+        (config.prefault, "prefault"),
+        (config.merge, "merge"),
+        (config.dump, "dump=on"),
+    ] {
+        if is_on {
+            words.push(word.to_owned());
+        }
+    }
+    words.join(",")
+}
+
+/// `text` of a file in `folder`, whose paths are relative to that.
+pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
+    let words = text
+        .split(',')
+        .map(|word| match word.strip_prefix("backend=file=") {
+            Some(path) => format!("backend=file={}", folder.join(path).display()),
+            None => word.to_owned(),
+        });
+    words.collect::<Vec<_>>().join(",")
+}
+
+/// What to do where RAM cannot be had.
+pub(crate) fn advice(error: &RamError) -> String {
+    match error {
+        RamError::HugePages {
+            needed,
+            free,
+            reserve,
+            ..
+        } => {
+            let text = fs::read_to_string(reserve).unwrap_or_default();
+            let pages: u64 = text.trim().parse().unwrap_or(0);
+            let pages = pages.saturating_add(needed.saturating_sub(*free));
+            format!(
+                "reserve them (`echo {pages} | sudo tee {reserve}`), or leave backend=hugetlb out"
+            )
+        }
+        RamError::NoHugePages { .. } | RamError::HugePageSize { .. } => {
+            "give backend=hugetlb=2M or hugetlb=1G, as /sys/kernel/mm/hugepages has them".to_owned()
+        }
+        RamError::HugePageMultiple { page_size, .. } => {
+            let unit = RamSize::new(*page_size).map_or(String::new(), |size| size.to_string());
+            format!("ask for a multiple of {unit}, or leave backend=hugetlb out")
+        }
+        RamError::File { .. } | RamError::NotAFile { .. } => {
+            "check the path, its permissions and the room on its file system".to_owned()
+        }
+        RamError::Merge(_) => "leave merge out, or use a kernel with CONFIG_KSM".to_owned(),
+        _ => "ask for less with --memory, or free memory of the host".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> RamConfig {
+        parse(Some(text), false).unwrap()
+    }
+
+    fn refused(text: &str, is_shared: bool) -> String {
+        parse(Some(text), is_shared).unwrap_err().text()
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        for line in [
+            "256M",
+            "4G,backend=memfd",
+            "1G,backend=hugetlb=2M",
+            "2G,backend=hugetlb=1G,prefault",
+            "512M,backend=file=ram.img,thp=off,prefault,dump=on",
+            "64M,thp=on,merge",
+        ] {
+            assert_eq!(text(&parsed(line)), line);
+        }
+        assert_eq!(parsed("1G,backend=anon"), parsed("1G"));
+        assert_eq!(
+            parsed("1G,backend=hugetlb"),
+            parsed("1G,backend=hugetlb=2M")
+        );
+    }
+
+    #[test]
+    fn a_back_end_without_a_size_gets_the_default() {
+        let config = parsed("backend=memfd,prefault");
+        assert_eq!(config.size, RamConfig::default().size);
+        assert_eq!((config.backing, config.prefault), (Backing::Memfd, true));
+    }
+
+    #[test]
+    fn ram_that_another_process_sees_is_a_memfd_unless_it_has_a_file_anyway() {
+        assert_eq!(parse(None, true).unwrap().backing, Backing::Memfd);
+        assert_eq!(parse(Some("1G"), true).unwrap().backing, Backing::Memfd);
+        let huge = parse(Some("1G,backend=hugetlb"), true).unwrap();
+        assert_eq!(huge.backing, Backing::HugeTlb(2 << 20));
+        assert!(refused("1G,backend=anon", true).contains("must see the guest's memory"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        for (text, reason) in [
+            ("1G,backend=disk", "there is no backend disk"),
+            ("1G,backend=file=", "there is no backend file="),
+            ("1G,backend=hugetlb=x", "there is no backend hugetlb=x"),
+            ("1G,thp=maybe", "thp=maybe is not on or off"),
+            ("1G,backend=hugetlb,thp=on", "thp is for memory whose pages"),
+            (
+                "1G,backend=memfd,merge",
+                "merges pages of anonymous memory only",
+            ),
+            ("1G,fast", "there is no fast"),
+            ("1G,2G", "there is no 2G"),
+        ] {
+            let text = refused(text, false);
+            assert!(text.contains(reason), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_a_configuration_lies_beside_it() {
+        let moved = |text| in_folder(text, Path::new("/vm"));
+        assert_eq!(moved("1G,backend=file=ram"), "1G,backend=file=/vm/ram");
+        assert_eq!(moved("1G,backend=file=/ram"), "1G,backend=file=/ram");
+    }
+}
