@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("guest-memory", &[]),
     ("device-bus", &[]),
     ("host-io", &[]),
+    ("control", &[]),
     ("hypervisor", &["guest-memory", "device-bus"]),
     (
         "hypervisor-kvm",
