@@ -8,6 +8,7 @@ use kvm_bindings::{KVM_IRQFD_FLAG_DEASSIGN, kvm_irqfd};
 use vmmkit_device_bus::{Gsi, IrqLine, LineDriver};
 use vmmkit_hypervisor::{Error, Interrupts, MsiMessage, MsiVector, Result};
 
+use crate::msi::PINS;
 use crate::vm::Inner;
 use crate::{KvmVm, ioctls};
 
@@ -76,6 +77,13 @@ impl Interrupts for KvmVm {
 
     fn detach_irqfd(&self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()> {
         self.irqfd(event, gsi, KVM_IRQFD_FLAG_DEASSIGN)
+    }
+
+    fn route_pin(&self, gsi: Gsi, message: Option<MsiMessage>) -> Result<()> {
+        if !self.inner.is_split() || gsi.0 >= PINS {
+            return Err(Error::Unsupported("split interrupt controllers"));
+        }
+        self.inner.route(gsi.0, message)
     }
 
     fn signal_msi(&self, message: MsiMessage) -> Result<()> {

@@ -21,7 +21,7 @@ use crate::ioctls;
 use crate::vm::Inner;
 
 /// Pins of the I/O APIC, and their GSIs (82093AA data sheet, 1.0).
-const PINS: u32 = 24;
+pub(crate) const PINS: u32 = 24;
 /// Pins of both PICs together: the first GSIs lead there too.
 const PIC_PINS: u32 = 16;
 /// KVM_MAX_IRQ_ROUTES less the routes of the pins.
@@ -93,14 +93,15 @@ impl Inner {
         }))
     }
 
-    /// Lets `gsi` lead to `message`.
-    fn route(&self, gsi: u32, message: MsiMessage) -> Result<()> {
+    /// Lets `gsi` lead to `message`, or nowhere. A pin of the I/O APIC can only where that is split.
+    pub(crate) fn route(&self, gsi: u32, message: Option<MsiMessage>) -> Result<()> {
         let mut messages = self.routes.messages();
-        messages.insert(gsi, Some(message));
+        messages.insert(gsi, message);
         let routed = messages
             .iter()
             .filter_map(|(gsi, message)| Some(message_route(*gsi, (*message)?)));
-        let table: Vec<_> = pin_routes().chain(routed).collect();
+        let pins = (!self.is_split()).then(pin_routes).into_iter().flatten();
+        let table: Vec<_> = pins.chain(routed).collect();
         let failed = |error| Error::host("KVM_SET_GSI_ROUTING", error);
         let table = KvmIrqRouting::from_entries(&table)
             .map_err(|_| failed(io::Error::from(io::ErrorKind::StorageFull)))?;
@@ -187,7 +188,7 @@ impl MsiVector for IrqfdVector {
         *current = message;
         let result = match message {
             // The route first: attaching delivers what is pending.
-            Some(message) => self.inner.route(self.gsi, message).and_then(|()| {
+            Some(_) => self.inner.route(self.gsi, message).and_then(|()| {
                 if was_attached {
                     return Ok(());
                 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kvm_bindings::{KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
+use kvm_bindings::{KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Cap;
 use thiserror::Error;
 use vmmkit_hypervisor::x86::CpuidEntry;
@@ -158,6 +158,9 @@ impl Kvm {
         capabilities.memory_slots = u32::try_from(kvm.get_nr_memslots()).unwrap_or(u32::MAX);
         capabilities.irqfd = kvm.check_extension(Cap::Irqfd);
         capabilities.ioeventfd = kvm.check_extension(Cap::Ioeventfd);
+        capabilities.read_only_memory = kvm.check_extension(Cap::ReadonlyMem);
+        let split = kvm.check_extension_raw(KVM_CAP_SPLIT_IRQCHIP.into());
+        capabilities.split_irqchip = split > 0;
         Ok(Self {
             kvm: Arc::new(kvm),
             capabilities,
@@ -207,8 +210,14 @@ impl Hypervisor for Kvm {
     }
 
     fn create_vm(&self, settings: &VmSettings) -> Result<KvmVm> {
-        if matches!(settings.irqchip, Irqchip::InKernel { .. }) && !self.capabilities.irqchip {
-            return Err(Error::Unsupported("interrupt controllers"));
+        match settings.irqchip {
+            Irqchip::InKernel { .. } if !self.capabilities.irqchip => {
+                return Err(Error::Unsupported("interrupt controllers"));
+            }
+            Irqchip::Split if !self.capabilities.split_irqchip => {
+                return Err(Error::Unsupported("split interrupt controllers"));
+            }
+            _ => {}
         }
         KvmVm::new(Arc::clone(&self.kvm), settings, self.support.clone())
     }

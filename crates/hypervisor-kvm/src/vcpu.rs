@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kvm_bindings::{
     KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO,
-    KVM_EXIT_IO_IN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
+    KVM_EXIT_IO_IN, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
     KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
 };
 use kvm_ioctls::VcpuFd;
@@ -17,8 +17,8 @@ use vmmkit_hypervisor::{
 
 use crate::kick::Kicker;
 use crate::run_page::{
-    EXIT_REASON, FAIL_ENTRY, IO, MMIO_ADDRESS, MMIO_DATA, MMIO_IS_WRITE, MMIO_LENGTH, RunPage,
-    SYSTEM_EVENT,
+    EOI_VECTOR, EXIT_REASON, FAIL_ENTRY, IO, MMIO_ADDRESS, MMIO_DATA, MMIO_IS_WRITE, MMIO_LENGTH,
+    RunPage, SYSTEM_EVENT,
 };
 use crate::software::VcpuSupport;
 use crate::vm::{Descriptor, Inner};
@@ -146,6 +146,7 @@ impl KvmVcpu {
         self.data = (0, 0);
         Box::new(match reason {
             KVM_EXIT_HLT => VcpuExit::Halt,
+            KVM_EXIT_IOAPIC_EOI => VcpuExit::IoapicEoi(self.page.read(&EOI_VECTOR)),
             KVM_EXIT_SHUTDOWN => VcpuExit::Shutdown,
             KVM_EXIT_INTR => VcpuExit::Interrupted,
             KVM_EXIT_SYSTEM_EVENT => VcpuExit::SystemEvent(match self.page.read(&SYSTEM_EVENT) {

@@ -5,22 +5,23 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use kvm_bindings::{
-    KVM_MEM_LOG_DIRTY_PAGES, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region,
+    KVM_CAP_SPLIT_IRQCHIP, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY,
+    kvm_enable_cap, kvm_pit_config, kvm_userspace_memory_region,
 };
-use kvm_ioctls::VmFd;
-use vmmkit_guest_memory::{GuestAddress, GuestRam, RamRegion};
+use kvm_ioctls::{Cap, VmFd};
+use vmmkit_guest_memory::{GuestAddress, GuestRam, RamRegion, Rom};
 use vmmkit_hypervisor::{Error, Irqchip, Result, VcpuId, Vm, VmSettings};
 
 use crate::interrupts::Lines;
-use crate::msi::Routes;
+use crate::msi::{PINS, Routes};
 use crate::software::{Bridge, Support};
 use crate::{KvmVcpu, ioctls};
 
 /// Three pages that Intel's virtualization needs below 4 GiB (KVM API, KVM_SET_TSS_ADDR); in the
-/// MMIO hole, above the local APICs and IOAPICs.
-const TSS_ADDRESS: usize = 0xfffb_d000;
+/// MMIO hole, between the local APICs and the largest ROM.
+const TSS_ADDRESS: usize = 0xfeff_d000;
 /// One page likewise (KVM API, KVM_SET_IDENTITY_MAP_ADDR), below the three.
-const IDENTITY_MAP_ADDRESS: u64 = 0xfffb_c000;
+const IDENTITY_MAP_ADDRESS: u64 = 0xfeff_c000;
 
 /// A VM on KVM. Clones of its parts keep it open: vCPUs, and interrupt lines handed out.
 pub struct KvmVm {
@@ -52,6 +53,7 @@ pub(crate) struct Descriptor {
 #[derive(Default)]
 pub(crate) struct Slots {
     rams: Vec<GuestRam>,
+    roms: Vec<Rom>,
     log_dirty_pages: bool,
 }
 
@@ -102,8 +104,20 @@ impl Descriptor {
             .map_err(|error| Error::host("KVM_SET_IDENTITY_MAP_ADDR", error))?;
         vm.set_tss_address(TSS_ADDRESS)
             .map_err(|error| Error::host("KVM_SET_TSS_ADDR", error))?;
-        if let Irqchip::InKernel { pit } = settings.irqchip {
-            // KVM_CREATE_IRQCHIP fails with EINVAL once a vCPU exists.
+        create_irqchip(&vm, settings.irqchip)?;
+        let bridge = match support {
+            Some(support) => support.build_bridge(&vm)?,
+            None => None,
+        };
+        Ok(Self { vm, bridge })
+    }
+}
+
+/// Makes interrupt controllers; that fails with EINVAL once a vCPU exists.
+fn create_irqchip(vm: &VmFd, irqchip: Irqchip) -> Result<()> {
+    match irqchip {
+        Irqchip::None => {}
+        Irqchip::InKernel { pit } => {
             vm.create_irq_chip()
                 .map_err(|error| Error::host("KVM_CREATE_IRQCHIP", error))?;
             if pit {
@@ -116,12 +130,19 @@ impl Descriptor {
                     .map_err(|error| Error::host("KVM_CREATE_PIT2", error))?;
             }
         }
-        let bridge = match support {
-            Some(support) => support.build_bridge(&vm)?,
-            None => None,
-        };
-        Ok(Self { vm, bridge })
+        Irqchip::Split => {
+            let mut split = kvm_enable_cap {
+                cap: KVM_CAP_SPLIT_IRQCHIP,
+                ..Default::default()
+            };
+            if let Some(pins) = split.args.first_mut() {
+                *pins = PINS.into();
+            }
+            vm.enable_cap(&split)
+                .map_err(|error| Error::host("KVM_ENABLE_CAP (KVM_CAP_SPLIT_IRQCHIP)", error))?;
+        }
     }
+    Ok(())
 }
 
 impl Vm for KvmVm {
@@ -129,12 +150,22 @@ impl Vm for KvmVm {
 
     fn map_ram(&self, ram: &GuestRam) -> Result<()> {
         let mut slots = self.inner.slots();
-        let on = slots.log_dirty_pages;
+        let flags = slots.ram_flags();
         // Kept before the first slot is set: one that fails later leaves earlier ones in place.
         slots.rams.push(ram.clone());
         ram.regions()
             .iter()
-            .try_for_each(|region| slots.set(&self.inner.current().vm, region, on))
+            .try_for_each(|region| slots.set(&self.inner.current().vm, region, flags))
+    }
+
+    fn map_rom(&self, rom: &Rom) -> Result<()> {
+        let vm = &self.inner.current().vm;
+        if !vm.check_extension(Cap::ReadonlyMem) {
+            return Err(Error::Unsupported("read-only memory"));
+        }
+        let mut slots = self.inner.slots();
+        slots.roms.push(rom.clone());
+        slots.set(vm, rom.region(), KVM_MEM_READONLY)
     }
 
     fn create_vcpu(&self, id: VcpuId) -> Result<KvmVcpu> {
@@ -161,10 +192,12 @@ impl Inner {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fills `bytes` from guest memory; false where it is not RAM.
+    /// Fills `bytes` from guest memory; false where there is none.
     pub(crate) fn read_ram(&self, address: GuestAddress, bytes: &mut [u8]) -> bool {
-        self.with_ram(|ram| ram.read_bytes(address, bytes).ok())
-            .is_some()
+        let slots = self.slots();
+        let mut rams = slots.rams.iter();
+        rams.any(|ram| ram.read_bytes(address, bytes).is_ok())
+            || slots.roms.iter().any(|rom| rom.read_bytes(address, bytes))
     }
 
     /// Writes `bytes` to guest memory; false where it is not RAM.
@@ -195,6 +228,10 @@ impl Inner {
         drop(old);
     }
 
+    pub(crate) fn is_split(&self) -> bool {
+        self.settings.irqchip == Irqchip::Split
+    }
+
     pub(crate) fn has_irqchip(&self) -> bool {
         self.settings.irqchip != Irqchip::None
     }
@@ -222,12 +259,24 @@ impl Slots {
         let regions = self.rams.iter().flat_map(|ram| ram.regions());
         regions
             .into_iter()
-            .try_for_each(|region| self.set(vm, region, self.log_dirty_pages))
+            .try_for_each(|region| self.set(vm, region, self.ram_flags()))?;
+        let mut roms = self.roms.iter();
+        roms.try_for_each(|rom| self.set(vm, rom.region(), KVM_MEM_READONLY))
+    }
+
+    /// The flags of RAM's slots.
+    fn ram_flags(&self) -> u32 {
+        if self.log_dirty_pages {
+            KVM_MEM_LOG_DIRTY_PAGES
+        } else {
+            0
+        }
     }
 
     /// Gives `vm`, which is of the `Inner` that has these slots, the slot of `region`.
-    fn set(&self, vm: &VmFd, region: &RamRegion, log: bool) -> Result<()> {
-        let known = self.rams.iter().any(|ram| ram.regions().contains(region));
+    fn set(&self, vm: &VmFd, region: &RamRegion, flags: u32) -> Result<()> {
+        let known = self.rams.iter().any(|ram| ram.regions().contains(region))
+            || self.roms.iter().any(|rom| rom.region() == region);
         if !known {
             return Err(Error::host(
                 "KVM_SET_USER_MEMORY_REGION",
@@ -236,12 +285,12 @@ impl Slots {
         }
         let slot = kvm_userspace_memory_region {
             slot: region.slot,
-            flags: if log { KVM_MEM_LOG_DIRTY_PAGES } else { 0 },
+            flags,
             guest_phys_addr: region.guest_address.0,
             memory_size: region.size,
             userspace_addr: region.host_address,
         };
-        // SAFETY: `region` is one of a `GuestRam` in `self` (checked above), which maps it until
+        // SAFETY: `region` is one of a `GuestRam` or `Rom` in `self` (checked above), which maps it until
         // its last clone drops; `self` only grows, and is dropped by its `Inner` after the VM's
         // descriptor; every vCPU holds that `Inner`.
         unsafe { ioctls::set_memory_region(vm, &slot) }

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use vmmkit_device_bus::{Gsi, IrqLine, MsiMessage, MsiVector};
-use vmmkit_guest_memory::GuestRam;
+use vmmkit_guest_memory::{GuestRam, Rom};
 
 use crate::{Result, Vcpu, VcpuId};
 
@@ -20,6 +20,14 @@ pub trait Vm: Send + Sync + Interrupts + IoEvents + DirtyLog {
     /// # Errors
     /// [`Error::Host`](crate::Error::Host) where the host refuses a slot.
     fn map_ram(&self, ram: &GuestRam) -> Result<()>;
+
+    /// Makes `rom` memory that the guest reads and runs, and does not change: a write to it is an
+    /// [exit](crate::VcpuExit::MmioWrite). The VM keeps `rom` alive as it does RAM.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) without read-only memory,
+    /// [`Error::Host`](crate::Error::Host) where the host refuses the slot.
+    fn map_rom(&self, rom: &Rom) -> Result<()>;
 
     /// Makes the vCPU `id`. Interrupt controllers come first (they are part of
     /// [`VmSettings`](crate::VmSettings)).
@@ -57,6 +65,15 @@ pub trait Interrupts {
     /// # Errors
     /// [`Error::Host`](crate::Error::Host) where it was not attached.
     fn detach_irqfd(&self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()>;
+
+    /// With [`Irqchip::Split`](crate::Irqchip::Split): from now on pin `gsi` of the I/O APIC stands for
+    /// `message`. Its irqfds deliver that, and a vCPU that ends it, where it is level-triggered, exits
+    /// with [`IoapicEoi`](crate::VcpuExit::IoapicEoi).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) with other interrupt controllers,
+    /// [`Error::Host`](crate::Error::Host) where the host refuses.
+    fn route_pin(&self, gsi: Gsi, message: Option<MsiMessage>) -> Result<()>;
 
     /// Delivers `message`.
     ///

@@ -28,12 +28,12 @@ pub(crate) const ENTRY: u64 = 0xffff_ffff_0000_0000;
 /// RIP at the exit: behind the store.
 pub(crate) const AFTER_STORE: u64 = ENTRY + STORE.len() as u64;
 /// The guest-physical page that the store goes to. No memory is there.
-pub(crate) const TRAP: u64 = 0xfffb_7000;
+pub(crate) const TRAP: u64 = 0xfeff_7000;
 
 /// The pages, below those that KVM itself keeps for Intel's virtualization (`vm.rs`).
-const DIRECTORY: u64 = 0xfffb_8000;
-const TABLE: u64 = 0xfffb_9000;
-const CODE: u64 = 0xfffb_a000;
+const DIRECTORY: u64 = 0xfeff_8000;
+const TABLE: u64 = 0xfeff_9000;
+const CODE: u64 = 0xfeff_a000;
 const PAGES: usize = 3;
 
 /// `mov byte ptr [rip + 0xffa], al`: a store to the second page from its first byte on.

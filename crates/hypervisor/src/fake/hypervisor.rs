@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmmkit_device_bus::Gsi;
+use vmmkit_guest_memory::Rom;
 
 use super::record::{LineChange, Record, Transcript, VcpuSnapshot};
 use super::script::Script;
@@ -98,6 +99,17 @@ impl FakeHypervisor {
         self.record.lock().messages.clone()
     }
 
+    /// Where the pins of a split I/O APIC lead, lowest first.
+    pub fn routes(&self) -> Vec<(Gsi, MsiMessage)> {
+        let state = self.record.lock();
+        state.routes.iter().map(|(gsi, it)| (*gsi, *it)).collect()
+    }
+
+    /// The ROMs that the guest has.
+    pub fn roms(&self) -> Vec<Rom> {
+        self.record.lock().roms.clone()
+    }
+
     /// The settings of the VM, once one was made.
     pub fn settings(&self) -> Option<VmSettings> {
         self.record.lock().settings
@@ -136,6 +148,9 @@ impl Hypervisor for FakeHypervisor {
             Irqchip::InKernel { .. } if !self.capabilities.irqchip => {
                 return Err(Error::Unsupported("interrupt controllers"));
             }
+            Irqchip::Split if !self.capabilities.split_irqchip => {
+                return Err(Error::Unsupported("split interrupt controllers"));
+            }
             Irqchip::InKernel { pit: true } if !self.capabilities.pit => {
                 return Err(Error::Unsupported("8254 PIT"));
             }
@@ -145,6 +160,9 @@ impl Hypervisor for FakeHypervisor {
         state.settings = Some(*settings);
         state.renewals = 0;
         state.rams.clear();
+        state.renewals = 0;
+        state.rams.clear();
+        state.roms.clear();
         state.clear();
         state.dirty = None;
         drop(state);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use vmmkit_device_bus::{Gsi, LineDriver};
-use vmmkit_guest_memory::GuestRam;
+use vmmkit_guest_memory::{GuestRam, Rom};
 
 use super::script::{End, Script};
 use crate::x86::{CpuidEntry, FpuState, MpState, Registers, SpecialRegisters};
@@ -68,6 +68,8 @@ pub(super) struct Record {
 pub(super) struct State {
     pub(super) settings: Option<VmSettings>,
     pub(super) rams: Vec<GuestRam>,
+    pub(super) roms: Vec<Rom>,
+    pub(super) routes: BTreeMap<Gsi, MsiMessage>,
     pub(super) vcpus: BTreeMap<VcpuId, VcpuRecord>,
     pub(super) scripts: BTreeMap<VcpuId, Vec<Script>>,
     pub(super) renewals: usize,
@@ -120,6 +122,7 @@ impl State {
         self.lines.clear();
         self.levels.clear();
         self.messages.clear();
+        self.routes.clear();
     }
 
     /// What the vCPU `id` is to play now.
