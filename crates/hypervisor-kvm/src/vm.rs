@@ -5,7 +5,9 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kvm_bindings::{
-    KVM_MEM_LOG_DIRTY_PAGES, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region,
+    KVM_CAP_X2APIC_API, KVM_MEM_LOG_DIRTY_PAGES, KVM_PIT_SPEAKER_DUMMY,
+    KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap,
+    kvm_pit_config, kvm_userspace_memory_region,
 };
 use kvm_ioctls::VmFd;
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamRegion};
@@ -21,6 +23,10 @@ use crate::{KvmVcpu, ioctls};
 const TSS_ADDRESS: usize = 0xfffb_d000;
 /// One page likewise (KVM API, KVM_SET_IDENTITY_MAP_ADDR), below the three.
 const IDENTITY_MAP_ADDRESS: u64 = 0xfffb_c000;
+
+/// The first APIC ID that only an x2APIC can have: 255 means all of them in 8 bits (Intel SDM vol. 3A,
+/// 11.12.7).
+const FIRST_X2APIC: u32 = 255;
 
 /// A VM on KVM. Clones of its parts keep it open: vCPUs, and interrupt lines handed out.
 pub struct KvmVm {
@@ -111,6 +117,9 @@ impl Vm for KvmVm {
     }
 
     fn create_vcpu(&self, id: VcpuId) -> Result<KvmVcpu> {
+        if id.0 >= FIRST_X2APIC && self.inner.has_irqchip {
+            self.inner.widen_apic_ids()?;
+        }
         let fd = self
             .inner
             .vm
@@ -121,6 +130,19 @@ impl Vm for KvmVm {
 }
 
 impl Inner {
+    /// APIC IDs have 32 bits from here on, and 255 is one of them.
+    fn widen_apic_ids(&self) -> Result<()> {
+        let flags = KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
+        let request = kvm_enable_cap {
+            cap: KVM_CAP_X2APIC_API,
+            args: [flags.into(), 0, 0, 0],
+            ..Default::default()
+        };
+        self.vm
+            .enable_cap(&request)
+            .map_err(|error| Error::host("KVM_ENABLE_CAP (KVM_CAP_X2APIC_API)", error))
+    }
+
     /// Locks the slots. No lock is taken while it is held.
     pub(crate) fn slots(&self) -> std::sync::MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
