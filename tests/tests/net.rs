@@ -4,7 +4,7 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -322,8 +322,27 @@ fn as_nobody(command: &mut Command) {
     command.uid(NOBODY).gid(group);
 }
 
+/// The head of an HTTP request, and its body.
+fn request(stream: &TcpStream) -> (String, Vec<u8>) {
+    let mut reader = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if line.trim_end().is_empty() {
+            break;
+        }
+        if let Some(value) = line.strip_prefix("Content-Length:") {
+            length = value.trim().parse().unwrap();
+        }
+        head += &line;
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    (head, body)
+}
+
 #[test]
-#[ignore = "the guest has its lease and then TCP by Debian 12's passt stalls in the lab"]
 fn passt_gives_a_network_to_whom_is_nobody() {
     let name = "passt_gives_a_network_to_whom_is_nobody";
     let Some(guest) = Scripted::find(name).unwrap() else {
@@ -347,24 +366,29 @@ fn passt_gives_a_network_to_whom_is_nobody() {
     let Some(_passt) = passt(name, &socket) else {
         return;
     };
-    let sent = Arc::new(data(3, SIZE));
-    let bytes = sent.clone();
-    serve("127.0.0.1:7000", move |mut to| {
-        write!(to, "HTTP/1.0 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").unwrap();
-        to.write_all(&bytes).unwrap();
-    })
-    .unwrap();
+    // Letters: busybox's wget posts no zeros. And HTTP, since this passt (2023_03_09) sends all again to
+    // a guest that has closed its half of a connection.
+    let sent: Vec<u8> = data(3, SIZE).iter().map(|byte| b'a' + byte % 26).collect();
+    let sent = Arc::new(sent);
+    let page = sent.clone();
     let back = Arc::new(Mutex::new(Vec::new()));
     let keeper = back.clone();
-    serve("127.0.0.1:7001", move |mut from| {
-        let (mut all, mut piece) = (Vec::new(), vec![0; 1 << 16]);
-        while all.len() < SIZE || !all.ends_with(b"END") {
-            let length = from.read(&mut piece).unwrap();
-            assert!(length > 0, "{} bytes", all.len());
-            all.extend_from_slice(&piece[..length]);
-        }
-        write!(from, "HTTP/1.0 200 OK\r\n\r\ntaken").unwrap();
-        *keeper.lock().unwrap() = all;
+    serve("127.0.0.1:7000", move |stream| {
+        let (head, body) = request(stream);
+        let answer = if head.starts_with("POST ") {
+            b"taken"
+        } else {
+            &page[..]
+        };
+        *keeper.lock().unwrap() = body;
+        let mut stream = stream;
+        write!(
+            stream,
+            "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n",
+            answer.len()
+        )
+        .unwrap();
+        stream.write_all(answer).unwrap();
     })
     .unwrap();
     let script = "cat >lease <<'END'
@@ -372,8 +396,8 @@ fn passt_gives_a_network_to_whom_is_nobody() {
 [ \"$1\" = bound ] && ifconfig eth0 $ip netmask $subnet && route add default gw $router && echo leased $ip by $router
 END
 chmod +x lease; ifconfig eth0 up; udhcpc -n -q -f -s ./lease 2>&1
-wget -q -O data http://10.7.0.1:7000/; echo \"sum $(sha256sum <data)\"; printf END >>data
-wget -q -O - --post-file=data http://10.7.0.1:7001/\n";
+wget -q -O data http://10.7.0.1:7000/; echo \"sum $(sha256sum <data)\"
+wget -q -O - --post-file=data http://10.7.0.1:7000/\n";
     let mut command = guest.command(script, "").unwrap();
     command
         .arg("--net")
@@ -393,7 +417,5 @@ wget -q -O - --post-file=data http://10.7.0.1:7001/\n";
     let sum = format!("sum {}", sha256(&sent));
     assert!(run.stdout.contains(&sum), "{sum} is not in {run:#?}");
     assert!(run.stdout.contains("taken"), "{run:#?}");
-    let back = back.lock().unwrap();
-    let body = back.strip_suffix(b"END").unwrap();
-    assert!(body.ends_with(&sent), "{} bytes", body.len());
+    assert!(*back.lock().unwrap() == *sent);
 }
