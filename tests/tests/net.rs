@@ -4,19 +4,20 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use vmmkit_tests::guest::BOOT_LIMIT;
+use vmmkit_tests::http::serve_http;
 use vmmkit_tests::network::{in_namespace, ip, serve, traffic};
-use vmmkit_tests::process::{Finished, run_bounded};
+use vmmkit_tests::passt::{NOBODY, Passt};
+use vmmkit_tests::process::{Finished, run_bounded, sha256};
 use vmmkit_tests::scripted::Scripted;
 use vmmkit_tests::stream::{bytes, drain, send};
 
@@ -54,11 +55,6 @@ fn when_ready<T: Send + 'static>(
     let keeper = found.clone();
     serve(READY, move |_| *keeper.lock().unwrap() = Some(work())).unwrap();
     found
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let sum = run_bounded(&mut Command::new("sha256sum"), bytes, BOOT_LIMIT).unwrap();
-    sum.stdout.split(' ').next().unwrap().to_owned()
 }
 
 fn data(seed: u64, length: usize) -> Vec<u8> {
@@ -119,7 +115,7 @@ fn tcp_goes_both_ways_and_the_guest_sends_large_segments() {
         nc 10.9.0.1 7001 <web/data; httpd -h /tmp/web; nc 10.9.0.1 7999 </dev/null\n",
         &["--net", "tap=tap0"],
     );
-    let sum = format!("sum {}", sha256(&sent));
+    let sum = format!("sum {}", sha256(&sent).unwrap());
     assert!(run.stdout.contains(&sum), "{sum} is not in {run:#?}");
     assert!(*back.lock().unwrap() == *sent);
     let (page, traffic) = fetched.lock().unwrap().take().unwrap();
@@ -140,7 +136,7 @@ fn sixteen_streams(guest: &Scripted, script: &str, arguments: &[&str]) -> Finish
     })
     .unwrap();
     let seed = data(2, EACH);
-    let expected = sha256(&seed);
+    let expected = sha256(&seed).unwrap();
     serve("10.9.0.1:7000", move |mut to| to.write_all(&seed).unwrap()).unwrap();
     let equal = when_ready(|| {
         let streams: Vec<_> = (0..16)
@@ -270,49 +266,6 @@ fn a_guest_whose_kernel_has_no_driver_is_told_of_after_its_end() {
     assert_eq!(run.stderr.matches(line).count(), 1, "{run:#?}");
 }
 
-/// passt, ended with the test.
-struct Passt(Child);
-
-impl Drop for Passt {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Who is nobody.
-const NOBODY: u32 = 65534;
-
-/// passt as nobody, listening on `socket`; `None` where there is none.
-#[expect(clippy::print_stderr, reason = "a skip is loud")]
-fn passt(test: &str, socket: &Path) -> Option<Passt> {
-    let passt = Command::new("/usr/bin/passt")
-        .args(["--foreground", "--ipv4-only", "--interface", "outside"])
-        .args(["--address", "10.7.0.2", "--netmask", "24"])
-        .args(["--gateway", "10.7.0.1", "--socket"])
-        .arg(socket)
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut passt = match passt {
-        Ok(child) => Passt(child),
-        Err(error) => {
-            eprintln!("SKIPPED: {test}: /usr/bin/passt, of the package passt: {error}");
-            return None;
-        }
-    };
-    let deadline = Instant::now() + BOOT_LIMIT;
-    while !socket.exists() {
-        assert_eq!(passt.0.try_wait().unwrap(), None, "passt has ended");
-        assert!(Instant::now() < deadline, "passt does not listen");
-        thread::sleep(Duration::from_millis(10));
-    }
-    Some(passt)
-}
-
 /// Makes `command` run as nobody, who may use KVM.
 fn as_nobody(command: &mut Command) {
     if std::env::var_os("VMMKIT_LAB").is_some() {
@@ -320,26 +273,6 @@ fn as_nobody(command: &mut Command) {
     }
     let group = fs::metadata("/dev/kvm").unwrap().gid();
     command.uid(NOBODY).gid(group);
-}
-
-/// The head of an HTTP request, and its body.
-fn request(stream: &TcpStream) -> (String, Vec<u8>) {
-    let mut reader = BufReader::new(stream);
-    let (mut head, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        if line.trim_end().is_empty() {
-            break;
-        }
-        if let Some(value) = line.strip_prefix("Content-Length:") {
-            length = value.trim().parse().unwrap();
-        }
-        head += &line;
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    (head, body)
 }
 
 #[test]
@@ -351,21 +284,12 @@ fn passt_gives_a_network_to_whom_is_nobody() {
     if !in_namespace(name).unwrap() {
         return;
     }
-    // passt gives the guest the address of some interface; the guest's gateway is the host's loopback.
-    for words in [
-        "tuntap add dev outside mode tap",
-        "addr add 10.7.0.2/24 dev outside",
-        "link set outside up",
-        "link set lo up",
-        "route add default via 10.7.0.1",
-    ] {
-        ip(words).unwrap();
+    if !Passt::is_installed() {
+        return eprintln!("SKIPPED: {name}: install the package passt");
     }
     fs::set_permissions(guest.folder(), fs::Permissions::from_mode(0o777)).unwrap();
     let socket = guest.folder().join("passt.sock");
-    let Some(_passt) = passt(name, &socket) else {
-        return;
-    };
+    let _passt = Passt::start(&socket).unwrap();
     // Letters: busybox's wget posts no zeros. And HTTP, since this passt (2023_03_09) sends all again to
     // a guest that has closed its half of a connection.
     let sent: Vec<u8> = data(3, SIZE).iter().map(|byte| b'a' + byte % 26).collect();
@@ -373,22 +297,12 @@ fn passt_gives_a_network_to_whom_is_nobody() {
     let page = sent.clone();
     let back = Arc::new(Mutex::new(Vec::new()));
     let keeper = back.clone();
-    serve("127.0.0.1:7000", move |stream| {
-        let (head, body) = request(stream);
-        let answer = if head.starts_with("POST ") {
-            b"taken"
-        } else {
-            &page[..]
-        };
-        *keeper.lock().unwrap() = body;
-        let mut stream = stream;
-        write!(
-            stream,
-            "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n",
-            answer.len()
-        )
-        .unwrap();
-        stream.write_all(answer).unwrap();
+    serve_http("127.0.0.1:7000", move |request| match &*request.method {
+        "POST" => {
+            *keeper.lock().unwrap() = request.body.clone();
+            Some(b"taken".to_vec())
+        }
+        _ => Some(page.to_vec()),
     })
     .unwrap();
     let script = "cat >lease <<'END'
@@ -414,7 +328,7 @@ wget -q -O - --post-file=data http://10.7.0.1:7000/\n";
         run.stdout.contains("leased 10.7.0.2 by 10.7.0.1"),
         "{run:#?}"
     );
-    let sum = format!("sum {}", sha256(&sent));
+    let sum = format!("sum {}", sha256(&sent).unwrap());
     assert!(run.stdout.contains(&sum), "{sum} is not in {run:#?}");
     assert!(run.stdout.contains("taken"), "{run:#?}");
     assert!(*back.lock().unwrap() == *sent);
