@@ -15,7 +15,7 @@ use vmmkit_hypervisor::Interrupts;
 use vmmkit_legacy_devices::acpi_pm::spec as pm;
 use vmmkit_legacy_devices::reset::spec as reset;
 use vmmkit_legacy_devices::{
-    AcpiPm, Cmos, DebugExit, I8042, PostCode, ResetControl, SerialOutput, SerialPort,
+    AcpiPm, Cmos, DebugExit, I8042, PostCode, Pvpanic, ResetControl, SerialOutput, SerialPort,
 };
 
 use crate::{MachineConfig, VirtioTransport};
@@ -63,7 +63,8 @@ impl Platform {
         let (below_4g, above_4g) = ram_around_hole(ram);
         let cmos = Arc::new(Cmos::new(Arc::new(wall_clock), below_4g, above_4g));
         let resets = Arc::new(ResetControl::new(requests.clone()));
-        let debug_exit = Arc::new(DebugExit::new(requests));
+        let debug_exit = Arc::new(DebugExit::new(requests.clone()));
+        let pvpanic = Arc::new(Pvpanic::new(requests));
         let post = Arc::new(PostCode::new());
 
         let ports = Arc::new(PortBus::new());
@@ -90,6 +91,7 @@ impl Platform {
                 DebugExit::LENGTH,
                 &debug_exit,
             ),
+            row(Pvpanic::NAME, Pvpanic::PORT, Pvpanic::LENGTH, &pvpanic),
             row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &post),
         ])?;
         Ok(Self {
@@ -185,6 +187,9 @@ impl Platform {
                 },
                 AcpiDevice::Keyboard,
                 AcpiDevice::Rtc,
+                AcpiDevice::Pvpanic {
+                    port: Pvpanic::PORT,
+                },
             ]
             .into_iter()
             .chain(crate::virtio::describe(mmio))
