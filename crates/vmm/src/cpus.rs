@@ -45,6 +45,7 @@ impl Vcpus {
                     ports: platform.ports.view(),
                     mmio: platform.mmio.view(),
                 },
+                is_interrupted: false,
             };
             vcpus
                 .bodies
