@@ -33,5 +33,5 @@ pub use error::{Error, Result};
 pub use exit::{FailEntry, InternalError, MmioAccess, PortAccess, SystemEvent, VcpuExit, Width};
 pub use hypervisor::{Capabilities, Hypervisor, Irqchip, VmSettings};
 pub use vcpu::{Devices, Kick, Vcpu, VcpuId};
-pub use vm::{DatamatchWidth, DirtyLog, Interrupts, IoEventAddress, IoEvents, Vm};
+pub use vm::{DatamatchWidth, DirtyLog, GuestClock, Interrupts, IoEventAddress, IoEvents, Vm};
 pub use vmmkit_device_bus::{MsiMessage, MsiVector};

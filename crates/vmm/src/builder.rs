@@ -12,6 +12,7 @@ use vmmkit_host_io::{Console, ConsolePort, Subscription};
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
 use vmmkit_virtio::Device;
 
+use crate::clocks::{Clocks, Stopwatch};
 use crate::console::{Receiver, Transmitter};
 use crate::control::{Control, LastEvent};
 use crate::cpus::Vcpus;
@@ -197,7 +198,9 @@ impl MachineBuilder {
             output: Transmitter(console.output.clone()),
             control: control.clone(),
         });
-        let platform = Platform::plug(&vm, control.requests(), &ram, transmitter)?;
+        let stopwatch = Arc::new(Stopwatch::default());
+        let clocks = Clocks::new(vm.clock(), stopwatch.clone());
+        let platform = Platform::plug(&vm, control.requests(), &ram, transmitter, stopwatch)?;
         platform.lead(lives);
         let capabilities = hypervisor.capabilities();
         let reach = reach(&vm, &ram, &memory)?;
@@ -219,7 +222,8 @@ impl MachineBuilder {
         let irqchip = settings.irqchip;
         let vcpus = Vcpus::create(&supported, &*vm, &config, &platform, &loaded.entry, irqchip)?;
         control.set_vcpus(vcpus.kickers);
-        let (platform, devices) = (Arc::new(platform), Arc::new(Devices::new(devices)));
+        let devices = Arc::new(Devices::new(devices, clocks));
+        let platform = Arc::new(platform);
         control.set_policy(&config, devices.clone());
 
         let output = console.output.clone();

@@ -48,6 +48,7 @@ impl Vcpus {
                     ports: platform.ports.view(),
                     mmio: platform.mmio.view(),
                 },
+                is_interrupted: false,
             };
             let cpus = config.affinity.get(&id.0).cloned();
             vcpus.bodies.push(Box::new(move |control| {

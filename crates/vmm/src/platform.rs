@@ -1,7 +1,7 @@
 //! The platform: which devices there are, where, on which line; and their description to the guest.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use vmmkit_boot_loader::acpi::{
     AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, PciHost, PmPorts, ResetRegister,
@@ -15,9 +15,10 @@ use vmmkit_hypervisor::Interrupts;
 use vmmkit_legacy_devices::acpi_pm::spec as pm;
 use vmmkit_legacy_devices::reset::spec as reset;
 use vmmkit_legacy_devices::{
-    AcpiPm, Cmos, DebugExit, I8042, PostCode, ResetControl, SerialOutput, SerialPort,
+    AcpiPm, Cmos, DebugExit, I8042, PostCode, Pvpanic, ResetControl, SerialOutput, SerialPort,
 };
 
+use crate::clocks::Stopwatch;
 use crate::{MachineConfig, VirtioTransport};
 
 /// COM1's line on a PC.
@@ -52,6 +53,7 @@ impl Platform {
         requests: RequestSink,
         ram: &GuestRam,
         output: Box<dyn SerialOutput>,
+        stopwatch: Arc<Stopwatch>,
     ) -> Result<Self, PlugError> {
         let serial = Arc::new(SerialPort::new(output, interrupts.irq_line(SERIAL_GSI)));
         let keyboard = Arc::new(I8042::new(
@@ -59,11 +61,13 @@ impl Platform {
             requests.clone(),
         ));
         let sci = interrupts.irq_line(SCI_GSI);
-        let power = Arc::new(AcpiPm::new(monotonic_clock(), sci, requests.clone()));
+        let clock = Arc::new(move || stopwatch.nanoseconds());
+        let power = Arc::new(AcpiPm::new(clock, sci, requests.clone()));
         let (below_4g, above_4g) = ram_around_hole(ram);
         let cmos = Arc::new(Cmos::new(Arc::new(wall_clock), below_4g, above_4g));
         let resets = Arc::new(ResetControl::new(requests.clone()));
-        let debug_exit = Arc::new(DebugExit::new(requests));
+        let debug_exit = Arc::new(DebugExit::new(requests.clone()));
+        let pvpanic = Arc::new(Pvpanic::new(requests));
         let post = Arc::new(PostCode::new());
 
         let ports = Arc::new(PortBus::new());
@@ -90,6 +94,7 @@ impl Platform {
                 DebugExit::LENGTH,
                 &debug_exit,
             ),
+            row(Pvpanic::NAME, Pvpanic::PORT, Pvpanic::LENGTH, &pvpanic),
             row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &post),
         ])?;
         Ok(Self {
@@ -185,6 +190,9 @@ impl Platform {
                 },
                 AcpiDevice::Keyboard,
                 AcpiDevice::Rtc,
+                AcpiDevice::Pvpanic {
+                    port: Pvpanic::PORT,
+                },
             ]
             .into_iter()
             .chain(crate::virtio::describe(mmio))
@@ -217,13 +225,6 @@ fn ram_around_hole(ram: &GuestRam) -> (u64, u64) {
         .map(|region| region.size)
         .sum();
     (ram.size() - above, above)
-}
-
-/// Nanoseconds since the machine was built.
-fn monotonic_clock() -> Arc<dyn Fn() -> u64 + Send + Sync> {
-    let start = Instant::now();
-    // 64 bits of nanoseconds last for 584 years.
-    Arc::new(move || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Seconds since 1970, UTC; negative before.

@@ -1,7 +1,7 @@
 //! The loop of one vCPU: run the guest, answer its accesses by the buses, again.
 
 use vmmkit_device_bus::{BusView, Mmio, Ports};
-use vmmkit_hypervisor::x86::VcpuState;
+use vmmkit_hypervisor::x86::{ClockControl, VcpuState};
 use vmmkit_hypervisor::{Devices, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit, VcpuId};
 
 use crate::control::{Control, Ending};
@@ -13,6 +13,8 @@ pub(crate) struct VcpuLoop<V> {
     pub(crate) id: VcpuId,
     pub(crate) vcpu: V,
     pub(crate) buses: Buses,
+    /// It did not run for a while, which the guest is to be told.
+    pub(crate) is_interrupted: bool,
 }
 
 /// What answers the accesses of one vCPU.
@@ -46,16 +48,17 @@ impl Devices for Buses {
     }
 }
 
-impl<V: Vcpu + VcpuState> VcpuLoop<V> {
+impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
     /// Runs until the machine ends; `Some` when this vCPU is what ended it.
     ///
     /// Accesses are answered inside `run_with`, where the back end decodes them. Who wants this
     /// vCPU to wait or to end kicks it, and a kick is never lost: [`Control`] is asked before the
     /// first run and after each kick, not for each exit.
     pub(crate) fn run(&mut self, control: &Control) -> Option<Ending> {
-        while Self::may_run_on(control) {
+        while self.may_run_on(control) {
             match self.vcpu.run_with(&mut self.buses) {
-                Ok(VcpuExit::Interrupted) => {}
+                // By a kick, or since the whole process was stopped (SIGSTOP) and goes on.
+                Ok(VcpuExit::Interrupted) => self.is_interrupted = true,
                 Ok(other) => {
                     if let Some(ending) = self.rare(other, control) {
                         return Some(ending);
@@ -70,8 +73,14 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
     /// Waits while the machine is paused; whether this vCPU may run then, or must end. No access is
     /// pending here, so the registers read true meanwhile.
     #[cold]
-    fn may_run_on(control: &Control) -> bool {
-        control.may_run() || (!control.is_over() && control.park())
+    fn may_run_on(&mut self, control: &Control) -> bool {
+        let may_run =
+            control.may_run() || (!control.is_over() && control.park(self.id, || *self.dump()));
+        if may_run && std::mem::take(&mut self.is_interrupted) {
+            // Where the host refuses, the guest's watchdogs may complain of the gap.
+            let _ = self.vcpu.mark_paused();
+        }
+        may_run
     }
 
     #[cold]
@@ -121,6 +130,8 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
 
     fn dump(&mut self) -> Box<VcpuDump> {
         Box::new(VcpuDump {
+            vcpu: self.id,
+            state: self.vcpu.mp_state().ok(),
             registers: self.vcpu.registers().ok(),
             special: self.vcpu.special_registers().ok(),
         })
