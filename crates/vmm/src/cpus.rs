@@ -47,6 +47,7 @@ impl Vcpus {
                 buses: Buses {
                     ports: platform.ports.view(),
                     mmio: platform.mmio.view(),
+                    ioapic: platform.ioapic.clone(),
                 },
                 is_interrupted: false,
             };

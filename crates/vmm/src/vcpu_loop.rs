@@ -1,8 +1,11 @@
 //! The loop of one vCPU: run the guest, answer its accesses by the buses, again.
 
+use std::sync::Arc;
+
 use vmmkit_device_bus::{BusView, Mmio, Ports};
 use vmmkit_hypervisor::x86::{ClockControl, VcpuState};
 use vmmkit_hypervisor::{Devices, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit, VcpuId};
+use vmmkit_legacy_devices::Ioapic;
 
 use crate::control::{Control, Ending};
 use crate::{Outcome, RunError, VcpuDump};
@@ -21,6 +24,17 @@ pub(crate) struct VcpuLoop<V> {
 pub(crate) struct Buses {
     pub(crate) ports: BusView<Ports>,
     pub(crate) mmio: BusView<Mmio>,
+    /// Where it is not the hypervisor's.
+    pub(crate) ioapic: Option<Arc<Ioapic>>,
+}
+
+impl Buses {
+    #[cold]
+    fn end_of_interrupt(&self, vector: u8) {
+        if let Some(ioapic) = &self.ioapic {
+            ioapic.end_of_interrupt(vector);
+        }
+    }
 }
 
 /// Part of the vCPU's loop, always, as the methods of [`BusView`] are.
@@ -59,6 +73,7 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
             match self.vcpu.run_with(&mut self.buses) {
                 // By a kick, or since the whole process was stopped (SIGSTOP) and goes on.
                 Ok(VcpuExit::Interrupted) => self.is_interrupted = true,
+                Ok(VcpuExit::IoapicEoi(vector)) => self.buses.end_of_interrupt(vector),
                 Ok(other) => {
                     if let Some(ending) = self.rare(other, control) {
                         return Some(ending);

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use crate::devices::DeviceOptions;
 use crate::exit_code;
 use crate::failure::Failure;
+use crate::platform::PlatformOptions;
 
 /// Boots a Linux guest as one ordinary process.
 #[derive(Parser, Debug)]
@@ -78,6 +79,8 @@ pub(crate) struct RunOptions {
     pub(crate) serial: Option<String>,
     #[command(flatten)]
     pub(crate) devices: DeviceOptions,
+    #[command(flatten)]
+    pub(crate) platform: PlatformOptions,
     /// CPU of the guest: host, without the features listed: host,-avx512f,-smap [default: host]
     #[arg(long, value_name = "host[,-FEATURE...]")]
     pub(crate) cpu: Option<String>,

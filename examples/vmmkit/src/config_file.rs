@@ -16,6 +16,7 @@ use crate::cli::RunOptions;
 use crate::devices::DeviceOptions;
 use crate::failure::Failure;
 use crate::memory;
+use crate::platform::PlatformOptions;
 
 /// The keys. Each has the meaning of the option of its name.
 #[derive(Debug, Default, Deserialize)]
@@ -44,6 +45,10 @@ struct File {
     console: Option<String>,
     virtio: Option<String>,
     rng: bool,
+    firmware: Option<PathBuf>,
+    debug_port: Option<String>,
+    irqchip: Option<String>,
+    legacy_timer: Option<bool>,
 }
 
 /// `cpus = 2`, or `cpus = "2,threads=2"`.
@@ -112,6 +117,15 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         virtio: file.virtio,
         rng: file.rng,
     };
+    let platform = PlatformOptions {
+        firmware: file.firmware,
+        debug_port: file.debug_port,
+        irqchip: file.irqchip,
+        legacy_timer: file.legacy_timer.map(|is_on| {
+            let word = if is_on { "on" } else { "off" };
+            word.to_owned()
+        }),
+    };
     RunOptions {
         kernel: options.kernel.or(file.kernel.map(|path| folder.join(path))),
         initrd: options.initrd.or(file.initrd.map(|path| folder.join(path))),
@@ -132,6 +146,7 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
             .stop_timeout
             .or(file.stop_timeout.map(|number| number.to_string())),
         devices: options.devices.or(devices, folder),
+        platform: options.platform.or(platform, folder),
         ..options
     }
 }

@@ -25,6 +25,7 @@ mod kernel_search;
 mod keys;
 mod memory;
 mod messages;
+mod platform;
 mod progress;
 mod remote;
 mod run;

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vmmkit_boot_loader::with_parameters;
+use vmmkit_device_bus::AddressRange;
 use vmmkit_host_io::{TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm};
+use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_vmm::{MachineBuilder, Outcome};
 
 use crate::build_failure::Asked;
@@ -54,6 +56,9 @@ fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
     let Some(report) = kvm.shortcomings() else {
         return Ok(notes);
     };
+    if settings.machine.firmware.is_some() {
+        return Ok(notes);
+    }
     let cmdline = &mut settings.machine.cmdline;
     let additions = kvm.cmdline_additions(cmdline).map_err(|conflict| {
         let next = "leave it out, or boot on a host with VT-x or AMD-V";
@@ -84,7 +89,7 @@ fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
 
 /// Builds everything but the console, and says what would run.
 fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
-    let builder = MachineBuilder::new(settings.machine.clone());
+    let builder = builder(&settings)?;
     let (remote, ram) = (Arc::new(Remote::default()), settings.machine.ram.size);
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let plan = Plan::new(builder, ram, remote, end);
@@ -97,6 +102,17 @@ fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, 
         equivalent::command(&settings)
     ));
     Ok(exit_code::SUCCESS.into())
+}
+
+/// A machine with what is not paravirtual.
+fn builder(settings: &Settings) -> Result<MachineBuilder, Failure> {
+    let builder = MachineBuilder::new(settings.machine.clone());
+    let Some(output) = settings.debug_port.open()? else {
+        return Ok(builder);
+    };
+    let range = AddressRange::new(DebugConsole::PORT.into(), DebugConsole::LENGTH.into());
+    let console = Arc::new(DebugConsole::new(output));
+    Ok(builder.plug_port_device(DebugConsole::NAME, range, console))
 }
 
 fn no_descriptor(error: io::Error) -> Failure {
@@ -118,7 +134,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
         progress.first_output();
         line.store(false, Ordering::Relaxed);
     }));
-    let builder = MachineBuilder::new(settings.machine.clone());
+    let builder = builder(&settings)?;
     let ram = settings.machine.ram.size;
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
     let outcome = devices::plug(plan, &settings.devices)?

@@ -14,6 +14,7 @@ use crate::devices::{self, Choice, DeviceOptions};
 use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
 use crate::memory;
+use crate::platform::DebugChoice;
 use crate::serial::SerialChoice;
 
 /// The command line of a kernel that was given none: the console on the first serial port; a
@@ -29,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) machine: MachineConfig,
     /// Where its console is.
     pub(crate) serial: SerialChoice,
+    /// Where its firmware's messages go.
+    pub(crate) debug_port: DebugChoice,
     /// Its paravirtual devices.
     pub(crate) devices: Vec<Box<dyn Choice>>,
     /// How long a guest that was asked to power off may take.
@@ -69,17 +72,25 @@ impl Settings {
         on_reboot(options.on_reboot.as_deref())?;
         let virtio = devices::transport(options.devices.virtio.as_deref())?;
 
-        let found_kernel = options.kernel.is_none();
+        let irqchip = options.platform.irqchip(!options.no_acpi)?;
+        let debug_port = options.platform.debug_port()?;
+        let firmware = options.platform.firmware.clone();
+        if firmware.is_some() {
+            no_kernel(&options)?;
+        }
+        let found_kernel = options.kernel.is_none() && firmware.is_none();
         let Found { kernel, initrd } = match options.kernel {
             Some(kernel) => Found {
                 kernel,
                 initrd: options.initrd,
             },
+            None if firmware.is_some() => Found::default(),
             None => kernel_search::search(options.initrd)?,
         };
         let machine = MachineConfig {
             name,
             kernel,
+            firmware,
             initrd,
             cmdline: options
                 .cmdline
@@ -91,6 +102,7 @@ impl Settings {
             affinity,
             cpu,
             acpi: !options.no_acpi,
+            irqchip,
             virtio,
             mp_table: match options.mp_table {
                 true => MpTable::Always,
@@ -101,6 +113,7 @@ impl Settings {
         Ok(Self {
             machine,
             serial,
+            debug_port,
             devices,
             stop_timeout: Duration::from_secs(stop_timeout),
             kvm: options.kvm.unwrap_or_else(|| "/dev/kvm".into()),
@@ -108,6 +121,23 @@ impl Settings {
             quiet: options.quiet,
             found_kernel,
         })
+    }
+}
+
+/// Firmware runs instead of a kernel, and is told nothing of one.
+fn no_kernel(options: &RunOptions) -> Result<(), Failure> {
+    let given = [
+        ("--kernel", options.kernel.is_some()),
+        ("--initrd", options.initrd.is_some()),
+        ("--cmdline", options.cmdline.is_some()),
+        ("--entry", options.entry.is_some()),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(Failure::usage(
+            format!("{option}: firmware runs instead of a kernel, and gets nothing of it"),
+            format!("leave {option} out, or --firmware"),
+        )),
+        None => Ok(()),
     }
 }
 
