@@ -9,12 +9,18 @@ use crate::{Result, Vm};
 pub struct Capabilities {
     /// The most vCPUs one VM may have.
     pub max_vcpus: u32,
+    /// The highest APIC ID that a vCPU may have.
+    pub max_apic_id: u32,
     /// The number of memory slots one VM may have.
     pub memory_slots: u32,
     /// PIC, IOAPIC and local APICs are emulated by the hypervisor.
     pub irqchip: bool,
     /// The 8254 PIT is emulated by the hypervisor.
     pub pit: bool,
+    /// Local APICs are emulated by the hypervisor, and the other controllers by the VMM.
+    pub split_irqchip: bool,
+    /// Memory may be read-only for the guest.
+    pub read_only_memory: bool,
     /// Interrupts may be raised by an eventfd.
     pub irqfd: bool,
     /// Guest writes may signal an eventfd without an exit.
@@ -30,9 +36,12 @@ impl Capabilities {
     pub fn complete(max_vcpus: u32) -> Self {
         Self {
             max_vcpus,
+            max_apic_id: max_vcpus.saturating_mul(4).saturating_sub(1),
             memory_slots: 32,
             irqchip: true,
             pit: true,
+            split_irqchip: true,
+            read_only_memory: true,
             irqfd: true,
             ioeventfd: true,
             immediate_exit: true,
@@ -51,6 +60,10 @@ pub enum Irqchip {
         /// Emulate the 8254 PIT too.
         pit: bool,
     },
+    /// Local APICs only: the VMM has the I/O APIC, whose interrupts are
+    /// [messages](crate::Interrupts::signal_msi) and whose pins it [routes](crate::Interrupts::route_pin). There is
+    /// no PIC and no PIT.
+    Split,
 }
 
 /// The fixed properties of a VM.

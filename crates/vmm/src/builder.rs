@@ -1,15 +1,14 @@
 //! From a configuration to a machine: one call per crate, in the order of the boot flow.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::path::Path;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use vmmkit_boot_loader::{self as boot_loader, BootSource, Loaded};
-use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Mmio, Plug, Ports};
+use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Lifecycle, Mmio, Plug, Ports};
 use vmmkit_guest_memory::GuestRam;
-use vmmkit_host_io::{Console, ConsolePort};
+use vmmkit_host_io::{Console, ConsolePort, Subscription};
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
 use vmmkit_virtio::Device;
 
@@ -23,7 +22,8 @@ use crate::event_loop::{EventLoop, Subscriber};
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
-use crate::{ConfigError, MachineConfig, VirtioTransport, pci, virtio};
+use crate::power::{Board, BootFiles};
+use crate::{ConfigError, Event, MachineConfig, VirtioTransport, pci, virtio};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -36,6 +36,8 @@ pub struct MachineBuilder {
     mmio: Vec<Plug<Mmio>>,
     virtio: Vec<Arc<dyn Device>>,
     memory: Vec<GuestRam>,
+    lives: Vec<Arc<dyn Lifecycle>>,
+    control: Arc<Control>,
 }
 
 impl std::fmt::Debug for MachineBuilder {
@@ -145,6 +147,23 @@ impl MachineBuilder {
         self
     }
 
+    /// Resets `device`, one of the embedder's own that was plugged in, whenever the machine is reset.
+    /// No other step of its life is the machine's to lead.
+    #[must_use]
+    pub fn reset_too(mut self, device: Arc<dyn Lifecycle>) -> Self {
+        self.lives.push(device);
+        self
+    }
+
+    /// What will happen to the machine, as [`Handle::events`](crate::Handle::events), for a subscriber
+    /// of the event loop.
+    ///
+    /// # Errors
+    /// The host's, when it has no descriptor left.
+    pub fn events(&self) -> io::Result<Subscription<Event>> {
+        self.control.events().subscribe()
+    }
+
     /// Builds the machine on `hypervisor`.
     ///
     /// # Errors
@@ -158,55 +177,76 @@ impl MachineBuilder {
             mmio,
             virtio: devices,
             memory,
+            lives,
+            control,
         } = self;
         config.check(hypervisor.capabilities())?;
         check_count(devices.len(), config.virtio.most())?;
         let settings = VmSettings::default();
-        let control = Control::new();
-
         let ram = GuestRam::new(&config.ram)?;
-        let (vm, loaded) = create_and_load(hypervisor, &settings, &ram, &config, devices.len())?;
+        let mut files = BootFiles::open(&config)?;
+        let (vm, loaded) = create_and_load(
+            hypervisor,
+            &settings,
+            &ram,
+            &config,
+            &mut files,
+            devices.len(),
+        )?;
         let transmitter = Box::new(FirstByte {
             output: Transmitter(console.output.clone()),
             control: control.clone(),
         });
         let platform = Platform::plug(&vm, control.requests(), &ram, transmitter)?;
+        platform.lead(lives);
         let capabilities = hypervisor.capabilities();
         let reach = reach(&vm, &ram, &memory)?;
         let vm = Arc::new(vm);
-        let devices = match config.virtio {
+        let (devices, wires) = match config.virtio {
             VirtioTransport::Mmio => {
                 virtio::plug(devices, &*vm, capabilities, &reach, &platform.mmio)?
             }
-            VirtioTransport::Pci => pci::plug(devices, &vm, capabilities, &reach, &platform)?,
+            VirtioTransport::Pci => (
+                pci::plug(devices, &vm, capabilities, &reach, &platform)?,
+                Vec::new(),
+            ),
         };
         devices
             .iter()
             .for_each(|device| event::watch(&**device, &control));
         platform.plug_extra(ports, mmio, &ram)?;
-        let vcpus = Vcpus::create(
-            hypervisor,
-            &*vm,
-            &config,
-            &platform,
-            &loaded.entry,
-            settings.irqchip,
-        )?;
+        let supported = hypervisor.supported_cpuid()?;
+        let irqchip = settings.irqchip;
+        let vcpus = Vcpus::create(&supported, &*vm, &config, &platform, &loaded.entry, irqchip)?;
         control.set_vcpus(vcpus.kickers);
+        let (platform, devices) = (Arc::new(platform), Arc::new(Devices::new(devices)));
+        control.set_policy(&config, devices.clone());
 
         let output = console.output.clone();
         let port: Arc<dyn ConsolePort> = Arc::new(Receiver(platform.serial.clone()));
         subscribers.extend(console.connect(&port).map_err(BuildError::Console)?);
         let event_loop = EventLoop::new(subscribers)?;
+        let board = Board {
+            vm,
+            config,
+            irqchip,
+            supported,
+            files: Mutex::new(files),
+            ram: ram.clone(),
+            platform: platform.clone(),
+            devices: devices.clone(),
+            wires,
+        };
         let shared = Shared {
             control,
             platform,
-            devices: Arc::new(Devices::new(devices)),
+            devices,
             ram,
             output,
         };
         let state = Ready {
             vcpus: vcpus.bodies,
+            board: Arc::new(board),
             event_loop,
             last: LastEvent(shared.control.clone()),
         };
@@ -221,6 +261,7 @@ fn create_and_load<H: Hypervisor>(
     settings: &VmSettings,
     ram: &GuestRam,
     config: &MachineConfig,
+    files: &mut BootFiles,
     devices: usize,
 ) -> Result<(H::Vm, Loaded), BuildError> {
     let create = || {
@@ -231,7 +272,7 @@ fn create_and_load<H: Hypervisor>(
     thread::scope(|scope| {
         let loading = thread::Builder::new()
             .name("load".to_owned())
-            .spawn_scoped(scope, || load(ram, config, devices))
+            .spawn_scoped(scope, || load(files, ram, config, devices))
             .map_err(BuildError::Thread)?;
         let vm: Result<_, BuildError> = create();
         let loaded = loading
@@ -241,26 +282,27 @@ fn create_and_load<H: Hypervisor>(
     })
 }
 
-/// Puts kernel, initrd, command line and tables into RAM.
-fn load(ram: &GuestRam, config: &MachineConfig, devices: usize) -> Result<Loaded, BuildError> {
-    let mut kernel = open("--kernel", &config.kernel)?;
-    let mut initrd = match &config.initrd {
-        Some(path) => Some(open("--initrd", path)?),
-        None => None,
-    };
+/// Puts kernel, initrd, command line and tables into RAM, which is all zeroes.
+pub(crate) fn load(
+    files: &mut BootFiles,
+    ram: &GuestRam,
+    config: &MachineConfig,
+    devices: usize,
+) -> Result<Loaded, BuildError> {
     let cmdline = match (config.acpi, config.virtio) {
         (false, VirtioTransport::Mmio) => Cow::Owned(virtio::announce(&config.cmdline, devices)),
         _ => Cow::Borrowed(&config.cmdline),
     };
     let source = BootSource {
-        kernel: &mut kernel,
-        initrd: initrd.as_mut(),
+        kernel: &mut files.kernel,
+        initrd: files.initrd.as_mut(),
         cmdline: &cmdline,
         entry: config.entry,
     };
     let acpi = config.acpi.then(|| Platform::describe(config, devices));
+    let apic_ids: Vec<u32> = config.topology().apic_ids().collect();
     let description = boot_loader::Platform {
-        vcpus: config.vcpus,
+        apic_ids: &apic_ids,
         acpi: acpi.as_ref(),
         mp_table: config.mp_table.is_for(config.vcpus),
     };
@@ -286,12 +328,4 @@ fn check_count(asked: usize, most: usize) -> Result<(), ConfigError> {
         return Err(ConfigError::TooManyDevices { asked, most });
     }
     Ok(())
-}
-
-fn open(option: &'static str, path: &Path) -> Result<File, BuildError> {
-    File::open(path).map_err(|source| BuildError::Open {
-        option,
-        path: path.to_owned(),
-        source,
-    })
 }

@@ -1,13 +1,15 @@
 //! What machine to build: plain data with defaults that boot.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use thiserror::Error;
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_boot_loader::mp_table::MAX_VCPUS;
 use vmmkit_guest_memory::RamConfig;
+use vmmkit_host_io::HostCpus;
 use vmmkit_hypervisor::Capabilities;
-use vmmkit_x86_cpu::CpuModel;
+use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
 
 /// A machine as its user asks for it. Nothing in it has been opened or checked.
 #[derive(Clone, Debug)]
@@ -26,6 +28,10 @@ pub struct MachineConfig {
     pub ram: RamConfig,
     /// The number of vCPUs, at least 1.
     pub vcpus: u32,
+    /// How they are arranged; without it, as cores of one package.
+    pub topology: Option<Topology>,
+    /// The CPUs of the host that a vCPU, by its number, is kept on; a number beyond the vCPUs is nobody's.
+    pub affinity: BTreeMap<u32, HostCpus>,
     /// Which CPU features the guest sees.
     pub cpu: CpuModel,
     /// Describe the platform by ACPI tables.
@@ -34,6 +40,10 @@ pub struct MachineConfig {
     pub mp_table: MpTable,
     /// Where paravirtual devices are.
     pub virtio: VirtioTransport,
+    /// What a reset that the guest asks for does.
+    pub on_reboot: OnReboot,
+    /// What a crash of the guest does.
+    pub on_crash: OnCrash,
 }
 
 /// Where paravirtual devices are.
@@ -55,6 +65,29 @@ impl VirtioTransport {
             Self::Pci => crate::pci::MOST,
         }
     }
+}
+
+/// What a reset that the guest asks for does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnReboot {
+    /// It ends the run.
+    #[default]
+    Exit,
+    /// The guest starts anew in the same machine.
+    Reboot,
+}
+
+/// What a crash of the guest does: a triple fault, or a panic of its kernel that it reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCrash {
+    /// It ends the run.
+    #[default]
+    Exit,
+    /// The guest starts anew in the same machine.
+    Reboot,
+    /// The machine is paused and kept as it is, for somebody to look at. After a triple fault it cannot
+    /// be resumed, but for a [reset](crate::Handle::reset).
+    Pause,
 }
 
 /// Whether there is an MP table.
@@ -91,10 +124,14 @@ impl Default for MachineConfig {
             entry: EntryChoice::Auto,
             ram: RamConfig::default(),
             vcpus: 1,
+            topology: None,
+            affinity: BTreeMap::new(),
             cpu: CpuModel::default(),
             acpi: true,
             mp_table: MpTable::Auto,
             virtio: VirtioTransport::Mmio,
+            on_reboot: OnReboot::default(),
+            on_crash: OnCrash::default(),
         }
     }
 }
@@ -114,6 +151,9 @@ pub enum ConfigError {
         /// The most there can be.
         most: u32,
     },
+    /// The vCPUs cannot be arranged so.
+    #[error("cpus {0}")]
+    Topology(#[from] TopologyError),
     /// More paravirtual devices than there are places or interrupts for.
     #[error("{asked} paravirtual devices: there is room for {most}")]
     TooManyDevices {
@@ -146,6 +186,12 @@ impl MachineConfig {
                 most,
             });
         }
-        Ok(())
+        let topology = self.topology();
+        Ok(topology.check(self.vcpus, capabilities.max_apic_id)?)
+    }
+
+    /// How the vCPUs are arranged.
+    pub(crate) fn topology(&self) -> Topology {
+        self.topology.unwrap_or(Topology::of(self.vcpus))
     }
 }

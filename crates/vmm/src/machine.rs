@@ -6,6 +6,7 @@ use crate::control::LastEvent;
 use crate::error::StartError;
 use crate::event_loop::EventLoop;
 use crate::handle::{Handle, Shared};
+use crate::power::PowerOn;
 use crate::threads::{Threads, VcpuBody};
 use crate::{Outcome, RunError};
 
@@ -19,6 +20,7 @@ pub struct Machine<S> {
 /// Built: every file, socket and byte of memory is in hand. The caller may drop privileges now.
 pub struct Ready {
     pub(crate) vcpus: Vec<VcpuBody>,
+    pub(crate) board: Arc<dyn PowerOn>,
     pub(crate) event_loop: EventLoop,
     pub(crate) last: LastEvent,
 }

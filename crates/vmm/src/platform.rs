@@ -1,13 +1,14 @@
 //! The platform: which devices there are, where, on which line; and their description to the guest.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use vmmkit_boot_loader::acpi::{
     AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, PciHost, PmPorts, ResetRegister,
 };
 use vmmkit_device_bus::{
-    AddressRange, DevicePio, Gsi, Mmio, MmioBus, Plug, PlugError, PortBus, Ports, RequestSink,
+    AddressRange, DevicePio, Gsi, Lifecycle, Mmio, MmioBus, Plug, PlugError, PortBus, Ports,
+    RequestSink,
 };
 use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END};
 use vmmkit_hypervisor::Interrupts;
@@ -40,6 +41,8 @@ pub(crate) struct Platform {
     pub(crate) serial: Arc<SerialPort>,
     pub(crate) keyboard: Arc<I8042>,
     pub(crate) power: Arc<AcpiPm>,
+    /// All that a reset brings back to power-on, beside the devices that work by themselves.
+    parts: Mutex<Vec<Arc<dyn Lifecycle>>>,
 }
 
 impl Platform {
@@ -61,6 +64,7 @@ impl Platform {
         let cmos = Arc::new(Cmos::new(Arc::new(wall_clock), below_4g, above_4g));
         let resets = Arc::new(ResetControl::new(requests.clone()));
         let debug_exit = Arc::new(DebugExit::new(requests));
+        let post = Arc::new(PostCode::new());
 
         let ports = Arc::new(PortBus::new());
         ports.plug_all(vec![
@@ -86,20 +90,37 @@ impl Platform {
                 DebugExit::LENGTH,
                 &debug_exit,
             ),
-            row(
-                PostCode::NAME,
-                PostCode::PORT,
-                PostCode::LENGTH,
-                &Arc::new(PostCode::new()),
-            ),
+            row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &post),
         ])?;
         Ok(Self {
             ports,
             mmio: Arc::new(MmioBus::new()),
+            parts: Mutex::new(vec![
+                serial.clone(),
+                keyboard.clone(),
+                power.clone(),
+                cmos,
+                resets,
+                post,
+            ]),
             serial,
             keyboard,
             power,
         })
+    }
+
+    /// Resets `parts` too, from now on.
+    pub(crate) fn lead(&self, parts: impl IntoIterator<Item = Arc<dyn Lifecycle>>) {
+        self.parts().extend(parts);
+    }
+
+    /// Brings every part to its state at power-on.
+    pub(crate) fn reset(&self) {
+        self.parts().iter().for_each(|part| part.reset());
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Vec<Arc<dyn Lifecycle>>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Plugs the embedder's devices in.
@@ -138,7 +159,7 @@ impl Platform {
             VirtioTransport::Pci => (0, Some(PciHost::default())),
         };
         AcpiConfig {
-            vcpus: config.vcpus,
+            apic_ids: config.topology().apic_ids().collect(),
             ioapic: IoapicInfo::default(),
             pm: PmPorts {
                 pm1a_event: pm::PM1A_EVENT,

@@ -2,13 +2,15 @@
 
 use vmmkit_device_bus::{BusView, Mmio, Ports};
 use vmmkit_hypervisor::x86::VcpuState;
-use vmmkit_hypervisor::{Devices, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit};
+use vmmkit_hypervisor::{Devices, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit, VcpuId};
 
 use crate::control::{Control, Ending};
 use crate::{Outcome, RunError, VcpuDump};
 
 /// One vCPU with its own view of the buses. It lives on one thread.
 pub(crate) struct VcpuLoop<V> {
+    /// Its number; what the hypervisor calls it by is its APIC ID.
+    pub(crate) id: VcpuId,
     pub(crate) vcpu: V,
     pub(crate) buses: Buses,
 }
@@ -54,7 +56,11 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
         while Self::may_run_on(control) {
             match self.vcpu.run_with(&mut self.buses) {
                 Ok(VcpuExit::Interrupted) => {}
-                Ok(other) => return self.rare(other, control),
+                Ok(other) => {
+                    if let Some(ending) = self.rare(other, control) {
+                        return Some(ending);
+                    }
+                }
                 Err(source) => return Some(self.failed(source)),
             }
         }
@@ -71,7 +77,7 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
     #[cold]
     fn failed(&self, source: vmmkit_hypervisor::Error) -> Ending {
         Err(RunError::Vcpu {
-            vcpu: self.vcpu.id(),
+            vcpu: self.id,
             source,
         })
     }
@@ -80,7 +86,7 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
     #[cold]
     fn rare(&mut self, exit: VcpuExit, control: &Control) -> Option<Ending> {
         let outcome = match exit {
-            VcpuExit::Shutdown => Outcome::TripleFault(self.vcpu.id()),
+            VcpuExit::Shutdown => Outcome::TripleFault(self.id),
             VcpuExit::SystemEvent(SystemEvent::Shutdown) => Outcome::PowerOff,
             VcpuExit::SystemEvent(SystemEvent::Reset) => Outcome::Reset,
             VcpuExit::SystemEvent(SystemEvent::Crash) => Outcome::GuestPanic,
@@ -92,7 +98,7 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
 
     /// The exits that nothing answers.
     fn unanswered(&mut self, exit: VcpuExit) -> RunError {
-        let vcpu = self.vcpu.id();
+        let vcpu = self.id;
         let state = self.dump();
         match exit {
             VcpuExit::InternalError(error) => RunError::InternalError { vcpu, error, state },

@@ -15,6 +15,7 @@ mod cli;
 mod commands;
 mod config_file;
 mod control;
+mod cpus;
 mod devices;
 mod doctor;
 mod end_of_input;

@@ -150,9 +150,10 @@ impl Controlled for Guest {
     }
 
     fn reset(&self) -> Result<(), Refusal> {
-        Err(Refusal::Unsupported(
-            "this version cannot reset a machine".to_owned(),
-        ))
+        if self.state() == MachineState::Ended || !self.handle()?.reset() {
+            return Err(self.refused("cannot be reset"));
+        }
+        Ok(())
     }
 
     fn ask_to_stop(&self) {
