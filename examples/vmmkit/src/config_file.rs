@@ -31,6 +31,9 @@ struct File {
     serial: Option<String>,
     cpu: Option<String>,
     name: Option<String>,
+    api_socket: Option<PathBuf>,
+    instance: Option<bool>,
+    paused: Option<bool>,
     entry: Option<String>,
     acpi: Option<bool>,
     mp_table: Option<bool>,
@@ -138,6 +141,11 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         serial: options.serial.or(file.serial),
         cpu: options.cpu.or(file.cpu),
         name: options.name.or(file.name),
+        api_socket: options
+            .api_socket
+            .or(file.api_socket.map(|path| folder.join(path))),
+        no_instance: options.no_instance || file.instance == Some(false),
+        paused: options.paused || file.paused == Some(true),
         entry: options.entry.or(file.entry),
         no_acpi: options.no_acpi || file.acpi == Some(false),
         mp_table: options.mp_table || file.mp_table == Some(true),
@@ -173,6 +181,15 @@ mod tests {
         let merged = merge(RunOptions::default(), file, Path::new("/vm"));
         assert_eq!(merged.kernel, Some("/vm/vmlinux".into()));
         assert_eq!(merged.initrd, Some("/abs".into()));
+    }
+
+    #[test]
+    fn a_file_says_how_the_machine_is_controlled() {
+        let file = parse("name = \"web\"\napi-socket = \"s\"\ninstance = false\npaused = true");
+        let merged = merge(RunOptions::default(), file.unwrap(), Path::new("/vm"));
+        assert_eq!(merged.name.as_deref(), Some("web"));
+        assert_eq!(merged.api_socket, Some("/vm/s".into()));
+        assert!(merged.no_instance && merged.paused);
     }
 
     #[test]

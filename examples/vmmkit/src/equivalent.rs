@@ -60,7 +60,26 @@ pub(crate) fn command(settings: &Settings) -> String {
     if machine.mp_table == MpTable::Always {
         words.push("--mp-table".to_owned());
     }
+    words.extend(control(settings));
     words.join(" ")
+}
+
+/// How the machine is controlled.
+fn control(settings: &Settings) -> Vec<String> {
+    let mut words = Vec::new();
+    if let Some(name) = &settings.control.name {
+        words.push(format!("--name {name}"));
+    }
+    if let Some(path) = &settings.control.socket {
+        words.push(format!("--api-socket {}", quoted_path(path)));
+    }
+    if settings.control.unlisted {
+        words.push("--no-instance".to_owned());
+    }
+    if settings.paused {
+        words.push("--paused".to_owned());
+    }
+    words
 }
 
 fn quoted_path(path: &Path) -> String {
@@ -96,6 +115,21 @@ mod tests {
                 crate::settings::DEFAULT_CMDLINE
             )
         );
+    }
+
+    #[test]
+    fn how_it_is_controlled_is_said() {
+        let options = RunOptions {
+            kernel: Some("k".into()),
+            name: Some("web".to_owned()),
+            api_socket: Some("a socket".into()),
+            no_instance: true,
+            paused: true,
+            ..RunOptions::default()
+        };
+        let command = command(&Settings::new(options).unwrap());
+        let end = " --name web --api-socket 'a socket' --no-instance --paused";
+        assert!(command.ends_with(end), "{command}");
     }
 
     #[test]

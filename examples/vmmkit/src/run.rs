@@ -15,6 +15,7 @@ use vmmkit_vmm::{MachineBuilder, Outcome};
 
 use crate::build_failure::Asked;
 use crate::cli::RunOptions;
+use crate::control::{Door, Guest, Presence};
 use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
@@ -121,6 +122,10 @@ fn no_descriptor(error: io::Error) -> Failure {
 
 fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
+    let (presence, places) = Presence::claim(&settings.control, settings.quiet)?;
+    let name = presence.name().unwrap_or(&settings.machine.name);
+    let guest = Arc::new(Guest::new(&settings, name));
+    let door = Door::new(places, guest.clone(), presence.server());
     let remote = Arc::new(Remote::default());
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let mut console = settings.serial.open(&remote, &end)?;
@@ -137,15 +142,22 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     let builder = builder(&settings)?;
     let ram = settings.machine.ram.size;
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
-    let outcome = devices::plug(plan, &settings.devices)?
+    let plan = devices::plug(plan, &settings.devices)?;
+    let live = plan.live();
+    let outcome = plan
         .into_builder()
         .console(console)
         .subscribe(Box::new(signals))
+        .subscribe(Box::new(door))
         .subscribe(Box::new(EndOfInput::new(end, remote.clone())))
         .build(kvm)
         .map_err(|error| Asked::of(&settings.machine).explain(&error))
         .and_then(|machine| {
             remote.connect(machine.handle());
+            guest.connect(machine.handle(), live);
+            if settings.paused {
+                machine.handle().pause();
+            }
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
@@ -163,6 +175,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             })?;
             Ok(machine.wait()?)
         });
+    presence.leave();
     remote.give_terminal_back();
     if line_is_open.load(Ordering::Relaxed) {
         progress.end_line();

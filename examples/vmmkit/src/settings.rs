@@ -9,6 +9,7 @@ use vmmkit_vmm::{MachineConfig, MpTable, VirtioTransport};
 use vmmkit_x86_cpu::CpuModel;
 
 use crate::cli::RunOptions;
+use crate::control;
 use crate::cpus;
 use crate::devices::{self, Choice, DeviceOptions};
 use crate::failure::Failure;
@@ -36,6 +37,10 @@ pub(crate) struct Settings {
     pub(crate) devices: Vec<Box<dyn Choice>>,
     /// How long a guest that was asked to power off may take.
     pub(crate) stop_timeout: Duration,
+    /// Where others find it.
+    pub(crate) control: control::Choice,
+    /// It does not run before it is told to.
+    pub(crate) paused: bool,
     /// The KVM device.
     pub(crate) kvm: PathBuf,
     /// Build only.
@@ -60,10 +65,7 @@ impl Settings {
             None => defaults.cpu,
         };
         let entry = options.entry.as_deref().map_or(Ok(defaults.entry), entry)?;
-        let name = options
-            .name
-            .as_deref()
-            .map_or(Ok(defaults.name), machine_name)?;
+        let control = control_choice(&options)?;
         let serial = options
             .serial
             .as_deref()
@@ -88,7 +90,7 @@ impl Settings {
             None => kernel_search::search(options.initrd)?,
         };
         let machine = MachineConfig {
-            name,
+            name: control.name.clone().unwrap_or(defaults.name),
             kernel,
             firmware,
             initrd,
@@ -116,6 +118,8 @@ impl Settings {
             debug_port,
             devices,
             stop_timeout: Duration::from_secs(stop_timeout),
+            control,
+            paused: options.paused,
             kvm: options.kvm.unwrap_or_else(|| "/dev/kvm".into()),
             dry_run: options.dry_run,
             quiet: options.quiet,
@@ -186,16 +190,30 @@ fn default_serial(options: &RunOptions) -> SerialChoice {
     }
 }
 
-/// The name goes into messages and, later, paths.
+/// The name is also that of a folder.
 fn machine_name(text: &str) -> Result<String, Failure> {
-    let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if (1..=64).contains(&text.len()) && text.chars().all(is_good) && !text.starts_with('.') {
+    if vmmkit_control::is_name(text) {
         return Ok(text.to_owned());
     }
     Err(Failure::usage(
         format!("--name {text:?}: this cannot be a machine's name"),
         "use 1 to 64 letters, digits, -, _ and ., with no . at the start",
     ))
+}
+
+fn control_choice(options: &RunOptions) -> Result<control::Choice, Failure> {
+    let choice = control::Choice {
+        name: options.name.as_deref().map(machine_name).transpose()?,
+        socket: options.api_socket.clone(),
+        unlisted: options.no_instance,
+    };
+    if options.paused && choice.unlisted && choice.socket.is_none() {
+        return Err(Failure::usage(
+            "--paused: nobody could ever tell this guest to run",
+            "leave --no-instance out, or give --api-socket PATH",
+        ));
+    }
+    Ok(choice)
 }
 
 fn seconds(text: &str) -> Result<u64, Failure> {
