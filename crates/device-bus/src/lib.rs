@@ -53,6 +53,7 @@ mod msi;
 mod range;
 mod request;
 mod space;
+mod tally;
 mod unclaimed;
 mod view;
 
@@ -64,6 +65,7 @@ pub use msi::{MessageVector, MsiMessage, MsiVector};
 pub use range::AddressRange;
 pub use request::{GuestRequest, RequestSink};
 pub use space::{Mmio, Ports, Space};
+pub use tally::{AccessCounter, AccessCounts, OwnerAccesses};
 pub use unclaimed::Unclaimed;
 pub use view::BusView;
 pub use vm_device::bus::{MmioAddress, MmioAddressOffset, PioAddress, PioAddressOffset};
