@@ -51,6 +51,7 @@ mod line;
 mod map;
 mod msi;
 mod range;
+mod report;
 mod request;
 mod space;
 mod tally;

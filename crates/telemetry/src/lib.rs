@@ -24,6 +24,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod boot_log;
 mod counter;
 mod metrics;
 mod milestones;
@@ -31,6 +32,7 @@ mod prometheus;
 mod replace;
 mod tree;
 
+pub use boot_log::{BootLog, ConsoleLine};
 pub use counter::Counter;
 pub use metrics::{Family, Kind, Labels, Metrics, Sample};
 pub use milestones::{Milestone, Milestones};

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::{Metrics, Tree};
+
 /// A point in the life of a machine, in the order they are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
@@ -60,8 +62,13 @@ pub struct Milestones {
 impl Milestones {
     /// None is reached, and time begins.
     pub fn new() -> Self {
+        Self::since(Instant::now())
+    }
+
+    /// None is reached, and time began at `start`.
+    pub fn since(start: Instant) -> Self {
         Self {
-            start: Instant::now(),
+            start,
             reached: Default::default(),
         }
     }
@@ -72,12 +79,40 @@ impl Milestones {
     }
 
     /// It is reached, now, unless it was before.
+    #[inline]
     pub fn mark(&self, milestone: Milestone) {
         if let Some(place) = self.reached.get(milestone as usize)
             && place.load(Ordering::Relaxed) == 0
         {
-            let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX - 1) + 1;
-            let _ = place.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+            self.mark_first(place);
+        }
+    }
+
+    #[cold]
+    fn mark_first(&self, place: &AtomicU64) {
+        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX - 1) + 1;
+        let _ = place.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// As a tree: microseconds from the start.
+    pub fn tree(&self) -> Tree {
+        let microseconds = |at: Duration| u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        self.all().fold(Tree::new(), |tree, (milestone, at)| {
+            tree.number(format!("{}_us", milestone.name()), microseconds(at))
+        })
+    }
+
+    /// Adds them to `metrics`.
+    pub fn measure(&self, metrics: &mut Metrics) {
+        let name = "vmmkit_milestone_seconds";
+        let help = "When the machine reached a milestone of its boot, from its start on";
+        for (milestone, at) in self.all() {
+            metrics.gauge(
+                name,
+                help,
+                &[("milestone", milestone.name())],
+                at.as_secs_f64(),
+            );
         }
     }
 

@@ -11,6 +11,7 @@ use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Mmio, Plug, Ports};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{Console, ConsolePort};
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
+use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
 
 use crate::console::{Receiver, Transmitter};
@@ -23,7 +24,7 @@ use crate::event_loop::{EventLoop, Subscriber};
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
-use crate::{ConfigError, MachineConfig, VirtioTransport, pci, virtio};
+use crate::{ConfigError, MachineConfig, VirtioTransport, pci, report, virtio};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -36,6 +37,7 @@ pub struct MachineBuilder {
     mmio: Vec<Plug<Mmio>>,
     virtio: Vec<Arc<dyn Device>>,
     memory: Vec<GuestRam>,
+    boot_log: Arc<BootLog>,
 }
 
 impl std::fmt::Debug for MachineBuilder {
@@ -145,6 +147,14 @@ impl MachineBuilder {
         self
     }
 
+    /// Has milestones written to `log`, and the serial console's output; otherwise the machine keeps
+    /// a log of its own, which begins with its builder.
+    #[must_use]
+    pub fn boot_log(mut self, log: Arc<BootLog>) -> Self {
+        self.boot_log = log;
+        self
+    }
+
     /// Builds the machine on `hypervisor`.
     ///
     /// # Errors
@@ -158,14 +168,16 @@ impl MachineBuilder {
             mmio,
             virtio: devices,
             memory,
+            boot_log,
         } = self;
         config.check(hypervisor.capabilities())?;
         check_count(devices.len(), config.virtio.most())?;
         let settings = VmSettings::default();
-        let control = Control::new();
+        let control = Control::new(boot_log.clone());
 
         let ram = GuestRam::new(&config.ram)?;
-        let (vm, loaded) = create_and_load(hypervisor, &settings, &ram, &config, devices.len())?;
+        let count = devices.len();
+        let (vm, loaded) = create_and_load(hypervisor, &settings, &ram, &config, count, &boot_log)?;
         let transmitter = Box::new(FirstByte {
             output: Transmitter(console.output.clone()),
             control: control.clone(),
@@ -204,12 +216,15 @@ impl MachineBuilder {
             devices: Arc::new(Devices::new(devices)),
             ram,
             output,
+            exits: vcpus.exits,
+            about: report::about(&config),
         };
         let state = Ready {
             vcpus: vcpus.bodies,
             event_loop,
             last: LastEvent(shared.control.clone()),
         };
+        boot_log.mark(Milestone::Built);
         Ok(Machine::new(Arc::new(shared), state))
     }
 }
@@ -222,16 +237,22 @@ fn create_and_load<H: Hypervisor>(
     ram: &GuestRam,
     config: &MachineConfig,
     devices: usize,
+    boot_log: &BootLog,
 ) -> Result<(H::Vm, Loaded), BuildError> {
     let create = || {
         let vm = hypervisor.create_vm(settings)?;
         vm.map_ram(ram)?;
+        boot_log.mark(Milestone::VmCreated);
         Ok(vm)
     };
     thread::scope(|scope| {
         let loading = thread::Builder::new()
             .name("load".to_owned())
-            .spawn_scoped(scope, || load(ram, config, devices))
+            .spawn_scoped(scope, || {
+                let loaded = load(ram, config, devices);
+                boot_log.mark(Milestone::Loaded);
+                loaded
+            })
             .map_err(BuildError::Thread)?;
         let vm: Result<_, BuildError> = create();
         let loaded = loading

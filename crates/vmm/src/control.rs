@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use vmmkit_device_bus::{GuestRequest, RequestSink};
 use vmmkit_host_io::Broadcast;
 use vmmkit_hypervisor::Kick;
+use vmmkit_telemetry::{BootLog, Milestone};
 
 use crate::event::{BACKLOG, Event, MachineState};
 use crate::{Outcome, RunError};
@@ -37,6 +38,7 @@ pub(crate) struct Control {
     events: Broadcast<Event>,
     /// Whether the guest has written to its console.
     console_is_ready: AtomicBool,
+    boot_log: Arc<BootLog>,
 }
 
 #[derive(Default)]
@@ -52,7 +54,7 @@ struct Phase {
 
 impl Control {
     /// A machine that may run as soon as its vCPUs have threads.
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(boot_log: Arc<BootLog>) -> Arc<Self> {
         Arc::new(Self {
             request: AtomicU8::new(RUN),
             phase: Mutex::new(Phase::default()),
@@ -60,7 +62,13 @@ impl Control {
             kickers: OnceLock::new(),
             events: Broadcast::new(BACKLOG),
             console_is_ready: AtomicBool::new(false),
+            boot_log,
         })
+    }
+
+    /// Where milestones go.
+    pub(crate) fn boot_log(&self) -> &Arc<BootLog> {
+        &self.boot_log
     }
 
     /// Makes the vCPUs known; once, before any of them runs.
@@ -139,6 +147,7 @@ impl Control {
 
     /// Ends the run. The first ending stands.
     pub(crate) fn end(&self, ending: Ending) {
+        self.boot_log.mark(Milestone::End);
         let mut phase = self.lock();
         if phase.ending.is_none() {
             let (state, event) = match &ending {

@@ -9,6 +9,7 @@ use vmmkit_x86_cpu::{Clocks, Topology, boot_msrs, cpuid, lapic_wiring};
 
 use crate::MachineConfig;
 use crate::error::BuildError;
+use crate::exits::ExitCounter;
 use crate::platform::Platform;
 use crate::threads::VcpuBody;
 use crate::vcpu_loop::{Buses, VcpuLoop};
@@ -17,6 +18,7 @@ use crate::vcpu_loop::{Buses, VcpuLoop};
 pub(crate) struct Vcpus {
     pub(crate) bodies: Vec<VcpuBody>,
     pub(crate) kickers: Vec<Arc<dyn Kick>>,
+    pub(crate) exits: Vec<Arc<ExitCounter>>,
 }
 
 impl Vcpus {
@@ -33,6 +35,7 @@ impl Vcpus {
         let mut vcpus = Self {
             bodies: Vec::new(),
             kickers: Vec::new(),
+            exits: Vec::new(),
         };
         for id in (0..config.vcpus).map(VcpuId) {
             let failed = |source| BuildError::Vcpu { vcpu: id, source };
@@ -40,13 +43,13 @@ impl Vcpus {
             let leaves = leaves(&supported, config, id, &mut vcpu)?;
             set_up(&mut vcpu, &leaves, entry, irqchip).map_err(failed)?;
             vcpus.kickers.push(vcpu.kicker());
-            let mut vcpu_loop = VcpuLoop {
-                vcpu,
-                buses: Buses {
-                    ports: platform.ports.view(),
-                    mmio: platform.mmio.view(),
-                },
+            let buses = Buses {
+                ports: platform.ports.view(),
+                mmio: platform.mmio.view(),
             };
+            let exits = Arc::new(ExitCounter::new(id, &buses));
+            vcpus.exits.push(exits.clone());
+            let mut vcpu_loop = VcpuLoop { vcpu, buses, exits };
             vcpus
                 .bodies
                 .push(Box::new(move |control| vcpu_loop.run(control)));

@@ -8,11 +8,13 @@ use std::time::Duration;
 use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{OutputBuffer, Subscription};
+use vmmkit_telemetry::Tree;
 
 use crate::Outcome;
 use crate::control::Control;
 use crate::devices::{DeviceInfo, Devices};
 use crate::event::{Event, MachineState};
+use crate::exits::ExitCounter;
 use crate::platform::Platform;
 
 /// How long the last of the console's output may take when its reader is slow.
@@ -25,6 +27,9 @@ pub(crate) struct Shared {
     pub(crate) devices: Arc<Devices>,
     pub(crate) ram: GuestRam,
     pub(crate) output: Option<Arc<OutputBuffer>>,
+    pub(crate) exits: Vec<Arc<ExitCounter>>,
+    /// The machine as it was asked for.
+    pub(crate) about: Tree,
 }
 
 impl Shared {
@@ -63,6 +68,10 @@ pub struct Handle {
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Ends the run at once, as pulling the plug does. [`Machine::wait`](crate::Machine::wait)

@@ -17,6 +17,8 @@ use vmmkit_legacy_devices::{
     AcpiPm, Cmos, DebugExit, I8042, PostCode, ResetControl, SerialOutput, SerialPort,
 };
 
+use vmmkit_telemetry::Inspect;
+
 use crate::{MachineConfig, VirtioTransport};
 
 /// COM1's line on a PC.
@@ -40,6 +42,8 @@ pub(crate) struct Platform {
     pub(crate) serial: Arc<SerialPort>,
     pub(crate) keyboard: Arc<I8042>,
     pub(crate) power: Arc<AcpiPm>,
+    /// Those of its devices that say how they are.
+    pub(crate) inspected: Vec<(&'static str, Arc<dyn Inspect>)>,
 }
 
 impl Platform {
@@ -61,6 +65,7 @@ impl Platform {
         let cmos = Arc::new(Cmos::new(Arc::new(wall_clock), below_4g, above_4g));
         let resets = Arc::new(ResetControl::new(requests.clone()));
         let debug_exit = Arc::new(DebugExit::new(requests));
+        let post_code = Arc::new(PostCode::new());
 
         let ports = Arc::new(PortBus::new());
         ports.plug_all(vec![
@@ -86,16 +91,18 @@ impl Platform {
                 DebugExit::LENGTH,
                 &debug_exit,
             ),
-            row(
-                PostCode::NAME,
-                PostCode::PORT,
-                PostCode::LENGTH,
-                &Arc::new(PostCode::new()),
-            ),
+            row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &post_code),
         ])?;
         Ok(Self {
             ports,
             mmio: Arc::new(MmioBus::new()),
+            inspected: vec![
+                (SerialPort::NAME, serial.clone()),
+                (I8042::NAME, keyboard.clone()),
+                (Cmos::NAME, cmos),
+                (AcpiPm::NAME, power.clone()),
+                (PostCode::NAME, post_code),
+            ],
             serial,
             keyboard,
             power,

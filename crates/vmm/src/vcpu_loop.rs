@@ -1,16 +1,21 @@
 //! The loop of one vCPU: run the guest, answer its accesses by the buses, again.
 
+use std::sync::Arc;
+
 use vmmkit_device_bus::{BusView, Mmio, Ports};
 use vmmkit_hypervisor::x86::VcpuState;
-use vmmkit_hypervisor::{Devices, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit};
+use vmmkit_hypervisor::{Devices, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit, VcpuId};
+use vmmkit_telemetry::Milestone;
 
 use crate::control::{Control, Ending};
+use crate::exits::ExitCounter;
 use crate::{Outcome, RunError, VcpuDump};
 
 /// One vCPU with its own view of the buses. It lives on one thread.
 pub(crate) struct VcpuLoop<V> {
     pub(crate) vcpu: V,
     pub(crate) buses: Buses,
+    pub(crate) exits: Arc<ExitCounter>,
 }
 
 /// What answers the accesses of one vCPU.
@@ -51,14 +56,57 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
     /// vCPU to wait or to end kicks it, and a kick is never lost: [`Control`] is asked before the
     /// first run and after each kick, not for each exit.
     pub(crate) fn run(&mut self, control: &Control) -> Option<Ending> {
-        while Self::may_run_on(control) {
-            match self.vcpu.run_with(&mut self.buses) {
-                Ok(VcpuExit::Interrupted) => {}
-                Ok(other) => return self.rare(other, control),
-                Err(source) => return Some(self.failed(source)),
+        if !Self::may_run_on(control) {
+            return None;
+        }
+        let mut exit = self.first_run(control);
+        loop {
+            let exit = match exit.take() {
+                Some(exit) => exit,
+                None => self.vcpu.run_with(&mut self.buses),
+            };
+            if let Some(ending) = self.after(exit, control) {
+                return Some(ending);
+            }
+            if !Self::may_run_on(control) {
+                return None;
             }
         }
-        None
+    }
+
+    /// Runs until the first exit, which is noted, so that the loop need not look; `None` where it was
+    /// an access and is answered.
+    #[cold]
+    fn first_run(&mut self, control: &Control) -> Option<vmmkit_hypervisor::Result<VcpuExit>> {
+        let is_first = self.vcpu.id() == VcpuId(0);
+        if is_first {
+            control.boot_log().mark(Milestone::Entry);
+        }
+        let exit = self.vcpu.run();
+        if is_first {
+            control.boot_log().mark(Milestone::FirstExit);
+        }
+        match exit {
+            Ok(exit) => exit.answered_by(&mut self.buses, self.vcpu.data()).map(Ok),
+            Err(source) => Some(Err(source)),
+        }
+    }
+
+    /// What becomes of an exit that is no access.
+    #[cold]
+    fn after(
+        &mut self,
+        exit: vmmkit_hypervisor::Result<VcpuExit>,
+        control: &Control,
+    ) -> Option<Ending> {
+        if let Ok(exit) = &exit {
+            self.exits.count(exit);
+        }
+        match exit {
+            Ok(VcpuExit::Interrupted) => None,
+            Ok(other) => self.rare(other, control),
+            Err(source) => Some(self.failed(source)),
+        }
     }
 
     /// Waits while the machine is paused; whether this vCPU may run then, or must end. No access is
