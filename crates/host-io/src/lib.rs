@@ -27,6 +27,7 @@
 mod broadcast;
 mod console;
 mod event;
+mod event_loop;
 mod fatal;
 mod fd_socket;
 mod heap;
@@ -46,6 +47,7 @@ mod uring;
 pub use broadcast::{Broadcast, Message, Next, Subscription};
 pub use console::{Console, ConsoleInput, ConsolePort, ConsoleRead};
 pub use event::EventFd;
+pub use event_loop::{EventLoop, EventLoopError, EventLoopStop, Subscriber};
 pub use fatal::restore_on_fatal_signals;
 pub use fd_socket::{FdSocket, MAX_FDS};
 pub use heap::share_one_heap;

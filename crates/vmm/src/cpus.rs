@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use vmmkit_boot_loader::Entry;
 use vmmkit_hypervisor::x86::{CpuidEntry, VcpuState};
-use vmmkit_hypervisor::{Hypervisor, Irqchip, Kick, Vcpu, VcpuId, Vm};
+use vmmkit_hypervisor::{ExitCounter, Hypervisor, Irqchip, Kick, Vcpu, VcpuId, Vm};
 use vmmkit_x86_cpu::{Clocks, Topology, boot_msrs, cpuid, lapic_wiring};
 
 use crate::MachineConfig;
 use crate::error::BuildError;
-use crate::exits::ExitCounter;
 use crate::platform::Platform;
 use crate::threads::VcpuBody;
 use crate::vcpu_loop::{Buses, VcpuLoop};
@@ -47,7 +46,11 @@ impl Vcpus {
                 ports: platform.ports.view(),
                 mmio: platform.mmio.view(),
             };
-            let exits = Arc::new(ExitCounter::new(id, &buses));
+            let exits = Arc::new(ExitCounter::new(
+                id,
+                buses.ports.counter(),
+                buses.mmio.counter(),
+            ));
             vcpus.exits.push(exits.clone());
             let mut vcpu_loop = VcpuLoop { vcpu, buses, exits };
             vcpus

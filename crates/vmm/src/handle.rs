@@ -8,13 +8,13 @@ use std::time::Duration;
 use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{OutputBuffer, Subscription};
+use vmmkit_hypervisor::ExitCounter;
 use vmmkit_telemetry::Tree;
 
 use crate::Outcome;
 use crate::control::Control;
 use crate::devices::{DeviceInfo, Devices};
 use crate::event::{Event, MachineState};
-use crate::exits::ExitCounter;
 use crate::platform::Platform;
 
 /// How long the last of the console's output may take when its reader is slow.

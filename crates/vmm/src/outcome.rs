@@ -80,8 +80,8 @@ pub enum RunError {
         message: String,
     },
     /// The event loop could not go on.
-    #[error("the event loop failed: {0}")]
-    EventLoop(String),
+    #[error(transparent)]
+    EventLoop(#[from] vmmkit_host_io::EventLoopError),
 }
 
 fn hint(error: &InternalError) -> &'static str {

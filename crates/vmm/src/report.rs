@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use vmmkit_hypervisor::VcpuExits;
 use vmmkit_telemetry::{BootLog, Metrics, Tree};
 
-use crate::{Handle, MachineConfig, VcpuExits};
+use crate::{Handle, MachineConfig};
 
 impl Handle {
     /// What every vCPU left the guest for, so far.

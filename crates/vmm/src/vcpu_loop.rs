@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use vmmkit_device_bus::{BusView, Mmio, Ports};
 use vmmkit_hypervisor::x86::VcpuState;
-use vmmkit_hypervisor::{Devices, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit, VcpuId};
+use vmmkit_hypervisor::{
+    Devices, ExitCounter, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit, VcpuId,
+};
 use vmmkit_telemetry::Milestone;
 
 use crate::control::{Control, Ending};
-use crate::exits::ExitCounter;
 use crate::{Outcome, RunError, VcpuDump};
 
 /// One vCPU with its own view of the buses. It lives on one thread.

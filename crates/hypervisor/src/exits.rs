@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vmmkit_device_bus::{AccessCounter, AccessCounts, Mmio, Ports};
-use vmmkit_hypervisor::{VcpuExit, VcpuId};
 use vmmkit_telemetry::{Metrics, Tree};
 
-use crate::vcpu_loop::Buses;
+use crate::{VcpuExit, VcpuId};
 
 /// The exits of one vCPU so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub struct VcpuExits {
 
 /// What counts the exits of one vCPU: accesses in the views of the buses, the others here.
 #[derive(Debug)]
-pub(crate) struct ExitCounter {
+pub struct ExitCounter {
     vcpu: VcpuId,
     ports: AccessCounter<Ports>,
     mmio: AccessCounter<Mmio>,
@@ -33,21 +32,23 @@ pub(crate) struct ExitCounter {
 }
 
 impl ExitCounter {
-    pub(crate) fn new(vcpu: VcpuId, buses: &Buses) -> Self {
+    /// For `vcpu`, whose accesses the others count.
+    pub fn new(vcpu: VcpuId, ports: AccessCounter<Ports>, mmio: AccessCounter<Mmio>) -> Self {
         Self {
             vcpu,
-            ports: buses.ports.counter(),
-            mmio: buses.mmio.counter(),
+            ports,
+            mmio,
             others: Mutex::default(),
         }
     }
 
     /// An exit that is no access.
-    pub(crate) fn count(&self, exit: &VcpuExit) {
+    pub fn count(&self, exit: &VcpuExit) {
         *self.others().entry(exit.name()).or_default() += 1;
     }
 
-    pub(crate) fn exits(&self) -> VcpuExits {
+    /// The exits so far.
+    pub fn exits(&self) -> VcpuExits {
         VcpuExits {
             vcpu: self.vcpu,
             ports: self.ports.counts(),
@@ -78,7 +79,8 @@ impl VcpuExits {
         accesses.into_iter().chain(others).collect()
     }
 
-    pub(crate) fn tree(&self) -> Tree {
+    /// As a tree: reasons, then devices.
+    pub fn tree(&self) -> Tree {
         let reasons = self.reasons().into_iter();
         let tree = reasons.fold(Tree::new(), |tree, (reason, count)| {
             tree.counter(reason, count)
@@ -87,7 +89,8 @@ impl VcpuExits {
             .tree("mmio", self.mmio.tree())
     }
 
-    pub(crate) fn measure(&self, metrics: &mut Metrics) {
+    /// Adds them to `metrics`, by reason and by device.
+    pub fn measure(&self, metrics: &mut Metrics) {
         let vcpu = self.vcpu.0.to_string();
         for (reason, count) in self.reasons() {
             metrics.counter(
