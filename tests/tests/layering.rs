@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("guest-memory", &[]),
     ("device-bus", &["telemetry"]),
     ("host-io", &[]),
+    ("control", &[]),
     ("hypervisor", &["guest-memory", "device-bus", "telemetry"]),
     (
         "hypervisor-kvm",

@@ -7,9 +7,9 @@ use arc_swap::ArcSwap;
 
 use crate::hint::NoHint;
 use crate::map::Map;
-use crate::tally::{Names, NoCount};
+use crate::tally::{Names, NoCount, Tally};
 use crate::unclaimed::UnclaimedCounters;
-use crate::{AddressRange, BusView, Mmio, PlugError, Ports, Space, Unclaimed};
+use crate::{AccessCounter, AddressRange, BusView, Mmio, PlugError, Ports, Space, Unclaimed};
 
 /// The bus of the I/O ports.
 pub type PortBus = Bus<Ports>;
@@ -130,7 +130,12 @@ impl<S: Space> Bus<S> {
 
     /// A view for one thread, which sees every later change.
     pub fn view(self: &Arc<Self>) -> BusView<S> {
-        BusView::new(self)
+        self.counter().view()
+    }
+
+    /// What counts the accesses of one view, and of those that take its place.
+    pub fn counter(self: &Arc<Self>) -> AccessCounter<S> {
+        AccessCounter::new(self, &Arc::new(Tally::new()))
     }
 
     /// The names that have been on the bus.

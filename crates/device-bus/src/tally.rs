@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vmmkit_telemetry::Counter;
 
-use crate::{Bus, Space};
+use crate::{Bus, BusView, Space};
 
 /// How many owners are told apart. The last number is that of all others.
 const OWNERS: usize = 64;
@@ -138,6 +138,12 @@ impl<S: Space> AccessCounter<S> {
             bus: bus.clone(),
             tally: tally.clone(),
         }
+    }
+
+    /// A view for one thread, whose accesses are counted here. The one before it is to be gone: two
+    /// that are used at once lose counts.
+    pub fn view(&self) -> BusView<S> {
+        BusView::new(&self.bus, &self.tally)
     }
 
     /// The accesses so far, of devices that were accessed.

@@ -24,12 +24,12 @@ pub struct BusView<S: Space> {
 }
 
 impl<S: Space> BusView<S> {
-    pub(crate) fn new(bus: &Arc<Bus<S>>) -> Self {
+    pub(crate) fn new(bus: &Arc<Bus<S>>, tally: &Arc<Tally>) -> Self {
         Self {
             bus: bus.clone(),
             map: Cache::new(bus.map.clone()),
             hints: Hints::new(),
-            tally: Arc::new(Tally::new()),
+            tally: tally.clone(),
         }
     }
 
@@ -103,7 +103,7 @@ impl BusView<Ports> {
 
 impl<S: Space> Clone for BusView<S> {
     fn clone(&self) -> Self {
-        Self::new(&self.bus)
+        self.bus.view()
     }
 }
 

@@ -17,7 +17,7 @@ impl DirtyLog for KvmVm {
         let size = size
             .and_then(|size| usize::try_from(size).ok())
             .ok_or_else(|| Error::host(OPERATION, io::Error::from_raw_os_error(libc::ENOENT)))?;
-        let pages = self.inner.vm.get_dirty_log(slot, size);
+        let pages = self.inner.current().vm.get_dirty_log(slot, size);
         pages.map_err(|error| Error::host(OPERATION, error))
     }
 }

@@ -8,6 +8,7 @@ use kvm_bindings::{KVM_IRQFD_FLAG_DEASSIGN, kvm_irqfd};
 use vmmkit_device_bus::{Gsi, IrqLine, LineDriver};
 use vmmkit_hypervisor::{Error, Interrupts, MsiMessage, MsiVector, Result};
 
+use crate::msi::PINS;
 use crate::vm::Inner;
 use crate::{KvmVm, ioctls};
 
@@ -18,6 +19,15 @@ pub(crate) struct Lines {
     /// the level noted last.
     levels: Mutex<u64>,
     failures: AtomicU64,
+}
+
+impl Lines {
+    /// Puts all lines low, as they are where `replace` has put a new VM in place.
+    pub(crate) fn renew(&self, replace: impl FnOnce()) {
+        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        replace();
+        *levels = 0;
+    }
 }
 
 impl KvmVm {
@@ -50,7 +60,7 @@ impl LineDriver for Inner {
             }
             *levels ^= bit;
         }
-        if self.vm.set_irq_line(gsi.0, high).is_err() {
+        if self.current().vm.set_irq_line(gsi.0, high).is_err() {
             self.lines.failures.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -67,6 +77,13 @@ impl Interrupts for KvmVm {
 
     fn detach_irqfd(&self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()> {
         self.irqfd(event, gsi, KVM_IRQFD_FLAG_DEASSIGN)
+    }
+
+    fn route_pin(&self, gsi: Gsi, message: Option<MsiMessage>) -> Result<()> {
+        if !self.inner.is_split() || gsi.0 >= PINS {
+            return Err(Error::Unsupported("split interrupt controllers"));
+        }
+        self.inner.route(gsi.0, message)
     }
 
     fn signal_msi(&self, message: MsiMessage) -> Result<()> {
@@ -86,6 +103,7 @@ impl KvmVm {
             flags,
             ..Default::default()
         };
-        ioctls::irqfd(&self.inner.vm, &request).map_err(|error| Error::host("KVM_IRQFD", error))
+        ioctls::irqfd(&self.inner.current().vm, &request)
+            .map_err(|error| Error::host("KVM_IRQFD", error))
     }
 }

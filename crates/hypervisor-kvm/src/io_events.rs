@@ -34,7 +34,7 @@ impl IoEvents for KvmVm {
 
 impl KvmVm {
     fn ioevent(&self, request: kvm_ioeventfd) -> Result<()> {
-        ioctls::ioeventfd(&self.inner.vm, &request)
+        ioctls::ioeventfd(&self.inner.current().vm, &request)
             .map_err(|error| Error::host("KVM_IOEVENTFD", error))
     }
 }

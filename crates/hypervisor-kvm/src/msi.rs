@@ -21,7 +21,7 @@ use crate::ioctls;
 use crate::vm::Inner;
 
 /// Pins of the I/O APIC, and their GSIs (82093AA data sheet, 1.0).
-const PINS: u32 = 24;
+pub(crate) const PINS: u32 = 24;
 /// Pins of both PICs together: the first GSIs lead there too.
 const PIC_PINS: u32 = 16;
 /// KVM_MAX_IRQ_ROUTES less the routes of the pins.
@@ -61,7 +61,7 @@ impl Inner {
             ..Default::default()
         };
         // 0 says that the guest has the interrupt masked, which is no failure.
-        let answer = self.vm.signal_msi(msi);
+        let answer = self.current().vm.signal_msi(msi);
         answer
             .map(|_| ())
             .map_err(|error| Error::host("KVM_SIGNAL_MSI", error))
@@ -69,11 +69,13 @@ impl Inner {
 
     /// A vector by irqfd, or by a call for each message where KVM has no irqfd or no routes.
     pub(crate) fn msi_vector(self: &Arc<Self>) -> Result<Arc<dyn MsiVector>> {
-        if !self.has_irqchip {
+        if !self.has_irqchip() {
             return Err(Error::Unsupported("interrupt controllers"));
         }
         let inner = Arc::clone(self);
-        if !self.vm.check_extension(Cap::Irqfd) || !self.vm.check_extension(Cap::IrqRouting) {
+        let descriptor = self.current();
+        let has = |extension| descriptor.vm.check_extension(extension);
+        if !has(Cap::Irqfd) || !has(Cap::IrqRouting) {
             return Ok(Arc::new(MessageVector::new(move |message| {
                 inner.count_failure(inner.signal_msi(message));
             })));
@@ -91,18 +93,20 @@ impl Inner {
         }))
     }
 
-    /// Lets `gsi` lead to `message`.
-    fn route(&self, gsi: u32, message: MsiMessage) -> Result<()> {
+    /// Lets `gsi` lead to `message`, or nowhere. A pin of the I/O APIC can only where that is split.
+    pub(crate) fn route(&self, gsi: u32, message: Option<MsiMessage>) -> Result<()> {
         let mut messages = self.routes.messages();
-        messages.insert(gsi, Some(message));
+        messages.insert(gsi, message);
         let routed = messages
             .iter()
             .filter_map(|(gsi, message)| Some(message_route(*gsi, (*message)?)));
-        let table: Vec<_> = pin_routes().chain(routed).collect();
+        let pins = (!self.is_split()).then(pin_routes).into_iter().flatten();
+        let table: Vec<_> = pins.chain(routed).collect();
         let failed = |error| Error::host("KVM_SET_GSI_ROUTING", error);
         let table = KvmIrqRouting::from_entries(&table)
             .map_err(|_| failed(io::Error::from(io::ErrorKind::StorageFull)))?;
-        self.vm
+        self.current()
+            .vm
             .set_gsi_routing(&table)
             .map_err(|error| failed(error.into()))
     }
@@ -169,7 +173,8 @@ impl IrqfdVector {
             flags,
             ..Default::default()
         };
-        ioctls::irqfd(&self.inner.vm, &request).map_err(|error| Error::host("KVM_IRQFD", error))
+        ioctls::irqfd(&self.inner.current().vm, &request)
+            .map_err(|error| Error::host("KVM_IRQFD", error))
     }
 }
 
@@ -183,7 +188,7 @@ impl MsiVector for IrqfdVector {
         *current = message;
         let result = match message {
             // The route first: attaching delivers what is pending.
-            Some(message) => self.inner.route(self.gsi, message).and_then(|()| {
+            Some(_) => self.inner.route(self.gsi, message).and_then(|()| {
                 if was_attached {
                     return Ok(());
                 }

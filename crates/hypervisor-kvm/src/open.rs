@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kvm_bindings::{KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
+use kvm_bindings::{KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Cap;
 use thiserror::Error;
 use vmmkit_hypervisor::x86::CpuidEntry;
@@ -83,7 +83,7 @@ pub enum OpenError {
 
 /// /dev/kvm, opened and found good.
 pub struct Kvm {
-    kvm: kvm_ioctls::Kvm,
+    kvm: Arc<kvm_ioctls::Kvm>,
     capabilities: Capabilities,
     /// What a software KVM needs; nothing elsewhere.
     support: Option<Arc<Support>>,
@@ -158,8 +158,11 @@ impl Kvm {
         capabilities.memory_slots = u32::try_from(kvm.get_nr_memslots()).unwrap_or(u32::MAX);
         capabilities.irqfd = kvm.check_extension(Cap::Irqfd);
         capabilities.ioeventfd = kvm.check_extension(Cap::Ioeventfd);
+        capabilities.read_only_memory = kvm.check_extension(Cap::ReadonlyMem);
+        let split = kvm.check_extension_raw(KVM_CAP_SPLIT_IRQCHIP.into());
+        capabilities.split_irqchip = split > 0;
         Ok(Self {
-            kvm,
+            kvm: Arc::new(kvm),
             capabilities,
             support: None,
         })
@@ -207,18 +210,16 @@ impl Hypervisor for Kvm {
     }
 
     fn create_vm(&self, settings: &VmSettings) -> Result<KvmVm> {
-        if matches!(settings.irqchip, Irqchip::InKernel { .. }) && !self.capabilities.irqchip {
-            return Err(Error::Unsupported("interrupt controllers"));
-        }
-        // A signal that comes while KVM makes the VM's page tables ends the call; it succeeds
-        // when asked again.
-        let vm = loop {
-            match self.kvm.create_vm() {
-                Err(error) if error.errno() == libc::EINTR => {}
-                answer => break answer.map_err(|error| Error::host("KVM_CREATE_VM", error))?,
+        match settings.irqchip {
+            Irqchip::InKernel { .. } if !self.capabilities.irqchip => {
+                return Err(Error::Unsupported("interrupt controllers"));
             }
-        };
-        KvmVm::new(vm, settings, self.support.clone())
+            Irqchip::Split if !self.capabilities.split_irqchip => {
+                return Err(Error::Unsupported("split interrupt controllers"));
+            }
+            _ => {}
+        }
+        KvmVm::new(Arc::clone(&self.kvm), settings, self.support.clone())
     }
 
     fn supported_cpuid(&self) -> Result<Vec<CpuidEntry>> {

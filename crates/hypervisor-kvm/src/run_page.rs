@@ -42,6 +42,8 @@ pub(crate) const FAIL_ENTRY: Field<RawFailEntry> = Field::at(DETAIL);
 pub(crate) const INTERNAL: Field<RawInternal> = Field::at(DETAIL);
 /// The first word of `system_event`: its type.
 pub(crate) const SYSTEM_EVENT: Field<u32> = Field::at(DETAIL);
+/// The vector of `eoi`.
+pub(crate) const EOI_VECTOR: Field<u8> = Field::at(DETAIL);
 /// An access to an MSR that `KVM_X86_SET_MSR_FILTER` sends here.
 pub(crate) const MSR: Field<RawMsr> = Field::at(DETAIL);
 /// Which registers the kernel leaves in the page at an exit (KVM API, KVM_CAP_SYNC_REGS).

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kvm_bindings::{
     KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO,
-    KVM_EXIT_IO_IN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
+    KVM_EXIT_IO_IN, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
     KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
 };
 use kvm_ioctls::VcpuFd;
@@ -17,11 +17,11 @@ use vmmkit_hypervisor::{
 
 use crate::kick::Kicker;
 use crate::run_page::{
-    EXIT_REASON, FAIL_ENTRY, IO, MMIO_ADDRESS, MMIO_DATA, MMIO_IS_WRITE, MMIO_LENGTH, RunPage,
-    SYSTEM_EVENT,
+    EOI_VECTOR, EXIT_REASON, FAIL_ENTRY, IO, MMIO_ADDRESS, MMIO_DATA, MMIO_IS_WRITE, MMIO_LENGTH,
+    RunPage, SYSTEM_EVENT,
 };
 use crate::software::VcpuSupport;
-use crate::vm::Inner;
+use crate::vm::{Descriptor, Inner};
 use crate::{failure, ioctls};
 
 /// A vCPU of a [`KvmVm`](crate::KvmVm), on the thread that calls it.
@@ -30,6 +30,7 @@ pub struct KvmVcpu {
     id: VcpuId,
     // Wiring; the descriptor closes before the memory behind the slots goes.
     pub(crate) fd: VcpuFd,
+    pub(crate) descriptor: Arc<Descriptor>,
     pub(crate) page: Arc<RunPage>,
     kicker: Arc<Kicker>,
     pub(crate) vm: Arc<Inner>,
@@ -53,8 +54,13 @@ enum Direction {
 }
 
 impl KvmVcpu {
-    pub(crate) fn new(id: VcpuId, fd: VcpuFd, vm: Arc<Inner>) -> Result<Self> {
-        let page = RunPage::map(&fd, vm.vm.run_size())
+    pub(crate) fn new(
+        id: VcpuId,
+        fd: VcpuFd,
+        descriptor: Arc<Descriptor>,
+        vm: Arc<Inner>,
+    ) -> Result<Self> {
+        let page = RunPage::map(&fd, descriptor.vm.run_size())
             .map_err(|source| Error::host("mmap of kvm_run", source))?;
         let page = Arc::new(page);
         let support = vm.support.as_ref();
@@ -64,6 +70,7 @@ impl KvmVcpu {
         Ok(Self {
             id,
             fd,
+            descriptor,
             page,
             kicker: Arc::new(kicker),
             vm,
@@ -139,6 +146,7 @@ impl KvmVcpu {
         self.data = (0, 0);
         Box::new(match reason {
             KVM_EXIT_HLT => VcpuExit::Halt,
+            KVM_EXIT_IOAPIC_EOI => VcpuExit::IoapicEoi(self.page.read(&EOI_VECTOR)),
             KVM_EXIT_SHUTDOWN => VcpuExit::Shutdown,
             KVM_EXIT_INTR => VcpuExit::Interrupted,
             KVM_EXIT_SYSTEM_EVENT => VcpuExit::SystemEvent(match self.page.read(&SYSTEM_EVENT) {

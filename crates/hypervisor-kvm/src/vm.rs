@@ -2,25 +2,26 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use kvm_bindings::{
-    KVM_MEM_LOG_DIRTY_PAGES, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config, kvm_userspace_memory_region,
+    KVM_CAP_SPLIT_IRQCHIP, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY,
+    kvm_enable_cap, kvm_pit_config, kvm_userspace_memory_region,
 };
-use kvm_ioctls::VmFd;
-use vmmkit_guest_memory::{GuestAddress, GuestRam, RamRegion};
+use kvm_ioctls::{Cap, VmFd};
+use vmmkit_guest_memory::{GuestAddress, GuestRam, RamRegion, Rom};
 use vmmkit_hypervisor::{Error, Irqchip, Result, VcpuId, Vm, VmSettings};
 
 use crate::interrupts::Lines;
-use crate::msi::Routes;
+use crate::msi::{PINS, Routes};
 use crate::software::{Bridge, Support};
 use crate::{KvmVcpu, ioctls};
 
 /// Three pages that Intel's virtualization needs below 4 GiB (KVM API, KVM_SET_TSS_ADDR); in the
-/// MMIO hole, above the local APICs and IOAPICs.
-const TSS_ADDRESS: usize = 0xfffb_d000;
+/// MMIO hole, between the local APICs and the largest ROM.
+const TSS_ADDRESS: usize = 0xfeff_d000;
 /// One page likewise (KVM API, KVM_SET_IDENTITY_MAP_ADDR), below the three.
-const IDENTITY_MAP_ADDRESS: u64 = 0xfffb_c000;
+const IDENTITY_MAP_ADDRESS: u64 = 0xfeff_c000;
 
 /// A VM on KVM. Clones of its parts keep it open: vCPUs, and interrupt lines handed out.
 pub struct KvmVm {
@@ -29,14 +30,22 @@ pub struct KvmVm {
 
 /// What the VM, its vCPUs and its lines share.
 pub(crate) struct Inner {
+    // Fixed at creation
+    kvm: Arc<kvm_ioctls::Kvm>,
+    settings: VmSettings,
+    /// What a software KVM needs; nothing elsewhere.
+    pub(crate) support: Option<Arc<Support>>,
     // The order matters: the descriptor closes before the memory behind its slots goes.
-    pub(crate) vm: VmFd,
+    current: RwLock<Arc<Descriptor>>,
     pub(crate) slots: Mutex<Slots>,
     pub(crate) lines: Lines,
     pub(crate) routes: Routes,
-    pub(crate) has_irqchip: bool,
-    /// What a software KVM needs; nothing elsewhere.
-    pub(crate) support: Option<Arc<Support>>,
+}
+
+/// One VM of the host's; another after a renewal. Its vCPUs hold it.
+pub(crate) struct Descriptor {
+    // The order matters here too.
+    pub(crate) vm: VmFd,
     pub(crate) bridge: Option<Bridge>,
 }
 
@@ -44,23 +53,71 @@ pub(crate) struct Inner {
 #[derive(Default)]
 pub(crate) struct Slots {
     rams: Vec<GuestRam>,
+    roms: Vec<Rom>,
     log_dirty_pages: bool,
 }
 
 impl KvmVm {
-    /// Gives `vm` what `settings` ask for, and what `support` says.
+    /// A VM of `kvm` with what `settings` ask for, and what `support` says.
     pub(crate) fn new(
-        vm: VmFd,
+        kvm: Arc<kvm_ioctls::Kvm>,
         settings: &VmSettings,
         support: Option<Arc<Support>>,
     ) -> Result<Self> {
+        let descriptor = Descriptor::new(&kvm, settings, support.as_deref())?;
+        let inner = Inner {
+            kvm,
+            settings: *settings,
+            support,
+            current: RwLock::new(Arc::new(descriptor)),
+            slots: Mutex::default(),
+            lines: Lines::default(),
+            routes: Routes::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Calls `f` with the VM's descriptor, for what this crate does not wrap.
+    pub fn with_fd<T>(&self, f: impl FnOnce(&VmFd) -> T) -> T {
+        f(&self.inner.current().vm)
+    }
+}
+
+impl Descriptor {
+    fn new(
+        kvm: &kvm_ioctls::Kvm,
+        settings: &VmSettings,
+        support: Option<&Support>,
+    ) -> Result<Self> {
+        // A signal that comes while KVM makes the VM's page tables ends the call; it succeeds
+        // when asked again.
+        let vm = loop {
+            match kvm.create_vm() {
+                Err(error) if error.errno() == libc::EINTR => {}
+                answer => break answer.map_err(|error| Error::host("KVM_CREATE_VM", error))?,
+            }
+        };
         // Both must come before the first vCPU.
         vm.set_identity_map_address(IDENTITY_MAP_ADDRESS)
             .map_err(|error| Error::host("KVM_SET_IDENTITY_MAP_ADDR", error))?;
         vm.set_tss_address(TSS_ADDRESS)
             .map_err(|error| Error::host("KVM_SET_TSS_ADDR", error))?;
-        if let Irqchip::InKernel { pit } = settings.irqchip {
-            // KVM_CREATE_IRQCHIP fails with EINVAL once a vCPU exists.
+        create_irqchip(&vm, settings.irqchip)?;
+        let bridge = match support {
+            Some(support) => support.build_bridge(&vm)?,
+            None => None,
+        };
+        Ok(Self { vm, bridge })
+    }
+}
+
+/// Makes interrupt controllers; that fails with EINVAL once a vCPU exists.
+fn create_irqchip(vm: &VmFd, irqchip: Irqchip) -> Result<()> {
+    match irqchip {
+        Irqchip::None => {}
+        Irqchip::InKernel { pit } => {
             vm.create_irq_chip()
                 .map_err(|error| Error::host("KVM_CREATE_IRQCHIP", error))?;
             if pit {
@@ -73,28 +130,19 @@ impl KvmVm {
                     .map_err(|error| Error::host("KVM_CREATE_PIT2", error))?;
             }
         }
-        let bridge = match &support {
-            Some(support) => support.build_bridge(&vm)?,
-            None => None,
-        };
-        let inner = Inner {
-            vm,
-            support,
-            bridge,
-            slots: Mutex::default(),
-            lines: Lines::default(),
-            routes: Routes::default(),
-            has_irqchip: settings.irqchip != Irqchip::None,
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Irqchip::Split => {
+            let mut split = kvm_enable_cap {
+                cap: KVM_CAP_SPLIT_IRQCHIP,
+                ..Default::default()
+            };
+            if let Some(pins) = split.args.first_mut() {
+                *pins = PINS.into();
+            }
+            vm.enable_cap(&split)
+                .map_err(|error| Error::host("KVM_ENABLE_CAP (KVM_CAP_SPLIT_IRQCHIP)", error))?;
+        }
     }
-
-    /// The VM's descriptor, for what this crate does not wrap.
-    pub fn fd(&self) -> &VmFd {
-        &self.inner.vm
-    }
+    Ok(())
 }
 
 impl Vm for KvmVm {
@@ -102,21 +150,39 @@ impl Vm for KvmVm {
 
     fn map_ram(&self, ram: &GuestRam) -> Result<()> {
         let mut slots = self.inner.slots();
-        let on = slots.log_dirty_pages;
+        let flags = slots.ram_flags();
         // Kept before the first slot is set: one that fails later leaves earlier ones in place.
         slots.rams.push(ram.clone());
         ram.regions()
             .iter()
-            .try_for_each(|region| self.inner.set_slot(&slots, region, on))
+            .try_for_each(|region| slots.set(&self.inner.current().vm, region, flags))
+    }
+
+    fn map_rom(&self, rom: &Rom) -> Result<()> {
+        let vm = &self.inner.current().vm;
+        if !vm.check_extension(Cap::ReadonlyMem) {
+            return Err(Error::Unsupported("read-only memory"));
+        }
+        let mut slots = self.inner.slots();
+        slots.roms.push(rom.clone());
+        slots.set(vm, rom.region(), KVM_MEM_READONLY)
     }
 
     fn create_vcpu(&self, id: VcpuId) -> Result<KvmVcpu> {
-        let fd = self
-            .inner
+        let descriptor = self.inner.current();
+        let fd = descriptor
             .vm
             .create_vcpu(u64::from(id.0))
             .map_err(|error| Error::host("KVM_CREATE_VCPU", error))?;
-        KvmVcpu::new(id, fd, Arc::clone(&self.inner))
+        KvmVcpu::new(id, fd, descriptor, Arc::clone(&self.inner))
+    }
+
+    fn renew(&self) -> Result<()> {
+        let inner = &self.inner;
+        let descriptor = Descriptor::new(&inner.kvm, &inner.settings, inner.support.as_deref())?;
+        inner.slots().map_all(&descriptor.vm)?;
+        inner.lines.renew(|| inner.replace(descriptor));
+        Ok(())
     }
 }
 
@@ -126,10 +192,12 @@ impl Inner {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fills `bytes` from guest memory; false where it is not RAM.
+    /// Fills `bytes` from guest memory; false where there is none.
     pub(crate) fn read_ram(&self, address: GuestAddress, bytes: &mut [u8]) -> bool {
-        self.with_ram(|ram| ram.read_bytes(address, bytes).ok())
-            .is_some()
+        let slots = self.slots();
+        let mut rams = slots.rams.iter();
+        rams.any(|ram| ram.read_bytes(address, bytes).is_ok())
+            || slots.roms.iter().any(|rom| rom.read_bytes(address, bytes))
     }
 
     /// Writes `bytes` to guest memory; false where it is not RAM.
@@ -143,36 +211,36 @@ impl Inner {
         self.slots().rams.iter().find_map(f)
     }
 
-    fn set_slot(&self, slots: &Slots, region: &RamRegion, log: bool) -> Result<()> {
-        let known = slots.rams.iter().any(|ram| ram.regions().contains(region));
-        if !known {
-            return Err(Error::host(
-                "KVM_SET_USER_MEMORY_REGION",
-                io::ErrorKind::NotFound,
-            ));
-        }
-        let slot = kvm_userspace_memory_region {
-            slot: region.slot,
-            flags: if log { KVM_MEM_LOG_DIRTY_PAGES } else { 0 },
-            guest_phys_addr: region.guest_address.0,
-            memory_size: region.size,
-            userspace_addr: region.host_address,
-        };
-        // SAFETY: `region` is one of a `GuestRam` in `slots` (checked above), which maps it until
-        // its last clone drops; `slots` only grows, and drops after the VM's descriptor; every
-        // vCPU holds `self`.
-        unsafe { ioctls::set_memory_region(&self.vm, &slot) }
-            .map_err(|error| Error::host("KVM_SET_USER_MEMORY_REGION", error))
+    /// The host's VM of now.
+    pub(crate) fn current(&self) -> Arc<Descriptor> {
+        let current = self.current.read();
+        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another in its place, and closes the old one with its last vCPU.
+    fn replace(&self, descriptor: Descriptor) {
+        let descriptor = Arc::new(descriptor);
+        let current = self.current.write();
+        let old = std::mem::replace(
+            &mut *current.unwrap_or_else(PoisonError::into_inner),
+            descriptor,
+        );
+        drop(old);
+    }
+
+    pub(crate) fn is_split(&self) -> bool {
+        self.settings.irqchip == Irqchip::Split
+    }
+
+    pub(crate) fn has_irqchip(&self) -> bool {
+        self.settings.irqchip != Irqchip::None
     }
 
     /// Sets every slot again with or without the log.
     pub(crate) fn set_dirty_log(&self, on: bool) -> Result<()> {
         let mut slots = self.slots();
         slots.log_dirty_pages = on;
-        let regions = slots.rams.iter().flat_map(|ram| ram.regions());
-        regions
-            .into_iter()
-            .try_for_each(|region| self.set_slot(&slots, region, on))
+        slots.map_all(&self.current().vm)
     }
 
     /// The size of `slot` in bytes.
@@ -182,6 +250,51 @@ impl Inner {
         regions
             .find(|region| region.slot == slot)
             .map(|region| region.size)
+    }
+}
+
+impl Slots {
+    /// Gives `vm` every slot.
+    fn map_all(&self, vm: &VmFd) -> Result<()> {
+        let regions = self.rams.iter().flat_map(|ram| ram.regions());
+        regions
+            .into_iter()
+            .try_for_each(|region| self.set(vm, region, self.ram_flags()))?;
+        let mut roms = self.roms.iter();
+        roms.try_for_each(|rom| self.set(vm, rom.region(), KVM_MEM_READONLY))
+    }
+
+    /// The flags of RAM's slots.
+    fn ram_flags(&self) -> u32 {
+        if self.log_dirty_pages {
+            KVM_MEM_LOG_DIRTY_PAGES
+        } else {
+            0
+        }
+    }
+
+    /// Gives `vm`, which is of the `Inner` that has these slots, the slot of `region`.
+    fn set(&self, vm: &VmFd, region: &RamRegion, flags: u32) -> Result<()> {
+        let known = self.rams.iter().any(|ram| ram.regions().contains(region))
+            || self.roms.iter().any(|rom| rom.region() == region);
+        if !known {
+            return Err(Error::host(
+                "KVM_SET_USER_MEMORY_REGION",
+                io::ErrorKind::NotFound,
+            ));
+        }
+        let slot = kvm_userspace_memory_region {
+            slot: region.slot,
+            flags,
+            guest_phys_addr: region.guest_address.0,
+            memory_size: region.size,
+            userspace_addr: region.host_address,
+        };
+        // SAFETY: `region` is one of a `GuestRam` or `Rom` in `self` (checked above), which maps it until
+        // its last clone drops; `self` only grows, and is dropped by its `Inner` after the VM's
+        // descriptor; every vCPU holds that `Inner`.
+        unsafe { ioctls::set_memory_region(vm, &slot) }
+            .map_err(|error| Error::host("KVM_SET_USER_MEMORY_REGION", error))
     }
 }
 

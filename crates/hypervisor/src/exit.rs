@@ -110,6 +110,9 @@ pub enum VcpuExit {
     MmioRead(MmioAccess),
     /// The guest wrote unclaimed physical memory: the bytes are in [`Vcpu::data`](crate::Vcpu::data).
     MmioWrite(MmioAccess),
+    /// The guest ended the level-triggered interrupt of this vector, with
+    /// [`Irqchip::Split`](crate::Irqchip::Split).
+    IoapicEoi(u8),
     /// HLT, where the interrupt controller is not the hypervisor's.
     Halt,
     /// Triple fault, or another shutdown cycle.
@@ -145,6 +148,7 @@ impl VcpuExit {
         match self {
             Self::PortRead(_) | Self::PortWrite(_) => "KVM_EXIT_IO",
             Self::MmioRead(_) | Self::MmioWrite(_) => "KVM_EXIT_MMIO",
+            Self::IoapicEoi(_) => "KVM_EXIT_IOAPIC_EOI",
             Self::Halt => "KVM_EXIT_HLT",
             Self::Shutdown => "KVM_EXIT_SHUTDOWN",
             Self::Interrupted => "KVM_EXIT_INTR",

@@ -1,9 +1,9 @@
 //! What each vCPU left the guest for.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vmmkit_device_bus::{AccessCounter, AccessCounts, Mmio, Ports};
+use vmmkit_device_bus::{AccessCounter, AccessCounts, BusView, Mmio, MmioBus, PortBus, Ports};
 use vmmkit_telemetry::{Metrics, Tree};
 
 use crate::{VcpuExit, VcpuId};
@@ -32,14 +32,19 @@ pub struct ExitCounter {
 }
 
 impl ExitCounter {
-    /// For `vcpu`, whose accesses the others count.
-    pub fn new(vcpu: VcpuId, ports: AccessCounter<Ports>, mmio: AccessCounter<Mmio>) -> Self {
+    /// A counter for `vcpu`, which reaches devices by these buses.
+    pub fn new(vcpu: VcpuId, ports: &Arc<PortBus>, mmio: &Arc<MmioBus>) -> Self {
         Self {
             vcpu,
-            ports,
-            mmio,
+            ports: ports.counter(),
+            mmio: mmio.counter(),
             others: Mutex::default(),
         }
+    }
+
+    /// What the vCPU is to reach devices by; after a reset that is another vCPU of its number.
+    pub fn views(&self) -> (BusView<Ports>, BusView<Mmio>) {
+        (self.ports.view(), self.mmio.view())
     }
 
     /// An exit that is no access.

@@ -15,6 +15,10 @@ pub struct Capabilities {
     pub irqchip: bool,
     /// The 8254 PIT is emulated by the hypervisor.
     pub pit: bool,
+    /// Local APICs are emulated by the hypervisor, and the other controllers by the VMM.
+    pub split_irqchip: bool,
+    /// Memory may be read-only for the guest.
+    pub read_only_memory: bool,
     /// Interrupts may be raised by an eventfd.
     pub irqfd: bool,
     /// Guest writes may signal an eventfd without an exit.
@@ -33,6 +37,8 @@ impl Capabilities {
             memory_slots: 32,
             irqchip: true,
             pit: true,
+            split_irqchip: true,
+            read_only_memory: true,
             irqfd: true,
             ioeventfd: true,
             immediate_exit: true,
@@ -51,6 +57,10 @@ pub enum Irqchip {
         /// Emulate the 8254 PIT too.
         pit: bool,
     },
+    /// Local APICs only: the VMM has the I/O APIC, whose interrupts are
+    /// [messages](crate::Interrupts::signal_msi) and whose pins it [routes](crate::Interrupts::route_pin). There is
+    /// no PIC and no PIT.
+    Split,
 }
 
 /// The fixed properties of a VM.

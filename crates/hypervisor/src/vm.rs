@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use vmmkit_device_bus::{Gsi, IrqLine, MsiMessage, MsiVector};
-use vmmkit_guest_memory::GuestRam;
+use vmmkit_guest_memory::{GuestRam, Rom};
 
 use crate::{Result, Vcpu, VcpuId};
 
@@ -21,12 +21,32 @@ pub trait Vm: Send + Sync + Interrupts + IoEvents + DirtyLog {
     /// [`Error::Host`](crate::Error::Host) where the host refuses a slot.
     fn map_ram(&self, ram: &GuestRam) -> Result<()>;
 
+    /// Makes `rom` memory that the guest reads and runs, and does not change: a write to it is an
+    /// [exit](crate::VcpuExit::MmioWrite). The VM keeps `rom` alive as it does RAM.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) without read-only memory,
+    /// [`Error::Host`](crate::Error::Host) where the host refuses the slot.
+    fn map_rom(&self, rom: &Rom) -> Result<()>;
+
     /// Makes the vCPU `id`. Interrupt controllers come first (they are part of
     /// [`VmSettings`](crate::VmSettings)).
     ///
     /// # Errors
     /// [`Error::Host`](crate::Error::Host) where the host refuses, or `id` exists.
     fn create_vcpu(&self, id: VcpuId) -> Result<Self::Vcpu>;
+
+    /// Makes it as new, for a guest that starts again: no vCPU, and interrupt controllers, timers and
+    /// clocks as after power-on. RAM stays mapped, with its contents; lines and vectors that were
+    /// handed out stay connected to it, and are low. irqfds and ioeventfds are detached.
+    ///
+    /// Call it when every vCPU has been dropped and no [vector](Interrupts::msi_vector) leads to a
+    /// message. Nothing of the old guest is left, whatever it had set up: a back end makes a new VM
+    /// behind the same handle, rather than write to each register that it knows of.
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where the host refuses; the old VM is kept then.
+    fn renew(&self) -> Result<()>;
 }
 
 /// Raising interrupts.
@@ -45,6 +65,15 @@ pub trait Interrupts {
     /// # Errors
     /// [`Error::Host`](crate::Error::Host) where it was not attached.
     fn detach_irqfd(&self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()>;
+
+    /// With [`Irqchip::Split`](crate::Irqchip::Split): from now on pin `gsi` of the I/O APIC stands for
+    /// `message`. Its irqfds deliver that, and a vCPU that ends it, where it is level-triggered, exits
+    /// with [`IoapicEoi`](crate::VcpuExit::IoapicEoi).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) with other interrupt controllers,
+    /// [`Error::Host`](crate::Error::Host) where the host refuses.
+    fn route_pin(&self, gsi: Gsi, message: Option<MsiMessage>) -> Result<()>;
 
     /// Delivers `message`.
     ///

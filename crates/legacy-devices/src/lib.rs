@@ -1,6 +1,6 @@
 //! The devices every PC has had since before PCI, as far as a guest still needs them: the 16550A
 //! serial port, the i8042 keyboard controller, the CMOS clock, the ACPI power management block,
-//! and the ports for reset, debug exit and POST codes.
+//! the I/O APIC, and the ports for reset, debug exit and POST codes.
 //!
 //! They open no file, start no thread and read no clock: bytes, time and requests go through what
 //! the owner passes in, and they plug into vmmkit-device-bus as they are. Start with
@@ -36,6 +36,7 @@ pub mod acpi_pm;
 pub mod cmos;
 pub mod debug_exit;
 pub mod i8042;
+pub mod ioapic;
 pub mod reset;
 pub mod serial;
 
@@ -45,5 +46,6 @@ pub use acpi_pm::{AcpiPm, AcpiPmState};
 pub use cmos::{Cmos, CmosState};
 pub use debug_exit::{DebugExit, PostCode, SystemControlB};
 pub use i8042::{I8042, I8042State};
+pub use ioapic::{Ioapic, IoapicOutput, IoapicState};
 pub use reset::ResetControl;
 pub use serial::{SerialOutput, SerialPort, SerialState};

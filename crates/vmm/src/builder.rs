@@ -1,15 +1,14 @@
 //! From a configuration to a machine: one call per crate, in the order of the boot flow.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::path::Path;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use vmmkit_boot_loader::{self as boot_loader, BootSource, Loaded};
-use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Mmio, Plug, Ports};
+use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Lifecycle, Mmio, Plug, Ports};
 use vmmkit_guest_memory::GuestRam;
-use vmmkit_host_io::{Console, ConsolePort, EventLoop, Subscriber};
+use vmmkit_host_io::{Console, ConsolePort, EventLoop, Subscriber, Subscription};
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
 use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
@@ -23,7 +22,8 @@ use crate::event::{self, FirstByte};
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
-use crate::{ConfigError, MachineConfig, VirtioTransport, pci, report, virtio};
+use crate::power::{Board, BootFiles};
+use crate::{ConfigError, Event, MachineConfig, VirtioTransport, pci, report, virtio};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -36,7 +36,8 @@ pub struct MachineBuilder {
     mmio: Vec<Plug<Mmio>>,
     virtio: Vec<Arc<dyn Device>>,
     memory: Vec<GuestRam>,
-    boot_log: Arc<BootLog>,
+    lives: Vec<Arc<dyn Lifecycle>>,
+    control: Arc<Control>,
 }
 
 impl std::fmt::Debug for MachineBuilder {
@@ -146,11 +147,28 @@ impl MachineBuilder {
         self
     }
 
-    /// Has milestones written to `log`, and the serial console's output; otherwise the machine keeps
-    /// a log of its own, which begins with its builder.
+    /// Resets `device`, one of the embedder's own that was plugged in, whenever the machine is reset.
+    /// No other step of its life is the machine's to lead.
     #[must_use]
-    pub fn boot_log(mut self, log: Arc<BootLog>) -> Self {
-        self.boot_log = log;
+    pub fn reset_too(mut self, device: Arc<dyn Lifecycle>) -> Self {
+        self.lives.push(device);
+        self
+    }
+
+    /// What will happen to the machine, as [`Handle::events`](crate::Handle::events), for a subscriber
+    /// of the event loop.
+    ///
+    /// # Errors
+    /// The host's, when it has no descriptor left.
+    pub fn events(&self) -> io::Result<Subscription<Event>> {
+        self.control.events().subscribe()
+    }
+
+    /// Has milestones written to `log`, and the serial console's output; otherwise the machine keeps
+    /// a log of its own.
+    #[must_use]
+    pub fn boot_log(self, log: Arc<BootLog>) -> Self {
+        self.control.set_boot_log(log);
         self
     }
 
@@ -167,63 +185,82 @@ impl MachineBuilder {
             mmio,
             virtio: devices,
             memory,
-            boot_log,
+            lives,
+            control,
         } = self;
         config.check(hypervisor.capabilities())?;
         check_count(devices.len(), config.virtio.most())?;
         let settings = VmSettings::default();
-        let control = Control::new(boot_log.clone());
-
         let ram = GuestRam::new(&config.ram)?;
-        let count = devices.len();
-        let (vm, loaded) = create_and_load(hypervisor, &settings, &ram, &config, count, &boot_log)?;
+        let mut files = BootFiles::open(&config)?;
+        let (vm, loaded) = create_and_load(
+            hypervisor,
+            &settings,
+            &ram,
+            &config,
+            &mut files,
+            (devices.len(), control.boot_log()),
+        )?;
         let transmitter = Box::new(FirstByte {
             output: Transmitter(console.output.clone()),
             control: control.clone(),
         });
         let platform = Platform::plug(&vm, control.requests(), &ram, transmitter)?;
+        platform.lead(lives);
         let capabilities = hypervisor.capabilities();
         let reach = reach(&vm, &ram, &memory)?;
         let vm = Arc::new(vm);
-        let devices = match config.virtio {
+        let (devices, wires) = match config.virtio {
             VirtioTransport::Mmio => {
                 virtio::plug(devices, &*vm, capabilities, &reach, &platform.mmio)?
             }
-            VirtioTransport::Pci => pci::plug(devices, &vm, capabilities, &reach, &platform)?,
+            VirtioTransport::Pci => (
+                pci::plug(devices, &vm, capabilities, &reach, &platform)?,
+                Vec::new(),
+            ),
         };
         devices
             .iter()
             .for_each(|device| event::watch(&**device, &control));
         platform.plug_extra(ports, mmio, &ram)?;
-        let vcpus = Vcpus::create(
-            hypervisor,
-            &*vm,
-            &config,
-            &platform,
-            &loaded.entry,
-            settings.irqchip,
-        )?;
+        let supported = hypervisor.supported_cpuid()?;
+        let irqchip = settings.irqchip;
+        let vcpus = Vcpus::create(&supported, &*vm, &config, &platform, &loaded.entry, irqchip)?;
         control.set_vcpus(vcpus.kickers);
+        let (platform, devices) = (Arc::new(platform), Arc::new(Devices::new(devices)));
+        control.set_policy(&config, devices.clone());
 
         let output = console.output.clone();
         let port: Arc<dyn ConsolePort> = Arc::new(Receiver(platform.serial.clone()));
         subscribers.extend(console.connect(&port).map_err(BuildError::Console)?);
         let event_loop = EventLoop::new(subscribers)?;
+        let about = report::about(&config);
+        let board = Board {
+            vm,
+            config,
+            irqchip,
+            supported,
+            files: Mutex::new(files),
+            ram: ram.clone(),
+            platform: platform.clone(),
+            devices: devices.clone(),
+            wires,
+        };
         let shared = Shared {
             control,
             platform,
-            devices: Arc::new(Devices::new(devices)),
+            devices,
             ram,
             output,
-            exits: vcpus.exits,
-            about: report::about(&config),
+            about,
         };
         let state = Ready {
             vcpus: vcpus.bodies,
+            board: Arc::new(board),
             event_loop,
             last: LastEvent(shared.control.clone()),
         };
-        boot_log.mark(Milestone::Built);
+        shared.control.boot_log().mark(Milestone::Built);
         Ok(Machine::new(Arc::new(shared), state))
     }
 }
@@ -235,8 +272,8 @@ fn create_and_load<H: Hypervisor>(
     settings: &VmSettings,
     ram: &GuestRam,
     config: &MachineConfig,
-    devices: usize,
-    boot_log: &BootLog,
+    files: &mut BootFiles,
+    (devices, boot_log): (usize, &BootLog),
 ) -> Result<(H::Vm, Loaded), BuildError> {
     let create = || {
         let vm = hypervisor.create_vm(settings)?;
@@ -248,7 +285,7 @@ fn create_and_load<H: Hypervisor>(
         let loading = thread::Builder::new()
             .name("load".to_owned())
             .spawn_scoped(scope, || {
-                let loaded = load(ram, config, devices);
+                let loaded = load(files, ram, config, devices);
                 boot_log.mark(Milestone::Loaded);
                 loaded
             })
@@ -261,20 +298,20 @@ fn create_and_load<H: Hypervisor>(
     })
 }
 
-/// Puts kernel, initrd, command line and tables into RAM.
-fn load(ram: &GuestRam, config: &MachineConfig, devices: usize) -> Result<Loaded, BuildError> {
-    let mut kernel = open("--kernel", &config.kernel)?;
-    let mut initrd = match &config.initrd {
-        Some(path) => Some(open("--initrd", path)?),
-        None => None,
-    };
+/// Puts kernel, initrd, command line and tables into RAM, which is all zeroes.
+pub(crate) fn load(
+    files: &mut BootFiles,
+    ram: &GuestRam,
+    config: &MachineConfig,
+    devices: usize,
+) -> Result<Loaded, BuildError> {
     let cmdline = match (config.acpi, config.virtio) {
         (false, VirtioTransport::Mmio) => Cow::Owned(virtio::announce(&config.cmdline, devices)),
         _ => Cow::Borrowed(&config.cmdline),
     };
     let source = BootSource {
-        kernel: &mut kernel,
-        initrd: initrd.as_mut(),
+        kernel: &mut files.kernel,
+        initrd: files.initrd.as_mut(),
         cmdline: &cmdline,
         entry: config.entry,
     };
@@ -306,12 +343,4 @@ fn check_count(asked: usize, most: usize) -> Result<(), ConfigError> {
         return Err(ConfigError::TooManyDevices { asked, most });
     }
     Ok(())
-}
-
-fn open(option: &'static str, path: &Path) -> Result<File, BuildError> {
-    File::open(path).map_err(|source| BuildError::Open {
-        option,
-        path: path.to_owned(),
-        source,
-    })
 }

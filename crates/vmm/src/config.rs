@@ -34,6 +34,10 @@ pub struct MachineConfig {
     pub mp_table: MpTable,
     /// Where paravirtual devices are.
     pub virtio: VirtioTransport,
+    /// What a reset that the guest asks for does.
+    pub on_reboot: OnReboot,
+    /// What a crash of the guest does.
+    pub on_crash: OnCrash,
 }
 
 /// Where paravirtual devices are.
@@ -55,6 +59,29 @@ impl VirtioTransport {
             Self::Pci => crate::pci::MOST,
         }
     }
+}
+
+/// What a reset that the guest asks for does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnReboot {
+    /// It ends the run.
+    #[default]
+    Exit,
+    /// The guest starts anew in the same machine.
+    Reboot,
+}
+
+/// What a crash of the guest does: a triple fault, or a panic of its kernel that it reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCrash {
+    /// It ends the run.
+    #[default]
+    Exit,
+    /// The guest starts anew in the same machine.
+    Reboot,
+    /// The machine is paused and kept as it is, for somebody to look at. After a triple fault it cannot
+    /// be resumed, but for a [reset](crate::Handle::reset).
+    Pause,
 }
 
 /// Whether there is an MP table.
@@ -95,6 +122,8 @@ impl Default for MachineConfig {
             acpi: true,
             mp_table: MpTable::Auto,
             virtio: VirtioTransport::Mmio,
+            on_reboot: OnReboot::default(),
+            on_crash: OnCrash::default(),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Who may run: the one place where run, pause and stop are decided.
 //!
 //! Threads: any thread asks; vCPU threads look at [`Control::may_run`] before their first entry
-//! into the guest and after each kick, and park in [`Control::park`]. Lock order: `phase` is the
-//! only lock; no callback and no kick runs under it, and devices may call [`Control::end`] under
+//! into the guest and after each kick, and park in [`Control::park`]. Lock order: `phase`,
+//! then `kickers`; no callback and no kick runs under it, and devices may call [`Control::end`] under
 //! their own. A request is stored before the kicks go out, and a kick is never lost, so every vCPU
 //! sees the request.
+//!
+//! A reset has every vCPU's thread drop its vCPU and come to [`Control::next_life`]; the last one there
+//! makes the new vCPUs, with no lock held.
 //!
 //! Anybody may ask at any time, also before the vCPUs have threads and while another thread waits
 //! in [`Control::pause`]: the last request of pause and resume counts, and an end is final.
@@ -18,12 +21,17 @@ use vmmkit_host_io::Broadcast;
 use vmmkit_hypervisor::Kick;
 use vmmkit_telemetry::{BootLog, Milestone};
 
-use crate::event::{BACKLOG, Event, MachineState};
-use crate::{Outcome, RunError};
+use crate::cpus::Vcpus;
+use crate::devices::Devices;
+use crate::event::{BACKLOG, Event, MachineState, ResetCause};
+use crate::power::PowerOn;
+use crate::threads::VcpuBody;
+use crate::{MachineConfig, OnCrash, OnReboot, Outcome, RunError};
 
 const RUN: u8 = 0;
 const PAUSE: u8 = 1;
 const STOP: u8 = 2;
+const RESET: u8 = 3;
 
 /// How the run ended, before the threads have.
 pub(crate) type Ending = Result<Outcome, RunError>;
@@ -34,11 +42,13 @@ pub(crate) struct Control {
     request: AtomicU8,
     phase: Mutex<Phase>,
     changed: Condvar,
-    kickers: OnceLock<Vec<Arc<dyn Kick>>>,
+    kickers: Mutex<Arc<[Arc<dyn Kick>]>>,
+    policy: OnceLock<(OnReboot, OnCrash)>,
+    devices: OnceLock<Arc<Devices>>,
     events: Broadcast<Event>,
     /// Whether the guest has written to its console.
     console_is_ready: AtomicBool,
-    boot_log: Arc<BootLog>,
+    boot_log: OnceLock<Arc<BootLog>>,
 }
 
 #[derive(Default)]
@@ -47,34 +57,46 @@ struct Phase {
     vcpus: usize,
     parked: usize,
     finished: usize,
+    /// Whether the last request of pause and resume was a pause.
+    paused: bool,
+    /// How the guest crashed, if it did since its start.
+    crash: Option<Outcome>,
+    /// The guest's crash kernel was told of.
+    crash_loaded: bool,
+    /// A reset was asked for, and the guest has not started anew.
+    reset: Option<ResetCause>,
+    /// The vCPUs' threads that are done with their old vCPUs.
+    arrived: usize,
+    /// The vCPUs that the threads are to take on, by number.
+    bodies: Vec<Option<VcpuBody>>,
     ending: Option<Ending>,
     /// How it ended, to stay when `ending` is taken.
     ended: Option<MachineState>,
 }
 
 impl Control {
-    /// A machine that may run as soon as its vCPUs have threads.
-    pub(crate) fn new(boot_log: Arc<BootLog>) -> Arc<Self> {
-        Arc::new(Self {
-            request: AtomicU8::new(RUN),
-            phase: Mutex::new(Phase::default()),
-            changed: Condvar::new(),
-            kickers: OnceLock::new(),
-            events: Broadcast::new(BACKLOG),
-            console_is_ready: AtomicBool::new(false),
-            boot_log,
-        })
+    /// Has milestones go to `log`.
+    pub(crate) fn set_boot_log(&self, log: Arc<BootLog>) {
+        // The first one stands.
+        let _ = self.boot_log.set(log);
     }
 
     /// Where milestones go.
+    #[inline]
     pub(crate) fn boot_log(&self) -> &Arc<BootLog> {
-        &self.boot_log
+        self.boot_log.get_or_init(Arc::default)
     }
 
-    /// Makes the vCPUs known; once, before any of them runs.
-    pub(crate) fn set_vcpus(&self, kickers: Vec<Arc<dyn Kick>>) {
+    /// What the guest's own reset and crash do, and what is to come to rest then; once, before it runs.
+    pub(crate) fn set_policy(&self, config: &MachineConfig, devices: Arc<Devices>) {
         // A second call has no effect: the builder makes one only.
-        let _ = self.kickers.set(kickers);
+        let _ = self.policy.set((config.on_reboot, config.on_crash));
+        let _ = self.devices.set(devices);
+    }
+
+    /// Makes the vCPUs known, before any of them runs.
+    pub(crate) fn set_vcpus(&self, kickers: Vec<Arc<dyn Kick>>) {
+        *self.kickers() = kickers.into();
     }
 
     /// Threads for `vcpus` vCPUs are about to start: from now on a pause and the end wait for them.
@@ -91,16 +113,16 @@ impl Control {
         self.request.load(Ordering::Acquire) == RUN
     }
 
-    /// Whether the run is over, for a vCPU that [may not run](Self::may_run).
+    /// Whether the life of a vCPU is over, by the end of the run or by a reset, when it
+    /// [may not run](Self::may_run).
     pub(crate) fn is_over(&self) -> bool {
         // Ordering: as in `may_run`.
-        self.request.load(Ordering::Acquire) == STOP
+        self.request.load(Ordering::Acquire) >= STOP
     }
 
-    /// Whether the last request was a pause.
+    /// Whether the last request of pause and resume was a pause.
     pub(crate) fn is_paused(&self) -> bool {
-        // Ordering: as in `may_run`.
-        self.request.load(Ordering::Acquire) == PAUSE
+        self.lock().paused
     }
 
     /// Waits, on a vCPU's thread, until it may run (`true`) or must end (`false`).
@@ -108,6 +130,14 @@ impl Control {
         let mut phase = self.lock();
         phase.parked += 1;
         self.changed.notify_all();
+        if phase.crash.is_some() && phase.parked == phase.vcpus {
+            // Nobody asked for this pause who would do it.
+            drop(phase);
+            if let Some(devices) = self.devices.get() {
+                devices.rest(self);
+            }
+            phase = self.lock();
+        }
         loop {
             match self.request.load(Ordering::Acquire) {
                 PAUSE => phase = self.wait(phase),
@@ -122,34 +152,114 @@ impl Control {
     /// Stops every vCPU and waits until none is in the guest, or until another thread has resumed
     /// the machine. `false` if the machine has ended.
     pub(crate) fn pause(&self) -> bool {
-        let phase = self.lock();
+        let mut phase = self.lock();
         if phase.ending.is_some() {
             return false;
         }
-        self.request.store(PAUSE, Ordering::Release);
+        self.request_pause(&mut phase);
         drop(phase);
         self.kick_all();
         let mut phase = self.lock();
-        while self.request.load(Ordering::Acquire) == PAUSE && phase.parked < phase.vcpus {
+        while phase.paused && phase.ending.is_none() && phase.parked < phase.vcpus {
             phase = self.wait(phase);
         }
         phase.ending.is_none()
     }
 
+    /// A reset that is under way goes first, and ends in the pause.
+    fn request_pause(&self, phase: &mut Phase) {
+        phase.paused = true;
+        if phase.reset.is_none() {
+            self.request.store(PAUSE, Ordering::Release);
+        }
+    }
+
+    /// Whether a paused machine may run again: it has neither ended nor crashed for good.
+    pub(crate) fn may_resume(&self) -> bool {
+        self.lock().may_resume()
+    }
+
     /// Lets every vCPU run again.
     pub(crate) fn resume(&self) {
-        let phase = self.lock();
-        if phase.ending.is_none() {
-            self.request.store(RUN, Ordering::Release);
+        let mut phase = self.lock();
+        if phase.may_resume() {
+            phase.paused = false;
+            if phase.reset.is_none() {
+                self.request.store(RUN, Ordering::Release);
+            }
             self.changed.notify_all();
         }
     }
 
+    /// Has the vCPUs leave for new ones, which start the guest anew. `false` if the run has ended.
+    pub(crate) fn reset(&self, cause: ResetCause) -> bool {
+        let mut phase = self.lock();
+        if phase.ending.is_some() {
+            return false;
+        }
+        // Before the start it is as after power-on already.
+        if phase.vcpus > 0 && phase.reset.is_none() {
+            phase.reset = Some(cause);
+            self.request.store(RESET, Ordering::Release);
+            drop(phase);
+            self.kick_all();
+            self.changed.notify_all();
+        }
+        true
+    }
+
+    /// The next life of the thread of vCPU `index`, whose vCPU is gone; `None` when the run has ended.
+    /// The last thread that comes here makes the vCPUs of all.
+    pub(crate) fn next_life(&self, index: usize, board: &dyn PowerOn) -> Option<VcpuBody> {
+        let mut phase = self.lock();
+        phase.arrived += 1;
+        if phase.arrived == phase.vcpus && phase.ending.is_none() {
+            drop(phase);
+            match board.power_on() {
+                Ok(vcpus) => self.begin(vcpus),
+                Err(error) => self.end(Err(RunError::Reset(Box::new(error)))),
+            }
+            phase = self.lock();
+        }
+        while phase.ending.is_none() {
+            if let Some(body) = phase.bodies.get_mut(index).and_then(Option::take) {
+                return Some(body);
+            }
+            phase = self.wait(phase);
+        }
+        None
+    }
+
+    /// Gives each thread its new vCPU.
+    fn begin(&self, vcpus: Vcpus) {
+        let mut phase = self.lock();
+        if phase.ending.is_some() {
+            return;
+        }
+        self.set_vcpus(vcpus.kickers);
+        phase.bodies = vcpus.bodies.into_iter().map(Some).collect();
+        phase.arrived = 0;
+        phase.crash = None;
+        phase.crash_loaded = false;
+        self.console_is_ready.store(false, Ordering::Relaxed);
+        let request = if phase.paused { PAUSE } else { RUN };
+        self.request.store(request, Ordering::Release);
+        if let Some(cause) = phase.reset.take() {
+            self.publish(Event::Reset(cause));
+        }
+        self.changed.notify_all();
+    }
+
     /// Ends the run. The first ending stands.
     pub(crate) fn end(&self, ending: Ending) {
-        self.boot_log.mark(Milestone::End);
+        self.boot_log().mark(Milestone::End);
         let mut phase = self.lock();
         if phase.ending.is_none() {
+            // Who stops a guest that crashed learns how it did.
+            let ending = match (ending, phase.crash) {
+                (Ok(Outcome::Stopped), Some(crash)) => Ok(crash),
+                (ending, _) => ending,
+            };
             let (state, event) = match &ending {
                 Ok(outcome) => (MachineState::Ended(*outcome), Event::Ended(*outcome)),
                 Err(error) => (MachineState::Failed, Event::Failed(error.to_string())),
@@ -165,7 +275,7 @@ impl Control {
         self.changed.notify_all();
     }
 
-    /// Where devices send what the guest asks for: each request ends the run.
+    /// Where devices send what the guest asks for.
     pub(crate) fn requests(self: &Arc<Self>) -> RequestSink {
         let control = self.clone();
         Arc::new(move |request| match request {
@@ -173,18 +283,50 @@ impl Control {
             GuestRequest::PowerOff => control.guest_asks(Outcome::PowerOff),
             GuestRequest::DebugExit(code) => control.guest_asks(Outcome::DebugExit(code)),
             GuestRequest::Panicked => control.guest_asks(Outcome::GuestPanic),
-            GuestRequest::CrashLoaded => control.publish(Event::CrashLoaded),
+            GuestRequest::CrashLoaded => control.crash_is_loaded(),
         })
     }
 
-    /// The guest did something that ends the run.
+    /// The guest did something that ends its run, or whatever the policy says.
     pub(crate) fn guest_asks(&self, outcome: Outcome) {
-        match outcome {
-            Outcome::GuestPanic => self.publish(Event::Panicked),
-            Outcome::TripleFault(vcpu) => self.publish(Event::TripleFault(vcpu)),
-            _ => {}
+        let crash = match outcome {
+            Outcome::GuestPanic => Some(Event::Panicked),
+            Outcome::TripleFault(vcpu) => Some(Event::TripleFault(vcpu)),
+            _ => None,
+        };
+        let is_crash = crash.is_some();
+        let mut phase = self.lock();
+        // What other vCPUs do until they are out of the guest is of no interest.
+        if phase.ending.is_some() || phase.reset.is_some() || (is_crash && phase.crash.is_some()) {
+            return;
         }
-        self.end(Ok(outcome));
+        if let Some(event) = crash {
+            phase.crash = Some(outcome);
+            self.publish(event);
+        }
+        let (on_reboot, on_crash) = self.policy.get().copied().unwrap_or_default();
+        let pauses = is_crash && on_crash == OnCrash::Pause;
+        if pauses {
+            self.request_pause(&mut phase);
+        }
+        drop(phase);
+        match outcome {
+            _ if pauses => self.kick_all(),
+            _ if is_crash && on_crash == OnCrash::Reboot => {
+                self.reset(ResetCause::Crash);
+            }
+            Outcome::Reset if on_reboot == OnReboot::Reboot => {
+                self.reset(ResetCause::Guest);
+            }
+            _ => self.end(Ok(outcome)),
+        }
+    }
+
+    /// The guest's crash kernel takes over; told once.
+    fn crash_is_loaded(&self) {
+        if !std::mem::replace(&mut self.lock().crash_loaded, true) {
+            self.publish(Event::CrashLoaded);
+        }
     }
 
     /// Tells all subscribers.
@@ -212,7 +354,10 @@ impl Control {
         match phase.ended {
             Some(ended) => ended,
             None if phase.vcpus == 0 => MachineState::Ready,
-            None if self.is_paused() => MachineState::Paused,
+            None if phase.reset.is_some() => MachineState::Resetting,
+            None if phase.paused => phase
+                .crash
+                .map_or(MachineState::Paused, MachineState::Crashed),
             None => MachineState::Running,
         }
     }
@@ -242,9 +387,12 @@ impl Control {
     }
 
     fn kick_all(&self) {
-        for kicker in self.kickers.get().into_iter().flatten() {
-            kicker.kick();
-        }
+        let kickers = self.kickers().clone();
+        kickers.iter().for_each(|kicker| kicker.kick());
+    }
+
+    fn kickers(&self) -> MutexGuard<'_, Arc<[Arc<dyn Kick>]>> {
+        self.kickers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Phase> {
@@ -256,6 +404,30 @@ impl Control {
         self.changed
             .wait(phase)
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Control {
+    /// A machine that may run as soon as its vCPUs have threads.
+    fn default() -> Self {
+        Self {
+            boot_log: OnceLock::new(),
+            request: AtomicU8::new(RUN),
+            phase: Mutex::default(),
+            changed: Condvar::new(),
+            kickers: Mutex::new(Arc::new([])),
+            policy: OnceLock::new(),
+            devices: OnceLock::new(),
+            events: Broadcast::new(BACKLOG),
+            console_is_ready: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Phase {
+    fn may_resume(&self) -> bool {
+        let is_dead = matches!(self.crash, Some(Outcome::TripleFault(_)));
+        self.ending.is_none() && !(is_dead && self.reset.is_none())
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vmmkit_boot_loader::Entry;
 use vmmkit_hypervisor::x86::{CpuidEntry, VcpuState};
-use vmmkit_hypervisor::{ExitCounter, Hypervisor, Irqchip, Kick, Vcpu, VcpuId, Vm};
+use vmmkit_hypervisor::{Irqchip, Kick, Vcpu, VcpuId, Vm};
 use vmmkit_x86_cpu::{Clocks, Topology, boot_msrs, cpuid, lapic_wiring};
 
 use crate::MachineConfig;
@@ -17,41 +17,31 @@ use crate::vcpu_loop::{Buses, VcpuLoop};
 pub(crate) struct Vcpus {
     pub(crate) bodies: Vec<VcpuBody>,
     pub(crate) kickers: Vec<Arc<dyn Kick>>,
-    pub(crate) exits: Vec<Arc<ExitCounter>>,
 }
 
 impl Vcpus {
     /// Creates the vCPUs of `config`; the first starts at `entry`, the others wait for INIT.
-    pub(crate) fn create<H: Hypervisor>(
-        hypervisor: &H,
-        vm: &H::Vm,
+    pub(crate) fn create(
+        supported: &[CpuidEntry],
+        vm: &impl Vm,
         config: &MachineConfig,
         platform: &Platform,
         entry: &Entry,
         irqchip: Irqchip,
     ) -> Result<Self, BuildError> {
-        let supported = hypervisor.supported_cpuid()?;
         let mut vcpus = Self {
             bodies: Vec::new(),
             kickers: Vec::new(),
-            exits: Vec::new(),
         };
         for id in (0..config.vcpus).map(VcpuId) {
             let failed = |source| BuildError::Vcpu { vcpu: id, source };
             let mut vcpu = vm.create_vcpu(id).map_err(failed)?;
-            let leaves = leaves(&supported, config, id, &mut vcpu)?;
+            let leaves = leaves(supported, config, id, &mut vcpu)?;
             set_up(&mut vcpu, &leaves, entry, irqchip).map_err(failed)?;
             vcpus.kickers.push(vcpu.kicker());
-            let buses = Buses {
-                ports: platform.ports.view(),
-                mmio: platform.mmio.view(),
-            };
-            let exits = Arc::new(ExitCounter::new(
-                id,
-                buses.ports.counter(),
-                buses.mmio.counter(),
-            ));
-            vcpus.exits.push(exits.clone());
+            let exits = platform.exit_counter(id);
+            let (ports, mmio) = exits.views();
+            let buses = Buses { ports, mmio };
             let mut vcpu_loop = VcpuLoop { vcpu, buses, exits };
             vcpus
                 .bodies

@@ -59,6 +59,9 @@ impl Devices {
     /// Has them work again, and then `control` run.
     pub(crate) fn resume(&self, control: &Control) {
         let mut are_at_rest = self.lock();
+        if !control.may_resume() {
+            return;
+        }
         let were_at_rest = std::mem::take(&mut *are_at_rest);
         if were_at_rest {
             for device in &self.list {
@@ -69,6 +72,27 @@ impl Devices {
         if were_at_rest {
             control.publish(Event::Resumed);
         }
+    }
+
+    /// Brings them to their state at power-on. No vCPU runs.
+    pub(crate) fn reset(&self) {
+        // Held so that nobody brings them to rest meanwhile. Those that are reset have no work, and
+        // so are at rest as much as they are not.
+        let are_at_rest = self.lock();
+        if !*are_at_rest {
+            self.list.iter().rev().for_each(|device| device.pause());
+        }
+        for device in self.list.iter().rev() {
+            if !*are_at_rest {
+                device.wait_paused();
+            }
+            device.reset();
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.list.len()
     }
 
     /// Ends their work, whatever they are at.

@@ -8,13 +8,12 @@ use std::time::Duration;
 use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{OutputBuffer, Subscription};
-use vmmkit_hypervisor::ExitCounter;
 use vmmkit_telemetry::Tree;
 
 use crate::Outcome;
 use crate::control::Control;
 use crate::devices::{DeviceInfo, Devices};
-use crate::event::{Event, MachineState};
+use crate::event::{Event, MachineState, ResetCause};
 use crate::platform::Platform;
 
 /// How long the last of the console's output may take when its reader is slow.
@@ -23,11 +22,10 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// What every state of a machine and every handle share.
 pub(crate) struct Shared {
     pub(crate) control: Arc<Control>,
-    pub(crate) platform: Platform,
+    pub(crate) platform: Arc<Platform>,
     pub(crate) devices: Arc<Devices>,
     pub(crate) ram: GuestRam,
     pub(crate) output: Option<Arc<OutputBuffer>>,
-    pub(crate) exits: Vec<Arc<ExitCounter>>,
     /// The machine as it was asked for.
     pub(crate) about: Tree,
 }
@@ -143,6 +141,14 @@ impl Handle {
     /// The host's, when it has no descriptor left.
     pub fn events(&self) -> io::Result<Subscription<Event>> {
         self.shared.control.events().subscribe()
+    }
+
+    /// Starts the guest anew, as the reset button does: the devices and the RAM are as after power-on,
+    /// the kernel is loaded again, and what is on the host's side stays: terminal, files, sockets.
+    /// [`Event::Reset`] tells when it is done. `false` if the run has ended; a machine that was not
+    /// started needs no reset, and a paused one stays paused.
+    pub fn reset(&self) -> bool {
+        self.shared.control.reset(ResetCause::Host)
     }
 
     /// Whether the run has ended.

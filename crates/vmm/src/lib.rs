@@ -33,13 +33,14 @@ mod machine;
 mod outcome;
 mod pci;
 mod platform;
+mod power;
 mod report;
 mod threads;
 mod vcpu_loop;
 mod virtio;
 
 pub use builder::MachineBuilder;
-pub use config::{ConfigError, MachineConfig, MpTable, VirtioTransport};
+pub use config::{ConfigError, MachineConfig, MpTable, OnCrash, OnReboot, VirtioTransport};
 pub use devices::DeviceInfo;
 pub use error::{BuildError, StartError};
 pub use event::{Event, MachineState, ResetCause};

@@ -7,6 +7,7 @@ use vmmkit_host_io::EventLoop;
 use crate::control::LastEvent;
 use crate::error::StartError;
 use crate::handle::{Handle, Shared};
+use crate::power::PowerOn;
 use crate::threads::{Threads, VcpuBody};
 use crate::{Outcome, RunError};
 
@@ -20,6 +21,7 @@ pub struct Machine<S> {
 /// Built: every file, socket and byte of memory is in hand. The caller may drop privileges now.
 pub struct Ready {
     pub(crate) vcpus: Vec<VcpuBody>,
+    pub(crate) board: Arc<dyn PowerOn>,
     pub(crate) event_loop: EventLoop,
     pub(crate) last: LastEvent,
 }

@@ -4,6 +4,8 @@ use thiserror::Error;
 use vmmkit_hypervisor::x86::{Registers, SpecialRegisters};
 use vmmkit_hypervisor::{FailEntry, InternalError, VcpuId};
 
+use crate::BuildError;
+
 /// Why the guest no longer runs: its own doing, or [`Handle::stop`](crate::Handle::stop).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -79,6 +81,9 @@ pub enum RunError {
         /// The panic's message.
         message: String,
     },
+    /// The guest could not be started anew.
+    #[error("the machine cannot be reset")]
+    Reset(#[source] Box<BuildError>),
     /// The event loop could not go on.
     #[error(transparent)]
     EventLoop(#[from] vmmkit_host_io::EventLoopError),

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use vmmkit_device_bus::Lifecycle;
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
 use vmmkit_hypervisor::{Capabilities, DatamatchWidth, IoEventAddress, Vm};
@@ -36,6 +37,7 @@ pub(crate) fn plug<V: Vm + 'static>(
     let layout = PciLayout::default();
     let bus = Arc::new(PciBus::new(&platform.mmio, layout));
     bus.plug(Arc::new(HostBridge::new()))?;
+    platform.lead([bus.clone() as Arc<dyn Lifecycle>]);
     let mut plugged: Vec<Arc<dyn Plugged>> = Vec::new();
     for device in devices {
         let name = named(&*device, &plugged);
@@ -50,10 +52,11 @@ pub(crate) fn plug<V: Vm + 'static>(
     }
     // The reset register lies among the ports of the configuration mechanism.
     let reset = platform.ports.unplug(ResetControl::PORT.into());
-    let ports = ConfigPorts::new(bus.clone(), reset.map(|plug| plug.device));
+    let ports = Arc::new(ConfigPorts::new(bus.clone(), reset.map(|plug| plug.device)));
     platform
         .ports
-        .plug(ConfigPorts::NAME, ConfigPorts::RANGE, Arc::new(ports))?;
+        .plug(ConfigPorts::NAME, ConfigPorts::RANGE, ports.clone())?;
+    platform.lead([ports as Arc<dyn Lifecycle>]);
     platform
         .mmio
         .plug(Ecam::NAME, layout.ecam, Arc::new(Ecam::new(bus)))?;

@@ -1,16 +1,17 @@
 //! The platform: which devices there are, where, on which line; and their description to the guest.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use vmmkit_boot_loader::acpi::{
     AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, PciHost, PmPorts, ResetRegister,
 };
 use vmmkit_device_bus::{
-    AddressRange, DevicePio, Gsi, Mmio, MmioBus, Plug, PlugError, PortBus, Ports, RequestSink,
+    AddressRange, DevicePio, Gsi, Lifecycle, Mmio, MmioBus, Plug, PlugError, PortBus, Ports,
+    RequestSink,
 };
 use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END};
-use vmmkit_hypervisor::Interrupts;
+use vmmkit_hypervisor::{ExitCounter, Interrupts, VcpuExits, VcpuId};
 use vmmkit_legacy_devices::acpi_pm::spec as pm;
 use vmmkit_legacy_devices::reset::spec as reset;
 use vmmkit_legacy_devices::{
@@ -42,8 +43,12 @@ pub(crate) struct Platform {
     pub(crate) serial: Arc<SerialPort>,
     pub(crate) keyboard: Arc<I8042>,
     pub(crate) power: Arc<AcpiPm>,
+    /// All that a reset brings back to power-on, beside the devices that work by themselves.
+    parts: Mutex<Vec<Arc<dyn Lifecycle>>>,
     /// Those of its devices that say how they are.
     pub(crate) inspected: Vec<(&'static str, Arc<dyn Inspect>)>,
+    /// What counts the exits of each vCPU.
+    exits: Mutex<Vec<Arc<ExitCounter>>>,
 }
 
 impl Platform {
@@ -65,7 +70,7 @@ impl Platform {
         let cmos = Arc::new(Cmos::new(Arc::new(wall_clock), below_4g, above_4g));
         let resets = Arc::new(ResetControl::new(requests.clone()));
         let debug_exit = Arc::new(DebugExit::new(requests));
-        let post_code = Arc::new(PostCode::new());
+        let post = Arc::new(PostCode::new());
 
         let ports = Arc::new(PortBus::new());
         ports.plug_all(vec![
@@ -91,22 +96,62 @@ impl Platform {
                 DebugExit::LENGTH,
                 &debug_exit,
             ),
-            row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &post_code),
+            row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &post),
         ])?;
         Ok(Self {
             ports,
             mmio: Arc::new(MmioBus::new()),
+            exits: Mutex::default(),
             inspected: vec![
                 (SerialPort::NAME, serial.clone()),
                 (I8042::NAME, keyboard.clone()),
-                (Cmos::NAME, cmos),
+                (Cmos::NAME, cmos.clone()),
                 (AcpiPm::NAME, power.clone()),
-                (PostCode::NAME, post_code),
+                (PostCode::NAME, post.clone()),
             ],
+            parts: Mutex::new(vec![
+                serial.clone(),
+                keyboard.clone(),
+                power.clone(),
+                cmos,
+                resets,
+                post,
+            ]),
             serial,
             keyboard,
             power,
         })
+    }
+
+    /// Resets `parts` too, from now on.
+    pub(crate) fn lead(&self, parts: impl IntoIterator<Item = Arc<dyn Lifecycle>>) {
+        self.parts().extend(parts);
+    }
+
+    /// Brings every part to its state at power-on.
+    pub(crate) fn reset(&self) {
+        self.parts().iter().for_each(|part| part.reset());
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Vec<Arc<dyn Lifecycle>>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What counts the exits of `vcpu`, over all resets. vCPUs are made in the order of their numbers.
+    pub(crate) fn exit_counter(&self, vcpu: VcpuId) -> Arc<ExitCounter> {
+        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = exits.get(vcpu.0 as usize).cloned();
+        known.unwrap_or_else(|| {
+            let counter = Arc::new(ExitCounter::new(vcpu, &self.ports, &self.mmio));
+            exits.push(counter.clone());
+            counter
+        })
+    }
+
+    /// What every vCPU left the guest for.
+    pub(crate) fn exits(&self) -> Vec<VcpuExits> {
+        let exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        exits.iter().map(|counter| counter.exits()).collect()
     }
 
     /// Plugs the embedder's devices in.

@@ -10,8 +10,7 @@ use crate::{Handle, MachineConfig};
 impl Handle {
     /// What every vCPU left the guest for, so far.
     pub fn exits(&self) -> Vec<VcpuExits> {
-        let counters = self.shared().exits.iter();
-        counters.map(|counter| counter.exits()).collect()
+        self.shared().platform.exits()
     }
 
     /// When the machine got how far.

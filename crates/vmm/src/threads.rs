@@ -13,6 +13,7 @@ use crate::control::{Control, Ending, LastEvent};
 use crate::devices::Devices;
 use crate::handle::Shared;
 use crate::machine::Ready;
+use crate::power::PowerOn;
 
 /// The body of a vCPU's thread.
 pub(crate) type VcpuBody = Box<dyn FnOnce(&Control) -> Option<Ending> + Send>;
@@ -32,6 +33,7 @@ impl Threads {
     pub(crate) fn start(shared: &Shared, ready: Ready) -> io::Result<Self> {
         let Ready {
             vcpus,
+            board,
             event_loop,
             last,
         } = ready;
@@ -54,10 +56,10 @@ impl Threads {
         let count = vcpus.len();
         control.start(count);
         for (index, body) in vcpus.into_iter().enumerate() {
-            let thread_control = control.clone();
+            let (thread_control, board) = (control.clone(), board.clone());
             let spawned = Builder::new()
                 .name(format!("vcpu{index}"))
-                .spawn(move || vcpu_thread(index, body, &thread_control));
+                .spawn(move || vcpu_thread(index, body, &thread_control, &*board));
             match spawned {
                 Ok(thread) => threads.vcpus.push(thread),
                 Err(error) => {
@@ -104,11 +106,19 @@ impl Drop for Threads {
     }
 }
 
-fn vcpu_thread(index: usize, body: VcpuBody, control: &Control) {
-    let ending = catch_unwind(AssertUnwindSafe(|| body(control)))
-        .unwrap_or_else(|panic| Some(Err(panicked(&format!("vcpu{index}"), panic.as_ref()))));
-    if let Some(ending) = ending {
-        control.end(ending);
+/// Runs one vCPU after the other, each until the run ends or a reset.
+fn vcpu_thread(index: usize, first: VcpuBody, control: &Control, board: &dyn PowerOn) {
+    let lives = AssertUnwindSafe(|| {
+        let mut next = Some(first);
+        while let Some(body) = next.take() {
+            match body(control) {
+                Some(ending) => control.end(ending),
+                None => next = control.next_life(index, board),
+            }
+        }
+    });
+    if let Err(panic) = catch_unwind(lives) {
+        control.end(Err(panicked(&format!("vcpu{index}"), panic.as_ref())));
     }
     control.finish_vcpu();
 }

@@ -60,9 +60,9 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
         if !Self::may_run_on(control) {
             return None;
         }
-        let mut exit = self.first_run(control);
+        let mut first = self.first_run(control);
         loop {
-            let exit = match exit.take() {
+            let exit = match first.take() {
                 Some(exit) => exit,
                 None => self.vcpu.run_with(&mut self.buses),
             };

@@ -86,49 +86,70 @@ pub(crate) fn plug<V: Vm>(
     capabilities: &Capabilities,
     ram: &GuestRam,
     bus: &MmioBus,
-) -> Result<Vec<Arc<dyn Plugged>>, BuildError> {
+) -> Result<Wired, BuildError> {
     let mut plugged: Vec<Arc<dyn Plugged>> = Vec::new();
+    let mut wires = Vec::new();
     for (index, (device, gsi)) in devices.into_iter().zip(GSIS).enumerate() {
         let name = named(&*device, &plugged);
         let failed = |source| BuildError::Device {
             name: name.clone(),
             source,
         };
-        let signal: Arc<dyn Signal> = if capabilities.irqfd {
-            let event = EventFd::new().map_err(failed)?;
-            vm.attach_irqfd(event.as_fd(), Gsi(gsi))?;
-            Arc::new(event)
-        } else {
-            Arc::new(vm.irq_line(Gsi(gsi)))
+        let irq = capabilities.irqfd.then(EventFd::new).transpose();
+        let irq = irq.map_err(failed)?.map(Arc::new);
+        let signal: Arc<dyn Signal> = match &irq {
+            Some(event) => event.clone(),
+            None => Arc::new(vm.irq_line(Gsi(gsi))),
         };
         let transport = MmioTransport::new(&name, device, ram, signal).map_err(failed)?;
-        if capabilities.ioeventfd {
-            attach_kicks(transport.transport(), vm, base(index) + mmio::QUEUE_NOTIFY)?;
-        }
         let transport = Arc::new(transport);
+        let wire = Wire {
+            irq,
+            gsi: Gsi(gsi),
+            kicks: capabilities.ioeventfd.then(|| transport.clone()),
+            address: base(index) + mmio::QUEUE_NOTIFY,
+        };
+        wire.attach(vm)?;
+        wires.push(wire);
         let range = AddressRange::new(base(index), mmio::LENGTH);
         bus.plug_all(vec![Plug::<Mmio>::new(name, range, transport.clone())])?;
         plugged.push(transport);
     }
-    Ok(plugged)
+    Ok((plugged, wires))
 }
 
-/// A write of a queue's number to `address` raises its kick.
-fn attach_kicks(
-    transport: &Transport,
-    vm: &impl Vm,
+/// Devices behind their transports, and what the VM is told of them.
+pub(crate) type Wired = (Vec<Arc<dyn Plugged>>, Vec<Wire>);
+
+/// What a VM is told of one device: its interrupt and its kicks.
+pub(crate) struct Wire {
+    irq: Option<Arc<EventFd>>,
+    gsi: Gsi,
+    kicks: Option<Arc<MmioTransport>>,
+    /// A write of a queue's number here raises its kick.
     address: u64,
-) -> Result<(), vmmkit_hypervisor::Error> {
-    for index in 0..transport.queue_count() {
-        if let Some(kick) = transport.kick(index) {
-            vm.attach_ioevent(
-                kick.as_fd(),
-                IoEventAddress::Mmio(address),
-                DatamatchWidth::Dword(index.into()),
-            )?;
+}
+
+impl Wire {
+    /// Tells `vm`, which knows nothing of the device.
+    pub(crate) fn attach(&self, vm: &impl Vm) -> Result<(), vmmkit_hypervisor::Error> {
+        if let Some(event) = &self.irq {
+            // What was raised for the old guest is not the new one's.
+            event.drain();
+            vm.attach_irqfd(event.as_fd(), self.gsi)?;
         }
+        let Some(transport) = self.kicks.as_ref().map(|kicks| kicks.transport()) else {
+            return Ok(());
+        };
+        let address = IoEventAddress::Mmio(self.address);
+        for index in 0..transport.queue_count() {
+            if let Some(kick) = transport.kick(index) {
+                let value = DatamatchWidth::Dword(index.into());
+                vm.attach_ioevent(kick.as_fd(), address, value)?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

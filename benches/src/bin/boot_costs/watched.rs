@@ -107,6 +107,10 @@ impl<V: Vm> Vm for Watched<V> {
         }
         Ok(Watched { inner, seen })
     }
+
+    fn renew(&self) -> Result<()> {
+        self.inner.renew()
+    }
 }
 
 /// Kicks the vCPU for each sample, until nobody looks any more.

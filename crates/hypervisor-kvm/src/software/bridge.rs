@@ -28,12 +28,12 @@ pub(crate) const ENTRY: u64 = 0xffff_ffff_0000_0000;
 /// RIP at the exit: behind the store.
 pub(crate) const AFTER_STORE: u64 = ENTRY + STORE.len() as u64;
 /// The guest-physical page that the store goes to. No memory is there.
-pub(crate) const TRAP: u64 = 0xfffb_7000;
+pub(crate) const TRAP: u64 = 0xfeff_7000;
 
 /// The pages, below those that KVM itself keeps for Intel's virtualization (`vm.rs`).
-const DIRECTORY: u64 = 0xfffb_8000;
-const TABLE: u64 = 0xfffb_9000;
-const CODE: u64 = 0xfffb_a000;
+const DIRECTORY: u64 = 0xfeff_8000;
+const TABLE: u64 = 0xfeff_9000;
+const CODE: u64 = 0xfeff_a000;
 const PAGES: usize = 3;
 
 /// `mov byte ptr [rip + 0xffa], al`: a store to the second page from its first byte on.
@@ -104,8 +104,8 @@ impl Bridge {
             memory_size: size_of::<Pages>() as u64,
             userspace_addr: std::ptr::from_ref(&*self.pages) as u64,
         };
-        // SAFETY: the box is `memory_size` bytes long and does not move; `Inner` holds it, and drops
-        // it after the VM's descriptor; every vCPU holds `Inner`.
+        // SAFETY: the box is `memory_size` bytes long and does not move; the VM's `Descriptor` holds
+        // it, and drops it after the VM's own; every vCPU holds that `Descriptor`.
         unsafe { ioctls::set_memory_region(vm, &region) }
     }
 

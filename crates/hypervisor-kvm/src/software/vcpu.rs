@@ -163,9 +163,9 @@ impl KvmVcpu {
             LSTAR => self.fd.get_sregs().ok().map(|s| convert::special(&s)),
             _ => None,
         };
-        let vm = &self.vm;
+        let (vm, bridge) = (&self.vm, &self.descriptor.bridge);
         software.syscall.write(msr, || {
-            let bridge = vm.bridge.as_ref().zip(special);
+            let bridge = bridge.as_ref().zip(special);
             bridge.is_some_and(|(bridge, special)| bridge.plant(vm, &special))
         })
     }

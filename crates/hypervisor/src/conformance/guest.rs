@@ -20,7 +20,7 @@ pub(super) const STACK: u64 = 0x7000;
 /// The page tables of long mode: three pages.
 const TABLES: u64 = 0x9000;
 /// Longer than any exit takes, also on a busy host where each instruction is emulated.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) type Outcome = Result<(), Failure>;
 pub(super) type VcpuOf<H> = <<H as Hypervisor>::Vm as Vm>::Vcpu;
@@ -79,6 +79,22 @@ impl<H: Hypervisor> Guest<H> {
         ram.write_bytes(GuestAddress(ENTRY), code)?;
         vm.map_ram(&ram)?;
         let vcpu = vm.create_vcpu(VcpuId(0))?;
+        let watchdog = Watchdog::over(vcpu.kicker());
+        Ok(Self {
+            vcpu,
+            vm,
+            ram,
+            watchdog,
+        })
+    }
+
+    /// Renews the VM; its vCPU enters the same code again, in real mode.
+    pub(super) fn renew(self) -> Result<Self, Failure> {
+        let Self { vcpu, vm, ram, .. } = self;
+        drop(vcpu);
+        vm.renew()?;
+        let mut vcpu = vm.create_vcpu(VcpuId(0))?;
+        enter_real(&mut vcpu, 0, ENTRY)?;
         let watchdog = Watchdog::over(vcpu.kicker());
         Ok(Self {
             vcpu,

@@ -173,12 +173,12 @@ fn detach_ioevent<H: Hypervisor>(hypervisor: &H) -> Outcome {
     )
 }
 
-fn new_event() -> Result<OwnedFd, Failure> {
+pub(super) fn new_event() -> Result<OwnedFd, Failure> {
     let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
     Ok(eventfd(0, flags).map_err(std::io::Error::from)?)
 }
 
-fn signal(event: &OwnedFd) -> Outcome {
+pub(super) fn signal(event: &OwnedFd) -> Outcome {
     rustix::io::write(event, &1_u64.to_ne_bytes()).map_err(std::io::Error::from)?;
     Ok(())
 }

@@ -18,7 +18,10 @@ mod interrupts;
 mod kicks;
 mod memory;
 mod messages;
+mod renewal;
 mod report;
+mod rom;
+mod split;
 mod state;
 
 pub use report::{Failure, Report, Verdict};
@@ -36,6 +39,10 @@ pub enum Need {
     Irqfd,
     /// It signals an eventfd on a guest's write.
     Ioeventfd,
+    /// It emulates local APICs alone where that is asked for.
+    SplitIrqchip,
+    /// It has memory that the guest cannot write.
+    ReadOnlyMemory,
 }
 
 /// One case.
@@ -64,6 +71,9 @@ pub fn cases<H: Hypervisor>() -> Vec<Case<H>> {
     all.extend(memory::cases());
     all.extend(interrupts::cases());
     all.extend(messages::cases());
+    all.extend(renewal::cases());
+    all.extend(rom::cases());
+    all.extend(split::cases());
     all
 }
 
@@ -105,5 +115,7 @@ fn has(hypervisor: &impl Hypervisor, abilities: &[Need], need: Need) -> bool {
         Need::Irqchip => capabilities.irqchip,
         Need::Irqfd => capabilities.irqfd,
         Need::Ioeventfd => capabilities.ioeventfd,
+        Need::SplitIrqchip => capabilities.split_irqchip,
+        Need::ReadOnlyMemory => capabilities.read_only_memory,
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use thiserror::Error;
-use vmmkit_guest_memory::{AccessError, RamError, RamSizeError};
+use vmmkit_guest_memory::{AccessError, RamError, RamSizeError, RomError};
 
 use super::Need;
 
@@ -30,6 +30,9 @@ pub enum Failure {
     /// There was no memory for the guest.
     #[error("no memory for the guest")]
     Memory(#[from] RamError),
+    /// There was no ROM for the guest.
+    #[error("no ROM for the guest")]
+    Rom(#[from] RomError),
     /// The suite's own size is wrong.
     #[error("the size of RAM is wrong")]
     Size(#[from] RamSizeError),

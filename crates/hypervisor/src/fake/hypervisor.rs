@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmmkit_device_bus::Gsi;
+use vmmkit_guest_memory::Rom;
 
 use super::record::{LineChange, Record, Transcript, VcpuSnapshot};
 use super::script::Script;
@@ -44,8 +45,19 @@ impl FakeHypervisor {
 
     /// The vCPU `id` of every VM plays `script`.
     pub fn with_script(self, id: VcpuId, script: Script) -> Self {
-        self.record.lock().scripts.insert(id, script);
+        self.with_scripts(id, vec![script])
+    }
+
+    /// The vCPU `id` of every VM plays the first of `scripts`, after the VM's first
+    /// [renewal](crate::Vm::renew) the second, and so on; the last one stays.
+    pub fn with_scripts(self, id: VcpuId, scripts: Vec<Script>) -> Self {
+        self.record.lock().scripts.insert(id, scripts);
         self
+    }
+
+    /// How often the VM was [renewed](crate::Vm::renew).
+    pub fn renewals(&self) -> usize {
+        self.record.lock().renewals
     }
 
     /// What the vCPU `id` went through; empty where there is none.
@@ -87,6 +99,17 @@ impl FakeHypervisor {
         self.record.lock().messages.clone()
     }
 
+    /// Where the pins of a split I/O APIC lead, lowest first.
+    pub fn routes(&self) -> Vec<(Gsi, MsiMessage)> {
+        let state = self.record.lock();
+        state.routes.iter().map(|(gsi, it)| (*gsi, *it)).collect()
+    }
+
+    /// The ROMs that the guest has.
+    pub fn roms(&self) -> Vec<Rom> {
+        self.record.lock().roms.clone()
+    }
+
     /// The settings of the VM, once one was made.
     pub fn settings(&self) -> Option<VmSettings> {
         self.record.lock().settings
@@ -125,6 +148,9 @@ impl Hypervisor for FakeHypervisor {
             Irqchip::InKernel { .. } if !self.capabilities.irqchip => {
                 return Err(Error::Unsupported("interrupt controllers"));
             }
+            Irqchip::Split if !self.capabilities.split_irqchip => {
+                return Err(Error::Unsupported("split interrupt controllers"));
+            }
             Irqchip::InKernel { pit: true } if !self.capabilities.pit => {
                 return Err(Error::Unsupported("8254 PIT"));
             }
@@ -132,11 +158,12 @@ impl Hypervisor for FakeHypervisor {
         }
         let mut state = self.record.lock();
         state.settings = Some(*settings);
+        state.renewals = 0;
         state.rams.clear();
-        state.vcpus.clear();
-        state.lines.clear();
-        state.levels.clear();
-        state.messages.clear();
+        state.renewals = 0;
+        state.rams.clear();
+        state.roms.clear();
+        state.clear();
         state.dirty = None;
         drop(state);
         Ok(FakeVm::new(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use vmmkit_device_bus::{Gsi, LineDriver};
-use vmmkit_guest_memory::GuestRam;
+use vmmkit_guest_memory::{GuestRam, Rom};
 
 use super::script::{End, Script};
 use crate::x86::{CpuidEntry, FpuState, MpState, Registers, SpecialRegisters};
@@ -68,8 +68,11 @@ pub(super) struct Record {
 pub(super) struct State {
     pub(super) settings: Option<VmSettings>,
     pub(super) rams: Vec<GuestRam>,
+    pub(super) roms: Vec<Rom>,
+    pub(super) routes: BTreeMap<Gsi, MsiMessage>,
     pub(super) vcpus: BTreeMap<VcpuId, VcpuRecord>,
-    pub(super) scripts: BTreeMap<VcpuId, Script>,
+    pub(super) scripts: BTreeMap<VcpuId, Vec<Script>>,
+    pub(super) renewals: usize,
     pub(super) lines: Vec<LineChange>,
     pub(super) levels: BTreeMap<Gsi, bool>,
     pub(super) messages: Vec<MsiMessage>,
@@ -109,6 +112,23 @@ impl VcpuRecord {
             kick_pending: false,
             script: script.unwrap_or_else(|| Script::new().then(End::WaitForKick)),
         }
+    }
+}
+
+impl State {
+    /// Forgets what a new VM does not have.
+    pub(super) fn clear(&mut self) {
+        self.vcpus.clear();
+        self.lines.clear();
+        self.levels.clear();
+        self.messages.clear();
+        self.routes.clear();
+    }
+
+    /// What the vCPU `id` is to play now.
+    pub(super) fn script(&self, id: VcpuId) -> Option<Script> {
+        let scripts = self.scripts.get(&id)?;
+        scripts.get(self.renewals).or(scripts.last()).cloned()
     }
 }
 

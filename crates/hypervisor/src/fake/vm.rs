@@ -6,12 +6,12 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmmkit_device_bus::{Gsi, IrqLine, MessageVector};
-use vmmkit_guest_memory::{GuestRam, PAGE_SIZE};
+use vmmkit_guest_memory::{GuestRam, PAGE_SIZE, Rom};
 
 use super::record::{Lines, Record, VcpuRecord};
 use super::vcpu::FakeVcpu;
 use crate::{
-    Capabilities, DatamatchWidth, DirtyLog, Error, Interrupts, IoEventAddress, IoEvents,
+    Capabilities, DatamatchWidth, DirtyLog, Error, Interrupts, IoEventAddress, IoEvents, Irqchip,
     MsiMessage, MsiVector, Result, VcpuId, Vm,
 };
 
@@ -74,6 +74,14 @@ impl Vm for FakeVm {
         Ok(())
     }
 
+    fn map_rom(&self, rom: &Rom) -> Result<()> {
+        if !self.capabilities.read_only_memory {
+            return Err(Error::Unsupported("read-only memory"));
+        }
+        self.record.lock().roms.push(rom.clone());
+        Ok(())
+    }
+
     fn create_vcpu(&self, id: VcpuId) -> Result<FakeVcpu> {
         const OPERATION: &str = "KVM_CREATE_VCPU";
         if id.0 >= self.capabilities.max_vcpus {
@@ -83,10 +91,18 @@ impl Vm for FakeVm {
         if state.vcpus.contains_key(&id) {
             return Err(Error::host(OPERATION, io::ErrorKind::AlreadyExists));
         }
-        let script = state.scripts.get(&id).cloned();
+        let script = state.script(id);
         state.vcpus.insert(id, VcpuRecord::new(id, script));
         drop(state);
         Ok(FakeVcpu::new(id, Arc::clone(&self.record)))
+    }
+
+    fn renew(&self) -> Result<()> {
+        self.events().clear();
+        let mut state = self.record.lock();
+        state.renewals += 1;
+        state.clear();
+        Ok(())
     }
 }
 
@@ -104,6 +120,19 @@ impl Interrupts for FakeVm {
 
     fn detach_irqfd(&self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()> {
         self.detach("KVM_IRQFD", Event::Irq(event.as_raw_fd(), gsi))
+    }
+
+    fn route_pin(&self, gsi: Gsi, message: Option<MsiMessage>) -> Result<()> {
+        let mut state = self.record.lock();
+        let settings = state.settings;
+        if settings.is_none_or(|settings| settings.irqchip != Irqchip::Split) {
+            return Err(Error::Unsupported("split interrupt controllers"));
+        }
+        match message {
+            Some(message) => state.routes.insert(gsi, message),
+            None => state.routes.remove(&gsi),
+        };
+        Ok(())
     }
 
     fn signal_msi(&self, message: MsiMessage) -> Result<()> {

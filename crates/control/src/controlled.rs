@@ -1,0 +1,119 @@
+//! What a machine must offer to be controlled.
+
+use thiserror::Error;
+
+use crate::{Balloon, Device, Event, Limits, MachineInfo, MachineState};
+
+/// A machine as the API sees it. Any thread calls it, several at once. `machine`, `devices`,
+/// `balloon` and `power_button` must not wait; the others may, for the guest to leave its vCPUs or
+/// for devices to come to rest.
+pub trait Controlled: Send + Sync + 'static {
+    /// What it is and does.
+    fn machine(&self) -> MachineInfo;
+
+    /// Lets the guest of a machine that was [created](MachineState::Created) run.
+    ///
+    /// # Errors
+    /// [`Refusal::State`] where it has run already.
+    fn boot(&self) -> Result<(), Refusal>;
+
+    /// Takes the guest off its vCPUs. One that is paused stays so.
+    ///
+    /// # Errors
+    /// [`Refusal::State`] where the guest has ended.
+    fn pause(&self) -> Result<(), Refusal>;
+
+    /// Lets the guest run on. One that runs does so already.
+    ///
+    /// # Errors
+    /// [`Refusal::State`] where the guest has ended.
+    fn resume(&self) -> Result<(), Refusal>;
+
+    /// Resets the machine: its guest boots again.
+    ///
+    /// # Errors
+    /// [`Refusal`] where it cannot be reset.
+    fn reset(&self) -> Result<(), Refusal>;
+
+    /// Asks the guest to power off, by whatever it listens to.
+    fn ask_to_stop(&self);
+
+    /// Stops it at once. Its process ends with it.
+    fn stop(&self);
+
+    /// Seconds that a guest that was asked to stop may take if nobody says otherwise.
+    fn stop_timeout(&self) -> u32;
+
+    /// Presses the power button.
+    fn power_button(&self);
+
+    /// Types Ctrl-Alt-Del.
+    fn ctrl_alt_del(&self);
+
+    /// Its devices, in their order.
+    fn devices(&self) -> Vec<Device>;
+
+    /// Changes the limits of a device; returns those that it has then.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchDevice`], and [`Refusal::Field`] for a flow that it does not have.
+    fn limit(&self, device: &str, limits: &Limits) -> Result<Limits, Refusal>;
+
+    /// Its balloon, if it has one.
+    fn balloon(&self) -> Option<Balloon>;
+
+    /// Asks the guest to make the balloon so many bytes large, a multiple of 1 MiB.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchDevice`], and [`Refusal::Field`] for more than there is.
+    fn set_balloon(&self, target_bytes: u64) -> Result<(), Refusal>;
+
+    /// The state of all its parts, as a tree.
+    ///
+    /// # Errors
+    /// [`Refusal`] where it cannot be had now.
+    fn inspect(&self) -> Result<serde_json::Value, Refusal>;
+
+    /// Its metrics, as Prometheus reads them (text format 0.0.4).
+    fn metrics(&self) -> String;
+
+    /// What happens to it from now on. Called once, when the first client asks for events.
+    fn events(&self) -> Box<dyn EventSource>;
+}
+
+/// Events, one after the other.
+pub trait EventSource: Send {
+    /// Waits for the next one; `None` when there will be no more.
+    fn next(&mut self) -> Option<Event>;
+}
+
+/// Why a machine does not do what it was asked.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It is in no state for that.
+    #[error("the machine is {}, and {wanted}", state.name())]
+    State {
+        /// What it is doing.
+        state: MachineState,
+        /// What it would have to be doing, as the rest of a sentence.
+        wanted: &'static str,
+    },
+    /// There is no such device.
+    #[error("this machine has no {0}")]
+    NoSuchDevice(String),
+    /// A value that this machine cannot have.
+    #[error("{field}: {reason}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// Why it cannot be.
+        reason: String,
+    },
+    /// This machine cannot do it at all.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The host failed.
+    #[error("{0}")]
+    Host(String),
+}

@@ -1,0 +1,51 @@
+//! The control API of a VMM: HTTP/1.1 and JSON over a UNIX socket, and the folder in which one
+//! user's machines are found by name.
+//!
+//! It knows no machine and no hypervisor: whoever has a machine implements [`Controlled`], and
+//! everything here is tested without one. It is not a daemon and not a remote interface: each
+//! machine serves its own socket, to its own user. Start with [`Server`]; [`RuntimeFolder`] gives a
+//! machine its name and its socket, and [`Client`] is the other end.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use vmmkit_control::{Api, Client, Listening, MachineInfo, MachineState, Server};
+//! use vmmkit_control::fake::FakeMachine;
+//!
+//! # let folder = std::env::temp_dir().join(format!("vmmkit-control-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! let socket = folder.join("api.sock");
+//! let listening = Listening::at(&socket)?;
+//! let server = Server::start(Api::new(Arc::new(FakeMachine::new())), vec![listening])?;
+//!
+//! let client = Client::new(&socket);
+//! let machine: MachineInfo = client.post("/v1/machine/pause", None)?;
+//! assert_eq!(machine.state, MachineState::Paused);
+//! server.stop(Duration::from_secs(1));
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod client;
+mod controlled;
+pub mod fake;
+mod instances;
+mod listening;
+mod model;
+mod openapi;
+mod problem;
+mod routes;
+mod server;
+
+pub use client::{Client, ClientError, EventLines};
+pub use controlled::{Controlled, EventSource, Refusal};
+pub use instances::{Entry, Instance, InstanceError, RuntimeFolder, is_name};
+pub use listening::{ListenError, Listening};
+pub use model::{
+    Balloon, BalloonTarget, Bucket, Device, Event, FlowLimits, Limits, MachineInfo, MachineState,
+    StopRequest,
+};
+pub use openapi::document;
+pub use problem::Problem;
+pub use server::{Api, Limited, Server};

@@ -1,0 +1,176 @@
+//! What goes over the socket, as types. Their descriptions are those of the OpenAPI document.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What a machine is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineState {
+    /// It was made, and its guest has not run yet.
+    Created,
+    /// Its guest runs.
+    Running,
+    /// Its guest does not run until it is resumed.
+    Paused,
+    /// Its guest has ended.
+    Ended,
+}
+
+impl MachineState {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// A machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineInfo {
+    /// The name of its instance.
+    pub name: String,
+    /// What it is doing.
+    pub state: MachineState,
+    /// The process that it is.
+    pub pid: u32,
+    /// The version of the program.
+    pub version: String,
+    /// Milliseconds since it was made.
+    pub age_milliseconds: u64,
+    /// Its vCPUs.
+    pub vcpus: u32,
+    /// Bytes of RAM.
+    pub memory_bytes: u64,
+    /// The path of its kernel.
+    pub kernel: String,
+}
+
+/// How a machine is to stop.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StopRequest {
+    /// Seconds that the guest, which is asked to power off, may take before it is stopped; 0 does not
+    /// ask it. What `--stop-timeout` says if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 86400)]
+    pub timeout_seconds: Option<u32>,
+}
+
+/// A paravirtual device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Device {
+    /// Its name in the machine, such as `blk0`.
+    pub name: String,
+    /// Whether a driver of the guest has ever been ready for it.
+    pub driven: bool,
+    /// How often it could not go on without a reset by the driver.
+    pub faults: u64,
+    /// Why it cannot go on now.
+    pub fault: Option<String>,
+    /// What it has done, by name; which there are depends on its kind.
+    pub counters: BTreeMap<String, u64>,
+    /// What limits it, if it can be limited.
+    pub limits: Option<Limits>,
+}
+
+/// The limits of a device. A disk has `requests`; a network interface has `receive` and `transmit`,
+/// as the guest names them. What a request leaves out stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Of all requests of a disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<FlowLimits>,
+    /// Of packets to the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receive: Option<FlowLimits>,
+    /// Of packets from the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transmit: Option<FlowLimits>,
+}
+
+/// The limits of one flow; null or nothing is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlowLimits {
+    /// Of bytes.
+    #[serde(default)]
+    pub bandwidth: Option<Bucket>,
+    /// Of requests or packets.
+    #[serde(default)]
+    pub operations: Option<Bucket>,
+}
+
+/// A token bucket: a token is a byte or an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bucket {
+    /// Tokens that come back in the time of `refill_milliseconds`, and the most that are saved up.
+    #[schema(minimum = 1, maximum = 1125899906842624_i64)]
+    pub size: u64,
+    /// Tokens that are there once, on top of `size`.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1125899906842624_i64)]
+    pub burst: u64,
+    /// The time in which an empty bucket becomes full.
+    #[serde(default = "a_second")]
+    #[schema(minimum = 1, maximum = 86400000)]
+    pub refill_milliseconds: u32,
+}
+
+impl Bucket {
+    /// The largest `size` and `burst`: 2^50.
+    pub const MOST: u64 = 1 << 50;
+    /// The longest time of a refill: a day.
+    pub const LONGEST: u32 = 86_400_000;
+}
+
+fn a_second() -> u32 {
+    1000
+}
+
+/// A memory balloon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Balloon {
+    /// Bytes that it should take from the guest.
+    pub target_bytes: u64,
+    /// Bytes that the guest says it takes.
+    pub actual_bytes: u64,
+    /// What the guest last said of its memory, by name; empty if it never did.
+    pub statistics: BTreeMap<String, u64>,
+}
+
+/// How large a balloon should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BalloonTarget {
+    /// Bytes, whole mebibytes, less than the guest has RAM.
+    #[schema(minimum = 0, maximum = 1125899906842624_i64, multiple_of = 1048576)]
+    pub target_bytes: u64,
+}
+
+impl BalloonTarget {
+    /// What `target_bytes` is a multiple of: 1 MiB.
+    pub const UNIT: u64 = 1 << 20;
+    /// The largest `target_bytes`: 2^50.
+    pub const MOST: u64 = 1 << 50;
+}
+
+/// Something that happened to a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// What: `state` is the first of a stream and says how the machine is, `lost` says how many
+    /// events a slow reader has missed; the others are what happened.
+    pub kind: String,
+    /// Milliseconds since the machine was made.
+    pub age_milliseconds: u64,
+    /// More of it, in words.
+    pub detail: Option<String>,
+}

@@ -1,0 +1,80 @@
+//! The one form of an error.
+
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::Refusal;
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// What kind of error it is, for programs: one of a fixed set of words.
+    pub code: String,
+    /// What went wrong and, where it is known, what to do, for people.
+    pub message: String,
+    /// The field of the request's body that is to blame.
+    pub field: Option<String>,
+    /// The status that it is sent with; not part of the body.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub status: u16,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            field: None,
+            status: status.as_u16(),
+        }
+    }
+
+    /// The request is wrong, whatever the machine.
+    pub(crate) fn bad_request(code: &str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// The same, because of one of its fields.
+    pub(crate) fn bad_field(field: &str, message: impl Into<String>) -> Self {
+        Self {
+            field: Some(field.to_owned()),
+            ..Self::bad_request("invalid_field", message)
+        }
+    }
+
+    pub(crate) fn busy(message: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+    }
+
+    pub(crate) fn internal(message: &str) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Its body.
+    pub(crate) fn json(&self) -> Vec<u8> {
+        // Three texts: serde_json cannot fail on them.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        match refusal {
+            Refusal::State { .. } => Self::new(StatusCode::CONFLICT, "wrong_state", message),
+            Refusal::NoSuchDevice(_) => Self::new(StatusCode::NOT_FOUND, "no_such_device", message),
+            Refusal::Field { field, .. } => Self {
+                field: Some(field.to_owned()),
+                ..Self::new(StatusCode::CONFLICT, "impossible_value", message)
+            },
+            Refusal::Unsupported(_) => Self::new(StatusCode::CONFLICT, "unsupported", message),
+            Refusal::Host(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "host_error", message),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Bodies: what is read of a request, and what an answer has.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Request, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::streams::Stream;
+use crate::Problem;
+
+/// What an answer has.
+pub(super) enum AnswerBody {
+    /// All of it.
+    Whole(Option<Bytes>),
+    /// Events, as they happen.
+    Events(Stream),
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let data = match &mut *self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take()),
+            Self::Events(stream) => stream.poll_text(context).map(|text| text.map(Bytes::from)),
+        };
+        data.map(|data| data.map(|data| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Refuses a body where there must be none.
+pub(super) fn nothing(request: &Request<Incoming>) -> Result<(), Problem> {
+    match request.body().is_end_stream() {
+        true => Ok(()),
+        false => Err(Problem::bad_request(
+            "unexpected_body",
+            "this request has no body",
+        )),
+    }
+}
+
+/// The body as a `T`, or `None` where it is empty.
+pub(super) async fn read<T: DeserializeOwned>(
+    request: Request<Incoming>,
+    most: usize,
+    patience: Duration,
+) -> Result<Option<T>, Problem> {
+    if request.body().is_end_stream() {
+        return Ok(None);
+    }
+    is_json(&request)?;
+    let read = Limited::new(request.into_body(), most).collect();
+    let bytes = match tokio::time::timeout(patience, read).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let message = format!("the body is larger than {most} bytes");
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            return Err(Problem::new(status, "too_large", message));
+        }
+        Ok(Err(_)) => {
+            let message = "the body ends before its length, or breaks the protocol";
+            return Err(Problem::bad_request("truncated", message));
+        }
+        Err(_) => {
+            let message = format!("the body took longer than {} s", patience.as_secs());
+            let status = StatusCode::REQUEST_TIMEOUT;
+            return Err(Problem::new(status, "timeout", message));
+        }
+    };
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    parse(&bytes).map(Some)
+}
+
+fn is_json(request: &Request<Incoming>) -> Result<(), Problem> {
+    let Some(kind) = request.headers().get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let essence = kind.as_bytes().split(|byte| *byte == b';').next();
+    match essence.map(<[u8]>::trim_ascii) {
+        Some(kind) if kind.eq_ignore_ascii_case(b"application/json") => Ok(()),
+        _ => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "the body must be application/json (curl: --json instead of --data)",
+        )),
+    }
+}
+
+/// Parses `bytes`; the problem names the field that is to blame.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        let message = error.to_string();
+        if !error.is_data() {
+            return Problem::bad_request("invalid_json", message);
+        }
+        let field = named(&message).map_or(path.clone(), |name| under(&path, name));
+        Problem {
+            field: (field != ".").then_some(field),
+            ..Problem::bad_request("invalid_field", message)
+        }
+    })?;
+    json.end()
+        .map_err(|error| Problem::bad_request("invalid_json", error.to_string()))?;
+    Ok(value)
+}
+
+/// The field that serde's message names, since its path ends above that.
+fn named(message: &str) -> Option<&str> {
+    let rest = ["unknown field `", "missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| message.strip_prefix(start))?;
+    rest.split('`').next()
+}
+
+/// `name` in the object at `path`. For an unknown field the path ends with it already.
+fn under(path: &str, name: &str) -> String {
+    let steps: VecDeque<&str> = path.split('.').collect();
+    match (path, steps.back()) {
+        (".", _) => name.to_owned(),
+        (_, Some(last)) if *last == name => path.to_owned(),
+        _ => format!("{path}.{name}"),
+    }
+}

@@ -1,0 +1,255 @@
+//! From a request to a call of the machine, and from its result to an answer.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Api;
+use super::body::{self, AnswerBody};
+use crate::routes::{self, Found, Operation, Route};
+use crate::{BalloonTarget, Bucket, Controlled, Limits, Problem, Refusal, StopRequest, openapi};
+
+/// The longest time that a guest may be given to stop: a day, in seconds.
+const LONGEST_STOP: u32 = 86_400;
+
+type Answered = Result<Response<AnswerBody>, Problem>;
+
+impl Api {
+    /// Answers one request.
+    pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+        self.answered(request)
+            .await
+            .unwrap_or_else(|problem| whole(problem.status(), "application/json", problem.json()))
+    }
+
+    async fn answered(&self, request: Request<Incoming>) -> Answered {
+        let method = request.method().clone();
+        let path = request.uri().path().to_owned();
+        match routes::find(method.as_str(), &path) {
+            Found::Route(route, name) => {
+                if request.uri().query().is_some_and(|query| !query.is_empty()) {
+                    let message = "there are no query parameters";
+                    return Err(Problem::bad_request("unexpected_query", message));
+                }
+                self.call(route, name, request).await
+            }
+            Found::OtherMethods(methods) => {
+                let status = StatusCode::METHOD_NOT_ALLOWED;
+                let message = format!("{path} has no {method}, but {methods}");
+                let problem = Problem::new(status, "method_not_allowed", message);
+                let mut answer = whole(status, "application/json", problem.json());
+                if let Ok(methods) = HeaderValue::try_from(methods) {
+                    answer.headers_mut().insert(ALLOW, methods);
+                }
+                Ok(answer)
+            }
+            Found::Nothing => Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                format!("there is no {path}; see /v1/openapi.json"),
+            )),
+        }
+    }
+
+    async fn call(&self, route: &Route, name: &str, request: Request<Incoming>) -> Answered {
+        let machine = &self.machine;
+        match route.operation {
+            Operation::Stop => return self.stop(route, request).await,
+            Operation::SetLimits => return self.set_limits(name, request).await,
+            Operation::SetBalloon => return self.set_balloon(request).await,
+            _ => body::nothing(&request)?,
+        }
+        match route.operation {
+            Operation::Machine => {}
+            Operation::Boot => self.waiting(|machine| machine.boot()).await?,
+            Operation::Pause => self.waiting(|machine| machine.pause()).await?,
+            Operation::Resume => self.waiting(|machine| machine.resume()).await?,
+            Operation::Reset => self.waiting(|machine| machine.reset()).await?,
+            Operation::PowerButton => machine.power_button(),
+            Operation::CtrlAltDel => machine.ctrl_alt_del(),
+            Operation::Devices => return json(route, &machine.devices()),
+            Operation::Device => return json(route, &self.device(name)?),
+            Operation::Limits => return json(route, &self.limits(name)?),
+            Operation::Balloon => return json(route, &self.balloon()?),
+            Operation::Inspect => {
+                return json(route, &self.waiting(|machine| machine.inspect()).await?);
+            }
+            Operation::Metrics => {
+                let text = self.waiting(|machine| Ok(machine.metrics())).await?;
+                // The version of the format, as Prometheus asks for it.
+                let kind = "text/plain; version=0.0.4";
+                return Ok(whole(StatusCode::OK, kind, text.into_bytes()));
+            }
+            Operation::Events => return self.events(),
+            Operation::OpenApi => return json(route, &openapi::document()),
+            Operation::Stop | Operation::SetLimits | Operation::SetBalloon => {}
+        }
+        json(route, &machine.machine())
+    }
+
+    /// Calls what may wait for the machine, on a thread that may wait.
+    async fn waiting<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Controlled) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let machine = self.machine.clone();
+        match tokio::task::spawn_blocking(move || call(&*machine)).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(Problem::internal("the call ended in an internal error")),
+        }
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Option<T>, Problem> {
+        body::read(request, self.limits.body_bytes, self.limits.patience).await
+    }
+
+    /// Asks the guest, and stops the machine later or at once.
+    async fn stop(&self, route: &Route, request: Request<Incoming>) -> Answered {
+        let asked: StopRequest = self.read(request).await?.unwrap_or_default();
+        let default = || self.machine.stop_timeout();
+        let timeout = asked.timeout_seconds.unwrap_or_else(default);
+        if timeout > LONGEST_STOP {
+            let message = format!("{timeout} is longer than a day, {LONGEST_STOP} seconds");
+            return Err(Problem::bad_field("timeout_seconds", message));
+        }
+        if timeout == 0 {
+            self.machine.stop();
+        } else {
+            self.machine.ask_to_stop();
+            let machine = Arc::downgrade(&self.machine);
+            let stopping = tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(timeout.into())).await;
+                if let Some(machine) = machine.upgrade() {
+                    machine.stop();
+                }
+            });
+            // The last request counts, so that there is one timer however many ask.
+            let mut current = self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(before) = current.replace(stopping.abort_handle()) {
+                before.abort();
+            }
+        }
+        json(route, &self.machine.machine())
+    }
+
+    fn device(&self, name: &str) -> Result<crate::Device, Problem> {
+        let mut devices = self.machine.devices().into_iter();
+        devices
+            .find(|device| device.name == name)
+            .ok_or_else(|| Refusal::NoSuchDevice(name.to_owned()).into())
+    }
+
+    fn limits(&self, name: &str) -> Result<Limits, Problem> {
+        let none = || Refusal::NoSuchDevice(format!("limits of {name}"));
+        Ok(self.device(name)?.limits.ok_or_else(none)?)
+    }
+
+    async fn set_limits(&self, name: &str, request: Request<Incoming>) -> Answered {
+        let limits: Limits = self.read(request).await?.ok_or_else(no_body)?;
+        check_limits(&limits)?;
+        self.device(name)?;
+        let limits = self.machine.limit(name, &limits)?;
+        json_of(StatusCode::OK, &limits)
+    }
+
+    fn balloon(&self) -> Result<crate::Balloon, Problem> {
+        let none = || Refusal::NoSuchDevice("balloon: run it with --balloon".to_owned());
+        Ok(self.machine.balloon().ok_or_else(none)?)
+    }
+
+    async fn set_balloon(&self, request: Request<Incoming>) -> Answered {
+        let target: BalloonTarget = self.read(request).await?.ok_or_else(no_body)?;
+        let bytes = target.target_bytes;
+        if bytes > BalloonTarget::MOST || !bytes.is_multiple_of(BalloonTarget::UNIT) {
+            let message = format!("{bytes} is no whole number of mebibytes up to 2^30");
+            return Err(Problem::bad_field("target_bytes", message));
+        }
+        self.balloon()?;
+        self.machine.set_balloon(bytes)?;
+        json_of(StatusCode::OK, &self.balloon()?)
+    }
+
+    fn events(&self) -> Answered {
+        let stream = self.streams.open(&self.machine, self.limits.streams)?;
+        let mut answer = Response::new(AnswerBody::Events(stream));
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(answer)
+    }
+}
+
+fn no_body() -> Problem {
+    Problem::bad_request(
+        "missing_body",
+        "this request needs a body of application/json",
+    )
+}
+
+/// What the document says of numbers that the types do not.
+fn check_limits(limits: &Limits) -> Result<(), Problem> {
+    let flows = [
+        ("requests", limits.requests),
+        ("receive", limits.receive),
+        ("transmit", limits.transmit),
+    ];
+    for (flow, limits) in flows {
+        let Some(limits) = limits else { continue };
+        let buckets = [
+            ("bandwidth", limits.bandwidth),
+            ("operations", limits.operations),
+        ];
+        for (kind, bucket) in buckets {
+            if let Some(bucket) = bucket {
+                check_bucket(&format!("{flow}.{kind}"), &bucket)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_bucket(place: &str, bucket: &Bucket) -> Result<(), Problem> {
+    let refill = u64::from(bucket.refill_milliseconds);
+    let rows = [
+        ("size", bucket.size, 1, Bucket::MOST),
+        ("burst", bucket.burst, 0, Bucket::MOST),
+        ("refill_milliseconds", refill, 1, Bucket::LONGEST.into()),
+    ];
+    for (field, value, least, most) in rows {
+        if !(least..=most).contains(&value) {
+            let message = format!("{value} is not from {least} to {most}");
+            return Err(Problem::bad_field(&format!("{place}.{field}"), message));
+        }
+    }
+    Ok(())
+}
+
+fn json(route: &Route, value: &impl Serialize) -> Answered {
+    json_of(
+        StatusCode::from_u16(route.status).unwrap_or_default(),
+        value,
+    )
+}
+
+fn json_of(status: StatusCode, value: &impl Serialize) -> Answered {
+    let bytes = serde_json::to_vec(value)
+        .map_err(|error| Problem::internal(&format!("the answer is no JSON: {error}")))?;
+    Ok(whole(status, "application/json", bytes))
+}
+
+fn whole(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Response<AnswerBody> {
+    let mut answer = Response::new(AnswerBody::Whole(Some(Bytes::from(bytes))));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}

@@ -1,0 +1,158 @@
+//! The server: one thread, `api`, with tokio's runtime on it, and at most two more for calls that
+//! wait for the machine.
+
+mod body;
+mod calls;
+mod connection;
+mod patient;
+mod recorded;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::{Controlled, Listening};
+use connection::{Door, Limits};
+use streams::Streams;
+
+pub use connection::Limits as Limited;
+
+/// Calls that may wait for the machine at the same time.
+const WAITING_CALLS: usize = 2;
+/// How long a thread of such calls stays without one.
+const THREAD_IDLE: Duration = Duration::from_secs(1);
+
+/// The API of one machine.
+#[derive(Clone)]
+pub struct Api {
+    machine: Arc<dyn Controlled>,
+    streams: Arc<Streams>,
+    /// What will stop a guest that was asked to.
+    stopping: Arc<Mutex<Option<AbortHandle>>>,
+    limits: Limits,
+}
+
+impl Api {
+    /// The API of `machine`, with the usual limits.
+    pub fn new(machine: Arc<dyn Controlled>) -> Self {
+        Self {
+            streams: Arc::new(Streams::new()),
+            machine,
+            stopping: Arc::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// With other limits.
+    #[must_use]
+    pub fn limited(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What a client that sends `bytes` and no more gets back: the server without a socket. A stream
+    /// of events among the requests ends at once.
+    ///
+    /// # Errors
+    /// The host's, when it has no descriptor or thread left.
+    pub fn answer(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let runtime = runtime(false)?;
+        let answer = runtime.block_on(connection::answer(self, bytes));
+        runtime.shutdown_background();
+        Ok(answer)
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A running server. Dropping it leaves the server to itself; [`stop`](Self::stop) ends it.
+#[derive(Debug)]
+pub struct Server {
+    stop: watch::Sender<bool>,
+    /// Closed when the thread is at its end.
+    ended: Receiver<()>,
+}
+
+impl Server {
+    /// Serves `api` at `places`, on a thread of its own.
+    ///
+    /// # Errors
+    /// The host's, when it has no thread, descriptor or memory left.
+    pub fn start(api: Api, places: Vec<Listening>) -> io::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let (end, ended) = channel();
+        let runtime = runtime(true)?;
+        thread::Builder::new()
+            .name("api".to_owned())
+            .spawn(move || {
+                runtime.block_on(serve(api, &places, stopped));
+                runtime.shutdown_background();
+                drop(places);
+                drop(end);
+            })?;
+        Ok(Self { stop, ended })
+    }
+
+    /// Ends the streams of events, lets answers that are under way go out, and ends the server: after
+    /// `grace` it does not wait for them any more.
+    pub fn stop(self, grace: Duration) {
+        // Nobody listens where the thread is gone already.
+        let _ = self.stop.send(true);
+        match self.ended.recv_timeout(grace) {
+            Ok(()) | Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+fn runtime(with_io: bool) -> io::Result<Runtime> {
+    let mut builder = Builder::new_current_thread();
+    builder
+        .enable_time()
+        .thread_name("api")
+        .max_blocking_threads(WAITING_CALLS)
+        .thread_keep_alive(THREAD_IDLE);
+    if with_io {
+        builder.enable_io();
+    }
+    builder.build()
+}
+
+/// Accepts until it is told to stop, then waits for the connections.
+async fn serve(api: Api, places: &[Listening], mut stopped: watch::Receiver<bool>) {
+    let door = Door::new(api.clone(), stopped.clone());
+    let mut accepting = JoinSet::new();
+    for place in places {
+        if let Some(listener) = listener(place.listener()) {
+            accepting.spawn(door.clone().accept(listener));
+        }
+    }
+    // An error is a sender that is gone: then nobody will ever stop it, and it serves on.
+    if stopped.wait_for(|stop| *stop).await.is_err() {
+        while accepting.join_next().await.is_some() {}
+    }
+    accepting.shutdown().await;
+    api.streams.close();
+    door.wait_until_empty().await;
+}
+
+fn listener(listener: &StdListener) -> Option<UnixListener> {
+    UnixListener::from_std(listener.try_clone().ok()?).ok()
+}

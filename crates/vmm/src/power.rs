@@ -1,0 +1,90 @@
+//! The power-on of a machine that is there: what a reset makes of it.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vmmkit_guest_memory::GuestRam;
+use vmmkit_hypervisor::x86::CpuidEntry;
+use vmmkit_hypervisor::{Irqchip, Vm};
+
+use crate::cpus::Vcpus;
+use crate::devices::Devices;
+use crate::error::BuildError;
+use crate::platform::Platform;
+use crate::virtio::Wire;
+use crate::{MachineConfig, builder};
+
+/// Brings a machine to its state at power-on, whatever hypervisor it is on.
+pub(crate) trait PowerOn: Send + Sync {
+    /// Makes vCPUs that start the guest anew. No vCPU of the machine is left when it is called.
+    fn power_on(&self) -> Result<Vcpus, BuildError>;
+}
+
+/// All that a power-on needs.
+pub(crate) struct Board<V> {
+    pub(crate) vm: Arc<V>,
+    pub(crate) config: MachineConfig,
+    pub(crate) irqchip: Irqchip,
+    pub(crate) supported: Vec<CpuidEntry>,
+    pub(crate) files: Mutex<BootFiles>,
+    pub(crate) ram: GuestRam,
+    pub(crate) platform: Arc<Platform>,
+    pub(crate) devices: Arc<Devices>,
+    pub(crate) wires: Vec<Wire>,
+}
+
+impl<V: Vm> PowerOn for Board<V> {
+    fn power_on(&self) -> Result<Vcpus, BuildError> {
+        // Before the VM: devices let go of the interrupts and kicks that they have there.
+        self.devices.reset();
+        self.platform.reset();
+        self.vm.renew()?;
+        for region in self.ram.regions() {
+            let size = usize::try_from(region.size).unwrap_or(usize::MAX);
+            // A region is inside its own RAM.
+            let _ = self.ram.fill(region.guest_address, size, 0);
+        }
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = builder::load(&mut files, &self.ram, &self.config, self.devices.count())?;
+        for wire in &self.wires {
+            wire.attach(&*self.vm)?;
+        }
+        let Self {
+            vm,
+            supported,
+            config,
+            platform,
+            irqchip,
+            ..
+        } = self;
+        Vcpus::create(supported, &**vm, config, platform, &loaded.entry, *irqchip)
+    }
+}
+
+/// The files that a guest is booted from. They stay open, so that a reset needs no path, which may
+/// mean another file by then, or be out of reach of a process that has given up its privileges.
+pub(crate) struct BootFiles {
+    pub(crate) kernel: File,
+    pub(crate) initrd: Option<File>,
+}
+
+impl BootFiles {
+    pub(crate) fn open(config: &MachineConfig) -> Result<Self, BuildError> {
+        Ok(Self {
+            kernel: open("--kernel", &config.kernel)?,
+            initrd: match &config.initrd {
+                Some(path) => Some(open("--initrd", path)?),
+                None => None,
+            },
+        })
+    }
+}
+
+fn open(option: &'static str, path: &Path) -> Result<File, BuildError> {
+    File::open(path).map_err(|source| BuildError::Open {
+        option,
+        path: path.to_owned(),
+        source,
+    })
+}
