@@ -30,6 +30,7 @@ mod metrics;
 mod milestones;
 mod prometheus;
 mod replace;
+mod timeline;
 mod tree;
 
 pub use boot_log::{BootLog, ConsoleLine};
@@ -37,4 +38,5 @@ pub use counter::Counter;
 pub use metrics::{Family, Kind, Labels, Metrics, Sample};
 pub use milestones::{Milestone, Milestones};
 pub use replace::replace_file;
+pub use timeline::{Bins, Mark, Timeline};
 pub use tree::{Inspect, Node, Tree};

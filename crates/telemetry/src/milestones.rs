@@ -9,6 +9,8 @@ use crate::{Metrics, Tree};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
 pub enum Milestone {
+    /// The builder begins: the configuration is complete.
+    BuildBegan,
     /// The host's kernel has made the VM, and knows its RAM.
     VmCreated,
     /// The kernel and what belongs to it are in RAM.
@@ -27,7 +29,8 @@ pub enum Milestone {
 
 impl Milestone {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::BuildBegan,
         Self::VmCreated,
         Self::Loaded,
         Self::Built,
@@ -40,6 +43,7 @@ impl Milestone {
     /// Its name, for people and labels.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::BuildBegan => "build_began",
             Self::VmCreated => "vm_created",
             Self::Loaded => "loaded",
             Self::Built => "built",

@@ -188,6 +188,7 @@ impl MachineBuilder {
             lives,
             control,
         } = self;
+        control.boot_log().mark(Milestone::BuildBegan);
         config.check(hypervisor.capabilities())?;
         check_count(devices.len(), config.virtio.most())?;
         let settings = VmSettings::default();
