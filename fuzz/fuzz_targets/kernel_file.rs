@@ -24,7 +24,7 @@ pub fn load(data: &[u8], entry: EntryChoice) {
             entry,
         };
         let platform = Platform {
-            vcpus: 1,
+            apic_ids: &[0],
             acpi: None,
             mp_table: false,
         };

@@ -17,7 +17,7 @@
 //!     cmdline: "console=ttyS0",
 //!     entry: EntryChoice::Auto,
 //! };
-//! let loaded = load(&ram, source, &Platform { vcpus: 1, acpi: None, mp_table: false })?;
+//! let loaded = load(&ram, source, &Platform { apic_ids: &[0], acpi: None, mp_table: false })?;
 //! println!("enter at {:#x}", loaded.entry.address().0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

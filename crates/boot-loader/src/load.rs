@@ -143,7 +143,7 @@ pub fn load(
         None => None,
     };
     if platform.mp_table {
-        mp_table::write(ram, platform.vcpus, EBDA)?;
+        mp_table::write(ram, platform.apic_ids, EBDA)?;
     }
     let mut loaded = Loaded {
         entry: Entry::Pvh {

@@ -34,7 +34,13 @@ pub enum MpTableError {
     #[error("an MP table of {vcpus} vCPUs: there must be 1 to {MAX_VCPUS}")]
     Vcpus {
         /// The number.
-        vcpus: u32,
+        vcpus: usize,
+    },
+    /// An APIC ID has 8 bits there, and the I/O APIC takes the one after the last.
+    #[error("an MP table with APIC ID {id}: it must be below 254")]
+    ApicId {
+        /// The ID.
+        id: u32,
     },
     /// The table cannot lie there.
     #[error("an MP table at {at:#x}: the address must be a multiple of 16 below 4 GiB")]
@@ -54,30 +60,35 @@ pub enum MpTableError {
 }
 
 /// Writes the floating pointer to `at`, a multiple of 16 below 4 GiB, and right after it the table
-/// of `vcpus` vCPUs, whose APIC IDs count from 0. Returns the number of bytes written:
+/// of the vCPUs with `apic_ids`, of which the first one starts. Returns the number of bytes written:
 /// 212 and 20 for each vCPU. A kernel looks for the pointer in the first KiB of the EBDA, in the
 /// last KiB below 640 KiB, and from 0xf0000 to 1 MiB (section 4).
 ///
 /// # Errors
 /// [`MpTableError`] names the number or address.
-pub fn write(ram: &GuestRam, vcpus: u32, at: GuestAddress) -> Result<u64, MpTableError> {
-    let bytes = bytes(vcpus, at)?;
+pub fn write(ram: &GuestRam, apic_ids: &[u32], at: GuestAddress) -> Result<u64, MpTableError> {
+    let bytes = bytes(apic_ids, at)?;
     ram.write_bytes(at, &bytes)
         .map_err(|source| MpTableError::Write { at: at.0, source })?;
     Ok(bytes.len() as u64)
 }
 
 /// Floating pointer and table, to lie at `at`.
-fn bytes(vcpus: u32, at: GuestAddress) -> Result<Vec<u8>, MpTableError> {
-    let ioapic_id = u8::try_from(vcpus)
-        .ok()
-        .filter(|count| (1..=254).contains(count));
-    let ioapic_id = ioapic_id.ok_or(MpTableError::Vcpus { vcpus })?;
+fn bytes(apic_ids: &[u32], at: GuestAddress) -> Result<Vec<u8>, MpTableError> {
+    let vcpus = apic_ids.len();
+    if vcpus == 0 || vcpus > MAX_VCPUS as usize {
+        return Err(MpTableError::Vcpus { vcpus });
+    }
+    let narrow = |&id: &u32| match u8::try_from(id) {
+        Ok(id @ 0..254) => Ok(id),
+        _ => Err(MpTableError::ApicId { id }),
+    };
+    let apic_ids: Vec<u8> = apic_ids.iter().map(narrow).collect::<Result<_, _>>()?;
     let table_address = at.0.checked_add(POINTER).filter(|at| at.is_multiple_of(16));
     let table_address = table_address.and_then(|at| u32::try_from(at).ok());
     let table_address = table_address.ok_or(MpTableError::Place { at: at.0 })?;
     let mut bytes = floating_pointer(table_address).to_vec();
-    bytes.extend(configuration(ioapic_id));
+    bytes.extend(configuration(&apic_ids));
     Ok(bytes)
 }
 
@@ -94,9 +105,9 @@ fn floating_pointer(table: u32) -> [u8; 16] {
     pointer
 }
 
-/// Table 4-2 and the entries after it; the I/O APIC's ID is also the number of vCPUs.
-fn configuration(ioapic_id: u8) -> Vec<u8> {
-    let entries = entries(ioapic_id);
+/// Table 4-2 and the entries after it.
+fn configuration(apic_ids: &[u8]) -> Vec<u8> {
+    let entries = entries(apic_ids);
     let count: usize = entries.iter().map(Vec::len).sum();
     let length = u16::try_from(count)
         .unwrap_or(u16::MAX)
@@ -119,9 +130,16 @@ fn configuration(ioapic_id: u8) -> Vec<u8> {
     table
 }
 
-/// Entries by type, as the specification has them sorted.
-fn entries(ioapic_id: u8) -> Vec<Vec<u8>> {
-    let mut entries: Vec<_> = (0..ioapic_id).map(processor).collect();
+/// Entries by type, as the specification has them sorted; the I/O APIC's ID is the one after the vCPUs'.
+fn entries(apic_ids: &[u8]) -> Vec<Vec<u8>> {
+    let ioapic_id = apic_ids
+        .iter()
+        .max()
+        .map_or(0, |last| last.saturating_add(1));
+    let processors = apic_ids.iter().enumerate();
+    let mut entries: Vec<_> = processors
+        .map(|(number, &id)| processor(id, number == 0))
+        .collect();
     entries.push(b"\x01\x00ISA   ".to_vec()); // bus 0, table 4-6
     let mut ioapic = vec![2, ioapic_id, IOAPIC_VERSION, 1]; // table 4-8: usable
     ioapic.extend(IOAPIC.to_le_bytes());
@@ -138,8 +156,8 @@ fn entries(ioapic_id: u8) -> Vec<Vec<u8>> {
 }
 
 /// Table 4-3: usable, the first one starts; a CPU of family 6 with an FPU and an APIC.
-fn processor(id: u8) -> Vec<u8> {
-    let flags = if id == 0 { 3 } else { 1 };
+fn processor(id: u8, starts: bool) -> Vec<u8> {
+    let flags = if starts { 3 } else { 1 };
     let mut entry = vec![0, id, APIC_VERSION, flags];
     entry.extend(0x600_u32.to_le_bytes());
     entry.extend(0x201_u32.to_le_bytes());
@@ -171,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_sums_of_pointer_and_table_are_zero() {
-        let bytes = bytes(3, EBDA).unwrap();
+        let bytes = bytes(&[0, 1, 2], EBDA).unwrap();
 
         assert_eq!(checksum(&bytes[..16]), 0);
         assert_eq!(checksum(&bytes[16..]), 0);
@@ -181,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_header_counts_bytes_and_entries() {
-        let bytes = bytes(3, EBDA).unwrap();
+        let bytes = bytes(&[0, 1, 2], EBDA).unwrap();
         let table = &bytes[16..];
 
         assert_eq!(table[..4], *b"PCMP");
@@ -197,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_first_cpu_starts_and_the_timer_comes_by_pin_2() {
-        let bytes = bytes(2, EBDA).unwrap();
+        let bytes = bytes(&[0, 1], EBDA).unwrap();
         let entries = entries_of(&bytes[16..]);
 
         assert_eq!(entries[0][..4], [0, 0, 0x14, 3]);
@@ -211,30 +229,38 @@ mod tests {
     fn ram_holds_what_was_written() {
         let ram = ram(16);
 
-        let length = write(&ram, 4, EBDA).unwrap();
+        let length = write(&ram, &[0, 1, 4, 5], EBDA).unwrap();
 
         let mut read = vec![0; usize::try_from(length).unwrap()];
         ram.read_bytes(EBDA, &mut read).unwrap();
-        assert_eq!(read, bytes(4, EBDA).unwrap());
+        assert_eq!(read, bytes(&[0, 1, 4, 5], EBDA).unwrap());
         assert_eq!(length, 212 + 4 * 20);
     }
 
     #[test]
     fn what_cannot_be_described_is_refused() {
         let ram = ram(16);
-        let refused = |vcpus, at| write(&ram, vcpus, GuestAddress(at)).unwrap_err();
+        let refused = |ids: &[u32], at| write(&ram, ids, GuestAddress(at)).unwrap_err();
+        let many: Vec<u32> = (0..=MAX_VCPUS).collect();
 
-        assert!(bytes(MAX_VCPUS, EBDA).is_ok());
+        assert!(bytes(&many[1..], EBDA).is_ok());
         assert!(matches!(
-            refused(255, EBDA.0),
-            MpTableError::Vcpus { vcpus: 255 }
+            refused(&many, EBDA.0),
+            MpTableError::Vcpus { vcpus: 41 }
         ));
         assert!(matches!(
-            refused(0, EBDA.0),
+            refused(&[], EBDA.0),
             MpTableError::Vcpus { vcpus: 0 }
         ));
-        assert!(matches!(refused(1, 8), MpTableError::Place { at: 8 }));
-        assert!(matches!(refused(1, 1 << 32), MpTableError::Place { .. }));
-        assert!(matches!(refused(1, 16 << 20), MpTableError::Write { .. }));
+        assert!(matches!(
+            refused(&[0, 254], EBDA.0),
+            MpTableError::ApicId { id: 254 }
+        ));
+        assert!(matches!(refused(&[0], 8), MpTableError::Place { at: 8 }));
+        assert!(matches!(refused(&[0], 1 << 32), MpTableError::Place { .. }));
+        assert!(matches!(
+            refused(&[0], 16 << 20),
+            MpTableError::Write { .. }
+        ));
     }
 }

@@ -36,8 +36,8 @@ pub enum EntryChoice {
 /// What the loader tells the kernel about the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Platform<'a> {
-    /// How many vCPUs the machine has, at least 1.
-    pub vcpus: u32,
+    /// The APIC ID of each vCPU, that of the one that starts first.
+    pub apic_ids: &'a [u32],
     /// The ACPI tables to write; none without.
     pub acpi: Option<&'a AcpiConfig>,
     /// Write an MP table (Intel MultiProcessor Specification 1.4) too.

@@ -24,6 +24,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod affinity;
 mod broadcast;
 mod console;
 mod event;
@@ -44,6 +45,7 @@ mod terminal;
 mod timer;
 mod uring;
 
+pub use affinity::{HostCpus, HostCpusError};
 pub use broadcast::{Broadcast, Message, Next, Subscription};
 pub use console::{Console, ConsoleInput, ConsolePort, ConsoleRead};
 pub use event::EventFd;

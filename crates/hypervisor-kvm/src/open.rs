@@ -155,6 +155,8 @@ impl Kvm {
         }
         let mut capabilities =
             Capabilities::complete(u32::try_from(kvm.get_max_vcpus()).unwrap_or(u32::MAX));
+        capabilities.max_apic_id =
+            u32::try_from(kvm.get_max_vcpu_id()).map_or(u32::MAX, |count| count.saturating_sub(1));
         capabilities.memory_slots = u32::try_from(kvm.get_nr_memslots()).unwrap_or(u32::MAX);
         capabilities.irqfd = kvm.check_extension(Cap::Irqfd);
         capabilities.ioeventfd = kvm.check_extension(Cap::Ioeventfd);

@@ -5,7 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use kvm_bindings::{
-    KVM_CAP_SPLIT_IRQCHIP, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY,
+    KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY,
+    KVM_PIT_SPEAKER_DUMMY, KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS,
     kvm_enable_cap, kvm_pit_config, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, VmFd};
@@ -22,6 +23,10 @@ use crate::{KvmVcpu, ioctls};
 const TSS_ADDRESS: usize = 0xfeff_d000;
 /// One page likewise (KVM API, KVM_SET_IDENTITY_MAP_ADDR), below the three.
 const IDENTITY_MAP_ADDRESS: u64 = 0xfeff_c000;
+
+/// The first APIC ID that only an x2APIC can have: 255 means all of them in 8 bits (Intel SDM vol. 3A,
+/// 11.12.7).
+const FIRST_X2APIC: u32 = 255;
 
 /// A VM on KVM. Clones of its parts keep it open: vCPUs, and interrupt lines handed out.
 pub struct KvmVm {
@@ -169,6 +174,9 @@ impl Vm for KvmVm {
     }
 
     fn create_vcpu(&self, id: VcpuId) -> Result<KvmVcpu> {
+        if id.0 >= FIRST_X2APIC && self.inner.has_irqchip() {
+            self.inner.widen_apic_ids()?;
+        }
         let descriptor = self.inner.current();
         let fd = descriptor
             .vm
@@ -187,6 +195,20 @@ impl Vm for KvmVm {
 }
 
 impl Inner {
+    /// APIC IDs have 32 bits from here on, and 255 is one of them.
+    fn widen_apic_ids(&self) -> Result<()> {
+        let flags = KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
+        let request = kvm_enable_cap {
+            cap: KVM_CAP_X2APIC_API,
+            args: [flags.into(), 0, 0, 0],
+            ..Default::default()
+        };
+        self.current()
+            .vm
+            .enable_cap(&request)
+            .map_err(|error| Error::host("KVM_ENABLE_CAP (KVM_CAP_X2APIC_API)", error))
+    }
+
     /// Locks the slots. No lock is taken while it is held.
     pub(crate) fn slots(&self) -> std::sync::MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)

@@ -9,6 +9,8 @@ use crate::{Result, Vm};
 pub struct Capabilities {
     /// The most vCPUs one VM may have.
     pub max_vcpus: u32,
+    /// The highest APIC ID that a vCPU may have.
+    pub max_apic_id: u32,
     /// The number of memory slots one VM may have.
     pub memory_slots: u32,
     /// PIC, IOAPIC and local APICs are emulated by the hypervisor.
@@ -34,6 +36,7 @@ impl Capabilities {
     pub fn complete(max_vcpus: u32) -> Self {
         Self {
             max_vcpus,
+            max_apic_id: max_vcpus.saturating_mul(4).saturating_sub(1),
             memory_slots: 32,
             irqchip: true,
             pit: true,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{MmioAccess, PortAccess, Result, VcpuExit};
 
-/// The number of a vCPU in its VM; also its APIC id unless CPUID says otherwise.
+/// What a VM calls a vCPU by: its APIC ID (KVM API, KVM_CREATE_VCPU).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VcpuId(pub u32);
 

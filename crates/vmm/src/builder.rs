@@ -317,8 +317,9 @@ pub(crate) fn load(
         entry: config.entry,
     };
     let acpi = config.acpi.then(|| Platform::describe(config, devices));
+    let apic_ids: Vec<u32> = config.topology().apic_ids().collect();
     let description = boot_loader::Platform {
-        vcpus: config.vcpus,
+        apic_ids: &apic_ids,
         acpi: acpi.as_ref(),
         mp_table: config.mp_table.is_for(config.vcpus),
     };

@@ -1,13 +1,15 @@
 //! What machine to build: plain data with defaults that boot.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use thiserror::Error;
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_boot_loader::mp_table::MAX_VCPUS;
 use vmmkit_guest_memory::RamConfig;
+use vmmkit_host_io::HostCpus;
 use vmmkit_hypervisor::Capabilities;
-use vmmkit_x86_cpu::CpuModel;
+use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
 
 /// A machine as its user asks for it. Nothing in it has been opened or checked.
 #[derive(Clone, Debug)]
@@ -26,6 +28,10 @@ pub struct MachineConfig {
     pub ram: RamConfig,
     /// The number of vCPUs, at least 1.
     pub vcpus: u32,
+    /// How they are arranged; without it, as cores of one package.
+    pub topology: Option<Topology>,
+    /// The CPUs of the host that a vCPU, by its number, is kept on; a number beyond the vCPUs is nobody's.
+    pub affinity: BTreeMap<u32, HostCpus>,
     /// Which CPU features the guest sees.
     pub cpu: CpuModel,
     /// Describe the platform by ACPI tables.
@@ -118,6 +124,8 @@ impl Default for MachineConfig {
             entry: EntryChoice::Auto,
             ram: RamConfig::default(),
             vcpus: 1,
+            topology: None,
+            affinity: BTreeMap::new(),
             cpu: CpuModel::default(),
             acpi: true,
             mp_table: MpTable::Auto,
@@ -143,6 +151,9 @@ pub enum ConfigError {
         /// The most there can be.
         most: u32,
     },
+    /// The vCPUs cannot be arranged so.
+    #[error("cpus {0}")]
+    Topology(#[from] TopologyError),
     /// More paravirtual devices than there are places or interrupts for.
     #[error("{asked} paravirtual devices: there is room for {most}")]
     TooManyDevices {
@@ -175,6 +186,12 @@ impl MachineConfig {
                 most,
             });
         }
-        Ok(())
+        let topology = self.topology();
+        Ok(topology.check(self.vcpus, capabilities.max_apic_id)?)
+    }
+
+    /// How the vCPUs are arranged.
+    pub(crate) fn topology(&self) -> Topology {
+        self.topology.unwrap_or(Topology::of(self.vcpus))
     }
 }

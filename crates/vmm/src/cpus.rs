@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use vmmkit_boot_loader::Entry;
 use vmmkit_hypervisor::x86::{CpuidEntry, VcpuState};
-use vmmkit_hypervisor::{Irqchip, Kick, Vcpu, VcpuId, Vm};
-use vmmkit_x86_cpu::{Clocks, Topology, boot_msrs, cpuid, lapic_wiring};
+use vmmkit_hypervisor::{Error, Irqchip, Kick, Vcpu, VcpuId, Vm};
+use vmmkit_x86_cpu::{Clocks, boot_msrs, cpuid, lapic_wiring};
 
-use crate::MachineConfig;
 use crate::error::BuildError;
 use crate::platform::Platform;
 use crate::threads::VcpuBody;
 use crate::vcpu_loop::{Buses, VcpuLoop};
+use crate::{MachineConfig, RunError};
 
 /// Every vCPU, ready to run, and what kicks it.
 pub(crate) struct Vcpus {
@@ -29,23 +29,34 @@ impl Vcpus {
         entry: &Entry,
         irqchip: Irqchip,
     ) -> Result<Self, BuildError> {
+        let topology = config.topology();
         let mut vcpus = Self {
             bodies: Vec::new(),
             kickers: Vec::new(),
         };
         for id in (0..config.vcpus).map(VcpuId) {
             let failed = |source| BuildError::Vcpu { vcpu: id, source };
-            let mut vcpu = vm.create_vcpu(id).map_err(failed)?;
+            let apic_id = VcpuId(topology.apic_id(id.0));
+            let mut vcpu = vm.create_vcpu(apic_id).map_err(failed)?;
             let leaves = leaves(supported, config, id, &mut vcpu)?;
             set_up(&mut vcpu, &leaves, entry, irqchip).map_err(failed)?;
             vcpus.kickers.push(vcpu.kicker());
             let exits = platform.exit_counter(id);
             let (ports, mmio) = exits.views();
-            let buses = Buses { ports, mmio };
-            let mut vcpu_loop = VcpuLoop { vcpu, buses, exits };
-            vcpus
-                .bodies
-                .push(Box::new(move |control| vcpu_loop.run(control)));
+            let mut vcpu_loop = VcpuLoop {
+                id,
+                vcpu,
+                buses: Buses { ports, mmio },
+                exits,
+            };
+            let cpus = config.affinity.get(&id.0).cloned();
+            vcpus.bodies.push(Box::new(move |control| {
+                if let Some(Err(refused)) = cpus.map(|cpus| cpus.confine_this_thread()) {
+                    let source = Error::host("sched_setaffinity", refused);
+                    return Some(Err(RunError::Vcpu { vcpu: id, source }));
+                }
+                vcpu_loop.run(control)
+            }));
         }
         Ok(vcpus)
     }
@@ -61,7 +72,7 @@ fn leaves(
         tsc_khz: vcpu.tsc_khz().ok(),
         ..Clocks::default()
     };
-    let topology = Topology::of(config.vcpus);
+    let topology = config.topology();
     Ok(cpuid(supported, &config.cpu, &topology, id, clocks)?)
 }
 

@@ -190,7 +190,7 @@ impl Platform {
             VirtioTransport::Pci => (0, Some(PciHost::default())),
         };
         AcpiConfig {
-            vcpus: config.vcpus,
+            apic_ids: config.topology().apic_ids().collect(),
             ioapic: IoapicInfo::default(),
             pm: PmPorts {
                 pm1a_event: pm::PM1A_EVENT,

@@ -14,6 +14,8 @@ use crate::{Outcome, RunError, VcpuDump};
 
 /// One vCPU with its own view of the buses. It lives on one thread.
 pub(crate) struct VcpuLoop<V> {
+    /// Its number; what the hypervisor calls it by is its APIC ID.
+    pub(crate) id: VcpuId,
     pub(crate) vcpu: V,
     pub(crate) buses: Buses,
     pub(crate) exits: Arc<ExitCounter>,
@@ -79,7 +81,7 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
     /// an access and is answered.
     #[cold]
     fn first_run(&mut self, control: &Control) -> Option<vmmkit_hypervisor::Result<VcpuExit>> {
-        let is_first = self.vcpu.id() == VcpuId(0);
+        let is_first = self.id == VcpuId(0);
         if is_first {
             control.boot_log().mark(Milestone::Entry);
         }
@@ -120,7 +122,7 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
     #[cold]
     fn failed(&self, source: vmmkit_hypervisor::Error) -> Ending {
         Err(RunError::Vcpu {
-            vcpu: self.vcpu.id(),
+            vcpu: self.id,
             source,
         })
     }
@@ -129,7 +131,7 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
     #[cold]
     fn rare(&mut self, exit: VcpuExit, control: &Control) -> Option<Ending> {
         let outcome = match exit {
-            VcpuExit::Shutdown => Outcome::TripleFault(self.vcpu.id()),
+            VcpuExit::Shutdown => Outcome::TripleFault(self.id),
             VcpuExit::SystemEvent(SystemEvent::Shutdown) => Outcome::PowerOff,
             VcpuExit::SystemEvent(SystemEvent::Reset) => Outcome::Reset,
             VcpuExit::SystemEvent(SystemEvent::Crash) => Outcome::GuestPanic,
@@ -141,7 +143,7 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
 
     /// The exits that nothing answers.
     fn unanswered(&mut self, exit: VcpuExit) -> RunError {
-        let vcpu = self.vcpu.id();
+        let vcpu = self.id;
         let state = self.dump();
         match exit {
             VcpuExit::InternalError(error) => RunError::InternalError { vcpu, error, state },

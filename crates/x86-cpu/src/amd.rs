@@ -1,11 +1,11 @@
 //! Leaves that AMD defined (AMD APM vol. 3, appendix E.4).
 
-use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::x86::CpuidEntry;
 
 use crate::Topology;
 use crate::basic::{CACHE_TYPE, share};
 use crate::leaves::Leaves;
+use crate::topology::last_of;
 
 /// 80000001H, ECX: the package holds more than one core, not threads (E.4.2).
 const CMP_LEGACY: u32 = 1 << 1;
@@ -17,7 +17,7 @@ const COUNTERS: u32 = 1 << 23 | 1 << 24 | 1 << 28;
 const INVARIANT_TSC: u32 = 1 << 8;
 
 /// Puts the guest's topology in place of the host's.
-pub(crate) fn describe(leaves: &mut Leaves, topology: &Topology, vcpu: VcpuId) {
+pub(crate) fn describe(leaves: &mut Leaves, topology: &Topology, apic_id: u32) {
     if let Some(leaf) = leaves.get_mut(0x8000_0007, 0) {
         // The rest of the leaf is about the host's sensors and P-states.
         (leaf.eax, leaf.ebx, leaf.ecx) = (0, 0, 0);
@@ -26,29 +26,31 @@ pub(crate) fn describe(leaves: &mut Leaves, topology: &Topology, vcpu: VcpuId) {
     if let Some(leaf) = leaves.get_mut(0x8000_0008, 0) {
         leaf.ecx = 0; // reserved by Intel
     }
+    // The host's own levels; leaf 1FH has the guest's.
+    leaves.remove(0x8000_0026, |_| true);
     if leaves.is_amd() {
         count_cores(leaves, topology);
-        extend_topology(leaves, topology, vcpu);
+        extend_topology(leaves, topology, apic_id);
     }
 }
 
-/// 80000001H and 80000008H: ECX 7:0 is the cores less one, 15:12 the bits of an APIC ID that tell
-/// them apart (E.4.6).
+/// 80000001H and 80000008H: ECX 7:0 is the logical processors of a package less one, 15:12 the bits of
+/// an APIC ID that tell them apart (E.4.6).
 fn count_cores(leaves: &mut Leaves, topology: &Topology) {
     if let Some(leaf) = leaves.get_mut(0x8000_0001, 0) {
         leaf.ecx &= !CMP_LEGACY;
-        if topology.vcpus() > 1 {
+        if topology.package() > 1 {
             leaf.ecx |= CMP_LEGACY;
         }
     }
     if let Some(leaf) = leaves.get_mut(0x8000_0008, 0) {
-        let cores = (topology.vcpus() - 1).min(0xff);
-        leaf.ecx = cores | topology.core_bits().min(0xf) << 12;
+        let processors = (topology.package() - 1).min(0xff);
+        leaf.ecx = processors | topology.package_shift().min(0xf) << 12;
     }
 }
 
-/// 8000001DH, the caches (E.4.15), and 8000001EH, the IDs (E.4.16): one thread a core, one node.
-fn extend_topology(leaves: &mut Leaves, topology: &Topology, vcpu: VcpuId) {
+/// 8000001DH, the caches (E.4.15), and 8000001EH, the IDs (E.4.16).
+fn extend_topology(leaves: &mut Leaves, topology: &Topology, apic_id: u32) {
     let features = leaves.get(0x8000_0001, 0).map_or(0, |leaf| leaf.ecx);
     if features & TOPOLOGY_EXTENSIONS == 0 {
         leaves.remove(0x8000_001d, |_| true);
@@ -61,11 +63,16 @@ fn extend_topology(leaves: &mut Leaves, topology: &Topology, vcpu: VcpuId) {
     {
         cache.eax = share(cache.eax, topology);
     }
+    // What AMD calls a node is a die.
+    let part = |from: u32, to: u32| apic_id.checked_shr(from).unwrap_or(0) & last_of(to - from);
+    let core = part(topology.core_shift(), topology.package_shift());
+    let node = part(topology.die_shift(), topology.package_shift());
     leaves.remove(0x8000_001e, |_| true);
     leaves.put(CpuidEntry {
         function: 0x8000_001e,
-        eax: vcpu.0,
-        ebx: vcpu.0 & 0xff,
+        eax: apic_id,
+        ebx: core & 0xff | (topology.threads() - 1).min(0xff) << 8,
+        ecx: node & 0xff | (topology.dies() - 1).min(7) << 8,
         ..CpuidEntry::default()
     });
 }

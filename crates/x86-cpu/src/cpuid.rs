@@ -30,7 +30,7 @@ pub enum CpuidError {
     },
 }
 
-/// Makes the CPUID table of `vcpu` from the host's, `supported` (`KVM_GET_SUPPORTED_CPUID`), whose
+/// Makes the CPUID table of the vCPU numbered `vcpu` from the host's, `supported` (`KVM_GET_SUPPORTED_CPUID`), whose
 /// topology, APIC numbers and clocks describe the host and not the guest.
 ///
 /// The table is sorted by leaf and sub-leaf, holds none twice, and its highest leaves are those
@@ -52,8 +52,9 @@ pub fn cpuid(
     let mut leaves = Leaves::from_host(supported);
     basic::offer(&mut leaves);
     apply(model, &mut leaves)?;
-    basic::describe(&mut leaves, topology, vcpu);
-    amd::describe(&mut leaves, topology, vcpu);
+    let apic_id = topology.apic_id(vcpu.0);
+    basic::describe(&mut leaves, topology, apic_id);
+    amd::describe(&mut leaves, topology, apic_id);
     if !model.pmu() {
         basic::hide_pmu(&mut leaves);
         amd::hide_pmu(&mut leaves);

@@ -42,4 +42,4 @@ pub use cpuid::{CpuidError, cpuid};
 pub use feature::{Feature, Register};
 pub use model::{CpuModel, CpuModelError};
 pub use msr::boot_msrs;
-pub use topology::Topology;
+pub use topology::{Topology, TopologyError};

@@ -57,9 +57,14 @@ pub(crate) struct RunOptions {
     /// Kernel command line, instead of the default one
     #[arg(long, value_name = "STRING", allow_hyphen_values = true)]
     pub(crate) cmdline: Option<String>,
-    /// Number of vCPUs [default: 1]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    /// Number of vCPUs, and how they are arranged: 8,sockets=2,dies=1,cores=2,threads=2 [default: 1,
+    /// cores of one socket]
+    #[arg(long, value_name = "N[,LEVEL=M...]", allow_hyphen_values = true)]
     pub(crate) cpus: Option<String>,
+    /// CPUs of the host for all vCPUs (0-3), or for some: 0:2,1-3:0+1 keeps vCPU 0 on CPU 2, vCPUs 1 to
+    /// 3 on CPUs 0 and 1
+    #[arg(long, value_name = "[VCPUS:]CPUS[,...]", allow_hyphen_values = true)]
+    pub(crate) affinity: Option<String>,
     /// Guest RAM, with a unit K, M, G or T [default: 256M], and where it comes from:
     /// backend=anon|memfd|hugetlb[=2M|1G]|file=PATH, prefault, thp=on|off, merge, dump=on
     #[arg(

@@ -24,7 +24,8 @@ struct File {
     kernel: Option<PathBuf>,
     initrd: Option<PathBuf>,
     cmdline: Option<String>,
-    cpus: Option<i64>,
+    cpus: Option<Cpus>,
+    affinity: Option<String>,
     memory: Option<String>,
     serial: Option<String>,
     cpu: Option<String>,
@@ -43,6 +44,26 @@ struct File {
     console: Option<String>,
     virtio: Option<String>,
     rng: bool,
+}
+
+/// `cpus = 2`, or `cpus = "2,threads=2"`.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a number of vCPUs, or text such as \"2,threads=2\""
+)]
+enum Cpus {
+    Number(i64),
+    Text(String),
+}
+
+impl Cpus {
+    fn text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
 }
 
 /// Fills what the command line left out from the file at `path`.
@@ -95,7 +116,8 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         kernel: options.kernel.or(file.kernel.map(|path| folder.join(path))),
         initrd: options.initrd.or(file.initrd.map(|path| folder.join(path))),
         cmdline: options.cmdline.or(file.cmdline),
-        cpus: options.cpus.or(file.cpus.map(|number| number.to_string())),
+        cpus: options.cpus.or(file.cpus.map(|cpus| cpus.text())),
+        affinity: options.affinity.or(file.affinity),
         memory: options
             .memory
             .or(file.memory.map(|text| memory::in_folder(&text, folder))),
@@ -136,6 +158,19 @@ mod tests {
         let merged = merge(RunOptions::default(), file, Path::new("/vm"));
         assert_eq!(merged.kernel, Some("/vm/vmlinux".into()));
         assert_eq!(merged.initrd, Some("/abs".into()));
+    }
+
+    #[test]
+    fn cpus_are_a_number_or_an_arrangement() {
+        let cpus = |text| {
+            let merged = merge(RunOptions::default(), parse(text).unwrap(), Path::new(""));
+            merged.cpus.unwrap()
+        };
+        assert_eq!(cpus("cpus = 2"), "2");
+        assert_eq!(cpus("cpus = \"4,threads=2\""), "4,threads=2");
+        let (line, reason) = parse("cpus = [2]").unwrap_err();
+        assert_eq!(line, 1);
+        assert!(reason.starts_with("expected a number of vCPUs"), "{reason}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_vmm::{MpTable, VirtioTransport};
 
+use crate::cpus;
 use crate::memory;
 use crate::settings::Settings;
 
@@ -20,7 +21,10 @@ pub(crate) fn command(settings: &Settings) -> String {
         option("--initrd", quoted_path(initrd));
     }
     option("--cmdline", quoted(&machine.cmdline));
-    option("--cpus", machine.vcpus.to_string());
+    option("--cpus", cpus::text(machine.vcpus, machine.topology));
+    if !machine.affinity.is_empty() {
+        option("--affinity", cpus::affinity_text(&machine.affinity));
+    }
     option("--memory", quoted(&memory::text(&machine.ram)));
     option("--serial", quoted(&settings.serial.to_string()));
     for device in &settings.devices {

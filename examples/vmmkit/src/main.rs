@@ -13,6 +13,7 @@ use crate::failure::Failure;
 mod build_failure;
 mod cli;
 mod config_file;
+mod cpus;
 mod devices;
 mod doctor;
 mod end_of_input;

@@ -9,6 +9,7 @@ use vmmkit_vmm::{MachineConfig, MpTable, VirtioTransport};
 use vmmkit_x86_cpu::CpuModel;
 
 use crate::cli::RunOptions;
+use crate::cpus;
 use crate::devices::{self, Choice, DeviceOptions};
 use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
@@ -46,10 +47,8 @@ impl Settings {
     /// Makes values of `options`.
     pub(crate) fn new(options: RunOptions) -> Result<Self, Failure> {
         let defaults = MachineConfig::default();
-        let vcpus = match &options.cpus {
-            Some(text) => cpus(text)?,
-            None => defaults.vcpus,
-        };
+        let (vcpus, topology) = cpus::cpus(options.cpus.as_deref())?;
+        let affinity = cpus::affinity(options.affinity.as_deref(), vcpus)?;
         let devices = devices::choices(&options.devices)?;
         let needs_shared_ram = devices.iter().any(|choice| choice.needs_shared_ram());
         let ram = memory::parse(options.memory.as_deref(), needs_shared_ram)?;
@@ -88,6 +87,8 @@ impl Settings {
             entry,
             ram,
             vcpus,
+            topology,
+            affinity,
             cpu,
             acpi: !options.no_acpi,
             virtio,
@@ -95,6 +96,7 @@ impl Settings {
                 true => MpTable::Always,
                 false => MpTable::Auto,
             },
+            ..MachineConfig::default()
         };
         Ok(Self {
             machine,
@@ -106,24 +108,6 @@ impl Settings {
             quiet: options.quiet,
             found_kernel,
         })
-    }
-}
-
-fn cpus(text: &str) -> Result<u32, Failure> {
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(number),
-        Ok(_) => Err(Failure::usage(
-            "--cpus 0: a machine needs at least 1 vCPU",
-            "try --cpus 1",
-        )),
-        Err(error) if *error.kind() == IntErrorKind::PosOverflow => Err(Failure::usage(
-            format!("--cpus {text}: no machine has that many vCPUs"),
-            "give a smaller number, such as --cpus 2",
-        )),
-        Err(_) => Err(Failure::usage(
-            format!("--cpus {}: this is not a number of vCPUs", shown(text)),
-            "give a whole number from 1, such as --cpus 2",
-        )),
     }
 }
 
@@ -199,7 +183,7 @@ fn seconds(text: &str) -> Result<u64, Failure> {
 }
 
 /// A value as it is shown: nothing would be overlooked.
-fn shown(text: &str) -> &str {
+pub(crate) fn shown(text: &str) -> &str {
     if text.is_empty() { "\"\"" } else { text }
 }
 

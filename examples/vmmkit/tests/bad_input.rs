@@ -68,7 +68,10 @@ const RUN_HELP: &str = "see `vmmkit run --help`";
 const KERNEL: &str = "give an x86-64 Linux kernel: an ELF vmlinux or a bzImage";
 const SIZE: &str = "give a whole number with a unit K, M, G or T, such as --memory 256M";
 const PATH: &str = "check the path and its permissions";
-const CPUS: &str = "give a whole number from 1, such as --cpus 2";
+const CPUS: &str = "give a whole number from 1, such as --cpus 2, or an arrangement such as --cpus \
+    8,sockets=2,cores=2,threads=2";
+const AFFINITY: &str = "name CPUs that this process may use, for all vCPUs as in --affinity 0-1 or each \
+    as in --affinity 0:0,1-2:1";
 const SECONDS: &str = "give a whole number from 0 to 86400, such as --stop-timeout 5";
 const INITRD: &str = "give the initrd that belongs to the kernel, and --memory for both";
 
@@ -100,7 +103,7 @@ const CASES: &[Case] = &[
     // Numbers.
     text(&["run", "--kernel", "k", "--cpus", "0"],
         "--cpus 0: a machine needs at least 1 vCPU",
-        "try --cpus 1"),
+        CPUS),
     text(&["run", "--kernel", "k", "--cpus", "-1"],
         "--cpus -1: this is not a number of vCPUs",
         CPUS),
@@ -109,7 +112,13 @@ const CASES: &[Case] = &[
         CPUS),
     text(&["run", "--kernel", "k", "--cpus", "4294967296"],
         "--cpus 4294967296: no machine has that many vCPUs",
-        "give a smaller number, such as --cpus 2"),
+        CPUS),
+    text(&["run", "--kernel", "k", "--cpus", "4,threads=3"],
+        "--cpus 4,threads=3: 1 sockets of 1 dies of 1 cores of 3 threads are 3 vCPUs, not 4",
+        CPUS),
+    text(&["run", "--kernel", "k", "--affinity", "1023"],
+        "--affinity 1023: CPU 1023 is none that this process may use (",
+        AFFINITY),
     text(&["run", "--kernel", "k", "--cpus", ""],
         "--cpus \"\": this is not a number of vCPUs",
         CPUS),
@@ -188,7 +197,8 @@ const CASES: &[Case] = &[
         "write key = value, with text in quotes and numbers without"),
     text(&["run", "--config", "DIR/cpus.toml"],
         "--cpus 0: a machine needs at least 1 vCPU",
-        "try --cpus 1 (on the command line or in DIR/cpus.toml)"),
+        "give a whole number from 1, such as --cpus 2, or an arrangement such as --cpus \
+        8,sockets=2,cores=2,threads=2 (on the command line or in DIR/cpus.toml)"),
     // The host.
     host(&["run", "--kernel", "DIR/text", "--kvm", "DIR/kvm"],
         "KVM: DIR/kvm does not exist",
@@ -265,7 +275,7 @@ fn bad_files() -> Folder {
     let folder = Folder::new("bad-input");
     let good = elf(&[0xeb, 0xfe]);
     folder.file("key.toml", "cpus = 2\nkernal = \"x\"\n");
-    folder.file("type.toml", "cpus = \"two\"\n");
+    folder.file("type.toml", "stop-timeout = \"two\"\n");
     folder.file("syntax.toml", "cpus =\n");
     folder.file("cpus.toml", "kernel = \"k\"\ncpus = 0\n");
     folder.file("empty", "");

@@ -4,8 +4,8 @@
 /// keyboard controller and clock, and no further device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcpiConfig {
-    /// The number of vCPUs, whose APIC IDs count from 0.
-    pub vcpus: u32,
+    /// The APIC ID of each vCPU, that of the one that starts first.
+    pub apic_ids: Vec<u32>,
     /// The I/O APIC.
     pub ioapic: IoapicInfo,
     /// The fixed power management hardware.
@@ -23,7 +23,7 @@ pub struct AcpiConfig {
 impl Default for AcpiConfig {
     fn default() -> Self {
         Self {
-            vcpus: 1,
+            apic_ids: vec![0],
             ioapic: IoapicInfo::default(),
             pm: PmPorts::default(),
             reset: ResetRegister::default(),

@@ -34,7 +34,7 @@ pub(super) fn madt(config: &AcpiConfig) -> Sdt {
     let mut body = Vec::new();
     body.extend(LOCAL_APIC.to_le_bytes());
     body.extend(PCAT_COMPAT.to_le_bytes());
-    for id in 0..config.vcpus {
+    for &id in &config.apic_ids {
         match u8::try_from(id) {
             Ok(id) if u32::from(id) < FIRST_X2APIC => body.extend(local_apic(id)),
             _ => body.extend(local_x2apic(id)),
@@ -45,7 +45,7 @@ pub(super) fn madt(config: &AcpiConfig) -> Sdt {
     let sci = u8::try_from(config.pm.sci).unwrap_or_default();
     body.extend(interrupt_override(sci, config.pm.sci, HIGH_LEVEL));
     body.extend(nmi());
-    if config.vcpus > FIRST_X2APIC {
+    if config.apic_ids.iter().any(|&id| id >= FIRST_X2APIC) {
         body.extend(x2apic_nmi());
     }
     let mut madt = Sdt::new(

@@ -8,7 +8,7 @@ const AT: u64 = ACPI_TABLES.0;
 
 fn platform() -> AcpiConfig {
     AcpiConfig {
-        vcpus: 2,
+        apic_ids: vec![0, 1],
         devices: vec![
             AcpiDevice::Serial {
                 index: 0,
@@ -227,7 +227,7 @@ fn the_madt_has_every_cpu_and_pin() {
 #[test]
 fn from_the_256th_cpu_on_they_are_x2apics() {
     let bytes = made(&AcpiConfig {
-        vcpus: 300,
+        apic_ids: (0..300).collect(),
         ..AcpiConfig::default()
     });
 
@@ -442,7 +442,7 @@ proptest! {
     ) {
         let (index, base, size, gsi) = virtio;
         let config = AcpiConfig {
-            vcpus,
+            apic_ids: (0..vcpus).collect(),
             pm: PmPorts { sci, sleep_type_s5: sleep, pm_timer: timer, ..PmPorts::default() },
             devices: vec![
                 AcpiDevice::VirtioMmio { index: index % 5000, base, size, gsi },

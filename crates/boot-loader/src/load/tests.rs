@@ -23,7 +23,7 @@ fn try_load(ram: &GuestRam, image: &[u8], entry: EntryChoice) -> Result<Loaded, 
         ram,
         source,
         &Platform {
-            vcpus: 1,
+            apic_ids: &[0],
             acpi: None,
             mp_table: false,
         },
@@ -148,7 +148,7 @@ fn the_initrd_lies_beyond_init_size() {
         &ram,
         source,
         &Platform {
-            vcpus: 1,
+            apic_ids: &[0],
             acpi: None,
             mp_table: false,
         },
@@ -181,7 +181,7 @@ fn real_kernels_load() {
                 entry,
             };
             let platform = Platform {
-                vcpus: 1,
+                apic_ids: &[0],
                 acpi: None,
                 mp_table: false,
             };

@@ -84,7 +84,7 @@ impl Vm for FakeVm {
 
     fn create_vcpu(&self, id: VcpuId) -> Result<FakeVcpu> {
         const OPERATION: &str = "KVM_CREATE_VCPU";
-        if id.0 >= self.capabilities.max_vcpus {
+        if id.0 > self.capabilities.max_apic_id {
             return Err(Error::host(OPERATION, io::ErrorKind::InvalidInput));
         }
         let mut state = self.record.lock();

@@ -173,6 +173,55 @@ fn amd_topology_is_the_guest_s() {
 }
 
 #[test]
+fn packages_dies_cores_and_threads_are_each_told() {
+    let topology = Topology::new(2, 2, 3, 2).unwrap();
+    let model = CpuModel::default();
+    // The second thread of the last core of the second die of the second package.
+    let table = cpuid(&amd(), &model, &topology, VcpuId(23), clocks()).unwrap();
+
+    assert_eq!(at(&table, 1, 0).ebx, 29 << 24 | 16 << 16 | 8 << 8);
+    let levels = |function: u32| -> Vec<_> {
+        let sub_leaves = table.iter().filter(|leaf| leaf.function == function);
+        sub_leaves
+            .map(|leaf| [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx])
+            .collect()
+    };
+    assert_eq!(
+        levels(0xb),
+        [[1, 2, 0x100, 29], [4, 12, 0x201, 29], [0, 0, 2, 29]]
+    );
+    assert_eq!(
+        levels(0x1f),
+        [
+            [1, 2, 0x100, 29],
+            [3, 6, 0x201, 29],
+            [4, 12, 0x502, 29],
+            [0, 0, 3, 29]
+        ]
+    );
+    assert_eq!(at(&table, 0x8000_0008, 0).ecx, 4 << 12 | 11);
+    let ids = at(&table, 0x8000_001e, 0);
+    assert_eq!(
+        [ids.eax, ids.ebx, ids.ecx],
+        [29, 1 << 8 | 6, 1 << 8 | 1],
+        "the core in its package, its threads, the node"
+    );
+    assert_eq!(at(&table, 0x8000_001d, 0).eax >> 14, 1, "a core's threads");
+    assert_eq!(at(&table, 0x8000_001d, 3).eax >> 14, 7, "a die's");
+}
+
+#[test]
+fn a_machine_of_packages_of_one_has_no_hyperthreads() {
+    let topology = Topology::new(4, 1, 1, 1).unwrap();
+
+    let table = cpuid(&amd(), &CpuModel::default(), &topology, VcpuId(3), clocks()).unwrap();
+
+    assert_eq!(at(&table, 1, 0).edx & 1 << 28, 0);
+    assert_eq!(at(&table, 0xb, 1).eax, 0);
+    assert_eq!(at(&table, 0xb, 1).edx, 3);
+}
+
+#[test]
 fn intel_caches_are_shared_by_the_guest_s_cores() {
     let cache = |index, eax| CpuidEntry {
         function: 4,
