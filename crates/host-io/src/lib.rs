@@ -27,6 +27,7 @@
 mod affinity;
 mod broadcast;
 mod console;
+mod cpu_time;
 mod event;
 mod event_loop;
 mod fatal;
@@ -48,6 +49,7 @@ mod uring;
 pub use affinity::{HostCpus, HostCpusError};
 pub use broadcast::{Broadcast, Message, Next, Subscription};
 pub use console::{Console, ConsoleInput, ConsolePort, ConsoleRead};
+pub use cpu_time::cpu_time;
 pub use event::EventFd;
 pub use event_loop::{EventLoop, EventLoopError, EventLoopStop, Subscriber};
 pub use fatal::restore_on_fatal_signals;

@@ -50,6 +50,12 @@ pub(crate) fn command(settings: &Settings) -> String {
     if machine.mp_table == MpTable::Always {
         words.push("--mp-table".to_owned());
     }
+    if let Some(metrics) = &settings.metrics {
+        words.push(format!("--metrics {}", quoted(&metrics.to_string())));
+    }
+    if let Some(timeline) = &settings.timeline {
+        words.push(format!("--timeline {}", quoted(&timeline.to_string())));
+    }
     words.join(" ")
 }
 

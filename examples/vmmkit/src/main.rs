@@ -27,6 +27,7 @@ mod memory;
 mod messages;
 mod progress;
 mod remote;
+mod reports;
 mod run;
 mod serial;
 mod settings;
@@ -34,6 +35,7 @@ mod signals;
 mod stdin;
 
 fn main() -> ExitCode {
+    reports::note_start();
     vmmkit_host_io::share_one_heap();
     panic::set_hook(Box::new(on_panic));
     match panic::catch_unwind(act) {

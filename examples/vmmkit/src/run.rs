@@ -18,9 +18,10 @@ use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::remote::Remote;
+use crate::reports::Reports;
 use crate::settings::Settings;
 use crate::signals::Signals;
-use crate::{config_file, devices, equivalent, exit_code, messages};
+use crate::{config_file, devices, equivalent, exit_code, messages, reports};
 
 /// Runs the machine that `options` describe.
 pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
@@ -118,7 +119,9 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
         progress.first_output();
         line.store(false, Ordering::Relaxed);
     }));
-    let builder = MachineBuilder::new(settings.machine.clone());
+    let reports = Reports::new(&settings);
+    let mut running = reports::Running::default();
+    let builder = MachineBuilder::new(settings.machine.clone()).boot_log(reports.log());
     let ram = settings.machine.ram.size;
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
     let outcome = devices::plug(plan, &settings.devices)?
@@ -130,6 +133,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
         .map_err(|error| Asked::of(&settings.machine).explain(&error))
         .and_then(|machine| {
             remote.connect(machine.handle());
+            running = reports.start(machine.handle(), reports::software(kvm))?;
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
@@ -147,6 +151,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             })?;
             Ok(machine.wait()?)
         });
+    running.finish();
     remote.give_terminal_back();
     if line_is_open.load(Ordering::Relaxed) {
         progress.end_line();

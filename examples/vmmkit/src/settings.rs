@@ -14,6 +14,7 @@ use crate::devices::{self, Choice, DeviceOptions};
 use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
 use crate::memory;
+use crate::reports::{MetricsChoice, TimelineChoice};
 use crate::serial::SerialChoice;
 
 /// The command line of a kernel that was given none: the console on the first serial port; a
@@ -33,6 +34,10 @@ pub(crate) struct Settings {
     pub(crate) devices: Vec<Box<dyn Choice>>,
     /// How long a guest that was asked to power off may take.
     pub(crate) stop_timeout: Duration,
+    /// Where metrics go.
+    pub(crate) metrics: Option<MetricsChoice>,
+    /// Where the picture of the boot goes.
+    pub(crate) timeline: Option<TimelineChoice>,
     /// The KVM device.
     pub(crate) kvm: PathBuf,
     /// Build only.
@@ -69,6 +74,11 @@ impl Settings {
         on_reboot(options.on_reboot.as_deref())?;
         let virtio = devices::transport(options.devices.virtio.as_deref())?;
 
+        let metrics = options.metrics.as_deref().map(MetricsChoice::new);
+        let metrics = metrics.transpose()?;
+        let timeline = options.timeline.as_deref().map(TimelineChoice::new);
+        let timeline = timeline.transpose()?;
+
         let found_kernel = options.kernel.is_none();
         let Found { kernel, initrd } = match options.kernel {
             Some(kernel) => Found {
@@ -103,6 +113,8 @@ impl Settings {
             serial,
             devices,
             stop_timeout: Duration::from_secs(stop_timeout),
+            metrics,
+            timeline,
             kvm: options.kvm.unwrap_or_else(|| "/dev/kvm".into()),
             dry_run: options.dry_run,
             quiet: options.quiet,
