@@ -9,8 +9,9 @@ use std::thread;
 use vmmkit_boot_loader::{self as boot_loader, BootSource, Entry};
 use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Lifecycle, Mmio, Plug, Ports};
 use vmmkit_guest_memory::{GuestRam, Rom};
-use vmmkit_host_io::{Console, ConsolePort, Subscription};
+use vmmkit_host_io::{Console, ConsolePort, EventLoop, Subscriber, Subscription};
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
+use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
 
 use crate::clocks::{Clocks, Stopwatch};
@@ -20,12 +21,11 @@ use crate::cpus::Vcpus;
 use crate::devices::Devices;
 use crate::error::BuildError;
 use crate::event::{self, FirstByte};
-use crate::event_loop::{EventLoop, Subscriber};
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
 use crate::power::{Board, BootFiles};
-use crate::{ConfigError, Event, MachineConfig, VirtioTransport, pci, virtio};
+use crate::{ConfigError, Event, MachineConfig, VirtioTransport, pci, report, virtio};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -166,6 +166,14 @@ impl MachineBuilder {
         self.control.events().subscribe()
     }
 
+    /// Has milestones written to `log`, and the serial console's output; otherwise the machine keeps
+    /// a log of its own.
+    #[must_use]
+    pub fn boot_log(self, log: Arc<BootLog>) -> Self {
+        self.control.set_boot_log(log);
+        self
+    }
+
     /// Builds the machine on `hypervisor`.
     ///
     /// # Errors
@@ -182,6 +190,7 @@ impl MachineBuilder {
             lives,
             control,
         } = self;
+        control.boot_log().mark(Milestone::BuildBegan);
         config.check(hypervisor.capabilities())?;
         check_count(devices.len(), config.virtio.most())?;
         let irqchip = config.irqchip;
@@ -193,7 +202,7 @@ impl MachineBuilder {
             &ram,
             &config,
             &mut files,
-            devices.len(),
+            (devices.len(), control.boot_log()),
         )?;
         let transmitter = Box::new(FirstByte {
             output: Transmitter(console.output.clone()),
@@ -228,6 +237,7 @@ impl MachineBuilder {
         let port: Arc<dyn ConsolePort> = Arc::new(Receiver(platform.serial.clone()));
         subscribers.extend(console.connect(&port).map_err(BuildError::Console)?);
         let event_loop = EventLoop::new(subscribers)?;
+        let about = report::about(&config);
         let board = Board {
             vm,
             config,
@@ -245,6 +255,7 @@ impl MachineBuilder {
             devices,
             ram,
             output,
+            about,
         };
         let state = Ready {
             vcpus: vcpus.bodies,
@@ -252,6 +263,7 @@ impl MachineBuilder {
             event_loop,
             last: LastEvent(shared.control.clone()),
         };
+        shared.control.boot_log().mark(Milestone::Built);
         Ok(Machine::new(Arc::new(shared), state))
     }
 }
@@ -267,17 +279,22 @@ fn create_and_load<H: Hypervisor>(
     ram: &GuestRam,
     config: &MachineConfig,
     files: &mut BootFiles,
-    devices: usize,
+    (devices, boot_log): (usize, &BootLog),
 ) -> Result<(Arc<H::Vm>, Entry), BuildError> {
     let create = || {
         let vm = hypervisor.create_vm(settings)?;
         vm.map_ram(ram)?;
+        boot_log.mark(Milestone::VmCreated);
         Ok(vm)
     };
     thread::scope(|scope| {
         let loading = thread::Builder::new()
             .name("load".to_owned())
-            .spawn_scoped(scope, || load(files, ram, config, devices))
+            .spawn_scoped(scope, || {
+                let loaded = load(files, ram, config, devices);
+                boot_log.mark(Milestone::Loaded);
+                loaded
+            })
             .map_err(BuildError::Thread)?;
         let vm: Result<_, BuildError> = create();
         let loaded = loading

@@ -19,6 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use vmmkit_device_bus::{GuestRequest, RequestSink};
 use vmmkit_host_io::Broadcast;
 use vmmkit_hypervisor::{Kick, VcpuId};
+use vmmkit_telemetry::{BootLog, Milestone};
 
 use crate::cpus::Vcpus;
 use crate::devices::Devices;
@@ -51,6 +52,7 @@ pub(crate) struct Control {
     dumping: AtomicBool,
     /// Held by who does, so that one set of dumps is whole before the next.
     dump_turn: Mutex<()>,
+    boot_log: OnceLock<Arc<BootLog>>,
 }
 
 #[derive(Default)]
@@ -92,6 +94,18 @@ impl Phase {
 }
 
 impl Control {
+    /// Has milestones go to `log`.
+    pub(crate) fn set_boot_log(&self, log: Arc<BootLog>) {
+        // The first one stands.
+        let _ = self.boot_log.set(log);
+    }
+
+    /// Where milestones go.
+    #[inline]
+    pub(crate) fn boot_log(&self) -> &Arc<BootLog> {
+        self.boot_log.get_or_init(Arc::default)
+    }
+
     /// What the guest's own reset and crash do, and what is to come to rest then; once, before it runs.
     pub(crate) fn set_policy(&self, config: &MachineConfig, devices: Arc<Devices>) {
         // A second call has no effect: the builder makes one only.
@@ -291,6 +305,7 @@ impl Control {
 
     /// Ends the run. The first ending stands.
     pub(crate) fn end(&self, ending: Ending) {
+        self.boot_log().mark(Milestone::End);
         let mut phase = self.lock();
         if phase.ending.is_none() {
             // Who stops a guest that crashed learns how it did.
@@ -449,6 +464,7 @@ impl Default for Control {
     /// A machine that may run as soon as its vCPUs have threads.
     fn default() -> Self {
         Self {
+            boot_log: OnceLock::new(),
             request: AtomicU8::new(RUN),
             phase: Mutex::default(),
             changed: Condvar::new(),

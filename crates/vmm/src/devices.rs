@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vmmkit_telemetry::{Metrics, Tree};
+
 use crate::clocks::Clocks;
 use crate::control::Control;
 use crate::event::Event;
@@ -118,6 +120,21 @@ impl Devices {
             }
         };
         self.list.iter().map(info).collect()
+    }
+
+    /// Adds what they have counted.
+    pub(crate) fn measure(&self, metrics: &mut Metrics) {
+        for device in &self.list {
+            device.transport().measure(metrics);
+        }
+    }
+
+    /// Adds how they are.
+    pub(crate) fn inspect(&self, tree: Tree) -> Tree {
+        let transports = self.list.iter().map(|device| device.transport());
+        transports.fold(tree, |tree, transport| {
+            tree.tree(transport.name().to_string(), transport.inspect())
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {

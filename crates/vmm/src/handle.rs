@@ -8,6 +8,7 @@ use std::time::Duration;
 use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{OutputBuffer, Subscription};
+use vmmkit_telemetry::Tree;
 
 use crate::control::Control;
 use crate::devices::{DeviceInfo, Devices};
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) devices: Arc<Devices>,
     pub(crate) ram: GuestRam,
     pub(crate) output: Option<Arc<OutputBuffer>>,
+    /// The machine as it was asked for.
+    pub(crate) about: Tree,
 }
 
 impl Shared {
@@ -63,6 +66,10 @@ pub struct Handle {
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Ends the run at once, as pulling the plug does. [`Machine::wait`](crate::Machine::wait)

@@ -11,13 +11,15 @@ use vmmkit_device_bus::{
     PortBus, Ports, RequestSink,
 };
 use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END};
-use vmmkit_hypervisor::{Interrupts, Irqchip, Vm};
+use vmmkit_hypervisor::{ExitCounter, Interrupts, Irqchip, VcpuExits, VcpuId, Vm};
 use vmmkit_legacy_devices::acpi_pm::spec as pm;
 use vmmkit_legacy_devices::reset::spec as reset;
 use vmmkit_legacy_devices::{
     AcpiPm, Cmos, DebugExit, I8042, Ioapic, IoapicOutput, PostCode, Pvpanic, ResetControl,
     SerialOutput, SerialPort, SystemControlB,
 };
+
+use vmmkit_telemetry::Inspect;
 
 use crate::clocks::Stopwatch;
 use crate::{MachineConfig, VirtioTransport};
@@ -47,6 +49,10 @@ pub(crate) struct Platform {
     pub(crate) ioapic: Option<Arc<Ioapic>>,
     /// All that a reset brings back to power-on, beside the devices that work by themselves.
     parts: Mutex<Vec<Arc<dyn Lifecycle>>>,
+    /// Those of its devices that say how they are.
+    pub(crate) inspected: Vec<(&'static str, Arc<dyn Inspect>)>,
+    /// What counts the exits of each vCPU.
+    exits: Mutex<Vec<Arc<ExitCounter>>>,
 }
 
 impl Platform {
@@ -101,6 +107,13 @@ impl Platform {
             row(Pvpanic::NAME, Pvpanic::PORT, Pvpanic::LENGTH, &pvpanic),
             row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &post),
         ])?;
+        let inspected: Vec<(&'static str, Arc<dyn Inspect>)> = vec![
+            (SerialPort::NAME, serial.clone()),
+            (I8042::NAME, keyboard.clone()),
+            (Cmos::NAME, cmos.clone()),
+            (AcpiPm::NAME, power.clone()),
+            (PostCode::NAME, post.clone()),
+        ];
         let mut parts: Vec<Arc<dyn Lifecycle>> = vec![
             serial.clone(),
             keyboard.clone(),
@@ -121,6 +134,8 @@ impl Platform {
         Ok(Self {
             ports,
             mmio,
+            exits: Mutex::default(),
+            inspected,
             parts: Mutex::new(parts),
             ioapic,
             serial,
@@ -146,6 +161,23 @@ impl Platform {
 
     fn parts(&self) -> MutexGuard<'_, Vec<Arc<dyn Lifecycle>>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What counts the exits of `vcpu`, over all resets. vCPUs are made in the order of their numbers.
+    pub(crate) fn exit_counter(&self, vcpu: VcpuId) -> Arc<ExitCounter> {
+        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = exits.get(vcpu.0 as usize).cloned();
+        known.unwrap_or_else(|| {
+            let counter = Arc::new(ExitCounter::new(vcpu, &self.ports, &self.mmio));
+            exits.push(counter.clone());
+            counter
+        })
+    }
+
+    /// What every vCPU left the guest for.
+    pub(crate) fn exits(&self) -> Vec<VcpuExits> {
+        let exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        exits.iter().map(|counter| counter.exits()).collect()
     }
 
     /// Plugs the embedder's devices in.

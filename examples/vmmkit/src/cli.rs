@@ -115,6 +115,13 @@ pub(crate) struct RunOptions {
     /// How long a guest that was asked to power off may take [default: 5]
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub(crate) stop_timeout: Option<String>,
+    /// Write metrics to a file, again every second and at the end: for Prometheus, or lines of JSON if
+    /// it is called *.json or *.jsonl
+    #[arg(long, value_name = "PATH[,every=SECONDS][,format=prometheus|json]")]
+    pub(crate) metrics: Option<String>,
+    /// Draw the boot when the guest has ended: a picture, or the same as JSON
+    #[arg(long, value_name = "PATH.svg|PATH.json")]
+    pub(crate) timeline: Option<PathBuf>,
     /// TOML file with these options; the command line has precedence
     #[arg(long, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,

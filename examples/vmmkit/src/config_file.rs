@@ -15,8 +15,8 @@ use serde::Deserialize;
 use crate::cli::RunOptions;
 use crate::devices::DeviceOptions;
 use crate::failure::Failure;
-use crate::memory;
 use crate::platform::PlatformOptions;
+use crate::{devices, memory};
 
 /// The keys. Each has the meaning of the option of its name.
 #[derive(Debug, Default, Deserialize)]
@@ -39,6 +39,8 @@ struct File {
     mp_table: Option<bool>,
     on_reboot: Option<String>,
     stop_timeout: Option<i64>,
+    metrics: Option<String>,
+    timeline: Option<PathBuf>,
     disk: Vec<String>,
     vsock: Option<String>,
     fs: Vec<String>,
@@ -153,6 +155,12 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         stop_timeout: options
             .stop_timeout
             .or(file.stop_timeout.map(|number| number.to_string())),
+        metrics: options
+            .metrics
+            .or(file.metrics.map(|text| devices::in_folder(&text, folder))),
+        timeline: options
+            .timeline
+            .or(file.timeline.map(|path| folder.join(path))),
         devices: options.devices.or(devices, folder),
         platform: options.platform.or(platform, folder),
         ..options

@@ -61,6 +61,12 @@ pub(crate) fn command(settings: &Settings) -> String {
         words.push("--mp-table".to_owned());
     }
     words.extend(control(settings));
+    if let Some(metrics) = &settings.metrics {
+        words.push(format!("--metrics {}", quoted(&metrics.to_string())));
+    }
+    if let Some(timeline) = &settings.timeline {
+        words.push(format!("--timeline {}", quoted(&timeline.to_string())));
+    }
     words.join(" ")
 }
 

@@ -30,6 +30,7 @@ mod messages;
 mod platform;
 mod progress;
 mod remote;
+mod reports;
 mod run;
 mod serial;
 mod settings;
@@ -37,6 +38,7 @@ mod signals;
 mod stdin;
 
 fn main() -> ExitCode {
+    reports::note_start();
     vmmkit_host_io::share_one_heap();
     panic::set_hook(Box::new(on_panic));
     match panic::catch_unwind(act) {

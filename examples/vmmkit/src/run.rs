@@ -21,9 +21,10 @@ use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::remote::Remote;
+use crate::reports::Reports;
 use crate::settings::Settings;
 use crate::signals::Signals;
-use crate::{config_file, devices, equivalent, exit_code, messages};
+use crate::{config_file, devices, equivalent, exit_code, messages, reports};
 
 /// Runs the machine that `options` describe.
 pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
@@ -139,7 +140,9 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
         progress.first_output();
         line.store(false, Ordering::Relaxed);
     }));
-    let builder = builder(&settings)?;
+    let reports = Reports::new(&settings);
+    let mut running = reports::Running::default();
+    let builder = builder(&settings)?.boot_log(reports.log());
     let ram = settings.machine.ram.size;
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
     let plan = devices::plug(plan, &settings.devices)?;
@@ -158,6 +161,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             if settings.paused {
                 machine.handle().pause();
             }
+            running = reports.start(machine.handle(), reports::software(kvm))?;
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
@@ -176,6 +180,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             Ok(machine.wait()?)
         });
     presence.leave();
+    running.finish();
     remote.give_terminal_back();
     if line_is_open.load(Ordering::Relaxed) {
         progress.end_line();

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
 use crate::memory;
 use crate::platform::DebugChoice;
+use crate::reports::{MetricsChoice, TimelineChoice};
 use crate::serial::SerialChoice;
 
 /// The command line of a kernel that was given none: the console on the first serial port; a
@@ -41,6 +42,10 @@ pub(crate) struct Settings {
     pub(crate) control: control::Choice,
     /// It does not run before it is told to.
     pub(crate) paused: bool,
+    /// Where metrics go.
+    pub(crate) metrics: Option<MetricsChoice>,
+    /// Where the picture of the boot goes.
+    pub(crate) timeline: Option<TimelineChoice>,
     /// The KVM device.
     pub(crate) kvm: PathBuf,
     /// Build only.
@@ -76,6 +81,10 @@ impl Settings {
 
         let irqchip = options.platform.irqchip(!options.no_acpi)?;
         let debug_port = options.platform.debug_port()?;
+        let metrics = options.metrics.as_deref().map(MetricsChoice::new);
+        let metrics = metrics.transpose()?;
+        let timeline = options.timeline.as_deref().map(TimelineChoice::new);
+        let timeline = timeline.transpose()?;
         let firmware = options.platform.firmware.clone();
         if firmware.is_some() {
             no_kernel(&options)?;
@@ -120,6 +129,8 @@ impl Settings {
             stop_timeout: Duration::from_secs(stop_timeout),
             control,
             paused: options.paused,
+            metrics,
+            timeline,
             kvm: options.kvm.unwrap_or_else(|| "/dev/kvm".into()),
             dry_run: options.dry_run,
             quiet: options.quiet,
