@@ -114,8 +114,22 @@ impl CpuModel {
         }
     }
 
-    /// The profile on a host of `vendor`; none where the CPU is the host's.
-    pub(crate) fn profile(&self, vendor: &str) -> Result<Option<&Profile>, CpuidError> {
+    /// Whether a profile of a file brings MSRs.
+    pub fn has_msrs(&self) -> bool {
+        self.file()
+            .is_some_and(|profile| !profile.msrs().is_empty())
+    }
+
+    /// Whether features are taken away or insisted on.
+    pub fn has_changes(&self) -> bool {
+        self.pmu || !self.changes.is_empty()
+    }
+
+    /// The profile on a host of `vendor`, without the changes; none where the CPU is the host's.
+    ///
+    /// # Errors
+    /// [`CpuidError::NoBuiltIn`] if none is made for that vendor.
+    pub fn profile(&self, vendor: &str) -> Result<Option<&Profile>, CpuidError> {
         match &self.base {
             Base::Host => Ok(None),
             Base::File(profile) => Ok(Some(profile)),

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 mod build_failure;
 mod cli;
 mod config_file;
+mod cpu;
 mod cpus;
 mod devices;
 mod doctor;
@@ -49,6 +50,7 @@ fn act() -> Result<ExitCode, Failure> {
     match cli::parse()? {
         Parsed::Text(text) => generate::write(text.as_bytes()),
         Parsed::Action(Action::Run(options)) => run::run(*options),
+        Parsed::Action(Action::Cpu { action }) => cpu::act(action),
         Parsed::Action(Action::Doctor(options)) => doctor::doctor(&options),
         Parsed::Action(Action::Completions { shell }) => generate::completions(shell),
         Parsed::Action(Action::Man) => generate::man(),

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_vmm::{MachineConfig, MpTable, VirtioTransport};
-use vmmkit_x86_cpu::CpuModel;
 
 use crate::cli::RunOptions;
-use crate::cpus;
 use crate::devices::{self, Choice, DeviceOptions};
 use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
 use crate::memory;
 use crate::platform::DebugChoice;
 use crate::serial::SerialChoice;
+use crate::{cpu, cpus};
 
 /// The command line of a kernel that was given none: the console on the first serial port; a
 /// reset by the keyboard controller, at once after a panic, so that the VMM ends; no probing for
@@ -56,7 +55,7 @@ impl Settings {
         let needs_shared_ram = devices.iter().any(|choice| choice.needs_shared_ram());
         let ram = memory::parse(options.memory.as_deref(), needs_shared_ram)?;
         let cpu = match &options.cpu {
-            Some(text) => cpu(text)?,
+            Some(text) => cpu::model("--cpu ", text)?,
             None => defaults.cpu,
         };
         let entry = options.entry.as_deref().map_or(Ok(defaults.entry), entry)?;
@@ -139,15 +138,6 @@ fn no_kernel(options: &RunOptions) -> Result<(), Failure> {
         )),
         None => Ok(()),
     }
-}
-
-fn cpu(text: &str) -> Result<CpuModel, Failure> {
-    text.parse().map_err(|error| {
-        Failure::usage(
-            format!("--cpu {}: {error}", shown(text)),
-            "give host, or host and the features to hide: --cpu host,-avx512f",
-        )
-    })
 }
 
 fn entry(text: &str) -> Result<EntryChoice, Failure> {
