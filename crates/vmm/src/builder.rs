@@ -13,6 +13,7 @@ use vmmkit_host_io::{Console, ConsolePort, EventLoop, Subscriber, Subscription};
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
 use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
+use vmmkit_x86_cpu::check_msrs;
 
 use crate::clocks::{Clocks, Stopwatch};
 use crate::console::{Receiver, Transmitter};
@@ -227,6 +228,9 @@ impl MachineBuilder {
             .for_each(|device| event::watch(&**device, &control));
         platform.plug_extra(ports, mmio, &ram)?;
         let supported = hypervisor.supported_cpuid()?;
+        if config.cpu.has_msrs() {
+            check_msrs(&config.cpu, &hypervisor.feature_msrs()?)?;
+        }
         let vcpus = Vcpus::create(&supported, &*vm, &config, &platform, &entry, irqchip)?;
         control.set_vcpus(vcpus.kickers);
         let devices = Arc::new(Devices::new(devices, clocks));
