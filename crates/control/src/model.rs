@@ -15,6 +15,10 @@ pub enum MachineState {
     Running,
     /// Its guest does not run until it is resumed.
     Paused,
+    /// Its guest crashed, and is kept as it is.
+    Crashed,
+    /// It is made as after power-on, and its guest will boot again.
+    Resetting,
     /// Its guest has ended.
     Ended,
 }
@@ -26,6 +30,8 @@ impl MachineState {
             Self::Created => "created",
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Crashed => "crashed",
+            Self::Resetting => "resetting",
             Self::Ended => "ended",
         }
     }

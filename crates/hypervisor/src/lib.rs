@@ -35,5 +35,5 @@ pub use exit::{FailEntry, InternalError, MmioAccess, PortAccess, SystemEvent, Vc
 pub use exits::{ExitCounter, VcpuExits};
 pub use hypervisor::{Capabilities, Hypervisor, Irqchip, VmSettings};
 pub use vcpu::{Devices, Kick, Vcpu, VcpuId};
-pub use vm::{DatamatchWidth, DirtyLog, Interrupts, IoEventAddress, IoEvents, Vm};
+pub use vm::{DatamatchWidth, DirtyLog, GuestClock, Interrupts, IoEventAddress, IoEvents, Vm};
 pub use vmmkit_device_bus::{MsiMessage, MsiVector};

@@ -46,7 +46,12 @@ impl Vcpus {
             let mut vcpu_loop = VcpuLoop {
                 id,
                 vcpu,
-                buses: Buses { ports, mmio },
+                buses: Buses {
+                    ports,
+                    mmio,
+                    ioapic: platform.ioapic.clone(),
+                },
+                is_interrupted: false,
                 exits,
             };
             let cpus = config.affinity.get(&id.0).cloned();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmmkit_telemetry::{Metrics, Tree};
 
+use crate::clocks::Clocks;
 use crate::control::Control;
 use crate::event::Event;
 use crate::virtio::Plugged;
@@ -28,19 +29,21 @@ pub struct DeviceInfo {
 #[derive(Default)]
 pub(crate) struct Devices {
     list: Vec<Arc<dyn Plugged>>,
+    clocks: Clocks,
     /// Held while they come to rest or go on, so that one request is whole before the next.
     are_at_rest: Mutex<bool>,
 }
 
 impl Devices {
-    pub(crate) fn new(list: Vec<Arc<dyn Plugged>>) -> Self {
+    pub(crate) fn new(list: Vec<Arc<dyn Plugged>>, clocks: Clocks) -> Self {
         Self {
             list,
+            clocks,
             are_at_rest: Mutex::new(false),
         }
     }
 
-    /// Brings them to rest, if `control` is still paused: another thread may have resumed it.
+    /// Brings them to rest and stops the clocks, if `control` is still paused: another thread may have resumed it.
     pub(crate) fn rest(&self, control: &Control) {
         let mut are_at_rest = self.lock();
         if *are_at_rest || !control.is_paused() {
@@ -52,6 +55,7 @@ impl Devices {
         for device in self.list.iter().rev() {
             device.wait_paused();
         }
+        self.clocks.stop();
         *are_at_rest = true;
         control.publish(Event::Paused);
     }
@@ -67,6 +71,7 @@ impl Devices {
             for device in &self.list {
                 device.resume();
             }
+            self.clocks.start();
         }
         control.resume();
         if were_at_rest {

@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod clocks;
 mod config;
 mod console;
 mod control;

@@ -6,9 +6,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::commands::Command;
 use crate::devices::DeviceOptions;
 use crate::exit_code;
 use crate::failure::Failure;
+use crate::platform::PlatformOptions;
 
 /// Boots a Linux guest as one ordinary process.
 #[derive(Parser, Debug)]
@@ -35,6 +37,8 @@ pub(crate) enum Action {
     Run(Box<RunOptions>),
     /// Say whether this host can boot a Linux guest, and what is missing (exit code 0 or 1)
     Doctor(DoctorOptions),
+    #[command(flatten)]
+    Control(Command),
     /// Write a shell's completions to stdout
     Completions {
         /// The shell
@@ -78,12 +82,23 @@ pub(crate) struct RunOptions {
     pub(crate) serial: Option<String>,
     #[command(flatten)]
     pub(crate) devices: DeviceOptions,
+    #[command(flatten)]
+    pub(crate) platform: PlatformOptions,
     /// CPU of the guest: host, without the features listed: host,-avx512f,-smap [default: host]
     #[arg(long, value_name = "host[,-FEATURE...]")]
     pub(crate) cpu: Option<String>,
-    /// Name of the machine, for messages [default: vmmkit]
+    /// Name by which `vmmkit list` and the other commands find it [default: vmmkit-PID]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// One more UNIX socket for the control API, at a place of your own
+    #[arg(long, value_name = "PATH")]
+    pub(crate) api_socket: Option<PathBuf>,
+    /// Do not make it known: `vmmkit list` and the other commands will not find it
+    #[arg(long)]
+    pub(crate) no_instance: bool,
+    /// Do not let the guest run before `vmmkit resume` says so
+    #[arg(long)]
+    pub(crate) paused: bool,
     /// How to enter the kernel: auto, payload, setup or pvh [default: auto]
     #[arg(long, value_name = "HOW")]
     pub(crate) entry: Option<String>,
@@ -181,7 +196,7 @@ fn usage(error: &clap::Error) -> Failure {
             format!("{name}: there is no such command")
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "no command was given: there are run, doctor, completions and man".to_owned()
+            "no command was given: there are run, list, stop, doctor and others".to_owned()
         }
         ErrorKind::ArgumentConflict => format!("{argument}: it was given twice"),
         ErrorKind::InvalidValue if value.is_empty() => format!("{argument}: its value is missing"),

@@ -7,20 +7,24 @@ use vmmkit_vmm::{MpTable, VirtioTransport};
 
 use crate::cpus;
 use crate::memory;
+use crate::platform::{self, DebugChoice};
 use crate::settings::Settings;
 
 /// The command that says everything that was left out, ready for a shell.
 pub(crate) fn command(settings: &Settings) -> String {
     let machine = &settings.machine;
-    let mut words = vec![
-        "vmmkit run --kernel".to_owned(),
-        quoted_path(&machine.kernel),
-    ];
+    let mut words = vec!["vmmkit run".to_owned()];
     let mut option = |name: &str, value: String| words.push(format!("{name} {value}"));
+    match &machine.firmware {
+        Some(firmware) => option("--firmware", quoted_path(firmware)),
+        None => option("--kernel", quoted_path(&machine.kernel)),
+    }
     if let Some(initrd) = &machine.initrd {
         option("--initrd", quoted_path(initrd));
     }
-    option("--cmdline", quoted(&machine.cmdline));
+    if machine.firmware.is_none() {
+        option("--cmdline", quoted(&machine.cmdline));
+    }
     option("--cpus", cpus::text(machine.vcpus, machine.topology));
     if !machine.affinity.is_empty() {
         option("--affinity", cpus::affinity_text(&machine.affinity));
@@ -41,6 +45,12 @@ pub(crate) fn command(settings: &Settings) -> String {
         EntryChoice::Pvh => option("--entry", "pvh".to_owned()),
         _ => {}
     }
+    if settings.debug_port != DebugChoice::Null {
+        option("--debug-port", quoted(&settings.debug_port.to_string()));
+    }
+    for option in platform::irqchip_options(machine.irqchip) {
+        words.push((*option).to_owned());
+    }
     if !machine.acpi {
         words.push("--no-acpi".to_owned());
     }
@@ -50,6 +60,7 @@ pub(crate) fn command(settings: &Settings) -> String {
     if machine.mp_table == MpTable::Always {
         words.push("--mp-table".to_owned());
     }
+    words.extend(control(settings));
     if let Some(metrics) = &settings.metrics {
         words.push(format!("--metrics {}", quoted(&metrics.to_string())));
     }
@@ -57,6 +68,24 @@ pub(crate) fn command(settings: &Settings) -> String {
         words.push(format!("--timeline {}", quoted(&timeline.to_string())));
     }
     words.join(" ")
+}
+
+/// How the machine is controlled.
+fn control(settings: &Settings) -> Vec<String> {
+    let mut words = Vec::new();
+    if let Some(name) = &settings.control.name {
+        words.push(format!("--name {name}"));
+    }
+    if let Some(path) = &settings.control.socket {
+        words.push(format!("--api-socket {}", quoted_path(path)));
+    }
+    if settings.control.unlisted {
+        words.push("--no-instance".to_owned());
+    }
+    if settings.paused {
+        words.push("--paused".to_owned());
+    }
+    words
 }
 
 fn quoted_path(path: &Path) -> String {
@@ -92,6 +121,21 @@ mod tests {
                 crate::settings::DEFAULT_CMDLINE
             )
         );
+    }
+
+    #[test]
+    fn how_it_is_controlled_is_said() {
+        let options = RunOptions {
+            kernel: Some("k".into()),
+            name: Some("web".to_owned()),
+            api_socket: Some("a socket".into()),
+            no_instance: true,
+            paused: true,
+            ..RunOptions::default()
+        };
+        let command = command(&Settings::new(options).unwrap());
+        let end = " --name web --api-socket 'a socket' --no-instance --paused";
+        assert!(command.ends_with(end), "{command}");
     }
 
     #[test]

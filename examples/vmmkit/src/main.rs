@@ -12,7 +12,9 @@ use crate::failure::Failure;
 
 mod build_failure;
 mod cli;
+mod commands;
 mod config_file;
+mod control;
 mod cpus;
 mod devices;
 mod doctor;
@@ -25,6 +27,7 @@ mod kernel_search;
 mod keys;
 mod memory;
 mod messages;
+mod platform;
 mod progress;
 mod remote;
 mod reports;
@@ -51,6 +54,7 @@ fn act() -> Result<ExitCode, Failure> {
         Parsed::Text(text) => generate::write(text.as_bytes()),
         Parsed::Action(Action::Run(options)) => run::run(*options),
         Parsed::Action(Action::Doctor(options)) => doctor::doctor(&options),
+        Parsed::Action(Action::Control(command)) => commands::run(command),
         Parsed::Action(Action::Completions { shell }) => generate::completions(shell),
         Parsed::Action(Action::Man) => generate::man(),
     }

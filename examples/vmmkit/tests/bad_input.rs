@@ -79,7 +79,7 @@ const INITRD: &str = "give the initrd that belongs to the kernel, and --memory f
 const CASES: &[Case] = &[
     // Commands and options.
     text(&[],
-        "no command was given: there are run, doctor, completions and man",
+        "no command was given: there are run, list, stop, doctor and others",
         "boot a guest with `vmmkit run`, or see `vmmkit --help`"),
     text(&["rnu"], "rnu: there is no such command", "see `vmmkit --help`"),
     text(&["run", "--kernle", "x"],

@@ -87,7 +87,10 @@ impl Api {
                 return Ok(whole(StatusCode::OK, kind, text.into_bytes()));
             }
             Operation::Events => return self.events(),
-            Operation::OpenApi => return json(route, &openapi::document()),
+            Operation::OpenApi => {
+                let document = Bytes::from_static(openapi::SERVED.as_bytes());
+                return Ok(whole(StatusCode::OK, "application/json", document));
+            }
             Operation::Stop | Operation::SetLimits | Operation::SetBalloon => {}
         }
         json(route, &machine.machine())
@@ -246,8 +249,8 @@ fn json_of(status: StatusCode, value: &impl Serialize) -> Answered {
     Ok(whole(status, "application/json", bytes))
 }
 
-fn whole(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Response<AnswerBody> {
-    let mut answer = Response::new(AnswerBody::Whole(Some(Bytes::from(bytes))));
+fn whole(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Response<AnswerBody> {
+    let mut answer = Response::new(AnswerBody::Whole(Some(bytes.into())));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

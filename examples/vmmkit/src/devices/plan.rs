@@ -7,6 +7,7 @@ use vmmkit_host_io::TimerFd;
 use vmmkit_virtio::Device;
 use vmmkit_vmm::MachineBuilder;
 
+use super::live::Live;
 use crate::remote::Remote;
 
 /// A machine that is being built, and what its devices share.
@@ -15,6 +16,8 @@ pub(crate) struct Plan {
     ram: RamSize,
     next_address: u64,
     next_slot: u32,
+    kinds: Vec<&'static str>,
+    live: Vec<(String, Live)>,
     remote: Arc<Remote>,
     end: Arc<TimerFd>,
 }
@@ -41,6 +44,8 @@ impl Plan {
             ram,
             next_address: last.next_multiple_of(ALIGNMENT),
             next_slot: slots,
+            kinds: Vec::new(),
+            live: Vec::new(),
             remote,
             end,
         }
@@ -48,8 +53,19 @@ impl Plan {
 
     /// With a device.
     pub(super) fn with(mut self, device: Arc<dyn Device>) -> Self {
+        self.kinds.push(device.kind().name());
         self.builder = self.builder.virtio_device(device);
         self
+    }
+
+    /// With a device that can be asked and changed while the guest runs.
+    pub(super) fn with_live(mut self, live: Live) -> Self {
+        let device = live.device();
+        let kind = device.kind().name();
+        // As the machine calls it: its kind, and its number among those.
+        let number = self.kinds.iter().filter(|other| **other == kind).count();
+        self.live.push((format!("{kind}{number}"), live));
+        self.with(device)
     }
 
     /// With memory, at the address and in the slot that were [next](Self::next_memory).
@@ -76,6 +92,11 @@ impl Plan {
 
     pub(super) fn end_of_input(&self) -> &Arc<TimerFd> {
         &self.end
+    }
+
+    /// The devices that can be asked and changed, by their names in the machine.
+    pub(crate) fn live(&self) -> Vec<(String, Live)> {
+        self.live.clone()
     }
 
     /// The machine with everything.
