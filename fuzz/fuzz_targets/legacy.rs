@@ -6,10 +6,10 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use vmmkit_device_bus::{AddressRange, DevicePio, IrqLine, PortBus, RequestSink};
 use vmmkit_legacy_devices::{
-    AcpiPm, Cmos, DebugExit, I8042, PostCode, ResetControl, SystemControlB,
+    AcpiPm, Cmos, DebugExit, I8042, PostCode, Pvpanic, ResetControl, SystemControlB,
 };
 
-const BASES: [u16; 9] = [0x60, 0x64, 0x70, 0xf4, 0x80, 0x61, 0x600, 0xcf8, 0x92];
+const BASES: [u16; 10] = [0x60, 0x64, 0x70, 0xf4, 0x80, 0x61, 0x600, 0xcf8, 0x92, 0x505];
 
 fuzz_target!(|data: &[u8]| {
     let ignore: RequestSink = Arc::new(|_| ());
@@ -24,14 +24,19 @@ fuzz_target!(|data: &[u8]| {
     let clock = Arc::new(move || seconds as u64);
     let power = Arc::new(AcpiPm::new(clock, IrqLine::unconnected(), ignore.clone()));
     let reset = Arc::new(ResetControl::new(ignore.clone()));
-    let devices: [(u16, u16, Arc<dyn DevicePio + Send + Sync>); 9] = [
+    let devices: [(u16, u16, Arc<dyn DevicePio + Send + Sync>); 10] = [
         (I8042::PORT, I8042::LENGTH, keyboard.clone()),
         (I8042::COMMAND_PORT, I8042::LENGTH, keyboard.clone()),
         (Cmos::PORT, Cmos::LENGTH, cmos.clone()),
         (
             DebugExit::PORT,
             DebugExit::LENGTH,
-            Arc::new(DebugExit::new(ignore)),
+            Arc::new(DebugExit::new(ignore.clone())),
+        ),
+        (
+            Pvpanic::PORT,
+            Pvpanic::LENGTH,
+            Arc::new(Pvpanic::new(ignore)),
         ),
         (PostCode::PORT, PostCode::LENGTH, Arc::new(PostCode::new())),
         (

@@ -5,7 +5,10 @@ use std::arch::asm;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use kvm_bindings::{KVMIO, kvm_ioeventfd, kvm_irqfd, kvm_userspace_memory_region};
+use kvm_bindings::{
+    KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, KVMIO, kvm_device_attr, kvm_ioeventfd, kvm_irqfd,
+    kvm_userspace_memory_region,
+};
 use kvm_ioctls::{VcpuFd, VmFd};
 use vmm_sys_util::ioctl::ioctl_with_ref;
 use vmm_sys_util::ioctl_iow_nr;
@@ -20,6 +23,8 @@ mod numbers {
     );
     ioctl_iow_nr!(KVM_IRQFD, KVMIO, 0x76, kvm_irqfd);
     ioctl_iow_nr!(KVM_IOEVENTFD, KVMIO, 0x79, kvm_ioeventfd);
+    ioctl_iow_nr!(KVM_SET_DEVICE_ATTR, KVMIO, 0xe1, kvm_device_attr);
+    ioctl_iow_nr!(KVM_GET_DEVICE_ATTR, KVMIO, 0xe2, kvm_device_attr);
 }
 
 /// `KVM_RUN`, which is `_IO(KVMIO, 0x80)` (KVM API).
@@ -86,6 +91,35 @@ pub(crate) fn ioeventfd(vm: &impl AsRawFd, request: &kvm_ioeventfd) -> io::Resul
     // SAFETY: as for `irqfd`.
     let result = unsafe { ioctl_with_ref(vm, numbers::KVM_IOEVENTFD(), request) };
     check(result)
+}
+
+/// The offset of a vCPU's time-stamp counter to the host's (KVM API, `KVM_GET_DEVICE_ATTR`;
+/// devices/vcpu.rst, 4.1).
+pub(crate) fn tsc_offset(vcpu: &impl AsRawFd) -> io::Result<u64> {
+    let mut offset = 0_u64;
+    let request = tsc_offset_at(&raw mut offset as u64);
+    // SAFETY: the argument is the structure this request reads; the kernel writes 8 bytes to the
+    // address in it, which is that of `offset`.
+    let result = unsafe { ioctl_with_ref(vcpu, numbers::KVM_GET_DEVICE_ATTR(), &request) };
+    check(result)?;
+    Ok(offset)
+}
+
+/// Sets it (`KVM_SET_DEVICE_ATTR`).
+pub(crate) fn set_tsc_offset(vcpu: &impl AsRawFd, offset: u64) -> io::Result<()> {
+    let request = tsc_offset_at(&raw const offset as u64);
+    // SAFETY: as for `tsc_offset`; the kernel reads 8 bytes.
+    let result = unsafe { ioctl_with_ref(vcpu, numbers::KVM_SET_DEVICE_ATTR(), &request) };
+    check(result)
+}
+
+fn tsc_offset_at(addr: u64) -> kvm_device_attr {
+    kvm_device_attr {
+        group: KVM_VCPU_TSC_CTRL,
+        attr: KVM_VCPU_TSC_OFFSET.into(),
+        addr,
+        flags: 0,
+    }
 }
 
 fn check(result: i32) -> io::Result<()> {

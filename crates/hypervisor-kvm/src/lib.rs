@@ -17,6 +17,7 @@
 //! ```
 
 mod brand;
+mod clock;
 mod convert;
 mod dirty_log;
 mod failure;

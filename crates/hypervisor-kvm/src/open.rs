@@ -175,10 +175,18 @@ impl Kvm {
         self.support.as_ref().map(|support| support.report())
     }
 
+    /// [`software_counters`](Self::software_counters), for other threads to ask again and again.
+    pub fn software_counter(&self) -> impl Fn() -> SoftwareCounters + Send + Sync + use<> {
+        let support = self.support.clone();
+        move || {
+            let support = support.as_ref();
+            support.map_or_else(SoftwareCounters::default, |s| s.counters.read())
+        }
+    }
+
     /// How often something was done for guests that a software KVM lacks: all zero elsewhere.
     pub fn software_counters(&self) -> SoftwareCounters {
-        let support = self.support.as_ref();
-        support.map_or_else(SoftwareCounters::default, |s| s.counters.read())
+        self.software_counter()()
     }
 
     /// The kernel parameters that a Linux guest with `cmdline` should get besides, on this host.

@@ -2,17 +2,19 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kvm_bindings::{
     KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY,
     KVM_PIT_SPEAKER_DUMMY, KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS,
     kvm_enable_cap, kvm_pit_config, kvm_userspace_memory_region,
 };
-use kvm_ioctls::{Cap, VmFd};
+use kvm_ioctls::{Cap, VcpuFd, VmFd};
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamRegion, Rom};
-use vmmkit_hypervisor::{Error, Irqchip, Result, VcpuId, Vm, VmSettings};
+use vmmkit_hypervisor::{Error, GuestClock, Irqchip, Result, VcpuId, Vm, VmSettings};
 
+use crate::clock::KvmClock;
 use crate::interrupts::Lines;
 use crate::msi::{PINS, Routes};
 use crate::software::{Bridge, Support};
@@ -51,6 +53,8 @@ pub(crate) struct Inner {
 pub(crate) struct Descriptor {
     // The order matters here too.
     pub(crate) vm: VmFd,
+    /// Each vCPU once more, for what is not done on its thread.
+    vcpus: Mutex<Vec<OwnedFd>>,
     pub(crate) bridge: Option<Bridge>,
 }
 
@@ -114,7 +118,22 @@ impl Descriptor {
             Some(support) => support.build_bridge(&vm)?,
             None => None,
         };
-        Ok(Self { vm, bridge })
+        let vcpus = Mutex::default();
+        Ok(Self { vm, vcpus, bridge })
+    }
+
+    /// Locks the list of vCPUs. No lock is taken while it is held.
+    pub(crate) fn vcpus(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+        self.vcpus.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, vcpu: &VcpuFd) -> Result<()> {
+        // SAFETY: the descriptor belongs to `vcpu`, which is open for as long as it is borrowed.
+        let fd = unsafe { BorrowedFd::borrow_raw(vcpu.as_raw_fd()) };
+        let again = fd.try_clone_to_owned();
+        let again = again.map_err(|error| Error::host("fcntl(F_DUPFD) of a vCPU", error))?;
+        self.vcpus().push(again);
+        Ok(())
     }
 }
 
@@ -182,6 +201,7 @@ impl Vm for KvmVm {
             .vm
             .create_vcpu(u64::from(id.0))
             .map_err(|error| Error::host("KVM_CREATE_VCPU", error))?;
+        descriptor.keep(&fd)?;
         KvmVcpu::new(id, fd, descriptor, Arc::clone(&self.inner))
     }
 
@@ -191,6 +211,10 @@ impl Vm for KvmVm {
         inner.slots().map_all(&descriptor.vm)?;
         inner.lines.renew(|| inner.replace(descriptor));
         Ok(())
+    }
+
+    fn clock(&self) -> Arc<dyn GuestClock> {
+        Arc::new(KvmClock::new(Arc::clone(&self.inner)))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{Result, Vcpu, VcpuId};
 /// it needs and a back end says what it has.
 pub trait Vm: Send + Sync + Interrupts + IoEvents + DirtyLog {
     /// The vCPUs it makes.
-    type Vcpu: Vcpu + crate::x86::VcpuState + 'static;
+    type Vcpu: Vcpu + crate::x86::VcpuState + crate::x86::ClockControl + 'static;
 
     /// Makes `ram` the guest's memory, each region in the slot it names. The VM keeps `ram` alive
     /// for as long as the guest can reach it.
@@ -47,6 +47,29 @@ pub trait Vm: Send + Sync + Interrupts + IoEvents + DirtyLog {
     /// # Errors
     /// [`Error::Host`](crate::Error::Host) where the host refuses; the old VM is kept then.
     fn renew(&self) -> Result<()>;
+
+    /// The clocks that the guest reads without an exit. They keep the VM open.
+    fn clock(&self) -> Arc<dyn GuestClock>;
+}
+
+/// Stops a guest's clocks for as long as none of its vCPUs runs, so that it does not see the gap:
+/// those of the hypervisor (kvmclock) and the time-stamp counters.
+pub trait GuestClock: Send + Sync {
+    /// Notes what the clocks show. No vCPU runs, and none does before [`start`](Self::start).
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where the host does not tell.
+    fn stop(&self) -> Result<()>;
+
+    /// Lets the clocks go on from what they showed at [`stop`](Self::stop), which is forgotten;
+    /// without one, and for a VM that was made as new since, it does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where the host refuses: the guest sees the gap then.
+    fn start(&self) -> Result<()>;
+
+    /// Whether the time-stamp counters stop too.
+    fn stops_tsc(&self) -> bool;
 }
 
 /// Raising interrupts.

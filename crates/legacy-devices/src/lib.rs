@@ -1,6 +1,6 @@
 //! The devices every PC has had since before PCI, as far as a guest still needs them: the 16550A
 //! serial port, the i8042 keyboard controller, the CMOS clock, the ACPI power management block,
-//! the I/O APIC, and the ports for reset, debug exit and POST codes.
+//! the I/O APIC, and the ports for reset, debug exit, POST codes and the guest's panic.
 //!
 //! They open no file, start no thread and read no clock: bytes, time and requests go through what
 //! the owner passes in, and they plug into vmmkit-device-bus as they are. Start with
@@ -37,6 +37,7 @@ pub mod cmos;
 pub mod debug_exit;
 pub mod i8042;
 pub mod ioapic;
+pub mod pvpanic;
 pub mod reset;
 pub mod serial;
 
@@ -44,8 +45,9 @@ mod lock;
 
 pub use acpi_pm::{AcpiPm, AcpiPmState};
 pub use cmos::{Cmos, CmosState};
-pub use debug_exit::{DebugExit, PostCode, SystemControlB};
+pub use debug_exit::{DebugConsole, DebugExit, PostCode, SystemControlB};
 pub use i8042::{I8042, I8042State};
 pub use ioapic::{Ioapic, IoapicOutput, IoapicState};
+pub use pvpanic::Pvpanic;
 pub use reset::ResetControl;
 pub use serial::{SerialOutput, SerialPort, SerialState};

@@ -1,10 +1,10 @@
 //! Who may run: the one place where run, pause and stop are decided.
 //!
 //! Threads: any thread asks; vCPU threads look at [`Control::may_run`] before their first entry
-//! into the guest and after each kick, and park in [`Control::park`]. Lock order: `phase`,
-//! then `kickers`; no callback and no kick runs under it, and devices may call [`Control::end`] under
-//! their own. A request is stored before the kicks go out, and a kick is never lost, so every vCPU
-//! sees the request.
+//! into the guest and after each kick, and park in [`Control::park`]. Lock order: `dump_turn`,
+//! `phase`, `kickers`; no callback and no kick runs under `phase`, and devices may call
+//! [`Control::end`] under their own. A request is stored before the kicks go out, and a kick is never
+//! lost, so every vCPU sees the request.
 //!
 //! A reset has every vCPU's thread drop its vCPU and come to [`Control::next_life`]; the last one there
 //! makes the new vCPUs, with no lock held.
@@ -18,14 +18,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vmmkit_device_bus::{GuestRequest, RequestSink};
 use vmmkit_host_io::Broadcast;
-use vmmkit_hypervisor::Kick;
+use vmmkit_hypervisor::{Kick, VcpuId};
+use vmmkit_telemetry::{BootLog, Milestone};
 
 use crate::cpus::Vcpus;
 use crate::devices::Devices;
 use crate::event::{BACKLOG, Event, MachineState, ResetCause};
 use crate::power::PowerOn;
 use crate::threads::VcpuBody;
-use crate::{MachineConfig, OnCrash, OnReboot, Outcome, RunError};
+use crate::{MachineConfig, OnCrash, OnReboot, Outcome, RunError, VcpuDump};
 
 const RUN: u8 = 0;
 const PAUSE: u8 = 1;
@@ -47,6 +48,11 @@ pub(crate) struct Control {
     events: Broadcast<Event>,
     /// Whether the guest has written to its console.
     console_is_ready: AtomicBool,
+    /// Somebody waits for dumps of the vCPUs.
+    dumping: AtomicBool,
+    /// Held by who does, so that one set of dumps is whole before the next.
+    dump_turn: Mutex<()>,
+    boot_log: OnceLock<Arc<BootLog>>,
 }
 
 #[derive(Default)]
@@ -70,9 +76,36 @@ struct Phase {
     ending: Option<Ending>,
     /// How it ended, to stay when `ending` is taken.
     ended: Option<MachineState>,
+    /// A place for each vCPU while dumps are collected.
+    dumps: Vec<Option<VcpuDump>>,
+}
+
+impl Phase {
+    fn lacks_dump_of(&self, vcpu: VcpuId) -> bool {
+        let place = self.dumps.get(vcpu.0 as usize);
+        place.is_some_and(Option::is_none)
+    }
+
+    fn add_dump(&mut self, dump: VcpuDump) {
+        if let Some(place) = self.dumps.get_mut(dump.vcpu.0 as usize) {
+            *place = Some(dump);
+        }
+    }
 }
 
 impl Control {
+    /// Has milestones go to `log`.
+    pub(crate) fn set_boot_log(&self, log: Arc<BootLog>) {
+        // The first one stands.
+        let _ = self.boot_log.set(log);
+    }
+
+    /// Where milestones go.
+    #[inline]
+    pub(crate) fn boot_log(&self) -> &Arc<BootLog> {
+        self.boot_log.get_or_init(Arc::default)
+    }
+
     /// What the guest's own reset and crash do, and what is to come to rest then; once, before it runs.
     pub(crate) fn set_policy(&self, config: &MachineConfig, devices: Arc<Devices>) {
         // A second call has no effect: the builder makes one only.
@@ -94,9 +127,9 @@ impl Control {
     /// Whether a vCPU may enter the guest. Asked before its first entry and after each kick.
     #[inline]
     pub(crate) fn may_run(&self) -> bool {
-        // Ordering: pairs with the stores in `pause` and `end`, whose kick makes the guest exit
-        // if this load came too early.
-        self.request.load(Ordering::Acquire) == RUN
+        // Ordering: pairs with the stores in `pause`, `end` and `dump`, whose kick makes the guest
+        // exit if these loads came too early.
+        self.request.load(Ordering::Acquire) == RUN && !self.dumping.load(Ordering::Acquire)
     }
 
     /// Whether the life of a vCPU is over, by the end of the run or by a reset, when it
@@ -111,8 +144,9 @@ impl Control {
         self.lock().paused
     }
 
-    /// Waits, on a vCPU's thread, until it may run (`true`) or must end (`false`).
-    pub(crate) fn park(&self) -> bool {
+    /// Waits, on the thread of `vcpu`, until it may run (`true`) or must end (`false`). Where a dump
+    /// is asked for, it gives that first.
+    pub(crate) fn park(&self, vcpu: VcpuId, mut dump: impl FnMut() -> VcpuDump) -> bool {
         let mut phase = self.lock();
         phase.parked += 1;
         self.changed.notify_all();
@@ -125,6 +159,14 @@ impl Control {
             phase = self.lock();
         }
         loop {
+            if phase.lacks_dump_of(vcpu) {
+                drop(phase);
+                let dump = dump();
+                phase = self.lock();
+                phase.add_dump(dump);
+                self.changed.notify_all();
+                continue;
+            }
             match self.request.load(Ordering::Acquire) {
                 PAUSE => phase = self.wait(phase),
                 request => {
@@ -133,6 +175,31 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// What the registers of every vCPU hold, each read on its own thread; none before the start and
+    /// after the end. A vCPU that ends meanwhile is left out.
+    pub(crate) fn dump(&self) -> Vec<VcpuDump> {
+        let _turn = self
+            .dump_turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut phase = self.lock();
+        phase.dumps = vec![None; phase.vcpus];
+        // Ordering: pairs with the load in `may_run`, as a pause does.
+        self.dumping.store(true, Ordering::Release);
+        drop(phase);
+        self.kick_all();
+        self.changed.notify_all();
+        let mut phase = self.lock();
+        while phase.dumps.iter().flatten().count() + phase.finished < phase.vcpus {
+            phase = self.wait(phase);
+        }
+        self.dumping.store(false, Ordering::Release);
+        std::mem::take(&mut phase.dumps)
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// Stops every vCPU and waits until none is in the guest, or until another thread has resumed
@@ -238,6 +305,7 @@ impl Control {
 
     /// Ends the run. The first ending stands.
     pub(crate) fn end(&self, ending: Ending) {
+        self.boot_log().mark(Milestone::End);
         let mut phase = self.lock();
         if phase.ending.is_none() {
             // Who stops a guest that crashed learns how it did.
@@ -396,6 +464,7 @@ impl Default for Control {
     /// A machine that may run as soon as its vCPUs have threads.
     fn default() -> Self {
         Self {
+            boot_log: OnceLock::new(),
             request: AtomicU8::new(RUN),
             phase: Mutex::default(),
             changed: Condvar::new(),
@@ -404,6 +473,8 @@ impl Default for Control {
             devices: OnceLock::new(),
             events: Broadcast::new(BACKLOG),
             console_is_ready: AtomicBool::new(false),
+            dumping: AtomicBool::new(false),
+            dump_turn: Mutex::default(),
         }
     }
 }

@@ -41,13 +41,18 @@ impl Vcpus {
             let leaves = leaves(supported, config, id, &mut vcpu)?;
             set_up(&mut vcpu, &leaves, entry, irqchip).map_err(failed)?;
             vcpus.kickers.push(vcpu.kicker());
+            let exits = platform.exit_counter(id);
+            let (ports, mmio) = exits.views();
             let mut vcpu_loop = VcpuLoop {
                 id,
                 vcpu,
                 buses: Buses {
-                    ports: platform.ports.view(),
-                    mmio: platform.mmio.view(),
+                    ports,
+                    mmio,
+                    ioapic: platform.ioapic.clone(),
                 },
+                is_interrupted: false,
+                exits,
             };
             let cpus = config.affinity.get(&id.0).cloned();
             vcpus.bodies.push(Box::new(move |control| {

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vmmkit_telemetry::{Metrics, Tree};
+
+use crate::clocks::Clocks;
 use crate::control::Control;
 use crate::event::Event;
 use crate::virtio::Plugged;
@@ -26,19 +29,21 @@ pub struct DeviceInfo {
 #[derive(Default)]
 pub(crate) struct Devices {
     list: Vec<Arc<dyn Plugged>>,
+    clocks: Clocks,
     /// Held while they come to rest or go on, so that one request is whole before the next.
     are_at_rest: Mutex<bool>,
 }
 
 impl Devices {
-    pub(crate) fn new(list: Vec<Arc<dyn Plugged>>) -> Self {
+    pub(crate) fn new(list: Vec<Arc<dyn Plugged>>, clocks: Clocks) -> Self {
         Self {
             list,
+            clocks,
             are_at_rest: Mutex::new(false),
         }
     }
 
-    /// Brings them to rest, if `control` is still paused: another thread may have resumed it.
+    /// Brings them to rest and stops the clocks, if `control` is still paused: another thread may have resumed it.
     pub(crate) fn rest(&self, control: &Control) {
         let mut are_at_rest = self.lock();
         if *are_at_rest || !control.is_paused() {
@@ -50,6 +55,7 @@ impl Devices {
         for device in self.list.iter().rev() {
             device.wait_paused();
         }
+        self.clocks.stop();
         *are_at_rest = true;
         control.publish(Event::Paused);
     }
@@ -65,6 +71,7 @@ impl Devices {
             for device in &self.list {
                 device.resume();
             }
+            self.clocks.start();
         }
         control.resume();
         if were_at_rest {
@@ -113,6 +120,21 @@ impl Devices {
             }
         };
         self.list.iter().map(info).collect()
+    }
+
+    /// Adds what they have counted.
+    pub(crate) fn measure(&self, metrics: &mut Metrics) {
+        for device in &self.list {
+            device.transport().measure(metrics);
+        }
+    }
+
+    /// Adds how they are.
+    pub(crate) fn inspect(&self, tree: Tree) -> Tree {
+        let transports = self.list.iter().map(|device| device.transport());
+        transports.fold(tree, |tree, transport| {
+            tree.tree(transport.name().to_string(), transport.inspect())
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {

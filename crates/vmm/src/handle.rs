@@ -8,12 +8,13 @@ use std::time::Duration;
 use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{OutputBuffer, Subscription};
+use vmmkit_telemetry::Tree;
 
-use crate::Outcome;
 use crate::control::Control;
 use crate::devices::{DeviceInfo, Devices};
 use crate::event::{Event, MachineState, ResetCause};
 use crate::platform::Platform;
+use crate::{Outcome, VcpuDump};
 
 /// How long the last of the console's output may take when its reader is slow.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) devices: Arc<Devices>,
     pub(crate) ram: GuestRam,
     pub(crate) output: Option<Arc<OutputBuffer>>,
+    /// The machine as it was asked for.
+    pub(crate) about: Tree,
 }
 
 impl Shared {
@@ -63,6 +66,10 @@ pub struct Handle {
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Ends the run at once, as pulling the plug does. [`Machine::wait`](crate::Machine::wait)
@@ -142,6 +149,14 @@ impl Handle {
     /// started needs no reset, and a paused one stays paused.
     pub fn reset(&self) -> bool {
         self.shared.control.reset(ResetCause::Host)
+    }
+
+    /// The registers of every vCPU, in order; a running guest is held up for as long as it takes to
+    /// read them, and goes on. None before the start and after the end.
+    ///
+    /// It waits for the vCPUs, so a device must not call it from within an access.
+    pub fn dump_vcpus(&self) -> Vec<VcpuDump> {
+        self.shared.control.dump()
     }
 
     /// Whether the run has ended.

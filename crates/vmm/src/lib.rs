@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod clocks;
 mod config;
 mod console;
 mod control;
@@ -28,13 +29,13 @@ mod cpus;
 mod devices;
 mod error;
 mod event;
-mod event_loop;
 mod handle;
 mod machine;
 mod outcome;
 mod pci;
 mod platform;
 mod power;
+mod report;
 mod threads;
 mod vcpu_loop;
 mod virtio;
@@ -44,8 +45,7 @@ pub use config::{ConfigError, MachineConfig, MpTable, OnCrash, OnReboot, VirtioT
 pub use devices::DeviceInfo;
 pub use error::{BuildError, StartError};
 pub use event::{Event, MachineState, ResetCause};
-pub use event_loop::Subscriber;
 pub use handle::Handle;
 pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
 pub use outcome::{Outcome, RunError, VcpuDump};
-pub use vmmkit_host_io::{Console, ConsoleInput, ConsoleRead};
+pub use vmmkit_host_io::{Console, ConsoleInput, ConsoleRead, Subscriber};

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use vmmkit_host_io::EventLoop;
+
 use crate::control::LastEvent;
 use crate::error::StartError;
-use crate::event_loop::EventLoop;
 use crate::handle::{Handle, Shared};
 use crate::power::PowerOn;
 use crate::threads::{Threads, VcpuBody};

@@ -1,7 +1,7 @@
 //! How a run ended.
 
 use thiserror::Error;
-use vmmkit_hypervisor::x86::{Registers, SpecialRegisters};
+use vmmkit_hypervisor::x86::{MpState, Registers, SpecialRegisters};
 use vmmkit_hypervisor::{FailEntry, InternalError, VcpuId};
 
 use crate::BuildError;
@@ -85,8 +85,8 @@ pub enum RunError {
     #[error("the machine cannot be reset")]
     Reset(#[source] Box<BuildError>),
     /// The event loop could not go on.
-    #[error("the event loop failed: {0}")]
-    EventLoop(String),
+    #[error(transparent)]
+    EventLoop(#[from] vmmkit_host_io::EventLoopError),
 }
 
 fn hint(error: &InternalError) -> &'static str {
@@ -97,9 +97,13 @@ fn hint(error: &InternalError) -> &'static str {
     }
 }
 
-/// What a vCPU's registers held when it could not go on, as far as they could be read.
-#[derive(Clone, Debug, Default)]
+/// What a vCPU's registers held at one moment, as far as they could be read.
+#[derive(Clone, Debug)]
 pub struct VcpuDump {
+    /// The vCPU.
+    pub vcpu: VcpuId,
+    /// Whether it runs or waits.
+    pub state: Option<MpState>,
     /// General registers.
     pub registers: Option<Registers>,
     /// Segments and control registers.
@@ -112,8 +116,26 @@ impl std::fmt::Display for VcpuDump {
             Some(r) => write!(
                 f,
                 "rip {:#x} rsp {:#x} rflags {:#x} rax {:#x} rbx {:#x} rcx {:#x} rdx {:#x} rsi \
-                 {:#x} rdi {:#x} rbp {:#x}",
-                r.rip, r.rsp, r.rflags, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp
+                 {:#x} rdi {:#x} rbp {:#x} r8 {:#x} r9 {:#x} r10 {:#x} r11 {:#x} r12 {:#x} r13 \
+                 {:#x} r14 {:#x} r15 {:#x}",
+                r.rip,
+                r.rsp,
+                r.rflags,
+                r.rax,
+                r.rbx,
+                r.rcx,
+                r.rdx,
+                r.rsi,
+                r.rdi,
+                r.rbp,
+                r.r8,
+                r.r9,
+                r.r10,
+                r.r11,
+                r.r12,
+                r.r13,
+                r.r14,
+                r.r15
             )?,
             None => write!(f, "registers cannot be read")?,
         }

@@ -6,10 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
+use vmmkit_host_io::EventLoopStop;
+
 use crate::RunError;
 use crate::control::{Control, Ending, LastEvent};
 use crate::devices::Devices;
-use crate::event_loop::EventLoopStop;
 use crate::handle::Shared;
 use crate::machine::Ready;
 use crate::power::PowerOn;
@@ -47,7 +48,7 @@ impl Threads {
         let stop = event_loop.stop_handle();
         let ends = control.clone();
         let events = Builder::new().name("vmm".to_owned()).spawn(move || {
-            if let Some(error) = guarded("vmm", || event_loop.run()) {
+            if let Some(error) = guarded("vmm", || Ok(event_loop.run()?)) {
                 ends.end(Err(error));
             }
         })?;

@@ -1,8 +1,14 @@
 //! The loop of one vCPU: run the guest, answer its accesses by the buses, again.
 
+use std::sync::Arc;
+
 use vmmkit_device_bus::{BusView, Mmio, Ports};
-use vmmkit_hypervisor::x86::VcpuState;
-use vmmkit_hypervisor::{Devices, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit, VcpuId};
+use vmmkit_hypervisor::x86::{ClockControl, VcpuState};
+use vmmkit_hypervisor::{
+    Devices, ExitCounter, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit, VcpuId,
+};
+use vmmkit_legacy_devices::Ioapic;
+use vmmkit_telemetry::Milestone;
 
 use crate::control::{Control, Ending};
 use crate::{Outcome, RunError, VcpuDump};
@@ -13,12 +19,26 @@ pub(crate) struct VcpuLoop<V> {
     pub(crate) id: VcpuId,
     pub(crate) vcpu: V,
     pub(crate) buses: Buses,
+    /// It did not run for a while, which the guest is to be told.
+    pub(crate) is_interrupted: bool,
+    pub(crate) exits: Arc<ExitCounter>,
 }
 
 /// What answers the accesses of one vCPU.
 pub(crate) struct Buses {
     pub(crate) ports: BusView<Ports>,
     pub(crate) mmio: BusView<Mmio>,
+    /// Where it is not the hypervisor's.
+    pub(crate) ioapic: Option<Arc<Ioapic>>,
+}
+
+impl Buses {
+    #[cold]
+    fn end_of_interrupt(&self, vector: u8) {
+        if let Some(ioapic) = &self.ioapic {
+            ioapic.end_of_interrupt(vector);
+        }
+    }
 }
 
 /// Part of the vCPU's loop, always, as the methods of [`BusView`] are.
@@ -46,32 +66,85 @@ impl Devices for Buses {
     }
 }
 
-impl<V: Vcpu + VcpuState> VcpuLoop<V> {
+impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
     /// Runs until the machine ends; `Some` when this vCPU is what ended it.
     ///
     /// Accesses are answered inside `run_with`, where the back end decodes them. Who wants this
     /// vCPU to wait or to end kicks it, and a kick is never lost: [`Control`] is asked before the
     /// first run and after each kick, not for each exit.
     pub(crate) fn run(&mut self, control: &Control) -> Option<Ending> {
-        while Self::may_run_on(control) {
-            match self.vcpu.run_with(&mut self.buses) {
-                Ok(VcpuExit::Interrupted) => {}
-                Ok(other) => {
-                    if let Some(ending) = self.rare(other, control) {
-                        return Some(ending);
-                    }
-                }
-                Err(source) => return Some(self.failed(source)),
+        if !self.may_run_on(control) {
+            return None;
+        }
+        let mut first = self.first_run(control);
+        loop {
+            let exit = match first.take() {
+                Some(exit) => exit,
+                None => self.vcpu.run_with(&mut self.buses),
+            };
+            if let Some(ending) = self.after(exit, control) {
+                return Some(ending);
+            }
+            if !self.may_run_on(control) {
+                return None;
             }
         }
-        None
+    }
+
+    /// Runs until the first exit, which is noted, so that the loop need not look; `None` where it was
+    /// an access and is answered.
+    #[cold]
+    fn first_run(&mut self, control: &Control) -> Option<vmmkit_hypervisor::Result<VcpuExit>> {
+        let is_first = self.id == VcpuId(0);
+        if is_first {
+            control.boot_log().mark(Milestone::Entry);
+        }
+        let exit = self.vcpu.run();
+        if is_first {
+            control.boot_log().mark(Milestone::FirstExit);
+        }
+        match exit {
+            Ok(exit) => exit.answered_by(&mut self.buses, self.vcpu.data()).map(Ok),
+            Err(source) => Some(Err(source)),
+        }
+    }
+
+    /// What becomes of an exit that is no access.
+    #[cold]
+    fn after(
+        &mut self,
+        exit: vmmkit_hypervisor::Result<VcpuExit>,
+        control: &Control,
+    ) -> Option<Ending> {
+        if let Ok(exit) = &exit {
+            self.exits.count(exit);
+        }
+        match exit {
+            // By a kick, or since the whole process was stopped (SIGSTOP) and goes on.
+            Ok(VcpuExit::Interrupted) => {
+                self.is_interrupted = true;
+                None
+            }
+            Ok(VcpuExit::IoapicEoi(vector)) => {
+                self.buses.end_of_interrupt(vector);
+                None
+            }
+            Ok(other) => self.rare(other, control),
+            Err(source) => Some(self.failed(source)),
+        }
     }
 
     /// Waits while the machine is paused; whether this vCPU may run then, or must end. No access is
     /// pending here, so the registers read true meanwhile.
     #[cold]
-    fn may_run_on(control: &Control) -> bool {
-        control.may_run() || (!control.is_over() && control.park())
+    fn may_run_on(&mut self, control: &Control) -> bool {
+        let may_run =
+            control.may_run() || (!control.is_over() && control.park(self.id, || *self.dump()));
+        if may_run && std::mem::take(&mut self.is_interrupted) {
+            // Where the host refuses, the guest's watchdogs may complain of the gap.
+            let _ = self.vcpu.mark_paused();
+        }
+        may_run
     }
 
     #[cold]
@@ -121,6 +194,8 @@ impl<V: Vcpu + VcpuState> VcpuLoop<V> {
 
     fn dump(&mut self) -> Box<VcpuDump> {
         Box::new(VcpuDump {
+            vcpu: self.id,
+            state: self.vcpu.mp_state().ok(),
             registers: self.vcpu.registers().ok(),
             special: self.vcpu.special_registers().ok(),
         })

@@ -15,8 +15,10 @@ use std::thread;
 use support::*;
 use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
 use vmmkit_hypervisor::VcpuId;
-use vmmkit_hypervisor::fake::{End, FakeHypervisor, Script};
-use vmmkit_vmm::{Machine, MachineBuilder, MachineConfig, Outcome, PauseOutcome, Paused, Running};
+use vmmkit_hypervisor::fake::{ClockChange, End, FakeHypervisor, Script};
+use vmmkit_vmm::{
+    Machine, MachineBuilder, MachineConfig, MachineState, Outcome, PauseOutcome, Paused, Running,
+};
 
 /// Counts the guest's writes.
 #[derive(Default)]
@@ -204,4 +206,83 @@ fn a_handle_outlives_its_machine() {
     handle.send_break();
     assert!(!handle.pause());
     assert_eq!(handle.ram().size(), 16 << 20);
+}
+
+#[test]
+fn every_vcpu_dumps_its_registers_and_goes_on() {
+    for vcpus in [1, 4] {
+        let (machine, counter) = counting(vcpus, 20_000, End::WaitForKick);
+        let handle = machine.handle();
+        for _ in 0..200 {
+            let dumps = handle.dump_vcpus();
+            let ids: Vec<u32> = dumps.iter().map(|dump| dump.vcpu.0).collect();
+            assert_eq!(ids, (0..vcpus).collect::<Vec<_>>());
+            assert!(dumps.iter().all(|dump| dump.registers.is_some()));
+        }
+        let all = u64::from(vcpus) * 20_000;
+        eventually("all writes arrive", || counter.count() == all);
+    }
+}
+
+#[test]
+fn a_paused_machine_dumps_and_stays_paused() {
+    let (machine, counter) = counting(2, 20_000, End::WaitForKick);
+    let still = paused(machine);
+    let handle = still.handle();
+    let before = counter.count();
+    assert_eq!(handle.dump_vcpus().len(), 2);
+    assert_eq!(handle.state(), MachineState::Paused);
+    assert!(handle.pause());
+    assert_eq!(counter.count(), before);
+    let machine = still.resume();
+    assert_eq!(handle.state(), MachineState::Running);
+    eventually("all writes arrive", || counter.count() == 40_000);
+    drop(machine);
+    assert_eq!(handle.dump_vcpus().len(), 0);
+}
+
+#[test]
+fn dumps_meet_pauses_and_the_end() {
+    for _ in 0..100 {
+        let (machine, _) = counting(4, 500, End::WaitForKick);
+        let threads: Vec<_> = (0..3)
+            .map(|index| {
+                let handle = machine.handle();
+                thread::spawn(move || {
+                    while !handle.has_ended() {
+                        match index {
+                            0 => drop(handle.pause()),
+                            1 => handle.resume(),
+                            _ => assert!(handle.dump_vcpus().len() <= 4),
+                        }
+                    }
+                })
+            })
+            .collect();
+        machine.handle().dump_vcpus();
+        machine.handle().stop();
+        assert_eq!(machine.wait().unwrap(), Outcome::Stopped);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_clocks_stand_still_while_a_machine_is_paused() {
+    let hypervisor = FakeHypervisor::new();
+    let machine = build(&hypervisor, 2).start().unwrap();
+    let handle = machine.handle();
+    let clock = || hypervisor.clock_changes();
+    assert!(clock().is_empty());
+    assert!(handle.pause());
+    assert!(handle.pause());
+    assert_eq!(clock(), [ClockChange::Stopped]);
+    handle.resume();
+    handle.resume();
+    assert_eq!(clock(), [ClockChange::Stopped, ClockChange::Started]);
+    // Each vCPU tells the guest of the gap before it runs on.
+    eventually("the guest is told", || {
+        (0..2).all(|id| hypervisor.transcript(VcpuId(id)).pauses == 1)
+    });
 }

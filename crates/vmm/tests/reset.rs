@@ -240,6 +240,37 @@ fn a_crash_exits_reboots_or_pauses() {
 }
 
 #[test]
+fn a_panic_is_a_crash_that_a_guest_may_be_resumed_from() {
+    let panic = Script::new().port_write(0x505, &[1]);
+    let goes_on = power_off(panic.port_write(0x505, &[1]));
+    let machine = rebooting(&playing(goes_on), 1, OnCrash::Pause);
+    let handle = machine.handle();
+    let events = handle.events().unwrap();
+    let running = machine.start().unwrap();
+    let told = [next(&events), next(&events), next(&events)];
+    assert_eq!(told, [Event::Started, Event::Panicked, Event::Paused]);
+    let state = MachineState::Crashed(Outcome::GuestPanic);
+    assert_eq!(handle.state(), state);
+    handle.resume();
+    assert_eq!(running.wait().unwrap(), Outcome::PowerOff);
+    let told = [next(&events), next(&events)];
+    assert_eq!(told, [Event::Resumed, Event::Ended(Outcome::PowerOff)]);
+}
+
+#[test]
+fn a_crash_kernel_is_told_of_once_and_left_alone() {
+    let loaded = Script::new()
+        .port_write(0x505, &[2])
+        .port_write(0x505, &[2]);
+    let machine = rebooting(&playing(power_off(loaded)), 1, OnCrash::Exit);
+    let events = machine.handle().events().unwrap();
+    assert_eq!(machine.start().unwrap().wait().unwrap(), Outcome::PowerOff);
+    let told = [next(&events), next(&events), next(&events)];
+    let end = Event::Ended(Outcome::PowerOff);
+    assert_eq!(told, [Event::Started, Event::CrashLoaded, end]);
+}
+
+#[test]
 fn who_stops_a_crashed_guest_learns_how_it_crashed() {
     let machine = rebooting(&playing(Script::new()), 1, OnCrash::Pause);
     let handle = machine.handle();

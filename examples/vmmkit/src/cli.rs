@@ -10,6 +10,7 @@ use crate::commands::Command;
 use crate::devices::DeviceOptions;
 use crate::exit_code;
 use crate::failure::Failure;
+use crate::platform::PlatformOptions;
 
 /// Boots a Linux guest as one ordinary process.
 #[derive(Parser, Debug)]
@@ -81,6 +82,8 @@ pub(crate) struct RunOptions {
     pub(crate) serial: Option<String>,
     #[command(flatten)]
     pub(crate) devices: DeviceOptions,
+    #[command(flatten)]
+    pub(crate) platform: PlatformOptions,
     /// CPU of the guest: host, without the features listed: host,-avx512f,-smap [default: host]
     #[arg(long, value_name = "host[,-FEATURE...]")]
     pub(crate) cpu: Option<String>,
@@ -112,6 +115,13 @@ pub(crate) struct RunOptions {
     /// How long a guest that was asked to power off may take [default: 5]
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub(crate) stop_timeout: Option<String>,
+    /// Write metrics to a file, again every second and at the end: for Prometheus, or lines of JSON if
+    /// it is called *.json or *.jsonl
+    #[arg(long, value_name = "PATH[,every=SECONDS][,format=prometheus|json]")]
+    pub(crate) metrics: Option<String>,
+    /// Draw the boot when the guest has ended: a picture, or the same as JSON
+    #[arg(long, value_name = "PATH.svg|PATH.json")]
+    pub(crate) timeline: Option<PathBuf>,
     /// TOML file with these options; the command line has precedence
     #[arg(long, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,

@@ -15,7 +15,8 @@ use serde::Deserialize;
 use crate::cli::RunOptions;
 use crate::devices::DeviceOptions;
 use crate::failure::Failure;
-use crate::memory;
+use crate::platform::PlatformOptions;
+use crate::{devices, memory};
 
 /// The keys. Each has the meaning of the option of its name.
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +39,8 @@ struct File {
     mp_table: Option<bool>,
     on_reboot: Option<String>,
     stop_timeout: Option<i64>,
+    metrics: Option<String>,
+    timeline: Option<PathBuf>,
     disk: Vec<String>,
     vsock: Option<String>,
     fs: Vec<String>,
@@ -47,6 +50,10 @@ struct File {
     console: Option<String>,
     virtio: Option<String>,
     rng: bool,
+    firmware: Option<PathBuf>,
+    debug_port: Option<String>,
+    irqchip: Option<String>,
+    legacy_timer: Option<bool>,
 }
 
 /// `cpus = 2`, or `cpus = "2,threads=2"`.
@@ -115,6 +122,15 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         virtio: file.virtio,
         rng: file.rng,
     };
+    let platform = PlatformOptions {
+        firmware: file.firmware,
+        debug_port: file.debug_port,
+        irqchip: file.irqchip,
+        legacy_timer: file.legacy_timer.map(|is_on| {
+            let word = if is_on { "on" } else { "off" };
+            word.to_owned()
+        }),
+    };
     RunOptions {
         kernel: options.kernel.or(file.kernel.map(|path| folder.join(path))),
         initrd: options.initrd.or(file.initrd.map(|path| folder.join(path))),
@@ -139,7 +155,14 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         stop_timeout: options
             .stop_timeout
             .or(file.stop_timeout.map(|number| number.to_string())),
+        metrics: options
+            .metrics
+            .or(file.metrics.map(|text| devices::in_folder(&text, folder))),
+        timeline: options
+            .timeline
+            .or(file.timeline.map(|path| folder.join(path))),
         devices: options.devices.or(devices, folder),
+        platform: options.platform.or(platform, folder),
         ..options
     }
 }

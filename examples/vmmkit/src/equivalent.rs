@@ -7,20 +7,24 @@ use vmmkit_vmm::{MpTable, VirtioTransport};
 
 use crate::cpus;
 use crate::memory;
+use crate::platform::{self, DebugChoice};
 use crate::settings::Settings;
 
 /// The command that says everything that was left out, ready for a shell.
 pub(crate) fn command(settings: &Settings) -> String {
     let machine = &settings.machine;
-    let mut words = vec![
-        "vmmkit run --kernel".to_owned(),
-        quoted_path(&machine.kernel),
-    ];
+    let mut words = vec!["vmmkit run".to_owned()];
     let mut option = |name: &str, value: String| words.push(format!("{name} {value}"));
+    match &machine.firmware {
+        Some(firmware) => option("--firmware", quoted_path(firmware)),
+        None => option("--kernel", quoted_path(&machine.kernel)),
+    }
     if let Some(initrd) = &machine.initrd {
         option("--initrd", quoted_path(initrd));
     }
-    option("--cmdline", quoted(&machine.cmdline));
+    if machine.firmware.is_none() {
+        option("--cmdline", quoted(&machine.cmdline));
+    }
     option("--cpus", cpus::text(machine.vcpus, machine.topology));
     if !machine.affinity.is_empty() {
         option("--affinity", cpus::affinity_text(&machine.affinity));
@@ -41,6 +45,12 @@ pub(crate) fn command(settings: &Settings) -> String {
         EntryChoice::Pvh => option("--entry", "pvh".to_owned()),
         _ => {}
     }
+    if settings.debug_port != DebugChoice::Null {
+        option("--debug-port", quoted(&settings.debug_port.to_string()));
+    }
+    for option in platform::irqchip_options(machine.irqchip) {
+        words.push((*option).to_owned());
+    }
     if !machine.acpi {
         words.push("--no-acpi".to_owned());
     }
@@ -51,6 +61,12 @@ pub(crate) fn command(settings: &Settings) -> String {
         words.push("--mp-table".to_owned());
     }
     words.extend(control(settings));
+    if let Some(metrics) = &settings.metrics {
+        words.push(format!("--metrics {}", quoted(&metrics.to_string())));
+    }
+    if let Some(timeline) = &settings.timeline {
+        words.push(format!("--timeline {}", quoted(&timeline.to_string())));
+    }
     words.join(" ")
 }
 

@@ -27,8 +27,10 @@ mod kernel_search;
 mod keys;
 mod memory;
 mod messages;
+mod platform;
 mod progress;
 mod remote;
+mod reports;
 mod run;
 mod serial;
 mod settings;
@@ -36,6 +38,7 @@ mod signals;
 mod stdin;
 
 fn main() -> ExitCode {
+    reports::note_start();
     vmmkit_host_io::share_one_heap();
     panic::set_hook(Box::new(on_panic));
     match panic::catch_unwind(act) {

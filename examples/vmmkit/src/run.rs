@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vmmkit_boot_loader::with_parameters;
+use vmmkit_device_bus::AddressRange;
 use vmmkit_host_io::{TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm};
+use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_vmm::{MachineBuilder, Outcome};
 
 use crate::build_failure::Asked;
@@ -19,9 +21,10 @@ use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::remote::Remote;
+use crate::reports::Reports;
 use crate::settings::Settings;
 use crate::signals::Signals;
-use crate::{config_file, devices, equivalent, exit_code, messages};
+use crate::{config_file, devices, equivalent, exit_code, messages, reports};
 
 /// Runs the machine that `options` describe.
 pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
@@ -55,6 +58,9 @@ fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
     let Some(report) = kvm.shortcomings() else {
         return Ok(notes);
     };
+    if settings.machine.firmware.is_some() {
+        return Ok(notes);
+    }
     let cmdline = &mut settings.machine.cmdline;
     let additions = kvm.cmdline_additions(cmdline).map_err(|conflict| {
         let next = "leave it out, or boot on a host with VT-x or AMD-V";
@@ -85,7 +91,7 @@ fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
 
 /// Builds everything but the console, and says what would run.
 fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
-    let builder = MachineBuilder::new(settings.machine.clone());
+    let builder = builder(&settings)?;
     let (remote, ram) = (Arc::new(Remote::default()), settings.machine.ram.size);
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let plan = Plan::new(builder, ram, remote, end);
@@ -98,6 +104,17 @@ fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, 
         equivalent::command(&settings)
     ));
     Ok(exit_code::SUCCESS.into())
+}
+
+/// A machine with what is not paravirtual.
+fn builder(settings: &Settings) -> Result<MachineBuilder, Failure> {
+    let builder = MachineBuilder::new(settings.machine.clone());
+    let Some(output) = settings.debug_port.open()? else {
+        return Ok(builder);
+    };
+    let range = AddressRange::new(DebugConsole::PORT.into(), DebugConsole::LENGTH.into());
+    let console = Arc::new(DebugConsole::new(output));
+    Ok(builder.plug_port_device(DebugConsole::NAME, range, console))
 }
 
 fn no_descriptor(error: io::Error) -> Failure {
@@ -123,7 +140,9 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
         progress.first_output();
         line.store(false, Ordering::Relaxed);
     }));
-    let builder = MachineBuilder::new(settings.machine.clone());
+    let reports = Reports::new(&settings);
+    let mut running = reports::Running::default();
+    let builder = builder(&settings)?.boot_log(reports.log());
     let ram = settings.machine.ram.size;
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
     let plan = devices::plug(plan, &settings.devices)?;
@@ -142,6 +161,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             if settings.paused {
                 machine.handle().pause();
             }
+            running = reports.start(machine.handle(), reports::software(kvm))?;
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
@@ -160,6 +180,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             Ok(machine.wait()?)
         });
     presence.leave();
+    running.finish();
     remote.give_terminal_back();
     if line_is_open.load(Ordering::Relaxed) {
         progress.end_line();

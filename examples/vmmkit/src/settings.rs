@@ -15,6 +15,8 @@ use crate::devices::{self, Choice, DeviceOptions};
 use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
 use crate::memory;
+use crate::platform::DebugChoice;
+use crate::reports::{MetricsChoice, TimelineChoice};
 use crate::serial::SerialChoice;
 
 /// The command line of a kernel that was given none: the console on the first serial port; a
@@ -30,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) machine: MachineConfig,
     /// Where its console is.
     pub(crate) serial: SerialChoice,
+    /// Where its firmware's messages go.
+    pub(crate) debug_port: DebugChoice,
     /// Its paravirtual devices.
     pub(crate) devices: Vec<Box<dyn Choice>>,
     /// How long a guest that was asked to power off may take.
@@ -38,6 +42,10 @@ pub(crate) struct Settings {
     pub(crate) control: control::Choice,
     /// It does not run before it is told to.
     pub(crate) paused: bool,
+    /// Where metrics go.
+    pub(crate) metrics: Option<MetricsChoice>,
+    /// Where the picture of the boot goes.
+    pub(crate) timeline: Option<TimelineChoice>,
     /// The KVM device.
     pub(crate) kvm: PathBuf,
     /// Build only.
@@ -71,17 +79,29 @@ impl Settings {
         on_reboot(options.on_reboot.as_deref())?;
         let virtio = devices::transport(options.devices.virtio.as_deref())?;
 
-        let found_kernel = options.kernel.is_none();
+        let irqchip = options.platform.irqchip(!options.no_acpi)?;
+        let debug_port = options.platform.debug_port()?;
+        let metrics = options.metrics.as_deref().map(MetricsChoice::new);
+        let metrics = metrics.transpose()?;
+        let timeline = options.timeline.as_deref().map(TimelineChoice::new);
+        let timeline = timeline.transpose()?;
+        let firmware = options.platform.firmware.clone();
+        if firmware.is_some() {
+            no_kernel(&options)?;
+        }
+        let found_kernel = options.kernel.is_none() && firmware.is_none();
         let Found { kernel, initrd } = match options.kernel {
             Some(kernel) => Found {
                 kernel,
                 initrd: options.initrd,
             },
+            None if firmware.is_some() => Found::default(),
             None => kernel_search::search(options.initrd)?,
         };
         let machine = MachineConfig {
             name: control.name.clone().unwrap_or(defaults.name),
             kernel,
+            firmware,
             initrd,
             cmdline: options
                 .cmdline
@@ -93,6 +113,7 @@ impl Settings {
             affinity,
             cpu,
             acpi: !options.no_acpi,
+            irqchip,
             virtio,
             mp_table: match options.mp_table {
                 true => MpTable::Always,
@@ -103,15 +124,35 @@ impl Settings {
         Ok(Self {
             machine,
             serial,
+            debug_port,
             devices,
             stop_timeout: Duration::from_secs(stop_timeout),
             control,
             paused: options.paused,
+            metrics,
+            timeline,
             kvm: options.kvm.unwrap_or_else(|| "/dev/kvm".into()),
             dry_run: options.dry_run,
             quiet: options.quiet,
             found_kernel,
         })
+    }
+}
+
+/// Firmware runs instead of a kernel, and is told nothing of one.
+fn no_kernel(options: &RunOptions) -> Result<(), Failure> {
+    let given = [
+        ("--kernel", options.kernel.is_some()),
+        ("--initrd", options.initrd.is_some()),
+        ("--cmdline", options.cmdline.is_some()),
+        ("--entry", options.entry.is_some()),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(Failure::usage(
+            format!("{option}: firmware runs instead of a kernel, and gets nothing of it"),
+            format!("leave {option} out, or --firmware"),
+        )),
+        None => Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@
 //! ```
 
 mod accesses;
+mod clock;
 mod guest;
 mod interrupts;
 mod kicks;
@@ -74,6 +75,7 @@ pub fn cases<H: Hypervisor>() -> Vec<Case<H>> {
     all.extend(renewal::cases());
     all.extend(rom::cases());
     all.extend(split::cases());
+    all.extend(clock::cases());
     all
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vmmkit_device_bus::Gsi;
 use vmmkit_guest_memory::Rom;
 
-use super::record::{LineChange, Record, Transcript, VcpuSnapshot};
+use super::record::{ClockChange, LineChange, Record, Transcript, VcpuSnapshot};
 use super::script::Script;
 use super::vm::FakeVm;
 use crate::x86::CpuidEntry;
@@ -110,6 +110,11 @@ impl FakeHypervisor {
         self.record.lock().roms.clone()
     }
 
+    /// What the VM's clocks were told, in order.
+    pub fn clock_changes(&self) -> Vec<ClockChange> {
+        self.record.lock().clock.clone()
+    }
+
     /// The settings of the VM, once one was made.
     pub fn settings(&self) -> Option<VmSettings> {
         self.record.lock().settings
@@ -165,6 +170,7 @@ impl Hypervisor for FakeHypervisor {
         state.roms.clear();
         state.clear();
         state.dirty = None;
+        state.clock.clear();
         drop(state);
         Ok(FakeVm::new(
             self.capabilities.clone(),

@@ -32,7 +32,7 @@ mod vcpu;
 mod vm;
 
 pub use hypervisor::FakeHypervisor;
-pub use record::{Answer, LineChange, Transcript, VcpuSnapshot};
+pub use record::{Answer, ClockChange, LineChange, Transcript, VcpuSnapshot};
 pub use script::{End, Script};
 pub use vcpu::FakeVcpu;
 pub use vm::FakeVm;

@@ -8,7 +8,7 @@ use vmmkit_guest_memory::{GuestRam, Rom};
 
 use super::script::{End, Script};
 use crate::x86::{CpuidEntry, FpuState, MpState, Registers, SpecialRegisters};
-use crate::{MsiMessage, VcpuExit, VcpuId, VmSettings};
+use crate::{GuestClock, MsiMessage, Result, VcpuExit, VcpuId, VmSettings};
 
 /// The answer to one read of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,15 @@ pub struct LineChange {
     pub gsi: Gsi,
     /// Its new level.
     pub high: bool,
+}
+
+/// What a VM's clocks were told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockChange {
+    /// To stop.
+    Stopped,
+    /// To go on.
+    Started,
 }
 
 /// The state of a fake vCPU.
@@ -77,6 +86,7 @@ pub(super) struct State {
     pub(super) levels: BTreeMap<Gsi, bool>,
     pub(super) messages: Vec<MsiMessage>,
     pub(super) dirty: Option<BTreeMap<u32, Vec<u64>>>,
+    pub(super) clock: Vec<ClockChange>,
 }
 
 pub(super) struct VcpuRecord {
@@ -135,6 +145,25 @@ impl State {
 impl Record {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The clocks of a fake VM.
+pub(super) struct Clock(pub(super) Arc<Record>);
+
+impl GuestClock for Clock {
+    fn stop(&self) -> Result<()> {
+        self.0.lock().clock.push(ClockChange::Stopped);
+        Ok(())
+    }
+
+    fn start(&self) -> Result<()> {
+        self.0.lock().clock.push(ClockChange::Started);
+        Ok(())
+    }
+
+    fn stops_tsc(&self) -> bool {
+        false
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a test of a VMM may rely on.
 
 use std::thread;
-use std::time::Duration;
 
 use vmmkit_device_bus::Gsi;
 
@@ -46,8 +45,10 @@ fn a_waiting_vcpu_returns_when_kicked_and_plays_on() {
     let kicker = vcpu.kicker();
     thread::scope(|scope| {
         let runner = scope.spawn(|| (vcpu.run().unwrap(), vcpu.run().unwrap()));
-        // Whether the run has begun or not makes no difference.
-        thread::sleep(Duration::from_millis(1));
+        // A kick before the run would end that instead of the wait.
+        while hypervisor.transcript(FIRST).steps == 0 {
+            thread::yield_now();
+        }
         kicker.kick();
         assert_eq!(
             runner.join().unwrap(),

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vmmkit_device_bus::{Gsi, IrqLine, MessageVector};
 use vmmkit_guest_memory::{GuestRam, PAGE_SIZE, Rom};
 
-use super::record::{Lines, Record, VcpuRecord};
+use super::record::{Clock, Lines, Record, VcpuRecord};
 use super::vcpu::FakeVcpu;
 use crate::{
-    Capabilities, DatamatchWidth, DirtyLog, Error, Interrupts, IoEventAddress, IoEvents, Irqchip,
-    MsiMessage, MsiVector, Result, VcpuId, Vm,
+    Capabilities, DatamatchWidth, DirtyLog, Error, GuestClock, Interrupts, IoEventAddress,
+    IoEvents, Irqchip, MsiMessage, MsiVector, Result, VcpuId, Vm,
 };
 
 /// A VM of [`FakeHypervisor`](super::FakeHypervisor).
@@ -103,6 +103,10 @@ impl Vm for FakeVm {
         state.renewals += 1;
         state.clear();
         Ok(())
+    }
+
+    fn clock(&self) -> Arc<dyn GuestClock> {
+        Arc::new(Clock(Arc::clone(&self.record)))
     }
 }
 

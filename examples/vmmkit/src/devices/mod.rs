@@ -32,7 +32,7 @@ use net::NetChoice;
 pub(crate) use plan::Plan;
 use pmem::PmemChoice;
 use vsock::VsockChoice;
-pub(crate) use words::Words;
+pub(crate) use words::{Words, in_folder};
 
 /// The options, as text.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]
