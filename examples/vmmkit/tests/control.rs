@@ -249,7 +249,6 @@ fn as_nobody(program: &std::path::Path, path: &str) -> Command {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skip is loud")]
 fn another_users_process_is_refused() {
     let name = "another_users_process_is_refused";
     if !has_kvm(name) {
@@ -339,6 +338,36 @@ fn who_asks_for_nobody_is_told_whom_there_is() {
     assert_eq!(
         place.fails(&["stop", "-n", "web", "--timeout", "x"]).0,
         Some(2)
+    );
+}
+
+#[test]
+fn the_document_is_the_one_that_is_served() {
+    let place = Place::new("document", &[]);
+    let written = json(&place.says(&["openapi"]));
+    let served = include_str!("../../../docs/openapi.json");
+    assert_eq!(
+        json(served),
+        written,
+        "run: vmmkit openapi >docs/openapi.json"
+    );
+}
+
+#[test]
+fn a_machine_shows_its_parts_and_its_metrics() {
+    if !has_kvm("a_machine_shows_its_parts_and_its_metrics") {
+        return;
+    }
+    let place = Place::new("parts", &waiting_guest());
+    let _guest = place.guest("web", &["--rng"]);
+    let tree = json(&place.says(&["inspect", "-n", "web", "--json"]));
+    assert_eq!(tree["machine"]["memory"], 16 << 20);
+    let text = place.says(&["inspect", "-n", "web"]);
+    assert!(text.starts_with("machine:\n  name"), "{text}");
+    let metrics = place.says(&["metrics", "-n", "web"]);
+    assert!(
+        metrics.contains("\nvmmkit_ram_bytes 16777216\n"),
+        "{metrics}"
     );
 }
 

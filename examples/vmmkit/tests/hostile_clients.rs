@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test that cannot go on fails"
 )]
 
@@ -162,7 +163,12 @@ fn hostile_clients_cost_nothing_that_stays() {
     };
     // What is allocated once is there after a few of them, and after the first stream of events.
     storm(1, 500);
-    Client::new(&socket).events().unwrap().next().unwrap().unwrap();
+    Client::new(&socket)
+        .events()
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
     let before = settled(&guest);
 
     // Slow ones that never finish, all the while.
@@ -186,10 +192,13 @@ fn hostile_clients_cost_nothing_that_stays() {
     let client = Client::new(&socket);
     let _: MachineInfo = client.post("/v1/machine/resume", None).unwrap();
     let mut after = settled(&guest);
-    wait_for(&format!("there are no more than before: {before:?}"), || {
-        after = settled(&guest);
-        after.descriptors <= before.descriptors
-    });
+    wait_for(
+        &format!("there are no more than before: {before:?}"),
+        || {
+            after = settled(&guest);
+            after.descriptors <= before.descriptors
+        },
+    );
     assert!(after.threads <= before.threads + 2, "{before:?}, {after:?}");
     assert!(
         after.anonymous <= before.anonymous + GROWTH,
