@@ -179,9 +179,9 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             })?;
             Ok(machine.wait()?)
         });
-    presence.leave();
     running.finish();
     remote.give_terminal_back();
+    presence.leave();
     if line_is_open.load(Ordering::Relaxed) {
         progress.end_line();
     }

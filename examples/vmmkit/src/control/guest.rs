@@ -248,18 +248,13 @@ impl Controlled for Guest {
         Ok(())
     }
 
-    fn inspect(&self) -> Result<serde_json::Value, Refusal> {
-        let machine = serde_json::to_value(self.machine());
-        let devices = serde_json::to_value(self.devices());
-        let wrong = |error: serde_json::Error| Refusal::Host(error.to_string());
-        Ok(serde_json::json!({
-            "machine": machine.map_err(wrong)?,
-            "devices": devices.map_err(wrong)?,
-        }))
+    fn inspect(&self) -> Result<String, Refusal> {
+        Ok(self.handle()?.inspect().to_json())
     }
 
     fn metrics(&self) -> String {
-        String::new()
+        let metrics = self.handle().map(|handle| handle.metrics());
+        metrics.map_or_else(|_| String::new(), |metrics| metrics.to_prometheus())
     }
 
     fn events(&self) -> Box<dyn EventSource> {
