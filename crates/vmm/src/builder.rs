@@ -13,7 +13,6 @@ use vmmkit_host_io::{Console, ConsolePort, EventLoop, Subscriber, Subscription};
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
 use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
-use vmmkit_x86_cpu::check_msrs;
 
 use crate::clocks::{Clocks, Stopwatch};
 use crate::console::{Receiver, Transmitter};
@@ -26,7 +25,7 @@ use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
 use crate::power::{Board, BootFiles};
-use crate::{ConfigError, Event, MachineConfig, VirtioTransport, pci, report, virtio};
+use crate::{ConfigError, Event, MachineConfig, VirtioTransport, cpus, pci, report, virtio};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -227,10 +226,7 @@ impl MachineBuilder {
             .iter()
             .for_each(|device| event::watch(&**device, &control));
         platform.plug_extra(ports, mmio, &ram)?;
-        let supported = hypervisor.supported_cpuid()?;
-        if config.cpu.has_msrs() {
-            check_msrs(&config.cpu, &hypervisor.feature_msrs()?)?;
-        }
+        let supported = cpus::supported(hypervisor, &config)?;
         let vcpus = Vcpus::create(&supported, &*vm, &config, &platform, &entry, irqchip)?;
         control.set_vcpus(vcpus.kickers);
         let devices = Arc::new(Devices::new(devices, clocks));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use vmmkit_boot_loader::Entry;
 use vmmkit_hypervisor::x86::{CpuidEntry, VcpuState};
-use vmmkit_hypervisor::{Error, Irqchip, Kick, Vcpu, VcpuId, Vm};
-use vmmkit_x86_cpu::{Clocks, boot_msrs, cpuid, lapic_wiring};
+use vmmkit_hypervisor::{Error, Hypervisor, Irqchip, Kick, Vcpu, VcpuId, Vm};
+use vmmkit_x86_cpu::{Clocks, boot_msrs, check_msrs, cpuid, lapic_wiring};
 
 use crate::error::BuildError;
 use crate::platform::Platform;
@@ -68,6 +68,17 @@ impl Vcpus {
         }
         Ok(vcpus)
     }
+}
+
+/// What `hypervisor` has of CPUID, once it has what the configuration's CPU has of MSRs.
+pub(crate) fn supported(
+    hypervisor: &impl Hypervisor,
+    config: &MachineConfig,
+) -> Result<Vec<CpuidEntry>, BuildError> {
+    if config.cpu.has_msrs() {
+        check_msrs(&config.cpu, &hypervisor.feature_msrs()?)?;
+    }
+    Ok(hypervisor.supported_cpuid()?)
 }
 
 fn leaves(
