@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::control::LastEvent;
+use vmmkit_run_control::{LastEvent, PowerOn, VcpuBody};
+
 use crate::error::StartError;
 use crate::event_loop::EventLoop;
 use crate::handle::{Handle, Shared};
-use crate::power::PowerOn;
-use crate::threads::{Threads, VcpuBody};
+use crate::threads::Threads;
 use crate::{Outcome, RunError};
 
 /// A machine in one of its states. Dropping it in any state stops the guest and frees everything.

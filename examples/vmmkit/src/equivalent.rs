@@ -7,6 +7,7 @@ use vmmkit_vmm::{MpTable, VirtioTransport};
 
 use crate::cpus;
 use crate::memory;
+use crate::policy;
 use crate::settings::Settings;
 
 /// The command that says everything that was left out, ready for a shell.
@@ -50,6 +51,8 @@ pub(crate) fn command(settings: &Settings) -> String {
     if machine.mp_table == MpTable::Always {
         words.push("--mp-table".to_owned());
     }
+    let policy = policy::options(machine.on_reboot, machine.on_crash);
+    words.extend(policy.into_iter().map(str::to_owned));
     words.join(" ")
 }
 

@@ -25,6 +25,8 @@ mod kernel_search;
 mod keys;
 mod memory;
 mod messages;
+mod news;
+mod policy;
 mod progress;
 mod remote;
 mod run;

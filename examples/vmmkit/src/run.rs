@@ -16,6 +16,7 @@ use crate::cli::RunOptions;
 use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
+use crate::news::News;
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::settings::Settings;
@@ -121,8 +122,12 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     let builder = MachineBuilder::new(settings.machine.clone());
     let ram = settings.machine.ram.size;
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
-    let outcome = devices::plug(plan, &settings.devices)?
-        .into_builder()
+    let mut builder = devices::plug(plan, &settings.devices)?.into_builder();
+    if !settings.quiet {
+        let events = builder.events().map_err(no_descriptor)?;
+        builder = builder.subscribe(Box::new(News::new(events, settings.machine.on_crash)));
+    }
+    let outcome = builder
         .console(console)
         .subscribe(Box::new(signals))
         .subscribe(Box::new(EndOfInput::new(end, remote.clone())))
