@@ -35,6 +35,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("x86-cpu", &["hypervisor"]),
     ("x86-emulator", &["hypervisor", "guest-memory"]),
     ("legacy-devices", &["device-bus", "telemetry"]),
+    (
+        "run-control",
+        &["hypervisor", "device-bus", "host-io", "telemetry"],
+    ),
     ("pci", &["device-bus"]),
     (
         "virtio",
@@ -51,6 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "boot-loader",
             "x86-cpu",
             "legacy-devices",
+            "run-control",
             "virtio",
             "pci",
             "hypervisor",

@@ -116,9 +116,13 @@ pub(crate) struct RunOptions {
     /// vCPUs)
     #[arg(long)]
     pub(crate) mp_table: bool,
-    /// What a reset by the guest does: exit [default: exit]
+    /// What a reset by the guest does: exit, or reboot in the same process [default: exit]
     #[arg(long, value_name = "WHAT")]
     pub(crate) on_reboot: Option<String>,
+    /// What a panic or triple fault of the guest does: exit, reboot, or pause, which keeps the guest
+    /// as it is [default: exit]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) on_crash: Option<String>,
     /// How long a guest that was asked to power off may take [default: 5]
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub(crate) stop_timeout: Option<String>,

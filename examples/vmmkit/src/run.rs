@@ -19,6 +19,7 @@ use crate::control::{Door, Guest, Presence};
 use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
+use crate::news::News;
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::reports::Reports;
@@ -147,8 +148,12 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
     let plan = devices::plug(plan, &settings.devices)?;
     let live = plan.live();
-    let outcome = plan
-        .into_builder()
+    let mut builder = plan.into_builder();
+    if !settings.quiet {
+        let events = builder.events().map_err(no_descriptor)?;
+        builder = builder.subscribe(Box::new(News::new(events, settings.machine.on_crash)));
+    }
+    let outcome = builder
         .console(console)
         .subscribe(Box::new(signals))
         .subscribe(Box::new(door))
