@@ -34,6 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("x86-emulator", &["hypervisor", "guest-memory"]),
     ("legacy-devices", &["device-bus"]),
     ("pci", &["device-bus"]),
+    ("process", &["host-io"]),
     ("virtio", &["guest-memory", "device-bus", "host-io", "pci"]),
     ("virtio-devices", &["virtio", "guest-memory", "host-io"]),
     ("boot-loader", &["hypervisor", "guest-memory"]),

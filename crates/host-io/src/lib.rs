@@ -32,6 +32,7 @@ mod fatal;
 mod fd_socket;
 mod heap;
 mod input;
+mod listener;
 mod output;
 mod pollable;
 mod poller;
@@ -46,17 +47,20 @@ mod uring;
 
 pub use affinity::{HostCpus, HostCpusError};
 pub use broadcast::{Broadcast, Message, Next, Subscription};
-pub use console::{Console, ConsoleInput, ConsolePort, ConsoleRead};
+pub use console::{Console, ConsoleInput, ConsolePort, ConsoleRead, ConsoleSocket, LostOutput};
 pub use event::EventFd;
 pub use fatal::restore_on_fatal_signals;
 pub use fd_socket::{FdSocket, MAX_FDS};
 pub use heap::share_one_heap;
 pub use input::{InputRead, read_ready};
+pub use listener::Listener;
 pub use output::{Flush, OutputBuffer};
 pub use pollable::Pollable;
 pub use poller::{Interest, Poller, Ready};
 pub use pty::{Pty, open_pty};
-pub use signals::{Signal, SignalFd, die_by, stop_self};
+pub use signals::{
+    Signal, SignalFd, block_terminal_access_signals, die_by, signal_job, stop_as_asked,
+};
 pub use sink::{Sink, Written};
 pub use stream::{FrameReader, MAX_FRAME, StreamError, StreamSocket};
 pub use tap::{Tap, TapError, TapOffloads};

@@ -24,16 +24,15 @@ mod exit_code;
 mod failure;
 mod generate;
 mod kernel_search;
-mod keys;
 mod memory;
 mod messages;
+mod monitor;
 mod platform;
 mod progress;
 mod remote;
 mod run;
 mod serial;
 mod settings;
-mod signals;
 mod stdin;
 
 fn main() -> ExitCode {
