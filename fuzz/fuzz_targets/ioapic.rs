@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libfuzzer_sys::fuzz_target;
-use vmmkit_device_bus::{
-    DeviceMmio, Gsi, LineDriver, MmioAddress, MsiMessage,
-};
+use vmmkit_device_bus::{DeviceMmio, Gsi, LineDriver, MmioAddress, MsiMessage};
 use vmmkit_legacy_devices::{Ioapic, IoapicOutput};
 
 /// Counts, so that a storm is seen.
@@ -30,7 +28,9 @@ fuzz_target!(|data: &[u8]| {
     let base = MmioAddress(Ioapic::ADDRESS);
     for step in data.chunks_exact(6) {
         let before = outside.0.load(Ordering::Relaxed);
-        let bytes = [step[2], step[3], step[4], step[5], step[2], step[3], step[4], step[5]];
+        let bytes = [
+            step[2], step[3], step[4], step[5], step[2], step[3], step[4], step[5],
+        ];
         let width = usize::from(step[0] >> 4 & 7) + 1;
         match step[0] & 7 {
             0..=3 => {
@@ -50,7 +50,11 @@ fuzz_target!(|data: &[u8]| {
                     ioapic.restore(state.clone());
                     assert_eq!(ioapic.state(), state);
                 }
-                _ => ioapic.mmio_write(base, u64::from(step[1]) << 4 | u64::from(step[2]), &bytes[..width]),
+                _ => ioapic.mmio_write(
+                    base,
+                    u64::from(step[1]) << 4 | u64::from(step[2]),
+                    &bytes[..width],
+                ),
             },
         }
         // One access interrupts by each pin once at most.

@@ -6,7 +6,10 @@
 pub mod disk;
 pub mod diskless;
 pub mod guest;
+pub mod http;
 pub mod network;
+pub mod package;
+pub mod passt;
 pub mod process;
 pub mod scripted;
 pub mod stream;

@@ -24,9 +24,7 @@ pub fn in_namespace(test: &str) -> Result<bool, String> {
         return Ok(true);
     }
     let text = |error: io::Error| error.to_string();
-    let mut try_it = Command::new("unshare");
-    let can = try_it.arg("-n").arg(ip_program()).args(["link"]).output();
-    if !can.is_ok_and(|output| output.status.success()) || !Path::new("/dev/net/tun").exists() {
+    if !can_have_namespace() {
         eprintln!("SKIPPED: {test}: unshare -n, ip(8) and /dev/net/tun need root and iproute2");
         return Ok(false);
     }
@@ -44,6 +42,13 @@ pub fn in_namespace(test: &str) -> Result<bool, String> {
     }
     eprint!("{said}");
     Ok(false)
+}
+
+/// Whether this process may make a network namespace with tap interfaces.
+pub fn can_have_namespace() -> bool {
+    let mut try_it = Command::new("unshare");
+    let can = try_it.arg("-n").arg(ip_program()).args(["link"]).output();
+    can.is_ok_and(|output| output.status.success()) && Path::new("/dev/net/tun").exists()
 }
 
 /// Runs ip(8) with these words.

@@ -87,6 +87,16 @@ pub fn run_watched(
     })
 }
 
+/// The SHA-256 sum of `bytes`, by sha256sum(1).
+///
+/// # Errors
+/// Where it cannot be started.
+pub fn sha256(bytes: &[u8]) -> std::io::Result<String> {
+    let limit = Duration::from_secs(120);
+    let sum = run_bounded(&mut Command::new("sha256sum"), bytes, limit)?;
+    Ok(sum.stdout.split(' ').next().unwrap_or_default().to_owned())
+}
+
 /// Waits for `child` until `deadline`, then kills it.
 ///
 /// # Errors

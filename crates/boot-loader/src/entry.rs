@@ -17,6 +17,10 @@ const EFER_LME: u64 = 1 << 8;
 const EFER_LMA: u64 = 1 << 10;
 /// RFLAGS after a reset: only the bit that is always set; interrupts are off.
 const RFLAGS: u64 = 2;
+/// The first instruction after a reset (Intel SDM vol. 3A, 10.1.4).
+const RESET_VECTOR: GuestAddress = GuestAddress(0xffff_fff0);
+/// EDX after a reset: a family, which CPUID says better (Intel SDM vol. 3A, table 10-1).
+const RESET_SIGNATURE: u64 = 0x600;
 
 /// The state in which the boot processor enters the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub enum Entry {
         /// EIP.
         address: GuestAddress,
     },
+    /// 16 bytes below 4 GiB, as after a reset (Intel SDM vol. 3A, 10.1.4).
+    ResetVector,
 }
 
 impl Entry {
@@ -43,6 +49,7 @@ impl Entry {
     pub fn address(&self) -> GuestAddress {
         match self {
             Self::Long { address, .. } | Self::Pvh { address } => *address,
+            Self::ResetVector => RESET_VECTOR,
         }
     }
 
@@ -60,6 +67,10 @@ impl Entry {
                 registers.rsi = ZERO_PAGE.0;
             }
             Self::Pvh { .. } => registers.rbx = PVH_START_INFO.0,
+            Self::ResetVector => {
+                registers.rip = RESET_VECTOR.0 & 0xffff; // CS has the rest as its base
+                registers.rdx = RESET_SIGNATURE;
+            }
         }
         registers
     }
@@ -67,6 +78,9 @@ impl Entry {
     /// Changes `special`, the vCPU's own values after reset, to those at entry. The APIC base and
     /// what else the entry does not rule stay as they are.
     pub fn apply(&self, special: &mut SpecialRegisters) {
+        if *self == Self::ResetVector {
+            return;
+        }
         let long = matches!(self, Self::Long { .. });
         special.cs = code(long);
         for register in [
@@ -96,7 +110,7 @@ impl Entry {
                 special.cr4 = CR4_PAE;
                 special.efer = EFER_LME | EFER_LMA;
             }
-            Self::Pvh { .. } => {
+            _ => {
                 special.cr0 = CR0_PE | CR0_ET;
                 special.cr3 = 0;
                 special.cr4 = 0;
@@ -179,6 +193,20 @@ mod tests {
             (registers.rip, registers.rsi, registers.rflags),
             (0x100_0000, 0x7000, 2)
         );
+    }
+
+    #[test]
+    fn the_reset_vector_leaves_a_vcpu_as_a_reset_does() {
+        let mut special = SpecialRegisters {
+            cr0: 0x6000_0010,
+            ..Default::default()
+        };
+
+        Entry::ResetVector.apply(&mut special);
+
+        assert_eq!(special.cr0, 0x6000_0010);
+        assert_eq!(Entry::ResetVector.registers().rip, 0xfff0);
+        assert_eq!(Entry::ResetVector.address(), GuestAddress(0xffff_fff0));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use vmmkit_guest_memory::AccessError;
 
 use crate::acpi::AcpiError;
 use crate::mp_table::MpTableError;
-use crate::{BzImageError, CmdlineError, ElfError, InitrdError, KindError};
+use crate::{BzImageError, CmdlineError, ElfError, FirmwareError, InitrdError, KindError};
 
 /// Why nothing could be loaded: by the part that was at fault.
 #[derive(Debug, Error)]
@@ -37,6 +37,9 @@ pub enum LoadError {
         /// The least that is needed.
         least: u64,
     },
+    /// The firmware.
+    #[error(transparent)]
+    Firmware(#[from] FirmwareError),
     /// The ACPI tables.
     #[error("cannot write the ACPI tables")]
     Acpi(#[from] AcpiError),

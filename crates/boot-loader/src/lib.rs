@@ -48,6 +48,7 @@ mod zero_page;
 
 mod entry;
 mod error;
+mod firmware;
 
 #[cfg(test)]
 mod testing;
@@ -57,6 +58,7 @@ pub use cmdline::{CmdlineError, with_parameters};
 pub use elf::ElfError;
 pub use entry::Entry;
 pub use error::LoadError;
+pub use firmware::{Firmware, FirmwareError, load_firmware};
 pub use initrd::InitrdError;
 pub use kind::KindError;
 pub use load::{EntryKind, Fallback, KernelFormat, KernelInfo, Loaded, Placed, load};

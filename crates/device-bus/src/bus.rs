@@ -1,14 +1,15 @@
 //! The bus: plugging, unplugging, and access for those without a view of their own.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
 use crate::hint::NoHint;
 use crate::map::Map;
+use crate::tally::{Names, NoCount, Tally};
 use crate::unclaimed::UnclaimedCounters;
-use crate::{AddressRange, BusView, Mmio, PlugError, Ports, Space, Unclaimed};
+use crate::{AccessCounter, AddressRange, BusView, Mmio, PlugError, Ports, Space, Unclaimed};
 
 /// The bus of the I/O ports.
 pub type PortBus = Bus<Ports>;
@@ -25,7 +26,7 @@ pub type MmioBus = Bus<Mmio>;
 pub struct Bus<S: Space> {
     pub(crate) map: Arc<ArcSwap<Map<S>>>,
     /// Held to change the map; never while a device is called.
-    change: Mutex<()>,
+    change: Mutex<Names>,
     pub(crate) unclaimed: UnclaimedCounters,
 }
 
@@ -53,7 +54,7 @@ impl<S: Space> Bus<S> {
     pub fn new() -> Self {
         Self {
             map: Arc::new(ArcSwap::from_pointee(Map::empty())),
-            change: Mutex::new(()),
+            change: Mutex::new(Names::new()),
             unclaimed: UnclaimedCounters::default(),
         }
     }
@@ -81,10 +82,10 @@ impl<S: Space> Bus<S> {
     /// # Errors
     /// The first one that cannot be plugged; see [`plug`](Self::plug).
     pub fn plug_all(&self, plugs: Vec<Plug<S>>) -> Result<(), PlugError> {
-        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.lock();
         let mut map = Map::empty();
         for plug in self.map.load().regions().cloned().chain(plugs) {
-            map = map.with(plug)?;
+            map = map.with(plug, &mut names)?;
         }
         self.map.store(Arc::new(map));
         Ok(())
@@ -92,8 +93,8 @@ impl<S: Space> Bus<S> {
 
     /// Takes the device whose range begins at `base` from the bus.
     pub fn unplug(&self, base: u64) -> Option<Plug<S>> {
-        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let (map, plug) = self.map.load().without(base)?;
+        let mut names = self.lock();
+        let (map, plug) = self.map.load().without(base, &mut names)?;
         self.map.store(Arc::new(map));
         Some(plug)
     }
@@ -112,14 +113,14 @@ impl<S: Space> Bus<S> {
     pub fn read(&self, address: u64, data: &mut [u8]) {
         self.map
             .load()
-            .read(&mut NoHint, &self.unclaimed, address, data);
+            .read(&mut NoHint, (&NoCount, &self.unclaimed), address, data);
     }
 
     /// Writes to whoever owns the `data.len()` bytes at `address`.
     pub fn write(&self, address: u64, data: &[u8]) {
         self.map
             .load()
-            .write(&mut NoHint, &self.unclaimed, address, data);
+            .write(&mut NoHint, (&NoCount, &self.unclaimed), address, data);
     }
 
     /// The accesses so far that no device answered.
@@ -129,7 +130,21 @@ impl<S: Space> Bus<S> {
 
     /// A view for one thread, which sees every later change.
     pub fn view(self: &Arc<Self>) -> BusView<S> {
-        BusView::new(self)
+        self.counter().view()
+    }
+
+    /// What counts the accesses of one view, and of those that take its place.
+    pub fn counter(self: &Arc<Self>) -> AccessCounter<S> {
+        AccessCounter::new(self, &Arc::new(Tally::new()))
+    }
+
+    /// The names that have been on the bus.
+    pub(crate) fn names(&self) -> Names {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Names> {
+        self.change.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

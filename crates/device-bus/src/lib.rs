@@ -51,8 +51,10 @@ mod line;
 mod map;
 mod msi;
 mod range;
+mod report;
 mod request;
 mod space;
+mod tally;
 mod unclaimed;
 mod view;
 
@@ -64,6 +66,7 @@ pub use msi::{MessageVector, MsiMessage, MsiVector};
 pub use range::AddressRange;
 pub use request::{GuestRequest, RequestSink};
 pub use space::{Mmio, Ports, Space};
+pub use tally::{AccessCounter, AccessCounts, OwnerAccesses};
 pub use unclaimed::Unclaimed;
 pub use view::BusView;
 pub use vm_device::bus::{MmioAddress, MmioAddressOffset, PioAddress, PioAddressOffset};

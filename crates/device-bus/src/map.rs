@@ -1,6 +1,7 @@
 //! The immutable map of a bus, and dispatch over it.
 
 use crate::hint::Hint;
+use crate::tally::{Count, NOBODY, Names, Way};
 use crate::unclaimed::UnclaimedCounters;
 use crate::{AddressRange, Plug, PlugError, Space};
 
@@ -19,11 +20,13 @@ struct Span<S: Space> {
     /// What is owned is at most 2^64 bytes, so its last address is kept, not its length.
     last: u64,
     owner: Option<Plug<S>>,
+    /// The owner's number in a tally.
+    number: u8,
 }
 
 impl<S: Space> Map<S> {
     pub(crate) fn empty() -> Self {
-        Self::of(Vec::new())
+        Self::of(Vec::new(), &mut Names::new())
     }
 
     pub(crate) fn regions(&self) -> impl Iterator<Item = &Plug<S>> {
@@ -31,7 +34,7 @@ impl<S: Space> Map<S> {
     }
 
     /// This map with `plug` in it.
-    pub(crate) fn with(&self, plug: Plug<S>) -> Result<Self, PlugError> {
+    pub(crate) fn with(&self, plug: Plug<S>, names: &mut Names) -> Result<Self, PlugError> {
         check::<S>(&plug)?;
         if let Some(there) = self
             .regions()
@@ -44,21 +47,22 @@ impl<S: Space> Map<S> {
                 owner_range: there.range,
             });
         }
-        Ok(Self::of(self.regions().cloned().chain([plug]).collect()))
+        let regions = self.regions().cloned().chain([plug]);
+        Ok(Self::of(regions.collect(), names))
     }
 
     /// This map without the region that begins at `base`, and that region.
-    pub(crate) fn without(&self, base: u64) -> Option<(Self, Plug<S>)> {
+    pub(crate) fn without(&self, base: u64, names: &mut Names) -> Option<(Self, Plug<S>)> {
         let mut regions: Vec<_> = self.regions().cloned().collect();
         let index = regions
             .iter()
             .position(|region| region.range.base == base)?;
         let removed = regions.remove(index);
-        Some((Self::of(regions), removed))
+        Some((Self::of(regions, names), removed))
     }
 
     /// The map of `regions`, which are inside the space and do not overlap.
-    fn of(mut regions: Vec<Plug<S>>) -> Self {
+    fn of(mut regions: Vec<Plug<S>>, names: &mut Names) -> Self {
         regions.sort_unstable_by_key(|region| region.range.base);
         let mut spans = Vec::with_capacity(regions.len() * 2 + 1);
         let mut next = Some(0);
@@ -69,6 +73,7 @@ impl<S: Space> Map<S> {
             spans.push(Span {
                 base,
                 last,
+                number: names.number(&owner.name),
                 owner: Some(owner),
             });
             next = last.checked_add(1);
@@ -85,11 +90,16 @@ impl<S: Space> Map<S> {
     pub(crate) fn read(
         &self,
         hint: &mut impl Hint,
-        unclaimed: &UnclaimedCounters,
+        count: (&impl Count, &UnclaimedCounters),
         address: u64,
         data: &mut [u8],
     ) {
-        match self.sole_span(hint, address, data.len()) {
+        let (tally, unclaimed) = count;
+        let span = self.sole_span(hint, address, data.len());
+        if let Some(span) = span {
+            tally.access(span.number, Way::Read);
+        }
+        match span {
             Some(Span {
                 owner: Some(region),
                 base,
@@ -101,7 +111,7 @@ impl<S: Space> Map<S> {
                 answer_with_ones(data);
                 unclaimed.count_read(address);
             }
-            None => self.read_in_parts(unclaimed, address, data),
+            None => self.read_in_parts(count, address, data),
         }
     }
 
@@ -110,11 +120,16 @@ impl<S: Space> Map<S> {
     pub(crate) fn write(
         &self,
         hint: &mut impl Hint,
-        unclaimed: &UnclaimedCounters,
+        count: (&impl Count, &UnclaimedCounters),
         address: u64,
         data: &[u8],
     ) {
-        match self.sole_span(hint, address, data.len()) {
+        let (tally, unclaimed) = count;
+        let span = self.sole_span(hint, address, data.len());
+        if let Some(span) = span {
+            tally.access(span.number, Way::Write);
+        }
+        match span {
             Some(Span {
                 owner: Some(region),
                 base,
@@ -123,7 +138,7 @@ impl<S: Space> Map<S> {
                 S::write(&region.device, *base, address - base, data);
             }
             Some(_) => unclaimed.count_write(address),
-            None => self.write_in_parts(unclaimed, address, data),
+            None => self.write_in_parts(count, address, data),
         }
     }
 
@@ -164,7 +179,13 @@ impl<S: Space> Map<S> {
     }
 
     #[cold]
-    fn read_in_parts(&self, unclaimed: &UnclaimedCounters, address: u64, data: &mut [u8]) {
+    fn read_in_parts(
+        &self,
+        (tally, unclaimed): (&impl Count, &UnclaimedCounters),
+        address: u64,
+        data: &mut [u8],
+    ) {
+        let mut parts = 0;
         let mut next = Some(address);
         let mut left = data;
         while !left.is_empty() {
@@ -172,6 +193,8 @@ impl<S: Space> Map<S> {
             let Some((now, rest)) = left.split_at_mut_checked(part.length) else {
                 return;
             };
+            tally.access(part.number, Way::Read);
+            parts += 1;
             match part.owner {
                 Some((region, offset)) => S::read(&region.device, region.range.base, offset, now),
                 None => {
@@ -182,10 +205,17 @@ impl<S: Space> Map<S> {
             left = rest;
             next = next.and_then(|address| address.checked_add(part.length as u64));
         }
+        tally.repeats(Way::Read, usize::saturating_sub(parts, 1));
     }
 
     #[cold]
-    fn write_in_parts(&self, unclaimed: &UnclaimedCounters, address: u64, data: &[u8]) {
+    fn write_in_parts(
+        &self,
+        (tally, unclaimed): (&impl Count, &UnclaimedCounters),
+        address: u64,
+        data: &[u8],
+    ) {
+        let mut parts = 0;
         let mut next = Some(address);
         let mut left = data;
         while !left.is_empty() {
@@ -193,6 +223,8 @@ impl<S: Space> Map<S> {
             let Some((now, rest)) = left.split_at_checked(part.length) else {
                 return;
             };
+            tally.access(part.number, Way::Write);
+            parts += 1;
             match part.owner {
                 Some((region, offset)) => S::write(&region.device, region.range.base, offset, now),
                 None => unclaimed.count_write(next.unwrap_or(S::LAST)),
@@ -200,6 +232,7 @@ impl<S: Space> Map<S> {
             left = rest;
             next = next.and_then(|address| address.checked_add(part.length as u64));
         }
+        tally.repeats(Way::Write, usize::saturating_sub(parts, 1));
     }
 
     /// The longest part of `length` bytes from `address` that has one owner, or none. Past the
@@ -211,6 +244,7 @@ impl<S: Space> Map<S> {
         let Some((address, span)) = span else {
             return Part {
                 owner: None,
+                number: NOBODY,
                 length,
             };
         };
@@ -222,6 +256,7 @@ impl<S: Space> Map<S> {
         let whole = owner.is_none() && span.last == S::LAST;
         Part {
             owner,
+            number: span.number,
             length: if whole {
                 length
             } else {
@@ -238,6 +273,7 @@ fn gap<S: Space>(next: Option<u64>, last: Option<u64>) -> Option<Span<S>> {
         base,
         last,
         owner: None,
+        number: NOBODY,
     })
 }
 
@@ -245,6 +281,8 @@ fn gap<S: Space>(next: Option<u64>, last: Option<u64>) -> Option<Span<S>> {
 struct Part<'a, S: Space> {
     /// Its owner, and the offset in the owner's range.
     owner: Option<(&'a Plug<S>, u64)>,
+    /// The owner's number in a tally.
+    number: u8,
     /// At least 1.
     length: usize,
 }

@@ -7,7 +7,8 @@ use arc_swap::{ArcSwap, Cache};
 
 use crate::hint::Hints;
 use crate::map::Map;
-use crate::{Bus, Ports, Space};
+use crate::tally::{Count, Tally, Way};
+use crate::{AccessCounter, Bus, Ports, Space};
 
 /// A bus as one vCPU thread sees it: it keeps the current map at hand and remembers which addresses
 /// led to which devices, so that an access costs one comparison of pointers, one of ranges, and
@@ -19,14 +20,16 @@ pub struct BusView<S: Space> {
     bus: Arc<Bus<S>>,
     map: Cache<Arc<ArcSwap<Map<S>>>, Arc<Map<S>>>,
     hints: Hints,
+    tally: Arc<Tally>,
 }
 
 impl<S: Space> BusView<S> {
-    pub(crate) fn new(bus: &Arc<Bus<S>>) -> Self {
+    pub(crate) fn new(bus: &Arc<Bus<S>>, tally: &Arc<Tally>) -> Self {
         Self {
             bus: bus.clone(),
             map: Cache::new(bus.map.clone()),
             hints: Hints::new(),
+            tally: tally.clone(),
         }
     }
 
@@ -35,20 +38,23 @@ impl<S: Space> BusView<S> {
         &self.bus
     }
 
+    /// What the view is used for, from now on and so far.
+    pub fn counter(&self) -> AccessCounter<S> {
+        AccessCounter::new(&self.bus, &self.tally)
+    }
+
     /// Reads from whoever owns the `data.len()` bytes at `address`.
     #[inline(always)]
     pub fn read(&mut self, address: u64, data: &mut [u8]) {
-        self.map
-            .load()
-            .read(&mut self.hints, &self.bus.unclaimed, address, data);
+        let count = (&*self.tally, &self.bus.unclaimed);
+        self.map.load().read(&mut self.hints, count, address, data);
     }
 
     /// Writes to whoever owns the `data.len()` bytes at `address`.
     #[inline(always)]
     pub fn write(&mut self, address: u64, data: &[u8]) {
-        self.map
-            .load()
-            .write(&mut self.hints, &self.bus.unclaimed, address, data);
+        let count = (&*self.tally, &self.bus.unclaimed);
+        self.map.load().write(&mut self.hints, count, address, data);
     }
 }
 
@@ -66,9 +72,12 @@ impl BusView<Ports> {
     /// Out of line, so that the plain case is small enough to be inlined.
     #[inline(never)]
     fn read_accesses(&mut self, port: u16, width: usize, data: &mut [u8]) {
-        for access in data.chunks_mut(width.max(1)) {
+        let accesses = data.chunks_mut(width.max(1));
+        let repeats = accesses.len().saturating_sub(1);
+        for access in accesses {
             self.read(u64::from(port), access);
         }
+        self.tally.repeats(Way::Read, repeats);
     }
 
     /// Writes as OUT and OUTS do: one access of `width` bytes after the other, all at `port`. A
@@ -83,15 +92,18 @@ impl BusView<Ports> {
 
     #[inline(never)]
     fn write_accesses(&mut self, port: u16, width: usize, data: &[u8]) {
-        for access in data.chunks(width.max(1)) {
+        let accesses = data.chunks(width.max(1));
+        let repeats = accesses.len().saturating_sub(1);
+        for access in accesses {
             self.write(u64::from(port), access);
         }
+        self.tally.repeats(Way::Write, repeats);
     }
 }
 
 impl<S: Space> Clone for BusView<S> {
     fn clone(&self) -> Self {
-        Self::new(&self.bus)
+        self.bus.view()
     }
 }
 

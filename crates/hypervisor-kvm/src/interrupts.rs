@@ -41,9 +41,15 @@ impl KvmVm {
 impl Inner {
     /// Counts an interrupt that could not be delivered, or set up.
     pub(crate) fn count_failure(&self, result: Result<()>) {
+        let _ = self.counted(result);
+    }
+
+    /// The same, for who is told too.
+    fn counted(&self, result: Result<()>) -> Result<()> {
         if result.is_err() {
             self.lines.failures.fetch_add(1, Ordering::Relaxed);
         }
+        result
     }
 }
 
@@ -83,11 +89,11 @@ impl Interrupts for KvmVm {
         if !self.inner.is_split() || gsi.0 >= PINS {
             return Err(Error::Unsupported("split interrupt controllers"));
         }
-        self.inner.route(gsi.0, message)
+        self.inner.counted(self.inner.route(gsi.0, message))
     }
 
     fn signal_msi(&self, message: MsiMessage) -> Result<()> {
-        self.inner.signal_msi(message)
+        self.inner.counted(self.inner.signal_msi(message))
     }
 
     fn msi_vector(&self) -> Result<Arc<dyn MsiVector>> {

@@ -23,6 +23,7 @@
 pub mod conformance;
 mod error;
 mod exit;
+mod exits;
 pub mod fake;
 mod hypervisor;
 mod vcpu;
@@ -31,6 +32,7 @@ pub mod x86;
 
 pub use error::{Error, Result};
 pub use exit::{FailEntry, InternalError, MmioAccess, PortAccess, SystemEvent, VcpuExit, Width};
+pub use exits::{ExitCounter, VcpuExits};
 pub use hypervisor::{Capabilities, Hypervisor, Irqchip, VmSettings};
 pub use vcpu::{Devices, Kick, Vcpu, VcpuId};
 pub use vm::{DatamatchWidth, DirtyLog, GuestClock, Interrupts, IoEventAddress, IoEvents, Vm};

@@ -45,7 +45,7 @@ mod lock;
 
 pub use acpi_pm::{AcpiPm, AcpiPmState};
 pub use cmos::{Cmos, CmosState};
-pub use debug_exit::{DebugExit, PostCode, SystemControlB};
+pub use debug_exit::{DebugConsole, DebugExit, PostCode, SystemControlB};
 pub use i8042::{I8042, I8042State};
 pub use ioapic::{Ioapic, IoapicOutput, IoapicState};
 pub use pvpanic::Pvpanic;

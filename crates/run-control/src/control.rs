@@ -19,6 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use vmmkit_device_bus::{GuestRequest, RequestSink};
 use vmmkit_host_io::Broadcast;
 use vmmkit_hypervisor::{Kick, VcpuId};
+use vmmkit_telemetry::{BootLog, Milestone};
 
 use crate::event::BACKLOG;
 use crate::{
@@ -53,6 +54,7 @@ pub struct Control {
     dumping: AtomicBool,
     /// Held by who does, so that one set of dumps is whole before the next.
     dump_turn: Mutex<()>,
+    boot_log: OnceLock<Arc<BootLog>>,
 }
 
 #[derive(Default)]
@@ -94,6 +96,18 @@ impl Phase {
 }
 
 impl Control {
+    /// Has milestones go to `log`.
+    pub fn set_boot_log(&self, log: Arc<BootLog>) {
+        // The first one stands.
+        let _ = self.boot_log.set(log);
+    }
+
+    /// Where milestones go.
+    #[inline]
+    pub fn boot_log(&self) -> &Arc<BootLog> {
+        self.boot_log.get_or_init(Arc::default)
+    }
+
     /// What the guest's own reset and crash do; once, before it runs. Where a crash pauses the machine,
     /// `rest` brings its devices to rest, on a vCPU's thread, when no vCPU is in the guest any more.
     pub fn set_policy(&self, on_reboot: OnReboot, on_crash: OnCrash, rest: Rest) {
@@ -305,6 +319,7 @@ impl Control {
 
     /// Ends the run. The first ending stands.
     pub fn end(&self, ending: Ending) {
+        self.boot_log().mark(Milestone::End);
         let mut phase = self.lock();
         if phase.ending.is_none() {
             // Who stops a guest that crashed learns how it did.
@@ -463,6 +478,7 @@ impl Default for Control {
     /// A machine that may run as soon as its vCPUs have threads.
     fn default() -> Self {
         Self {
+            boot_log: OnceLock::new(),
             request: AtomicU8::new(RUN),
             phase: Mutex::default(),
             changed: Condvar::new(),

@@ -83,8 +83,8 @@ pub enum RunError {
     #[error("the machine cannot be reset")]
     Reset(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The event loop could not go on.
-    #[error("the event loop failed: {0}")]
-    EventLoop(String),
+    #[error(transparent)]
+    EventLoop(#[from] vmmkit_host_io::EventLoopError),
 }
 
 fn hint(error: &InternalError) -> &'static str {

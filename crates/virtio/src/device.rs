@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use thiserror::Error;
 use vmmkit_guest_memory::GuestRam;
+use vmmkit_telemetry::Tree;
 
 use crate::engine::Workers;
 use crate::{DeviceKind, Engine, Fault, Interrupts, Queue, QueueState, Queues};
@@ -64,6 +65,12 @@ pub trait Device: Send + Sync {
     /// The machine has ended: lets go of what others find on the host, the file of a socket for
     /// instance. Its work has ended before.
     fn close(&self) {}
+
+    /// How it is and what it has done, for people and metrics: a value that is a counter or a gauge
+    /// becomes one there. Any thread may ask; it must not wait.
+    fn inspect(&self) -> Tree {
+        Tree::new()
+    }
 
     /// What must be saved of it besides its transport and its queues, as text of its own versioned
     /// form. Called at rest.

@@ -55,6 +55,8 @@ pub mod split {
     pub const AVAIL_F_NO_INTERRUPT: u16 = ring::VRING_AVAIL_F_NO_INTERRUPT as u16;
     /// The most entries of a queue (2.7).
     pub const MAX_SIZE: u16 = 32768;
+    /// The offset of the index in the available and in the used ring (2.7.6, 2.7.8).
+    pub const RING_INDEX: usize = 2;
     /// Bytes of a descriptor (2.7.5).
     pub const DESC_SIZE: usize = 16;
     /// Alignments of the three parts (2.7).

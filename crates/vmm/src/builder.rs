@@ -2,28 +2,30 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use vmmkit_boot_loader::{self as boot_loader, BootSource, Loaded};
+use vmmkit_boot_loader::{self as boot_loader, BootSource, Entry};
 use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Lifecycle, Mmio, Plug, Ports};
-use vmmkit_guest_memory::GuestRam;
-use vmmkit_host_io::{Console, ConsolePort, Subscription};
+use vmmkit_guest_memory::{GuestRam, Rom};
+use vmmkit_host_io::{Console, ConsolePort, EventLoop, Subscriber, Subscription};
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
 use vmmkit_run_control::{Control, LastEvent};
+use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
+use vmmkit_x86_cpu::check_msrs;
 
 use crate::clocks::{Clocks, Stopwatch};
 use crate::console::{FirstByte, Receiver, Transmitter};
 use crate::cpus;
 use crate::devices::{self, Devices};
 use crate::error::BuildError;
-use crate::event_loop::{EventLoop, Subscriber};
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
 use crate::power::{Board, BootFiles};
-use crate::{ConfigError, Event, MachineConfig, VirtioTransport, pci, virtio};
+use crate::{ConfigError, Event, MachineConfig, VirtioTransport, pci, report, virtio};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -164,6 +166,14 @@ impl MachineBuilder {
         self.control.events().subscribe()
     }
 
+    /// Has milestones written to `log`, and the serial console's output; otherwise the machine keeps
+    /// a log of its own.
+    #[must_use]
+    pub fn boot_log(self, log: Arc<BootLog>) -> Self {
+        self.control.set_boot_log(log);
+        self
+    }
+
     /// Builds the machine on `hypervisor`.
     ///
     /// # Errors
@@ -180,18 +190,19 @@ impl MachineBuilder {
             lives,
             control,
         } = self;
+        control.boot_log().mark(Milestone::BuildBegan);
         config.check(hypervisor.capabilities())?;
         check_count(devices.len(), config.virtio.most())?;
-        let settings = VmSettings::default();
+        let irqchip = config.irqchip;
         let ram = GuestRam::new(&config.ram)?;
         let mut files = BootFiles::open(&config)?;
-        let (vm, loaded) = create_and_load(
+        let (vm, entry) = create_and_load(
             hypervisor,
-            &settings,
+            &VmSettings { irqchip },
             &ram,
             &config,
             &mut files,
-            devices.len(),
+            (devices.len(), control.boot_log()),
         )?;
         let transmitter = Box::new(FirstByte {
             output: Transmitter(console.output.clone()),
@@ -199,15 +210,13 @@ impl MachineBuilder {
         });
         let stopwatch = Arc::new(Stopwatch::default());
         let clocks = Clocks::new(vm.clock(), stopwatch.clone());
-        let platform = Platform::plug(&vm, control.requests(), &ram, transmitter, stopwatch)?;
+        let requests = control.requests();
+        let platform = Platform::plug(&vm, irqchip, requests, &ram, transmitter, stopwatch)?;
         platform.lead(lives);
         let capabilities = hypervisor.capabilities();
-        let reach = reach(&vm, &ram, &memory)?;
-        let vm = Arc::new(vm);
+        let reach = reach(&*vm, &ram, &memory)?;
         let (devices, wires) = match config.virtio {
-            VirtioTransport::Mmio => {
-                virtio::plug(devices, &*vm, capabilities, &reach, &platform.mmio)?
-            }
+            VirtioTransport::Mmio => virtio::plug(devices, &*vm, capabilities, &reach, &platform)?,
             VirtioTransport::Pci => (
                 pci::plug(devices, &vm, capabilities, &reach, &platform)?,
                 Vec::new(),
@@ -218,8 +227,10 @@ impl MachineBuilder {
             .for_each(|device| devices::watch(&**device, &control));
         platform.plug_extra(ports, mmio, &ram)?;
         let supported = hypervisor.supported_cpuid()?;
-        let irqchip = settings.irqchip;
-        let vcpus = cpus::create(&supported, &*vm, &config, &platform, &loaded.entry, irqchip)?;
+        if config.cpu.has_msrs() {
+            check_msrs(&config.cpu, &hypervisor.feature_msrs()?)?;
+        }
+        let vcpus = cpus::create(&supported, &*vm, &config, &platform, &entry, irqchip)?;
         control.set_vcpus(vcpus.kickers);
         let devices = Arc::new(Devices::new(devices, clocks));
         let platform = Arc::new(platform);
@@ -231,6 +242,7 @@ impl MachineBuilder {
         let port: Arc<dyn ConsolePort> = Arc::new(Receiver(platform.serial.clone()));
         subscribers.extend(console.connect(&port).map_err(BuildError::Console)?);
         let event_loop = EventLoop::new(subscribers)?;
+        let about = report::about(&config);
         let board = Board {
             vm,
             config,
@@ -248,6 +260,7 @@ impl MachineBuilder {
             devices,
             ram,
             output,
+            about,
         };
         let state = Ready {
             vcpus: vcpus.bodies,
@@ -255,9 +268,13 @@ impl MachineBuilder {
             event_loop,
             last: LastEvent(shared.control.clone()),
         };
+        shared.control.boot_log().mark(Milestone::Built);
         Ok(Machine::new(Arc::new(shared), state))
     }
 }
+
+/// The memory slot of firmware: RAM and persistent memory have lower ones.
+const ROM_SLOT: u32 = 30;
 
 /// Makes the VM and loads its RAM at the same time: making interrupt controllers and mapping memory
 /// is waiting for the host's kernel most of the time (RCU), loading is copying.
@@ -267,39 +284,57 @@ fn create_and_load<H: Hypervisor>(
     ram: &GuestRam,
     config: &MachineConfig,
     files: &mut BootFiles,
-    devices: usize,
-) -> Result<(H::Vm, Loaded), BuildError> {
+    (devices, boot_log): (usize, &BootLog),
+) -> Result<(Arc<H::Vm>, Entry), BuildError> {
     let create = || {
         let vm = hypervisor.create_vm(settings)?;
         vm.map_ram(ram)?;
+        boot_log.mark(Milestone::VmCreated);
         Ok(vm)
     };
     thread::scope(|scope| {
         let loading = thread::Builder::new()
             .name("load".to_owned())
-            .spawn_scoped(scope, || load(files, ram, config, devices))
+            .spawn_scoped(scope, || {
+                let loaded = load(files, ram, config, devices);
+                boot_log.mark(Milestone::Loaded);
+                loaded
+            })
             .map_err(BuildError::Thread)?;
         let vm: Result<_, BuildError> = create();
         let loaded = loading
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((vm?, loaded?))
+        let (vm, (entry, rom)) = (vm?, loaded?);
+        if let Some(rom) = rom {
+            vm.map_rom(&rom)?;
+        }
+        Ok((Arc::new(vm), entry))
     })
 }
 
-/// Puts kernel, initrd, command line and tables into RAM, which is all zeroes.
+/// Puts kernel, initrd, command line and tables into RAM, which is all zeroes; or firmware into a ROM.
 pub(crate) fn load(
     files: &mut BootFiles,
     ram: &GuestRam,
     config: &MachineConfig,
     devices: usize,
-) -> Result<Loaded, BuildError> {
+) -> Result<(Entry, Option<Rom>), BuildError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| BuildError::Load { path, source }
+    };
+    if let Some(path) = &config.firmware {
+        let firmware = boot_loader::load_firmware(ram, &mut files.image, ROM_SLOT);
+        let firmware = firmware.map_err(|error| failed(path)(error.into()))?;
+        return Ok((firmware.entry, Some(firmware.rom)));
+    }
     let cmdline = match (config.acpi, config.virtio) {
         (false, VirtioTransport::Mmio) => Cow::Owned(virtio::announce(&config.cmdline, devices)),
         _ => Cow::Borrowed(&config.cmdline),
     };
     let source = BootSource {
-        kernel: &mut files.kernel,
+        kernel: &mut files.image,
         initrd: files.initrd.as_mut(),
         cmdline: &cmdline,
         entry: config.entry,
@@ -311,10 +346,8 @@ pub(crate) fn load(
         acpi: acpi.as_ref(),
         mp_table: config.mp_table.is_for(config.vcpus),
     };
-    boot_loader::load(ram, source, &description).map_err(|source| BuildError::Load {
-        path: config.kernel.clone(),
-        source,
-    })
+    let loaded = boot_loader::load(ram, source, &description);
+    Ok((loaded.map_err(failed(&config.kernel))?.entry, None))
 }
 
 /// Maps `memory` beside `ram`; what devices reach.

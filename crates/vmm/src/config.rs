@@ -8,7 +8,7 @@ use vmmkit_boot_loader::EntryChoice;
 use vmmkit_boot_loader::mp_table::MAX_VCPUS;
 use vmmkit_guest_memory::RamConfig;
 use vmmkit_host_io::HostCpus;
-use vmmkit_hypervisor::Capabilities;
+use vmmkit_hypervisor::{Capabilities, Irqchip};
 use vmmkit_run_control::{OnCrash, OnReboot};
 use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
 
@@ -19,6 +19,9 @@ pub struct MachineConfig {
     pub name: String,
     /// The kernel: ELF vmlinux or bzImage.
     pub kernel: PathBuf,
+    /// Firmware that runs from the reset vector, instead of a kernel: a flat image that ends at 4 GiB.
+    /// It gets no initrd, command line or table.
+    pub firmware: Option<PathBuf>,
     /// The initial RAM disk.
     pub initrd: Option<PathBuf>,
     /// The kernel's command line.
@@ -39,6 +42,8 @@ pub struct MachineConfig {
     pub acpi: bool,
     /// Describe CPUs and interrupts by an MP table too.
     pub mp_table: MpTable,
+    /// The interrupt controllers. [`Irqchip::None`] is for hypervisors that deliver no interrupt.
+    pub irqchip: Irqchip,
     /// Where paravirtual devices are.
     pub virtio: VirtioTransport,
     /// What a reset that the guest asks for does.
@@ -97,6 +102,7 @@ impl Default for MachineConfig {
         Self {
             name: "vmmkit".to_owned(),
             kernel: PathBuf::new(),
+            firmware: None,
             initrd: None,
             cmdline: String::new(),
             entry: EntryChoice::Auto,
@@ -107,6 +113,7 @@ impl Default for MachineConfig {
             cpu: CpuModel::default(),
             acpi: true,
             mp_table: MpTable::Auto,
+            irqchip: Irqchip::InKernel { pit: true },
             virtio: VirtioTransport::Mmio,
             on_reboot: OnReboot::default(),
             on_crash: OnCrash::default(),
@@ -151,7 +158,7 @@ impl MachineConfig {
     /// # Errors
     /// [`ConfigError`] names the option and its value.
     pub fn check(&self, capabilities: &Capabilities) -> Result<(), ConfigError> {
-        if self.kernel.as_os_str().is_empty() {
+        if self.firmware.is_none() && self.kernel.as_os_str().is_empty() {
             return Err(ConfigError::NoKernel);
         }
         if self.vcpus == 0 {

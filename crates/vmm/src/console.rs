@@ -16,7 +16,7 @@ impl SerialOutput for Transmitter {
     }
 }
 
-/// A transmitter that tells of the first byte of each boot.
+/// A transmitter that tells of the first byte of each boot, and shows the boot log all of them.
 pub(crate) struct FirstByte<O> {
     pub(crate) output: O,
     pub(crate) control: Arc<Control>,
@@ -26,7 +26,11 @@ impl<O: SerialOutput> SerialOutput for FirstByte<O> {
     #[inline]
     fn push(&mut self, byte: u8) -> bool {
         self.control.console_is_written();
-        self.output.push(byte)
+        let is_taken = self.output.push(byte);
+        if is_taken {
+            self.control.boot_log().output(byte);
+        }
+        is_taken
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) fn create(
     entry: &Entry,
     irqchip: Irqchip,
 ) -> Result<Vcpus, BuildError> {
+    let msrs = boot_msrs(&config.cpu);
     let topology = config.topology();
     let mut vcpus = Vcpus {
         bodies: Vec::new(),
@@ -30,16 +31,22 @@ pub(crate) fn create(
         let apic_id = VcpuId(topology.apic_id(id.0));
         let mut vcpu = vm.create_vcpu(apic_id).map_err(failed)?;
         let leaves = leaves(supported, config, id, &mut vcpu)?;
-        set_up(&mut vcpu, &leaves, entry, irqchip).map_err(failed)?;
+        vcpu.set_cpuid(&leaves).map_err(failed)?;
+        vcpu.set_msrs(&msrs).map_err(failed)?;
+        set_up(&mut vcpu, id, entry, irqchip).map_err(failed)?;
         vcpus.kickers.push(vcpu.kicker());
+        let exits = platform.exit_counter(id);
+        let (ports, mmio) = exits.views();
         let mut vcpu_loop = VcpuLoop {
             id,
             vcpu,
             buses: Buses {
-                ports: platform.ports.view(),
-                mmio: platform.mmio.view(),
+                ports,
+                mmio,
+                ioapic: platform.ioapic.clone(),
             },
             is_interrupted: false,
+            exits,
         };
         let cpus = config.affinity.get(&id.0).cloned();
         vcpus.bodies.push(Box::new(move |control| {
@@ -69,19 +76,17 @@ fn leaves(
 
 fn set_up<V: Vcpu + VcpuState>(
     vcpu: &mut V,
-    leaves: &[CpuidEntry],
+    id: VcpuId,
     entry: &Entry,
     irqchip: Irqchip,
 ) -> vmmkit_hypervisor::Result<()> {
-    vcpu.set_cpuid(leaves)?;
-    vcpu.set_msrs(&boot_msrs())?;
     if irqchip != Irqchip::None {
         let mut page = vcpu.lapic()?;
         lapic_wiring(&mut page);
         vcpu.set_lapic(&page)?;
     }
     // The others are started by the guest with INIT and SIPI, and reset by KVM.
-    if vcpu.id() == VcpuId(0) {
+    if id == VcpuId(0) {
         let mut special = vcpu.special_registers()?;
         entry.apply(&mut special);
         vcpu.set_special_registers(&special)?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmmkit_run_control::{Control, Event};
+use vmmkit_telemetry::{Metrics, Tree};
 use vmmkit_virtio::TransportEvent;
 
 use crate::clocks::Clocks;
@@ -116,6 +117,21 @@ impl Devices {
             }
         };
         self.list.iter().map(info).collect()
+    }
+
+    /// Adds what they have counted.
+    pub(crate) fn measure(&self, metrics: &mut Metrics) {
+        for device in &self.list {
+            device.transport().measure(metrics);
+        }
+    }
+
+    /// Adds how they are.
+    pub(crate) fn inspect(&self, tree: Tree) -> Tree {
+        let transports = self.list.iter().map(|device| device.transport());
+        transports.fold(tree, |tree, transport| {
+            tree.tree(transport.name().to_string(), transport.inspect())
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {

@@ -10,7 +10,7 @@ use vmmkit_guest_memory::RamError;
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_x86_cpu::CpuidError;
 
-use crate::{ConfigError, RunError};
+use crate::ConfigError;
 
 /// Why a machine could not be built.
 #[derive(Debug, Error)]
@@ -83,7 +83,7 @@ pub enum BuildError {
     Console(#[source] io::Error),
     /// The event loop could not be made.
     #[error(transparent)]
-    EventLoop(#[from] RunError),
+    EventLoop(#[from] vmmkit_host_io::EventLoopError),
 }
 
 /// Why a built machine could not be started.

@@ -9,6 +9,7 @@ use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{OutputBuffer, Subscription};
 use vmmkit_run_control::{Control, Event, MachineState, ResetCause};
+use vmmkit_telemetry::Tree;
 
 use crate::devices::{DeviceInfo, Devices};
 use crate::platform::Platform;
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) devices: Arc<Devices>,
     pub(crate) ram: GuestRam,
     pub(crate) output: Option<Arc<OutputBuffer>>,
+    /// The machine as it was asked for.
+    pub(crate) about: Tree,
 }
 
 impl Shared {
@@ -62,6 +65,10 @@ pub struct Handle {
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Ends the run at once, as pulling the plug does. [`Machine::wait`](crate::Machine::wait)

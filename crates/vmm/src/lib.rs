@@ -27,12 +27,12 @@ mod console;
 mod cpus;
 mod devices;
 mod error;
-mod event_loop;
 mod handle;
 mod machine;
 mod pci;
 mod platform;
 mod power;
+mod report;
 mod threads;
 mod vcpu_loop;
 mod virtio;
@@ -41,10 +41,9 @@ pub use builder::MachineBuilder;
 pub use config::{ConfigError, MachineConfig, MpTable, VirtioTransport};
 pub use devices::DeviceInfo;
 pub use error::{BuildError, StartError};
-pub use event_loop::Subscriber;
 pub use handle::Handle;
 pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
-pub use vmmkit_host_io::{Console, ConsoleInput, ConsoleRead};
+pub use vmmkit_host_io::{Console, ConsoleInput, ConsoleRead, Subscriber};
 pub use vmmkit_run_control::{
     Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuDump,
 };

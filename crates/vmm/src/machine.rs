@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use vmmkit_host_io::EventLoop;
 use vmmkit_run_control::{LastEvent, PowerOn, VcpuBody};
 
 use crate::error::StartError;
-use crate::event_loop::EventLoop;
 use crate::handle::{Handle, Shared};
 use crate::threads::Threads;
 use crate::{Outcome, RunError};

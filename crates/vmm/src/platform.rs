@@ -7,16 +7,19 @@ use vmmkit_boot_loader::acpi::{
     AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, PciHost, PmPorts, ResetRegister,
 };
 use vmmkit_device_bus::{
-    AddressRange, DevicePio, Gsi, Lifecycle, Mmio, MmioBus, Plug, PlugError, PortBus, Ports,
-    RequestSink,
+    AddressRange, DevicePio, Gsi, IrqLine, Lifecycle, Mmio, MmioBus, MsiMessage, Plug, PlugError,
+    PortBus, Ports, RequestSink,
 };
 use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END};
-use vmmkit_hypervisor::Interrupts;
+use vmmkit_hypervisor::{ExitCounter, Interrupts, Irqchip, VcpuExits, VcpuId, Vm};
 use vmmkit_legacy_devices::acpi_pm::spec as pm;
 use vmmkit_legacy_devices::reset::spec as reset;
 use vmmkit_legacy_devices::{
-    AcpiPm, Cmos, DebugExit, I8042, PostCode, Pvpanic, ResetControl, SerialOutput, SerialPort,
+    AcpiPm, Cmos, DebugExit, I8042, Ioapic, IoapicOutput, PostCode, Pvpanic, ResetControl,
+    SerialOutput, SerialPort, SystemControlB,
 };
+
+use vmmkit_telemetry::Inspect;
 
 use crate::clocks::Stopwatch;
 use crate::{MachineConfig, VirtioTransport};
@@ -42,25 +45,32 @@ pub(crate) struct Platform {
     pub(crate) serial: Arc<SerialPort>,
     pub(crate) keyboard: Arc<I8042>,
     pub(crate) power: Arc<AcpiPm>,
+    /// Where it is not the hypervisor's.
+    pub(crate) ioapic: Option<Arc<Ioapic>>,
     /// All that a reset brings back to power-on, beside the devices that work by themselves.
     parts: Mutex<Vec<Arc<dyn Lifecycle>>>,
+    /// Those of its devices that say how they are.
+    pub(crate) inspected: Vec<(&'static str, Arc<dyn Inspect>)>,
+    /// What counts the exits of each vCPU.
+    exits: Mutex<Vec<Arc<ExitCounter>>>,
 }
 
 impl Platform {
-    /// Makes every device, with its line from `interrupts`, and plugs it in.
+    /// Makes every device, with its line to the interrupt controllers of `vm`, and plugs it in.
     pub(crate) fn plug(
-        interrupts: &impl Interrupts,
+        vm: &Arc<impl Vm + 'static>,
+        irqchip: Irqchip,
         requests: RequestSink,
         ram: &GuestRam,
         output: Box<dyn SerialOutput>,
         stopwatch: Arc<Stopwatch>,
     ) -> Result<Self, PlugError> {
-        let serial = Arc::new(SerialPort::new(output, interrupts.irq_line(SERIAL_GSI)));
-        let keyboard = Arc::new(I8042::new(
-            interrupts.irq_line(KEYBOARD_GSI),
-            requests.clone(),
-        ));
-        let sci = interrupts.irq_line(SCI_GSI);
+        let is_split = irqchip == Irqchip::Split;
+        let ioapic = is_split.then(|| Arc::new(Ioapic::new(Arc::new(Messages(vm.clone())))));
+        let line = |gsi| line(ioapic.as_ref(), &**vm, gsi);
+        let serial = Arc::new(SerialPort::new(output, line(SERIAL_GSI)));
+        let keyboard = Arc::new(I8042::new(line(KEYBOARD_GSI), requests.clone()));
+        let sci = line(SCI_GSI);
         let clock = Arc::new(move || stopwatch.nanoseconds());
         let power = Arc::new(AcpiPm::new(clock, sci, requests.clone()));
         let (below_4g, above_4g) = ram_around_hole(ram);
@@ -97,21 +107,46 @@ impl Platform {
             row(Pvpanic::NAME, Pvpanic::PORT, Pvpanic::LENGTH, &pvpanic),
             row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &post),
         ])?;
+        let inspected: Vec<(&'static str, Arc<dyn Inspect>)> = vec![
+            (SerialPort::NAME, serial.clone()),
+            (I8042::NAME, keyboard.clone()),
+            (Cmos::NAME, cmos.clone()),
+            (AcpiPm::NAME, power.clone()),
+            (PostCode::NAME, post.clone()),
+        ];
+        let mut parts: Vec<Arc<dyn Lifecycle>> = vec![
+            serial.clone(),
+            keyboard.clone(),
+            power.clone(),
+            cmos,
+            resets,
+            post,
+        ];
+        if irqchip != (Irqchip::InKernel { pit: true }) {
+            parts.push(plug_control(&ports)?);
+        }
+        let mmio = Arc::new(MmioBus::new());
+        if let Some(ioapic) = &ioapic {
+            let range = AddressRange::new(Ioapic::ADDRESS, Ioapic::LENGTH);
+            mmio.plug(Ioapic::NAME, range, ioapic.clone())?;
+            parts.push(ioapic.clone());
+        }
         Ok(Self {
             ports,
-            mmio: Arc::new(MmioBus::new()),
-            parts: Mutex::new(vec![
-                serial.clone(),
-                keyboard.clone(),
-                power.clone(),
-                cmos,
-                resets,
-                post,
-            ]),
+            mmio,
+            exits: Mutex::default(),
+            inspected,
+            parts: Mutex::new(parts),
+            ioapic,
             serial,
             keyboard,
             power,
         })
+    }
+
+    /// The line to pin `gsi` of the interrupt controllers of `vm`.
+    pub(crate) fn irq_line(&self, vm: &impl Interrupts, gsi: Gsi) -> IrqLine {
+        line(self.ioapic.as_ref(), vm, gsi)
     }
 
     /// Resets `parts` too, from now on.
@@ -126,6 +161,23 @@ impl Platform {
 
     fn parts(&self) -> MutexGuard<'_, Vec<Arc<dyn Lifecycle>>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What counts the exits of `vcpu`, over all resets. vCPUs are made in the order of their numbers.
+    pub(crate) fn exit_counter(&self, vcpu: VcpuId) -> Arc<ExitCounter> {
+        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = exits.get(vcpu.0 as usize).cloned();
+        known.unwrap_or_else(|| {
+            let counter = Arc::new(ExitCounter::new(vcpu, &self.ports, &self.mmio));
+            exits.push(counter.clone());
+            counter
+        })
+    }
+
+    /// What every vCPU left the guest for.
+    pub(crate) fn exits(&self) -> Vec<VcpuExits> {
+        let exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        exits.iter().map(|counter| counter.exits()).collect()
     }
 
     /// Plugs the embedder's devices in.
@@ -181,6 +233,8 @@ impl Platform {
                 i8042: true,
                 cmos_rtc: true,
                 vga: false,
+                pic: config.irqchip != Irqchip::Split,
+                pit: config.irqchip == Irqchip::InKernel { pit: true },
             },
             devices: [
                 AcpiDevice::Serial {
@@ -199,6 +253,39 @@ impl Platform {
             .collect(),
             pci,
         }
+    }
+}
+
+/// Plugs the port in that the hypervisor's PIT answers where there is one.
+fn plug_control(ports: &PortBus) -> Result<Arc<dyn Lifecycle>, PlugError> {
+    let control = Arc::new(SystemControlB::new());
+    ports.plug_all(vec![row(
+        SystemControlB::NAME,
+        SystemControlB::PORT,
+        SystemControlB::LENGTH,
+        &control,
+    )])?;
+    Ok(control)
+}
+
+/// The line to pin `gsi` of `ioapic`, or of the hypervisor's where that has it.
+fn line(ioapic: Option<&Arc<Ioapic>>, vm: &impl Interrupts, gsi: Gsi) -> IrqLine {
+    match ioapic {
+        Some(ioapic) => IrqLine::new(ioapic.clone(), gsi),
+        None => vm.irq_line(gsi),
+    }
+}
+
+/// Messages of the I/O APIC to the hypervisor's local APICs, which count what they cannot take.
+struct Messages<V>(Arc<V>);
+
+impl<V: Vm> IoapicOutput for Messages<V> {
+    fn deliver(&self, message: MsiMessage) {
+        let _ = self.0.signal_msi(message);
+    }
+
+    fn route(&self, pin: u32, message: Option<MsiMessage>) {
+        let _ = self.0.route_pin(Gsi(pin), message);
     }
 }
 

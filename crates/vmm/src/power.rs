@@ -48,7 +48,7 @@ impl<V: Vm> Board<V> {
             let _ = self.ram.fill(region.guest_address, size, 0);
         }
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = builder::load(&mut files, &self.ram, &self.config, self.devices.count())?;
+        let (entry, _) = builder::load(&mut files, &self.ram, &self.config, self.devices.count())?;
         for wire in &self.wires {
             wire.attach(&*self.vm)?;
         }
@@ -60,21 +60,25 @@ impl<V: Vm> Board<V> {
             irqchip,
             ..
         } = self;
-        cpus::create(supported, &**vm, config, platform, &loaded.entry, *irqchip)
+        cpus::create(supported, &**vm, config, platform, &entry, *irqchip)
     }
 }
 
 /// The files that a guest is booted from. They stay open, so that a reset needs no path, which may
 /// mean another file by then, or be out of reach of a process that has given up its privileges.
 pub(crate) struct BootFiles {
-    pub(crate) kernel: File,
+    /// Kernel or firmware.
+    pub(crate) image: File,
     pub(crate) initrd: Option<File>,
 }
 
 impl BootFiles {
     pub(crate) fn open(config: &MachineConfig) -> Result<Self, BuildError> {
         Ok(Self {
-            kernel: open("--kernel", &config.kernel)?,
+            image: match &config.firmware {
+                Some(path) => open("--firmware", path)?,
+                None => open("--kernel", &config.kernel)?,
+            },
             initrd: match &config.initrd {
                 Some(path) => Some(open("--initrd", path)?),
                 None => None,

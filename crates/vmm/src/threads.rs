@@ -6,11 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
+use vmmkit_host_io::EventLoopStop;
 use vmmkit_run_control::{Control, Ending, LastEvent, PowerOn, VcpuBody};
 
 use crate::RunError;
 use crate::devices::Devices;
-use crate::event_loop::EventLoopStop;
 use crate::handle::Shared;
 use crate::machine::Ready;
 
@@ -44,7 +44,7 @@ impl Threads {
         let stop = event_loop.stop_handle();
         let ends = control.clone();
         let events = Builder::new().name("vmm".to_owned()).spawn(move || {
-            if let Some(error) = guarded("vmm", || event_loop.run()) {
+            if let Some(error) = guarded("vmm", || Ok(event_loop.run()?)) {
                 ends.end(Err(error));
             }
         })?;

@@ -1,9 +1,15 @@
 //! The loop of one vCPU: run the guest, answer its accesses by the buses, again.
 
+use std::sync::Arc;
+
 use vmmkit_device_bus::{BusView, Mmio, Ports};
 use vmmkit_hypervisor::x86::{ClockControl, VcpuState};
-use vmmkit_hypervisor::{Devices, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit, VcpuId};
+use vmmkit_hypervisor::{
+    Devices, ExitCounter, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit, VcpuId,
+};
+use vmmkit_legacy_devices::Ioapic;
 use vmmkit_run_control::{Control, Ending};
+use vmmkit_telemetry::Milestone;
 
 use crate::{Outcome, RunError, VcpuDump};
 
@@ -15,12 +21,24 @@ pub(crate) struct VcpuLoop<V> {
     pub(crate) buses: Buses,
     /// It did not run for a while, which the guest is to be told.
     pub(crate) is_interrupted: bool,
+    pub(crate) exits: Arc<ExitCounter>,
 }
 
 /// What answers the accesses of one vCPU.
 pub(crate) struct Buses {
     pub(crate) ports: BusView<Ports>,
     pub(crate) mmio: BusView<Mmio>,
+    /// Where it is not the hypervisor's.
+    pub(crate) ioapic: Option<Arc<Ioapic>>,
+}
+
+impl Buses {
+    #[cold]
+    fn end_of_interrupt(&self, vector: u8) {
+        if let Some(ioapic) = &self.ioapic {
+            ioapic.end_of_interrupt(vector);
+        }
+    }
 }
 
 /// Part of the vCPU's loop, always, as the methods of [`BusView`] are.
@@ -55,19 +73,65 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
     /// vCPU to wait or to end kicks it, and a kick is never lost: [`Control`] is asked before the
     /// first run and after each kick, not for each exit.
     pub(crate) fn run(&mut self, control: &Control) -> Option<Ending> {
-        while self.may_run_on(control) {
-            match self.vcpu.run_with(&mut self.buses) {
-                // By a kick, or since the whole process was stopped (SIGSTOP) and goes on.
-                Ok(VcpuExit::Interrupted) => self.is_interrupted = true,
-                Ok(other) => {
-                    if let Some(ending) = self.rare(other, control) {
-                        return Some(ending);
-                    }
-                }
-                Err(source) => return Some(self.failed(source)),
+        if !self.may_run_on(control) {
+            return None;
+        }
+        let mut first = self.first_run(control);
+        loop {
+            let exit = match first.take() {
+                Some(exit) => exit,
+                None => self.vcpu.run_with(&mut self.buses),
+            };
+            if let Some(ending) = self.after(exit, control) {
+                return Some(ending);
+            }
+            if !self.may_run_on(control) {
+                return None;
             }
         }
-        None
+    }
+
+    /// Runs until the first exit, which is noted, so that the loop need not look; `None` where it was
+    /// an access and is answered.
+    #[cold]
+    fn first_run(&mut self, control: &Control) -> Option<vmmkit_hypervisor::Result<VcpuExit>> {
+        let is_first = self.id == VcpuId(0);
+        if is_first {
+            control.boot_log().mark(Milestone::Entry);
+        }
+        let exit = self.vcpu.run();
+        if is_first {
+            control.boot_log().mark(Milestone::FirstExit);
+        }
+        match exit {
+            Ok(exit) => exit.answered_by(&mut self.buses, self.vcpu.data()).map(Ok),
+            Err(source) => Some(Err(source)),
+        }
+    }
+
+    /// What becomes of an exit that is no access.
+    #[cold]
+    fn after(
+        &mut self,
+        exit: vmmkit_hypervisor::Result<VcpuExit>,
+        control: &Control,
+    ) -> Option<Ending> {
+        if let Ok(exit) = &exit {
+            self.exits.count(exit);
+        }
+        match exit {
+            // By a kick, or since the whole process was stopped (SIGSTOP) and goes on.
+            Ok(VcpuExit::Interrupted) => {
+                self.is_interrupted = true;
+                None
+            }
+            Ok(VcpuExit::IoapicEoi(vector)) => {
+                self.buses.end_of_interrupt(vector);
+                None
+            }
+            Ok(other) => self.rare(other, control),
+            Err(source) => Some(self.failed(source)),
+        }
     }
 
     /// Waits while the machine is paused; whether this vCPU may run then, or must end. No access is

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use vmmkit_boot_loader::acpi::AcpiDevice;
 use vmmkit_boot_loader::with_parameters;
-use vmmkit_device_bus::{AddressRange, Gsi, Lifecycle, Mmio, MmioBus, Plug};
+use vmmkit_device_bus::{AddressRange, Gsi, Lifecycle, Mmio, Plug};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
 use vmmkit_hypervisor::{Capabilities, DatamatchWidth, IoEventAddress, Vm};
@@ -14,6 +14,7 @@ use vmmkit_virtio::spec::mmio;
 use vmmkit_virtio::{Device, MmioTransport, Signal, Transport};
 
 use crate::error::BuildError;
+use crate::platform::Platform;
 
 /// Where the registers of the first device are; the others follow. In the MMIO hole, far below the
 /// interrupt controllers.
@@ -85,7 +86,7 @@ pub(crate) fn plug<V: Vm>(
     vm: &V,
     capabilities: &Capabilities,
     ram: &GuestRam,
-    bus: &MmioBus,
+    platform: &Platform,
 ) -> Result<Wired, BuildError> {
     let mut plugged: Vec<Arc<dyn Plugged>> = Vec::new();
     let mut wires = Vec::new();
@@ -99,7 +100,7 @@ pub(crate) fn plug<V: Vm>(
         let irq = irq.map_err(failed)?.map(Arc::new);
         let signal: Arc<dyn Signal> = match &irq {
             Some(event) => event.clone(),
-            None => Arc::new(vm.irq_line(Gsi(gsi))),
+            None => Arc::new(platform.irq_line(vm, Gsi(gsi))),
         };
         let transport = MmioTransport::new(&name, device, ram, signal).map_err(failed)?;
         let transport = Arc::new(transport);
@@ -112,7 +113,9 @@ pub(crate) fn plug<V: Vm>(
         wire.attach(vm)?;
         wires.push(wire);
         let range = AddressRange::new(base(index), mmio::LENGTH);
-        bus.plug_all(vec![Plug::<Mmio>::new(name, range, transport.clone())])?;
+        platform
+            .mmio
+            .plug_all(vec![Plug::<Mmio>::new(name, range, transport.clone())])?;
         plugged.push(transport);
     }
     Ok((plugged, wires))

@@ -1,5 +1,7 @@
 //! Why a machine cannot be built, in the words of the options that it was asked for by.
 
+use std::path::PathBuf;
+
 use vmmkit_boot_loader::{BzImageError, ElfError, LoadError};
 use vmmkit_vmm::{BuildError, ConfigError, MachineConfig};
 
@@ -10,15 +12,22 @@ use crate::memory;
 pub(crate) struct Asked {
     initrd: String,
     memory: String,
+    cpu: String,
+    firmware: String,
 }
 
 impl Asked {
     /// Notes it before the builder takes the configuration.
     pub(crate) fn of(config: &MachineConfig) -> Self {
-        let initrd = config.initrd.as_ref();
+        let shown = |path: &Option<PathBuf>| {
+            let path = path.as_ref();
+            path.map_or(String::new(), |path| path.display().to_string())
+        };
         Self {
-            initrd: initrd.map_or(String::new(), |path| path.display().to_string()),
+            initrd: shown(&config.initrd),
+            firmware: shown(&config.firmware),
             memory: memory::text(&config.ram),
+            cpu: config.cpu.to_string(),
         }
     }
 
@@ -29,7 +38,7 @@ impl Asked {
         let mut thing = match error {
             BuildError::Config(_) => format!("--{}", reasons.remove(0)),
             BuildError::Ram(_) => format!("--memory {}", self.memory),
-            BuildError::Cpu(_) => "--cpu".to_owned(),
+            BuildError::Cpu(_) => format!("--cpu {}", self.cpu),
             BuildError::Load { path, source } => {
                 self.file(source, &format!("--kernel {}", path.display()))
             }
@@ -52,6 +61,7 @@ impl Asked {
         match error {
             LoadError::Initrd(_) => format!("--initrd {}", self.initrd),
             LoadError::Cmdline(_) => "--cmdline".to_owned(),
+            LoadError::Firmware(_) => format!("--firmware {}", self.firmware),
             LoadError::RamTooSmall { .. } => format!("--memory {}", self.memory),
             _ => kernel.to_owned(),
         }
@@ -63,11 +73,14 @@ impl Asked {
             BuildError::Open { .. } => "check the path and its permissions",
             BuildError::Config(ConfigError::TooManyVcpus { .. }) => "ask for fewer with --cpus",
             BuildError::Config(_) => "see `vmmkit run --help`",
-            BuildError::Cpu(_) => "see --cpu in `vmmkit run --help`",
+            BuildError::Cpu(_) => {
+                "`vmmkit cpu dump` says what this host has; leave out what it lacks, as in --cpu host,-avx2"
+            }
             BuildError::Load { source, .. } => match source {
                 LoadError::Initrd(_) => {
                     "give the initrd that belongs to the kernel, and --memory for both"
                 }
+                LoadError::Firmware(_) => "give a flat image, such as bios.bin of Debian's seabios",
                 LoadError::Cmdline(_) => "give a shorter one of printable text",
                 LoadError::RamTooSmall { .. } => "ask for more, such as --memory 256M",
                 LoadError::NoSetup

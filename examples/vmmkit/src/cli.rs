@@ -6,9 +6,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::commands::Command;
 use crate::devices::DeviceOptions;
 use crate::exit_code;
 use crate::failure::Failure;
+use crate::platform::PlatformOptions;
 
 /// Boots a Linux guest as one ordinary process.
 #[derive(Parser, Debug)]
@@ -33,8 +35,16 @@ pub(crate) enum Action {
     /// `echo 'uname -a' | vmmkit run`. SIGTERM, SIGINT and SIGHUP ask the guest to power off.
     #[command(after_help = exit_code::HELP)]
     Run(Box<RunOptions>),
+    /// Show the CPUs that guests can have, as profiles for --cpu
+    Cpu {
+        /// What to show
+        #[command(subcommand)]
+        action: CpuAction,
+    },
     /// Say whether this host can boot a Linux guest, and what is missing (exit code 0 or 1)
     Doctor(DoctorOptions),
+    #[command(flatten)]
+    Control(Command),
     /// Write a shell's completions to stdout
     Completions {
         /// The shell
@@ -78,12 +88,24 @@ pub(crate) struct RunOptions {
     pub(crate) serial: Option<String>,
     #[command(flatten)]
     pub(crate) devices: DeviceOptions,
-    /// CPU of the guest: host, without the features listed: host,-avx512f,-smap [default: host]
-    #[arg(long, value_name = "host[,-FEATURE...]")]
+    #[command(flatten)]
+    pub(crate) platform: PlatformOptions,
+    /// CPU of the guest: host, baseline, x86-64-v2, x86-64-v3 or a profile's file, without or with the
+    /// features listed: host,-avx512f or my.toml,+aes [default: host]
+    #[arg(long, value_name = "MODEL[,-FEATURE...]")]
     pub(crate) cpu: Option<String>,
-    /// Name of the machine, for messages [default: vmmkit]
+    /// Name by which `vmmkit list` and the other commands find it [default: vmmkit-PID]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// One more UNIX socket for the control API, at a place of your own
+    #[arg(long, value_name = "PATH")]
+    pub(crate) api_socket: Option<PathBuf>,
+    /// Do not make it known: `vmmkit list` and the other commands will not find it
+    #[arg(long)]
+    pub(crate) no_instance: bool,
+    /// Do not let the guest run before `vmmkit resume` says so
+    #[arg(long)]
+    pub(crate) paused: bool,
     /// How to enter the kernel: auto, payload, setup or pvh [default: auto]
     #[arg(long, value_name = "HOW")]
     pub(crate) entry: Option<String>,
@@ -104,6 +126,13 @@ pub(crate) struct RunOptions {
     /// How long a guest that was asked to power off may take [default: 5]
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub(crate) stop_timeout: Option<String>,
+    /// Write metrics to a file, again every second and at the end: for Prometheus, or lines of JSON if
+    /// it is called *.json or *.jsonl
+    #[arg(long, value_name = "PATH[,every=SECONDS][,format=prometheus|json]")]
+    pub(crate) metrics: Option<String>,
+    /// Draw the boot when the guest has ended: a picture, or the same as JSON
+    #[arg(long, value_name = "PATH.svg|PATH.json")]
+    pub(crate) timeline: Option<PathBuf>,
     /// TOML file with these options; the command line has precedence
     #[arg(long, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
@@ -116,6 +145,33 @@ pub(crate) struct RunOptions {
     /// The KVM device
     #[arg(long, value_name = "PATH", hide = true)]
     pub(crate) kvm: Option<PathBuf>,
+}
+
+/// What `vmmkit cpu` is to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum CpuAction {
+    /// Write the CPU of a guest on this host as a profile: TOML, for `vmmkit run --cpu FILE`
+    Dump {
+        /// As for `vmmkit run --cpu`
+        #[arg(default_value = "host")]
+        model: String,
+        /// The KVM device
+        #[arg(long, value_name = "PATH", hide = true)]
+        kvm: Option<PathBuf>,
+    },
+    /// Say how two CPUs differ: exit code 0 if they do not, 1 if they do
+    ///
+    /// A line for each register of CPUID and each MSR, with the values of both; below it, behind < the
+    /// features that only the first one has, behind > those of the second.
+    Diff {
+        /// As for `vmmkit run --cpu`
+        one: String,
+        /// Likewise
+        two: String,
+        /// The KVM device
+        #[arg(long, value_name = "PATH", hide = true)]
+        kvm: Option<PathBuf>,
+    },
 }
 
 /// The options of `doctor`.
@@ -178,7 +234,7 @@ fn usage(error: &clap::Error) -> Failure {
             format!("{name}: there is no such command")
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "no command was given: there are run, doctor, completions and man".to_owned()
+            "no command was given: there are run, list, stop, cpu, doctor and others".to_owned()
         }
         ErrorKind::ArgumentConflict => format!("{argument}: it was given twice"),
         ErrorKind::InvalidValue if value.is_empty() => format!("{argument}: its value is missing"),

@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::cli::RunOptions;
+use crate::cpu;
 use crate::devices::DeviceOptions;
 use crate::failure::Failure;
-use crate::memory;
+use crate::platform::PlatformOptions;
+use crate::{devices, memory};
 
 /// The keys. Each has the meaning of the option of its name.
 #[derive(Debug, Default, Deserialize)]
@@ -30,12 +32,17 @@ struct File {
     serial: Option<String>,
     cpu: Option<String>,
     name: Option<String>,
+    api_socket: Option<PathBuf>,
+    instance: Option<bool>,
+    paused: Option<bool>,
     entry: Option<String>,
     acpi: Option<bool>,
     mp_table: Option<bool>,
     on_reboot: Option<String>,
     on_crash: Option<String>,
     stop_timeout: Option<i64>,
+    metrics: Option<String>,
+    timeline: Option<PathBuf>,
     disk: Vec<String>,
     vsock: Option<String>,
     fs: Vec<String>,
@@ -45,6 +52,10 @@ struct File {
     console: Option<String>,
     virtio: Option<String>,
     rng: bool,
+    firmware: Option<PathBuf>,
+    debug_port: Option<String>,
+    irqchip: Option<String>,
+    legacy_timer: Option<bool>,
 }
 
 /// `cpus = 2`, or `cpus = "2,threads=2"`.
@@ -113,6 +124,15 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         virtio: file.virtio,
         rng: file.rng,
     };
+    let platform = PlatformOptions {
+        firmware: file.firmware,
+        debug_port: file.debug_port,
+        irqchip: file.irqchip,
+        legacy_timer: file.legacy_timer.map(|is_on| {
+            let word = if is_on { "on" } else { "off" };
+            word.to_owned()
+        }),
+    };
     RunOptions {
         kernel: options.kernel.or(file.kernel.map(|path| folder.join(path))),
         initrd: options.initrd.or(file.initrd.map(|path| folder.join(path))),
@@ -123,8 +143,15 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
             .memory
             .or(file.memory.map(|text| memory::in_folder(&text, folder))),
         serial: options.serial.or(file.serial),
-        cpu: options.cpu.or(file.cpu),
+        cpu: options
+            .cpu
+            .or(file.cpu.map(|text| cpu::in_folder(&text, folder))),
         name: options.name.or(file.name),
+        api_socket: options
+            .api_socket
+            .or(file.api_socket.map(|path| folder.join(path))),
+        no_instance: options.no_instance || file.instance == Some(false),
+        paused: options.paused || file.paused == Some(true),
         entry: options.entry.or(file.entry),
         no_acpi: options.no_acpi || file.acpi == Some(false),
         mp_table: options.mp_table || file.mp_table == Some(true),
@@ -133,7 +160,14 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         stop_timeout: options
             .stop_timeout
             .or(file.stop_timeout.map(|number| number.to_string())),
+        metrics: options
+            .metrics
+            .or(file.metrics.map(|text| devices::in_folder(&text, folder))),
+        timeline: options
+            .timeline
+            .or(file.timeline.map(|path| folder.join(path))),
         devices: options.devices.or(devices, folder),
+        platform: options.platform.or(platform, folder),
         ..options
     }
 }
@@ -160,6 +194,15 @@ mod tests {
         let merged = merge(RunOptions::default(), file, Path::new("/vm"));
         assert_eq!(merged.kernel, Some("/vm/vmlinux".into()));
         assert_eq!(merged.initrd, Some("/abs".into()));
+    }
+
+    #[test]
+    fn a_file_says_how_the_machine_is_controlled() {
+        let file = parse("name = \"web\"\napi-socket = \"s\"\ninstance = false\npaused = true");
+        let merged = merge(RunOptions::default(), file.unwrap(), Path::new("/vm"));
+        assert_eq!(merged.name.as_deref(), Some("web"));
+        assert_eq!(merged.api_socket, Some("/vm/s".into()));
+        assert!(merged.no_instance && merged.paused);
     }
 
     #[test]

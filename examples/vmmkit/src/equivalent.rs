@@ -4,27 +4,35 @@ use std::path::Path;
 
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_vmm::{MpTable, VirtioTransport};
+use vmmkit_x86_cpu::CpuModel;
 
 use crate::cpus;
 use crate::memory;
+use crate::platform::{self, DebugChoice};
 use crate::policy;
 use crate::settings::Settings;
 
 /// The command that says everything that was left out, ready for a shell.
 pub(crate) fn command(settings: &Settings) -> String {
     let machine = &settings.machine;
-    let mut words = vec![
-        "vmmkit run --kernel".to_owned(),
-        quoted_path(&machine.kernel),
-    ];
+    let mut words = vec!["vmmkit run".to_owned()];
     let mut option = |name: &str, value: String| words.push(format!("{name} {value}"));
+    match &machine.firmware {
+        Some(firmware) => option("--firmware", quoted_path(firmware)),
+        None => option("--kernel", quoted_path(&machine.kernel)),
+    }
     if let Some(initrd) = &machine.initrd {
         option("--initrd", quoted_path(initrd));
     }
-    option("--cmdline", quoted(&machine.cmdline));
+    if machine.firmware.is_none() {
+        option("--cmdline", quoted(&machine.cmdline));
+    }
     option("--cpus", cpus::text(machine.vcpus, machine.topology));
     if !machine.affinity.is_empty() {
         option("--affinity", cpus::affinity_text(&machine.affinity));
+    }
+    if machine.cpu != CpuModel::default() {
+        option("--cpu", quoted(&machine.cpu.to_string()));
     }
     option("--memory", quoted(&memory::text(&machine.ram)));
     option("--serial", quoted(&settings.serial.to_string()));
@@ -42,6 +50,12 @@ pub(crate) fn command(settings: &Settings) -> String {
         EntryChoice::Pvh => option("--entry", "pvh".to_owned()),
         _ => {}
     }
+    if settings.debug_port != DebugChoice::Null {
+        option("--debug-port", quoted(&settings.debug_port.to_string()));
+    }
+    for option in platform::irqchip_options(machine.irqchip) {
+        words.push((*option).to_owned());
+    }
     if !machine.acpi {
         words.push("--no-acpi".to_owned());
     }
@@ -53,7 +67,32 @@ pub(crate) fn command(settings: &Settings) -> String {
     }
     let policy = policy::options(machine.on_reboot, machine.on_crash);
     words.extend(policy.into_iter().map(str::to_owned));
+    words.extend(control(settings));
+    if let Some(metrics) = &settings.metrics {
+        words.push(format!("--metrics {}", quoted(&metrics.to_string())));
+    }
+    if let Some(timeline) = &settings.timeline {
+        words.push(format!("--timeline {}", quoted(&timeline.to_string())));
+    }
     words.join(" ")
+}
+
+/// How the machine is controlled.
+fn control(settings: &Settings) -> Vec<String> {
+    let mut words = Vec::new();
+    if let Some(name) = &settings.control.name {
+        words.push(format!("--name {name}"));
+    }
+    if let Some(path) = &settings.control.socket {
+        words.push(format!("--api-socket {}", quoted_path(path)));
+    }
+    if settings.control.unlisted {
+        words.push("--no-instance".to_owned());
+    }
+    if settings.paused {
+        words.push("--paused".to_owned());
+    }
+    words
 }
 
 fn quoted_path(path: &Path) -> String {
@@ -89,6 +128,34 @@ mod tests {
                 crate::settings::DEFAULT_CMDLINE
             )
         );
+    }
+
+    #[test]
+    fn how_it_is_controlled_is_said() {
+        let options = RunOptions {
+            kernel: Some("k".into()),
+            name: Some("web".to_owned()),
+            api_socket: Some("a socket".into()),
+            no_instance: true,
+            paused: true,
+            ..RunOptions::default()
+        };
+        let command = command(&Settings::new(options).unwrap());
+        let end = " --name web --api-socket 'a socket' --no-instance --paused";
+        assert!(command.ends_with(end), "{command}");
+    }
+
+    #[test]
+    fn what_was_chosen_of_the_cpus_is_said() {
+        let options = RunOptions {
+            kernel: Some("k".into()),
+            cpus: Some("4,threads=2".into()),
+            cpu: Some("baseline,+aes".into()),
+            ..RunOptions::default()
+        };
+        let text = command(&Settings::new(options).unwrap());
+        let cpus = " --cpus 4,sockets=1,dies=1,cores=2,threads=2 --cpu x86-64-v2,+aes ";
+        assert!(text.contains(cpus), "{text}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crate::failure::Failure;
 
 /// A kernel, and the initial RAM disk that belongs to it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
     /// The kernel.
     pub(crate) kernel: PathBuf,

@@ -12,7 +12,10 @@ use crate::failure::Failure;
 
 mod build_failure;
 mod cli;
+mod commands;
 mod config_file;
+mod control;
+mod cpu;
 mod cpus;
 mod devices;
 mod doctor;
@@ -26,9 +29,11 @@ mod keys;
 mod memory;
 mod messages;
 mod news;
+mod platform;
 mod policy;
 mod progress;
 mod remote;
+mod reports;
 mod run;
 mod serial;
 mod settings;
@@ -36,6 +41,7 @@ mod signals;
 mod stdin;
 
 fn main() -> ExitCode {
+    reports::note_start();
     vmmkit_host_io::share_one_heap();
     panic::set_hook(Box::new(on_panic));
     match panic::catch_unwind(act) {
@@ -50,7 +56,9 @@ fn act() -> Result<ExitCode, Failure> {
     match cli::parse()? {
         Parsed::Text(text) => generate::write(text.as_bytes()),
         Parsed::Action(Action::Run(options)) => run::run(*options),
+        Parsed::Action(Action::Cpu { action }) => cpu::act(action),
         Parsed::Action(Action::Doctor(options)) => doctor::doctor(&options),
+        Parsed::Action(Action::Control(command)) => commands::run(command),
         Parsed::Action(Action::Completions { shell }) => generate::completions(shell),
         Parsed::Action(Action::Man) => generate::man(),
     }

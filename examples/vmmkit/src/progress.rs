@@ -26,11 +26,12 @@ impl Progress {
     pub(crate) fn booting(&self, settings: &Settings) {
         if self.is_shown {
             let machine = &settings.machine;
-            let kernel = machine.kernel.display();
+            let image = machine.firmware.as_ref().unwrap_or(&machine.kernel);
+            let image = image.display();
             let (cpus, memory) = (machine.vcpus, machine.ram.size);
             let plural = if cpus == 1 { "" } else { "s" };
             messages::write(&format!(
-                "vmmkit: booting {kernel}, {cpus} vCPU{plural}, {memory} (Ctrl-a h for help) ..."
+                "vmmkit: booting {image}, {cpus} vCPU{plural}, {memory} (Ctrl-a h for help) ..."
             ));
         }
     }

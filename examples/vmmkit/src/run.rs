@@ -7,21 +7,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use vmmkit_boot_loader::with_parameters;
+use vmmkit_device_bus::AddressRange;
 use vmmkit_host_io::{TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm};
+use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_vmm::{MachineBuilder, Outcome};
 
 use crate::build_failure::Asked;
 use crate::cli::RunOptions;
+use crate::control::{Door, Guest, Presence};
 use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
 use crate::news::News;
 use crate::progress::Progress;
 use crate::remote::Remote;
+use crate::reports::Reports;
 use crate::settings::Settings;
 use crate::signals::Signals;
-use crate::{config_file, devices, equivalent, exit_code, messages};
+use crate::{config_file, devices, equivalent, exit_code, messages, reports};
 
 /// Runs the machine that `options` describe.
 pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
@@ -55,6 +59,9 @@ fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
     let Some(report) = kvm.shortcomings() else {
         return Ok(notes);
     };
+    if settings.machine.firmware.is_some() {
+        return Ok(notes);
+    }
     let cmdline = &mut settings.machine.cmdline;
     let additions = kvm.cmdline_additions(cmdline).map_err(|conflict| {
         let next = "leave it out, or boot on a host with VT-x or AMD-V";
@@ -85,7 +92,7 @@ fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
 
 /// Builds everything but the console, and says what would run.
 fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
-    let builder = MachineBuilder::new(settings.machine.clone());
+    let builder = builder(&settings)?;
     let (remote, ram) = (Arc::new(Remote::default()), settings.machine.ram.size);
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let plan = Plan::new(builder, ram, remote, end);
@@ -100,12 +107,27 @@ fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, 
     Ok(exit_code::SUCCESS.into())
 }
 
+/// A machine with what is not paravirtual.
+fn builder(settings: &Settings) -> Result<MachineBuilder, Failure> {
+    let builder = MachineBuilder::new(settings.machine.clone());
+    let Some(output) = settings.debug_port.open()? else {
+        return Ok(builder);
+    };
+    let range = AddressRange::new(DebugConsole::PORT.into(), DebugConsole::LENGTH.into());
+    let console = Arc::new(DebugConsole::new(output));
+    Ok(builder.plug_port_device(DebugConsole::NAME, range, console))
+}
+
 fn no_descriptor(error: io::Error) -> Failure {
     Failure::host("timer", &error, "free descriptors of this process")
 }
 
 fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
+    let (presence, places) = Presence::claim(&settings.control, settings.quiet)?;
+    let name = presence.name().unwrap_or(&settings.machine.name);
+    let guest = Arc::new(Guest::new(&settings, name));
+    let door = Door::new(places, guest.clone(), presence.server());
     let remote = Arc::new(Remote::default());
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let mut console = settings.serial.open(&remote, &end)?;
@@ -119,10 +141,14 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
         progress.first_output();
         line.store(false, Ordering::Relaxed);
     }));
-    let builder = MachineBuilder::new(settings.machine.clone());
+    let reports = Reports::new(&settings);
+    let mut running = reports::Running::default();
+    let builder = builder(&settings)?.boot_log(reports.log());
     let ram = settings.machine.ram.size;
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
-    let mut builder = devices::plug(plan, &settings.devices)?.into_builder();
+    let plan = devices::plug(plan, &settings.devices)?;
+    let live = plan.live();
+    let mut builder = plan.into_builder();
     if !settings.quiet {
         let events = builder.events().map_err(no_descriptor)?;
         builder = builder.subscribe(Box::new(News::new(events, settings.machine.on_crash)));
@@ -130,11 +156,17 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     let outcome = builder
         .console(console)
         .subscribe(Box::new(signals))
+        .subscribe(Box::new(door))
         .subscribe(Box::new(EndOfInput::new(end, remote.clone())))
         .build(kvm)
         .map_err(|error| Asked::of(&settings.machine).explain(&error))
         .and_then(|machine| {
             remote.connect(machine.handle());
+            guest.connect(machine.handle(), live);
+            if settings.paused {
+                machine.handle().pause();
+            }
+            running = reports.start(machine.handle(), reports::software(kvm))?;
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
@@ -152,7 +184,9 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             })?;
             Ok(machine.wait()?)
         });
+    running.finish();
     remote.give_terminal_back();
+    presence.leave();
     if line_is_open.load(Ordering::Relaxed) {
         progress.end_line();
     }

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_vmm::{MachineConfig, MpTable, VirtioTransport};
-use vmmkit_x86_cpu::CpuModel;
 
 use crate::cli::RunOptions;
-use crate::cpus;
+use crate::control;
 use crate::devices::{self, Choice, DeviceOptions};
 use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
 use crate::memory;
+use crate::platform::DebugChoice;
 use crate::policy;
+use crate::reports::{MetricsChoice, TimelineChoice};
 use crate::serial::SerialChoice;
+use crate::{cpu, cpus};
 
 /// The command line of a kernel that was given none: the console on the first serial port; a
 /// reset by the keyboard controller, at once after a panic, so that the VMM ends; no probing for
@@ -30,10 +32,20 @@ pub(crate) struct Settings {
     pub(crate) machine: MachineConfig,
     /// Where its console is.
     pub(crate) serial: SerialChoice,
+    /// Where its firmware's messages go.
+    pub(crate) debug_port: DebugChoice,
     /// Its paravirtual devices.
     pub(crate) devices: Vec<Box<dyn Choice>>,
     /// How long a guest that was asked to power off may take.
     pub(crate) stop_timeout: Duration,
+    /// Where others find it.
+    pub(crate) control: control::Choice,
+    /// It does not run before it is told to.
+    pub(crate) paused: bool,
+    /// Where metrics go.
+    pub(crate) metrics: Option<MetricsChoice>,
+    /// Where the picture of the boot goes.
+    pub(crate) timeline: Option<TimelineChoice>,
     /// The KVM device.
     pub(crate) kvm: PathBuf,
     /// Build only.
@@ -54,14 +66,11 @@ impl Settings {
         let needs_shared_ram = devices.iter().any(|choice| choice.needs_shared_ram());
         let ram = memory::parse(options.memory.as_deref(), needs_shared_ram)?;
         let cpu = match &options.cpu {
-            Some(text) => cpu(text)?,
+            Some(text) => cpu::model("--cpu ", text)?,
             None => defaults.cpu,
         };
         let entry = options.entry.as_deref().map_or(Ok(defaults.entry), entry)?;
-        let name = options
-            .name
-            .as_deref()
-            .map_or(Ok(defaults.name), machine_name)?;
+        let control = control_choice(&options)?;
         let serial = options
             .serial
             .as_deref()
@@ -73,17 +82,29 @@ impl Settings {
         let on_crash = on_crash.map_or(Ok(defaults.on_crash), policy::on_crash)?;
         let virtio = devices::transport(options.devices.virtio.as_deref())?;
 
-        let found_kernel = options.kernel.is_none();
+        let irqchip = options.platform.irqchip(!options.no_acpi)?;
+        let debug_port = options.platform.debug_port()?;
+        let metrics = options.metrics.as_deref().map(MetricsChoice::new);
+        let metrics = metrics.transpose()?;
+        let timeline = options.timeline.as_deref().map(TimelineChoice::new);
+        let timeline = timeline.transpose()?;
+        let firmware = options.platform.firmware.clone();
+        if firmware.is_some() {
+            no_kernel(&options)?;
+        }
+        let found_kernel = options.kernel.is_none() && firmware.is_none();
         let Found { kernel, initrd } = match options.kernel {
             Some(kernel) => Found {
                 kernel,
                 initrd: options.initrd,
             },
+            None if firmware.is_some() => Found::default(),
             None => kernel_search::search(options.initrd)?,
         };
         let machine = MachineConfig {
-            name,
+            name: control.name.clone().unwrap_or(defaults.name),
             kernel,
+            firmware,
             initrd,
             cmdline: options
                 .cmdline
@@ -95,6 +116,7 @@ impl Settings {
             affinity,
             cpu,
             acpi: !options.no_acpi,
+            irqchip,
             virtio,
             mp_table: match options.mp_table {
                 true => MpTable::Always,
@@ -107,8 +129,13 @@ impl Settings {
         Ok(Self {
             machine,
             serial,
+            debug_port,
             devices,
             stop_timeout: Duration::from_secs(stop_timeout),
+            control,
+            paused: options.paused,
+            metrics,
+            timeline,
             kvm: options.kvm.unwrap_or_else(|| "/dev/kvm".into()),
             dry_run: options.dry_run,
             quiet: options.quiet,
@@ -117,13 +144,21 @@ impl Settings {
     }
 }
 
-fn cpu(text: &str) -> Result<CpuModel, Failure> {
-    text.parse().map_err(|error| {
-        Failure::usage(
-            format!("--cpu {}: {error}", shown(text)),
-            "give host, or host and the features to hide: --cpu host,-avx512f",
-        )
-    })
+/// Firmware runs instead of a kernel, and is told nothing of one.
+fn no_kernel(options: &RunOptions) -> Result<(), Failure> {
+    let given = [
+        ("--kernel", options.kernel.is_some()),
+        ("--initrd", options.initrd.is_some()),
+        ("--cmdline", options.cmdline.is_some()),
+        ("--entry", options.entry.is_some()),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(Failure::usage(
+            format!("{option}: firmware runs instead of a kernel, and gets nothing of it"),
+            format!("leave {option} out, or --firmware"),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn entry(text: &str) -> Result<EntryChoice, Failure> {
@@ -162,16 +197,30 @@ fn default_serial(options: &RunOptions) -> SerialChoice {
     }
 }
 
-/// The name goes into messages and, later, paths.
+/// The name is also that of a folder.
 fn machine_name(text: &str) -> Result<String, Failure> {
-    let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if (1..=64).contains(&text.len()) && text.chars().all(is_good) && !text.starts_with('.') {
+    if vmmkit_control::is_name(text) {
         return Ok(text.to_owned());
     }
     Err(Failure::usage(
         format!("--name {text:?}: this cannot be a machine's name"),
         "use 1 to 64 letters, digits, -, _ and ., with no . at the start",
     ))
+}
+
+fn control_choice(options: &RunOptions) -> Result<control::Choice, Failure> {
+    let choice = control::Choice {
+        name: options.name.as_deref().map(machine_name).transpose()?,
+        socket: options.api_socket.clone(),
+        unlisted: options.no_instance,
+    };
+    if options.paused && choice.unlisted && choice.socket.is_none() {
+        return Err(Failure::usage(
+            "--paused: nobody could ever tell this guest to run",
+            "leave --no-instance out, or give --api-socket PATH",
+        ));
+    }
+    Ok(choice)
 }
 
 fn seconds(text: &str) -> Result<u64, Failure> {

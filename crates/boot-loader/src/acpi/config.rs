@@ -110,6 +110,10 @@ pub struct LegacyHardware {
     pub cmos_rtc: bool,
     /// VGA.
     pub vga: bool,
+    /// Two 8259 interrupt controllers.
+    pub pic: bool,
+    /// The 8254 timer, on interrupt 0 of ISA.
+    pub pit: bool,
 }
 
 impl Default for LegacyHardware {
@@ -118,6 +122,8 @@ impl Default for LegacyHardware {
             i8042: true,
             cmos_rtc: true,
             vga: false,
+            pic: true,
+            pit: true,
         }
     }
 }

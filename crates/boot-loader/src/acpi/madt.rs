@@ -33,7 +33,8 @@ const TIMER_GSI: u32 = 2;
 pub(super) fn madt(config: &AcpiConfig) -> Sdt {
     let mut body = Vec::new();
     body.extend(LOCAL_APIC.to_le_bytes());
-    body.extend(PCAT_COMPAT.to_le_bytes());
+    let flags = if config.legacy.pic { PCAT_COMPAT } else { 0 };
+    body.extend(flags.to_le_bytes());
     for &id in &config.apic_ids {
         match u8::try_from(id) {
             Ok(id) if u32::from(id) < FIRST_X2APIC => body.extend(local_apic(id)),
@@ -41,7 +42,9 @@ pub(super) fn madt(config: &AcpiConfig) -> Sdt {
         }
     }
     body.extend(ioapic(config));
-    body.extend(interrupt_override(0, TIMER_GSI, CONFORMS));
+    if config.legacy.pit {
+        body.extend(interrupt_override(0, TIMER_GSI, CONFORMS));
+    }
     let sci = u8::try_from(config.pm.sci).unwrap_or_default();
     body.extend(interrupt_override(sci, config.pm.sci, HIGH_LEVEL));
     body.extend(nmi());

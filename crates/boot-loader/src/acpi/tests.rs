@@ -162,11 +162,15 @@ fn the_fadt_tells_what_is_not_there() {
         i8042: false,
         cmos_rtc: false,
         vga: false,
+        pic: false,
+        pit: false,
     };
     let everything = LegacyHardware {
         i8042: true,
         cmos_rtc: true,
         vga: true,
+        pic: true,
+        pit: true,
     };
     let serial = AcpiDevice::Serial {
         index: 0,
@@ -178,6 +182,28 @@ fn the_fadt_tells_what_is_not_there() {
     assert_eq!(flags(nothing, vec![serial]), 0b10_0101);
     assert_eq!(flags(everything, vec![]), 0b00_0011);
     assert_eq!(flags(LegacyHardware::default(), vec![]), 0b00_0111);
+}
+
+#[test]
+fn the_madt_tells_of_8259s_and_of_the_8254_where_they_are() {
+    let told = |pic, pit| {
+        let legacy = LegacyHardware {
+            pic,
+            pit,
+            ..LegacyHardware::default()
+        };
+        let bytes = made(&AcpiConfig {
+            legacy,
+            ..AcpiConfig::default()
+        });
+        let overrides = structures(&bytes).into_iter().filter(|it| it.0 == 2);
+        let sources: Vec<u8> = overrides.map(|it| it.1[3]).collect();
+        (number::<4>(table(&bytes, b"APIC"), 40), sources)
+    };
+
+    assert_eq!(told(true, true), (1, vec![0, 9]));
+    assert_eq!(told(true, false), (1, vec![9]));
+    assert_eq!(told(false, false), (0, vec![9]));
 }
 
 #[test]

@@ -78,16 +78,20 @@ impl Api {
             Operation::Limits => return json(route, &self.limits(name)?),
             Operation::Balloon => return json(route, &self.balloon()?),
             Operation::Inspect => {
-                return json(route, &self.waiting(|machine| machine.inspect()).await?);
+                let tree = self.waiting(|machine| machine.inspect()).await?;
+                return Ok(whole(StatusCode::OK, "application/json", tree));
             }
             Operation::Metrics => {
                 let text = self.waiting(|machine| Ok(machine.metrics())).await?;
                 // The version of the format, as Prometheus asks for it.
                 let kind = "text/plain; version=0.0.4";
-                return Ok(whole(StatusCode::OK, kind, text.into_bytes()));
+                return Ok(whole(StatusCode::OK, kind, text));
             }
             Operation::Events => return self.events(),
-            Operation::OpenApi => return json(route, &openapi::document()),
+            Operation::OpenApi => {
+                let document = Bytes::from_static(openapi::SERVED.as_bytes());
+                return Ok(whole(StatusCode::OK, "application/json", document));
+            }
             Operation::Stop | Operation::SetLimits | Operation::SetBalloon => {}
         }
         json(route, &machine.machine())
@@ -246,8 +250,8 @@ fn json_of(status: StatusCode, value: &impl Serialize) -> Answered {
     Ok(whole(status, "application/json", bytes))
 }
 
-fn whole(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Response<AnswerBody> {
-    let mut answer = Response::new(AnswerBody::Whole(Some(Bytes::from(bytes))));
+fn whole(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Response<AnswerBody> {
+    let mut answer = Response::new(AnswerBody::Whole(Some(bytes.into())));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

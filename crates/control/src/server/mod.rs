@@ -149,6 +149,7 @@ async fn serve(api: Api, places: &[Listening], mut stopped: watch::Receiver<bool
         while accepting.join_next().await.is_some() {}
     }
     accepting.shutdown().await;
+    api.streams.wait_for_the_last().await;
     api.streams.close();
     door.wait_until_empty().await;
 }

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::{Controlled, Event, EventSource, Problem};
@@ -16,16 +17,21 @@ const WAITING: usize = 64;
 /// How often a stream without events says that it is there; so a client that is gone is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// How long a server that ends waits for the last event of its machine.
+const LAST_EVENT: Duration = Duration::from_millis(100);
+
 /// The streams of one API. Its lock is not held over a call into the machine.
-pub(super) struct Streams(Mutex<State>);
+pub(super) struct Streams {
+    state: Mutex<State>,
+    /// Whether there will be no more events.
+    closed: watch::Sender<bool>,
+}
 
 #[derive(Default)]
 struct State {
     open: Vec<Outlet>,
     /// The thread that waits for events has been started.
     is_fed: bool,
-    /// There will be no more events.
-    is_closed: bool,
 }
 
 /// The server's end of a stream.
@@ -42,7 +48,10 @@ pub(super) struct Stream {
 
 impl Streams {
     pub(super) fn new() -> Self {
-        Self(Mutex::default())
+        Self {
+            state: Mutex::default(),
+            closed: watch::Sender::new(false),
+        }
     }
 
     /// Opens a stream, at most `most` at the same time.
@@ -79,7 +88,7 @@ impl Streams {
 
     pub(super) fn add(&self, sender: Sender<Event>) {
         let mut state = self.lock();
-        if !state.is_closed {
+        if !*self.closed.borrow() {
             state.open.push(Outlet { sender, lost: 0 });
         }
     }
@@ -87,8 +96,17 @@ impl Streams {
     /// Ends every stream after the events that it has.
     pub(super) fn close(&self) {
         let mut state = self.lock();
-        state.is_closed = true;
+        self.closed.send_replace(true);
         state.open.clear();
+    }
+
+    /// Waits for the end of the events, for a while: that of the machine is the last of them.
+    pub(super) async fn wait_for_the_last(&self) {
+        if self.lock().is_fed {
+            let mut closed = self.closed.subscribe();
+            let last = closed.wait_for(|closed| *closed);
+            let _ = tokio::time::timeout(LAST_EVENT, last).await;
+        }
     }
 
     fn feed(self: &Arc<Self>, machine: &Arc<dyn Controlled>) -> std::io::Result<()> {
@@ -110,7 +128,7 @@ impl Streams {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -86,11 +86,17 @@ impl FrameReader {
     }
 }
 
+/// Bytes of whole frames that go out by one call. The host's kernel takes so many in one piece or
+/// not at all (`unix_stream_sendmsg` of Linux: up to 48 KiB).
+const GROUP: usize = 32 << 10;
+
 /// Frames that wait to be sent.
 #[derive(Debug)]
 pub(super) struct FrameWriter {
     buffer: Box<[u8]>,
     start: usize,
+    /// Where the first frame begins of which nothing was sent.
+    whole: usize,
     end: usize,
 }
 
@@ -99,6 +105,7 @@ impl FrameWriter {
         Self {
             buffer: vec![0; BUFFER].into(),
             start: 0,
+            whole: 0,
             end: 0,
         }
     }
@@ -107,16 +114,35 @@ impl FrameWriter {
         self.start == self.end
     }
 
-    /// What is to be sent.
+    /// What one call should send: what is left of a frame, and whole frames behind it. So a peer that
+    /// reads what is there finds whole frames; passt (2023_03_09) loses its place in the stream where
+    /// what it reads ends in a length.
     pub(super) fn bytes(&self) -> &[u8] {
-        self.buffer.get(self.start..self.end).unwrap_or_default()
+        let mut end = self.whole;
+        while let Some(next) = self.frame_end(end) {
+            if next - self.start > GROUP && end > self.start {
+                break;
+            }
+            end = next;
+        }
+        self.buffer.get(self.start..end).unwrap_or_default()
+    }
+
+    /// Where the frame ends that begins at `start`.
+    fn frame_end(&self, start: usize) -> Option<usize> {
+        let prefix = self.buffer.get(start..self.end)?.first_chunk::<PREFIX>()?;
+        let length = usize::try_from(u32::from_be_bytes(*prefix)).ok()?;
+        start.checked_add(PREFIX + length)
     }
 
     /// So many bytes were sent.
     pub(super) fn sent(&mut self, length: usize) {
         self.start = self.end.min(self.start + length);
+        while self.whole < self.start {
+            self.whole = self.frame_end(self.whole).unwrap_or(self.end);
+        }
         if self.is_empty() {
-            (self.start, self.end) = (0, 0);
+            (self.start, self.whole, self.end) = (0, 0, 0);
         }
     }
 
@@ -129,6 +155,7 @@ impl FrameWriter {
     pub(super) fn frame(&mut self, length: usize) -> Option<&mut [u8]> {
         if !self.has_room(length) {
             self.buffer.copy_within(self.start..self.end, 0);
+            self.whole -= self.start;
             (self.start, self.end) = (0, self.end - self.start);
         }
         let prefix = u32::try_from(length).ok()?;

@@ -68,6 +68,39 @@ fn a_peer_that_does_not_read_is_waited_for_without_loss() {
     assert!(peer.read(&mut [0]).is_err());
 }
 
+/// Reads what is there, as passt does, and counts the frames; it must end with one.
+fn whole_frames(peer: &mut UnixStream, buffer: &mut [u8]) -> usize {
+    let length = peer.read(buffer).unwrap();
+    let (mut at, mut count) = (0, 0);
+    while at < length {
+        let prefix = buffer[at..length].first_chunk().unwrap();
+        at += 4 + u32::from_be_bytes(*prefix) as usize;
+        count += 1;
+    }
+    assert_eq!(at, length, "the last frame is cut");
+    count
+}
+
+#[test]
+fn a_peer_that_reads_what_is_there_finds_whole_frames() {
+    let (mut socket, mut peer) = pair();
+    let mut buffer = vec![0; 1 << 20];
+    let (mut sent, mut found) = (0_usize, 0);
+    for _ in 0..20 {
+        // Until neither the host nor the socket has room.
+        while send(&mut socket, &vec![7; 60 + (sent * 7919) % 1455]).is_ok() {
+            sent += 1;
+        }
+        found += whole_frames(&mut peer, &mut buffer);
+        let _ = socket.flush();
+    }
+    while found < sent {
+        let _ = socket.flush();
+        found += whole_frames(&mut peer, &mut buffer);
+    }
+    assert_eq!(found, sent);
+}
+
 #[test]
 fn the_end_and_a_length_that_cannot_be_are_told() {
     let (mut socket, mut peer) = pair();

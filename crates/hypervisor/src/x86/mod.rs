@@ -2,6 +2,7 @@
 
 mod cpuid;
 mod registers;
+mod report;
 mod state;
 
 pub use cpuid::CpuidEntry;

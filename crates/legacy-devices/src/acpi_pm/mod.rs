@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use vmmkit_device_bus::{
     DevicePio, GuestRequest, IrqLine, Lifecycle, PioAddress, PioAddressOffset, RequestSink,
 };
+use vmmkit_telemetry::{Inspect, Tree};
 
 use crate::lock::lock;
 pub use block::AcpiPmState;
@@ -87,6 +88,16 @@ impl AcpiPm {
             inner.line.set_level(level);
         }
         result
+    }
+}
+
+impl Inspect for AcpiPm {
+    fn inspect(&self) -> Tree {
+        let state = self.state();
+        Tree::new()
+            .hex("pm1_status", state.status)
+            .hex("pm1_enable", state.enable)
+            .hex("pm1_control", state.control)
     }
 }
 

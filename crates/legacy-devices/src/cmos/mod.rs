@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use vmmkit_device_bus::{DevicePio, Lifecycle, PioAddress, PioAddressOffset};
+use vmmkit_telemetry::{Inspect, Tree};
 
 use crate::lock::lock;
 pub use rtc::CmosState;
@@ -60,6 +61,17 @@ impl Cmos {
     /// Goes back to power-on with the owner's time.
     pub fn reset(&self) {
         self.restore(self.fresh.state.clone());
+    }
+}
+
+impl Inspect for Cmos {
+    fn inspect(&self) -> Tree {
+        let state = self.state();
+        let tree = Tree::new().hex("index", state.index);
+        let registers = state.registers.iter().take(14).enumerate();
+        registers.fold(tree, |tree, (index, value)| {
+            tree.hex(format!("register_{index:02x}"), *value)
+        })
     }
 }
 

@@ -1,9 +1,11 @@
-//! Ports for tests and early boot: debug exit (0xF4), POST codes (0x80), system control B (0x61).
+//! Ports for tests and early boot: debug exit (0xF4), debug console (0x402), POST codes (0x80), system control B (0x61).
 
+mod console;
 mod post;
 pub mod spec;
 mod system_control;
 
+pub use console::DebugConsole;
 pub use post::PostCode;
 pub use system_control::SystemControlB;
 

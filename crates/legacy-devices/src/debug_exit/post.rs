@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use vmmkit_device_bus::{DevicePio, Lifecycle, PioAddress, PioAddressOffset};
+use vmmkit_telemetry::{Inspect, Tree};
 
 use super::spec;
 
@@ -36,6 +37,12 @@ impl PostCode {
     /// Goes back to code 0.
     pub fn reset(&self) {
         self.restore(0);
+    }
+}
+
+impl Inspect for PostCode {
+    fn inspect(&self) -> Tree {
+        Tree::new().hex("code", self.state())
     }
 }
 

@@ -2,6 +2,10 @@
 
 /// The debug-exit port.
 pub const DEBUG_EXIT: u16 = 0xf4;
+/// The debug console of firmware, by QEMU's convention.
+pub const DEBUG_CONSOLE: u16 = 0x402;
+/// What it reads as.
+pub const DEBUG_CONSOLE_PRESENT: u8 = 0xe9;
 /// POST codes; Linux writes there to wait a microsecond.
 pub const POST_CODE: u16 = 0x80;
 /// System control port B: speaker, timer 2, memory errors.

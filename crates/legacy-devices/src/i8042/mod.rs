@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use vmmkit_device_bus::{
     DevicePio, GuestRequest, IrqLine, Lifecycle, PioAddress, PioAddressOffset, RequestSink,
 };
+use vmmkit_telemetry::{Inspect, Tree};
 
 use crate::lock::lock;
 use controller::Controller;
@@ -98,6 +99,19 @@ impl Inner {
             self.line.set_level(false);
         }
         self.controller.read_data()
+    }
+}
+
+impl Inspect for I8042 {
+    fn inspect(&self) -> Tree {
+        let inner = lock(&self.inner);
+        let state = &inner.controller.state;
+        Tree::new()
+            .hex("command_byte", state.control)
+            .hex("pending_command", state.command)
+            .flag("keyboard_scans", state.scanning)
+            .flag("line_is_high", inner.level)
+            .gauge("keys_waiting", state.keys.len() as u64)
     }
 }
 

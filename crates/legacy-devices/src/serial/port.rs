@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use vmmkit_device_bus::{DevicePio, IrqLine, Lifecycle, PioAddress, PioAddressOffset};
+use vmmkit_telemetry::{Inspect, Tree};
 
 use super::uart::Uart;
 use super::{SerialOutput, SerialState};
@@ -158,6 +159,24 @@ impl Inner {
         let again = self.starved && self.uart.state.received.is_empty() && self.uart.room() > 0;
         self.starved &= !again;
         again
+    }
+}
+
+impl Inspect for SerialPort {
+    fn inspect(&self) -> Tree {
+        let inner = lock(&self.inner);
+        let state = &inner.uart.state;
+        Tree::new()
+            .hex("interrupt_enable", state.interrupt_enable)
+            .hex("fifo_control", state.fifo_control)
+            .hex("line_control", state.line_control)
+            .hex("modem_control", state.modem_control)
+            .hex("modem_status", state.modem_status)
+            .number("divisor", state.divisor)
+            .flag("line_is_high", inner.level)
+            .gauge("received_waiting", state.received.len() as u64)
+            .gauge("unsent_waiting", state.unsent.len() as u64)
+            .counter("dropped_bytes", inner.uart.dropped)
     }
 }
 

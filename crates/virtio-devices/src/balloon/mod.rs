@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vmmkit_host_io::EventFd;
+use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, DeviceKind};
 
 use engine::BalloonEngine;
@@ -155,6 +156,25 @@ impl Device for Balloon {
 
     fn features(&self) -> u64 {
         self.features
+    }
+
+    fn inspect(&self) -> Tree {
+        let counters = self.counters();
+        let tree = Tree::new()
+            .gauge("target_pages", self.target_pages())
+            .gauge("actual_pages", self.actual_pages())
+            .counter("inflated_pages", counters.inflated_pages)
+            .counter("deflated_pages", counters.deflated_pages)
+            .counter("reported_bytes", counters.reported_bytes)
+            .counter("discarded_bytes", counters.discarded_bytes)
+            .counter("reports", counters.reports)
+            .counter("outside_pages", counters.outside_pages)
+            .counter("repeated_pages", counters.repeated_pages)
+            .counter("odd_messages", counters.odd_messages);
+        match self.stats() {
+            Some(report) => tree.tree("guest", report.tree()),
+            None => tree,
+        }
     }
 
     fn queue_sizes(&self) -> &[u16] {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use vmmkit_telemetry::Tree;
+
 use super::spec::{self, tag};
 
 /// What a guest says of its memory (virtio 1.2, section 5.5.6.4); `None` for what it does not say.
@@ -37,6 +39,29 @@ pub struct BalloonReport {
     pub age: Duration,
     /// What the guest said.
     pub stats: BalloonStats,
+}
+
+impl BalloonReport {
+    /// What the guest said, all of it gauges: a guest may say anything.
+    pub(super) fn tree(&self) -> Tree {
+        let stats = &self.stats;
+        let tree = Tree::new().gauge("age_seconds", self.age.as_secs());
+        let said = [
+            ("swap_in", stats.swap_in),
+            ("swap_out", stats.swap_out),
+            ("major_faults", stats.major_faults),
+            ("minor_faults", stats.minor_faults),
+            ("free_memory", stats.free_memory),
+            ("total_memory", stats.total_memory),
+            ("available_memory", stats.available_memory),
+            ("disk_caches", stats.disk_caches),
+            ("huge_page_allocations", stats.huge_page_allocations),
+            ("huge_page_failures", stats.huge_page_failures),
+        ];
+        let said = said.into_iter();
+        let said = said.filter_map(|(name, value)| Some((name, value?)));
+        said.fold(tree, |tree, (name, value)| tree.gauge(name, value))
+    }
 }
 
 impl BalloonStats {

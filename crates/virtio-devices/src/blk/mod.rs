@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use vmmkit_host_io::Uring;
+use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, DeviceKind, Engine};
 
 use crate::RateLimiter;
@@ -288,6 +289,19 @@ impl Device for Block {
             engines.push((vec![index], Box::new(engine)));
         }
         activation.on_threads(engines)
+    }
+
+    fn inspect(&self) -> Tree {
+        let shared = &self.shared;
+        let tree = Tree::new()
+            .number("sectors", shared.capacity.load(Ordering::Relaxed))
+            .flag("read_only", shared.disk.is_read_only())
+            .flag("writeback", shared.writeback.load(Ordering::Relaxed));
+        let tree = match self.first_error() {
+            Some(error) => tree.text("first_error", error),
+            None => tree,
+        };
+        self.stats().add_to(tree)
     }
 
     fn reset(&self) {

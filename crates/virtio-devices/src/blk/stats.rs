@@ -4,6 +4,8 @@ use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use vmmkit_telemetry::Tree;
+
 use super::BlockRequest;
 
 /// Counters of a block device, over all queues and resets.
@@ -25,6 +27,20 @@ pub struct BlockStats {
     pub host_errors: u64,
     /// Requests that broke the rules or asked for what the disk does not have.
     pub bad_requests: u64,
+}
+
+impl BlockStats {
+    /// Adds them to `tree`.
+    pub(super) fn add_to(self, tree: Tree) -> Tree {
+        tree.counter("reads", self.reads)
+            .counter("writes", self.writes)
+            .counter("flushes", self.flushes)
+            .counter("discards", self.discards)
+            .counter("read_bytes", self.read_bytes)
+            .counter("written_bytes", self.written_bytes)
+            .counter("host_errors", self.host_errors)
+            .counter("bad_requests", self.bad_requests)
+    }
 }
 
 #[derive(Debug, Default)]

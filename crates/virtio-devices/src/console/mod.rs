@@ -23,6 +23,7 @@ use std::io;
 use std::sync::Arc;
 
 use thiserror::Error;
+use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, DeviceKind};
 
 pub use control::{PendingMessage, PortControl};
@@ -153,6 +154,22 @@ impl Device for Console {
 
     fn features(&self) -> u64 {
         self.features
+    }
+
+    fn inspect(&self) -> Tree {
+        let counters = self.counters();
+        let (columns, rows) = self.shared.lock().control.size();
+        Tree::new()
+            .number("ports", self.ports)
+            .number("columns", columns)
+            .number("rows", rows)
+            .counter("output_bytes", counters.output_bytes)
+            .counter("input_bytes", counters.input_bytes)
+            .counter("dropped_bytes", counters.dropped_bytes)
+            .counter("emergency_bytes", counters.emergency_bytes)
+            .counter("clients", counters.clients)
+            .counter("ignored_messages", counters.ignored_messages)
+            .counter("small_buffers", counters.small_buffers)
     }
 
     fn queue_sizes(&self) -> &[u16] {

@@ -27,6 +27,9 @@ pub enum NetAttachment {
     },
     /// A UNIX stream socket on which passt listens, or another peer of QEMU's `-netdev stream`. It
     /// has one pair of queues, and no offloads.
+    ///
+    /// passt drops what its socket has no room for, and the guest's TCP then waits for seconds:
+    /// `sysctl net.core.wmem_max=4194304` gives it room.
     Stream {
         /// Its path.
         path: PathBuf,

@@ -24,6 +24,7 @@ mod tests;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, DeviceKind, Engine};
 
 pub use backend::NetBackend;
@@ -234,6 +235,21 @@ impl Device for Net {
         let rest = config.get(offset..).unwrap_or_default();
         for (byte, value) in bytes.iter_mut().zip(rest) {
             *byte = *value;
+        }
+    }
+
+    fn inspect(&self) -> Tree {
+        let [a, b, c, d, e, f] = self.mac();
+        let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+        let stats = self.stats();
+        let tree = Tree::new()
+            .text("mac", mac)
+            .gauge("link_up", u64::from(self.is_link_up()))
+            .tree("received", stats.received.tree())
+            .tree("transmitted", stats.transmitted.tree());
+        match self.lost() {
+            Some(reason) => tree.text("lost", reason),
+            None => tree,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use vmmkit_telemetry::Tree;
+
 /// The packets of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NetFlow {
@@ -30,6 +32,16 @@ impl NetFlow {
         self.bytes += other.bytes;
         self.drops += other.drops;
         self.errors += other.errors;
+    }
+}
+
+impl NetFlow {
+    pub(super) fn tree(self) -> Tree {
+        Tree::new()
+            .counter("packets", self.packets)
+            .counter("bytes", self.bytes)
+            .counter("drops", self.drops)
+            .counter("errors", self.errors)
     }
 }
 

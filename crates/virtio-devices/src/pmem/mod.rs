@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use vmmkit_guest_memory::{FileRegion, GuestAddress, GuestRam};
+use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, Device, DeviceKind};
 
 pub use engine::PmemRequest;
@@ -148,6 +149,16 @@ impl Pmem {
 impl Device for Pmem {
     fn kind(&self) -> DeviceKind {
         DeviceKind::PersistentMemory
+    }
+
+    fn inspect(&self) -> Tree {
+        let counters = self.counters();
+        Tree::new()
+            .number("size", self.memory.size())
+            .counter("flushes", counters.flushes)
+            .counter("syncs", counters.syncs)
+            .counter("failed", counters.failed)
+            .counter("malformed", counters.malformed)
     }
 
     fn queue_sizes(&self) -> &[u16] {

@@ -26,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vmmkit_guest_memory::GuestRam;
+use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, DeviceKind};
 
 use active::VhostUserActive;
@@ -126,6 +127,10 @@ impl Device for VhostUser {
 
     fn queue_features(&self) -> u64 {
         self.queue_features
+    }
+
+    fn inspect(&self) -> Tree {
+        Tree::new().text("back_end", self.back_end.path().display().to_string())
     }
 
     fn queue_sizes(&self) -> &[u16] {

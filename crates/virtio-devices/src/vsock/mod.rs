@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
+use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, Device, DeviceKind};
 
 use engine::{Limits, VsockEngine};
@@ -168,6 +169,10 @@ impl Device for Vsock {
         for (byte, value) in bytes.iter_mut().zip(config.iter().skip(offset)) {
             *byte = *value;
         }
+    }
+
+    fn inspect(&self) -> Tree {
+        self.stats().add_to(Tree::new().number("cid", self.cid))
     }
 
     fn activate(&self, mut activation: Activation) -> Result<Box<dyn Active>, ActivateError> {

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use vmmkit_telemetry::{Node, Tree};
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// What a socket device has done, over all resets of its driver.
@@ -9,6 +11,14 @@ macro_rules! counters {
         #[non_exhaustive]
         pub struct VsockStats {
             $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl VsockStats {
+            /// Adds them to `tree`.
+            pub(super) fn add_to(&self, tree: Tree) -> Tree {
+                $(let tree = tree.with(stringify!($name), node(stringify!($name), self.$name));)*
+                tree
+            }
         }
 
         /// The counters. They are one thread's, which others look at.
@@ -55,6 +65,14 @@ counters! {
     rx_bytes,
     /// Bytes of data from the guest.
     tx_bytes,
+}
+
+/// All but one of them only grow.
+fn node(name: &str, value: u64) -> Node {
+    match name {
+        "connections" => Node::Gauge(value),
+        _ => Node::Counter(value),
+    }
 }
 
 /// One more.

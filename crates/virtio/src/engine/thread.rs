@@ -83,8 +83,11 @@ impl Worker {
         if event.token & OURS == 0 {
             self.engine.ready(&mut self.context, event);
         } else {
-            self.engine
-                .kicked(&mut self.context, (event.token & !OURS) as u16);
+            let index = (event.token & !OURS) as u16;
+            if let Some(queue) = self.context.queues.get_mut(index) {
+                queue.count_kick();
+            }
+            self.engine.kicked(&mut self.context, index);
         }
     }
 

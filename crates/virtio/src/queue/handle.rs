@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
 
-use super::{Chain, QueueState, SplitRing};
+use super::{Chain, QueueCounters, QueueState, SplitRing};
 use crate::{Fault, Interrupts, QueueInterrupt};
 
 /// A queue as an engine has it. A driver that breaks the rules of the ring is told by
@@ -17,6 +17,7 @@ pub struct Queue {
     kick: Arc<EventFd>,
     interrupts: Arc<dyn Interrupts>,
     fault: Arc<Fault>,
+    counters: Arc<QueueCounters>,
     is_broken: bool,
 }
 
@@ -27,6 +28,7 @@ impl Queue {
         kick: Arc<EventFd>,
         interrupts: Arc<dyn Interrupts>,
         fault: Arc<Fault>,
+        counters: Arc<QueueCounters>,
     ) -> Self {
         Self {
             index,
@@ -34,6 +36,7 @@ impl Queue {
             kick,
             interrupts,
             fault,
+            counters,
             is_broken: false,
         }
     }
@@ -96,6 +99,7 @@ impl Queue {
     /// The driver sees it after [`publish`](Self::publish).
     #[inline]
     pub fn complete(&mut self, chain: &Chain, written: u32) {
+        self.count(written);
         self.ring.complete(chain, written);
     }
 
@@ -103,6 +107,7 @@ impl Queue {
     /// the chain.
     #[inline]
     pub fn complete_head(&mut self, head: u16, written: u32) {
+        self.count(written);
         self.ring.complete_head(head, written);
     }
 
@@ -110,8 +115,21 @@ impl Queue {
     #[inline]
     pub fn publish(&mut self) {
         if self.ring.publish() {
+            self.counters.interrupts.increment();
             self.interrupts.queue(self.index);
         }
+    }
+
+    /// Its driver has kicked it.
+    #[inline]
+    pub(crate) fn count_kick(&self) {
+        self.counters.kicks.increment();
+    }
+
+    #[inline]
+    fn count(&self, written: u32) {
+        self.counters.requests.increment();
+        self.counters.written_bytes.add(written.into());
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where a split queue lies, as its driver says.
 
+use std::sync::atomic::Ordering;
+
 use serde::{Deserialize, Serialize};
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamWindow};
 
@@ -39,6 +41,14 @@ pub(crate) struct Parts {
 }
 
 impl QueueLayout {
+    /// The driver's index and the device's, as they lie in RAM now: for people, as either may be
+    /// moving. `None` where the queue cannot be there.
+    pub fn indices(&self, ram: &GuestRam) -> Option<(u16, u16)> {
+        let parts = self.find(ram).ok()?;
+        let index = |part: &RamWindow| part.view().load_u16(split::RING_INDEX, Ordering::Relaxed);
+        Some((index(&parts.available)?, index(&parts.used)?))
+    }
+
     /// Checks it, and finds the parts.
     pub(crate) fn find(&self, ram: &GuestRam) -> Result<Parts, RingError> {
         let most = split::MAX_SIZE;

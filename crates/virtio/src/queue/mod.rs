@@ -1,6 +1,7 @@
 //! Virtqueues as the device sees them.
 
 mod chain;
+mod counters;
 mod error;
 mod handle;
 mod layout;
@@ -11,6 +12,7 @@ mod walk;
 mod tests;
 
 pub use chain::{Chain, Reader, Writer};
+pub(crate) use counters::QueueCounters;
 pub use error::RingError;
 pub use handle::Queue;
 pub use layout::{QueueLayout, QueueState};

@@ -2,6 +2,7 @@
 
 mod mmio;
 mod pci;
+mod report;
 mod setup;
 mod state;
 
@@ -17,6 +18,7 @@ use vmmkit_device_bus::Lifecycle;
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
 
+use crate::queue::QueueCounters;
 use crate::spec::{feature, status};
 use crate::{
     Activation, Active, ConfigChange, Device, DeviceKind, Fault, Interrupts, Queue, Queues,
@@ -43,6 +45,7 @@ pub struct Transport {
     ram: GuestRam,
     offered: u64,
     kicks: Vec<Arc<EventFd>>,
+    counters: Vec<Arc<QueueCounters>>,
     interrupts: Arc<dyn Interrupts>,
     fault: Arc<Fault>,
     generation: Arc<AtomicU32>,
@@ -73,6 +76,7 @@ impl Transport {
         let sizes = device.queue_sizes();
         let kicks = sizes.iter().map(|_| Ok(Arc::new(EventFd::new()?)));
         let kicks = kicks.collect::<io::Result<Vec<_>>>()?;
+        let counters = sizes.iter().map(|_| Arc::default()).collect();
         let generation = Arc::new(AtomicU32::new(0));
         let queues = sizes.iter().map(|most| QueueSetup::new(*most)).collect();
         device.connect(ConfigChange {
@@ -86,6 +90,7 @@ impl Transport {
             ram: ram.clone(),
             device,
             kicks,
+            counters,
             interrupts,
             generation,
             was_driven: AtomicBool::new(false),
@@ -263,6 +268,7 @@ impl Transport {
             self.kicks.get(usize::from(index))?.clone(),
             self.interrupts.clone(),
             self.fault.clone(),
+            self.counters.get(usize::from(index))?.clone(),
         ))
     }
 

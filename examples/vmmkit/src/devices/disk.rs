@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vmmkit_virtio_devices::{Block, BlockBackend, BlockConfig, DiskFormat, RateLimit, VhostUser};
 
 use super::words::Words;
-use super::{Choice, Plan, failed, rate};
+use super::{Choice, Live, Plan, failed, rate};
 use crate::failure::Failure;
 use crate::messages;
 
@@ -93,7 +93,7 @@ impl Choice for DiskChoice {
                     .map_err(|error| failed("--disk", &self.text, &error, next))?;
                 let text = self.text.clone();
                 disk.on_error(move |error| messages::say(&format!("--disk {text}: {error}")));
-                Ok(plan.with(Arc::new(disk)))
+                Ok(plan.with_live(Live::Block(Arc::new(disk))))
             }
             Kind::VhostUser(socket) => {
                 let next = "start the back end first";

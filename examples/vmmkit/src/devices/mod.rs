@@ -4,6 +4,7 @@ mod balloon;
 mod console;
 mod disk;
 mod fs;
+mod live;
 mod net;
 mod plan;
 mod pmem;
@@ -26,11 +27,12 @@ use balloon::BalloonChoice;
 use console::ConsoleChoice;
 use disk::DiskChoice;
 use fs::FsChoice;
+pub(crate) use live::{Live, statistics};
 use net::NetChoice;
 pub(crate) use plan::Plan;
 use pmem::PmemChoice;
 use vsock::VsockChoice;
-pub(crate) use words::Words;
+pub(crate) use words::{Words, in_folder};
 
 /// The options, as text.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]

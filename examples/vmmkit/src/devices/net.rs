@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vmmkit_virtio_devices::{Net, NetAttachment, NetConfig, NetOptions, RateLimit, VhostUser};
 
 use super::words::Words;
-use super::{Choice, Plan, failed, rate};
+use super::{Choice, Live, Plan, failed, rate};
 use crate::failure::Failure;
 
 const KEYS: &str = "give tap=NAME, passt=SOCKET or vhost-user=SOCKET, and mac=XX:XX:XX:XX:XX:XX, mtu=N, \
@@ -93,7 +93,7 @@ impl Choice for NetChoice {
                             $USER; passt=SOCKET needs none: passt --socket SOCKET";
                 let net =
                     Net::new(&config).map_err(|error| failed("--net", &self.text, &error, next))?;
-                Ok(plan.with(Arc::new(net)))
+                Ok(plan.with_live(Live::Net(Arc::new(net))))
             }
             Place::VhostUser(socket) => {
                 // Chosen like any other, but not at random: a back end has one guest.

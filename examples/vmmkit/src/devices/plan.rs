@@ -7,6 +7,7 @@ use vmmkit_host_io::TimerFd;
 use vmmkit_virtio::Device;
 use vmmkit_vmm::MachineBuilder;
 
+use super::live::Live;
 use crate::remote::Remote;
 
 /// A machine that is being built, and what its devices share.
@@ -15,6 +16,7 @@ pub(crate) struct Plan {
     ram: RamSize,
     next_address: u64,
     next_slot: u32,
+    live: Vec<(String, Live)>,
     remote: Arc<Remote>,
     end: Arc<TimerFd>,
 }
@@ -41,13 +43,25 @@ impl Plan {
             ram,
             next_address: last.next_multiple_of(ALIGNMENT),
             next_slot: slots,
+            live: Vec::new(),
             remote,
             end,
         }
     }
 
     /// With a device.
-    pub(super) fn with(mut self, device: Arc<dyn Device>) -> Self {
+    pub(super) fn with(self, device: Arc<dyn Device>) -> Self {
+        self.with_live(Live::Other(device))
+    }
+
+    /// With a device that can be changed while the guest runs.
+    pub(super) fn with_live(mut self, live: Live) -> Self {
+        let device = live.device();
+        let kind = device.kind();
+        // As the machine calls it: its kind, and its number among those.
+        let same = |(_, other): &&(String, Live)| other.device().kind() == kind;
+        let number = self.live.iter().filter(same).count();
+        self.live.push((format!("{}{number}", kind.name()), live));
         self.builder = self.builder.virtio_device(device);
         self
     }
@@ -76,6 +90,11 @@ impl Plan {
 
     pub(super) fn end_of_input(&self) -> &Arc<TimerFd> {
         &self.end
+    }
+
+    /// All devices, by their names in the machine.
+    pub(crate) fn live(&self) -> Vec<(String, Live)> {
+        self.live.clone()
     }
 
     /// The machine with everything.

@@ -111,7 +111,7 @@ impl<'a> Words<'a> {
 
 /// `text` with its paths relative to `folder`: the first word, where it is no `key=value`, and those of
 /// sockets.
-pub(super) fn in_folder(text: &str, folder: &Path) -> String {
+pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
     let moved = |path: &str| folder.join(path).display().to_string();
     let words = text
         .split(',')

@@ -1,4 +1,4 @@
-//! The event loop: epoll over everything that is not a vCPU, on event-manager.
+//! An event loop: epoll over everything that is not a vCPU, on event-manager.
 //!
 //! One thread runs it. Subscribers must not block it for long: the console's output and input,
 //! signals of the embedder and, later, device queues share it.
@@ -8,35 +8,41 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
-use vmmkit_host_io::EventFd;
+use thiserror::Error;
 
-use crate::RunError;
+use crate::EventFd;
 
-/// Anything that waits for file descriptors on the machine's event loop.
+/// Why an event loop cannot go on.
+#[derive(Debug, Error)]
+#[error("the event loop failed: {0}")]
+pub struct EventLoopError(String);
+
+/// Anything that waits for file descriptors on an event loop.
 pub type Subscriber = Box<dyn MutEventSubscriber + Send>;
 
 /// The loop, ready to run.
-pub(crate) struct EventLoop {
+pub struct EventLoop {
     manager: EventManager<Subscriber>,
     stop: EventLoopStop,
 }
 
 /// Ends the loop from another thread.
 #[derive(Clone, Debug)]
-pub(crate) struct EventLoopStop {
+pub struct EventLoopStop {
     event: Arc<EventFd>,
     stopping: Arc<AtomicBool>,
 }
 
 impl EventLoop {
     /// A loop over `subscribers`.
-    pub(crate) fn new(subscribers: Vec<Subscriber>) -> Result<Self, RunError> {
+    ///
+    /// # Errors
+    /// The host's, when it has no descriptor or memory left.
+    pub fn new(subscribers: Vec<Subscriber>) -> Result<Self, EventLoopError> {
         // Room for the ready events of one wake-up; more come with the next.
         let mut manager = EventManager::<Subscriber>::new_with_capacity(32).map_err(failed)?;
         let stop = EventLoopStop {
-            event: Arc::new(
-                EventFd::new().map_err(|error| RunError::EventLoop(error.to_string()))?,
-            ),
+            event: Arc::new(EventFd::new().map_err(|error| EventLoopError(error.to_string()))?),
             stopping: Arc::new(AtomicBool::new(false)),
         };
         manager.add_subscriber(Box::new(stop.clone()));
@@ -47,12 +53,15 @@ impl EventLoop {
     }
 
     /// What ends it.
-    pub(crate) fn stop_handle(&self) -> EventLoopStop {
+    pub fn stop_handle(&self) -> EventLoopStop {
         self.stop.clone()
     }
 
     /// Runs until it is stopped.
-    pub(crate) fn run(mut self) -> Result<(), RunError> {
+    ///
+    /// # Errors
+    /// The host's, of epoll_wait(2).
+    pub fn run(mut self) -> Result<(), EventLoopError> {
         // Ordering: pairs with the store in `EventLoopStop::stop`.
         while !self.stop.stopping.load(Ordering::Acquire) {
             match self.manager.run() {
@@ -66,16 +75,22 @@ impl EventLoop {
     }
 }
 
-fn failed(error: event_manager::Error) -> RunError {
-    RunError::EventLoop(error.to_string())
+fn failed(error: event_manager::Error) -> EventLoopError {
+    EventLoopError(error.to_string())
 }
 
 impl EventLoopStop {
     /// Ends the loop after the event it is at.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         // Ordering: pairs with the load in `EventLoop::run`; the event wakes it.
         self.stopping.store(true, Ordering::Release);
         self.event.notify();
+    }
+}
+
+impl std::fmt::Debug for EventLoop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventLoop").finish_non_exhaustive()
     }
 }
 

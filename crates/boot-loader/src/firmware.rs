@@ -1,0 +1,119 @@
+//! Firmware: an image that runs from the reset vector, instead of a kernel.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+
+use thiserror::Error;
+use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam, MAX_ROM, Rom, RomError};
+
+use crate::Entry;
+use crate::memory_map::HIGH_MEMORY;
+
+/// How much of its end is below 1 MiB too, in bytes: what a PC's chipset decodes there after a reset.
+const SHADOW: usize = 128 << 10;
+
+/// Firmware for a guest.
+#[derive(Debug)]
+pub struct Firmware {
+    /// The image, which ends at 4 GiB.
+    pub rom: Rom,
+    /// How the boot processor enters it.
+    pub entry: Entry,
+}
+
+/// Why there is no firmware.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FirmwareError {
+    /// The file cannot be read.
+    #[error("the firmware cannot be read")]
+    Read(#[source] std::io::Error),
+    /// The image cannot be a ROM.
+    #[error("the firmware cannot be a ROM")]
+    Rom(#[from] RomError),
+    /// RAM does not reach up to 1 MiB.
+    #[error("the firmware's end cannot be put below 1 MiB")]
+    Ram(#[from] AccessError),
+}
+
+/// Reads the flat image in `file` into a ROM of memory slot `slot`, and its last 128 KiB into `ram`
+/// below 1 MiB, where it may change them: they are what a PC calls shadow RAM. No table is written;
+/// firmware brings its own.
+///
+/// # Errors
+/// [`FirmwareError`] says what is wrong with the file or its size.
+pub fn load_firmware(
+    ram: &GuestRam,
+    file: &mut File,
+    slot: u32,
+) -> Result<Firmware, FirmwareError> {
+    let mut image = Vec::new();
+    file.rewind().map_err(FirmwareError::Read)?;
+    // One byte more than there may be, so that a larger file is seen to be one.
+    let mut bounded = file.take(MAX_ROM + 1);
+    bounded
+        .read_to_end(&mut image)
+        .map_err(FirmwareError::Read)?;
+    let rom = Rom::new(&image, slot)?;
+    let shadow = image.split_at(image.len().saturating_sub(SHADOW)).1;
+    let start = HIGH_MEMORY.0.saturating_sub(shadow.len() as u64);
+    ram.write_bytes(GuestAddress(start), shadow)?;
+    Ok(Firmware {
+        rom,
+        entry: Entry::ResetVector,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use super::*;
+    use crate::testing::ram;
+
+    fn file(name: &str, bytes: &[u8]) -> File {
+        let name = format!("vmmkit-firmware-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let options = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path);
+        let mut file = options.unwrap();
+        fs::remove_file(path).unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_end_of_an_image_is_below_1_mib_too() {
+        let ram = ram(4);
+        let mut image = vec![0; 256 << 10];
+        image[128 << 10] = 1;
+        image[(256 << 10) - 1] = 2;
+
+        let firmware = load_firmware(&ram, &mut file("end", &image), 5).unwrap();
+
+        assert_eq!(firmware.rom.region().guest_address.0, 0xfffc_0000);
+        assert_eq!(firmware.entry.address(), GuestAddress(0xffff_fff0));
+        assert_eq!(ram.read::<u8>(GuestAddress(0xe_0000)), Ok(1));
+        assert_eq!(ram.read::<u8>(GuestAddress(0xf_ffff)), Ok(2));
+    }
+
+    #[test]
+    fn a_small_image_is_right_below_1_mib() {
+        let ram = ram(4);
+        load_firmware(&ram, &mut file("small", &[7; 4096]), 5).unwrap();
+        assert_eq!(ram.read::<u16>(GuestAddress(0xf_efff)), Ok(0x0700));
+    }
+
+    #[test]
+    fn what_cannot_be_a_rom_is_refused() {
+        let ram = ram(4);
+        for (name, size) in [("empty", 0), ("odd", 5000)] {
+            let error = load_firmware(&ram, &mut file(name, &vec![0; size]), 5).unwrap_err();
+            assert!(matches!(error, FirmwareError::Rom(_)), "{error}");
+        }
+    }
+}

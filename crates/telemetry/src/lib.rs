@@ -1,0 +1,42 @@
+//! What a machine says of itself: counters, metrics, trees of state, and the timeline of a boot.
+//!
+//! All of it is data: this crate opens nothing but the file it is told to replace, starts no thread
+//! and installs no recorder. A part of a machine counts with [`Counter`], answers [`Inspect`] with a
+//! [`Tree`], and its owner puts what it wants to publish into [`Metrics`].
+//!
+//! The counters are plain numbers and not those of a facade such as the `metrics` crate: there, each
+//! increment goes through a global recorder, an indirect call and a locked instruction, which is a
+//! tenth of an exit. Here it is one instruction of the thread that owns the counter, so that nothing
+//! need be switched on. Who has a recorder feeds it from [`Metrics`], as often as it is read.
+//!
+//! ```
+//! use vmmkit_telemetry::{Counter, Metrics, Tree};
+//!
+//! let reads = Counter::new();
+//! reads.increment();
+//!
+//! let state = Tree::new().hex("status", 0xf_u64).counter("reads", reads.value());
+//! assert_eq!(state.to_string(), "status  0xf\nreads   1\n");
+//!
+//! let mut metrics = Metrics::new();
+//! metrics.counter("vmmkit_blk_reads_total", "Reads that were done", &[("device", "blk0")], 1);
+//! assert!(metrics.to_prometheus().contains("vmmkit_blk_reads_total{device=\"blk0\"} 1\n"));
+//! ```
+#![forbid(unsafe_code)]
+
+mod boot_log;
+mod counter;
+mod metrics;
+mod milestones;
+mod prometheus;
+mod replace;
+mod timeline;
+mod tree;
+
+pub use boot_log::{BootLog, ConsoleLine};
+pub use counter::Counter;
+pub use metrics::{Family, Kind, Labels, Metrics, Sample};
+pub use milestones::{Milestone, Milestones};
+pub use replace::replace_file;
+pub use timeline::{Bins, Mark, Timeline};
+pub use tree::{Inspect, Node, Tree};

@@ -1,0 +1,91 @@
+//! What a machine says of itself: metrics for programs, a tree for people.
+
+use std::sync::Arc;
+
+use vmmkit_hypervisor::VcpuExits;
+use vmmkit_telemetry::{BootLog, Metrics, Tree};
+
+use crate::{Handle, MachineConfig};
+
+impl Handle {
+    /// What every vCPU left the guest for, so far.
+    pub fn exits(&self) -> Vec<VcpuExits> {
+        self.shared().platform.exits()
+    }
+
+    /// When the machine got how far.
+    pub fn boot_log(&self) -> &Arc<BootLog> {
+        self.shared().control.boot_log()
+    }
+
+    /// All that the machine counts, as of now. It costs the caller some microseconds, and the guest
+    /// nothing.
+    pub fn metrics(&self) -> Metrics {
+        let shared = self.shared();
+        let mut metrics = Metrics::new();
+        let help = "The bytes of RAM that the guest was given";
+        metrics.gauge("vmmkit_ram_bytes", help, &[], shared.ram.size() as f64);
+        self.boot_log().milestones().measure(&mut metrics);
+        for exits in self.exits() {
+            exits.measure(&mut metrics);
+        }
+        let platform = &shared.platform;
+        for (name, device) in &platform.inspected {
+            metrics.tree(
+                &format!("vmmkit_{name}"),
+                "of a device of the platform",
+                &[],
+                &device.inspect(),
+            );
+        }
+        shared.devices.measure(&mut metrics);
+        metrics
+    }
+
+    /// The state of every part, as of now. The registers of a vCPU are those of a moment at which
+    /// it was taken out of the guest, unless the machine is paused.
+    pub fn inspect(&self) -> Tree {
+        let shared = self.shared();
+        let platform = &shared.platform;
+        let memory = shared.ram.regions().iter().fold(Tree::new(), |tree, ram| {
+            let (start, end) = (ram.guest_address.0, ram.guest_address.0 + ram.size);
+            let place = Tree::new()
+                .number("bytes", ram.size)
+                .hex("host_address", ram.host_address);
+            tree.tree(format!("{start:#x}-{:#x}", end - 1), place)
+        });
+        let mut tree = Tree::new()
+            .tree("machine", shared.about.clone())
+            .tree("boot", self.boot_log().milestones().tree())
+            .tree("memory", memory);
+        for exits in self.exits() {
+            tree = tree.tree(
+                exits.vcpu.to_string(),
+                Tree::new().tree("exits", exits.tree()),
+            );
+        }
+        tree = tree
+            .tree("ports", platform.ports.inspect())
+            .tree("mmio", platform.mmio.inspect());
+        let inspected = platform.inspected.iter();
+        let tree = inspected.fold(tree, |tree, (name, device)| {
+            tree.tree(*name, device.inspect())
+        });
+        shared.devices.inspect(tree)
+    }
+}
+
+/// The machine as it was asked for.
+pub(crate) fn about(config: &MachineConfig) -> Tree {
+    let tree = Tree::new()
+        .text("name", &*config.name)
+        .text("kernel", config.kernel.display().to_string());
+    let tree = match &config.initrd {
+        Some(initrd) => tree.text("initrd", initrd.display().to_string()),
+        None => tree,
+    };
+    tree.text("cmdline", &*config.cmdline)
+        .number("vcpus", config.vcpus)
+        .number("memory", config.ram.size.bytes())
+        .flag("acpi", config.acpi)
+}

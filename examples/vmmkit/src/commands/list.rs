@@ -1,0 +1,182 @@
+//! `list` and `stat`.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::Serialize;
+use vmmkit_control::{Device, MachineInfo, RuntimeFolder};
+use vmmkit_guest_memory::RamSize;
+
+use super::ask::{self, Target, all, each};
+use super::options::Whom;
+use super::table::Table;
+use super::{no_folder, nobody, write_json};
+use crate::failure::Failure;
+use crate::generate;
+
+/// A list does not wait long for one that does not answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One line of the list.
+#[derive(Serialize)]
+struct Line {
+    name: String,
+    pid: Option<u32>,
+    /// That of the machine, or why there is none.
+    state: String,
+    machine: Option<MachineInfo>,
+}
+
+/// Lists all machines, those too that do not answer.
+pub(super) fn list(json: bool) -> Result<ExitCode, Failure> {
+    let folder = RuntimeFolder::of_this_user().map_err(|error| no_folder(&error))?;
+    let targets = all(&folder)?;
+    if targets.is_empty() {
+        return nobody(json);
+    }
+    let answers = each(&targets, |target| Ok(line(target)));
+    let lines: Vec<Line> = answers.into_iter().flatten().collect();
+    if json {
+        return write_json(&lines);
+    }
+    let mut table = Table::new(["NAME", "STATE", "PID", "CPUS", "MEMORY", "AGE", "KERNEL"]);
+    for line in lines {
+        let pid = line.pid.map(|pid| pid.to_string()).unwrap_or_default();
+        let rest = match line.machine {
+            Some(machine) => [
+                machine.vcpus.to_string(),
+                size(machine.memory_bytes),
+                age(machine.age_milliseconds),
+                machine.kernel,
+            ],
+            None => Default::default(),
+        };
+        let [cpus, memory, age, kernel] = rest;
+        table.row([line.name, line.state, pid, cpus, memory, age, kernel]);
+    }
+    generate::write(table.text().as_bytes())
+}
+
+fn line(target: &Target) -> Line {
+    let is_suspended = target.pid.is_some_and(is_suspended);
+    let client = target.client().patient_for(PATIENCE);
+    let machine: Option<MachineInfo> = match is_suspended {
+        // It would not answer.
+        true => None,
+        false => client.get("/v1/machine").ok(),
+    };
+    let state = match (&machine, is_suspended) {
+        (Some(machine), _) => machine.state.name(),
+        (None, true) => "suspended",
+        (None, false) => "no answer",
+    };
+    Line {
+        name: target.name.clone().unwrap_or_default(),
+        pid: target.pid,
+        state: state.to_owned(),
+        machine,
+    }
+}
+
+/// Whether a process was stopped by a signal (proc_pid_stat(5): the state follows the name, which is
+/// in parentheses).
+fn is_suspended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().unwrap_or_default();
+    matches!(state.trim_start().chars().next(), Some('T' | 't'))
+}
+
+/// A machine with its devices.
+#[derive(Serialize)]
+struct Stat {
+    machine: MachineInfo,
+    devices: Vec<Device>,
+}
+
+/// Shows machines and their devices.
+pub(super) fn stat(whom: &Whom) -> Result<ExitCode, Failure> {
+    let targets = whom.targets()?;
+    if targets.is_empty() {
+        return nobody(whom.json);
+    }
+    let answers = each(&targets, |target| {
+        let client = target.client();
+        Ok(Stat {
+            machine: client.get("/v1/machine")?,
+            devices: client.get("/v1/devices")?,
+        })
+    });
+    let mut stats = Vec::new();
+    let code = ask::sort(&targets, answers, |stat| stats.push(stat));
+    if whom.json {
+        write_json(&stats)?;
+    } else {
+        let texts: Vec<String> = stats.iter().map(text).collect();
+        generate::write(texts.join("\n").as_bytes())?;
+    }
+    Ok(code)
+}
+
+fn text(stat: &Stat) -> String {
+    let machine = &stat.machine;
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{}: {}, process {}, {} vCPUs, {}, {} old, {}",
+        machine.name,
+        machine.state.name(),
+        machine.pid,
+        machine.vcpus,
+        size(machine.memory_bytes),
+        age(machine.age_milliseconds),
+        machine.kernel
+    );
+    for device in &stat.devices {
+        let state = match (&device.fault, device.driven) {
+            (Some(fault), _) => format!("cannot go on: {fault}"),
+            (None, true) => "driven".to_owned(),
+            (None, false) => "no driver yet".to_owned(),
+        };
+        let _ = writeln!(text, "  {}: {state}", device.name);
+        for (name, number) in device.counters.iter().filter(|(_, number)| **number > 0) {
+            let _ = writeln!(text, "    {name:<20} {number:>14}");
+        }
+    }
+    text
+}
+
+fn size(bytes: u64) -> String {
+    RamSize::new(bytes).map_or_else(|_| bytes.to_string(), |size| size.to_string())
+}
+
+/// An age in its two largest units.
+fn age(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
+        (0, _, _) => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_has_two_units() {
+        assert_eq!(age(59_999), "59s");
+        assert_eq!(age(61_000), "1m01s");
+        assert_eq!(age(3_600_000), "1h00m");
+        assert_eq!(age(90_000_000), "1d01h");
+    }
+
+    #[test]
+    fn this_process_is_not_suspended() {
+        assert!(!is_suspended(std::process::id()));
+        assert!(!is_suspended(u32::MAX));
+    }
+}

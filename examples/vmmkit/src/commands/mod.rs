@@ -1,0 +1,110 @@
+//! The commands that ask and tell machines that run: clients of their control API.
+
+mod ask;
+mod balloon;
+mod events;
+mod list;
+mod options;
+mod stop;
+mod table;
+mod tree;
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use vmmkit_control::{InstanceError, MachineInfo, document};
+
+use crate::failure::{Failure, chain};
+use crate::{exit_code, generate, messages};
+use ask::{Answers, Target, each};
+pub(crate) use options::Command;
+use options::{One, Whom};
+use table::Table;
+
+/// Does what a command says.
+pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::List { json } => list::list(json),
+        Command::Stat(whom) => list::stat(&whom),
+        Command::Pause(whom) => tell(&whom, "/v1/machine/pause"),
+        Command::Resume(whom) => tell(&whom, "/v1/machine/resume"),
+        Command::Reset(whom) => tell(&whom, "/v1/machine/reset"),
+        Command::Stop(options) => stop::stop(&options),
+        Command::Balloon(options) => balloon::balloon(&options),
+        Command::Events(one) => events::events(&one),
+        Command::Inspect(one) => inspect(&one),
+        Command::Metrics(one) => metrics(&one),
+        Command::Openapi => write_json(&document()),
+    }
+}
+
+/// POSTs to each machine, and shows what it does then.
+fn tell(whom: &Whom, path: &str) -> Result<ExitCode, Failure> {
+    let targets = whom.targets()?;
+    let answers = each(&targets, |target| {
+        target.client().post::<MachineInfo>(path, None)
+    });
+    show(whom.json, &targets, answers)
+}
+
+/// Shows machines, and says which of them did not answer.
+fn show(
+    json: bool,
+    targets: &[Target],
+    answers: Answers<MachineInfo>,
+) -> Result<ExitCode, Failure> {
+    let mut machines = Vec::new();
+    let code = ask::sort(targets, answers, |machine| machines.push(machine));
+    if json {
+        write_json(&machines)?;
+    } else if !machines.is_empty() {
+        let mut table = Table::new(["NAME", "STATE"]);
+        for machine in &machines {
+            table.row([machine.name.clone(), machine.state.name().to_owned()]);
+        }
+        generate::write(table.text().as_bytes())?;
+    }
+    Ok(code)
+}
+
+fn inspect(one: &One) -> Result<ExitCode, Failure> {
+    let target = one.target()?;
+    let json = target.client().text("GET", "/v1/inspect", None);
+    let json = json.map_err(|error| target.failure(&error))?;
+    if one.json {
+        return generate::write(format!("{json}\n").as_bytes());
+    }
+    let tree = tree::read(&json).map_err(|error| target.failure(&error))?;
+    generate::write(tree.to_string().as_bytes())
+}
+
+fn metrics(one: &One) -> Result<ExitCode, Failure> {
+    let target = one.target()?;
+    let text = target.client().text("GET", "/v1/metrics", None);
+    generate::write(text.map_err(|error| target.failure(&error))?.as_bytes())
+}
+
+/// Writes JSON for people to read too.
+fn write_json(value: &impl Serialize) -> Result<ExitCode, Failure> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::host("JSON", &error, "please report this"))?;
+    text.push('\n');
+    generate::write(text.as_bytes())
+}
+
+/// The user's machines cannot be looked at.
+fn no_folder(error: &InstanceError) -> Failure {
+    let mut reasons = chain(error);
+    let what = format!("the folder of running guests: {}", reasons.remove(0));
+    let next = "set XDG_RUNTIME_DIR to a folder of yours with mode 0700";
+    Failure::because(what, reasons, next)
+}
+
+/// There is nothing to do it to.
+fn nobody(json: bool) -> Result<ExitCode, Failure> {
+    if json {
+        return write_json(&[(); 0]);
+    }
+    messages::say("no guest runs");
+    Ok(exit_code::SUCCESS.into())
+}

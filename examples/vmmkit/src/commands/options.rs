@@ -1,0 +1,87 @@
+//! What these commands take.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// List the guests that run
+    List {
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show guests with their devices and what these have done
+    Stat(Whom),
+    /// Take guests off their vCPUs, until `vmmkit resume`
+    Pause(Whom),
+    /// Let guests run on
+    Resume(Whom),
+    /// Reset guests: they boot again
+    Reset(Whom),
+    /// Ask guests to power off, stop those that take too long, and wait for their end
+    Stop(StopOptions),
+    /// Show or change how much memory a guest gives back
+    Balloon(BalloonOptions),
+    /// Show what happens to a guest, as it happens
+    Events(One),
+    /// Show the state of every part of a guest's machine
+    Inspect(One),
+    /// Write a guest's metrics as Prometheus reads them
+    Metrics(One),
+    /// Write the OpenAPI document of the control API
+    Openapi,
+}
+
+/// One or more guests.
+#[derive(Args, Debug)]
+pub(crate) struct Whom {
+    /// The guest; may be given again
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) name: Vec<String>,
+    /// All guests
+    #[arg(long, conflicts_with_all = ["name", "api_socket"])]
+    pub(crate) all: bool,
+    /// The guest whose API listens there
+    #[arg(long, value_name = "PATH", conflicts_with = "name")]
+    pub(crate) api_socket: Option<PathBuf>,
+    /// Write JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// One guest.
+#[derive(Args, Debug)]
+pub(crate) struct One {
+    /// The guest
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The guest whose API listens there
+    #[arg(long, value_name = "PATH", conflicts_with = "name")]
+    pub(crate) api_socket: Option<PathBuf>,
+    /// Write JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The options of `stop`.
+#[derive(Args, Debug)]
+pub(crate) struct StopOptions {
+    #[command(flatten)]
+    pub(crate) whom: Whom,
+    /// How long a guest may take, 0 to stop it at once [default: what its --stop-timeout says]
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub(crate) timeout: Option<String>,
+}
+
+/// The options of `balloon`.
+#[derive(Args, Debug)]
+pub(crate) struct BalloonOptions {
+    #[command(flatten)]
+    pub(crate) one: One,
+    /// How large the balloon should be, with a unit M or G
+    #[arg(value_name = "SIZE")]
+    pub(crate) size: Option<String>,
+}

@@ -1,0 +1,325 @@
+//! The machine as the control API has it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use vmmkit_control::{
+    Balloon, Controlled, Device, Event, EventSource, Limits, MachineInfo, MachineState, Refusal,
+};
+use vmmkit_host_io::{Next, Subscription};
+use vmmkit_vmm::{self as vmm, Handle};
+
+use crate::devices::{Live, statistics};
+use crate::settings::Settings;
+
+/// A machine from its options on: it has its handle as soon as it is built.
+pub(crate) struct Guest {
+    // Fixed at creation
+    about: MachineInfo,
+    began: Instant,
+    stop_timeout: u32,
+    has_acpi: bool,
+    // Wiring
+    handle: OnceLock<Handle>,
+    live: OnceLock<Vec<(String, Live)>>,
+    // State
+    /// It was told to boot, or need not be.
+    has_booted: AtomicBool,
+}
+
+/// A page of a balloon.
+const PAGE: u64 = 4096;
+
+impl Guest {
+    /// The machine of `settings`, called `name`.
+    pub(crate) fn new(settings: &Settings, name: &str) -> Self {
+        let machine = &settings.machine;
+        Self {
+            about: MachineInfo {
+                name: name.to_owned(),
+                state: MachineState::Created,
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                age_milliseconds: 0,
+                vcpus: machine.vcpus,
+                memory_bytes: machine.ram.size.bytes(),
+                kernel: machine.kernel.display().to_string(),
+            },
+            began: Instant::now(),
+            stop_timeout: u32::try_from(settings.stop_timeout.as_secs()).unwrap_or(u32::MAX),
+            has_acpi: machine.acpi,
+            handle: OnceLock::new(),
+            live: OnceLock::new(),
+            has_booted: AtomicBool::new(!settings.paused),
+        }
+    }
+
+    /// The machine has been built.
+    pub(crate) fn connect(&self, handle: Handle, live: Vec<(String, Live)>) {
+        // Both once, in `run`, before anybody can ask.
+        let _ = self.live.set(live);
+        let _ = self.handle.set(handle);
+    }
+
+    fn handle(&self) -> Result<&Handle, Refusal> {
+        let none = || Refusal::Host("the machine is still being built".to_owned());
+        self.handle.get().ok_or_else(none)
+    }
+
+    fn state(&self) -> MachineState {
+        let Some(handle) = self.handle.get() else {
+            return MachineState::Created;
+        };
+        match handle.state() {
+            vmm::MachineState::Ready => MachineState::Created,
+            vmm::MachineState::Paused if !self.has_booted.load(Ordering::Relaxed) => {
+                MachineState::Created
+            }
+            vmm::MachineState::Paused => MachineState::Paused,
+            vmm::MachineState::Crashed(_) => MachineState::Crashed,
+            vmm::MachineState::Resetting => MachineState::Resetting,
+            vmm::MachineState::Ended(_) | vmm::MachineState::Failed => MachineState::Ended,
+            _ => MachineState::Running,
+        }
+    }
+
+    fn refused(&self, wanted: &'static str) -> Refusal {
+        Refusal::State {
+            state: self.state(),
+            wanted,
+        }
+    }
+
+    fn age_milliseconds(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn live(&self) -> &[(String, Live)] {
+        self.live.get().map_or(&[], Vec::as_slice)
+    }
+
+    fn named(&self, name: &str) -> Option<&Live> {
+        let mut all = self.live().iter();
+        all.find_map(|(other, live)| (other == name).then_some(live))
+    }
+
+    fn the_balloon(&self) -> Option<&vmmkit_virtio_devices::Balloon> {
+        self.live().iter().find_map(|(_, live)| match live {
+            Live::Balloon(balloon) => Some(&**balloon),
+            _ => None,
+        })
+    }
+}
+
+impl Controlled for Guest {
+    fn machine(&self) -> MachineInfo {
+        MachineInfo {
+            state: self.state(),
+            age_milliseconds: self.age_milliseconds(),
+            ..self.about.clone()
+        }
+    }
+
+    fn boot(&self) -> Result<(), Refusal> {
+        if self.state() != MachineState::Created {
+            return Err(self.refused("has booted already"));
+        }
+        self.resume()
+    }
+
+    fn pause(&self) -> Result<(), Refusal> {
+        match self.state() {
+            MachineState::Running | MachineState::Created | MachineState::Paused => {}
+            _ => return Err(self.refused("cannot be paused")),
+        }
+        match self.handle()?.pause() {
+            true => Ok(()),
+            false => Err(self.refused("cannot be paused")),
+        }
+    }
+
+    fn resume(&self) -> Result<(), Refusal> {
+        match self.state() {
+            MachineState::Running | MachineState::Created | MachineState::Paused => {}
+            _ => return Err(self.refused("cannot be resumed")),
+        }
+        self.has_booted.store(true, Ordering::Relaxed);
+        self.handle()?.resume();
+        Ok(())
+    }
+
+    fn reset(&self) -> Result<(), Refusal> {
+        if self.state() == MachineState::Ended || !self.handle()?.reset() {
+            return Err(self.refused("cannot be reset"));
+        }
+        Ok(())
+    }
+
+    fn ask_to_stop(&self) {
+        let Ok(handle) = self.handle() else { return };
+        match self.state() {
+            MachineState::Running => {}
+            // It has to run to hear it.
+            MachineState::Paused => handle.resume(),
+            _ => return handle.stop(),
+        }
+        match self.has_acpi {
+            true => handle.power_button(),
+            false => handle.ctrl_alt_del(),
+        }
+    }
+
+    fn stop(&self) {
+        if let Ok(handle) = self.handle() {
+            handle.stop();
+        }
+    }
+
+    fn stop_timeout(&self) -> u32 {
+        self.stop_timeout
+    }
+
+    fn power_button(&self) {
+        if let Ok(handle) = self.handle() {
+            handle.power_button();
+        }
+    }
+
+    fn ctrl_alt_del(&self) {
+        if let Ok(handle) = self.handle() {
+            handle.ctrl_alt_del();
+        }
+    }
+
+    fn devices(&self) -> Vec<Device> {
+        let Ok(handle) = self.handle() else {
+            return Vec::new();
+        };
+        let device = |device: vmm::DeviceInfo| {
+            let live = self.named(&device.name);
+            Device {
+                name: device.name.to_string(),
+                driven: device.was_driven,
+                faults: device.faults,
+                fault: device.fault,
+                counters: live.map(Live::counters).unwrap_or_default(),
+                limits: live.and_then(Live::limits),
+            }
+        };
+        handle.devices().into_iter().map(device).collect()
+    }
+
+    fn limit(&self, device: &str, limits: &Limits) -> Result<Limits, Refusal> {
+        let none = || Refusal::Unsupported(format!("{device} cannot be limited"));
+        let live = self.named(device).ok_or_else(none)?;
+        let has = live.limits().ok_or_else(none)?;
+        live.limit(limits).map_err(|field| Refusal::Field {
+            field,
+            reason: match has.requests {
+                Some(_) => format!("{device} is a disk: its flow is called requests"),
+                None => format!("{device} has the flows receive and transmit"),
+            },
+        })?;
+        live.limits().ok_or_else(none)
+    }
+
+    fn balloon(&self) -> Option<Balloon> {
+        let balloon = self.the_balloon()?;
+        Some(Balloon {
+            target_bytes: u64::from(balloon.target_pages()) * PAGE,
+            actual_bytes: u64::from(balloon.actual_pages()) * PAGE,
+            statistics: statistics(balloon),
+        })
+    }
+
+    fn set_balloon(&self, target_bytes: u64) -> Result<(), Refusal> {
+        let none = || Refusal::NoSuchDevice("balloon: run it with --balloon".to_owned());
+        let balloon = self.the_balloon().ok_or_else(none)?;
+        let most = self.about.memory_bytes;
+        let mebibytes = u32::try_from(target_bytes >> 20).ok();
+        let Some(mebibytes) = mebibytes.filter(|_| target_bytes < most) else {
+            return Err(Refusal::Field {
+                field: "target_bytes",
+                reason: format!("it must be less than the {most} bytes that the guest has in all"),
+            });
+        };
+        balloon.set_target(mebibytes);
+        Ok(())
+    }
+
+    fn inspect(&self) -> Result<String, Refusal> {
+        Ok(self.handle()?.inspect().to_json())
+    }
+
+    fn metrics(&self) -> String {
+        let metrics = self.handle().map(|handle| handle.metrics());
+        metrics.map_or_else(|_| String::new(), |metrics| metrics.to_prometheus())
+    }
+
+    fn events(&self) -> Box<dyn EventSource> {
+        // Without a descriptor for it there are none, and the stream ends.
+        let events = self.handle().ok().and_then(|handle| handle.events().ok());
+        Box::new(Happenings {
+            events,
+            // Both clocks began at the same time, but for the time that building took.
+            offset: self.age_milliseconds(),
+            subscribed: Instant::now(),
+        })
+    }
+}
+
+/// The machine's events as the API tells them.
+struct Happenings {
+    events: Option<Subscription<vmm::Event>>,
+    offset: u64,
+    subscribed: Instant,
+}
+
+impl EventSource for Happenings {
+    fn next(&mut self) -> Option<Event> {
+        let (kind, detail) = match self.events.as_ref()?.wait() {
+            Next::Message(message) => told(&message.body),
+            Next::Missed(count) => ("lost", Some(count.to_string())),
+            Next::Empty | Next::Closed => return None,
+        };
+        let since = u64::try_from(self.subscribed.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Some(Event {
+            kind: kind.to_owned(),
+            age_milliseconds: self.offset.saturating_add(since),
+            detail,
+        })
+    }
+}
+
+fn told(event: &vmm::Event) -> (&'static str, Option<String>) {
+    match event {
+        vmm::Event::Started => ("started", None),
+        vmm::Event::ConsoleReady => ("console-ready", None),
+        vmm::Event::DriverReady { device } => ("driver-ready", Some(device.to_string())),
+        vmm::Event::DeviceFault { device, reason } => {
+            ("device-fault", Some(format!("{device}: {reason}")))
+        }
+        vmm::Event::Paused => ("paused", None),
+        vmm::Event::Resumed => ("resumed", None),
+        vmm::Event::Panicked => ("panicked", None),
+        vmm::Event::CrashLoaded => ("crash-loaded", None),
+        vmm::Event::TripleFault(vcpu) => ("triple-fault", Some(vcpu.to_string())),
+        vmm::Event::Reset(cause) => ("reset", Some(format!("{cause:?}").to_lowercase())),
+        vmm::Event::Ended(outcome) => ("ended", Some(ended(*outcome))),
+        vmm::Event::Failed(error) => ("failed", Some(error.clone())),
+        other => ("other", Some(format!("{other:?}"))),
+    }
+}
+
+fn ended(outcome: vmm::Outcome) -> String {
+    match outcome {
+        vmm::Outcome::PowerOff => "power-off".to_owned(),
+        vmm::Outcome::Reset => "reset".to_owned(),
+        vmm::Outcome::Stopped => "stopped".to_owned(),
+        vmm::Outcome::GuestPanic => "guest-panic".to_owned(),
+        vmm::Outcome::TripleFault(vcpu) => format!("triple-fault of {vcpu}"),
+        vmm::Outcome::DebugExit(code) => format!("debug-exit {code}"),
+        other => format!("{other:?}"),
+    }
+}

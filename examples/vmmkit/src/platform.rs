@@ -1,0 +1,229 @@
+//! Interrupt controllers, firmware and its messages: options as text, then values.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use vmmkit_hypervisor::Irqchip;
+use vmmkit_legacy_devices::SerialOutput;
+
+use crate::failure::Failure;
+use crate::messages;
+
+/// The options, as text.
+#[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PlatformOptions {
+    /// Firmware that runs instead of a kernel: a flat image that ends at 4 GiB
+    #[arg(long, value_name = "PATH")]
+    pub(crate) firmware: Option<PathBuf>,
+    /// Where what firmware writes to port 0x402 goes: null, stderr or file=PATH [default: null]
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) debug_port: Option<String>,
+    /// Interrupt controllers of the host's kernel, or local APICs there and the I/O APIC here: kernel
+    /// or split [default: kernel]
+    #[arg(long, value_name = "kernel|split")]
+    pub(crate) irqchip: Option<String>,
+    /// The 8254 timer, and with a split irqchip the 8259: on or off [default: on; off with a split
+    /// irqchip]
+    #[arg(long, value_name = "on|off")]
+    pub(crate) legacy_timer: Option<String>,
+}
+
+impl PlatformOptions {
+    /// Those of the command line, and for what it left out those of a file in `folder`, whose paths are
+    /// relative to that.
+    pub(crate) fn or(self, file: Self, folder: &Path) -> Self {
+        let moved = |text: String| match text.strip_prefix("file=") {
+            Some(path) => format!("file={}", folder.join(path).display()),
+            None => text,
+        };
+        Self {
+            firmware: self
+                .firmware
+                .or(file.firmware.map(|path| folder.join(path))),
+            debug_port: self.debug_port.or(file.debug_port.map(moved)),
+            irqchip: self.irqchip.or(file.irqchip),
+            legacy_timer: self.legacy_timer.or(file.legacy_timer),
+        }
+    }
+
+    /// The interrupt controllers. A kernel without ACPI looks for a PC's.
+    pub(crate) fn irqchip(&self, has_acpi: bool) -> Result<Irqchip, Failure> {
+        let timer = match self.legacy_timer.as_deref() {
+            None => None,
+            Some("on") => Some(true),
+            Some("off") => Some(false),
+            Some(other) => {
+                let what = format!("--legacy-timer {other:?}: this is neither on nor off");
+                return Err(Failure::usage(what, "give on or off"));
+            }
+        };
+        match (self.irqchip.as_deref(), timer) {
+            (None | Some("kernel"), timer) => Ok(Irqchip::InKernel {
+                pit: timer.unwrap_or(true),
+            }),
+            (Some("split"), Some(true)) => Err(Failure::usage(
+                "--legacy-timer on: with --irqchip split there is neither 8254 nor 8259",
+                "leave --legacy-timer out, or give --irqchip kernel",
+            )),
+            (Some("split"), _) if !has_acpi => Err(Failure::usage(
+                "--irqchip split: without ACPI a kernel takes interrupts from an 8259",
+                "leave --no-acpi out, or give --irqchip kernel",
+            )),
+            (Some("split"), _) => Ok(Irqchip::Split),
+            (Some(other), _) => Err(Failure::usage(
+                format!("--irqchip {other:?}: there is no such place for it"),
+                "give kernel or split",
+            )),
+        }
+    }
+
+    /// Where the debug port's bytes go.
+    pub(crate) fn debug_port(&self) -> Result<DebugChoice, Failure> {
+        match self.debug_port.as_deref() {
+            None | Some("null") => Ok(DebugChoice::Null),
+            Some("stderr") => Ok(DebugChoice::Stderr),
+            Some(text) => match text.split_once('=') {
+                Some(("file", path)) if !path.is_empty() => Ok(DebugChoice::File(path.into())),
+                _ => Err(Failure::usage(
+                    format!("--debug-port {text:?}: there is no such place"),
+                    "give null, stderr or file=PATH",
+                )),
+            },
+        }
+    }
+}
+
+/// The options that say what `irqchip` is, where it is not the default.
+pub(crate) fn irqchip_options(irqchip: Irqchip) -> &'static [&'static str] {
+    match irqchip {
+        Irqchip::Split => &["--irqchip split"],
+        Irqchip::InKernel { pit: false } => &["--legacy-timer off"],
+        _ => &[],
+    }
+}
+
+/// The choices of `--debug-port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DebugChoice {
+    /// There is no such port.
+    Null,
+    /// Messages of this process.
+    Stderr,
+    /// A file.
+    File(PathBuf),
+}
+
+impl fmt::Display for DebugChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Stderr => f.write_str("stderr"),
+            Self::File(path) => write!(f, "file={}", path.display()),
+        }
+    }
+}
+
+impl DebugChoice {
+    /// What takes the bytes; `None` where there is no port.
+    pub(crate) fn open(&self) -> Result<Option<Box<dyn SerialOutput>>, Failure> {
+        let file = match self {
+            Self::Null => return Ok(None),
+            Self::Stderr => None,
+            Self::File(path) => Some(File::create(path).map_err(|error| {
+                let what = format!("--debug-port {self}");
+                let next = "check the path, its permissions and the space there";
+                Failure::host(&what, &error, next)
+            })?),
+        };
+        Ok(Some(Box::new(Lines {
+            file,
+            line: Vec::new(),
+        })))
+    }
+}
+
+/// The most of a line that is kept before it is written.
+const LONGEST: usize = 1024;
+
+/// Text that is written a line at a time.
+struct Lines {
+    /// stderr without one.
+    file: Option<File>,
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn flush(&mut self) {
+        match &mut self.file {
+            // What does not fit any more is lost, as on a port that nobody listens to.
+            Some(file) => drop(file.write_all(&self.line)),
+            None => messages::write(&String::from_utf8_lossy(&self.line)),
+        }
+        self.line.clear();
+    }
+}
+
+impl SerialOutput for Lines {
+    fn push(&mut self, byte: u8) -> bool {
+        self.line.push(byte);
+        if byte == b'\n' || self.line.len() >= LONGEST {
+            self.flush();
+        }
+        true
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if !self.line.is_empty() {
+            self.flush();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(irqchip: Option<&str>, timer: Option<&str>) -> PlatformOptions {
+        PlatformOptions {
+            irqchip: irqchip.map(str::to_owned),
+            legacy_timer: timer.map(str::to_owned),
+            ..PlatformOptions::default()
+        }
+    }
+
+    #[test]
+    fn a_split_irqchip_has_no_legacy_timer() {
+        let chosen = |irqchip, timer| options(irqchip, timer).irqchip(true).unwrap();
+        assert_eq!(chosen(None, None), Irqchip::InKernel { pit: true });
+        assert_eq!(chosen(None, Some("off")), Irqchip::InKernel { pit: false });
+        assert_eq!(chosen(Some("split"), None), Irqchip::Split);
+        assert_eq!(chosen(Some("split"), Some("off")), Irqchip::Split);
+        let refused = |irqchip, timer, has_acpi| {
+            let failure = options(irqchip, timer).irqchip(has_acpi).unwrap_err();
+            failure.text()
+        };
+        assert!(refused(Some("split"), Some("on"), true).contains("neither 8254 nor 8259"));
+        assert!(refused(Some("split"), None, false).contains("without ACPI"));
+        assert!(refused(Some("none"), None, true).contains("--irqchip \"none\""));
+        assert!(refused(None, Some("maybe"), true).contains("neither on nor off"));
+    }
+
+    #[test]
+    fn what_is_written_to_a_file_is_all_there() {
+        let name = format!("vmmkit-debug-port-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let choice = DebugChoice::File(path.clone());
+        let mut output = choice.open().unwrap().unwrap();
+        for byte in b"first\nsecond" {
+            assert!(output.push(*byte));
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"first\n");
+        drop(output);
+        assert_eq!(std::fs::read(&path).unwrap(), b"first\nsecond");
+        std::fs::remove_file(path).unwrap();
+    }
+}

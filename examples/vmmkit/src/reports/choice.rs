@@ -1,0 +1,161 @@
+//! What was asked for, as text and back.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use vmmkit_telemetry::{Metrics, Timeline};
+
+use crate::devices::Words;
+use crate::failure::Failure;
+
+const METRICS: &str = "give PATH, and every=SECONDS or format=prometheus|json";
+const TIMELINE: &str = "give a path that ends in .svg or .json";
+/// How often metrics are written unless it is said.
+const EVERY: Duration = Duration::from_secs(1);
+/// A day.
+const LONGEST: f64 = 86_400.0;
+
+/// `--metrics PATH[,every=SECONDS][,format=prometheus|json]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MetricsChoice {
+    text: String,
+    pub(super) path: PathBuf,
+    pub(super) every: Duration,
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Prometheus,
+    JsonLines,
+}
+
+impl MetricsChoice {
+    pub(crate) fn new(text: &str) -> Result<Self, Failure> {
+        let mut words = Words::new("--metrics", text);
+        let Some(path) = words.first() else {
+            return Err(words.wrong("there is no path", METRICS));
+        };
+        let format = |text: &str| match text {
+            "prometheus" => Some(Format::Prometheus),
+            "json" => Some(Format::JsonLines),
+            _ => None,
+        };
+        let format = words.parsed("format", "prometheus or json", format)?;
+        let every = words.parsed("every", "a number of seconds from 0.1 to 86400", seconds)?;
+        words.end(METRICS)?;
+        let path = PathBuf::from(path);
+        Ok(Self {
+            text: text.to_owned(),
+            every: every.unwrap_or(EVERY),
+            format: format.unwrap_or_else(|| Format::of(&path)),
+            path,
+        })
+    }
+
+    /// What is written.
+    pub(super) fn encode(&self, metrics: &Metrics) -> String {
+        match self.format {
+            Format::Prometheus => metrics.to_prometheus(),
+            Format::JsonLines => metrics.to_json_lines(),
+        }
+    }
+}
+
+impl Format {
+    /// That of a file's name.
+    fn of(path: &Path) -> Self {
+        match extension(path).as_deref() {
+            Some("json" | "jsonl" | "ndjson") => Self::JsonLines,
+            _ => Self::Prometheus,
+        }
+    }
+}
+
+impl fmt::Display for MetricsChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// `--timeline PATH.svg` or `PATH.json`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TimelineChoice {
+    pub(super) path: PathBuf,
+    is_picture: bool,
+}
+
+impl TimelineChoice {
+    pub(crate) fn new(path: &Path) -> Result<Self, Failure> {
+        let is_picture = match extension(path).as_deref() {
+            Some("svg") => true,
+            Some("json") => false,
+            _ => {
+                let what = format!(
+                    "--timeline {}: the path does not say which form it is to have",
+                    path.display()
+                );
+                return Err(Failure::usage(what, TIMELINE));
+            }
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            is_picture,
+        })
+    }
+
+    /// What is written.
+    pub(super) fn encode(&self, timeline: &Timeline) -> String {
+        match self.is_picture {
+            true => timeline.to_svg(),
+            false => timeline.to_json(),
+        }
+    }
+}
+
+impl fmt::Display for TimelineChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())
+    }
+}
+
+fn extension(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_str()?.to_ascii_lowercase())
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.parse().ok()?;
+    (0.1..=LONGEST)
+        .contains(&seconds)
+        .then(|| Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_file_says_the_form() {
+        let metrics = |text| MetricsChoice::new(text).unwrap();
+        assert_eq!(metrics("m.prom").format, Format::Prometheus);
+        assert_eq!(metrics("/dev/stderr").format, Format::Prometheus);
+        assert_eq!(metrics("m.JSONL").format, Format::JsonLines);
+        let own = metrics("m.prom,format=json,every=0.5");
+        assert_eq!(own.format, Format::JsonLines);
+        assert_eq!(own.every, Duration::from_millis(500));
+        assert_eq!(own.to_string(), "m.prom,format=json,every=0.5");
+        assert!(TimelineChoice::new(Path::new("a.svg")).unwrap().is_picture);
+        assert!(!TimelineChoice::new(Path::new("a.json")).unwrap().is_picture);
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused() {
+        for text in ["", "m,every=0", "m,every=x", "m,format=xml", "m,often"] {
+            assert!(MetricsChoice::new(text).is_err(), "{text}");
+        }
+        for path in ["", "boot", "boot.png", ".svg"] {
+            assert!(TimelineChoice::new(Path::new(path)).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The thread that writes reports.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use vmmkit_telemetry::{Bins, Timeline, replace_file};
+use vmmkit_vmm::Handle;
+
+use super::{MoreMetrics, Reports, start};
+use crate::failure::Failure;
+use crate::messages;
+
+/// The thread `reports`, which samples and writes until it is told to finish.
+pub(super) struct Writer {
+    finish: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// What the thread works with.
+struct Work {
+    reports: Reports,
+    machine: Handle,
+    more: MoreMetrics,
+    exits: Bins,
+    /// A report could not be written, and that was said.
+    has_failed: bool,
+}
+
+impl Writer {
+    /// Writes each file once, then again and again.
+    pub(super) fn start(
+        reports: Reports,
+        machine: Handle,
+        more: MoreMetrics,
+    ) -> Result<Self, Failure> {
+        let mut work = Work {
+            reports,
+            machine,
+            more,
+            exits: Bins::default(),
+            has_failed: false,
+        };
+        work.write_metrics()?;
+        work.write_timeline()?;
+        let (finish, asked) = channel();
+        let thread = Builder::new()
+            .name("reports".to_owned())
+            .spawn(move || work.run(&asked))
+            .map_err(|error| {
+                let next = "raise the limit of processes (ulimit -u)";
+                Failure::host("threads", &error, next)
+            })?;
+        Ok(Self { finish, thread })
+    }
+
+    /// Has all of it written for the last time, and waits for that.
+    pub(super) fn finish(self) {
+        drop(self.finish);
+        // A bug there was told by the panic hook; the guest has ended in its own way.
+        let _ = self.thread.join();
+    }
+}
+
+impl Work {
+    fn run(mut self, asked: &Receiver<()>) {
+        let mut next_metrics = Instant::now();
+        loop {
+            let wait = self.pause(next_metrics);
+            match asked.recv_timeout(wait) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.reports.timeline.is_some() {
+                self.sample();
+            }
+            if let Some(metrics) = &self.reports.metrics
+                && Instant::now() >= next_metrics
+            {
+                next_metrics = Instant::now() + metrics.every;
+                let written = self.write_metrics();
+                self.tell(written);
+            }
+        }
+        self.sample();
+        let written = self.write_metrics();
+        self.tell(written);
+        let written = self.write_timeline();
+        self.tell(written);
+    }
+
+    /// How long nothing is to be done.
+    fn pause(&self, next_metrics: Instant) -> Duration {
+        let sample = self.reports.timeline.as_ref();
+        let sample = sample.map(|_| self.exits.interval());
+        let metrics = self.reports.metrics.as_ref();
+        let metrics = metrics.map(|_| next_metrics.saturating_duration_since(Instant::now()));
+        let both = sample.into_iter().chain(metrics);
+        both.min().unwrap_or(Duration::from_secs(1))
+    }
+
+    /// Notes the exits to each device so far.
+    fn sample(&mut self) {
+        let at = self.reports.log.milestones().start().elapsed();
+        let mut counts = std::collections::BTreeMap::<String, u64>::new();
+        for vcpu in self.machine.exits() {
+            let mmio = vcpu.mmio.owners.iter();
+            for owner in vcpu.ports.owners.iter().chain(mmio) {
+                *counts.entry(owner.name.to_string()).or_default() += owner.reads + owner.writes;
+            }
+        }
+        for (name, count) in &counts {
+            self.exits.sample(at, name, *count);
+        }
+    }
+
+    fn write_metrics(&self) -> Result<(), Failure> {
+        let Some(choice) = &self.reports.metrics else {
+            return Ok(());
+        };
+        let mut metrics = self.machine.metrics();
+        (self.more)(&mut metrics);
+        write("--metrics", &choice.path, &choice.encode(&metrics))
+    }
+
+    fn write_timeline(&mut self) -> Result<(), Failure> {
+        let Some(choice) = &self.reports.timeline else {
+            return Ok(());
+        };
+        let title = self.reports.title.as_str();
+        let exits = self.exits.clone();
+        let timeline = Timeline::of(title, &self.reports.log, start::main(), exits);
+        write("--timeline", &choice.path, &choice.encode(&timeline))
+    }
+
+    /// Says once that something could not be written; the guest goes on.
+    fn tell(&mut self, written: Result<(), Failure>) {
+        if let Err(failure) = written
+            && !std::mem::replace(&mut self.has_failed, true)
+        {
+            messages::say(&failure.text());
+        }
+    }
+}
+
+fn write(option: &str, path: &Path, text: &str) -> Result<(), Failure> {
+    replace_file(path, text.as_bytes()).map_err(|error| {
+        let what = format!("{option} {}", path.display());
+        let next = "check the folder, its permissions and the space there";
+        Failure::host(&what, &error, next)
+    })
+}
