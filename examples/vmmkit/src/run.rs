@@ -13,7 +13,7 @@ use vmmkit_host_io::{TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm};
 use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_process::{Job, Signals};
-use vmmkit_vmm::{MachineBuilder, Outcome};
+use vmmkit_vmm::{Machine, MachineBuilder, Outcome, Ready};
 
 use crate::build_failure::Asked;
 use crate::cli::RunOptions;
@@ -162,11 +162,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
     let plan = devices::plug(plan, &settings.devices)?;
     let live = plan.live();
-    let mut builder = plan.into_builder();
-    if !settings.quiet {
-        let events = builder.events().map_err(no_descriptor)?;
-        builder = builder.subscribe(Box::new(News::new(events, settings.machine.on_crash)));
-    }
+    let mut builder = tell(plan.into_builder(), &settings)?;
     if let Some(socket) = &socket {
         builder = builder.subscribe(socket.subscriber());
     }
@@ -192,14 +188,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
                 vmmkit_host_io::restore_on_fatal_signals();
             }
             panic_if_asked();
-            let machine = machine.start().map_err(|error| {
-                Failure::host(
-                    "threads",
-                    &error,
-                    "raise the limit of processes (ulimit -u)",
-                )
-            })?;
-            Ok(machine.wait()?)
+            play(machine)
         });
     running.finish();
     if let Some(socket) = socket {
@@ -221,6 +210,24 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     // descriptor and mapping after the other: the handle in `remote` keeps them until then.
     std::mem::forget(remote);
     Ok(finish(outcome))
+}
+
+/// Has the machine's events told to who is at the terminal.
+fn tell(builder: MachineBuilder, settings: &Settings) -> Result<MachineBuilder, Failure> {
+    if settings.quiet {
+        return Ok(builder);
+    }
+    let events = builder.events().map_err(no_descriptor)?;
+    Ok(builder.subscribe(Box::new(News::new(events, settings.machine.on_crash))))
+}
+
+/// Runs the machine to its end.
+fn play(machine: Machine<Ready>) -> Result<Outcome, Failure> {
+    let next = "raise the limit of processes (ulimit -u)";
+    let machine = machine
+        .start()
+        .map_err(|error| Failure::host("threads", &error, next))?;
+    Ok(machine.wait()?)
 }
 
 /// Says how the guest ended where that needs words.
