@@ -89,6 +89,7 @@ impl BootLog {
         match byte {
             b'\n' => lines.end(),
             b'\r' => {}
+            b'\t' => self.keep(lines, b' '),
             _ => {
                 if lines.bytes.is_empty() {
                     lines.began = self.milestones.start().elapsed();

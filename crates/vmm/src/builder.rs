@@ -25,7 +25,7 @@ use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
 use crate::power::{Board, BootFiles};
-use crate::{ConfigError, Event, MachineConfig, VirtioTransport, pci, report, virtio};
+use crate::{ConfigError, Event, MachineConfig, VirtioTransport, cpus, pci, report, virtio};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -226,7 +226,7 @@ impl MachineBuilder {
             .iter()
             .for_each(|device| event::watch(&**device, &control));
         platform.plug_extra(ports, mmio, &ram)?;
-        let supported = hypervisor.supported_cpuid()?;
+        let supported = cpus::supported(hypervisor, &config)?;
         let vcpus = Vcpus::create(&supported, &*vm, &config, &platform, &entry, irqchip)?;
         control.set_vcpus(vcpus.kickers);
         let devices = Arc::new(Devices::new(devices, clocks));

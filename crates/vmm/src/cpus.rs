@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use vmmkit_boot_loader::Entry;
 use vmmkit_hypervisor::x86::{CpuidEntry, VcpuState};
-use vmmkit_hypervisor::{Error, Irqchip, Kick, Vcpu, VcpuId, Vm};
-use vmmkit_x86_cpu::{Clocks, boot_msrs, cpuid, lapic_wiring};
+use vmmkit_hypervisor::{Error, Hypervisor, Irqchip, Kick, Vcpu, VcpuId, Vm};
+use vmmkit_x86_cpu::{Clocks, boot_msrs, check_msrs, cpuid, lapic_wiring};
 
 use crate::error::BuildError;
 use crate::platform::Platform;
@@ -29,6 +29,7 @@ impl Vcpus {
         entry: &Entry,
         irqchip: Irqchip,
     ) -> Result<Self, BuildError> {
+        let msrs = boot_msrs(&config.cpu);
         let topology = config.topology();
         let mut vcpus = Self {
             bodies: Vec::new(),
@@ -39,7 +40,9 @@ impl Vcpus {
             let apic_id = VcpuId(topology.apic_id(id.0));
             let mut vcpu = vm.create_vcpu(apic_id).map_err(failed)?;
             let leaves = leaves(supported, config, id, &mut vcpu)?;
-            set_up(&mut vcpu, &leaves, entry, irqchip).map_err(failed)?;
+            vcpu.set_cpuid(&leaves).map_err(failed)?;
+            vcpu.set_msrs(&msrs).map_err(failed)?;
+            set_up(&mut vcpu, id, entry, irqchip).map_err(failed)?;
             vcpus.kickers.push(vcpu.kicker());
             let exits = platform.exit_counter(id);
             let (ports, mmio) = exits.views();
@@ -67,6 +70,17 @@ impl Vcpus {
     }
 }
 
+/// What `hypervisor` has of CPUID, once it has what the configuration's CPU has of MSRs.
+pub(crate) fn supported(
+    hypervisor: &impl Hypervisor,
+    config: &MachineConfig,
+) -> Result<Vec<CpuidEntry>, BuildError> {
+    if config.cpu.has_msrs() {
+        check_msrs(&config.cpu, &hypervisor.feature_msrs()?)?;
+    }
+    Ok(hypervisor.supported_cpuid()?)
+}
+
 fn leaves(
     supported: &[CpuidEntry],
     config: &MachineConfig,
@@ -83,19 +97,17 @@ fn leaves(
 
 fn set_up<V: Vcpu + VcpuState>(
     vcpu: &mut V,
-    leaves: &[CpuidEntry],
+    id: VcpuId,
     entry: &Entry,
     irqchip: Irqchip,
 ) -> vmmkit_hypervisor::Result<()> {
-    vcpu.set_cpuid(leaves)?;
-    vcpu.set_msrs(&boot_msrs())?;
     if irqchip != Irqchip::None {
         let mut page = vcpu.lapic()?;
         lapic_wiring(&mut page);
         vcpu.set_lapic(&page)?;
     }
     // The others are started by the guest with INIT and SIPI, and reset by KVM.
-    if vcpu.id() == VcpuId(0) {
+    if id == VcpuId(0) {
         let mut special = vcpu.special_registers()?;
         entry.apply(&mut special);
         vcpu.set_special_registers(&special)?;

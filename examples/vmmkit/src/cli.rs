@@ -35,6 +35,12 @@ pub(crate) enum Action {
     /// `echo 'uname -a' | vmmkit run`. SIGTERM, SIGINT and SIGHUP ask the guest to power off.
     #[command(after_help = exit_code::HELP)]
     Run(Box<RunOptions>),
+    /// Show the CPUs that guests can have, as profiles for --cpu
+    Cpu {
+        /// What to show
+        #[command(subcommand)]
+        action: CpuAction,
+    },
     /// Say whether this host can boot a Linux guest, and what is missing (exit code 0 or 1)
     Doctor(DoctorOptions),
     #[command(flatten)]
@@ -84,8 +90,9 @@ pub(crate) struct RunOptions {
     pub(crate) devices: DeviceOptions,
     #[command(flatten)]
     pub(crate) platform: PlatformOptions,
-    /// CPU of the guest: host, without the features listed: host,-avx512f,-smap [default: host]
-    #[arg(long, value_name = "host[,-FEATURE...]")]
+    /// CPU of the guest: host, baseline, x86-64-v2, x86-64-v3 or a profile's file, without or with the
+    /// features listed: host,-avx512f or my.toml,+aes [default: host]
+    #[arg(long, value_name = "MODEL[,-FEATURE...]")]
     pub(crate) cpu: Option<String>,
     /// Name by which `vmmkit list` and the other commands find it [default: vmmkit-PID]
     #[arg(long, value_name = "NAME")]
@@ -134,6 +141,33 @@ pub(crate) struct RunOptions {
     /// The KVM device
     #[arg(long, value_name = "PATH", hide = true)]
     pub(crate) kvm: Option<PathBuf>,
+}
+
+/// What `vmmkit cpu` is to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum CpuAction {
+    /// Write the CPU of a guest on this host as a profile: TOML, for `vmmkit run --cpu FILE`
+    Dump {
+        /// As for `vmmkit run --cpu`
+        #[arg(default_value = "host")]
+        model: String,
+        /// The KVM device
+        #[arg(long, value_name = "PATH", hide = true)]
+        kvm: Option<PathBuf>,
+    },
+    /// Say how two CPUs differ: exit code 0 if they do not, 1 if they do
+    ///
+    /// A line for each register of CPUID and each MSR, with the values of both; below it, behind < the
+    /// features that only the first one has, behind > those of the second.
+    Diff {
+        /// As for `vmmkit run --cpu`
+        one: String,
+        /// Likewise
+        two: String,
+        /// The KVM device
+        #[arg(long, value_name = "PATH", hide = true)]
+        kvm: Option<PathBuf>,
+    },
 }
 
 /// The options of `doctor`.
@@ -196,7 +230,7 @@ fn usage(error: &clap::Error) -> Failure {
             format!("{name}: there is no such command")
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "no command was given: there are run, list, stop, doctor and others".to_owned()
+            "no command was given: there are run, list, stop, cpu, doctor and others".to_owned()
         }
         ErrorKind::ArgumentConflict => format!("{argument}: it was given twice"),
         ErrorKind::InvalidValue if value.is_empty() => format!("{argument}: its value is missing"),

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::cli::RunOptions;
+use crate::cpu;
 use crate::devices::DeviceOptions;
 use crate::failure::Failure;
 use crate::platform::PlatformOptions;
@@ -141,7 +142,9 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
             .memory
             .or(file.memory.map(|text| memory::in_folder(&text, folder))),
         serial: options.serial.or(file.serial),
-        cpu: options.cpu.or(file.cpu),
+        cpu: options
+            .cpu
+            .or(file.cpu.map(|text| cpu::in_folder(&text, folder))),
         name: options.name.or(file.name),
         api_socket: options
             .api_socket

@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_vmm::{MachineConfig, MpTable, VirtioTransport};
-use vmmkit_x86_cpu::CpuModel;
 
 use crate::cli::RunOptions;
 use crate::control;
-use crate::cpus;
 use crate::devices::{self, Choice, DeviceOptions};
 use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
@@ -18,6 +16,7 @@ use crate::memory;
 use crate::platform::DebugChoice;
 use crate::reports::{MetricsChoice, TimelineChoice};
 use crate::serial::SerialChoice;
+use crate::{cpu, cpus};
 
 /// The command line of a kernel that was given none: the console on the first serial port; a
 /// reset by the keyboard controller, at once after a panic, so that the VMM ends; no probing for
@@ -66,7 +65,7 @@ impl Settings {
         let needs_shared_ram = devices.iter().any(|choice| choice.needs_shared_ram());
         let ram = memory::parse(options.memory.as_deref(), needs_shared_ram)?;
         let cpu = match &options.cpu {
-            Some(text) => cpu(text)?,
+            Some(text) => cpu::model("--cpu ", text)?,
             None => defaults.cpu,
         };
         let entry = options.entry.as_deref().map_or(Ok(defaults.entry), entry)?;
@@ -154,15 +153,6 @@ fn no_kernel(options: &RunOptions) -> Result<(), Failure> {
         )),
         None => Ok(()),
     }
-}
-
-fn cpu(text: &str) -> Result<CpuModel, Failure> {
-    text.parse().map_err(|error| {
-        Failure::usage(
-            format!("--cpu {}: {error}", shown(text)),
-            "give host, or host and the features to hide: --cpu host,-avx512f",
-        )
-    })
 }
 
 fn entry(text: &str) -> Result<EntryChoice, Failure> {

@@ -76,7 +76,7 @@ impl Picture<'_> {
         for (at, label) in ticks(self.total) {
             self.text(self.x(at), self.y + 10.0, "s c", &label);
         }
-        self.y += 20.0;
+        self.y += 28.0;
     }
 
     /// The lines that go down from the times, and from the start of init.
@@ -93,7 +93,14 @@ impl Picture<'_> {
             line(self.x(at), "g");
         }
         if let Some(at) = self.timeline.at("init") {
-            line(self.x(at), "k");
+            let x = self.x(at);
+            line(x, "k");
+            let label = "<text class=\"m l c\"";
+            let _ = writeln!(
+                grid,
+                "{label} x=\"{x:.1}\" y=\"{:.1}\">init</text>",
+                top + 24.0
+            );
         }
         grid
     }
@@ -120,7 +127,12 @@ impl Picture<'_> {
             }
             self.y += LANE;
         }
-        self.y += 12.0;
+        let phases = self.timeline.lanes().into_iter().flat_map(|lane| lane.1);
+        let phases =
+            phases.map(|phase| format!("{} {}", phase.name, time(phase.end - phase.start)));
+        let phases: Vec<_> = phases.collect();
+        self.text(LEFT, self.y + 12.0, "s", &phases.join("  ·  "));
+        self.y += 26.0;
     }
 
     /// A row of bars for each device.
