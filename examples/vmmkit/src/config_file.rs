@@ -39,6 +39,7 @@ struct File {
     acpi: Option<bool>,
     mp_table: Option<bool>,
     on_reboot: Option<String>,
+    on_crash: Option<String>,
     stop_timeout: Option<i64>,
     metrics: Option<String>,
     timeline: Option<PathBuf>,
@@ -155,6 +156,7 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         no_acpi: options.no_acpi || file.acpi == Some(false),
         mp_table: options.mp_table || file.mp_table == Some(true),
         on_reboot: options.on_reboot.or(file.on_reboot),
+        on_crash: options.on_crash.or(file.on_crash),
         stop_timeout: options
             .stop_timeout
             .or(file.stop_timeout.map(|number| number.to_string())),

@@ -9,6 +9,7 @@ use vmmkit_x86_cpu::CpuModel;
 use crate::cpus;
 use crate::memory;
 use crate::platform::{self, DebugChoice};
+use crate::policy;
 use crate::settings::Settings;
 
 /// The command that says everything that was left out, ready for a shell.
@@ -71,6 +72,8 @@ pub(crate) fn command(settings: &Settings) -> String {
     if let Some(timeline) = &settings.timeline {
         words.push(format!("--timeline {}", quoted(&timeline.to_string())));
     }
+    let policy = policy::options(machine.on_reboot, machine.on_crash);
+    words.extend(policy.into_iter().map(str::to_owned));
     words.join(" ")
 }
 

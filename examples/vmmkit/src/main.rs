@@ -25,17 +25,18 @@ mod exit_code;
 mod failure;
 mod generate;
 mod kernel_search;
-mod keys;
 mod memory;
 mod messages;
+mod monitor;
+mod news;
 mod platform;
+mod policy;
 mod progress;
 mod remote;
 mod reports;
 mod run;
 mod serial;
 mod settings;
-mod signals;
 mod stdin;
 
 fn main() -> ExitCode {

@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
 use crate::memory;
 use crate::platform::DebugChoice;
+use crate::policy;
 use crate::reports::{MetricsChoice, TimelineChoice};
 use crate::serial::SerialChoice;
 use crate::{cpu, cpus};
@@ -75,7 +76,10 @@ impl Settings {
             .as_deref()
             .map_or(Ok(default_serial(&options)), str::parse)?;
         let stop_timeout = options.stop_timeout.as_deref().map_or(Ok(5), seconds)?;
-        on_reboot(options.on_reboot.as_deref())?;
+        let on_reboot = options.on_reboot.as_deref();
+        let on_reboot = on_reboot.map_or(Ok(defaults.on_reboot), policy::on_reboot)?;
+        let on_crash = options.on_crash.as_deref();
+        let on_crash = on_crash.map_or(Ok(defaults.on_crash), policy::on_crash)?;
         let virtio = devices::transport(options.devices.virtio.as_deref())?;
 
         let irqchip = options.platform.irqchip(!options.no_acpi)?;
@@ -118,6 +122,8 @@ impl Settings {
                 true => MpTable::Always,
                 false => MpTable::Auto,
             },
+            on_reboot,
+            on_crash,
             ..MachineConfig::default()
         };
         Ok(Self {
@@ -234,20 +240,6 @@ fn seconds(text: &str) -> Result<u64, Failure> {
 /// A value as it is shown: nothing would be overlooked.
 pub(crate) fn shown(text: &str) -> &str {
     if text.is_empty() { "\"\"" } else { text }
-}
-
-fn on_reboot(text: Option<&str>) -> Result<(), Failure> {
-    match text {
-        None | Some("exit") => Ok(()),
-        Some("reboot") => Err(Failure::usage(
-            "--on-reboot reboot: this version cannot reset a machine yet",
-            "leave it out, and start vmmkit again when it ends with exit code 0",
-        )),
-        Some(other) => Err(Failure::usage(
-            format!("--on-reboot {other}: there is no such action"),
-            "give exit, or leave it out",
-        )),
-    }
 }
 
 #[cfg(test)]
