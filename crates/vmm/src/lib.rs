@@ -47,5 +47,6 @@ pub use error::{BuildError, StartError};
 pub use event::{Event, MachineState, ResetCause};
 pub use handle::Handle;
 pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
-pub use outcome::{Outcome, RunError, VcpuDump};
+pub use outcome::{Outcome, RunError};
 pub use vmmkit_host_io::{Console, ConsoleInput, ConsoleRead, Subscriber};
+pub use vmmkit_hypervisor::x86::VcpuDump;

@@ -17,6 +17,7 @@ mod config_file;
 mod control;
 mod cpus;
 mod devices;
+mod diagnosis;
 mod doctor;
 mod end_of_input;
 mod equivalent;

@@ -22,9 +22,10 @@ use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::reports::Reports;
+use crate::serial::SerialChoice;
 use crate::settings::Settings;
 use crate::signals::Signals;
-use crate::{config_file, devices, equivalent, exit_code, messages, reports};
+use crate::{config_file, devices, diagnosis, equivalent, exit_code, messages, reports};
 
 /// Runs the machine that `options` describe.
 pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
@@ -190,7 +191,10 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     }
     let outcome = outcome?;
     if !settings.quiet {
-        remote.with(|handle| devices::review(&handle.devices()));
+        remote.with(|handle| {
+            devices::review(&handle.devices());
+            diagnosis::review(handle, settings.serial != SerialChoice::Null);
+        });
     }
     // The process ends here, and the kernel takes a VM down with its process faster than one
     // descriptor and mapping after the other: the handle in `remote` keeps them until then.

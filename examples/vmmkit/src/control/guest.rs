@@ -249,17 +249,13 @@ impl Controlled for Guest {
     }
 
     fn inspect(&self) -> Result<serde_json::Value, Refusal> {
-        let machine = serde_json::to_value(self.machine());
-        let devices = serde_json::to_value(self.devices());
-        let wrong = |error: serde_json::Error| Refusal::Host(error.to_string());
-        Ok(serde_json::json!({
-            "machine": machine.map_err(wrong)?,
-            "devices": devices.map_err(wrong)?,
-        }))
+        let tree = self.handle()?.inspect();
+        serde_json::to_value(tree).map_err(|error| Refusal::Host(error.to_string()))
     }
 
     fn metrics(&self) -> String {
-        String::new()
+        let metrics = self.handle.get().map(Handle::metrics);
+        metrics.unwrap_or_default().to_prometheus()
     }
 
     fn events(&self) -> Box<dyn EventSource> {
