@@ -35,7 +35,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("x86-cpu", &["hypervisor"]),
     ("x86-emulator", &["hypervisor", "guest-memory"]),
     ("legacy-devices", &["device-bus", "telemetry"]),
+    (
+        "run-control",
+        &["hypervisor", "device-bus", "host-io", "telemetry"],
+    ),
     ("pci", &["device-bus"]),
+    ("process", &["host-io"]),
     (
         "virtio",
         &["guest-memory", "device-bus", "host-io", "pci", "telemetry"],
@@ -51,6 +56,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "boot-loader",
             "x86-cpu",
             "legacy-devices",
+            "run-control",
             "virtio",
             "pci",
             "hypervisor",

@@ -68,11 +68,11 @@ pub trait Controlled: Send + Sync + 'static {
     /// [`Refusal::NoSuchDevice`], and [`Refusal::Field`] for more than there is.
     fn set_balloon(&self, target_bytes: u64) -> Result<(), Refusal>;
 
-    /// The state of all its parts, as a tree.
+    /// The state of all its parts, as an object of JSON, whose order is kept.
     ///
     /// # Errors
     /// [`Refusal`] where it cannot be had now.
-    fn inspect(&self) -> Result<serde_json::Value, Refusal>;
+    fn inspect(&self) -> Result<String, Refusal>;
 
     /// Its metrics, as Prometheus reads them (text format 0.0.4).
     fn metrics(&self) -> String;

@@ -217,8 +217,8 @@ impl Controlled for FakeMachine {
         Ok(())
     }
 
-    fn inspect(&self) -> Result<serde_json::Value, Refusal> {
-        Ok(serde_json::json!({ "name": "fake" }))
+    fn inspect(&self) -> Result<String, Refusal> {
+        Ok("{\"name\": \"fake\"}".to_owned())
     }
 
     fn metrics(&self) -> String {

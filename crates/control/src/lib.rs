@@ -37,6 +37,7 @@ mod openapi;
 mod problem;
 mod routes;
 mod server;
+mod whole;
 
 pub use client::{Client, ClientError, EventLines};
 pub use controlled::{Controlled, EventSource, Refusal};

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::whole;
+
 /// What a machine is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -64,7 +66,11 @@ pub struct MachineInfo {
 pub struct StopRequest {
     /// Seconds that the guest, which is asked to power off, may take before it is stopped; 0 does not
     /// ask it. What `--stop-timeout` says if it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "whole::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(minimum = 0, maximum = 86400)]
     pub timeout_seconds: Option<u32>,
 }
@@ -119,14 +125,15 @@ pub struct FlowLimits {
 #[serde(deny_unknown_fields)]
 pub struct Bucket {
     /// Tokens that come back in the time of `refill_milliseconds`, and the most that are saved up.
+    #[serde(deserialize_with = "whole::number")]
     #[schema(minimum = 1, maximum = 1125899906842624_i64)]
     pub size: u64,
     /// Tokens that are there once, on top of `size`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole::number")]
     #[schema(minimum = 0, maximum = 1125899906842624_i64)]
     pub burst: u64,
     /// The time in which an empty bucket becomes full.
-    #[serde(default = "a_second")]
+    #[serde(default = "a_second", deserialize_with = "whole::number")]
     #[schema(minimum = 1, maximum = 86400000)]
     pub refill_milliseconds: u32,
 }
@@ -158,6 +165,7 @@ pub struct Balloon {
 #[serde(deny_unknown_fields)]
 pub struct BalloonTarget {
     /// Bytes, whole mebibytes, less than the guest has RAM.
+    #[serde(deserialize_with = "whole::number")]
     #[schema(minimum = 0, maximum = 1125899906842624_i64, multiple_of = 1048576)]
     pub target_bytes: u64,
 }

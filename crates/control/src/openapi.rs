@@ -103,10 +103,11 @@ fn responses(route: &Route) -> Value {
         Answer::Text(kind) => json!({ kind: { "schema": { "type": "string" } } }),
     };
     let mut responses = Map::new();
-    responses.insert(
-        route.status.to_string(),
-        json!({ "description": "It is done", "content": good }),
-    );
+    let mut done = json!({ "description": "It is done", "content": good });
+    if let (Answer::List(_), Some(done)) = (route.answer, done.as_object_mut()) {
+        done.insert("links".to_owned(), links(route.path));
+    }
+    responses.insert(route.status.to_string(), done);
     let own = route.errors.iter().map(|status| match status {
         404 => (404, "This machine has no such device"),
         _ => (*status, "This machine cannot do it, or not now"),
@@ -119,6 +120,20 @@ fn responses(route: &Route) -> Value {
         );
     }
     responses.into()
+}
+
+/// What can be asked of the things in a list: what has a path below that of the list.
+fn links(path: &str) -> Value {
+    let below = ROUTES.iter().filter(|route| {
+        let rest = route.path.strip_prefix(path);
+        rest.is_some_and(|rest| rest.starts_with("/{name}"))
+    });
+    let link = |route: &Route| {
+        let parameters = json!({ "name": "$response.body#/0/name" });
+        let link = json!({ "operationId": route.id, "parameters": parameters });
+        (route.id.to_owned(), link)
+    };
+    Map::from_iter(below.map(link)).into()
 }
 
 fn reference(schema: &str) -> Value {

@@ -7,10 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kvm_bindings::{KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP, KVM_MAX_CPUID_ENTRIES};
+use kvm_bindings::{
+    KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry,
+};
 use kvm_ioctls::Cap;
 use thiserror::Error;
-use vmmkit_hypervisor::x86::CpuidEntry;
+use vmmkit_hypervisor::x86::{CpuidEntry, Msr};
 use vmmkit_hypervisor::{Capabilities, Error, Hypervisor, Irqchip, Result, VmSettings};
 
 use crate::software::{self, CmdlineAddition, CmdlineConflict, SoftwareCounters, Support};
@@ -243,6 +245,25 @@ impl Hypervisor for Kvm {
             support.mask(&mut leaves);
         }
         Ok(leaves)
+    }
+
+    fn feature_msrs(&self) -> Result<Vec<Msr>> {
+        let Ok(list) = self.kvm.get_msr_feature_index_list() else {
+            return Ok(Vec::new()); // a KVM before Linux 4.17
+        };
+        // One by one: the call stops at the first MSR that this CPU does not have.
+        let value = |&index: &u32| {
+            let entry = kvm_msr_entry {
+                index,
+                ..Default::default()
+            };
+            let mut msrs = Msrs::from_entries(&[entry]).ok()?;
+            let read = self.kvm.get_msrs(&mut msrs).ok()?;
+            let read = msrs.as_slice().iter().take(read).next()?;
+            let value = read.data;
+            Some(Msr { index, value })
+        };
+        Ok(list.as_slice().iter().filter_map(value).collect())
     }
 }
 

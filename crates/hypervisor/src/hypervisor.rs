@@ -1,6 +1,6 @@
 //! The hypervisor itself: what it can do, and the VMs it makes.
 
-use crate::x86::CpuidEntry;
+use crate::x86::{CpuidEntry, Msr};
 use crate::{Result, Vm};
 
 /// What a back end can do, known before anything is created.
@@ -105,4 +105,13 @@ pub trait Hypervisor: Send + Sync {
     /// # Errors
     /// [`Error::Host`](crate::Error::Host) where the host refuses.
     fn supported_cpuid(&self) -> Result<Vec<CpuidEntry>>;
+
+    /// The MSRs that say what the CPU can do, as far as a guest may be given them, with the host's values
+    /// (`KVM_GET_MSR_FEATURE_INDEX_LIST`); none where the back end knows of none.
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where the host refuses.
+    fn feature_msrs(&self) -> Result<Vec<Msr>> {
+        Ok(Vec::new())
+    }
 }

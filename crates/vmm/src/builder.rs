@@ -11,21 +11,19 @@ use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Lifecycle, Mmio, Pl
 use vmmkit_guest_memory::{GuestRam, Rom};
 use vmmkit_host_io::{Console, ConsolePort, EventLoop, Subscriber, Subscription};
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
+use vmmkit_run_control::{Control, LastEvent};
 use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
 
 use crate::clocks::{Clocks, Stopwatch};
-use crate::console::{Receiver, Transmitter};
-use crate::control::{Control, LastEvent};
-use crate::cpus::Vcpus;
-use crate::devices::Devices;
+use crate::console::{FirstByte, Receiver, Transmitter};
+use crate::devices::{self, Devices};
 use crate::error::BuildError;
-use crate::event::{self, FirstByte};
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
 use crate::power::{Board, BootFiles};
-use crate::{ConfigError, Event, MachineConfig, VirtioTransport, pci, report, virtio};
+use crate::{ConfigError, Event, MachineConfig, VirtioTransport, cpus, pci, report, virtio};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -224,14 +222,16 @@ impl MachineBuilder {
         };
         devices
             .iter()
-            .for_each(|device| event::watch(&**device, &control));
+            .for_each(|device| devices::watch(&**device, &control));
         platform.plug_extra(ports, mmio, &ram)?;
-        let supported = hypervisor.supported_cpuid()?;
-        let vcpus = Vcpus::create(&supported, &*vm, &config, &platform, &entry, irqchip)?;
+        let supported = cpus::supported(hypervisor, &config)?;
+        let vcpus = cpus::create(&supported, &*vm, &config, &platform, &entry, irqchip)?;
         control.set_vcpus(vcpus.kickers);
         let devices = Arc::new(Devices::new(devices, clocks));
         let platform = Arc::new(platform);
-        control.set_policy(&config, devices.clone());
+        let at_rest = devices.clone();
+        let rest = Box::new(move |control: &Control| at_rest.rest(control));
+        control.set_policy(config.on_reboot, config.on_crash, rest);
 
         let output = console.output.clone();
         let port: Arc<dyn ConsolePort> = Arc::new(Receiver(platform.serial.clone()));

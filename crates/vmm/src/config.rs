@@ -9,6 +9,7 @@ use vmmkit_boot_loader::mp_table::MAX_VCPUS;
 use vmmkit_guest_memory::RamConfig;
 use vmmkit_host_io::HostCpus;
 use vmmkit_hypervisor::{Capabilities, Irqchip};
+use vmmkit_run_control::{OnCrash, OnReboot};
 use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
 
 /// A machine as its user asks for it. Nothing in it has been opened or checked.
@@ -70,29 +71,6 @@ impl VirtioTransport {
             Self::Pci => crate::pci::MOST,
         }
     }
-}
-
-/// What a reset that the guest asks for does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnReboot {
-    /// It ends the run.
-    #[default]
-    Exit,
-    /// The guest starts anew in the same machine.
-    Reboot,
-}
-
-/// What a crash of the guest does: a triple fault, or a panic of its kernel that it reports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnCrash {
-    /// It ends the run.
-    #[default]
-    Exit,
-    /// The guest starts anew in the same machine.
-    Reboot,
-    /// The machine is paused and kept as it is, for somebody to look at. After a triple fault it cannot
-    /// be resumed, but for a [reset](crate::Handle::reset).
-    Pause,
 }
 
 /// Whether there is an MP table.

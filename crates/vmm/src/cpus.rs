@@ -1,70 +1,74 @@
 //! The vCPUs: created, given their CPUID, MSRs and entry state, and put into loops.
 
-use std::sync::Arc;
-
 use vmmkit_boot_loader::Entry;
 use vmmkit_hypervisor::x86::{CpuidEntry, VcpuState};
-use vmmkit_hypervisor::{Error, Irqchip, Kick, Vcpu, VcpuId, Vm};
-use vmmkit_x86_cpu::{Clocks, boot_msrs, cpuid, lapic_wiring};
+use vmmkit_hypervisor::{Error, Hypervisor, Irqchip, Vcpu, VcpuId, Vm};
+use vmmkit_run_control::{RunError, Vcpus};
+use vmmkit_x86_cpu::{Clocks, boot_msrs, check_msrs, cpuid, lapic_wiring};
 
+use crate::MachineConfig;
 use crate::error::BuildError;
 use crate::platform::Platform;
-use crate::threads::VcpuBody;
 use crate::vcpu_loop::{Buses, VcpuLoop};
-use crate::{MachineConfig, RunError};
 
-/// Every vCPU, ready to run, and what kicks it.
-pub(crate) struct Vcpus {
-    pub(crate) bodies: Vec<VcpuBody>,
-    pub(crate) kickers: Vec<Arc<dyn Kick>>,
+/// Creates the vCPUs of `config`; the first starts at `entry`, the others wait for INIT.
+pub(crate) fn create(
+    supported: &[CpuidEntry],
+    vm: &impl Vm,
+    config: &MachineConfig,
+    platform: &Platform,
+    entry: &Entry,
+    irqchip: Irqchip,
+) -> Result<Vcpus, BuildError> {
+    let msrs = boot_msrs(&config.cpu);
+    let topology = config.topology();
+    let mut vcpus = Vcpus {
+        bodies: Vec::new(),
+        kickers: Vec::new(),
+    };
+    for id in (0..config.vcpus).map(VcpuId) {
+        let failed = |source| BuildError::Vcpu { vcpu: id, source };
+        let apic_id = VcpuId(topology.apic_id(id.0));
+        let mut vcpu = vm.create_vcpu(apic_id).map_err(failed)?;
+        let leaves = leaves(supported, config, id, &mut vcpu)?;
+        vcpu.set_cpuid(&leaves).map_err(failed)?;
+        vcpu.set_msrs(&msrs).map_err(failed)?;
+        set_up(&mut vcpu, id, entry, irqchip).map_err(failed)?;
+        vcpus.kickers.push(vcpu.kicker());
+        let exits = platform.exit_counter(id);
+        let (ports, mmio) = exits.views();
+        let mut vcpu_loop = VcpuLoop {
+            id,
+            vcpu,
+            buses: Buses {
+                ports,
+                mmio,
+                ioapic: platform.ioapic.clone(),
+            },
+            is_interrupted: false,
+            exits,
+        };
+        let cpus = config.affinity.get(&id.0).cloned();
+        vcpus.bodies.push(Box::new(move |control| {
+            if let Some(Err(refused)) = cpus.map(|cpus| cpus.confine_this_thread()) {
+                let source = Error::host("sched_setaffinity", refused);
+                return Some(Err(RunError::Vcpu { vcpu: id, source }));
+            }
+            vcpu_loop.run(control)
+        }));
+    }
+    Ok(vcpus)
 }
 
-impl Vcpus {
-    /// Creates the vCPUs of `config`; the first starts at `entry`, the others wait for INIT.
-    pub(crate) fn create(
-        supported: &[CpuidEntry],
-        vm: &impl Vm,
-        config: &MachineConfig,
-        platform: &Platform,
-        entry: &Entry,
-        irqchip: Irqchip,
-    ) -> Result<Self, BuildError> {
-        let topology = config.topology();
-        let mut vcpus = Self {
-            bodies: Vec::new(),
-            kickers: Vec::new(),
-        };
-        for id in (0..config.vcpus).map(VcpuId) {
-            let failed = |source| BuildError::Vcpu { vcpu: id, source };
-            let apic_id = VcpuId(topology.apic_id(id.0));
-            let mut vcpu = vm.create_vcpu(apic_id).map_err(failed)?;
-            let leaves = leaves(supported, config, id, &mut vcpu)?;
-            set_up(&mut vcpu, &leaves, entry, irqchip).map_err(failed)?;
-            vcpus.kickers.push(vcpu.kicker());
-            let exits = platform.exit_counter(id);
-            let (ports, mmio) = exits.views();
-            let mut vcpu_loop = VcpuLoop {
-                id,
-                vcpu,
-                buses: Buses {
-                    ports,
-                    mmio,
-                    ioapic: platform.ioapic.clone(),
-                },
-                is_interrupted: false,
-                exits,
-            };
-            let cpus = config.affinity.get(&id.0).cloned();
-            vcpus.bodies.push(Box::new(move |control| {
-                if let Some(Err(refused)) = cpus.map(|cpus| cpus.confine_this_thread()) {
-                    let source = Error::host("sched_setaffinity", refused);
-                    return Some(Err(RunError::Vcpu { vcpu: id, source }));
-                }
-                vcpu_loop.run(control)
-            }));
-        }
-        Ok(vcpus)
+/// What `hypervisor` has of CPUID, once it has what the configuration's CPU has of MSRs.
+pub(crate) fn supported(
+    hypervisor: &impl Hypervisor,
+    config: &MachineConfig,
+) -> Result<Vec<CpuidEntry>, BuildError> {
+    if config.cpu.has_msrs() {
+        check_msrs(&config.cpu, &hypervisor.feature_msrs()?)?;
     }
+    Ok(hypervisor.supported_cpuid()?)
 }
 
 fn leaves(
@@ -83,19 +87,17 @@ fn leaves(
 
 fn set_up<V: Vcpu + VcpuState>(
     vcpu: &mut V,
-    leaves: &[CpuidEntry],
+    id: VcpuId,
     entry: &Entry,
     irqchip: Irqchip,
 ) -> vmmkit_hypervisor::Result<()> {
-    vcpu.set_cpuid(leaves)?;
-    vcpu.set_msrs(&boot_msrs())?;
     if irqchip != Irqchip::None {
         let mut page = vcpu.lapic()?;
         lapic_wiring(&mut page);
         vcpu.set_lapic(&page)?;
     }
     // The others are started by the guest with INIT and SIPI, and reset by KVM.
-    if vcpu.id() == VcpuId(0) {
+    if id == VcpuId(0) {
         let mut special = vcpu.special_registers()?;
         entry.apply(&mut special);
         vcpu.set_special_registers(&special)?;

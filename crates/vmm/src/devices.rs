@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vmmkit_run_control::{Control, Event};
 use vmmkit_telemetry::{Metrics, Tree};
+use vmmkit_virtio::TransportEvent;
 
 use crate::clocks::Clocks;
-use crate::control::Control;
-use crate::event::Event;
 use crate::virtio::Plugged;
 
 /// A paravirtual device, for people.
@@ -57,7 +57,7 @@ impl Devices {
         }
         self.clocks.stop();
         *are_at_rest = true;
-        control.publish(Event::Paused);
+        control.is_at_rest();
     }
 
     /// Has them work again, and then `control` run.
@@ -73,10 +73,7 @@ impl Devices {
             }
             self.clocks.start();
         }
-        control.resume();
-        if were_at_rest {
-            control.publish(Event::Resumed);
-        }
+        control.resume(were_at_rest);
     }
 
     /// Brings them to their state at power-on. No vCPU runs.
@@ -142,6 +139,19 @@ impl Devices {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Tells of what happens between `device` and its driver.
+pub(crate) fn watch(device: &dyn Plugged, control: &Arc<Control>) {
+    let transport = device.transport();
+    let (device, control) = (transport.name().clone(), control.clone());
+    transport.watch(Box::new(move |event| {
+        let device = device.clone();
+        control.publish(match event {
+            TransportEvent::DriverReady => Event::DriverReady { device },
+            TransportEvent::NeedsReset(reason) => Event::DeviceFault { device, reason },
+        });
+    }));
 }
 
 impl fmt::Debug for Devices {

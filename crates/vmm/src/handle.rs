@@ -8,11 +8,10 @@ use std::time::Duration;
 use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{OutputBuffer, Subscription};
+use vmmkit_run_control::{Control, Event, MachineState, ResetCause};
 use vmmkit_telemetry::Tree;
 
-use crate::control::Control;
 use crate::devices::{DeviceInfo, Devices};
-use crate::event::{Event, MachineState, ResetCause};
 use crate::platform::Platform;
 use crate::{Outcome, VcpuDump};
 

@@ -24,14 +24,11 @@ mod builder;
 mod clocks;
 mod config;
 mod console;
-mod control;
 mod cpus;
 mod devices;
 mod error;
-mod event;
 mod handle;
 mod machine;
-mod outcome;
 mod pci;
 mod platform;
 mod power;
@@ -41,12 +38,13 @@ mod vcpu_loop;
 mod virtio;
 
 pub use builder::MachineBuilder;
-pub use config::{ConfigError, MachineConfig, MpTable, OnCrash, OnReboot, VirtioTransport};
+pub use config::{ConfigError, MachineConfig, MpTable, VirtioTransport};
 pub use devices::DeviceInfo;
 pub use error::{BuildError, StartError};
-pub use event::{Event, MachineState, ResetCause};
 pub use handle::Handle;
 pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
-pub use outcome::{Outcome, RunError};
 pub use vmmkit_host_io::{Console, ConsoleInput, ConsoleRead, Subscriber};
 pub use vmmkit_hypervisor::x86::VcpuDump;
+pub use vmmkit_run_control::{
+    Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError,
+};

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use vmmkit_host_io::EventLoop;
+use vmmkit_run_control::{LastEvent, PowerOn, VcpuBody};
 
-use crate::control::LastEvent;
 use crate::error::StartError;
 use crate::handle::{Handle, Shared};
-use crate::power::PowerOn;
-use crate::threads::{Threads, VcpuBody};
+use crate::threads::Threads;
 use crate::{Outcome, RunError};
 
 /// A machine in one of its states. Dropping it in any state stops the guest and frees everything.

@@ -1,5 +1,6 @@
 //! The power-on of a machine that is there: what a reset makes of it.
 
+use std::error::Error;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,19 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_hypervisor::{Irqchip, Vm};
+use vmmkit_run_control::{PowerOn, Vcpus};
 
-use crate::cpus::Vcpus;
+use crate::cpus;
 use crate::devices::Devices;
 use crate::error::BuildError;
 use crate::platform::Platform;
 use crate::virtio::Wire;
 use crate::{MachineConfig, builder};
-
-/// Brings a machine to its state at power-on, whatever hypervisor it is on.
-pub(crate) trait PowerOn: Send + Sync {
-    /// Makes vCPUs that start the guest anew. No vCPU of the machine is left when it is called.
-    fn power_on(&self) -> Result<Vcpus, BuildError>;
-}
 
 /// All that a power-on needs.
 pub(crate) struct Board<V> {
@@ -35,7 +31,13 @@ pub(crate) struct Board<V> {
 }
 
 impl<V: Vm> PowerOn for Board<V> {
-    fn power_on(&self) -> Result<Vcpus, BuildError> {
+    fn power_on(&self) -> Result<Vcpus, Box<dyn Error + Send + Sync>> {
+        Ok(self.start_anew()?)
+    }
+}
+
+impl<V: Vm> Board<V> {
+    fn start_anew(&self) -> Result<Vcpus, BuildError> {
         // Before the VM: devices let go of the interrupts and kicks that they have there.
         self.devices.reset();
         self.platform.reset();
@@ -58,7 +60,7 @@ impl<V: Vm> PowerOn for Board<V> {
             irqchip,
             ..
         } = self;
-        Vcpus::create(supported, &**vm, config, platform, &entry, *irqchip)
+        cpus::create(supported, &**vm, config, platform, &entry, *irqchip)
     }
 }
 

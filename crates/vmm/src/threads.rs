@@ -7,16 +7,12 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use vmmkit_host_io::EventLoopStop;
+use vmmkit_run_control::{Control, Ending, LastEvent, PowerOn, VcpuBody};
 
 use crate::RunError;
-use crate::control::{Control, Ending, LastEvent};
 use crate::devices::Devices;
 use crate::handle::Shared;
 use crate::machine::Ready;
-use crate::power::PowerOn;
-
-/// The body of a vCPU's thread.
-pub(crate) type VcpuBody = Box<dyn FnOnce(&Control) -> Option<Ending> + Send>;
 
 /// The running threads. Dropping it ends the run and joins them.
 #[derive(Debug)]

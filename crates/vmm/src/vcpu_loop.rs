@@ -8,9 +8,9 @@ use vmmkit_hypervisor::{
     Devices, ExitCounter, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit, VcpuId,
 };
 use vmmkit_legacy_devices::Ioapic;
+use vmmkit_run_control::{Control, Ending};
 use vmmkit_telemetry::Milestone;
 
-use crate::control::{Control, Ending};
 use crate::{Outcome, RunError, VcpuDump};
 
 /// One vCPU with its own view of the buses. It lives on one thread.

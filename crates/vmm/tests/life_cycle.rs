@@ -270,10 +270,17 @@ fn dumps_meet_pauses_and_the_end() {
 
 #[test]
 fn the_clocks_stand_still_while_a_machine_is_paused() {
-    let hypervisor = FakeHypervisor::new();
+    let script = Script::new().port_write(0x80, &[0]).then(End::WaitForKick);
+    let hypervisor = (0..2).fold(FakeHypervisor::new(), |fake, id| {
+        fake.with_script(VcpuId(id), script.clone())
+    });
     let machine = build(&hypervisor, 2).start().unwrap();
     let handle = machine.handle();
     let clock = || hypervisor.clock_changes();
+    // One that has not run yet has no gap.
+    eventually("both run", || {
+        (0..2).all(|id| hypervisor.transcript(VcpuId(id)).steps == 1)
+    });
     assert!(clock().is_empty());
     assert!(handle.pause());
     assert!(handle.pause());
@@ -283,6 +290,6 @@ fn the_clocks_stand_still_while_a_machine_is_paused() {
     assert_eq!(clock(), [ClockChange::Stopped, ClockChange::Started]);
     // Each vCPU tells the guest of the gap before it runs on.
     eventually("the guest is told", || {
-        (0..2).all(|id| hypervisor.transcript(VcpuId(id)).pauses == 1)
+        (0..2).all(|id| hypervisor.transcript(VcpuId(id)).pauses >= 1)
     });
 }

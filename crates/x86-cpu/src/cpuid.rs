@@ -5,12 +5,61 @@ use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::x86::CpuidEntry;
 
 use crate::leaves::Leaves;
-use crate::{Clocks, CpuModel, Feature, Topology, amd, basic, clocks, dependencies, xsave};
+use crate::{
+    Bit, Clocks, CpuModel, Feature, Profile, Register, Topology, amd, basic, clocks, dependencies,
+    xsave,
+};
 
 /// Why a vCPU cannot have the CPUID asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CpuidError {
+    /// A profile is for hosts of another vendor.
+    #[error("it is for {wanted}, and this host is {host}")]
+    Vendor {
+        /// The vendor it is for.
+        wanted: String,
+        /// The host's.
+        host: String,
+    },
+    /// There is no such built-in profile for the host's vendor.
+    #[error("there is no {name} for a host of {vendor}")]
+    NoBuiltIn {
+        /// The profile's name.
+        name: &'static str,
+        /// The host's vendor.
+        vendor: String,
+    },
+    /// A profile has bits that neither the host nor the hypervisor has.
+    #[error("the host has no {}", list(.0))]
+    ProfileLacks(Box<[Bit]>),
+    /// A profile has a number that the host cannot give.
+    #[error(
+        "CPUID leaf {function:#x}.{index}, {register} bits {bits} are {wanted:#x}, on this host \
+         {host:#x}"
+    )]
+    ProfileNumber {
+        /// The leaf.
+        function: u32,
+        /// The sub-leaf.
+        index: u32,
+        /// The register.
+        register: Register,
+        /// The number's bits in it.
+        bits: &'static str,
+        /// The profile's number.
+        wanted: u32,
+        /// The host's.
+        host: u32,
+    },
+    /// A profile has a bit in an MSR that the host does not have.
+    #[error("the host has no bit {bit} of MSR {index:#x}")]
+    MsrLacks {
+        /// The MSR.
+        index: u32,
+        /// The bit, 0 to 63.
+        bit: u32,
+    },
     /// A feature was asked for that neither the host nor the hypervisor has.
     #[error("the host has no {0}")]
     Lacking(Feature),
@@ -49,13 +98,18 @@ pub fn cpuid(
     if vcpu.0 >= vcpus {
         return Err(CpuidError::NoSuchVcpu { vcpu, vcpus });
     }
-    let mut leaves = Leaves::from_host(supported);
-    basic::offer(&mut leaves);
-    apply(model, &mut leaves)?;
+    let mut host = Leaves::from_host(supported);
+    basic::offer(&mut host);
+    let profile = model.profile(&host.vendor())?;
+    let mut leaves = match profile {
+        Some(profile) => profile.leaves_on(&host)?,
+        None => host.clone(),
+    };
+    apply(model, &mut leaves, &host)?;
     let apic_id = topology.apic_id(vcpu.0);
     basic::describe(&mut leaves, topology, apic_id);
     amd::describe(&mut leaves, topology, apic_id);
-    if !model.pmu() {
+    if !model.pmu() && !profile.is_some_and(Profile::has_pmu) {
         basic::hide_pmu(&mut leaves);
         amd::hide_pmu(&mut leaves);
     }
@@ -77,11 +131,15 @@ fn check_decided(model: &CpuModel, leaves: &Leaves) -> Result<(), CpuidError> {
 
 /// Takes away what the model does, with all that builds on it, and checks that what it asks for is
 /// there.
-fn apply(model: &CpuModel, leaves: &mut Leaves) -> Result<(), CpuidError> {
-    if let Some(lacking) = model.wanted().find(|feature| !leaves.has(feature)) {
-        return Err(CpuidError::Lacking(lacking));
+fn apply(model: &CpuModel, leaves: &mut Leaves, host: &Leaves) -> Result<(), CpuidError> {
+    for feature in model.wanted() {
+        if !host.has(&feature) {
+            return Err(CpuidError::Lacking(feature));
+        }
+        leaves.set(&feature);
     }
-    let mut removed = false;
+    // A profile may leave out what another part of it builds on.
+    let mut removed = model.is_profile();
     for feature in model.unwanted() {
         leaves.clear(&feature);
         removed = true;
@@ -93,6 +151,17 @@ fn apply(model: &CpuModel, leaves: &mut Leaves) -> Result<(), CpuidError> {
     match model.wanted().find(|feature| !leaves.has(feature)) {
         Some(excluded) => Err(CpuidError::Excluded(excluded)),
         None => Ok(()),
+    }
+}
+
+/// The first of `bits`, and how many more there are.
+fn list(bits: &[Bit]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<_> = bits.iter().take(SHOWN).map(Bit::to_string).collect();
+    let more = bits.len().saturating_sub(SHOWN);
+    match more {
+        0 => shown.join(", "),
+        _ => format!("{}, and {more} more", shown.join(", ")),
     }
 }
 

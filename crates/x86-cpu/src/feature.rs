@@ -4,6 +4,8 @@ mod table;
 
 use std::fmt;
 
+use vmmkit_hypervisor::x86::CpuidEntry;
+
 use self::table::WORDS;
 
 /// One of the four registers that CPUID answers in.
@@ -17,6 +19,42 @@ pub enum Register {
     Ebx,
     Ecx,
     Edx,
+}
+
+impl Register {
+    /// All four, in the order of an entry.
+    pub(crate) const ALL: [Self; 4] = [Self::Eax, Self::Ebx, Self::Ecx, Self::Edx];
+
+    /// Its part of `entry`.
+    pub(crate) fn of(self, entry: &CpuidEntry) -> u32 {
+        match self {
+            Self::Eax => entry.eax,
+            Self::Ebx => entry.ebx,
+            Self::Ecx => entry.ecx,
+            Self::Edx => entry.edx,
+        }
+    }
+
+    /// Its part of `entry`, to be changed.
+    pub(crate) fn of_mut(self, entry: &mut CpuidEntry) -> &mut u32 {
+        match self {
+            Self::Eax => &mut entry.eax,
+            Self::Ebx => &mut entry.ebx,
+            Self::Ecx => &mut entry.ecx,
+            Self::Edx => &mut entry.edx,
+        }
+    }
+}
+
+impl fmt::Display for Register {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Eax => "EAX",
+            Self::Ebx => "EBX",
+            Self::Ecx => "ECX",
+            Self::Edx => "EDX",
+        })
+    }
 }
 
 /// A CPU feature that one bit of CPUID reports.
@@ -79,12 +117,7 @@ impl fmt::Display for Feature {
             bit,
             ..
         } = self;
-        let register = match self.register {
-            Register::Eax => "EAX",
-            Register::Ebx => "EBX",
-            Register::Ecx => "ECX",
-            Register::Edx => "EDX",
-        };
+        let register = self.register;
         write!(
             f,
             "{name} (CPUID leaf {function:#x}.{index}, {register} bit {bit})"

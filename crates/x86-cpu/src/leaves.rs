@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use vmmkit_hypervisor::x86::CpuidEntry;
 
-use crate::{Feature, Register};
+use crate::Feature;
 
 /// Highest basic leaf and vendor (Intel SDM vol. 2A, table 3-8, leaf 0).
-const BASIC: u32 = 0;
+pub(crate) const BASIC: u32 = 0;
 /// Highest hypervisor leaf and signature (KVM's cpuid.rst).
 pub(crate) const HYPERVISOR: u32 = 0x4000_0000;
 /// Highest extended leaf (Intel SDM vol. 2A, table 3-8, leaf 80000000H; AMD APM vol. 3, E.4.1).
-const EXTENDED: u32 = 0x8000_0000;
+pub(crate) const EXTENDED: u32 = 0x8000_0000;
 /// The leaves that the leaf at such a start counts: as many as share its upper half.
 const RANGE: u32 = 0xffff;
 
 /// Leaves by function and index.
+#[derive(Clone)]
 pub(crate) struct Leaves {
     entries: BTreeMap<(u32, u32), CpuidEntry>,
 }
@@ -88,15 +89,7 @@ impl Leaves {
     /// The feature's bit is set.
     pub(crate) fn has(&self, feature: &Feature) -> bool {
         let entry = self.get(feature.function, feature.index);
-        entry.is_some_and(|entry| {
-            let value = match feature.register {
-                Register::Eax => entry.eax,
-                Register::Ebx => entry.ebx,
-                Register::Ecx => entry.ecx,
-                Register::Edx => entry.edx,
-            };
-            value & bit(feature) != 0
-        })
+        entry.is_some_and(|entry| feature.register.of(entry) & bit(feature) != 0)
     }
 
     /// Clears the feature's bit.
@@ -104,25 +97,42 @@ impl Leaves {
         let Some(entry) = self.get_mut(feature.function, feature.index) else {
             return;
         };
-        let value = match feature.register {
-            Register::Eax => &mut entry.eax,
-            Register::Ebx => &mut entry.ebx,
-            Register::Ecx => &mut entry.ecx,
-            Register::Edx => &mut entry.edx,
-        };
-        *value &= !bit(feature);
+        *feature.register.of_mut(entry) &= !bit(feature);
     }
 
-    /// The vendor is AMD, or Hygon, whose CPUs are AMD's (AMD APM vol. 3, E.3.1).
-    pub(crate) fn is_amd(&self) -> bool {
-        let vendor = self
+    /// Sets the feature's bit; the leaf is there from then on.
+    pub(crate) fn set(&mut self, feature: &Feature) {
+        let place = (feature.function, feature.index);
+        let entry = self.entries.entry(place).or_insert(CpuidEntry {
+            function: feature.function,
+            index: feature.index,
+            significant_index: feature.index > 0 || feature.function == 7,
+            ..CpuidEntry::default()
+        });
+        *feature.register.of_mut(entry) |= bit(feature);
+    }
+
+    /// Every entry, in order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &CpuidEntry> {
+        self.entries.values()
+    }
+
+    /// The vendor's 12 letters (Intel SDM vol. 2A, table 3-8, leaf 0; AMD APM vol. 3, E.3.1).
+    pub(crate) fn vendor(&self) -> String {
+        let words = self
             .get(BASIC, 0)
             .map(|leaf| [leaf.ebx, leaf.edx, leaf.ecx]);
-        let is = |name: &[u8; 12]| {
-            let (words, _) = name.as_chunks::<4>();
-            vendor.is_some_and(|vendor| words.iter().copied().map(u32::from_le_bytes).eq(vendor))
-        };
-        is(b"AuthenticAMD") || is(b"HygonGenuine")
+        let bytes: Vec<u8> = words
+            .iter()
+            .flatten()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The vendor is AMD, or Hygon, whose CPUs are AMD's.
+    pub(crate) fn is_amd(&self) -> bool {
+        ["AuthenticAMD", "HygonGenuine"].contains(&self.vendor().as_str())
     }
 
     /// The table in order, its highest leaves named truly.

@@ -24,6 +24,7 @@ mod cpuid;
 
 mod feature;
 mod model;
+mod profile;
 mod topology;
 
 mod amd;
@@ -41,5 +42,6 @@ pub use clocks::Clocks;
 pub use cpuid::{CpuidError, cpuid};
 pub use feature::{Feature, Register};
 pub use model::{CpuModel, CpuModelError};
-pub use msr::boot_msrs;
+pub use msr::{boot_msrs, check_msrs};
+pub use profile::{Bit, CPU_MSRS, Difference, Profile, ProfileError};
 pub use topology::{Topology, TopologyError};

@@ -2,14 +2,19 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::Feature;
+use crate::profile::BuiltIn;
+use crate::{CpuidError, Feature, Profile};
 
-/// The CPU the guest sees: the host's, with features taken away (`-avx2`) or insisted on (`+aes`).
+/// The CPU the guest sees: the host's or a profile's, with features taken away (`-avx2`) or insisted on
+/// (`+aes`).
 ///
-/// Written `host`, `host,-avx2,-cx16` or `host,+x2apic`, with names as in Linux's /proc/cpuinfo.
+/// Written `host`, `host,-avx2,-cx16` or `host,+x2apic`, with names as in Linux's /proc/cpuinfo; instead
+/// of `host` a built-in profile: `x86-64-v2`, which is also called `baseline`, or `x86-64-v3`. A feature
+/// that is insisted on is the host's, whatever the profile says.
 /// Of the same name twice the last counts. `pmu` is the whole performance monitoring unit: hidden
 /// unless `+pmu` asks for it, since each guest that finds one probes and calibrates it.
 ///
@@ -22,8 +27,18 @@ use crate::Feature;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CpuModel {
+    base: Base,
     changes: Vec<Change>,
     pmu: bool,
+}
+
+/// What is changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Base {
+    #[default]
+    Host,
+    BuiltIn(BuiltIn),
+    File(Arc<Profile>),
 }
 
 /// A feature taken away or insisted on.
@@ -38,7 +53,10 @@ struct Change {
 #[non_exhaustive]
 pub enum CpuModelError {
     /// It does not start with a model there is.
-    #[error("no CPU model {0:?}: there is host, and features after it as in host,-avx2,+aes")]
+    #[error(
+        "no CPU model {0:?}: there are host, baseline, x86-64-v2, x86-64-v3, and features after it as in \
+         host,-avx2,+aes"
+    )]
     UnknownModel(String),
     /// A feature without a sign.
     #[error("CPU feature {0:?} needs a sign: + to insist on it, - to take it away")]
@@ -57,6 +75,74 @@ pub enum CpuModelError {
 const PMU: &str = "pmu";
 
 impl CpuModel {
+    /// The CPU of `profile`, with `changes`: each a feature with its sign.
+    ///
+    /// # Errors
+    /// [`CpuModelError`] for what is no feature, or has no sign.
+    pub fn of_profile<'a>(
+        profile: Profile,
+        changes: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, CpuModelError> {
+        let base = Base::File(Arc::new(profile));
+        Self::changed(base, changes)
+    }
+
+    fn changed<'a>(
+        base: Base,
+        changes: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, CpuModelError> {
+        let mut model = Self {
+            base,
+            ..Self::default()
+        };
+        changes
+            .into_iter()
+            .try_for_each(|part| model.change(part))?;
+        Ok(model)
+    }
+
+    /// Whether it is a profile's and not the host's.
+    pub(crate) fn is_profile(&self) -> bool {
+        self.base != Base::Host
+    }
+
+    /// The profile that it was given, if any.
+    pub(crate) fn file(&self) -> Option<&Profile> {
+        match &self.base {
+            Base::File(profile) => Some(profile),
+            _ => None,
+        }
+    }
+
+    /// Whether a profile of a file brings MSRs.
+    pub fn has_msrs(&self) -> bool {
+        self.file()
+            .is_some_and(|profile| !profile.msrs().is_empty())
+    }
+
+    /// Whether features are taken away or insisted on.
+    pub fn has_changes(&self) -> bool {
+        self.pmu || !self.changes.is_empty()
+    }
+
+    /// The profile on a host of `vendor`, without the changes; none where the CPU is the host's.
+    ///
+    /// # Errors
+    /// [`CpuidError::NoBuiltIn`] if none is made for that vendor.
+    pub fn profile(&self, vendor: &str) -> Result<Option<&Profile>, CpuidError> {
+        match &self.base {
+            Base::Host => Ok(None),
+            Base::File(profile) => Ok(Some(profile)),
+            Base::BuiltIn(built_in) => match built_in.profile(vendor) {
+                Some(profile) => Ok(Some(profile)),
+                None => Err(CpuidError::NoBuiltIn {
+                    name: built_in.name(),
+                    vendor: vendor.to_owned(),
+                }),
+            },
+        }
+    }
+
     /// The guest may see the performance monitoring unit.
     pub fn pmu(&self) -> bool {
         self.pmu
@@ -105,21 +191,23 @@ impl FromStr for CpuModel {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.split(',');
-        let base = parts.next().unwrap_or_default();
-        if base != "host" {
-            return Err(CpuModelError::UnknownModel(base.to_owned()));
-        }
-        let mut model = Self::default();
-        for part in parts {
-            model.change(part)?;
-        }
-        Ok(model)
+        let base = match parts.next().unwrap_or_default() {
+            "host" => Base::Host,
+            name => BuiltIn::named(name)
+                .map(Base::BuiltIn)
+                .ok_or_else(|| CpuModelError::UnknownModel(name.to_owned()))?,
+        };
+        Self::changed(base, parts)
     }
 }
 
 impl fmt::Display for CpuModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("host")?;
+        f.write_str(match &self.base {
+            Base::Host => "host",
+            Base::BuiltIn(built_in) => built_in.name(),
+            Base::File(profile) => profile.name(),
+        })?;
         for Change { feature, wanted } in &self.changes {
             write!(f, ",{}{}", if *wanted { '+' } else { '-' }, feature.name)?;
         }
@@ -169,6 +257,29 @@ mod tests {
         let model: CpuModel = "host,-aes,+aes,+pmu,-pmu".parse().unwrap();
 
         assert_eq!(model.to_string(), "host,+aes");
+    }
+
+    #[test]
+    fn a_built_in_profile_has_one_name_and_changes() {
+        for (text, reads_back) in [
+            ("baseline", "x86-64-v2"),
+            ("x86-64-v2,+aes", "x86-64-v2,+aes"),
+            ("x86-64-v3,-avx2,+pmu", "x86-64-v3,-avx2,+pmu"),
+        ] {
+            let model: CpuModel = text.parse().unwrap();
+            assert_eq!(model.to_string(), reads_back);
+            assert!(model.is_profile());
+        }
+    }
+
+    #[test]
+    fn a_profile_is_called_by_its_name() {
+        let profile = Profile::parse("my/own.toml", "others = \"host\"").unwrap();
+        let model = CpuModel::of_profile(profile, ["-avx2"]).unwrap();
+
+        assert_eq!(model.to_string(), "my/own.toml,-avx2");
+        let profile = model.file().unwrap().clone();
+        assert!(CpuModel::of_profile(profile, ["avx2"]).is_err());
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(crate) fn fit(leaves: &mut Leaves) {
     if let Some(leaf) = leaves.get_mut(LEAF, 0) {
         leaf.eax &= !gone;
         leaf.ecx = size;
-        leaf.ebx = leaf.ebx.min(size);
+        // What there is of it at start: x87 and SSE.
+        leaf.ebx = leaf.ebx.clamp(LEAST, size);
     }
 }

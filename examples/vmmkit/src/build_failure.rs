@@ -12,6 +12,7 @@ use crate::memory;
 pub(crate) struct Asked {
     initrd: String,
     memory: String,
+    cpu: String,
     firmware: String,
 }
 
@@ -26,6 +27,7 @@ impl Asked {
             initrd: shown(&config.initrd),
             firmware: shown(&config.firmware),
             memory: memory::text(&config.ram),
+            cpu: config.cpu.to_string(),
         }
     }
 
@@ -36,7 +38,7 @@ impl Asked {
         let mut thing = match error {
             BuildError::Config(_) => format!("--{}", reasons.remove(0)),
             BuildError::Ram(_) => format!("--memory {}", self.memory),
-            BuildError::Cpu(_) => "--cpu".to_owned(),
+            BuildError::Cpu(_) => format!("--cpu {}", self.cpu),
             BuildError::Load { path, source } => {
                 self.file(source, &format!("--kernel {}", path.display()))
             }
@@ -71,7 +73,9 @@ impl Asked {
             BuildError::Open { .. } => "check the path and its permissions",
             BuildError::Config(ConfigError::TooManyVcpus { .. }) => "ask for fewer with --cpus",
             BuildError::Config(_) => "see `vmmkit run --help`",
-            BuildError::Cpu(_) => "see --cpu in `vmmkit run --help`",
+            BuildError::Cpu(_) => {
+                "`vmmkit cpu dump` says what this host has; leave out what it lacks, as in --cpu host,-avx2"
+            }
             BuildError::Load { source, .. } => match source {
                 LoadError::Initrd(_) => {
                     "give the initrd that belongs to the kernel, and --memory for both"

@@ -32,9 +32,16 @@ pub(crate) enum Action {
     ///
     /// In a terminal, every key goes to the guest but Ctrl-a: Ctrl-a h shows what it does, Ctrl-a
     /// x quits. Where stdin is a pipe or a file the guest gets its bytes and then Ctrl-D:
-    /// `echo 'uname -a' | vmmkit run`. SIGTERM, SIGINT and SIGHUP ask the guest to power off.
+    /// `echo 'uname -a' | vmmkit run`. SIGTERM, SIGINT and SIGHUP ask the guest to power off,
+    /// SIGQUIT shows its registers, and Ctrl-a z pauses it and goes back to the shell.
     #[command(after_help = exit_code::HELP)]
     Run(Box<RunOptions>),
+    /// Show the CPUs that guests can have, as profiles for --cpu
+    Cpu {
+        /// What to show
+        #[command(subcommand)]
+        action: CpuAction,
+    },
     /// Say whether this host can boot a Linux guest, and what is missing (exit code 0 or 1)
     Doctor(DoctorOptions),
     #[command(flatten)]
@@ -77,15 +84,16 @@ pub(crate) struct RunOptions {
         allow_hyphen_values = true
     )]
     pub(crate) memory: Option<String>,
-    /// Serial console: stdio, null, pty or file=PATH [default: stdio]
+    /// Serial console: stdio, null, pty, file=PATH or socket=PATH [default: stdio]
     #[arg(long, value_name = "WHERE")]
     pub(crate) serial: Option<String>,
     #[command(flatten)]
     pub(crate) devices: DeviceOptions,
     #[command(flatten)]
     pub(crate) platform: PlatformOptions,
-    /// CPU of the guest: host, without the features listed: host,-avx512f,-smap [default: host]
-    #[arg(long, value_name = "host[,-FEATURE...]")]
+    /// CPU of the guest: host, baseline, x86-64-v2, x86-64-v3 or a profile's file, without or with the
+    /// features listed: host,-avx512f or my.toml,+aes [default: host]
+    #[arg(long, value_name = "MODEL[,-FEATURE...]")]
     pub(crate) cpu: Option<String>,
     /// Name by which `vmmkit list` and the other commands find it [default: vmmkit-PID]
     #[arg(long, value_name = "NAME")]
@@ -109,9 +117,13 @@ pub(crate) struct RunOptions {
     /// vCPUs)
     #[arg(long)]
     pub(crate) mp_table: bool,
-    /// What a reset by the guest does: exit [default: exit]
+    /// What a reset by the guest does: exit, or reboot in the same process [default: exit]
     #[arg(long, value_name = "WHAT")]
     pub(crate) on_reboot: Option<String>,
+    /// What a panic or triple fault of the guest does: exit, reboot, or pause, which keeps the guest
+    /// as it is [default: exit]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) on_crash: Option<String>,
     /// How long a guest that was asked to power off may take [default: 5]
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub(crate) stop_timeout: Option<String>,
@@ -134,6 +146,33 @@ pub(crate) struct RunOptions {
     /// The KVM device
     #[arg(long, value_name = "PATH", hide = true)]
     pub(crate) kvm: Option<PathBuf>,
+}
+
+/// What `vmmkit cpu` is to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum CpuAction {
+    /// Write the CPU of a guest on this host as a profile: TOML, for `vmmkit run --cpu FILE`
+    Dump {
+        /// As for `vmmkit run --cpu`
+        #[arg(default_value = "host")]
+        model: String,
+        /// The KVM device
+        #[arg(long, value_name = "PATH", hide = true)]
+        kvm: Option<PathBuf>,
+    },
+    /// Say how two CPUs differ: exit code 0 if they do not, 1 if they do
+    ///
+    /// A line for each register of CPUID and each MSR, with the values of both; below it, behind < the
+    /// features that only the first one has, behind > those of the second.
+    Diff {
+        /// As for `vmmkit run --cpu`
+        one: String,
+        /// Likewise
+        two: String,
+        /// The KVM device
+        #[arg(long, value_name = "PATH", hide = true)]
+        kvm: Option<PathBuf>,
+    },
 }
 
 /// The options of `doctor`.
@@ -196,7 +235,7 @@ fn usage(error: &clap::Error) -> Failure {
             format!("{name}: there is no such command")
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "no command was given: there are run, list, stop, doctor and others".to_owned()
+            "no command was given: there are run, list, stop, cpu, doctor and others".to_owned()
         }
         ErrorKind::ArgumentConflict => format!("{argument}: it was given twice"),
         ErrorKind::InvalidValue if value.is_empty() => format!("{argument}: its value is missing"),

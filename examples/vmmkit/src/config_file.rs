@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::cli::RunOptions;
+use crate::cpu;
 use crate::devices::DeviceOptions;
 use crate::failure::Failure;
 use crate::platform::PlatformOptions;
@@ -38,6 +39,7 @@ struct File {
     acpi: Option<bool>,
     mp_table: Option<bool>,
     on_reboot: Option<String>,
+    on_crash: Option<String>,
     stop_timeout: Option<i64>,
     metrics: Option<String>,
     timeline: Option<PathBuf>,
@@ -141,7 +143,9 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
             .memory
             .or(file.memory.map(|text| memory::in_folder(&text, folder))),
         serial: options.serial.or(file.serial),
-        cpu: options.cpu.or(file.cpu),
+        cpu: options
+            .cpu
+            .or(file.cpu.map(|text| cpu::in_folder(&text, folder))),
         name: options.name.or(file.name),
         api_socket: options
             .api_socket
@@ -152,6 +156,7 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         no_acpi: options.no_acpi || file.acpi == Some(false),
         mp_table: options.mp_table || file.mp_table == Some(true),
         on_reboot: options.on_reboot.or(file.on_reboot),
+        on_crash: options.on_crash.or(file.on_crash),
         stop_timeout: options
             .stop_timeout
             .or(file.stop_timeout.map(|number| number.to_string())),

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_vmm::{MpTable, VirtioTransport};
+use vmmkit_x86_cpu::CpuModel;
 
 use crate::cpus;
 use crate::memory;
 use crate::platform::{self, DebugChoice};
+use crate::policy;
 use crate::settings::Settings;
 
 /// The command that says everything that was left out, ready for a shell.
@@ -28,6 +30,9 @@ pub(crate) fn command(settings: &Settings) -> String {
     option("--cpus", cpus::text(machine.vcpus, machine.topology));
     if !machine.affinity.is_empty() {
         option("--affinity", cpus::affinity_text(&machine.affinity));
+    }
+    if machine.cpu != CpuModel::default() {
+        option("--cpu", quoted(&machine.cpu.to_string()));
     }
     option("--memory", quoted(&memory::text(&machine.ram)));
     option("--serial", quoted(&settings.serial.to_string()));
@@ -67,6 +72,8 @@ pub(crate) fn command(settings: &Settings) -> String {
     if let Some(timeline) = &settings.timeline {
         words.push(format!("--timeline {}", quoted(&timeline.to_string())));
     }
+    let policy = policy::options(machine.on_reboot, machine.on_crash);
+    words.extend(policy.into_iter().map(str::to_owned));
     words.join(" ")
 }
 
@@ -136,6 +143,19 @@ mod tests {
         let command = command(&Settings::new(options).unwrap());
         let end = " --name web --api-socket 'a socket' --no-instance --paused";
         assert!(command.ends_with(end), "{command}");
+    }
+
+    #[test]
+    fn what_was_chosen_of_the_cpus_is_said() {
+        let options = RunOptions {
+            kernel: Some("k".into()),
+            cpus: Some("4,threads=2".into()),
+            cpu: Some("baseline,+aes".into()),
+            ..RunOptions::default()
+        };
+        let text = command(&Settings::new(options).unwrap());
+        let cpus = " --cpus 4,sockets=1,dies=1,cores=2,threads=2 --cpu x86-64-v2,+aes ";
+        assert!(text.contains(cpus), "{text}");
     }
 
     #[test]

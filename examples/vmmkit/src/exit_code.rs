@@ -21,8 +21,8 @@ Exit codes:
   0      the guest powered off or reset (or Ctrl-a x)
   1      host or VMM error
   2      usage error
-  3      triple fault of the guest
-  4      guest kernel panic, where the guest reports it
+  3      triple fault of the guest (--on-crash exit, or pause and then stopped)
+  4      guest kernel panic, where the guest reports it by pvpanic (likewise)
   n      the guest wrote n to the debug-exit port
   128+n  ended by signal n, after the guest was asked to power off";
 

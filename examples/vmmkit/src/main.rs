@@ -15,6 +15,7 @@ mod cli;
 mod commands;
 mod config_file;
 mod control;
+mod cpu;
 mod cpus;
 mod devices;
 mod diagnosis;
@@ -25,17 +26,18 @@ mod exit_code;
 mod failure;
 mod generate;
 mod kernel_search;
-mod keys;
 mod memory;
 mod messages;
+mod monitor;
+mod news;
 mod platform;
+mod policy;
 mod progress;
 mod remote;
 mod reports;
 mod run;
 mod serial;
 mod settings;
-mod signals;
 mod stdin;
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn act() -> Result<ExitCode, Failure> {
     match cli::parse()? {
         Parsed::Text(text) => generate::write(text.as_bytes()),
         Parsed::Action(Action::Run(options)) => run::run(*options),
+        Parsed::Action(Action::Cpu { action }) => cpu::act(action),
         Parsed::Action(Action::Doctor(options)) => doctor::doctor(&options),
         Parsed::Action(Action::Control(command)) => commands::run(command),
         Parsed::Action(Action::Completions { shell }) => generate::completions(shell),

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_vmm::{MachineConfig, MpTable, VirtioTransport};
-use vmmkit_x86_cpu::CpuModel;
 
 use crate::cli::RunOptions;
 use crate::control;
-use crate::cpus;
 use crate::devices::{self, Choice, DeviceOptions};
 use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
 use crate::memory;
 use crate::platform::DebugChoice;
+use crate::policy;
 use crate::reports::{MetricsChoice, TimelineChoice};
 use crate::serial::SerialChoice;
+use crate::{cpu, cpus};
 
 /// The command line of a kernel that was given none: the console on the first serial port; a
 /// reset by the keyboard controller, at once after a panic, so that the VMM ends; no probing for
@@ -66,7 +66,7 @@ impl Settings {
         let needs_shared_ram = devices.iter().any(|choice| choice.needs_shared_ram());
         let ram = memory::parse(options.memory.as_deref(), needs_shared_ram)?;
         let cpu = match &options.cpu {
-            Some(text) => cpu(text)?,
+            Some(text) => cpu::model("--cpu ", text)?,
             None => defaults.cpu,
         };
         let entry = options.entry.as_deref().map_or(Ok(defaults.entry), entry)?;
@@ -76,7 +76,10 @@ impl Settings {
             .as_deref()
             .map_or(Ok(default_serial(&options)), str::parse)?;
         let stop_timeout = options.stop_timeout.as_deref().map_or(Ok(5), seconds)?;
-        on_reboot(options.on_reboot.as_deref())?;
+        let on_reboot = options.on_reboot.as_deref();
+        let on_reboot = on_reboot.map_or(Ok(defaults.on_reboot), policy::on_reboot)?;
+        let on_crash = options.on_crash.as_deref();
+        let on_crash = on_crash.map_or(Ok(defaults.on_crash), policy::on_crash)?;
         let virtio = devices::transport(options.devices.virtio.as_deref())?;
 
         let irqchip = options.platform.irqchip(!options.no_acpi)?;
@@ -119,7 +122,8 @@ impl Settings {
                 true => MpTable::Always,
                 false => MpTable::Auto,
             },
-            ..MachineConfig::default()
+            on_reboot,
+            on_crash,
         };
         Ok(Self {
             machine,
@@ -154,15 +158,6 @@ fn no_kernel(options: &RunOptions) -> Result<(), Failure> {
         )),
         None => Ok(()),
     }
-}
-
-fn cpu(text: &str) -> Result<CpuModel, Failure> {
-    text.parse().map_err(|error| {
-        Failure::usage(
-            format!("--cpu {}: {error}", shown(text)),
-            "give host, or host and the features to hide: --cpu host,-avx512f",
-        )
-    })
 }
 
 fn entry(text: &str) -> Result<EntryChoice, Failure> {
@@ -244,20 +239,6 @@ fn seconds(text: &str) -> Result<u64, Failure> {
 /// A value as it is shown: nothing would be overlooked.
 pub(crate) fn shown(text: &str) -> &str {
     if text.is_empty() { "\"\"" } else { text }
-}
-
-fn on_reboot(text: Option<&str>) -> Result<(), Failure> {
-    match text {
-        None | Some("exit") => Ok(()),
-        Some("reboot") => Err(Failure::usage(
-            "--on-reboot reboot: this version cannot reset a machine yet",
-            "leave it out, and start vmmkit again when it ends with exit code 0",
-        )),
-        Some(other) => Err(Failure::usage(
-            format!("--on-reboot {other}: there is no such action"),
-            "give exit, or leave it out",
-        )),
-    }
 }
 
 #[cfg(test)]

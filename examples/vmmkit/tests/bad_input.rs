@@ -72,6 +72,8 @@ const CPUS: &str = "give a whole number from 1, such as --cpus 2, or an arrangem
     8,sockets=2,cores=2,threads=2";
 const AFFINITY: &str = "name CPUs that this process may use, for all vCPUs as in --affinity 0-1 or each \
     as in --affinity 0:0,1-2:1";
+const CPU: &str = "give host, baseline, x86-64-v2, x86-64-v3 or the file of a profile, and features to \
+    hide: --cpu host,-avx512f";
 const SECONDS: &str = "give a whole number from 0 to 86400, such as --stop-timeout 5";
 const INITRD: &str = "give the initrd that belongs to the kernel, and --memory for both";
 
@@ -79,7 +81,7 @@ const INITRD: &str = "give the initrd that belongs to the kernel, and --memory f
 const CASES: &[Case] = &[
     // Commands and options.
     text(&[],
-        "no command was given: there are run, list, stop, doctor and others",
+        "no command was given: there are run, list, stop, cpu, doctor and others",
         "boot a guest with `vmmkit run`, or see `vmmkit --help`"),
     text(&["rnu"], "rnu: there is no such command", "see `vmmkit --help`"),
     text(&["run", "--kernle", "x"],
@@ -153,22 +155,35 @@ const CASES: &[Case] = &[
     // Names of things.
     text(&["run", "--kernel", "k", "--serial", "tcp"],
         "--serial tcp: there is no such place",
-        "give stdio, null, pty or file=PATH"),
+        "give stdio, null, pty, file=PATH or socket=PATH"),
     text(&["run", "--kernel", "k", "--serial", "file"],
         "--serial file: the path is missing",
         "give file=PATH"),
     text(&["run", "--kernel", "k", "--serial", "file="],
         "--serial file=: the path is empty",
         "give file=PATH"),
-    text(&["run", "--kernel", "k", "--serial", "socket=/x"],
-        "--serial socket=/x: this version cannot listen on a socket yet",
-        "use --serial pty, or stdio under a socket tool such as socat"),
+    text(&["run", "--kernel", "k", "--serial", "socket="],
+        "--serial socket=: the path is empty",
+        "give socket=PATH"),
     text(&["run", "--kernel", "k", "--entry", "bios"],
         "--entry bios: there is no such way to enter a kernel",
         "give auto, payload, setup or pvh"),
     text(&["run", "--kernel", "k", "--cpu", "i486"],
-        "--cpu i486: no CPU model \"i486\": there is host, and features after it as in host,-avx2,+aes",
-        "give host, or host and the features to hide: --cpu host,-avx512f"),
+        "--cpu i486: no CPU model \"i486\": there are host, baseline, x86-64-v2, x86-64-v3, and features after it as in host,-avx2,+aes",
+        CPU),
+    text(&["run", "--kernel", "k", "--cpu", "baseline,avx2"],
+        "--cpu baseline,avx2: CPU feature \"avx2\" needs a sign: + to insist on it, - to take it away",
+        CPU),
+    host(&["run", "--kernel", "k", "--cpu", "DIR/none.toml"],
+        "--cpu DIR/none.toml: No such file or directory",
+        PATH),
+    text(&["run", "--kernel", "k", "--cpu", "DIR/key.toml"],
+        "--cpu DIR/key.toml: line 1: unknown field `cpus`, expected one of",
+        "`vmmkit cpu dump` writes profiles: compare it with one"),
+    text(&["cpu", "diff", "host", "DIR/twice.toml"],
+        "DIR/twice.toml: line 3: leaf 0x1.0 is there twice",
+        "`vmmkit cpu dump` writes profiles: compare it with one"),
+    text(&["cpu", "dump", "hots"], "hots: no CPU model \"hots\": there are host, ", CPU),
     text(&["run", "--kernel", "k", "--name", ""],
         "--name \"\": this cannot be a machine's name",
         "use 1 to 64 letters, digits, -, _ and ., with no . at the start"),
@@ -177,10 +192,10 @@ const CASES: &[Case] = &[
         "use 1 to 64 letters, digits, -, _ and ., with no . at the start"),
     text(&["run", "--kernel", "k", "--on-reboot", "dance"],
         "--on-reboot dance: there is no such action",
-        "give exit, or leave it out"),
-    text(&["run", "--kernel", "k", "--on-reboot", "reboot"],
-        "--on-reboot reboot: this version cannot reset a machine yet",
-        "leave it out, and start vmmkit again when it ends with exit code 0"),
+        "give exit or reboot"),
+    text(&["run", "--kernel", "k", "--on-crash", ""],
+        "--on-crash \"\": there is no such action",
+        "give exit, reboot or pause"),
     // Configuration files.
     host(&["run", "--config", "DIR/none.toml"],
         "--config DIR/none.toml: No such file or directory",
@@ -215,6 +230,15 @@ const CASES: &[Case] = &[
     build(&["run", "--kernel", "DIR/loop", "--cpus", "100000"],
         "--cpus 100000: this hypervisor gives a machine at most ",
         "ask for fewer with --cpus"),
+    build(&["run", "--kernel", "DIR/loop", "--cpu", "DIR/more.toml"],
+        "--cpu DIR/more.toml: the host has no avx512pf (CPUID leaf 0x7.0, EBX bit 26), CPUID leaf 0x7.0, EDX bit 0",
+        "`vmmkit cpu dump` says what this host has; leave out what it lacks, as in --cpu host,-avx2"),
+    build(&["cpu", "dump", "DIR/vendor.toml"],
+        "DIR/vendor.toml: it is for VendorOfNone, and this host is ",
+        "`vmmkit cpu dump` says what this host has"),
+    build(&["run", "--kernel", "DIR/loop", "--cpus", "4,threads=2", "--no-acpi", "--cpu", "host,+ht,-ht"],
+        "--cpu host,-ht: ht (CPUID leaf 0x1.0, EDX bit 28) follows from the machine, and cannot be chosen: leave it out",
+        "`vmmkit cpu dump` says what this host has"),
     build(&["run", "--kernel", "DIR/loop", "--memory", "512T"],
         "--memory 512T: guest RAM of 562949953421312 bytes is more than this host can give: ",
         "ask for less with --memory, or free memory of the host"),
@@ -278,6 +302,12 @@ fn bad_files() -> Folder {
     folder.file("type.toml", "stop-timeout = \"two\"\n");
     folder.file("syntax.toml", "cpus =\n");
     folder.file("cpus.toml", "kernel = \"k\"\ncpus = 0\n");
+    folder.file("twice.toml", "[[cpuid]]\nleaf = 1\n[[cpuid]]\nleaf = 1\n");
+    folder.file("vendor.toml", "vendor = \"VendorOfNone\"\n");
+    folder.file(
+        "more.toml",
+        "others = \"host\"\n[[cpuid]]\nleaf = 7\nsubleaf = 0\nebx = 0x04000000\nedx = 1\n",
+    );
     folder.file("empty", "");
     folder.file("text", "this is not a kernel\n".repeat(100));
     folder.file("short", &good[..70]);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, StatusCode};
@@ -16,6 +16,9 @@ use serde::de::DeserializeOwned;
 
 use super::streams::Stream;
 use crate::Problem;
+
+/// What is read of a body that is too large.
+const MOST_FORGOTTEN: usize = 1 << 20;
 
 /// What an answer has.
 pub(super) enum AnswerBody {
@@ -73,28 +76,43 @@ pub(super) async fn read<T: DeserializeOwned>(
         return Ok(None);
     }
     is_json(&request)?;
-    let read = Limited::new(request.into_body(), most).collect();
-    let bytes = match tokio::time::timeout(patience, read).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("the body is larger than {most} bytes");
-            let status = StatusCode::PAYLOAD_TOO_LARGE;
-            return Err(Problem::new(status, "too_large", message));
-        }
-        Ok(Err(_)) => {
-            let message = "the body ends before its length, or breaks the protocol";
-            return Err(Problem::bad_request("truncated", message));
-        }
-        Err(_) => {
-            let message = format!("the body took longer than {} s", patience.as_secs());
-            let status = StatusCode::REQUEST_TIMEOUT;
-            return Err(Problem::new(status, "timeout", message));
-        }
-    };
+    let read = collect(request.into_body(), most);
+    let bytes = tokio::time::timeout(patience, read).await.map_err(|_| {
+        let message = format!("the body took longer than {} s", patience.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", message)
+    })??;
     if bytes.is_empty() {
         return Ok(None);
     }
     parse(&bytes).map(Some)
+}
+
+/// All of a body. One that is too large is read on for a while, and forgotten: to close a socket with
+/// something to read in it would take the answer back (unix(7): ECONNRESET).
+async fn collect(mut body: Incoming, most: usize) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            let message = "the body ends before its length, or breaks the protocol";
+            Problem::bad_request("truncated", message)
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        length += data.len();
+        match length {
+            _ if length <= most => bytes.extend_from_slice(&data),
+            _ if length <= MOST_FORGOTTEN => {}
+            _ => break,
+        }
+    }
+    if length > most {
+        let message = format!("the body is larger than {most} bytes");
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        return Err(Problem::new(status, "too_large", message));
+    }
+    Ok(bytes)
 }
 
 fn is_json(request: &Request<Incoming>) -> Result<(), Problem> {

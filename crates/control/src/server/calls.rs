@@ -78,13 +78,14 @@ impl Api {
             Operation::Limits => return json(route, &self.limits(name)?),
             Operation::Balloon => return json(route, &self.balloon()?),
             Operation::Inspect => {
-                return json(route, &self.waiting(|machine| machine.inspect()).await?);
+                let tree = self.waiting(|machine| machine.inspect()).await?;
+                return Ok(whole(StatusCode::OK, "application/json", tree));
             }
             Operation::Metrics => {
                 let text = self.waiting(|machine| Ok(machine.metrics())).await?;
                 // The version of the format, as Prometheus asks for it.
                 let kind = "text/plain; version=0.0.4";
-                return Ok(whole(StatusCode::OK, kind, text.into_bytes()));
+                return Ok(whole(StatusCode::OK, kind, text));
             }
             Operation::Events => return self.events(),
             Operation::OpenApi => {

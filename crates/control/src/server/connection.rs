@@ -56,11 +56,19 @@ const MAX_HEADERS: usize = 64;
 /// How long to wait when the host has no descriptor for another connection.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 
+/// Connections at the same time that are refused with a word; more are just closed.
+const REFUSED: usize = 8;
+/// What is read of one that is refused, and for how long.
+const MOST_REFUSED: usize = 64 << 10;
+const REFUSAL: Duration = Duration::from_secs(1);
+
 /// Lets connections in.
 #[derive(Clone)]
 pub(super) struct Door {
     api: Api,
     room: Arc<Semaphore>,
+    /// For those that are told that there is none.
+    refused: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -68,6 +76,7 @@ impl Door {
     pub(super) fn new(api: Api, stopped: watch::Receiver<bool>) -> Self {
         Self {
             room: Arc::new(Semaphore::new(api.limits.connections)),
+            refused: Arc::new(Semaphore::new(REFUSED)),
             api,
             stopped,
         }
@@ -81,12 +90,16 @@ impl Door {
                 continue;
             };
             let room = self.room.clone().try_acquire_owned();
-            match (admit(&stream), room) {
-                (Ok(()), Ok(room)) => drop(tokio::spawn(self.clone().serve(stream, room))),
-                (Ok(()), Err(_)) => {
-                    refuse(&stream, &Problem::busy("there are too many connections"))
+            let problem = match (admit(&stream), room) {
+                (Ok(()), Ok(room)) => {
+                    tokio::spawn(self.clone().serve(stream, room));
+                    continue;
                 }
-                (Err(problem), _) => refuse(&stream, &problem),
+                (Ok(()), Err(_)) => Problem::busy("there are too many connections"),
+                (Err(problem), _) => problem,
+            };
+            if let Ok(turn) = self.refused.clone().try_acquire_owned() {
+                tokio::spawn(refuse(stream, problem, turn));
             }
         }
     }
@@ -172,7 +185,7 @@ fn admit(stream: &UnixStream) -> Result<(), Problem> {
 }
 
 /// Writes an answer to a client that will not be heard, and lets go of it.
-fn refuse(stream: &UnixStream, problem: &Problem) {
+async fn refuse(stream: UnixStream, problem: Problem, turn: OwnedSemaphorePermit) {
     let body = problem.json();
     let head = format!(
         "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: \
@@ -182,5 +195,21 @@ fn refuse(stream: &UnixStream, problem: &Problem) {
     );
     let answer = [head.as_bytes(), &body].concat();
     // A new socket has room for a few hundred bytes.
-    let _: io::Result<usize> = stream.try_write(&answer);
+    let _ = stream.try_write(&answer);
+    let _ = rustix::net::shutdown(&stream, rustix::net::Shutdown::Write);
+    // To close a socket with something to read in it would take the answer back (unix(7): ECONNRESET).
+    let read = async {
+        let mut left = MOST_REFUSED;
+        let mut bytes = [0; 1024];
+        while left > 0 && stream.readable().await.is_ok() {
+            match stream.try_read(&mut bytes) {
+                Ok(0) => break,
+                Ok(length) => left = left.saturating_sub(length),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(REFUSAL, read).await;
+    drop(turn);
 }

@@ -207,6 +207,22 @@ fn a_body_of_64_kibibytes_is_the_largest() {
 }
 
 #[test]
+fn a_body_that_is_too_large_does_not_hide_its_answer() {
+    let served = Served::fake();
+    for length in [65_537, 200_000, 1_000_000] {
+        let text = json!("x".repeat(length));
+        let error = served
+            .client()
+            .put::<Value>("/v1/balloon", &text)
+            .unwrap_err();
+        let ClientError::Refused(problem) = error else {
+            panic!("{error}: {:?}", std::error::Error::source(&error));
+        };
+        assert_eq!((problem.status, problem.code.as_str()), (413, "too_large"));
+    }
+}
+
+#[test]
 fn another_kind_of_body_is_refused() {
     let api = Api::new(Arc::new(FakeMachine::new()));
     let request = "PUT /v1/balloon HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\n\
@@ -334,6 +350,9 @@ fn there_are_only_so_many_connections_and_streams() {
     loop {
         let mut text = String::new();
         let mut third = served.connect();
+        third
+            .write_all(b"GET /v1/machine HTTP/1.1\r\n\r\n")
+            .unwrap();
         third.shutdown(std::net::Shutdown::Write).unwrap();
         third.read_to_string(&mut text).unwrap();
         if text.contains("too many connections") {

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use vmmkit_telemetry::{Metrics, Node};
 use vmmkit_virtio::Device;
-use vmmkit_virtio::fake::{Driver, Options};
 use vmmkit_virtio::fake::hostile::torture;
+use vmmkit_virtio::fake::{Driver, Options};
 
 use super::Rng;
 

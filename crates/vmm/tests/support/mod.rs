@@ -71,7 +71,7 @@ impl Drop for Kernel {
 }
 
 /// A 64-bit ELF executable with one segment, `code`, at 1 MiB (System V ABI, chapters 4 and 5).
-fn elf(code: &[u8]) -> Vec<u8> {
+pub(crate) fn elf(code: &[u8]) -> Vec<u8> {
     const LOAD: u64 = 0x10_0000;
     const OFFSET: u64 = 120;
     let length = code.len() as u64;

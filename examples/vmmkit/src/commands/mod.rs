@@ -69,12 +69,13 @@ fn show(
 
 fn inspect(one: &One) -> Result<ExitCode, Failure> {
     let target = one.target()?;
-    let answer = target.client().get::<serde_json::Value>("/v1/inspect");
-    let tree = answer.map_err(|error| target.failure(&error))?;
-    match one.json {
-        true => write_json(&tree),
-        false => generate::write(tree::text(&tree).as_bytes()),
+    let json = target.client().text("GET", "/v1/inspect", None);
+    let json = json.map_err(|error| target.failure(&error))?;
+    if one.json {
+        return generate::write(format!("{json}\n").as_bytes());
     }
+    let tree = tree::read(&json).map_err(|error| target.failure(&error))?;
+    generate::write(tree.to_string().as_bytes())
 }
 
 fn metrics(one: &One) -> Result<ExitCode, Failure> {

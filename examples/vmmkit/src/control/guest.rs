@@ -248,14 +248,13 @@ impl Controlled for Guest {
         Ok(())
     }
 
-    fn inspect(&self) -> Result<serde_json::Value, Refusal> {
-        let tree = self.handle()?.inspect();
-        serde_json::to_value(tree).map_err(|error| Refusal::Host(error.to_string()))
+    fn inspect(&self) -> Result<String, Refusal> {
+        Ok(self.handle()?.inspect().to_json())
     }
 
     fn metrics(&self) -> String {
-        let metrics = self.handle.get().map(Handle::metrics);
-        metrics.unwrap_or_default().to_prometheus()
+        let metrics = self.handle().map(|handle| handle.metrics());
+        metrics.map_or_else(|_| String::new(), |metrics| metrics.to_prometheus())
     }
 
     fn events(&self) -> Box<dyn EventSource> {

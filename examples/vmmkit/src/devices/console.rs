@@ -8,7 +8,7 @@ use std::sync::Arc;
 use vmmkit_virtio_devices::{Console, Port, PortInput, PortRead};
 use vmmkit_vmm::{ConsoleInput, ConsoleRead};
 
-use super::{Choice, Live, Plan, failed};
+use super::{Choice, Plan, failed};
 use crate::failure::Failure;
 use crate::serial::{self, Input};
 
@@ -72,7 +72,7 @@ impl Choice for ConsoleChoice {
         if self.0 == "stdio" {
             plan.remote().show_on(console.clone());
         }
-        Ok(plan.with_live(Live::Console(console)))
+        Ok(plan.with(console))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Devices that can be asked and changed while the guest runs.
+//! Devices as they can be asked and changed while the guest runs.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -6,19 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vmmkit_control::{FlowLimits, Limits};
+use vmmkit_telemetry::{Node, Tree};
 use vmmkit_virtio::Device;
-use vmmkit_virtio_devices::{
-    Balloon, Block, Bucket, Console, Net, NetFlow, RateLimit, RateLimiter, Vsock,
-};
+use vmmkit_virtio_devices::{Balloon, Block, Bucket, Net, RateLimit, RateLimiter};
 
-/// Such a device.
+/// A device.
 #[derive(Clone)]
 pub(crate) enum Live {
     Balloon(Arc<Balloon>),
     Block(Arc<Block>),
-    Console(Arc<Console>),
     Net(Arc<Net>),
-    Vsock(Arc<Vsock>),
+    /// One that cannot be changed, but says what it has done.
+    Other(Arc<dyn Device>),
 }
 
 /// Numbers by name.
@@ -30,21 +29,21 @@ impl Live {
         match self {
             Self::Balloon(device) => device.clone(),
             Self::Block(device) => device.clone(),
-            Self::Console(device) => device.clone(),
             Self::Net(device) => device.clone(),
-            Self::Vsock(device) => device.clone(),
+            Self::Other(device) => device.clone(),
         }
     }
 
     /// What it has done.
     pub(crate) fn counters(&self) -> Counters {
-        match self {
-            Self::Balloon(balloon) => of_balloon(balloon),
-            Self::Block(disk) => of_disk(disk),
-            Self::Console(console) => of_console(console),
-            Self::Net(net) => of_net(net),
-            Self::Vsock(vsock) => of_vsock(vsock),
+        let mut counters = Counters::new();
+        collect(&self.device().inspect(), "", &mut counters);
+        for flow in ["requests", "receive", "transmit"] {
+            if let Some(limiter) = self.limiter(flow) {
+                counters.insert(format!("{flow}_throttled"), limiter.throttled());
+            }
         }
+        counters
     }
 
     /// Its limits, if it can have any.
@@ -60,7 +59,7 @@ impl Live {
                 transmit: read(net.transmit_limit()),
                 ..Limits::default()
             }),
-            Self::Balloon(_) | Self::Console(_) | Self::Vsock(_) => None,
+            Self::Balloon(_) | Self::Other(_) => None,
         }
     }
 
@@ -122,93 +121,18 @@ fn wanted(limits: FlowLimits) -> RateLimit {
     }
 }
 
-fn counted<const N: usize>(rows: [(&str, u64); N]) -> Counters {
-    rows.into_iter()
-        .map(|(name, number)| (name.to_owned(), number))
-        .collect()
-}
-
-fn of_disk(disk: &Block) -> Counters {
-    let stats = disk.stats();
-    counted([
-        ("reads", stats.reads),
-        ("writes", stats.writes),
-        ("flushes", stats.flushes),
-        ("discards", stats.discards),
-        ("read_bytes", stats.read_bytes),
-        ("written_bytes", stats.written_bytes),
-        ("host_errors", stats.host_errors),
-        ("bad_requests", stats.bad_requests),
-        ("throttled", disk.rate_limiter().throttled()),
-    ])
-}
-
-fn of_net(net: &Net) -> Counters {
-    let stats = net.stats();
-    let mut counters = counted([
-        ("receive_throttled", net.receive_limit().throttled()),
-        ("transmit_throttled", net.transmit_limit().throttled()),
-    ]);
-    let mut add = |way: &str, flow: NetFlow| {
-        for (name, number) in [
-            ("packets", flow.packets),
-            ("bytes", flow.bytes),
-            ("drops", flow.drops),
-            ("errors", flow.errors),
-        ] {
-            counters.insert(format!("{way}_{name}"), number);
+/// Adds every counter of `tree`; one in a branch has that in its name.
+fn collect(tree: &Tree, branch: &str, counters: &mut Counters) {
+    for (name, node) in tree.entries() {
+        let name = format!("{branch}{name}");
+        match node {
+            Node::Counter(number) | Node::Gauge(number) => {
+                counters.insert(name, *number);
+            }
+            Node::Tree(tree) => collect(tree, &format!("{name}_"), counters),
+            _ => {}
         }
-    };
-    add("receive", stats.received);
-    add("transmit", stats.transmitted);
-    counters
-}
-
-fn of_balloon(balloon: &Balloon) -> Counters {
-    let counters = balloon.counters();
-    counted([
-        ("inflated_pages", counters.inflated_pages),
-        ("deflated_pages", counters.deflated_pages),
-        ("reported_bytes", counters.reported_bytes),
-        ("discarded_bytes", counters.discarded_bytes),
-        ("reports", counters.reports),
-        ("outside_pages", counters.outside_pages),
-        ("repeated_pages", counters.repeated_pages),
-        ("odd_messages", counters.odd_messages),
-    ])
-}
-
-fn of_console(console: &Console) -> Counters {
-    let counters = console.counters();
-    counted([
-        ("output_bytes", counters.output_bytes),
-        ("input_bytes", counters.input_bytes),
-        ("dropped_bytes", counters.dropped_bytes),
-        ("emergency_bytes", counters.emergency_bytes),
-        ("clients", counters.clients),
-        ("ignored_messages", counters.ignored_messages),
-        ("small_buffers", counters.small_buffers),
-    ])
-}
-
-fn of_vsock(vsock: &Vsock) -> Counters {
-    let stats = vsock.stats();
-    counted([
-        ("connections", stats.connections),
-        ("opened_by_guest", stats.opened_by_guest),
-        ("opened_by_host", stats.opened_by_host),
-        ("refused", stats.refused),
-        ("timed_out", stats.timed_out),
-        ("resets", stats.resets),
-        ("malformed_packets", stats.malformed_packets),
-        ("broken_packets", stats.broken_packets),
-        ("overruns", stats.overruns),
-        ("small_buffers", stats.small_buffers),
-        ("receive_packets", stats.rx_packets),
-        ("transmit_packets", stats.tx_packets),
-        ("receive_bytes", stats.rx_bytes),
-        ("transmit_bytes", stats.tx_bytes),
-    ])
+    }
 }
 
 /// What the guest last said of its memory.
@@ -287,9 +211,20 @@ mod tests {
     }
 
     #[test]
+    fn counters_of_branches_have_long_names() {
+        let branch = Tree::new().counter("packets", 3u64).text("mac", "x");
+        let tree = Tree::new().gauge("depth", 1u64).tree("received", branch);
+        let mut counters = Counters::new();
+        collect(&tree, "", &mut counters);
+        let expected = [("depth", 1), ("received_packets", 3)];
+        let expected = expected.map(|(name, number)| (name.to_owned(), number));
+        assert_eq!(counters, Counters::from(expected));
+    }
+
+    #[test]
     fn a_disk_counts() {
         let counters = disk().counters();
         assert_eq!(counters["reads"], 0);
-        assert!(counters.contains_key("throttled"));
+        assert!(counters.contains_key("requests_throttled"), "{counters:?}");
     }
 }

@@ -16,7 +16,6 @@ pub(crate) struct Plan {
     ram: RamSize,
     next_address: u64,
     next_slot: u32,
-    kinds: Vec<&'static str>,
     live: Vec<(String, Live)>,
     remote: Arc<Remote>,
     end: Arc<TimerFd>,
@@ -44,7 +43,6 @@ impl Plan {
             ram,
             next_address: last.next_multiple_of(ALIGNMENT),
             next_slot: slots,
-            kinds: Vec::new(),
             live: Vec::new(),
             remote,
             end,
@@ -52,20 +50,20 @@ impl Plan {
     }
 
     /// With a device.
-    pub(super) fn with(mut self, device: Arc<dyn Device>) -> Self {
-        self.kinds.push(device.kind().name());
-        self.builder = self.builder.virtio_device(device);
-        self
+    pub(super) fn with(self, device: Arc<dyn Device>) -> Self {
+        self.with_live(Live::Other(device))
     }
 
-    /// With a device that can be asked and changed while the guest runs.
+    /// With a device that can be changed while the guest runs.
     pub(super) fn with_live(mut self, live: Live) -> Self {
         let device = live.device();
-        let kind = device.kind().name();
+        let kind = device.kind();
         // As the machine calls it: its kind, and its number among those.
-        let number = self.kinds.iter().filter(|other| **other == kind).count();
-        self.live.push((format!("{kind}{number}"), live));
-        self.with(device)
+        let same = |(_, other): &&(String, Live)| other.device().kind() == kind;
+        let number = self.live.iter().filter(same).count();
+        self.live.push((format!("{}{number}", kind.name()), live));
+        self.builder = self.builder.virtio_device(device);
+        self
     }
 
     /// With memory, at the address and in the slot that were [next](Self::next_memory).
@@ -94,7 +92,7 @@ impl Plan {
         &self.end
     }
 
-    /// The devices that can be asked and changed, by their names in the machine.
+    /// All devices, by their names in the machine.
     pub(crate) fn live(&self) -> Vec<(String, Live)> {
         self.live.clone()
     }

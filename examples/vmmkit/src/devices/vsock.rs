@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vmmkit_virtio_devices::{Vsock, VsockConfig};
 
 use super::words::Words;
-use super::{Choice, Live, Plan, failed};
+use super::{Choice, Plan, failed};
 use crate::failure::Failure;
 
 const KEYS: &str = "give cid=N,socket=PATH, such as --vsock cid=3,socket=v.sock";
@@ -54,7 +54,7 @@ impl Choice for VsockChoice {
         let next = "give another path, or end the program that listens there";
         let vsock =
             Vsock::new(config).map_err(|error| failed("--vsock", &self.text, &error, next))?;
-        Ok(plan.with_live(Live::Vsock(Arc::new(vsock))))
+        Ok(plan.with(Arc::new(vsock)))
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the tests of the binary share: a folder for each test, and guests of a few instructions.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod running;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -18,15 +18,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vmmkit_device_bus::{GuestRequest, RequestSink};
 use vmmkit_host_io::Broadcast;
+use vmmkit_hypervisor::x86::VcpuDump;
 use vmmkit_hypervisor::{Kick, VcpuId};
 use vmmkit_telemetry::{BootLog, Milestone};
 
-use crate::cpus::Vcpus;
-use crate::devices::Devices;
-use crate::event::{BACKLOG, Event, MachineState, ResetCause};
-use crate::power::PowerOn;
-use crate::threads::VcpuBody;
-use crate::{MachineConfig, OnCrash, OnReboot, Outcome, RunError, VcpuDump};
+use crate::event::BACKLOG;
+use crate::{
+    Event, MachineState, OnCrash, OnReboot, Outcome, PowerOn, ResetCause, RunError, VcpuBody, Vcpus,
+};
 
 const RUN: u8 = 0;
 const PAUSE: u8 = 1;
@@ -34,17 +33,20 @@ const STOP: u8 = 2;
 const RESET: u8 = 3;
 
 /// How the run ended, before the threads have.
-pub(crate) type Ending = Result<Outcome, RunError>;
+pub type Ending = Result<Outcome, RunError>;
+
+/// Brings devices to rest, if the machine is still paused.
+pub type Rest = Box<dyn Fn(&Control) + Send + Sync>;
 
 /// The shared run state of one machine.
-pub(crate) struct Control {
+pub struct Control {
     /// The current request. Written under `phase`.
     request: AtomicU8,
     phase: Mutex<Phase>,
     changed: Condvar,
     kickers: Mutex<Arc<[Arc<dyn Kick>]>>,
     policy: OnceLock<(OnReboot, OnCrash)>,
-    devices: OnceLock<Arc<Devices>>,
+    on_crash: OnceLock<Rest>,
     events: Broadcast<Event>,
     /// Whether the guest has written to its console.
     console_is_ready: AtomicBool,
@@ -95,38 +97,39 @@ impl Phase {
 
 impl Control {
     /// Has milestones go to `log`.
-    pub(crate) fn set_boot_log(&self, log: Arc<BootLog>) {
+    pub fn set_boot_log(&self, log: Arc<BootLog>) {
         // The first one stands.
         let _ = self.boot_log.set(log);
     }
 
     /// Where milestones go.
     #[inline]
-    pub(crate) fn boot_log(&self) -> &Arc<BootLog> {
+    pub fn boot_log(&self) -> &Arc<BootLog> {
         self.boot_log.get_or_init(Arc::default)
     }
 
-    /// What the guest's own reset and crash do, and what is to come to rest then; once, before it runs.
-    pub(crate) fn set_policy(&self, config: &MachineConfig, devices: Arc<Devices>) {
-        // A second call has no effect: the builder makes one only.
-        let _ = self.policy.set((config.on_reboot, config.on_crash));
-        let _ = self.devices.set(devices);
+    /// What the guest's own reset and crash do; once, before it runs. Where a crash pauses the machine,
+    /// `rest` brings its devices to rest, on a vCPU's thread, when no vCPU is in the guest any more.
+    pub fn set_policy(&self, on_reboot: OnReboot, on_crash: OnCrash, rest: Rest) {
+        // A second call has no effect.
+        let _ = self.policy.set((on_reboot, on_crash));
+        let _ = self.on_crash.set(rest);
     }
 
     /// Makes the vCPUs known, before any of them runs.
-    pub(crate) fn set_vcpus(&self, kickers: Vec<Arc<dyn Kick>>) {
+    pub fn set_vcpus(&self, kickers: Vec<Arc<dyn Kick>>) {
         *self.kickers() = kickers.into();
     }
 
     /// Threads for `vcpus` vCPUs are about to start: from now on a pause and the end wait for them.
-    pub(crate) fn start(&self, vcpus: usize) {
+    pub fn start(&self, vcpus: usize) {
         self.lock().vcpus = vcpus;
         self.publish(Event::Started);
     }
 
     /// Whether a vCPU may enter the guest. Asked before its first entry and after each kick.
     #[inline]
-    pub(crate) fn may_run(&self) -> bool {
+    pub fn may_run(&self) -> bool {
         // Ordering: pairs with the stores in `pause`, `end` and `dump`, whose kick makes the guest
         // exit if these loads came too early.
         self.request.load(Ordering::Acquire) == RUN && !self.dumping.load(Ordering::Acquire)
@@ -134,27 +137,27 @@ impl Control {
 
     /// Whether the life of a vCPU is over, by the end of the run or by a reset, when it
     /// [may not run](Self::may_run).
-    pub(crate) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         // Ordering: as in `may_run`.
         self.request.load(Ordering::Acquire) >= STOP
     }
 
     /// Whether the last request of pause and resume was a pause.
-    pub(crate) fn is_paused(&self) -> bool {
+    pub fn is_paused(&self) -> bool {
         self.lock().paused
     }
 
     /// Waits, on the thread of `vcpu`, until it may run (`true`) or must end (`false`). Where a dump
     /// is asked for, it gives that first.
-    pub(crate) fn park(&self, vcpu: VcpuId, mut dump: impl FnMut() -> VcpuDump) -> bool {
+    pub fn park(&self, vcpu: VcpuId, mut dump: impl FnMut() -> VcpuDump) -> bool {
         let mut phase = self.lock();
         phase.parked += 1;
         self.changed.notify_all();
         if phase.crash.is_some() && phase.parked == phase.vcpus {
             // Nobody asked for this pause who would do it.
             drop(phase);
-            if let Some(devices) = self.devices.get() {
-                devices.rest(self);
+            if let Some(rest) = self.on_crash.get() {
+                rest(self);
             }
             phase = self.lock();
         }
@@ -179,7 +182,7 @@ impl Control {
 
     /// What the registers of every vCPU hold, each read on its own thread; none before the start and
     /// after the end. A vCPU that ends meanwhile is left out.
-    pub(crate) fn dump(&self) -> Vec<VcpuDump> {
+    pub fn dump(&self) -> Vec<VcpuDump> {
         let _turn = self
             .dump_turn
             .lock()
@@ -204,7 +207,7 @@ impl Control {
 
     /// Stops every vCPU and waits until none is in the guest, or until another thread has resumed
     /// the machine. `false` if the machine has ended.
-    pub(crate) fn pause(&self) -> bool {
+    pub fn pause(&self) -> bool {
         let mut phase = self.lock();
         if phase.ending.is_some() {
             return false;
@@ -228,15 +231,26 @@ impl Control {
     }
 
     /// Whether a paused machine may run again: it has neither ended nor crashed for good.
-    pub(crate) fn may_resume(&self) -> bool {
+    pub fn may_resume(&self) -> bool {
         self.lock().may_resume()
     }
 
-    /// Lets every vCPU run again.
-    pub(crate) fn resume(&self) {
+    /// Everything that was to come to rest for a pause has: told to all, if the pause lasts.
+    pub fn is_at_rest(&self) {
+        let phase = self.lock();
+        if phase.paused && phase.ending.is_none() {
+            self.publish(Event::Paused);
+        }
+    }
+
+    /// Lets every vCPU run again; `was_at_rest` says whether the [pause was told](Self::is_at_rest).
+    pub fn resume(&self, was_at_rest: bool) {
         let mut phase = self.lock();
         if phase.may_resume() {
             phase.paused = false;
+            if was_at_rest {
+                self.publish(Event::Resumed);
+            }
             if phase.reset.is_none() {
                 self.request.store(RUN, Ordering::Release);
             }
@@ -245,7 +259,7 @@ impl Control {
     }
 
     /// Has the vCPUs leave for new ones, which start the guest anew. `false` if the run has ended.
-    pub(crate) fn reset(&self, cause: ResetCause) -> bool {
+    pub fn reset(&self, cause: ResetCause) -> bool {
         let mut phase = self.lock();
         if phase.ending.is_some() {
             return false;
@@ -263,14 +277,14 @@ impl Control {
 
     /// The next life of the thread of vCPU `index`, whose vCPU is gone; `None` when the run has ended.
     /// The last thread that comes here makes the vCPUs of all.
-    pub(crate) fn next_life(&self, index: usize, board: &dyn PowerOn) -> Option<VcpuBody> {
+    pub fn next_life(&self, index: usize, board: &dyn PowerOn) -> Option<VcpuBody> {
         let mut phase = self.lock();
         phase.arrived += 1;
         if phase.arrived == phase.vcpus && phase.ending.is_none() {
             drop(phase);
             match board.power_on() {
                 Ok(vcpus) => self.begin(vcpus),
-                Err(error) => self.end(Err(RunError::Reset(Box::new(error)))),
+                Err(error) => self.end(Err(RunError::Reset(error))),
             }
             phase = self.lock();
         }
@@ -304,7 +318,7 @@ impl Control {
     }
 
     /// Ends the run. The first ending stands.
-    pub(crate) fn end(&self, ending: Ending) {
+    pub fn end(&self, ending: Ending) {
         self.boot_log().mark(Milestone::End);
         let mut phase = self.lock();
         if phase.ending.is_none() {
@@ -329,7 +343,7 @@ impl Control {
     }
 
     /// Where devices send what the guest asks for.
-    pub(crate) fn requests(self: &Arc<Self>) -> RequestSink {
+    pub fn requests(self: &Arc<Self>) -> RequestSink {
         let control = self.clone();
         Arc::new(move |request| match request {
             GuestRequest::Reset => control.guest_asks(Outcome::Reset),
@@ -341,7 +355,7 @@ impl Control {
     }
 
     /// The guest did something that ends its run, or whatever the policy says.
-    pub(crate) fn guest_asks(&self, outcome: Outcome) {
+    pub fn guest_asks(&self, outcome: Outcome) {
         let crash = match outcome {
             Outcome::GuestPanic => Some(Event::Panicked),
             Outcome::TripleFault(vcpu) => Some(Event::TripleFault(vcpu)),
@@ -383,18 +397,18 @@ impl Control {
     }
 
     /// Tells all subscribers.
-    pub(crate) fn publish(&self, event: Event) {
+    pub fn publish(&self, event: Event) {
         self.events.publish(event);
     }
 
     /// Where subscribers come.
-    pub(crate) fn events(&self) -> &Broadcast<Event> {
+    pub fn events(&self) -> &Broadcast<Event> {
         &self.events
     }
 
     /// The guest writes to its console.
     #[inline]
-    pub(crate) fn console_is_written(&self) {
+    pub fn console_is_written(&self) {
         let ready = &self.console_is_ready;
         if !ready.load(Ordering::Relaxed) && !ready.swap(true, Ordering::Relaxed) {
             self.publish(Event::ConsoleReady);
@@ -402,7 +416,7 @@ impl Control {
     }
 
     /// What the machine does now.
-    pub(crate) fn state(&self) -> MachineState {
+    pub fn state(&self) -> MachineState {
         let phase = self.lock();
         match phase.ended {
             Some(ended) => ended,
@@ -416,18 +430,18 @@ impl Control {
     }
 
     /// Whether the run has ended.
-    pub(crate) fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         self.lock().ending.is_some()
     }
 
     /// A vCPU's thread is done with its vCPU.
-    pub(crate) fn finish_vcpu(&self) {
+    pub fn finish_vcpu(&self) {
         self.lock().finished += 1;
         self.changed.notify_all();
     }
 
     /// Waits until the run has ended and every vCPU's thread is done.
-    pub(crate) fn wait_for_end(&self) {
+    pub fn wait_for_end(&self) {
         let mut phase = self.lock();
         while phase.ending.is_none() || phase.finished < phase.vcpus {
             phase = self.wait(phase);
@@ -435,7 +449,7 @@ impl Control {
     }
 
     /// How the run ended; `None` before, and after it was taken.
-    pub(crate) fn take_ending(&self) -> Option<Ending> {
+    pub fn take_ending(&self) -> Option<Ending> {
         self.lock().ending.replace(Ok(Outcome::Stopped))
     }
 
@@ -470,7 +484,7 @@ impl Default for Control {
             changed: Condvar::new(),
             kickers: Mutex::new(Arc::new([])),
             policy: OnceLock::new(),
-            devices: OnceLock::new(),
+            on_crash: OnceLock::new(),
             events: Broadcast::new(BACKLOG),
             console_is_ready: AtomicBool::new(false),
             dumping: AtomicBool::new(false),
@@ -489,7 +503,7 @@ impl Phase {
 /// Closes the stream of events when it is dropped, with the threads or the machine that never had
 /// any.
 #[derive(Debug)]
-pub(crate) struct LastEvent(pub(crate) Arc<Control>);
+pub struct LastEvent(pub Arc<Control>);
 
 impl Drop for LastEvent {
     fn drop(&mut self) {

@@ -3,14 +3,10 @@
 use std::sync::Arc;
 
 use vmmkit_hypervisor::VcpuId;
-use vmmkit_legacy_devices::SerialOutput;
-use vmmkit_virtio::TransportEvent;
 
 use crate::Outcome;
-use crate::control::Control;
-use crate::virtio::Plugged;
 
-/// How many events a subscriber of [`Handle::events`](crate::Handle::events) may fall behind.
+/// How many events a subscriber of [`Control::events`](crate::Control::events) may fall behind.
 pub(crate) const BACKLOG: usize = 256;
 
 /// Something that happened to a machine.
@@ -80,36 +76,4 @@ pub enum MachineState {
     Ended(Outcome),
     /// The run has ended by a [`RunError`](crate::RunError).
     Failed,
-}
-
-/// Tells of what happens between `device` and its driver.
-pub(crate) fn watch(device: &dyn Plugged, control: &Arc<Control>) {
-    let transport = device.transport();
-    let (device, control) = (transport.name().clone(), control.clone());
-    transport.watch(Box::new(move |event| {
-        let device = device.clone();
-        control.publish(match event {
-            TransportEvent::DriverReady => Event::DriverReady { device },
-            TransportEvent::NeedsReset(reason) => Event::DeviceFault { device, reason },
-        });
-    }));
-}
-
-/// The serial port's transmitter, which tells of the first byte of each boot, and shows the boot log all of
-/// them.
-pub(crate) struct FirstByte<O> {
-    pub(crate) output: O,
-    pub(crate) control: Arc<Control>,
-}
-
-impl<O: SerialOutput> SerialOutput for FirstByte<O> {
-    #[inline]
-    fn push(&mut self, byte: u8) -> bool {
-        self.control.console_is_written();
-        let is_taken = self.output.push(byte);
-        if is_taken {
-            self.control.boot_log().output(byte);
-        }
-        is_taken
-    }
 }

@@ -4,9 +4,7 @@ use thiserror::Error;
 use vmmkit_hypervisor::x86::VcpuDump;
 use vmmkit_hypervisor::{FailEntry, InternalError, VcpuId};
 
-use crate::BuildError;
-
-/// Why the guest no longer runs: its own doing, or [`Handle::stop`](crate::Handle::stop).
+/// Why the guest no longer runs: its own doing, or its owner's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -83,7 +81,7 @@ pub enum RunError {
     },
     /// The guest could not be started anew.
     #[error("the machine cannot be reset")]
-    Reset(#[source] Box<BuildError>),
+    Reset(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The event loop could not go on.
     #[error(transparent)]
     EventLoop(#[from] vmmkit_host_io::EventLoopError),

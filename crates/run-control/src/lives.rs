@@ -1,0 +1,59 @@
+//! A guest's lives: each begins with new vCPUs, and ends in a reset or with the run.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use vmmkit_hypervisor::Kick;
+
+use crate::{Control, Ending};
+
+/// The life of one vCPU, on its thread: it runs until [`Control::is_over`]; `Some` where it is what ends
+/// the run. It owns the vCPU, which is gone when it returns.
+pub type VcpuBody = Box<dyn FnOnce(&Control) -> Option<Ending> + Send>;
+
+/// Every vCPU, ready to run, and what kicks it; both by number.
+pub struct Vcpus {
+    /// The vCPUs.
+    pub bodies: Vec<VcpuBody>,
+    /// Their kicks.
+    pub kickers: Vec<Arc<dyn Kick>>,
+}
+
+impl fmt::Debug for Vcpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Vcpus").field(&self.bodies.len()).finish()
+    }
+}
+
+/// Brings a machine to its state at power-on, whatever hypervisor it is on.
+pub trait PowerOn: Send + Sync {
+    /// Makes vCPUs that start the guest anew. No vCPU of the machine is left when it is called.
+    ///
+    /// # Errors
+    /// Why the guest cannot be started anew.
+    fn power_on(&self) -> Result<Vcpus, Box<dyn Error + Send + Sync>>;
+}
+
+/// What a reset that the guest asks for does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnReboot {
+    /// It ends the run.
+    #[default]
+    Exit,
+    /// The guest starts anew in the same machine.
+    Reboot,
+}
+
+/// What a crash of the guest does: a triple fault, or a panic of its kernel that it reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCrash {
+    /// It ends the run.
+    #[default]
+    Exit,
+    /// The guest starts anew in the same machine.
+    Reboot,
+    /// The machine is paused and kept as it is, for somebody to look at. After a triple fault it cannot
+    /// be resumed, but for a [reset](Control::reset).
+    Pause,
+}

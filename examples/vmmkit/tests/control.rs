@@ -1,0 +1,390 @@
+//! Guests by their names: found, told what to do, and gone without a trace.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod support;
+
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use support::running::{Place, spinning_guest, wait_for, waiting_guest};
+use support::{echo_guest, has_kvm, vmmkit};
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// The state of the guest called `name`.
+fn state(place: &Place, name: &str) -> String {
+    let stat = json(&place.says(&["stat", "-n", name, "--json"]));
+    stat[0]["machine"]["state"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_guest_is_found_by_its_name_and_obeys() {
+    if !has_kvm("a_guest_is_found_by_its_name_and_obeys") {
+        return;
+    }
+    let place = Place::new("obeys", &spinning_guest());
+    let mut guest = place.guest("web", &["--rng"]);
+    let list = json(&place.says(&["list", "--json"]));
+    assert_eq!(list[0]["name"], "web");
+    assert_eq!(list[0]["pid"], guest.pid());
+    assert_eq!(list[0]["machine"]["memory_bytes"], 16 << 20);
+    assert!(
+        place
+            .says(&["stat", "-n", "web"])
+            .contains("rng0: no driver yet")
+    );
+
+    assert_eq!(
+        place.says(&["pause", "-n", "web"]),
+        "NAME  STATE\nweb   paused\n"
+    );
+    assert_eq!(state(&place, "web"), "paused");
+    place.says(&["resume", "-n", "web"]);
+    place.says(&["reset", "-n", "web"]);
+    wait_for("the guest runs anew", || state(&place, "web") == "running");
+
+    place.says(&["stop", "-n", "web", "--timeout", "0"]);
+    assert_eq!(guest.ends().code(), Some(0));
+    assert_eq!(place.entries(), [""; 0]);
+    assert_eq!(place.says(&["list"]), "");
+}
+
+#[test]
+fn a_name_is_one_guests() {
+    if !has_kvm("a_name_is_one_guests") {
+        return;
+    }
+    let place = Place::new("names", &waiting_guest());
+    let guest = place.guest("web", &[]);
+    let mut second = place.start(&["--name", "web"]);
+    assert_eq!(second.ends().code(), Some(1));
+    let mut error = String::new();
+    second
+        .child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut error)
+        .unwrap();
+    let expected = format!(
+        "vmmkit: error: --name web: a machine with this name is there (process {})\n",
+        guest.pid()
+    );
+    assert!(error.starts_with(&expected), "{error}");
+    assert!(error.contains("\n  next: "), "{error}");
+}
+
+#[test]
+fn what_a_killed_guest_left_is_recognised() {
+    if !has_kvm("what_a_killed_guest_left_is_recognised") {
+        return;
+    }
+    let place = Place::new("killed", &waiting_guest());
+    let mut guest = place.guest("web", &[]);
+    guest.child.kill().unwrap();
+    guest.ends();
+    assert_eq!(place.entries(), ["web"]);
+    let (code, error) = place.fails(&["pause", "-n", "web"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains("-n web: its process has ended without a word"),
+        "{error}"
+    );
+    assert!(error.contains("next: no guest runs now"), "{error}");
+    assert_eq!(place.entries(), [""; 0]);
+
+    let mut guest = place.guest("web", &[]);
+    guest.child.kill().unwrap();
+    guest.ends();
+    let mut again = place.guest("web", &[]);
+    place.says(&["stop", "--all", "--timeout", "0"]);
+    again.ends();
+    assert_eq!(place.entries(), [""; 0]);
+}
+
+#[test]
+fn a_guest_that_was_created_waits_to_be_told() {
+    if !has_kvm("a_guest_that_was_created_waits_to_be_told") {
+        return;
+    }
+    let place = Place::new("created", &echo_guest());
+    let mut guest = place.guest("web", &["--paused"]);
+    assert_eq!(state(&place, "web"), "created");
+    place.says(&["pause", "-n", "web"]);
+    assert_eq!(state(&place, "web"), "created");
+    place.says(&["resume", "-n", "web"]);
+    let mut first = [0];
+    guest
+        .child
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut first)
+        .unwrap();
+    assert_eq!(&first, b"R");
+    place.says(&["stop", "-n", "web", "--timeout", "0"]);
+    guest.ends();
+}
+
+#[test]
+fn what_happens_is_told_in_order() {
+    if !has_kvm("what_happens_is_told_in_order") {
+        return;
+    }
+    let place = Place::new("events", &spinning_guest());
+    let mut guest = place.guest("web", &[]);
+    let mut events = place
+        .command(&["events", "-n", "web", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = events.stdout.take().unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"\n") {
+        let mut byte = [0];
+        stdout.read_exact(&mut byte).unwrap();
+        seen.extend(byte);
+    }
+    place.says(&["pause", "-n", "web"]);
+    place.says(&["resume", "-n", "web"]);
+    place.says(&["stop", "-n", "web", "--timeout", "0"]);
+    guest.ends();
+    stdout.read_to_end(&mut seen).unwrap();
+    assert!(events.wait().unwrap().success());
+    let text = String::from_utf8(seen).unwrap();
+    let kinds: Vec<Value> = text
+        .lines()
+        .map(|line| json(line)["kind"].clone())
+        .collect();
+    assert_eq!(kinds, ["state", "paused", "resumed", "ended"], "{text}");
+}
+
+#[test]
+fn a_guest_may_have_a_socket_of_its_own_and_no_entry() {
+    if !has_kvm("a_guest_may_have_a_socket_of_its_own_and_no_entry") {
+        return;
+    }
+    let place = Place::new("unlisted", &waiting_guest());
+    let path = place.folder.path().join("own.sock");
+    let path = path.to_str().unwrap();
+    let mut guest = place.start(&["--no-instance", "--api-socket", path]);
+    wait_for("it answers", || {
+        place.does(&["stat", "--api-socket", path]).status.success()
+    });
+    assert_eq!(place.says(&["list"]), "");
+    place.says(&["stop", "--api-socket", path, "--timeout", "0"]);
+    guest.ends();
+    assert!(!fs::exists(path).unwrap());
+    let (code, error) = place.fails(&["pause", "--api-socket", path]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("nobody answers at"), "{error}");
+}
+
+#[test]
+fn a_guest_that_ignores_the_button_is_stopped_when_its_time_is_over() {
+    if !has_kvm("a_guest_that_ignores_the_button_is_stopped_when_its_time_is_over") {
+        return;
+    }
+    let place = Place::new("ignores", &waiting_guest());
+    let mut guest = place.guest("web", &[]);
+    place.says(&["stop", "-n", "web", "--timeout", "1"]);
+    assert_eq!(guest.ends().code(), Some(0));
+}
+
+#[test]
+fn a_balloon_and_limits_change_while_the_guest_runs() {
+    if !has_kvm("a_balloon_and_limits_change_while_the_guest_runs") {
+        return;
+    }
+    let place = Place::new("limits", &waiting_guest());
+    let disk = place.folder.file("disk", vec![0; 1 << 20]);
+    let _guest = place.guest("web", &["--balloon", "--disk", disk.to_str().unwrap()]);
+    assert_eq!(
+        place.says(&["balloon", "-n", "web", "4M"]),
+        "wanted 4 MiB, has 0 MiB\n"
+    );
+    let (_, error) = place.fails(&["balloon", "-n", "web", "16M"]);
+    assert!(error.contains("less than the 16777216 bytes"), "{error}");
+
+    let client = vmmkit_control::Client::new(&place.socket("web"));
+    let limits = serde_json::json!({
+        "requests": {"operations": {"size": 100, "burst": 0, "refill_milliseconds": 1000}}
+    });
+    let set: Value = client.put("/v1/devices/blk0/limits", &limits).unwrap();
+    assert_eq!(set["requests"]["operations"]["size"], 100);
+    let device: Value = client.get("/v1/devices/blk0").unwrap();
+    assert_eq!(device["limits"], set);
+    assert_eq!(device["counters"]["reads"], 0);
+    let wrong = client.put::<Value>(
+        "/v1/devices/blk0/limits",
+        &serde_json::json!({"receive": {}}),
+    );
+    assert!(
+        wrong
+            .unwrap_err()
+            .to_string()
+            .contains("its flow is called requests")
+    );
+}
+
+/// A process of user 65534 that does something to the socket at `path`.
+fn as_nobody(program: &std::path::Path, path: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(program)
+        .args(["stat", "--api-socket", path]);
+    command
+}
+
+#[test]
+fn another_users_process_is_refused() {
+    let name = "another_users_process_is_refused";
+    if !has_kvm(name) {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() || Command::new("setpriv").arg("-V").output().is_err()
+    {
+        eprintln!("SKIPPED: {name}: to become another user needs root and setpriv");
+        return;
+    }
+    let place = Place::new("others", &waiting_guest());
+    // Where others can get at the program, and at the socket but for its mode.
+    let open = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    open(place.folder.path(), 0o755);
+    let program = place.folder.path().join("program");
+    fs::copy(vmmkit(), &program).unwrap();
+    open(&program, 0o755);
+    let path = place.folder.path().join("own.sock");
+    let socket = path.to_str().unwrap();
+    let _guest = place.guest("web", &["--api-socket", socket]);
+    assert!(
+        place
+            .does(&["stat", "--api-socket", socket])
+            .status
+            .success()
+    );
+
+    let refused = as_nobody(&program, socket).output().unwrap();
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(error.contains("caused by: Permission denied"), "{error}");
+    // The entry's folder does not even let it see the socket.
+    let entry = place.socket("web");
+    let refused = as_nobody(&program, entry.to_str().unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    // With a mode that lets it connect, the server looks at who it is.
+    open(&path, 0o666);
+    let refused = as_nobody(&program, socket).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        error.contains("belongs to user 0, and you are user 65534"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_suspended_guest_is_listed_as_such() {
+    if !has_kvm("a_suspended_guest_is_listed_as_such") {
+        return;
+    }
+    let place = Place::new("suspended", &waiting_guest());
+    let guest = place.guest("web", &[]);
+    let pid = rustix::process::Pid::from_child(&guest.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    wait_for("it is suspended", || {
+        json(&place.says(&["list", "--json"]))[0]["state"] == "suspended"
+    });
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    wait_for("it runs", || state(&place, "web") == "running");
+}
+
+#[test]
+fn who_asks_for_nobody_is_told_whom_there_is() {
+    if !has_kvm("who_asks_for_nobody_is_told_whom_there_is") {
+        return;
+    }
+    let place = Place::new("nobody", &waiting_guest());
+    let (code, error) = place.fails(&["pause"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        error.contains("no guest was named\n  next: give -n NAME or --all"),
+        "{error}"
+    );
+    let _guest = place.guest("web", &[]);
+    let (code, error) = place.fails(&["pause", "-n", "wbe"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains("-n wbe: there is no machine of this name"),
+        "{error}"
+    );
+    assert!(error.contains("next: these run: web"), "{error}");
+    assert_eq!(place.fails(&["pause", "-n", "../x"]).0, Some(2));
+    assert_eq!(
+        place.fails(&["stop", "-n", "web", "--timeout", "x"]).0,
+        Some(2)
+    );
+}
+
+#[test]
+fn the_document_is_the_one_that_is_served() {
+    let place = Place::new("document", &[]);
+    let written = json(&place.says(&["openapi"]));
+    let served = include_str!("../../../docs/openapi.json");
+    assert_eq!(
+        json(served),
+        written,
+        "run: vmmkit openapi >docs/openapi.json"
+    );
+}
+
+#[test]
+fn a_machine_shows_its_parts_and_its_metrics() {
+    if !has_kvm("a_machine_shows_its_parts_and_its_metrics") {
+        return;
+    }
+    let place = Place::new("parts", &waiting_guest());
+    let _guest = place.guest("web", &["--rng"]);
+    let tree = json(&place.says(&["inspect", "-n", "web", "--json"]));
+    assert_eq!(tree["machine"]["memory"], 16 << 20);
+    let text = place.says(&["inspect", "-n", "web"]);
+    assert!(text.starts_with("machine:\n  name"), "{text}");
+    let metrics = place.says(&["metrics", "-n", "web"]);
+    assert!(
+        metrics.contains("\nvmmkit_ram_bytes 16777216\n"),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn a_client_that_says_nothing_holds_up_nobody() {
+    if !has_kvm("a_client_that_says_nothing_holds_up_nobody") {
+        return;
+    }
+    let place = Place::new("silent", &waiting_guest());
+    let mut guest = place.guest("web", &[]);
+    let mut silent: Vec<UnixStream> = Vec::new();
+    for _ in 0..8 {
+        let mut stream = UnixStream::connect(place.socket("web")).unwrap();
+        stream.write_all(b"GET /v1/machi").unwrap();
+        silent.push(stream);
+    }
+    assert_eq!(state(&place, "web"), "running");
+    place.says(&["stop", "-n", "web", "--timeout", "0"]);
+    assert_eq!(guest.ends().code(), Some(0));
+}
