@@ -17,12 +17,13 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vmmkit_host_io::Broadcast;
+use vmmkit_hypervisor::x86::VcpuDump;
 use vmmkit_hypervisor::{Kick, VcpuId};
 use vmmkit_telemetry::BootLog;
 
 use crate::event::BACKLOG;
 use crate::{
-    Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuBody, VcpuDump,
+    Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuBody,
 };
 
 mod end;

@@ -25,9 +25,9 @@ use crate::news::News;
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::reports::Reports;
-use crate::serial::Opened;
+use crate::serial::{Opened, SerialChoice};
 use crate::settings::Settings;
-use crate::{config_file, devices, equivalent, exit_code, messages, reports};
+use crate::{config_file, devices, diagnosis, equivalent, exit_code, messages, reports};
 
 /// How long the last of the output may take to a client who reads slowly.
 const FINISH_TIME: Duration = Duration::from_secs(2);
@@ -204,7 +204,10 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     }
     let outcome = outcome?;
     if !settings.quiet {
-        remote.with(|handle| devices::review(&handle.devices()));
+        remote.with(|handle| {
+            devices::review(&handle.devices());
+            diagnosis::review(handle, settings.serial != SerialChoice::Null);
+        });
     }
     // The process ends here, and the kernel takes a VM down with its process faster than one
     // descriptor and mapping after the other: the handle in `remote` keeps them until then.

@@ -4,9 +4,10 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use vmmkit_hypervisor::VcpuId;
+use vmmkit_hypervisor::x86::VcpuDump;
 
 use super::{Control, PAUSE, Phase, RUN};
-use crate::{Event, VcpuDump};
+use crate::Event;
 
 impl Control {
     /// Waits, on the thread of `vcpu`, until it may run (`true`) or must end (`false`). Where a dump
