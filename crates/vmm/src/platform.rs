@@ -145,6 +145,11 @@ impl Platform {
         line(self.ioapic.as_ref(), vm, gsi)
     }
 
+    /// Whether the hypervisor is told where each pin leads, as the I/O APIC is not its own.
+    pub(crate) fn routes_pins(&self) -> bool {
+        self.ioapic.is_some()
+    }
+
     /// Resets `parts` too, from now on.
     pub(crate) fn lead(&self, parts: impl IntoIterator<Item = Arc<dyn Lifecycle>>) {
         self.parts().extend(parts);
