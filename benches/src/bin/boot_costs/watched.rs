@@ -90,6 +90,10 @@ impl<H: Hypervisor> Hypervisor for Watched<H> {
     fn supported_cpuid(&self) -> Result<Vec<CpuidEntry>> {
         self.inner.supported_cpuid()
     }
+
+    fn feature_msrs(&self) -> Result<Vec<Msr>> {
+        self.inner.feature_msrs()
+    }
 }
 
 impl<V: Vm> Vm for Watched<V> {
@@ -110,6 +114,10 @@ impl<V: Vm> Vm for Watched<V> {
             sample(&inner.kicker(), &seen);
         }
         Ok(Watched { inner, seen })
+    }
+
+    fn map_rom(&self, rom: &Rom) -> Result<()> {
+        self.inner.map_rom(rom)
     }
 
     fn renew(&self) -> Result<()> {
