@@ -22,9 +22,7 @@ use vmmkit_hypervisor::{Kick, VcpuId};
 use vmmkit_telemetry::BootLog;
 
 use crate::event::BACKLOG;
-use crate::{
-    Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuBody,
-};
+use crate::{Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuBody};
 
 mod end;
 mod pause;

@@ -17,7 +17,6 @@ use vmmkit_vmm::{Machine, MachineBuilder, Outcome, Ready};
 
 use crate::build_failure::Asked;
 use crate::cli::RunOptions;
-use crate::control::{Door, Guest, Presence};
 use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
@@ -27,7 +26,7 @@ use crate::remote::Remote;
 use crate::reports::Reports;
 use crate::serial::{Opened, SerialChoice};
 use crate::settings::Settings;
-use crate::{config_file, devices, diagnosis, equivalent, exit_code, messages, reports};
+use crate::{config_file, control, devices, diagnosis, equivalent, exit_code, messages, reports};
 
 /// How long the last of the output may take to a client who reads slowly.
 const FINISH_TIME: Duration = Duration::from_secs(2);
@@ -139,10 +138,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     // Before any thread is started.
     let signals = Signals::new(job.clone(), remote.clone(), settings.stop_timeout)
         .map_err(|error| Failure::host("signals", &error, "free descriptors of this process"))?;
-    let (presence, places) = Presence::claim(&settings.control, settings.quiet)?;
-    let name = presence.name().unwrap_or(&settings.machine.name);
-    let guest = Arc::new(Guest::new(&settings, name));
-    let door = Door::new(places, guest.clone(), presence.server());
+    let (presence, guest, door) = control::open(&settings)?;
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let Opened {
         mut console,
