@@ -155,7 +155,7 @@ const CASES: &[Case] = &[
     // Names of things.
     text(&["run", "--kernel", "k", "--serial", "tcp"],
         "--serial tcp: there is no such place",
-        "give stdio, null, pty or file=PATH"),
+        "give stdio, null, pty, file=PATH or socket=PATH"),
     text(&["run", "--kernel", "k", "--serial", "file"],
         "--serial file: the path is missing",
         "give file=PATH"),
