@@ -13,7 +13,7 @@ use vmmkit_host_io::{TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm};
 use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_process::{Job, Signals};
-use vmmkit_vmm::{MachineBuilder, Outcome};
+use vmmkit_vmm::{Machine, MachineBuilder, Outcome, Ready};
 
 use crate::build_failure::Asked;
 use crate::cli::RunOptions;
@@ -129,7 +129,7 @@ fn job() -> Result<Arc<Job>, Failure> {
 }
 
 fn no_descriptor(error: io::Error) -> Failure {
-    Failure::host("timer", &error, "free descriptors of this process")
+    Failure::host("events", &error, "free descriptors of this process")
 }
 
 fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
@@ -137,8 +137,8 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     let job = job()?;
     let remote = Arc::new(Remote::new(job.clone(), settings.machine.acpi));
     // Before any thread is started.
-    let signals = Signals::new(job.clone(), remote.clone(), settings.stop_timeout)
-        .map_err(|error| Failure::host("signals", &error, "free descriptors of this process"))?;
+    let signals =
+        Signals::new(job.clone(), remote.clone(), settings.stop_timeout).map_err(no_descriptor)?;
     let (presence, places) = Presence::claim(&settings.control, settings.quiet)?;
     let name = presence.name().unwrap_or(&settings.machine.name);
     let guest = Arc::new(Guest::new(&settings, name));
@@ -187,19 +187,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
-            if job.hears_keys() {
-                job.take_terminal(io::stdin().as_fd());
-                vmmkit_host_io::restore_on_fatal_signals();
-            }
-            panic_if_asked();
-            let machine = machine.start().map_err(|error| {
-                Failure::host(
-                    "threads",
-                    &error,
-                    "raise the limit of processes (ulimit -u)",
-                )
-            })?;
-            Ok(machine.wait()?)
+            run_to_end(machine, &job)
         });
     running.finish();
     if let Some(socket) = socket {
@@ -221,6 +209,20 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     // descriptor and mapping after the other: the handle in `remote` keeps them until then.
     std::mem::forget(remote);
     Ok(finish(outcome))
+}
+
+/// Starts the machine, with the terminal if it is to have it, and waits for its end.
+fn run_to_end(machine: Machine<Ready>, job: &Job) -> Result<Outcome, Failure> {
+    if job.hears_keys() {
+        job.take_terminal(io::stdin().as_fd());
+        vmmkit_host_io::restore_on_fatal_signals();
+    }
+    panic_if_asked();
+    let machine = machine.start().map_err(|error| {
+        let next = "raise the limit of processes (ulimit -u)";
+        Failure::host("threads", &error, next)
+    })?;
+    Ok(machine.wait()?)
 }
 
 /// Says how the guest ended where that needs words.
