@@ -170,6 +170,9 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
         let events = builder.events().map_err(no_descriptor)?;
         builder = builder.subscribe(Box::new(News::new(events, settings.machine.on_crash)));
     }
+    if let Some(socket) = &socket {
+        builder = builder.subscribe(socket.subscriber());
+    }
     let outcome = builder
         .console(console)
         .subscribe(Box::new(signals))
@@ -193,8 +196,8 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     if let Some(socket) = socket {
         socket.finish(FINISH_TIME);
     }
-    job.give_terminal_back();
     presence.leave();
+    job.give_terminal_back();
     if line_is_open.load(Ordering::Relaxed) {
         progress.end_line();
     }
