@@ -8,8 +8,9 @@
 mod support;
 
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -197,16 +198,17 @@ fn every_thread_has_a_name() {
     };
     shell.ask("$VM --cpus 2", "R").unwrap();
     let tasks = format!("/proc/{}/task", shell.pid().unwrap().as_raw_pid());
-    let mut names: Vec<String> = fs::read_dir(Path::new(&tasks))
-        .unwrap()
-        .flatten()
-        .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok())
-        .map(|name| name.trim().to_owned())
-        .collect();
-    names.sort();
-    for name in ["vcpu0", "vcpu1", "vmm"] {
-        assert!(names.iter().any(|known| known == name), "{names:?}");
-    }
+    // Each thread gives itself its name, soon after it was started.
+    let names = || {
+        let tasks = fs::read_dir(Path::new(&tasks)).ok()?.flatten();
+        let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        let names: Vec<_> = names.map(|name| name.trim().to_owned()).collect();
+        let all = ["vcpu0", "vcpu1", "vmm"].map(str::to_owned);
+        all.iter().all(|name| names.contains(name)).then_some(())
+    };
+    shell
+        .eventually("the threads have their names", names)
+        .unwrap();
     shell.terminal.types("q");
     shell.is_back().unwrap();
 }
@@ -226,4 +228,63 @@ fn stdout_that_nobody_reads_is_said_once_and_does_not_end_the_guest() {
     assert!(!seen.contains("nobody reads"), "{seen}");
     shell.terminal.types("q");
     shell.is_back().unwrap();
+}
+
+#[test]
+fn a_stdout_that_is_closed_or_full_does_not_end_the_guest() {
+    let Some((mut shell, _folder)) = start("full") else {
+        return;
+    };
+    shell.line("$VM >/dev/full");
+    shell.sees("stdout: No space left on device").unwrap();
+    shell.becomes_raw().unwrap();
+    shell.terminal.types("zzq");
+    let seen = shell.is_back().unwrap();
+    assert!(!seen.contains("No space"), "said once: {seen}");
+    shell.ask("echo code $?", "code 0").unwrap();
+    shell.sees(PROMPT).unwrap();
+    shell.forget();
+    shell.line("$VM >&-");
+    shell.becomes_raw().unwrap();
+    shell.is_in_state("SR").unwrap();
+    shell.terminal.types("zzq");
+    shell.is_back().unwrap();
+    shell.ask("echo code $((0 + $?))", "code 0").unwrap();
+}
+
+#[test]
+fn a_helper_that_is_killed_does_not_take_the_terminal_with_it() {
+    let Some((mut shell, folder)) = start("helper") else {
+        return;
+    };
+    let path = folder.path().join("network");
+    let mut helper = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "a_network_of_another_process"])
+        .env("VMMKIT_TEST_NETWORK", &path)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let is_there = || path.exists().then_some(());
+    shell.eventually("the helper listens", is_there).unwrap();
+    shell
+        .ask(&format!("$VM --net passt={}", path.display()), "R")
+        .unwrap();
+    shell.becomes_raw().unwrap();
+    helper.kill().unwrap();
+    helper.wait().unwrap();
+    shell.terminal.types("zz");
+    shell.sees("zz").unwrap();
+    assert!(shell.terminal.is_raw());
+    shell.terminal.types("q");
+    shell.is_back().unwrap();
+}
+
+/// The helper of the test above: it takes one client, and does nothing until it is killed.
+#[test]
+#[ignore = "another test starts it as a process of its own"]
+fn a_network_of_another_process() {
+    if let Some(path) = std::env::var_os("VMMKIT_TEST_NETWORK") {
+        let _client = UnixListener::bind(path).unwrap().accept().unwrap();
+        std::thread::sleep(LIMIT);
+    }
 }
