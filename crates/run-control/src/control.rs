@@ -12,19 +12,21 @@
 //! Anybody may ask at any time, also before the vCPUs have threads and while another thread waits
 //! in [`Control::pause`]: the last request of pause and resume counts, and an end is final.
 
+mod dump;
+mod guest;
+mod restart;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use vmmkit_device_bus::{GuestRequest, RequestSink};
 use vmmkit_host_io::Broadcast;
 use vmmkit_hypervisor::{Kick, VcpuId};
 use vmmkit_telemetry::{BootLog, Milestone};
 
 use crate::event::BACKLOG;
 use crate::{
-    Event, MachineState, OnCrash, OnReboot, Outcome, PowerOn, ResetCause, RunError, VcpuBody,
-    VcpuDump, Vcpus,
+    Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuBody, VcpuDump,
 };
 
 const RUN: u8 = 0;
@@ -80,19 +82,6 @@ struct Phase {
     ended: Option<MachineState>,
     /// A place for each vCPU while dumps are collected.
     dumps: Vec<Option<VcpuDump>>,
-}
-
-impl Phase {
-    fn lacks_dump_of(&self, vcpu: VcpuId) -> bool {
-        let place = self.dumps.get(vcpu.0 as usize);
-        place.is_some_and(Option::is_none)
-    }
-
-    fn add_dump(&mut self, dump: VcpuDump) {
-        if let Some(place) = self.dumps.get_mut(dump.vcpu.0 as usize) {
-            *place = Some(dump);
-        }
-    }
 }
 
 impl Control {
@@ -180,31 +169,6 @@ impl Control {
         }
     }
 
-    /// What the registers of every vCPU hold, each read on its own thread; none before the start and
-    /// after the end. A vCPU that ends meanwhile is left out.
-    pub fn dump(&self) -> Vec<VcpuDump> {
-        let _turn = self
-            .dump_turn
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut phase = self.lock();
-        phase.dumps = vec![None; phase.vcpus];
-        // Ordering: pairs with the load in `may_run`, as a pause does.
-        self.dumping.store(true, Ordering::Release);
-        drop(phase);
-        self.kick_all();
-        self.changed.notify_all();
-        let mut phase = self.lock();
-        while phase.dumps.iter().flatten().count() + phase.finished < phase.vcpus {
-            phase = self.wait(phase);
-        }
-        self.dumping.store(false, Ordering::Release);
-        std::mem::take(&mut phase.dumps)
-            .into_iter()
-            .flatten()
-            .collect()
-    }
-
     /// Stops every vCPU and waits until none is in the guest, or until another thread has resumed
     /// the machine. `false` if the machine has ended.
     pub fn pause(&self) -> bool {
@@ -258,65 +222,6 @@ impl Control {
         }
     }
 
-    /// Has the vCPUs leave for new ones, which start the guest anew. `false` if the run has ended.
-    pub fn reset(&self, cause: ResetCause) -> bool {
-        let mut phase = self.lock();
-        if phase.ending.is_some() {
-            return false;
-        }
-        // Before the start it is as after power-on already.
-        if phase.vcpus > 0 && phase.reset.is_none() {
-            phase.reset = Some(cause);
-            self.request.store(RESET, Ordering::Release);
-            drop(phase);
-            self.kick_all();
-            self.changed.notify_all();
-        }
-        true
-    }
-
-    /// The next life of the thread of vCPU `index`, whose vCPU is gone; `None` when the run has ended.
-    /// The last thread that comes here makes the vCPUs of all.
-    pub fn next_life(&self, index: usize, board: &dyn PowerOn) -> Option<VcpuBody> {
-        let mut phase = self.lock();
-        phase.arrived += 1;
-        if phase.arrived == phase.vcpus && phase.ending.is_none() {
-            drop(phase);
-            match board.power_on() {
-                Ok(vcpus) => self.begin(vcpus),
-                Err(error) => self.end(Err(RunError::Reset(error))),
-            }
-            phase = self.lock();
-        }
-        while phase.ending.is_none() {
-            if let Some(body) = phase.bodies.get_mut(index).and_then(Option::take) {
-                return Some(body);
-            }
-            phase = self.wait(phase);
-        }
-        None
-    }
-
-    /// Gives each thread its new vCPU.
-    fn begin(&self, vcpus: Vcpus) {
-        let mut phase = self.lock();
-        if phase.ending.is_some() {
-            return;
-        }
-        self.set_vcpus(vcpus.kickers);
-        phase.bodies = vcpus.bodies.into_iter().map(Some).collect();
-        phase.arrived = 0;
-        phase.crash = None;
-        phase.crash_loaded = false;
-        self.console_is_ready.store(false, Ordering::Relaxed);
-        let request = if phase.paused { PAUSE } else { RUN };
-        self.request.store(request, Ordering::Release);
-        if let Some(cause) = phase.reset.take() {
-            self.publish(Event::Reset(cause));
-        }
-        self.changed.notify_all();
-    }
-
     /// Ends the run. The first ending stands.
     pub fn end(&self, ending: Ending) {
         self.boot_log().mark(Milestone::End);
@@ -340,60 +245,6 @@ impl Control {
         drop(phase);
         self.kick_all();
         self.changed.notify_all();
-    }
-
-    /// Where devices send what the guest asks for.
-    pub fn requests(self: &Arc<Self>) -> RequestSink {
-        let control = self.clone();
-        Arc::new(move |request| match request {
-            GuestRequest::Reset => control.guest_asks(Outcome::Reset),
-            GuestRequest::PowerOff => control.guest_asks(Outcome::PowerOff),
-            GuestRequest::DebugExit(code) => control.guest_asks(Outcome::DebugExit(code)),
-            GuestRequest::Panicked => control.guest_asks(Outcome::GuestPanic),
-            GuestRequest::CrashLoaded => control.crash_is_loaded(),
-        })
-    }
-
-    /// The guest did something that ends its run, or whatever the policy says.
-    pub fn guest_asks(&self, outcome: Outcome) {
-        let crash = match outcome {
-            Outcome::GuestPanic => Some(Event::Panicked),
-            Outcome::TripleFault(vcpu) => Some(Event::TripleFault(vcpu)),
-            _ => None,
-        };
-        let is_crash = crash.is_some();
-        let mut phase = self.lock();
-        // What other vCPUs do until they are out of the guest is of no interest.
-        if phase.ending.is_some() || phase.reset.is_some() || (is_crash && phase.crash.is_some()) {
-            return;
-        }
-        if let Some(event) = crash {
-            phase.crash = Some(outcome);
-            self.publish(event);
-        }
-        let (on_reboot, on_crash) = self.policy.get().copied().unwrap_or_default();
-        let pauses = is_crash && on_crash == OnCrash::Pause;
-        if pauses {
-            self.request_pause(&mut phase);
-        }
-        drop(phase);
-        match outcome {
-            _ if pauses => self.kick_all(),
-            _ if is_crash && on_crash == OnCrash::Reboot => {
-                self.reset(ResetCause::Crash);
-            }
-            Outcome::Reset if on_reboot == OnReboot::Reboot => {
-                self.reset(ResetCause::Guest);
-            }
-            _ => self.end(Ok(outcome)),
-        }
-    }
-
-    /// The guest's crash kernel takes over; told once.
-    fn crash_is_loaded(&self) {
-        if !std::mem::replace(&mut self.lock().crash_loaded, true) {
-            self.publish(Event::CrashLoaded);
-        }
     }
 
     /// Tells all subscribers.

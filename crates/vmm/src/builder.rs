@@ -14,12 +14,11 @@ use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
 use vmmkit_run_control::{Control, LastEvent};
 use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
-use vmmkit_x86_cpu::check_msrs;
 
 use crate::clocks::{Clocks, Stopwatch};
 use crate::console::{FirstByte, Receiver, Transmitter};
 use crate::cpus;
-use crate::devices::{self, Devices};
+use crate::devices::Devices;
 use crate::error::BuildError;
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
@@ -217,26 +216,15 @@ impl MachineBuilder {
         let reach = reach(&*vm, &ram, &memory)?;
         let (devices, wires) = match config.virtio {
             VirtioTransport::Mmio => virtio::plug(devices, &*vm, capabilities, &reach, &platform)?,
-            VirtioTransport::Pci => (
-                pci::plug(devices, &vm, capabilities, &reach, &platform)?,
-                Vec::new(),
-            ),
+            VirtioTransport::Pci => pci::plug(devices, &vm, capabilities, &reach, &platform)?,
         };
-        devices
-            .iter()
-            .for_each(|device| devices::watch(&**device, &control));
         platform.plug_extra(ports, mmio, &ram)?;
-        let supported = hypervisor.supported_cpuid()?;
-        if config.cpu.has_msrs() {
-            check_msrs(&config.cpu, &hypervisor.feature_msrs()?)?;
-        }
+        let supported = cpus::supported(hypervisor, &config)?;
         let vcpus = cpus::create(&supported, &*vm, &config, &platform, &entry, irqchip)?;
         control.set_vcpus(vcpus.kickers);
         let devices = Arc::new(Devices::new(devices, clocks));
         let platform = Arc::new(platform);
-        let at_rest = devices.clone();
-        let rest = Box::new(move |control: &Control| at_rest.rest(control));
-        control.set_policy(config.on_reboot, config.on_crash, rest);
+        devices.obey(&control, &config);
 
         let output = console.output.clone();
         let port: Arc<dyn ConsolePort> = Arc::new(Receiver(platform.serial.clone()));

@@ -2,14 +2,25 @@
 
 use vmmkit_boot_loader::Entry;
 use vmmkit_hypervisor::x86::{CpuidEntry, VcpuState};
-use vmmkit_hypervisor::{Error, Irqchip, Vcpu, VcpuId, Vm};
+use vmmkit_hypervisor::{Error, Hypervisor, Irqchip, Vcpu, VcpuId, Vm};
 use vmmkit_run_control::{RunError, Vcpus};
-use vmmkit_x86_cpu::{Clocks, boot_msrs, cpuid, lapic_wiring};
+use vmmkit_x86_cpu::{Clocks, boot_msrs, check_msrs, cpuid, lapic_wiring};
 
 use crate::MachineConfig;
 use crate::error::BuildError;
 use crate::platform::Platform;
 use crate::vcpu_loop::{Buses, VcpuLoop};
+
+/// What CPUID may say on `hypervisor`, which must have what `config` asks of MSRs.
+pub(crate) fn supported(
+    hypervisor: &impl Hypervisor,
+    config: &MachineConfig,
+) -> Result<Vec<CpuidEntry>, BuildError> {
+    if config.cpu.has_msrs() {
+        check_msrs(&config.cpu, &hypervisor.feature_msrs()?)?;
+    }
+    Ok(hypervisor.supported_cpuid()?)
+}
 
 /// Creates the vCPUs of `config`; the first starts at `entry`, the others wait for INIT.
 pub(crate) fn create(

@@ -7,6 +7,7 @@ use vmmkit_run_control::{Control, Event};
 use vmmkit_telemetry::{Metrics, Tree};
 use vmmkit_virtio::TransportEvent;
 
+use crate::MachineConfig;
 use crate::clocks::Clocks;
 use crate::virtio::Plugged;
 
@@ -41,6 +42,25 @@ impl Devices {
             clocks,
             are_at_rest: Mutex::new(false),
         }
+    }
+
+    /// Has `control` told of what happens between them and their drivers, and has them come to rest when
+    /// a crash pauses the machine.
+    pub(crate) fn obey(self: &Arc<Self>, control: &Arc<Control>, config: &MachineConfig) {
+        for device in &self.list {
+            let transport = device.transport();
+            let (device, control) = (transport.name().clone(), control.clone());
+            transport.watch(Box::new(move |event| {
+                let device = device.clone();
+                control.publish(match event {
+                    TransportEvent::DriverReady => Event::DriverReady { device },
+                    TransportEvent::NeedsReset(reason) => Event::DeviceFault { device, reason },
+                });
+            }));
+        }
+        let devices = self.clone();
+        let rest = Box::new(move |control: &Control| devices.rest(control));
+        control.set_policy(config.on_reboot, config.on_crash, rest);
     }
 
     /// Brings them to rest and stops the clocks, if `control` is still paused: another thread may have resumed it.
@@ -139,19 +159,6 @@ impl Devices {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Tells of what happens between `device` and its driver.
-pub(crate) fn watch(device: &dyn Plugged, control: &Arc<Control>) {
-    let transport = device.transport();
-    let (device, control) = (transport.name().clone(), control.clone());
-    transport.watch(Box::new(move |event| {
-        let device = device.clone();
-        control.publish(match event {
-            TransportEvent::DriverReady => Event::DriverReady { device },
-            TransportEvent::NeedsReset(reason) => Event::DeviceFault { device, reason },
-        });
-    }));
 }
 
 impl fmt::Debug for Devices {

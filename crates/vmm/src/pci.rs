@@ -14,7 +14,7 @@ use vmmkit_virtio::{Device, Doorbells, PciTransport, Transport};
 
 use crate::error::BuildError;
 use crate::platform::Platform;
-use crate::virtio::{Plugged, named};
+use crate::virtio::{Plugged, Wired, named};
 
 /// The most devices: the bus has 32 places, and the host bridge has one of them.
 pub(crate) const MOST: usize = 31;
@@ -33,7 +33,7 @@ pub(crate) fn plug<V: Vm + 'static>(
     capabilities: &Capabilities,
     ram: &GuestRam,
     platform: &Platform,
-) -> Result<Vec<Arc<dyn Plugged>>, BuildError> {
+) -> Result<Wired, BuildError> {
     let layout = PciLayout::default();
     let bus = Arc::new(PciBus::new(&platform.mmio, layout));
     bus.plug(Arc::new(HostBridge::new()))?;
@@ -60,7 +60,8 @@ pub(crate) fn plug<V: Vm + 'static>(
     platform
         .mmio
         .plug(Ecam::NAME, layout.ecam, Arc::new(Ecam::new(bus)))?;
-    Ok(plugged)
+    // Its interrupts and kicks are told the hypervisor by the guest's driver.
+    Ok((plugged, Vec::new()))
 }
 
 /// Kicks by the hypervisor. One that it refuses is an exit instead.

@@ -76,8 +76,6 @@ impl Platform {
         let (below_4g, above_4g) = ram_around_hole(ram);
         let cmos = Arc::new(Cmos::new(Arc::new(wall_clock), below_4g, above_4g));
         let resets = Arc::new(ResetControl::new(requests.clone()));
-        let debug_exit = Arc::new(DebugExit::new(requests.clone()));
-        let pvpanic = Arc::new(Pvpanic::new(requests));
         let post = Arc::new(PostCode::new());
 
         let ports = Arc::new(PortBus::new());
@@ -98,15 +96,9 @@ impl Platform {
                 ResetControl::LENGTH,
                 &resets,
             ),
-            row(
-                DebugExit::NAME,
-                DebugExit::PORT,
-                DebugExit::LENGTH,
-                &debug_exit,
-            ),
-            row(Pvpanic::NAME, Pvpanic::PORT, Pvpanic::LENGTH, &pvpanic),
             row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &post),
         ])?;
+        plug_reports(&ports, requests)?;
         let inspected: Vec<(&'static str, Arc<dyn Inspect>)> = vec![
             (SerialPort::NAME, serial.clone()),
             (I8042::NAME, keyboard.clone()),
@@ -287,6 +279,17 @@ impl<V: Vm> IoapicOutput for Messages<V> {
     fn route(&self, pin: u32, message: Option<MsiMessage>) {
         let _ = self.0.route_pin(Gsi(pin), message);
     }
+}
+
+/// Plugs the ports by which a guest reports its end: they have no state.
+fn plug_reports(ports: &PortBus, requests: RequestSink) -> Result<(), PlugError> {
+    let (port, length) = (DebugExit::PORT, DebugExit::LENGTH);
+    let debug_exit = Arc::new(DebugExit::new(requests.clone()));
+    let pvpanic = Arc::new(Pvpanic::new(requests));
+    ports.plug_all(vec![
+        row(DebugExit::NAME, port, length, &debug_exit),
+        row(Pvpanic::NAME, Pvpanic::PORT, Pvpanic::LENGTH, &pvpanic),
+    ])
 }
 
 /// One row of the table of devices: name, range, device.

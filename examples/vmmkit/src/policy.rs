@@ -2,8 +2,16 @@
 
 use vmmkit_vmm::{OnCrash, OnReboot};
 
+use crate::cli::RunOptions;
 use crate::failure::Failure;
 use crate::settings::shown;
+
+/// Both, as `options` say.
+pub(crate) fn of(options: &RunOptions) -> Result<(OnReboot, OnCrash), Failure> {
+    let on_reboot = options.on_reboot.as_deref().map(on_reboot).transpose()?;
+    let on_crash = options.on_crash.as_deref().map(on_crash).transpose()?;
+    Ok((on_reboot.unwrap_or_default(), on_crash.unwrap_or_default()))
+}
 
 /// `--on-reboot`.
 pub(crate) fn on_reboot(text: &str) -> Result<OnReboot, Failure> {
