@@ -9,14 +9,14 @@ use std::thread;
 use vmmkit_boot_loader::{self as boot_loader, BootSource, Entry};
 use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Lifecycle, Mmio, Plug, Ports};
 use vmmkit_guest_memory::{GuestRam, Rom};
-use vmmkit_host_io::{Console, ConsolePort, EventLoop, Subscriber, Subscription};
+use vmmkit_host_io::{Console, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription};
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
 use vmmkit_run_control::{Control, LastEvent};
 use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
 
-use crate::clocks::{Clocks, Stopwatch};
-use crate::console::{FirstByte, Receiver, Transmitter};
+use crate::clocks::Clocks;
+use crate::console::{self, Receiver};
 use crate::cpus;
 use crate::devices::Devices;
 use crate::error::BuildError;
@@ -203,10 +203,7 @@ impl MachineBuilder {
             &mut files,
             (devices.len(), control.boot_log()),
         )?;
-        let transmitter = Box::new(FirstByte {
-            output: Transmitter(console.output.clone()),
-            control: control.clone(),
-        });
+        let transmitter = console::transmitter(&console.output, &control);
         let stopwatch = Arc::new(Stopwatch::default());
         let clocks = Clocks::new(vm.clock(), stopwatch.clone());
         let requests = control.requests();

@@ -6,27 +6,28 @@ use vmmkit_host_io::{ConsolePort, OutputBuffer};
 use vmmkit_legacy_devices::{SerialOutput, SerialPort};
 use vmmkit_run_control::Control;
 
-/// The serial port's transmitter: pushes into the buffer.
-pub(crate) struct Transmitter(pub(crate) Option<Arc<OutputBuffer>>);
+/// The serial port's transmitter: pushes into `output`, tells `control` of the first byte of each boot,
+/// and shows its boot log all of them.
+pub(crate) fn transmitter(
+    output: &Option<Arc<OutputBuffer>>,
+    control: &Arc<Control>,
+) -> Box<dyn SerialOutput> {
+    Box::new(Transmitter {
+        output: output.clone(),
+        control: control.clone(),
+    })
+}
+
+struct Transmitter {
+    output: Option<Arc<OutputBuffer>>,
+    control: Arc<Control>,
+}
 
 impl SerialOutput for Transmitter {
     #[inline]
     fn push(&mut self, byte: u8) -> bool {
-        self.0.as_ref().is_none_or(|buffer| buffer.push(byte))
-    }
-}
-
-/// A transmitter that tells of the first byte of each boot, and shows the boot log all of them.
-pub(crate) struct FirstByte<O> {
-    pub(crate) output: O,
-    pub(crate) control: Arc<Control>,
-}
-
-impl<O: SerialOutput> SerialOutput for FirstByte<O> {
-    #[inline]
-    fn push(&mut self, byte: u8) -> bool {
         self.control.console_is_written();
-        let is_taken = self.output.push(byte);
+        let is_taken = self.output.as_ref().is_none_or(|buffer| buffer.push(byte));
         if is_taken {
             self.control.boot_log().output(byte);
         }

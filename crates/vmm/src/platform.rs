@@ -11,6 +11,7 @@ use vmmkit_device_bus::{
     PortBus, Ports, RequestSink,
 };
 use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END};
+use vmmkit_host_io::Stopwatch;
 use vmmkit_hypervisor::{ExitCounter, Interrupts, Irqchip, VcpuExits, VcpuId, Vm};
 use vmmkit_legacy_devices::acpi_pm::spec as pm;
 use vmmkit_legacy_devices::reset::spec as reset;
@@ -21,7 +22,6 @@ use vmmkit_legacy_devices::{
 
 use vmmkit_telemetry::Inspect;
 
-use crate::clocks::Stopwatch;
 use crate::{MachineConfig, VirtioTransport};
 
 /// COM1's line on a PC.
