@@ -12,6 +12,7 @@ pub mod package;
 pub mod passt;
 pub mod process;
 pub mod scripted;
+pub mod shell;
 pub mod stream;
 pub mod terminal;
 

@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["hypervisor", "device-bus", "host-io", "telemetry"],
     ),
     ("pci", &["device-bus"]),
+    ("process", &["host-io"]),
     (
         "virtio",
         &["guest-memory", "device-bus", "host-io", "pci", "telemetry"],

@@ -34,6 +34,7 @@ mod fatal;
 mod fd_socket;
 mod heap;
 mod input;
+mod listener;
 mod output;
 mod pollable;
 mod poller;
@@ -49,7 +50,7 @@ mod uring;
 
 pub use affinity::{HostCpus, HostCpusError};
 pub use broadcast::{Broadcast, Message, Next, Subscription};
-pub use console::{Console, ConsoleInput, ConsolePort, ConsoleRead};
+pub use console::{Console, ConsoleInput, ConsolePort, ConsoleRead, ConsoleSocket, LostOutput};
 pub use cpu_time::cpu_time;
 pub use event::EventFd;
 pub use event_loop::{EventLoop, EventLoopError, EventLoopStop, Subscriber};
@@ -57,11 +58,14 @@ pub use fatal::restore_on_fatal_signals;
 pub use fd_socket::{FdSocket, MAX_FDS};
 pub use heap::share_one_heap;
 pub use input::{InputRead, read_ready};
+pub use listener::Listener;
 pub use output::{Flush, OutputBuffer};
 pub use pollable::Pollable;
 pub use poller::{Interest, Poller, Ready};
 pub use pty::{Pty, open_pty};
-pub use signals::{Signal, SignalFd, die_by, stop_self};
+pub use signals::{
+    Signal, SignalFd, block_terminal_access_signals, die_by, signal_job, stop_as_asked,
+};
 pub use sink::{Sink, Written};
 pub use stopwatch::Stopwatch;
 pub use stream::{FrameReader, MAX_FRAME, StreamError, StreamSocket};

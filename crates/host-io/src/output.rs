@@ -47,6 +47,9 @@ pub struct OutputBuffer {
     writing: Mutex<Half>,
     /// No reader is left: what comes is dropped.
     gone: AtomicBool,
+    /// Each line is to begin with the time.
+    stamps_lines: AtomicBool,
+    made: Instant,
 }
 
 /// The half that is being written.
@@ -57,6 +60,8 @@ struct Half {
     written: usize,
     /// Whether the sink is in the epoll descriptor.
     watched: bool,
+    /// The last byte did not end a line.
+    is_in_line: bool,
 }
 
 /// What a flush left behind.
@@ -84,6 +89,8 @@ impl OutputBuffer {
             filling: Mutex::default(),
             writing: Mutex::default(),
             gone: AtomicBool::new(false),
+            stamps_lines: AtomicBool::new(false),
+            made: Instant::now(),
         })
     }
 
@@ -123,7 +130,7 @@ impl OutputBuffer {
         // The rest of one half and the whole of the other. More has armed the timer again, and
         // other events get their turn before it.
         for _ in 0..2 {
-            if !writing.refill(&self.filling) {
+            if !self.refill(&mut writing) {
                 return Ok(self.state());
             }
             match self.write_half(&mut writing) {
@@ -151,7 +158,7 @@ impl OutputBuffer {
     pub fn drain_blocking(&self, limit: Duration) -> io::Result<Flush> {
         let started = Instant::now();
         let mut writing = lock(&self.writing);
-        while writing.refill(&self.filling) {
+        while self.refill(&mut writing) {
             match self.write_half(&mut writing)? {
                 Flush::Done => {}
                 Flush::Stalled => {
@@ -164,6 +171,21 @@ impl OutputBuffer {
             }
         }
         Ok(self.state())
+    }
+
+    /// Begins each line with the seconds since the buffer was made, or ceases to; whether it does
+    /// now. The time is that of the flush: up to 2 ms late where the reader is not slow.
+    pub fn toggle_stamps(&self) -> bool {
+        !self.stamps_lines.fetch_xor(true, Ordering::Relaxed)
+    }
+
+    /// Takes over the filled half if the other is written; whether there is anything to write.
+    fn refill(&self, writing: &mut Half) -> bool {
+        if writing.refill(&self.filling) && self.stamps_lines.load(Ordering::Relaxed) {
+            writing.stamp_lines(self.made.elapsed());
+        }
+        writing.note_line();
+        !writing.bytes.is_empty()
     }
 
     /// Whether the reader has gone away.
@@ -224,13 +246,34 @@ impl OutputBuffer {
 }
 
 impl Half {
-    /// Takes over the other half if this one is written; whether there is anything to write.
+    /// Takes over the other half if this one is written; whether it did and there are bytes.
     fn refill(&mut self, filling: &Mutex<Vec<u8>>) -> bool {
-        if self.written >= self.bytes.len() {
-            self.clear();
-            mem::swap(&mut self.bytes, &mut *lock(filling));
+        if self.written < self.bytes.len() {
+            return false;
         }
+        self.clear();
+        mem::swap(&mut self.bytes, &mut *lock(filling));
         !self.bytes.is_empty()
+    }
+
+    /// Puts `time` before each line that begins here.
+    fn stamp_lines(&mut self, time: Duration) {
+        let stamp = format!("[{:5}.{:06}] ", time.as_secs(), time.subsec_micros());
+        let mut stamped = Vec::with_capacity(self.bytes.len() + 4 * stamp.len());
+        for line in self.bytes.split_inclusive(|&byte| byte == b'\n') {
+            if !self.is_in_line {
+                stamped.extend_from_slice(stamp.as_bytes());
+            }
+            stamped.extend_from_slice(line);
+            self.is_in_line = line.last() != Some(&b'\n');
+        }
+        self.bytes = stamped;
+    }
+
+    fn note_line(&mut self) {
+        if let Some(last) = self.bytes.last() {
+            self.is_in_line = *last != b'\n';
+        }
     }
 
     fn clear(&mut self) {

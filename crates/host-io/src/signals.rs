@@ -127,9 +127,34 @@ pub fn die_by(signal: Signal) -> ! {
     std::process::exit(128 + number)
 }
 
-/// Stops this process, all of its threads, as SIGSTOP does; returns when it was continued.
-pub fn stop_self() {
-    send_to_self(libc::SIGSTOP);
+/// Does what SIGTSTP does to a program that knows nothing of it: stops this process, all of its threads,
+/// and returns when it was continued. Where no shell could continue it (an orphaned process group,
+/// setpgid(2)), the host does not stop it, and this returns at once.
+///
+/// The signal is blocked in every thread, as [`SignalFd::block`] leaves it.
+pub fn stop_as_asked() {
+    let stop = set_of([libc::SIGTSTP]);
+    let before = change_mask(libc::SIG_UNBLOCK, &stop);
+    // SAFETY: raise takes no pointer. The signal goes to this thread, which alone does not block it,
+    // and is delivered before the call returns.
+    unsafe { libc::raise(libc::SIGTSTP) };
+    change_mask(libc::SIG_SETMASK, &before);
+}
+
+/// Sends `signal` to this process's group, as a terminal does for a key: to all programs of a
+/// pipeline, for one.
+pub fn signal_job(signal: Signal) {
+    if let Some(signal) = rustix::process::Signal::from_named_raw(signal.number()) {
+        // A process may always signal its own group: it is in it.
+        let _ = rustix::process::kill_current_process_group(signal);
+    }
+}
+
+/// Blocks SIGTTIN and SIGTTOU in this thread and in every thread it starts from now on: in the
+/// background, output to the terminal is written whatever `stty tostop` says, and input fails (EIO)
+/// instead of stopping the process.
+pub fn block_terminal_access_signals() {
+    change_mask(libc::SIG_BLOCK, &set_of([libc::SIGTTIN, libc::SIGTTOU]));
 }
 
 fn send_to_self(number: i32) {

@@ -17,14 +17,13 @@ use vmmkit_virtio::Device;
 
 use crate::clocks::Clocks;
 use crate::console::{self, Receiver};
-use crate::cpus;
 use crate::devices::Devices;
 use crate::error::BuildError;
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
 use crate::power::{Board, BootFiles};
-use crate::{ConfigError, Event, MachineConfig, VirtioTransport, pci, report, virtio};
+use crate::{ConfigError, Event, MachineConfig, VirtioTransport, cpus, pci, report, virtio};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.

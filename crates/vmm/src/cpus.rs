@@ -11,17 +11,6 @@ use crate::error::BuildError;
 use crate::platform::Platform;
 use crate::vcpu_loop::{Buses, VcpuLoop};
 
-/// What CPUID may say on `hypervisor`, which must have what `config` asks of MSRs.
-pub(crate) fn supported(
-    hypervisor: &impl Hypervisor,
-    config: &MachineConfig,
-) -> Result<Vec<CpuidEntry>, BuildError> {
-    if config.cpu.has_msrs() {
-        check_msrs(&config.cpu, &hypervisor.feature_msrs()?)?;
-    }
-    Ok(hypervisor.supported_cpuid()?)
-}
-
 /// Creates the vCPUs of `config`; the first starts at `entry`, the others wait for INIT.
 pub(crate) fn create(
     supported: &[CpuidEntry],
@@ -69,6 +58,17 @@ pub(crate) fn create(
         }));
     }
     Ok(vcpus)
+}
+
+/// What `hypervisor` has of CPUID, once it has what the configuration's CPU has of MSRs.
+pub(crate) fn supported(
+    hypervisor: &impl Hypervisor,
+    config: &MachineConfig,
+) -> Result<Vec<CpuidEntry>, BuildError> {
+    if config.cpu.has_msrs() {
+        check_msrs(&config.cpu, &hypervisor.feature_msrs()?)?;
+    }
+    Ok(hypervisor.supported_cpuid()?)
 }
 
 fn leaves(

@@ -32,7 +32,8 @@ pub(crate) enum Action {
     ///
     /// In a terminal, every key goes to the guest but Ctrl-a: Ctrl-a h shows what it does, Ctrl-a
     /// x quits. Where stdin is a pipe or a file the guest gets its bytes and then Ctrl-D:
-    /// `echo 'uname -a' | vmmkit run`. SIGTERM, SIGINT and SIGHUP ask the guest to power off.
+    /// `echo 'uname -a' | vmmkit run`. SIGTERM, SIGINT and SIGHUP ask the guest to power off,
+    /// SIGQUIT shows its registers, and Ctrl-a z pauses it and goes back to the shell.
     #[command(after_help = exit_code::HELP)]
     Run(Box<RunOptions>),
     /// Show the CPUs that guests can have, as profiles for --cpu
@@ -83,7 +84,7 @@ pub(crate) struct RunOptions {
         allow_hyphen_values = true
     )]
     pub(crate) memory: Option<String>,
-    /// Serial console: stdio, null, pty or file=PATH [default: stdio]
+    /// Serial console: stdio, null, pty, file=PATH or socket=PATH [default: stdio]
     #[arg(long, value_name = "WHERE")]
     pub(crate) serial: Option<String>,
     #[command(flatten)]

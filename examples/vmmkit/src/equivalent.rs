@@ -65,8 +65,6 @@ pub(crate) fn command(settings: &Settings) -> String {
     if machine.mp_table == MpTable::Always {
         words.push("--mp-table".to_owned());
     }
-    let policy = policy::options(machine.on_reboot, machine.on_crash);
-    words.extend(policy.into_iter().map(str::to_owned));
     words.extend(control(settings));
     if let Some(metrics) = &settings.metrics {
         words.push(format!("--metrics {}", quoted(&metrics.to_string())));
@@ -74,6 +72,8 @@ pub(crate) fn command(settings: &Settings) -> String {
     if let Some(timeline) = &settings.timeline {
         words.push(format!("--timeline {}", quoted(&timeline.to_string())));
     }
+    let policy = policy::options(machine.on_reboot, machine.on_crash);
+    words.extend(policy.into_iter().map(str::to_owned));
     words.join(" ")
 }
 

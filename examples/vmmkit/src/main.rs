@@ -25,9 +25,9 @@ mod exit_code;
 mod failure;
 mod generate;
 mod kernel_search;
-mod keys;
 mod memory;
 mod messages;
+mod monitor;
 mod news;
 mod platform;
 mod policy;
@@ -37,7 +37,6 @@ mod reports;
 mod run;
 mod serial;
 mod settings;
-mod signals;
 mod stdin;
 
 fn main() -> ExitCode {

@@ -1,28 +1,46 @@
-//! What the parts of the binary that live on the machine's event loop share with `run`.
+//! The running machine, as keys and signals reach it.
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::os::fd::AsFd;
+use std::sync::{Arc, OnceLock};
 
-use vmmkit_host_io::{RawTerminal, Signal, window_size};
+use vmmkit_host_io::{OutputBuffer, Signal, WindowSize, signal_job, window_size};
+use vmmkit_process::{Command, Guest, HELP, Job};
 use vmmkit_virtio_devices::Console;
-use vmmkit_vmm::Handle;
+use vmmkit_vmm::{Handle, MachineState};
 
-/// The running machine as keys and signals reach it. Threads: `run` fills it in before the
-/// machine starts; afterwards the event loop's thread uses it, and `run` again when that thread
-/// is gone. Its locks are never held over a call into the machine.
-#[derive(Debug, Default)]
+use crate::{messages, monitor};
+
+/// What the parts of the binary that live on the machine's event loop share with `run`. Threads: `run`
+/// fills it in before the machine starts; afterwards the event loop's thread uses it, that of a
+/// console which has the terminal, and `run` again when they are gone.
+#[derive(Debug)]
 pub(crate) struct Remote {
+    has_acpi: bool,
+    job: Arc<Job>,
     handle: OnceLock<Handle>,
-    /// A console's input is the terminal.
-    hears_keys: AtomicBool,
-    terminal: Mutex<Option<RawTerminal>>,
     /// The console that is on the terminal, if it can have a size.
     console: OnceLock<Arc<Console>>,
-    ended_by: Mutex<Option<Signal>>,
+    /// The output that is on the terminal, if its lines can be stamped.
+    output: OnceLock<Arc<OutputBuffer>>,
 }
 
 impl Remote {
+    /// To a machine that has ACPI, or has not.
+    pub(crate) fn new(job: Arc<Job>, has_acpi: bool) -> Self {
+        Self {
+            has_acpi,
+            job,
+            handle: OnceLock::new(),
+            console: OnceLock::new(),
+            output: OnceLock::new(),
+        }
+    }
+
+    /// The process as a job.
+    pub(crate) fn job(&self) -> &Arc<Job> {
+        &self.job
+    }
+
     /// Gives it the machine.
     pub(crate) fn connect(&self, handle: Handle) {
         // Once only, in `run`.
@@ -40,92 +58,61 @@ impl Remote {
     pub(crate) fn show_on(&self, console: Arc<Console>) {
         // Once only: there is one stdio.
         let _ = self.console.set(console);
-        self.resize();
+        if let Some(size) = window_size(std::io::stdin().as_fd()) {
+            self.resize(size);
+        }
     }
 
-    /// The terminal may have another size.
-    pub(crate) fn resize(&self) {
-        let size = window_size(std::io::stdin().as_fd());
-        if let (Some(console), Some(size)) = (self.console.get(), size) {
+    /// The terminal shows `output`.
+    pub(crate) fn stamp(&self, output: Arc<OutputBuffer>) {
+        // Once only: there is one stdio.
+        let _ = self.output.set(output);
+    }
+
+    /// Does what a key asks for.
+    pub(crate) fn act(&self, command: Command) {
+        match command {
+            Command::Help => messages::say(HELP),
+            Command::Quit => self.with(Handle::stop),
+            Command::Monitor => self.with(|machine| messages::say(&monitor::describe(machine))),
+            Command::Break => self.with(Handle::send_break),
+            Command::Timestamps => match self.output.get() {
+                Some(output) => drop(output.toggle_stamps()),
+                None => messages::say("Ctrl-a t: only the serial console's lines can be stamped"),
+            },
+            Command::Stop => signal_job(Signal::TerminalStop),
+        }
+    }
+}
+
+impl Guest for Remote {
+    fn ask_to_power_off(&self) {
+        self.with(|machine| match self.has_acpi {
+            true => machine.power_button(),
+            false => machine.ctrl_alt_del(),
+        });
+    }
+
+    fn stop(&self) {
+        self.with(Handle::stop);
+    }
+
+    fn pause(&self) -> bool {
+        let runs = |handle: &&Handle| handle.state() == MachineState::Running;
+        self.handle.get().filter(runs).is_some_and(Handle::pause)
+    }
+
+    fn resume(&self) {
+        self.with(Handle::resume);
+    }
+
+    fn dump(&self) {
+        self.with(|machine| messages::say(&monitor::vcpus(machine)));
+    }
+
+    fn resize(&self, size: WindowSize) {
+        if let Some(console) = self.console.get() {
             console.resize(size.columns, size.rows);
         }
-    }
-
-    /// A console of the guest has the terminal's keys.
-    pub(crate) fn hear_keys(&self) {
-        self.hears_keys.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a console of the guest has the terminal's keys.
-    pub(crate) fn hears_keys(&self) -> bool {
-        self.hears_keys.load(Ordering::Relaxed)
-    }
-
-    /// Makes the terminal on `fd` raw, or raw again, if it is one and is ours. One whose keys go to
-    /// no console stays as it is: there Ctrl-C ends the machine.
-    pub(crate) fn take_terminal(&self, fd: BorrowedFd<'_>) {
-        if !self.hears_keys() {
-            return;
-        }
-        let mut terminal = lock(&self.terminal);
-        // A terminal that was hung up cannot be made raw, and has no keys.
-        match terminal.as_mut() {
-            Some(raw) => drop(raw.resume()),
-            None => *terminal = RawTerminal::enter(fd).ok().flatten(),
-        }
-    }
-
-    /// Restores the terminal for a while.
-    pub(crate) fn lend_terminal(&self) {
-        if let Some(raw) = lock(&self.terminal).as_ref() {
-            raw.suspend();
-        }
-    }
-
-    /// Restores the terminal for good.
-    pub(crate) fn give_terminal_back(&self) {
-        *lock(&self.terminal) = None;
-    }
-
-    /// Notes the signal that the process is to die by; the first one stands.
-    pub(crate) fn end_by(&self, signal: Signal) {
-        lock(&self.ended_by).get_or_insert(signal);
-    }
-
-    /// The signal that the process is to die by.
-    pub(crate) fn ended_by(&self) -> Option<Signal> {
-        *lock(&self.ended_by)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while it is held leaves a whole value.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use vmmkit_host_io::open_pty;
-
-    use super::*;
-
-    #[test]
-    fn a_terminal_is_raw_where_a_console_has_its_keys() {
-        let pty = open_pty().unwrap();
-        let stty = || {
-            let mut stty = std::process::Command::new("stty");
-            let tty = pty.slave.try_clone().unwrap();
-            let output = stty.arg("-a").stdin(tty).output().unwrap();
-            String::from_utf8(output.stdout).unwrap()
-        };
-        let before = stty();
-        let remote = Remote::default();
-        remote.take_terminal(pty.slave.as_fd());
-        assert_eq!(stty(), before);
-        remote.hear_keys();
-        remote.take_terminal(pty.slave.as_fd());
-        assert!(stty().contains("-icanon"));
-        remote.give_terminal_back();
-        assert_eq!(stty(), before);
     }
 }

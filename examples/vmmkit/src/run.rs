@@ -5,12 +5,14 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use vmmkit_boot_loader::with_parameters;
 use vmmkit_device_bus::AddressRange;
 use vmmkit_host_io::{TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm};
 use vmmkit_legacy_devices::DebugConsole;
+use vmmkit_process::{Job, Signals};
 use vmmkit_vmm::{MachineBuilder, Outcome};
 
 use crate::build_failure::Asked;
@@ -23,9 +25,12 @@ use crate::news::News;
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::reports::Reports;
+use crate::serial::Opened;
 use crate::settings::Settings;
-use crate::signals::Signals;
 use crate::{config_file, devices, equivalent, exit_code, messages, reports};
+
+/// How long the last of the output may take to a client who reads slowly.
+const FINISH_TIME: Duration = Duration::from_secs(2);
 
 /// Runs the machine that `options` describe.
 pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
@@ -93,7 +98,8 @@ fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
 /// Builds everything but the console, and says what would run.
 fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
     let builder = builder(&settings)?;
-    let (remote, ram) = (Arc::new(Remote::default()), settings.machine.ram.size);
+    let remote = Arc::new(Remote::new(job()?, settings.machine.acpi));
+    let ram = settings.machine.ram.size;
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let plan = Plan::new(builder, ram, remote, end);
     let plan = devices::plug(plan, &settings.devices)?;
@@ -118,22 +124,30 @@ fn builder(settings: &Settings) -> Result<MachineBuilder, Failure> {
     Ok(builder.plug_port_device(DebugConsole::NAME, range, console))
 }
 
+fn job() -> Result<Arc<Job>, Failure> {
+    Ok(Arc::new(Job::new().map_err(no_descriptor)?))
+}
+
 fn no_descriptor(error: io::Error) -> Failure {
     Failure::host("timer", &error, "free descriptors of this process")
 }
 
 fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
+    let job = job()?;
+    let remote = Arc::new(Remote::new(job.clone(), settings.machine.acpi));
+    // Before any thread is started.
+    let signals = Signals::new(job.clone(), remote.clone(), settings.stop_timeout)
+        .map_err(|error| Failure::host("signals", &error, "free descriptors of this process"))?;
     let (presence, places) = Presence::claim(&settings.control, settings.quiet)?;
     let name = presence.name().unwrap_or(&settings.machine.name);
     let guest = Arc::new(Guest::new(&settings, name));
     let door = Door::new(places, guest.clone(), presence.server());
-    let remote = Arc::new(Remote::default());
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
-    let mut console = settings.serial.open(&remote, &end)?;
-    let has_acpi = settings.machine.acpi;
-    let signals = Signals::new(remote.clone(), settings.stop_timeout, has_acpi)
-        .map_err(|error| Failure::host("signals", &error, "free descriptors of this process"))?;
+    let Opened {
+        mut console,
+        socket,
+    } = settings.serial.open(&remote, &end)?;
 
     let line_is_open = Arc::new(AtomicBool::new(false));
     let line = line_is_open.clone();
@@ -153,6 +167,9 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
         let events = builder.events().map_err(no_descriptor)?;
         builder = builder.subscribe(Box::new(News::new(events, settings.machine.on_crash)));
     }
+    if let Some(socket) = &socket {
+        builder = builder.subscribe(socket.subscriber());
+    }
     let outcome = builder
         .console(console)
         .subscribe(Box::new(signals))
@@ -170,8 +187,8 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
-            if remote.hears_keys() {
-                remote.take_terminal(io::stdin().as_fd());
+            if job.hears_keys() {
+                job.take_terminal(io::stdin().as_fd());
                 vmmkit_host_io::restore_on_fatal_signals();
             }
             panic_if_asked();
@@ -185,12 +202,15 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             Ok(machine.wait()?)
         });
     running.finish();
-    remote.give_terminal_back();
+    if let Some(socket) = socket {
+        socket.finish(FINISH_TIME);
+    }
     presence.leave();
+    job.give_terminal_back();
     if line_is_open.load(Ordering::Relaxed) {
         progress.end_line();
     }
-    if let Some(signal) = remote.ended_by() {
+    if let Some(signal) = job.ended_by() {
         die_by(signal);
     }
     let outcome = outcome?;

@@ -8,8 +8,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use vmmkit_host_io::{OutputBuffer, Pollable, RawTerminal, TimerFd, open_pty};
-use vmmkit_vmm::{Console, ConsoleInput};
+use vmmkit_host_io::{
+    Console, ConsoleInput, ConsoleSocket, LostOutput, OutputBuffer, Pollable, RawTerminal, TimerFd,
+    open_pty,
+};
+use vmmkit_process::TerminalInput;
 
 use crate::failure::Failure;
 use crate::messages;
@@ -27,30 +30,29 @@ pub(crate) enum SerialChoice {
     Pty,
     /// Output to a file; no input.
     File(PathBuf),
+    /// A UNIX socket, to which clients come and from which they go.
+    Socket(PathBuf),
 }
 
 impl FromStr for SerialChoice {
     type Err = Failure;
 
     fn from_str(text: &str) -> Result<Self, Failure> {
-        let next = "give stdio, null, pty or file=PATH";
+        let next = "give stdio, null, pty, file=PATH or socket=PATH";
         match text.split_once('=') {
             None if text == "stdio" => Ok(Self::Stdio),
             None if text == "null" => Ok(Self::Null),
             None if text == "pty" => Ok(Self::Pty),
-            None if text == "file" => Err(Failure::usage(
-                "--serial file: the path is missing",
-                "give file=PATH",
+            None if ["file", "socket"].contains(&text) => Err(Failure::usage(
+                format!("--serial {text}: the path is missing"),
+                format!("give {text}=PATH"),
             )),
-            Some(("file", "")) => Err(Failure::usage(
-                "--serial file=: the path is empty",
-                "give file=PATH",
+            Some((kind @ ("file" | "socket"), "")) => Err(Failure::usage(
+                format!("--serial {text}: the path is empty"),
+                format!("give {kind}=PATH"),
             )),
             Some(("file", path)) => Ok(Self::File(path.into())),
-            Some(("socket", _)) => Err(Failure::usage(
-                format!("--serial {text}: this version cannot listen on a socket yet"),
-                "use --serial pty, or stdio under a socket tool such as socat",
-            )),
+            Some(("socket", path)) => Ok(Self::Socket(path.into())),
             _ => Err(Failure::usage(
                 format!("--serial {text}: there is no such place"),
                 next,
@@ -66,43 +68,76 @@ impl fmt::Display for SerialChoice {
             Self::Null => f.write_str("null"),
             Self::Pty => f.write_str("pty"),
             Self::File(path) => write!(f, "file={}", path.display()),
+            Self::Socket(path) => write!(f, "socket={}", path.display()),
         }
     }
+}
+
+/// An open console, and the socket that clients of it come to.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) console: Console,
+    pub(crate) socket: Option<ConsoleSocket>,
 }
 
 impl SerialChoice {
     /// Opens the console; what a user types on it reaches the machine by `remote`,
     /// and `end` fires at the end of a pipe or file.
-    pub(crate) fn open(
-        &self,
-        remote: &Arc<Remote>,
-        end: &Arc<TimerFd>,
-    ) -> Result<Console, Failure> {
+    pub(crate) fn open(&self, remote: &Arc<Remote>, end: &Arc<TimerFd>) -> Result<Opened, Failure> {
         let failed = |error: io::Error| {
             let next = "check the path, its permissions and the space there";
             Failure::host(&format!("--serial {self}"), &error, next)
         };
-        let (input, output) = match self {
-            Self::Stdio => (
-                stdin(remote, end).map_err(failed)?,
-                Some(stdout().map_err(failed)?),
-            ),
-            Self::Null => (None, None),
-            Self::Pty => pty("serial console")
-                .map_err(failed)
-                .map(|(input, output)| (input, Some(output)))?,
-            Self::File(path) => (None, Some(File::create(path).map_err(failed)?.into())),
+        let (input, output, socket) = self.ends(remote, end).map_err(failed)?;
+        let buffer = |fd| OutputBuffer::new(fd).map(Arc::new);
+        let output = output.map(buffer).transpose().map_err(failed)?;
+        if let (Self::Stdio, Some(output)) = (self, &output) {
+            remote.stamp(output.clone());
+        }
+        let place = match self {
+            Self::Stdio => "stdout".to_owned(),
+            other => format!("--serial {other}"),
         };
-        let output = output
-            .map(OutputBuffer::new)
-            .transpose()
-            .map_err(failed)?
-            .map(Arc::new);
-        Ok(Console {
+        let console = Console {
             input,
             output,
             on_first_output: None,
+            on_lost_output: Some(Box::new(move |lost| say_lost(&place, &lost))),
+        };
+        Ok(Opened { console, socket })
+    }
+
+    fn ends(
+        &self,
+        remote: &Arc<Remote>,
+        end: &Arc<TimerFd>,
+    ) -> io::Result<(Input, Option<OwnedFd>, Option<ConsoleSocket>)> {
+        Ok(match self {
+            Self::Stdio => (stdin(remote, end)?, Some(stdout()?), None),
+            Self::Null => (None, None, None),
+            Self::Pty => {
+                let (input, output) = pty("serial console")?;
+                (input, Some(output), None)
+            }
+            Self::File(path) => (None, Some(File::create(path)?.into()), None),
+            Self::Socket(path) => {
+                let (socket, end) = ConsoleSocket::listen(path)?;
+                let input = FdInput::new(end.try_clone()?, Source::device());
+                (Some(Box::new(input)), Some(end), Some(socket))
+            }
         })
+    }
+}
+
+/// Output of a guest is never lost in silence; the guest goes on.
+fn say_lost(place: &str, lost: &LostOutput) {
+    match lost {
+        LostOutput::NoReader => messages::say(&format!(
+            "warning: {place}: nobody reads it any more; the guest goes on, and its output is dropped"
+        )),
+        LostOutput::Failed(error) => messages::say(&format!(
+            "warning: {place}: {error}; the guest goes on, and some of its output is lost"
+        )),
     }
 }
 
@@ -112,13 +147,16 @@ pub(crate) type Input = Option<Box<dyn ConsoleInput>>;
 /// stdin, with the keys of a terminal taken out; nothing for /dev/null.
 pub(crate) fn stdin(remote: &Arc<Remote>, end: &Arc<TimerFd>) -> io::Result<Input> {
     let stdin = io::stdin();
-    let source = match Pollable::kind(stdin.as_fd()) {
-        Pollable::Null => return Ok(None),
-        Pollable::Terminal => Source::terminal(remote.clone()),
-        _ => Source::stream(end.clone()),
-    };
     let fd = stdin.as_fd().try_clone_to_owned()?;
-    Ok(Some(Box::new(FdInput::new(fd, source))))
+    Ok(match Pollable::kind(fd.as_fd()) {
+        Pollable::Null => None,
+        Pollable::Terminal => {
+            let keys = remote.clone();
+            let act = Box::new(move |command| keys.act(command));
+            Some(Box::new(TerminalInput::new(fd, remote.job().clone(), act)?))
+        }
+        _ => Some(Box::new(FdInput::new(fd, Source::stream(end.clone())))),
+    })
 }
 
 /// stdout, to keep.
@@ -145,14 +183,14 @@ mod tests {
 
     #[test]
     fn a_choice_is_written_as_it_is_read() {
-        for text in ["stdio", "null", "pty", "file=/tmp/a=b"] {
+        for text in ["stdio", "null", "pty", "file=/tmp/a=b", "socket=/tmp/s"] {
             assert_eq!(text.parse::<SerialChoice>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn what_is_no_place_is_refused() {
-        for text in ["", "tcp", "file", "file=", "socket=/x", "stdio=1", "STDIO"] {
+        for text in ["", "tcp", "file", "file=", "socket=", "stdio=1", "STDIO"] {
             assert!(text.parse::<SerialChoice>().is_err(), "{text}");
         }
     }

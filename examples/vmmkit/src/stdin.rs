@@ -1,4 +1,4 @@
-//! The console's input: a terminal with vmmkit's own keys, or a pipe or file with its end.
+//! The console's input where it is no terminal: a pipe or file with its end, or a line of hardware.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,10 +7,6 @@ use std::time::Duration;
 
 use vmmkit_host_io::{InputRead, TimerFd, read_ready};
 use vmmkit_vmm::{ConsoleInput, ConsoleRead};
-
-use crate::keys::{self, Command, Keys};
-use crate::messages;
-use crate::remote::Remote;
 
 /// Ctrl-D: what a terminal takes for the end of its input (EOT).
 pub(crate) const END_OF_INPUT: u8 = 0x04;
@@ -25,8 +21,6 @@ pub(crate) struct FdInput {
 /// What stands behind the descriptor.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// A person, who has keys for vmmkit too.
-    Terminal { keys: Keys, remote: Arc<Remote> },
     /// A pipe, socket or file: the guest is told of its end by so many Ctrl-Ds as are left, and
     /// by more of them once the timer was armed.
     Stream {
@@ -39,15 +33,6 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// The terminal that the machine is run from.
-    pub(crate) fn terminal(remote: Arc<Remote>) -> Self {
-        remote.hear_keys();
-        Self::Terminal {
-            keys: Keys::default(),
-            remote,
-        }
-    }
-
     /// A pipe, socket or file; `end` fires when it has ended and the guest was told once.
     pub(crate) fn stream(end: Arc<TimerFd>) -> Self {
         Self::Stream {
@@ -81,10 +66,6 @@ impl ConsoleInput for FdInput {
         let read = read_ready(self.fd.as_fd(), bytes)?;
         Ok(match (read, &mut self.source) {
             (InputRead::NotReady, _) => ConsoleRead::NotReady,
-            (InputRead::Bytes(length), Source::Terminal { keys, remote }) => {
-                let typed = bytes.get_mut(..length).unwrap_or_default();
-                ConsoleRead::Bytes(keys.filter(typed, |command| act(command, remote)))
-            }
             (
                 InputRead::Bytes(length),
                 Source::Stream {
@@ -110,15 +91,6 @@ impl ConsoleInput for FdInput {
             }
             (InputRead::End, _) => ConsoleRead::End,
         })
-    }
-}
-
-fn act(command: Command, remote: &Remote) {
-    match command {
-        Command::Help => messages::say(keys::HELP),
-        Command::Quit => remote.with(|machine| machine.stop()),
-        Command::Monitor => messages::say("Ctrl-a c: this version has no monitor yet"),
-        Command::Break => remote.with(|machine| machine.send_break()),
     }
 }
 
@@ -153,20 +125,5 @@ mod tests {
     #[test]
     fn an_open_line_takes_two() {
         assert_eq!(all_of("uname"), b"uname\x04\x04");
-    }
-
-    #[test]
-    fn keys_of_a_terminal_are_taken_out() {
-        let pty = vmmkit_host_io::open_pty().unwrap();
-        let remote = Arc::new(Remote::default());
-        let source = Source::terminal(remote.clone());
-        remote.take_terminal(pty.slave.as_fd());
-        let mut input = FdInput::new(pty.slave.try_clone().unwrap(), source);
-        std::fs::File::from(pty.master.try_clone().unwrap())
-            .write_all(b"a\x01\x01\x03")
-            .unwrap();
-        let mut bytes = [0; 8];
-        assert_eq!(input.read(&mut bytes).unwrap(), ConsoleRead::Bytes(3));
-        assert_eq!(&bytes[..3], b"a\x01\x03");
     }
 }

@@ -5,28 +5,15 @@ use std::sync::Arc;
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 
-use super::ConsolePort;
-use crate::OutputBuffer;
+use super::{ConsolePort, LostOutput};
+use crate::{Flush, OutputBuffer};
 
 /// Writes the buffer out when its time comes.
 pub(super) struct OutputFlusher {
-    buffer: Arc<OutputBuffer>,
-    port: Arc<dyn ConsolePort>,
-    on_first_output: Option<Box<dyn FnOnce() + Send>>,
-}
-
-impl OutputFlusher {
-    pub(super) fn new(
-        buffer: Arc<OutputBuffer>,
-        port: Arc<dyn ConsolePort>,
-        on_first_output: Option<Box<dyn FnOnce() + Send>>,
-    ) -> Self {
-        Self {
-            buffer,
-            port,
-            on_first_output,
-        }
-    }
+    pub(super) buffer: Arc<OutputBuffer>,
+    pub(super) port: Arc<dyn ConsolePort>,
+    pub(super) on_first_output: Option<Box<dyn FnOnce() + Send>>,
+    pub(super) on_lost_output: Option<Box<dyn FnOnce(LostOutput) + Send>>,
 }
 
 impl MutEventSubscriber for OutputFlusher {
@@ -35,8 +22,17 @@ impl MutEventSubscriber for OutputFlusher {
         if let Some(first) = self.on_first_output.take() {
             first();
         }
-        // A reader that has gone away is the buffer's to remember: the guest goes on without.
-        let _ = self.buffer.flush();
+        let lost = match self.buffer.flush() {
+            Ok(Flush::Done | Flush::Stalled) => None,
+            // The buffer remembers it: the guest goes on without a reader.
+            Ok(Flush::Gone) => Some(LostOutput::NoReader),
+            Err(error) => Some(LostOutput::Failed(error)),
+        };
+        if let Some(lost) = lost
+            && let Some(tell) = self.on_lost_output.take()
+        {
+            tell(lost);
+        }
         self.port.output_ready();
     }
 

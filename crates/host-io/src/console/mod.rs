@@ -18,6 +18,9 @@ use reader::InputReader;
 
 mod flusher;
 mod reader;
+mod socket;
+
+pub use socket::ConsoleSocket;
 
 /// What one read of a console's input gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +71,17 @@ pub struct Console {
     /// Called once, on the event loop's thread, when the guest's first output is about to be
     /// written.
     pub on_first_output: Option<Box<dyn FnOnce() + Send>>,
+    /// Called once, on the event loop's thread, when output is lost for the first time.
+    pub on_lost_output: Option<Box<dyn FnOnce(LostOutput) + Send>>,
+}
+
+/// Why a console's output is lost. The guest goes on all the same.
+#[derive(Debug)]
+pub enum LostOutput {
+    /// Nobody reads it any more, and never will: all that comes is dropped.
+    NoReader,
+    /// It could not be written: a full disk, for one. What comes is tried again.
+    Failed(io::Error),
 }
 
 impl Console {
@@ -82,8 +96,12 @@ impl Console {
     ) -> io::Result<Vec<Box<dyn MutEventSubscriber + Send>>> {
         let mut subscribers: Vec<Box<dyn MutEventSubscriber + Send>> = Vec::new();
         if let Some(buffer) = self.output {
-            let flusher = OutputFlusher::new(buffer, port.clone(), self.on_first_output);
-            subscribers.push(Box::new(flusher));
+            subscribers.push(Box::new(OutputFlusher {
+                buffer,
+                port: port.clone(),
+                on_first_output: self.on_first_output,
+                on_lost_output: self.on_lost_output,
+            }));
         }
         if let Some(input) = self.input {
             subscribers.push(Box::new(InputReader::new(input, port.clone())?));

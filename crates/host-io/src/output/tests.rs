@@ -175,3 +175,29 @@ fn threads_that_push_at_once_lose_nothing() {
     reader.read_exact(&mut all).unwrap();
     assert_eq!(all.iter().filter(|&&byte| byte == b'a').count(), 10_000);
 }
+
+#[test]
+fn lines_are_stamped_from_where_they_begin_and_only_while_it_is_asked_for() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let output = OutputBuffer::new(writer.into()).unwrap();
+    let mut prints = |text: &str| {
+        text.bytes().for_each(|byte| assert!(output.push(byte)));
+        output.flush().unwrap();
+        let mut bytes = [0; 256];
+        let length = reader.read(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    assert_eq!(prints("one\nhalf"), "one\nhalf");
+    assert!(output.toggle_stamps());
+    let stamped = prints(" of it\ntwo\n\nth");
+    let lines: Vec<&str> = stamped.split('\n').collect();
+    assert_eq!(lines[0], " of it");
+    for (line, text) in lines[1..].iter().zip(["two", "", "th"]) {
+        let (stamp, rest) = line.split_once("] ").unwrap();
+        assert!(stamp.starts_with('[') && stamp.contains('.'), "{stamp}");
+        assert_eq!(rest, text);
+    }
+    assert_eq!(prints("ree\n"), "ree\n");
+    assert!(!output.toggle_stamps());
+    assert_eq!(prints("four\n"), "four\n");
+}

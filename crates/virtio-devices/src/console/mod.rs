@@ -7,7 +7,6 @@
 mod backlog;
 mod control;
 mod engine;
-mod listener;
 mod message;
 mod port;
 mod shared;

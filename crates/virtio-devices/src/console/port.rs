@@ -5,9 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use vmmkit_host_io::{InputRead, Sink, read_ready};
+use vmmkit_host_io::{InputRead, Listener, Sink, read_ready};
 
-use super::listener::Listener;
 use super::wire::Wire;
 
 /// What one read of a port's input gave.

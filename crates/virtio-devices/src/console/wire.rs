@@ -3,10 +3,9 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 
-use vmmkit_host_io::{Interest, Poller, Sink, Written};
+use vmmkit_host_io::{Interest, Listener, Poller, Sink, Written};
 
 use super::backlog::Backlog;
-use super::listener::Listener;
 use super::port::{FdInput, PortInput, PortRead};
 use super::watch::Watch;
 

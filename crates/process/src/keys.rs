@@ -1,39 +1,46 @@
-//! The keys that vmmkit keeps for itself: Ctrl-a, and one more.
+//! The keys that a VMM keeps for itself: Ctrl-a, and one more.
 
 /// Ctrl-a.
 const PREFIX: u8 = 0x01;
+const CTRL_Z: u8 = 0x1a;
 
-/// What the user asks of vmmkit, not of the guest.
+/// What the user asks of the VMM, not of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
+pub enum Command {
     /// Ctrl-a h: show the keys.
     Help,
     /// Ctrl-a x: quit.
     Quit,
-    /// Ctrl-a c: the monitor.
+    /// Ctrl-a c: show what the machine is at.
     Monitor,
     /// Ctrl-a b: a BREAK on the serial line, which begins a SysRq command.
     Break,
+    /// Ctrl-a t: the time before each line of output, or no longer.
+    Timestamps,
+    /// Ctrl-a z, or Ctrl-a Ctrl-z: stop the job, as Ctrl-Z does to other programs.
+    Stop,
 }
 
 /// The text for Ctrl-a h.
-pub(crate) const HELP: &str = "keys:
+pub const HELP: &str = "keys:
   Ctrl-a h       this help
   Ctrl-a x       quit: stop the guest at once
   Ctrl-a b       send a BREAK; the next key is a SysRq command
-  Ctrl-a c       monitor (not there yet)
+  Ctrl-a c       show devices, memory map and vCPU registers
+  Ctrl-a t       begin each line of output with the time, or cease to
+  Ctrl-a z       pause the guest and go back to the shell (fg goes on)
   Ctrl-a Ctrl-a  send Ctrl-a to the guest";
 
 /// Takes the commands out of what is typed.
 #[derive(Debug, Default)]
-pub(crate) struct Keys {
+pub struct Keys {
     after_prefix: bool,
 }
 
 impl Keys {
     /// Leaves in `typed` only what is for the guest, and returns how many bytes that is; calls
     /// `act` for each command.
-    pub(crate) fn filter(&mut self, typed: &mut [u8], mut act: impl FnMut(Command)) -> usize {
+    pub fn filter(&mut self, typed: &mut [u8], mut act: impl FnMut(Command)) -> usize {
         let mut kept = 0;
         for index in 0..typed.len() {
             let Some(&byte) = typed.get(index) else { break };
@@ -44,6 +51,8 @@ impl Keys {
                     b'x' => act(Command::Quit),
                     b'c' => act(Command::Monitor),
                     b'b' => act(Command::Break),
+                    b't' => act(Command::Timestamps),
+                    b'z' | CTRL_Z => act(Command::Stop),
                     _ => {}
                 }
                 byte == PREFIX
@@ -91,9 +100,12 @@ mod tests {
             Command::Break,
             Command::Monitor,
             Command::Quit,
+            Command::Timestamps,
+            Command::Stop,
+            Command::Stop,
         ];
         assert_eq!(
-            filtered(&[b"a\x01hb\x01bc\x01cd\x01x"]),
+            filtered(&[b"a\x01hb\x01bc\x01cd\x01x\x01t\x01z\x01\x1a"]),
             (b"abcd".to_vec(), expected)
         );
     }
@@ -110,6 +122,6 @@ mod tests {
 
     #[test]
     fn an_unknown_command_is_dropped() {
-        assert_eq!(filtered(&[b"\x01zq"]), (b"q".to_vec(), vec![]));
+        assert_eq!(filtered(&[b"\x01kq"]), (b"q".to_vec(), vec![]));
     }
 }

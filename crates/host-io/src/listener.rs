@@ -1,0 +1,111 @@
+//! A UNIX socket that clients connect to.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, fchmod};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+};
+
+/// How many clients may wait.
+const WAITING: i32 = 16;
+
+/// A listening socket, whose file goes with it. Only its user may connect (mode 0600).
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    /// `None` once the file is removed: another may have the name then.
+    path: Option<PathBuf>,
+}
+
+impl Listener {
+    /// Listens at `path`, in place of a socket that nobody listens on.
+    ///
+    /// # Errors
+    /// The host's: no such folder, a path of more than 107 bytes, or another process listens there.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        let socket = match make(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_over(path) => {
+                fs::remove_file(path)?;
+                make(path)
+            }
+            other => other,
+        }?;
+        Ok(Self {
+            socket,
+            path: Some(path.to_owned()),
+        })
+    }
+
+    /// The next client, if one waits.
+    pub fn accept(&self) -> Option<UnixStream> {
+        self.socket.accept().ok().map(|(stream, _)| stream)
+    }
+
+    /// Removes the file: nobody finds the socket any more.
+    pub fn remove_file(&mut self) {
+        if let Some(path) = self.path.take() {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// The file's mode is that of the socket when it is bound (Linux's unix_bind), less the umask: at no
+/// moment may others connect.
+fn make(path: &Path) -> io::Result<UnixListener> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, WAITING)?;
+    Ok(socket.into())
+}
+
+/// Whether there is a socket of a process that has ended.
+fn is_left_over(path: &Path) -> bool {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    is_socket && UnixStream::connect(path).is_err_and(refused)
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.remove_file();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn only_the_user_may_connect_and_the_file_goes_with_the_listener() {
+        let path = std::env::temp_dir().join(format!("vmmkit-listener-{}", std::process::id()));
+        let listener = Listener::bind(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(listener.accept().is_none());
+        let _client = UnixStream::connect(&path).unwrap();
+        assert!(listener.accept().is_some());
+        assert!(Listener::bind(&path).is_err(), "it is in use");
+        drop(listener);
+        assert!(!path.exists());
+        // One that a process left behind is replaced.
+        drop(UnixListener::bind(&path).unwrap());
+        Listener::bind(&path).unwrap();
+        assert!(!path.exists());
+    }
+}

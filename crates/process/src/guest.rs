@@ -1,0 +1,25 @@
+//! A machine, as signals reach it.
+
+use vmmkit_host_io::WindowSize;
+
+/// What a process may be asked to do to its machine. The event loop's thread calls it; nothing here
+/// waits for the guest.
+pub trait Guest: Send + Sync {
+    /// Asks the guest to power itself off: a power button, Ctrl-Alt-Del.
+    fn ask_to_power_off(&self);
+
+    /// Ends the run at once.
+    fn stop(&self);
+
+    /// Pauses it; whether it ran, and [`resume`](Self::resume) is due.
+    fn pause(&self) -> bool;
+
+    /// Lets it run on.
+    fn resume(&self);
+
+    /// Says on stderr what its vCPUs are at.
+    fn dump(&self);
+
+    /// The terminal has this size.
+    fn resize(&self, size: WindowSize);
+}
