@@ -15,7 +15,7 @@ use crate::kernel_search::{self, Found};
 use crate::memory;
 use crate::platform::DebugChoice;
 use crate::policy;
-use crate::reports::{MetricsChoice, TimelineChoice};
+use crate::reports::{self, MetricsChoice, TimelineChoice};
 use crate::serial::SerialChoice;
 use crate::{cpu, cpus};
 
@@ -84,10 +84,7 @@ impl Settings {
 
         let irqchip = options.platform.irqchip(!options.no_acpi)?;
         let debug_port = options.platform.debug_port()?;
-        let metrics = options.metrics.as_deref().map(MetricsChoice::new);
-        let metrics = metrics.transpose()?;
-        let timeline = options.timeline.as_deref().map(TimelineChoice::new);
-        let timeline = timeline.transpose()?;
+        let (metrics, timeline) = reports::choices(&options)?;
         let firmware = options.platform.firmware.clone();
         if firmware.is_some() {
             no_kernel(&options)?;
