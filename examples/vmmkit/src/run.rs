@@ -13,11 +13,10 @@ use vmmkit_host_io::{TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm};
 use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_process::{Job, Signals};
-use vmmkit_vmm::{MachineBuilder, Outcome};
+use vmmkit_vmm::{Machine, MachineBuilder, Outcome, Ready};
 
 use crate::build_failure::Asked;
 use crate::cli::RunOptions;
-use crate::control::{Door, Guest, Presence};
 use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
@@ -27,7 +26,7 @@ use crate::remote::Remote;
 use crate::reports::Reports;
 use crate::serial::{Opened, SerialChoice};
 use crate::settings::Settings;
-use crate::{config_file, devices, diagnosis, equivalent, exit_code, messages, reports};
+use crate::{config_file, control, devices, diagnosis, equivalent, exit_code, messages, reports};
 
 /// How long the last of the output may take to a client who reads slowly.
 const FINISH_TIME: Duration = Duration::from_secs(2);
@@ -139,10 +138,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     // Before any thread is started.
     let signals = Signals::new(job.clone(), remote.clone(), settings.stop_timeout)
         .map_err(|error| Failure::host("signals", &error, "free descriptors of this process"))?;
-    let (presence, places) = Presence::claim(&settings.control, settings.quiet)?;
-    let name = presence.name().unwrap_or(&settings.machine.name);
-    let guest = Arc::new(Guest::new(&settings, name));
-    let door = Door::new(places, guest.clone(), presence.server());
+    let (presence, guest, door) = control::open(&settings)?;
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let Opened {
         mut console,
@@ -162,11 +158,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
     let plan = devices::plug(plan, &settings.devices)?;
     let live = plan.live();
-    let mut builder = plan.into_builder();
-    if !settings.quiet {
-        let events = builder.events().map_err(no_descriptor)?;
-        builder = builder.subscribe(Box::new(News::new(events, settings.machine.on_crash)));
-    }
+    let mut builder = tell(plan.into_builder(), &settings)?;
     if let Some(socket) = &socket {
         builder = builder.subscribe(socket.subscriber());
     }
@@ -192,14 +184,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
                 vmmkit_host_io::restore_on_fatal_signals();
             }
             panic_if_asked();
-            let machine = machine.start().map_err(|error| {
-                Failure::host(
-                    "threads",
-                    &error,
-                    "raise the limit of processes (ulimit -u)",
-                )
-            })?;
-            Ok(machine.wait()?)
+            play(machine)
         });
     running.finish();
     if let Some(socket) = socket {
@@ -224,6 +209,24 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     // descriptor and mapping after the other: the handle in `remote` keeps them until then.
     std::mem::forget(remote);
     Ok(finish(outcome))
+}
+
+/// Has the machine's events told to who is at the terminal.
+fn tell(builder: MachineBuilder, settings: &Settings) -> Result<MachineBuilder, Failure> {
+    if settings.quiet {
+        return Ok(builder);
+    }
+    let events = builder.events().map_err(no_descriptor)?;
+    Ok(builder.subscribe(Box::new(News::new(events, settings.machine.on_crash))))
+}
+
+/// Runs the machine to its end.
+fn play(machine: Machine<Ready>) -> Result<Outcome, Failure> {
+    let next = "raise the limit of processes (ulimit -u)";
+    let machine = machine
+        .start()
+        .map_err(|error| Failure::host("threads", &error, next))?;
+    Ok(machine.wait()?)
 }
 
 /// Says how the guest ended where that needs words.

@@ -76,10 +76,7 @@ impl Settings {
             .as_deref()
             .map_or(Ok(default_serial(&options)), str::parse)?;
         let stop_timeout = options.stop_timeout.as_deref().map_or(Ok(5), seconds)?;
-        let on_reboot = options.on_reboot.as_deref();
-        let on_reboot = on_reboot.map_or(Ok(defaults.on_reboot), policy::on_reboot)?;
-        let on_crash = options.on_crash.as_deref();
-        let on_crash = on_crash.map_or(Ok(defaults.on_crash), policy::on_crash)?;
+        let (on_reboot, on_crash) = policy::of(&options)?;
         let virtio = devices::transport(options.devices.virtio.as_deref())?;
 
         let irqchip = options.platform.irqchip(!options.no_acpi)?;
