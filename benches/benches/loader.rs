@@ -56,7 +56,7 @@ fn main() -> Result<(), Failure> {
             &ram,
             source,
             &Platform {
-                vcpus: 1,
+                apic_ids: &[0],
                 acpi: None,
                 mp_table: false,
             },

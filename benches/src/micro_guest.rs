@@ -28,6 +28,14 @@ pub enum Work {
     MmioReads(u32),
     /// This many one-byte writes to [`UNCLAIMED_ADDRESS`].
     MmioWrites(u32),
+    /// Every vCPU of a machine of `vcpus` does `count` one-byte OUTs to [`UNCLAIMED_PORT`], all at the same
+    /// time: the first one starts the others by INIT and SIPI, and waits for them.
+    PortWritesOnAll {
+        /// The vCPUs.
+        vcpus: u32,
+        /// The OUTs of each.
+        count: u32,
+    },
 }
 
 impl Work {
@@ -39,7 +47,10 @@ impl Work {
             "port-reads" => Some(Self::PortReads(count)),
             "mmio-reads" => Some(Self::MmioReads(count)),
             "mmio-writes" => Some(Self::MmioWrites(count)),
-            _ => None,
+            _ => {
+                let vcpus = name.strip_prefix("port-writes-on-")?.parse().ok()?;
+                Some(Self::PortWritesOnAll { vcpus, count })
+            }
         }
     }
 
@@ -55,6 +66,7 @@ impl Work {
             Self::MmioReads(count) => counted(count, &[0x8a, 0x07]),
             // mov [rdi], al
             Self::MmioWrites(count) => counted(count, &[0x88, 0x07]),
+            Self::PortWritesOnAll { vcpus, count } => on_all(vcpus, count),
         };
         code.extend_from_slice(&RESET);
         code
@@ -72,6 +84,59 @@ fn counted(count: u32, body: &[u8]) -> Vec<u8> {
     code.extend_from_slice(body);
     code.extend_from_slice(&[0xff, 0xc9, 0x75]); // dec ecx; jnz body
     code.push((body.len() as u8 + 4).wrapping_neg());
+    code
+}
+
+/// Where the other vCPUs start in real mode: a page below 640 KiB that nothing else uses.
+const START: u32 = 0x8_0000;
+/// Where they count themselves when they are done: the page after it.
+const DONE: u32 = 0x8_1000;
+/// The local APIC's interrupt command, low half (Intel SDM vol. 3A, 11.6.1).
+const ICR: u32 = 0xfee0_0300;
+/// INIT to all but itself.
+const INIT: u32 = 0xc_4500;
+/// SIPI to all but itself, with the page of [`START`].
+const SIPI: u32 = 0xc_4600 | START >> 12;
+
+fn on_all(vcpus: u32, count: u32) -> Vec<u8> {
+    let other = on_another(count);
+    let mut code = vec![0xeb, other.len() as u8]; // jmp over it
+    code.extend_from_slice(&other);
+    code.extend_from_slice(&[0x48, 0x8d, 0x35]); // lea rsi, [rip - ...]: what was jumped over
+    code.extend_from_slice(&(-(other.len() as i32) - 7).to_le_bytes());
+    code.push(0xbf); // mov edi, START
+    code.extend_from_slice(&START.to_le_bytes());
+    code.push(0xb9); // mov ecx, length
+    code.extend_from_slice(&(other.len() as u32).to_le_bytes());
+    code.extend_from_slice(&[0xf3, 0xa4]); // rep movsb
+    code.push(0xbf); // mov edi, ICR
+    code.extend_from_slice(&ICR.to_le_bytes());
+    for command in [INIT, SIPI] {
+        code.extend_from_slice(&[0xc7, 0x07]); // mov dword [rdi], command
+        code.extend_from_slice(&command.to_le_bytes());
+    }
+    code.extend(counted(count, &[0xee]));
+    code.push(0xbf); // mov edi, DONE
+    code.extend_from_slice(&DONE.to_le_bytes());
+    // pause; cmp dword [rdi], the others; jne to the pause
+    code.extend_from_slice(&[0xf3, 0x90, 0x81, 0x3f]);
+    code.extend_from_slice(&(vcpus.max(1) - 1).to_le_bytes());
+    code.extend_from_slice(&[0x75, 0xf6]);
+    code
+}
+
+/// 16-bit code at the start of a page: the OUTs, and one more that is done in the page after it.
+fn on_another(count: u32) -> Vec<u8> {
+    let mut code = vec![0x66, 0xb9]; // mov ecx, count
+    code.extend_from_slice(&count.max(1).to_le_bytes());
+    code.push(0xba); // mov dx, port
+    code.extend_from_slice(&UNCLAIMED_PORT.to_le_bytes());
+    code.extend_from_slice(&[0xee, 0x66, 0x49, 0x75, 0xfb]); // out dx, al; dec ecx; jnz to the out
+    code.push(0xb8); // mov ax, segment
+    code.extend_from_slice(&((DONE >> 4) as u16).to_le_bytes());
+    code.extend_from_slice(&[0x8e, 0xd8]); // mov ds, ax
+    code.extend_from_slice(&[0xf0, 0x66, 0xff, 0x06, 0, 0]); // lock inc dword [0]
+    code.extend_from_slice(&[0xfa, 0xf4, 0xeb, 0xfd]); // cli; hlt; jmp to the hlt
     code
 }
 

@@ -1,11 +1,9 @@
-//! Any file as a qcow2 image to read: it is refused, or read with errors at worst. (To write to an
-//! image that contradicts itself can overflow imago's stack, as `Qcow2Disk` says.)
+//! Any file as a qcow2 image, to read and to write: it is refused, or answers with errors at worst.
 #![no_main]
 
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize, Segment};
@@ -22,17 +20,21 @@ fn memory_file(bytes: &[u8]) -> File {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let file = memory_file(data);
-    let config = BlockConfig {
-        path: format!("/proc/self/fd/{}", file.as_raw_fd()).into(),
-        format: Some(DiskFormat::Qcow2),
-        read_only: true,
-        ..BlockConfig::default()
-    };
-    let Ok(disk) = Qcow2Disk::open(&config) else {
-        return;
-    };
-    let disk: Arc<dyn Disk> = Arc::new(disk);
+    for read_only in [true, false] {
+        let file = memory_file(data);
+        let config = BlockConfig {
+            path: format!("/proc/self/fd/{}", file.as_raw_fd()).into(),
+            format: Some(DiskFormat::Qcow2),
+            read_only,
+            ..BlockConfig::default()
+        };
+        if let Ok(disk) = Qcow2Disk::open(&config) {
+            exercise(&disk, read_only);
+        }
+    }
+});
+
+fn exercise(disk: &dyn Disk, read_only: bool) {
     let ram = GuestRam::new(&RamConfig {
         size: RamSize::mebibytes(1),
         ..RamConfig::default()
@@ -48,5 +50,12 @@ fuzz_target!(|data: &[u8]| {
             continue;
         }
         let _ = disk.read(&ram, &segments, offset);
+        if !read_only {
+            let _ = disk.write(&ram, &segments, offset);
+            let _ = disk.discard(offset, 4096);
+            let _ = disk.write_zeroes(offset, 4096, true);
+            let _ = disk.write(&ram, &segments, offset);
+            let _ = disk.flush();
+        }
     }
-});
+}

@@ -1,7 +1,6 @@
 //! What is told of a booted Linux: metrics for programs, and the timeline of the boot.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     reason = "a test fails by panicking, its helpers too"
 )]
 

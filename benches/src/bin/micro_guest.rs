@@ -24,7 +24,8 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     fail(
-        "usage: micro_guest nothing|port-writes|port-reads|mmio-reads|mmio-writes COUNT FILE",
+        "usage: micro_guest nothing|port-writes|port-reads|mmio-reads|mmio-writes|port-writes-on-VCPUS COUNT \
+         FILE",
         2,
     )
 }

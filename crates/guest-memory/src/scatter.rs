@@ -41,6 +41,26 @@ impl GuestRam {
         })
     }
 
+    /// As [`read_at`](Self::read_at), from what the host has in memory: it does not wait for a disk
+    /// (RWF_NOWAIT).
+    ///
+    /// # Errors
+    /// See [`read_at`](Self::read_at); [`io::ErrorKind::WouldBlock`] where the first byte is not in
+    /// memory, EOPNOTSUPP where the file cannot be read so.
+    pub fn read_at_now(
+        &self,
+        fd: impl AsFd,
+        segments: &[Segment],
+        offset: u64,
+    ) -> io::Result<usize> {
+        let fd = fd.as_fd().as_raw_fd();
+        let offset = file_offset(offset)?;
+        self.fill_from(segments, &mut [], |iovecs, count| {
+            // SAFETY: as in `read_at`.
+            unsafe { libc::preadv2(fd, iovecs, count, offset, libc::RWF_NOWAIT) }
+        })
+    }
+
     /// Writes the segments to `fd` at `offset`, in their order: pwritev(2). Returns how many bytes
     /// were taken, which may be fewer.
     ///

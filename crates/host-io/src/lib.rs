@@ -41,6 +41,7 @@ mod poller;
 mod pty;
 mod signals;
 mod sink;
+mod stopwatch;
 mod stream;
 mod tap;
 mod terminal;
@@ -66,6 +67,7 @@ pub use signals::{
     Signal, SignalFd, block_terminal_access_signals, die_by, signal_job, stop_as_asked,
 };
 pub use sink::{Sink, Written};
+pub use stopwatch::Stopwatch;
 pub use stream::{FrameReader, MAX_FRAME, StreamError, StreamSocket};
 pub use tap::{Tap, TapError, TapOffloads};
 pub use terminal::{RawTerminal, WindowSize, is_foreground, is_terminal, restore_all, window_size};

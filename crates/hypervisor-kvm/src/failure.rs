@@ -3,6 +3,7 @@
 use kvm_bindings::{KVM_INTERNAL_ERROR_EMULATION, kvm_run__bindgen_ty_1__bindgen_ty_13 as Raw};
 use vmmkit_guest_memory::GuestAddress;
 use vmmkit_hypervisor::InternalError;
+use vmmkit_hypervisor::x86::Instruction;
 
 use vmmkit_x86_emulator::disassemble;
 
@@ -25,14 +26,39 @@ pub(crate) fn describe(vcpu: &KvmVcpu, page: &RunPage) -> InternalError {
     if instruction.is_empty() {
         instruction = read_bytes(vcpu, rip);
     }
-    let is_emulation = raw.suberror == KVM_INTERNAL_ERROR_EMULATION;
-    let name = is_emulation.then(|| disassemble(&instruction, rip.unwrap_or(0)));
+    let name = disassemble(&instruction, rip.unwrap_or(0), bits(vcpu));
     InternalError {
         suberror: raw.suberror,
         rip,
         instruction,
-        name: name.flatten(),
+        name: name.map(|(name, _)| name),
         data,
+    }
+}
+
+/// The instruction at RIP.
+#[cold]
+pub(crate) fn instruction(vcpu: &KvmVcpu) -> Option<Instruction> {
+    let rip = vcpu.fd.get_regs().ok()?.rip;
+    let mut bytes = read_bytes(vcpu, Some(rip));
+    if bytes.is_empty() {
+        return None;
+    }
+    let name = disassemble(&bytes, rip, bits(vcpu)).map(|(name, length)| {
+        bytes.truncate(length);
+        name
+    });
+    Some(Instruction { bytes, name })
+}
+
+/// The size of the code that the vCPU runs (Intel SDM volume 3, 3.4.5): 16, 32 or 64 bits.
+fn bits(vcpu: &KvmVcpu) -> u32 {
+    const LMA: u64 = 1 << 10;
+    match vcpu.fd.get_sregs() {
+        Ok(special) if special.efer & LMA != 0 && special.cs.l != 0 => 64,
+        Ok(special) if special.cs.db != 0 => 32,
+        Ok(_) => 16,
+        Err(_) => 64,
     }
 }
 

@@ -36,7 +36,7 @@ mod vcpu;
 mod vm;
 
 pub use open::{Kvm, OpenError};
-pub use probe::{Finding, KvmKind, ProbeReport, Remedy, kvm_kind, probe};
+pub use probe::{Finding, ForcedBits, KvmKind, ProbeReport, Remedy, forced_cpuid, kvm_kind, probe};
 pub use software::{CmdlineAddition, CmdlineConflict, SoftwareCounters};
 pub use vcpu::KvmVcpu;
 pub use vm::KvmVm;

@@ -6,11 +6,12 @@ use kvm_bindings::{
     kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_xsave,
 };
 use vmmkit_hypervisor::x86::{
-    ClockControl, CpuidEntry, FpuState, MpState, Msr, Registers, SpecialRegisters, VcpuState,
+    ClockControl, CpuidEntry, FpuState, Instruction, MpState, Msr, Registers, SpecialRegisters,
+    VcpuState,
 };
 use vmmkit_hypervisor::{Error, Result};
 
-use crate::{KvmVcpu, convert, fpu};
+use crate::{KvmVcpu, convert, failure, fpu};
 
 /// The most MSRs in one call: KVM refuses `MAX_IO_MSRS` (256) and more with E2BIG.
 const MSR_CHUNK: usize = 255;
@@ -160,6 +161,10 @@ impl VcpuState for KvmVcpu {
             .translate_gva(linear)
             .map_err(host("KVM_TRANSLATE"))?;
         Ok((answer.valid != 0).then_some(answer.physical_address))
+    }
+
+    fn instruction(&mut self) -> Option<Instruction> {
+        failure::instruction(self)
     }
 
     fn tsc_khz(&mut self) -> Result<u32> {

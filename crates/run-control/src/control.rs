@@ -16,16 +16,17 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use vmmkit_device_bus::{GuestRequest, RequestSink};
 use vmmkit_host_io::Broadcast;
+use vmmkit_hypervisor::x86::VcpuDump;
 use vmmkit_hypervisor::{Kick, VcpuId};
-use vmmkit_telemetry::{BootLog, Milestone};
+use vmmkit_telemetry::BootLog;
 
 use crate::event::BACKLOG;
-use crate::{
-    Event, MachineState, OnCrash, OnReboot, Outcome, PowerOn, ResetCause, RunError, VcpuBody,
-    VcpuDump, Vcpus,
-};
+use crate::{Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuBody};
+
+mod end;
+mod pause;
+mod reset;
 
 const RUN: u8 = 0;
 const PAUSE: u8 = 1;
@@ -83,6 +84,11 @@ struct Phase {
 }
 
 impl Phase {
+    fn may_resume(&self) -> bool {
+        let is_dead = matches!(self.crash, Some(Outcome::TripleFault(_)));
+        self.ending.is_none() && !(is_dead && self.reset.is_none())
+    }
+
     fn lacks_dump_of(&self, vcpu: VcpuId) -> bool {
         let place = self.dumps.get(vcpu.0 as usize);
         place.is_some_and(Option::is_none)
@@ -145,255 +151,6 @@ impl Control {
     /// Whether the last request of pause and resume was a pause.
     pub fn is_paused(&self) -> bool {
         self.lock().paused
-    }
-
-    /// Waits, on the thread of `vcpu`, until it may run (`true`) or must end (`false`). Where a dump
-    /// is asked for, it gives that first.
-    pub fn park(&self, vcpu: VcpuId, mut dump: impl FnMut() -> VcpuDump) -> bool {
-        let mut phase = self.lock();
-        phase.parked += 1;
-        self.changed.notify_all();
-        if phase.crash.is_some() && phase.parked == phase.vcpus {
-            // Nobody asked for this pause who would do it.
-            drop(phase);
-            if let Some(rest) = self.on_crash.get() {
-                rest(self);
-            }
-            phase = self.lock();
-        }
-        loop {
-            if phase.lacks_dump_of(vcpu) {
-                drop(phase);
-                let dump = dump();
-                phase = self.lock();
-                phase.add_dump(dump);
-                self.changed.notify_all();
-                continue;
-            }
-            match self.request.load(Ordering::Acquire) {
-                PAUSE => phase = self.wait(phase),
-                request => {
-                    phase.parked -= 1;
-                    return request == RUN;
-                }
-            }
-        }
-    }
-
-    /// What the registers of every vCPU hold, each read on its own thread; none before the start and
-    /// after the end. A vCPU that ends meanwhile is left out.
-    pub fn dump(&self) -> Vec<VcpuDump> {
-        let _turn = self
-            .dump_turn
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut phase = self.lock();
-        phase.dumps = vec![None; phase.vcpus];
-        // Ordering: pairs with the load in `may_run`, as a pause does.
-        self.dumping.store(true, Ordering::Release);
-        drop(phase);
-        self.kick_all();
-        self.changed.notify_all();
-        let mut phase = self.lock();
-        while phase.dumps.iter().flatten().count() + phase.finished < phase.vcpus {
-            phase = self.wait(phase);
-        }
-        self.dumping.store(false, Ordering::Release);
-        std::mem::take(&mut phase.dumps)
-            .into_iter()
-            .flatten()
-            .collect()
-    }
-
-    /// Stops every vCPU and waits until none is in the guest, or until another thread has resumed
-    /// the machine. `false` if the machine has ended.
-    pub fn pause(&self) -> bool {
-        let mut phase = self.lock();
-        if phase.ending.is_some() {
-            return false;
-        }
-        self.request_pause(&mut phase);
-        drop(phase);
-        self.kick_all();
-        let mut phase = self.lock();
-        while phase.paused && phase.ending.is_none() && phase.parked < phase.vcpus {
-            phase = self.wait(phase);
-        }
-        phase.ending.is_none()
-    }
-
-    /// A reset that is under way goes first, and ends in the pause.
-    fn request_pause(&self, phase: &mut Phase) {
-        phase.paused = true;
-        if phase.reset.is_none() {
-            self.request.store(PAUSE, Ordering::Release);
-        }
-    }
-
-    /// Whether a paused machine may run again: it has neither ended nor crashed for good.
-    pub fn may_resume(&self) -> bool {
-        self.lock().may_resume()
-    }
-
-    /// Everything that was to come to rest for a pause has: told to all, if the pause lasts.
-    pub fn is_at_rest(&self) {
-        let phase = self.lock();
-        if phase.paused && phase.ending.is_none() {
-            self.publish(Event::Paused);
-        }
-    }
-
-    /// Lets every vCPU run again; `was_at_rest` says whether the [pause was told](Self::is_at_rest).
-    pub fn resume(&self, was_at_rest: bool) {
-        let mut phase = self.lock();
-        if phase.may_resume() {
-            phase.paused = false;
-            if was_at_rest {
-                self.publish(Event::Resumed);
-            }
-            if phase.reset.is_none() {
-                self.request.store(RUN, Ordering::Release);
-            }
-            self.changed.notify_all();
-        }
-    }
-
-    /// Has the vCPUs leave for new ones, which start the guest anew. `false` if the run has ended.
-    pub fn reset(&self, cause: ResetCause) -> bool {
-        let mut phase = self.lock();
-        if phase.ending.is_some() {
-            return false;
-        }
-        // Before the start it is as after power-on already.
-        if phase.vcpus > 0 && phase.reset.is_none() {
-            phase.reset = Some(cause);
-            self.request.store(RESET, Ordering::Release);
-            drop(phase);
-            self.kick_all();
-            self.changed.notify_all();
-        }
-        true
-    }
-
-    /// The next life of the thread of vCPU `index`, whose vCPU is gone; `None` when the run has ended.
-    /// The last thread that comes here makes the vCPUs of all.
-    pub fn next_life(&self, index: usize, board: &dyn PowerOn) -> Option<VcpuBody> {
-        let mut phase = self.lock();
-        phase.arrived += 1;
-        if phase.arrived == phase.vcpus && phase.ending.is_none() {
-            drop(phase);
-            match board.power_on() {
-                Ok(vcpus) => self.begin(vcpus),
-                Err(error) => self.end(Err(RunError::Reset(error))),
-            }
-            phase = self.lock();
-        }
-        while phase.ending.is_none() {
-            if let Some(body) = phase.bodies.get_mut(index).and_then(Option::take) {
-                return Some(body);
-            }
-            phase = self.wait(phase);
-        }
-        None
-    }
-
-    /// Gives each thread its new vCPU.
-    fn begin(&self, vcpus: Vcpus) {
-        let mut phase = self.lock();
-        if phase.ending.is_some() {
-            return;
-        }
-        self.set_vcpus(vcpus.kickers);
-        phase.bodies = vcpus.bodies.into_iter().map(Some).collect();
-        phase.arrived = 0;
-        phase.crash = None;
-        phase.crash_loaded = false;
-        self.console_is_ready.store(false, Ordering::Relaxed);
-        let request = if phase.paused { PAUSE } else { RUN };
-        self.request.store(request, Ordering::Release);
-        if let Some(cause) = phase.reset.take() {
-            self.publish(Event::Reset(cause));
-        }
-        self.changed.notify_all();
-    }
-
-    /// Ends the run. The first ending stands.
-    pub fn end(&self, ending: Ending) {
-        self.boot_log().mark(Milestone::End);
-        let mut phase = self.lock();
-        if phase.ending.is_none() {
-            // Who stops a guest that crashed learns how it did.
-            let ending = match (ending, phase.crash) {
-                (Ok(Outcome::Stopped), Some(crash)) => Ok(crash),
-                (ending, _) => ending,
-            };
-            let (state, event) = match &ending {
-                Ok(outcome) => (MachineState::Ended(*outcome), Event::Ended(*outcome)),
-                Err(error) => (MachineState::Failed, Event::Failed(error.to_string())),
-            };
-            phase.ended = Some(state);
-            self.publish(event);
-            phase.ending = Some(ending);
-        }
-        self.request.store(STOP, Ordering::Release);
-        // Unlocked first, so that nobody wakes up only to wait for the lock.
-        drop(phase);
-        self.kick_all();
-        self.changed.notify_all();
-    }
-
-    /// Where devices send what the guest asks for.
-    pub fn requests(self: &Arc<Self>) -> RequestSink {
-        let control = self.clone();
-        Arc::new(move |request| match request {
-            GuestRequest::Reset => control.guest_asks(Outcome::Reset),
-            GuestRequest::PowerOff => control.guest_asks(Outcome::PowerOff),
-            GuestRequest::DebugExit(code) => control.guest_asks(Outcome::DebugExit(code)),
-            GuestRequest::Panicked => control.guest_asks(Outcome::GuestPanic),
-            GuestRequest::CrashLoaded => control.crash_is_loaded(),
-        })
-    }
-
-    /// The guest did something that ends its run, or whatever the policy says.
-    pub fn guest_asks(&self, outcome: Outcome) {
-        let crash = match outcome {
-            Outcome::GuestPanic => Some(Event::Panicked),
-            Outcome::TripleFault(vcpu) => Some(Event::TripleFault(vcpu)),
-            _ => None,
-        };
-        let is_crash = crash.is_some();
-        let mut phase = self.lock();
-        // What other vCPUs do until they are out of the guest is of no interest.
-        if phase.ending.is_some() || phase.reset.is_some() || (is_crash && phase.crash.is_some()) {
-            return;
-        }
-        if let Some(event) = crash {
-            phase.crash = Some(outcome);
-            self.publish(event);
-        }
-        let (on_reboot, on_crash) = self.policy.get().copied().unwrap_or_default();
-        let pauses = is_crash && on_crash == OnCrash::Pause;
-        if pauses {
-            self.request_pause(&mut phase);
-        }
-        drop(phase);
-        match outcome {
-            _ if pauses => self.kick_all(),
-            _ if is_crash && on_crash == OnCrash::Reboot => {
-                self.reset(ResetCause::Crash);
-            }
-            Outcome::Reset if on_reboot == OnReboot::Reboot => {
-                self.reset(ResetCause::Guest);
-            }
-            _ => self.end(Ok(outcome)),
-        }
-    }
-
-    /// The guest's crash kernel takes over; told once.
-    fn crash_is_loaded(&self) {
-        if !std::mem::replace(&mut self.lock().crash_loaded, true) {
-            self.publish(Event::CrashLoaded);
-        }
     }
 
     /// Tells all subscribers.
@@ -490,13 +247,6 @@ impl Default for Control {
             dumping: AtomicBool::new(false),
             dump_turn: Mutex::default(),
         }
-    }
-}
-
-impl Phase {
-    fn may_resume(&self) -> bool {
-        let is_dead = matches!(self.crash, Some(Outcome::TripleFault(_)));
-        self.ending.is_none() && !(is_dead && self.reset.is_none())
     }
 }
 

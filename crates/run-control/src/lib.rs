@@ -33,4 +33,4 @@ mod outcome;
 pub use control::{Control, Ending, LastEvent, Rest};
 pub use event::{Event, MachineState, ResetCause};
 pub use lives::{OnCrash, OnReboot, PowerOn, VcpuBody, Vcpus};
-pub use outcome::{Outcome, RunError, VcpuDump};
+pub use outcome::{Outcome, RunError};

@@ -1,7 +1,7 @@
 //! How a run ended.
 
 use thiserror::Error;
-use vmmkit_hypervisor::x86::{MpState, Registers, SpecialRegisters};
+use vmmkit_hypervisor::x86::VcpuDump;
 use vmmkit_hypervisor::{FailEntry, InternalError, VcpuId};
 
 /// Why the guest no longer runs: its own doing, or its owner's.
@@ -92,58 +92,5 @@ fn hint(error: &InternalError) -> &'static str {
     match error.suberror {
         1 => "; the host's KVM cannot emulate this instruction: `vmmkit doctor` says what it lacks",
         _ => "",
-    }
-}
-
-/// What a vCPU's registers held at one moment, as far as they could be read.
-#[derive(Clone, Debug)]
-pub struct VcpuDump {
-    /// The vCPU.
-    pub vcpu: VcpuId,
-    /// Whether it runs or waits.
-    pub state: Option<MpState>,
-    /// General registers.
-    pub registers: Option<Registers>,
-    /// Segments and control registers.
-    pub special: Option<SpecialRegisters>,
-}
-
-impl std::fmt::Display for VcpuDump {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.registers {
-            Some(r) => write!(
-                f,
-                "rip {:#x} rsp {:#x} rflags {:#x} rax {:#x} rbx {:#x} rcx {:#x} rdx {:#x} rsi \
-                 {:#x} rdi {:#x} rbp {:#x} r8 {:#x} r9 {:#x} r10 {:#x} r11 {:#x} r12 {:#x} r13 \
-                 {:#x} r14 {:#x} r15 {:#x}",
-                r.rip,
-                r.rsp,
-                r.rflags,
-                r.rax,
-                r.rbx,
-                r.rcx,
-                r.rdx,
-                r.rsi,
-                r.rdi,
-                r.rbp,
-                r.r8,
-                r.r9,
-                r.r10,
-                r.r11,
-                r.r12,
-                r.r13,
-                r.r14,
-                r.r15
-            )?,
-            None => write!(f, "registers cannot be read")?,
-        }
-        if let Some(s) = &self.special {
-            write!(
-                f,
-                " cr0 {:#x} cr2 {:#x} cr3 {:#x} cr4 {:#x} efer {:#x} cs {:#x}",
-                s.cr0, s.cr2, s.cr3, s.cr4, s.efer, s.cs.selector
-            )?;
-        }
-        Ok(())
     }
 }

@@ -66,7 +66,7 @@ impl Metrics {
     /// `vmmkit_blk` is `vmmkit_blk_reads_total`. `whose` ends their descriptions.
     pub fn tree(&mut self, prefix: &str, whose: &str, labels: &[(&str, &str)], tree: &Tree) {
         for (name, node) in tree.entries() {
-            let full = format!("{prefix}_{}", allowed(name));
+            let full = allowed(&format!("{prefix}_{name}"));
             let help = format!("{} {whose}", name.replace('_', " "));
             match node {
                 Node::Counter(value) => {
@@ -133,7 +133,7 @@ impl Metrics {
     }
 }
 
-/// A name as part of a metric's.
+/// A name as Prometheus allows it.
 fn allowed(name: &str) -> String {
     let one = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     name.chars().map(one).collect()

@@ -9,13 +9,14 @@ use std::thread;
 use vmmkit_boot_loader::{self as boot_loader, BootSource, Entry};
 use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Lifecycle, Mmio, Plug, Ports};
 use vmmkit_guest_memory::{GuestRam, Rom};
-use vmmkit_host_io::{Console, ConsolePort, EventLoop, Subscriber, Subscription};
+use vmmkit_host_io::{Console, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription};
 use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
-use vmmkit_run_control::{Control, LastEvent};
+use vmmkit_legacy_devices::SerialOutput;
+use vmmkit_run_control::Control;
 use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
 
-use crate::clocks::{Clocks, Stopwatch};
+use crate::clocks::Clocks;
 use crate::console::{FirstByte, Receiver, Transmitter};
 use crate::devices::{self, Devices};
 use crate::error::BuildError;
@@ -202,14 +203,11 @@ impl MachineBuilder {
             &mut files,
             (devices.len(), control.boot_log()),
         )?;
-        let transmitter = Box::new(FirstByte {
-            output: Transmitter(console.output.clone()),
-            control: control.clone(),
-        });
+        let output = transmitter(&console, &control);
         let stopwatch = Arc::new(Stopwatch::default());
         let clocks = Clocks::new(vm.clock(), stopwatch.clone());
         let requests = control.requests();
-        let platform = Platform::plug(&vm, irqchip, requests, &ram, transmitter, stopwatch)?;
+        let platform = Platform::plug(&vm, irqchip, requests, &ram, output, stopwatch)?;
         platform.lead(lives);
         let capabilities = hypervisor.capabilities();
         let reach = reach(&*vm, &ram, &memory)?;
@@ -220,22 +218,17 @@ impl MachineBuilder {
                 Vec::new(),
             ),
         };
-        devices
-            .iter()
-            .for_each(|device| devices::watch(&**device, &control));
+        devices::watch_all(&devices, &control);
         platform.plug_extra(ports, mmio, &ram)?;
         let supported = cpus::supported(hypervisor, &config)?;
         let vcpus = cpus::create(&supported, &*vm, &config, &platform, &entry, irqchip)?;
         control.set_vcpus(vcpus.kickers);
         let devices = Arc::new(Devices::new(devices, clocks));
         let platform = Arc::new(platform);
-        let at_rest = devices.clone();
-        let rest = Box::new(move |control: &Control| at_rest.rest(control));
-        control.set_policy(config.on_reboot, config.on_crash, rest);
+        set_policy(&control, &config, devices.clone());
 
         let output = console.output.clone();
-        let port: Arc<dyn ConsolePort> = Arc::new(Receiver(platform.serial.clone()));
-        subscribers.extend(console.connect(&port).map_err(BuildError::Console)?);
+        subscribers.extend(connect(console, &platform)?);
         let event_loop = EventLoop::new(subscribers)?;
         let about = report::about(&config);
         let board = Board {
@@ -257,15 +250,29 @@ impl MachineBuilder {
             output,
             about,
         };
-        let state = Ready {
-            vcpus: vcpus.bodies,
-            board: Arc::new(board),
-            event_loop,
-            last: LastEvent(shared.control.clone()),
-        };
-        shared.control.boot_log().mark(Milestone::Built);
-        Ok(Machine::new(Arc::new(shared), state))
+        let (vcpus, board) = (vcpus.bodies, Arc::new(board));
+        Ok(Machine::built(shared, vcpus, board, event_loop))
     }
+}
+
+/// What the serial port writes to.
+fn transmitter(console: &Console, control: &Arc<Control>) -> Box<dyn SerialOutput> {
+    Box::new(FirstByte {
+        output: Transmitter(console.output.clone()),
+        control: control.clone(),
+    })
+}
+
+/// What reads and writes for the serial port, on the event loop.
+fn connect(console: Console, platform: &Platform) -> Result<Vec<Subscriber>, BuildError> {
+    let port: Arc<dyn ConsolePort> = Arc::new(Receiver(platform.serial.clone()));
+    console.connect(&port).map_err(BuildError::Console)
+}
+
+/// What the guest's own reset and crash do.
+fn set_policy(control: &Control, config: &MachineConfig, devices: Arc<Devices>) {
+    let rest = Box::new(move |control: &Control| devices.rest(control));
+    control.set_policy(config.on_reboot, config.on_crash, rest);
 }
 
 /// The memory slot of firmware: RAM and persistent memory have lower ones.

@@ -1,9 +1,8 @@
 //! The clocks of a machine, which stand still while it is paused: a guest sees no gap.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
+use vmmkit_host_io::Stopwatch;
 use vmmkit_hypervisor::GuestClock;
 
 /// The hypervisor's clocks and the machine's own.
@@ -36,47 +35,4 @@ impl Clocks {
         }
         self.machine.start();
     }
-}
-
-/// Time since a machine was built, without that for which it was paused.
-#[derive(Debug)]
-pub(crate) struct Stopwatch {
-    built: Instant,
-    /// Nanoseconds of all pauses that are over.
-    paused: AtomicU64,
-    stopped: Mutex<Option<Instant>>,
-}
-
-impl Default for Stopwatch {
-    fn default() -> Self {
-        Self {
-            built: Instant::now(),
-            paused: AtomicU64::new(0),
-            stopped: Mutex::default(),
-        }
-    }
-}
-
-impl Stopwatch {
-    /// Nanoseconds of it. Asked while no pause lasts: by vCPUs.
-    pub(crate) fn nanoseconds(&self) -> u64 {
-        since(self.built).saturating_sub(self.paused.load(Ordering::Relaxed))
-    }
-
-    fn stop(&self) {
-        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        stopped.get_or_insert_with(Instant::now);
-    }
-
-    fn start(&self) {
-        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = stopped.take() {
-            self.paused.fetch_add(since(at), Ordering::Relaxed);
-        }
-    }
-}
-
-/// 64 bits of nanoseconds last for 584 years.
-fn since(then: Instant) -> u64 {
-    u64::try_from(then.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }

@@ -141,8 +141,12 @@ impl Devices {
     }
 }
 
-/// Tells of what happens between `device` and its driver.
-pub(crate) fn watch(device: &dyn Plugged, control: &Arc<Control>) {
+/// Tells of what happens between `devices` and their drivers.
+pub(crate) fn watch_all(devices: &[Arc<dyn Plugged>], control: &Arc<Control>) {
+    devices.iter().for_each(|device| watch(&**device, control));
+}
+
+fn watch(device: &dyn Plugged, control: &Arc<Control>) {
     let transport = device.transport();
     let (device, control) = (transport.name().clone(), control.clone());
     transport.watch(Box::new(move |event| {

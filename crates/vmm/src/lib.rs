@@ -44,6 +44,7 @@ pub use error::{BuildError, StartError};
 pub use handle::Handle;
 pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
 pub use vmmkit_host_io::{Console, ConsoleInput, ConsoleRead, Subscriber};
+pub use vmmkit_hypervisor::x86::VcpuDump;
 pub use vmmkit_run_control::{
-    Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuDump,
+    Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError,
 };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use vmmkit_host_io::EventLoop;
 use vmmkit_run_control::{LastEvent, PowerOn, VcpuBody};
+use vmmkit_telemetry::Milestone;
 
 use crate::error::StartError;
 use crate::handle::{Handle, Shared};
@@ -62,7 +63,20 @@ impl<S> Machine<S> {
 }
 
 impl Machine<Ready> {
-    pub(crate) fn new(shared: Arc<Shared>, state: Ready) -> Self {
+    pub(crate) fn built(
+        shared: Shared,
+        vcpus: Vec<VcpuBody>,
+        board: Arc<dyn PowerOn>,
+        event_loop: EventLoop,
+    ) -> Self {
+        shared.control.boot_log().mark(Milestone::Built);
+        let state = Ready {
+            vcpus,
+            board,
+            event_loop,
+            last: LastEvent(shared.control.clone()),
+        };
+        let shared = Arc::new(shared);
         Self { shared, state }
     }
 

@@ -11,6 +11,7 @@ use vmmkit_device_bus::{
     PortBus, Ports, RequestSink,
 };
 use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END};
+use vmmkit_host_io::Stopwatch;
 use vmmkit_hypervisor::{ExitCounter, Interrupts, Irqchip, VcpuExits, VcpuId, Vm};
 use vmmkit_legacy_devices::acpi_pm::spec as pm;
 use vmmkit_legacy_devices::reset::spec as reset;
@@ -21,9 +22,10 @@ use vmmkit_legacy_devices::{
 
 use vmmkit_telemetry::Inspect;
 
-use crate::clocks::Stopwatch;
 use crate::{MachineConfig, VirtioTransport};
 
+/// The serial port's name.
+const COM1: &str = SerialPort::NAME;
 /// COM1's line on a PC.
 const SERIAL_GSI: Gsi = Gsi(4);
 /// The keyboard's line on a PC.
@@ -82,12 +84,7 @@ impl Platform {
 
         let ports = Arc::new(PortBus::new());
         ports.plug_all(vec![
-            row(
-                SerialPort::NAME,
-                SerialPort::PORT,
-                SerialPort::LENGTH,
-                &serial,
-            ),
+            row(COM1, SerialPort::PORT, SerialPort::LENGTH, &serial),
             row(I8042::NAME, I8042::PORT, 1, &keyboard),
             row(I8042::NAME, I8042::COMMAND_PORT, 1, &keyboard),
             row(Cmos::NAME, Cmos::PORT, Cmos::LENGTH, &cmos),
@@ -108,7 +105,7 @@ impl Platform {
             row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &post),
         ])?;
         let inspected: Vec<(&'static str, Arc<dyn Inspect>)> = vec![
-            (SerialPort::NAME, serial.clone()),
+            (COM1, serial.clone()),
             (I8042::NAME, keyboard.clone()),
             (Cmos::NAME, cmos.clone()),
             (AcpiPm::NAME, power.clone()),
@@ -127,8 +124,7 @@ impl Platform {
         }
         let mmio = Arc::new(MmioBus::new());
         if let Some(ioapic) = &ioapic {
-            let range = AddressRange::new(Ioapic::ADDRESS, Ioapic::LENGTH);
-            mmio.plug(Ioapic::NAME, range, ioapic.clone())?;
+            plug_ioapic(ioapic, &mmio)?;
             parts.push(ioapic.clone());
         }
         Ok(Self {
@@ -147,6 +143,11 @@ impl Platform {
     /// The line to pin `gsi` of the interrupt controllers of `vm`.
     pub(crate) fn irq_line(&self, vm: &impl Interrupts, gsi: Gsi) -> IrqLine {
         line(self.ioapic.as_ref(), vm, gsi)
+    }
+
+    /// Whether the hypervisor is told where each pin leads, as the I/O APIC is not its own.
+    pub(crate) fn routes_pins(&self) -> bool {
+        self.ioapic.is_some()
     }
 
     /// Resets `parts` too, from now on.
@@ -254,6 +255,12 @@ impl Platform {
             pci,
         }
     }
+}
+
+/// Plugs the VMM's own I/O APIC in.
+fn plug_ioapic(ioapic: &Arc<Ioapic>, mmio: &MmioBus) -> Result<(), PlugError> {
+    let range = AddressRange::new(Ioapic::ADDRESS, Ioapic::LENGTH);
+    mmio.plug(Ioapic::NAME, range, ioapic.clone())
 }
 
 /// Plugs the port in that the hypervisor's PIT answers where there is one.

@@ -58,11 +58,11 @@ impl Handle {
             .tree("machine", shared.about.clone())
             .tree("boot", self.boot_log().milestones().tree())
             .tree("memory", memory);
+        let dumps = self.dump_vcpus();
         for exits in self.exits() {
-            tree = tree.tree(
-                exits.vcpu.to_string(),
-                Tree::new().tree("exits", exits.tree()),
-            );
+            let dump = dumps.iter().find(|dump| dump.vcpu == exits.vcpu);
+            let vcpu = dump.map(|dump| dump.tree()).unwrap_or_default();
+            tree = tree.tree(exits.vcpu.to_string(), vcpu.tree("exits", exits.tree()));
         }
         tree = tree
             .tree("ports", platform.ports.inspect())

@@ -174,7 +174,15 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
         let vcpu = self.id;
         let state = self.dump();
         match exit {
-            VcpuExit::InternalError(error) => RunError::InternalError { vcpu, error, state },
+            VcpuExit::InternalError(error) => {
+                // The error has the instruction that it is about.
+                let instruction = None;
+                let state = Box::new(VcpuDump {
+                    instruction,
+                    ..*state
+                });
+                RunError::InternalError { vcpu, error, state }
+            }
             VcpuExit::FailEntry(error) => RunError::FailEntry { vcpu, error, state },
             other => {
                 let number = match other {
@@ -193,11 +201,6 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
     }
 
     fn dump(&mut self) -> Box<VcpuDump> {
-        Box::new(VcpuDump {
-            vcpu: self.id,
-            state: self.vcpu.mp_state().ok(),
-            registers: self.vcpu.registers().ok(),
-            special: self.vcpu.special_registers().ok(),
-        })
+        Box::new(VcpuDump::of(self.id, &mut self.vcpu))
     }
 }

@@ -96,19 +96,25 @@ pub(crate) fn plug<V: Vm>(
             name: name.clone(),
             source,
         };
-        let irq = capabilities.irqfd.then(EventFd::new).transpose();
+        // KVM delivers an irqfd of a pin of its own I/O APIC by a thread (irqfd_inject of Linux), which
+        // takes longer than the two calls of a pulse.
+        let has_irqfd = capabilities.irqfd && platform.routes_pins();
+        let irq = has_irqfd.then(EventFd::new).transpose();
         let irq = irq.map_err(failed)?.map(Arc::new);
         let signal: Arc<dyn Signal> = match &irq {
             Some(event) => event.clone(),
             None => Arc::new(platform.irq_line(vm, Gsi(gsi))),
         };
         let transport = MmioTransport::new(&name, device, ram, signal).map_err(failed)?;
+        if capabilities.ioeventfd {
+            transport.acknowledgement().map_err(failed)?;
+        }
         let transport = Arc::new(transport);
         let wire = Wire {
             irq,
             gsi: Gsi(gsi),
             kicks: capabilities.ioeventfd.then(|| transport.clone()),
-            address: base(index) + mmio::QUEUE_NOTIFY,
+            base: base(index),
         };
         wire.attach(vm)?;
         wires.push(wire);
@@ -124,13 +130,12 @@ pub(crate) fn plug<V: Vm>(
 /// Devices behind their transports, and what the VM is told of them.
 pub(crate) type Wired = (Vec<Arc<dyn Plugged>>, Vec<Wire>);
 
-/// What a VM is told of one device: its interrupt and its kicks.
+/// What a VM is told of one device: its interrupt, its kicks and the driver's acknowledgements.
 pub(crate) struct Wire {
     irq: Option<Arc<EventFd>>,
     gsi: Gsi,
     kicks: Option<Arc<MmioTransport>>,
-    /// A write of a queue's number here raises its kick.
-    address: u64,
+    base: u64,
 }
 
 impl Wire {
@@ -141,12 +146,18 @@ impl Wire {
             event.drain();
             vm.attach_irqfd(event.as_fd(), self.gsi)?;
         }
-        let Some(transport) = self.kicks.as_ref().map(|kicks| kicks.transport()) else {
+        let Some(transport) = &self.kicks else {
             return Ok(());
         };
-        let address = IoEventAddress::Mmio(self.address);
-        for index in 0..transport.queue_count() {
-            if let Some(kick) = transport.kick(index) {
+        if let Ok(event) = transport.acknowledgement() {
+            let address = IoEventAddress::Mmio(self.base + mmio::INTERRUPT_ACK);
+            let value = DatamatchWidth::Dword(mmio::INT_VRING);
+            vm.attach_ioevent(event.as_fd(), address, value)?;
+        }
+        // A write of a queue's number here raises its kick.
+        let address = IoEventAddress::Mmio(self.base + mmio::QUEUE_NOTIFY);
+        for index in 0..transport.transport().queue_count() {
+            if let Some(kick) = transport.transport().kick(index) {
                 let value = DatamatchWidth::Dword(index.into());
                 vm.attach_ioevent(kick.as_fd(), address, value)?;
             }

@@ -51,6 +51,13 @@ fn count_cores(leaves: &mut Leaves, topology: &Topology) {
 
 /// 8000001DH, the caches (E.4.15), and 8000001EH, the IDs (E.4.16).
 fn extend_topology(leaves: &mut Leaves, topology: &Topology, apic_id: u32) {
+    // Linux looks for threads and nodes nowhere else. It is told by these leaves alone, so that a host
+    // without them can tell of them too.
+    if let Some(leaf) = leaves.get_mut(0x8000_0001, 0)
+        && topology.threads() * topology.dies() > 1
+    {
+        leaf.ecx |= TOPOLOGY_EXTENSIONS;
+    }
     let features = leaves.get(0x8000_0001, 0).map_or(0, |leaf| leaf.ecx);
     if features & TOPOLOGY_EXTENSIONS == 0 {
         leaves.remove(0x8000_001d, |_| true);

@@ -178,13 +178,15 @@ fn require_long_mode<E>(state: &CpuState) -> Result<(), NotCompleted<E>> {
     Err(NotCompleted::NotLongMode { mode })
 }
 
-/// The instruction that `bytes` begin with, at `rip` in 64-bit mode, for a message; `None` where they
-/// are none.
-pub fn disassemble(bytes: &[u8], rip: u64) -> Option<String> {
-    let instruction = Decoder::with_ip(64, bytes, rip, DecoderOptions::NONE).decode();
+/// The instruction that `bytes` begin with, at `rip` in code of `bits` bits (16, 32 or 64), for a
+/// message, and how many of them it is; `None` where they are none.
+pub fn disassemble(bytes: &[u8], rip: u64, bits: u32) -> Option<(String, usize)> {
+    // The decoder knows no other.
+    let bits = if matches!(bits, 16 | 32) { bits } else { 64 };
+    let instruction = Decoder::with_ip(bits, bytes, rip, DecoderOptions::NONE).decode();
     let mut name = String::new();
     FastFormatter::new().format(&instruction, &mut name);
-    (!instruction.is_invalid()).then_some(name)
+    (!instruction.is_invalid()).then_some((name, instruction.len()))
 }
 
 fn unsupported<E>(instruction: &Instruction, bytes: &Bytes) -> NotCompleted<E> {

@@ -4,8 +4,10 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_hypervisor::{Capabilities, Hypervisor};
-use vmmkit_hypervisor_kvm::{Finding, Kvm, ProbeReport, probe};
+use vmmkit_hypervisor_kvm::{Finding, ForcedBits, Kvm, KvmKind, ProbeReport, forced_cpuid, probe};
+use vmmkit_x86_cpu::{Bit, Register};
 
 use crate::cli::DoctorOptions;
 use crate::failure::Failure;
@@ -15,9 +17,13 @@ use crate::{exit_code, generate};
 pub(crate) fn doctor(options: &DoctorOptions) -> Result<ExitCode, Failure> {
     let path = options.kvm.as_deref().unwrap_or(Path::new("/dev/kvm"));
     match look(path) {
-        Ok((report, capabilities)) => {
+        Ok(Found {
+            report,
+            capabilities,
+            forced,
+        }) => {
             if !options.quiet {
-                generate::write(table(path, &report, &capabilities).as_bytes())?;
+                generate::write(table(path, &report, &capabilities, &forced).as_bytes())?;
             }
             let boots = report.can_boot_linux();
             Ok(if boots {
@@ -32,16 +38,38 @@ pub(crate) fn doctor(options: &DoctorOptions) -> Result<ExitCode, Failure> {
     }
 }
 
-fn look(path: &Path) -> Result<(ProbeReport, Capabilities), Failure> {
-    let kvm = Kvm::open_path(path).map_err(|error| Failure::kvm(path, &error))?;
-    let report = probe(&kvm).map_err(|error| {
-        let next = "check that no limit of this process is in the way (ulimit -a)";
-        Failure::host(&format!("probe of {}", path.display()), &error, next)
-    })?;
-    Ok((report, kvm.capabilities().clone()))
+/// What there is to say of a host's KVM.
+struct Found {
+    report: ProbeReport,
+    capabilities: Capabilities,
+    forced: Vec<ForcedBits>,
 }
 
-fn table(path: &Path, report: &ProbeReport, capabilities: &Capabilities) -> String {
+fn look(path: &Path) -> Result<Found, Failure> {
+    let kvm = Kvm::open_path(path).map_err(|error| Failure::kvm(path, &error))?;
+    let failed = |error| {
+        let next = "check that no limit of this process is in the way (ulimit -a)";
+        Failure::host(&format!("probe of {}", path.display()), &error, next)
+    };
+    let report = probe(&kvm).map_err(failed)?;
+    let forced = match report.kind {
+        KvmKind::Software => forced_cpuid(&kvm).map_err(failed)?,
+        // The CPU leaves the guest at CPUID.
+        _ => Vec::new(),
+    };
+    Ok(Found {
+        report,
+        capabilities: kvm.capabilities().clone(),
+        forced,
+    })
+}
+
+fn table(
+    path: &Path,
+    report: &ProbeReport,
+    capabilities: &Capabilities,
+    forced: &[ForcedBits],
+) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{:<12}  {}", path.display(), report.kind);
@@ -54,12 +82,53 @@ fn table(path: &Path, report: &ProbeReport, capabilities: &Capabilities) -> Stri
     for finding in &report.findings {
         let _ = writeln!(text, "{:<12}  {}", finding.name, state(finding));
     }
+    let sides = [
+        (
+            "CPUID",
+            "always on",
+            forced.iter().map(|bits| bits.on).collect(),
+        ),
+        (
+            "",
+            "always off",
+            forced.iter().map(|bits| bits.off).collect(),
+        ),
+    ];
+    for (label, what, leaves) in sides {
+        let bits = bits(leaves);
+        if !bits.is_empty() {
+            let _ = writeln!(text, "{label:<12}  {what}, whatever --cpu says: {bits}");
+        }
+    }
     let verdict = match report.can_boot_linux() {
         true => "this host can boot a Linux guest",
         false => "this host cannot boot an ordinary Linux guest with KVM; tools/boot can without",
     };
     let _ = writeln!(text, "\n{verdict}");
     text
+}
+
+/// The names of all bits, or their places.
+fn bits(leaves: Vec<CpuidEntry>) -> String {
+    let words = leaves.into_iter().flat_map(|leaf| {
+        let registers = [
+            (Register::Eax, leaf.eax),
+            (Register::Ebx, leaf.ebx),
+            (Register::Ecx, leaf.ecx),
+            (Register::Edx, leaf.edx),
+        ];
+        registers.map(|(register, word)| (leaf.function, leaf.index, register, word))
+    });
+    let all = words
+        .flat_map(|(function, index, register, word)| Bit::of(function, index, register, word));
+    let names = all.map(|bit| match bit.feature() {
+        Some(feature) => feature.name.to_owned(),
+        None => format!(
+            "{:#x}.{}:{}:{}",
+            bit.function, bit.index, bit.register, bit.bit
+        ),
+    });
+    names.collect::<Vec<_>>().join(" ")
 }
 
 fn state(finding: &Finding) -> String {
@@ -74,8 +143,6 @@ fn state(finding: &Finding) -> String {
 
 #[cfg(test)]
 mod tests {
-    use vmmkit_hypervisor_kvm::KvmKind;
-
     use super::*;
 
     #[test]
@@ -92,7 +159,24 @@ mod tests {
             kind: KvmKind::Software,
             findings: vec![finding],
         };
-        let text = table(Path::new("/dev/kvm"), &report, &Capabilities::complete(4));
+        let leaf = |edx| CpuidEntry {
+            function: 1,
+            edx,
+            ..CpuidEntry::default()
+        };
+        let forced = [ForcedBits {
+            on: leaf(0x401),
+            off: leaf(0),
+        }];
+        let text = table(
+            Path::new("/dev/kvm"),
+            &report,
+            &Capabilities::complete(4),
+            &forced,
+        );
+        let line = "CPUID         always on, whatever --cpu says: fpu 0x1.0:EDX:10\n";
+        assert!(text.contains(line), "{text}");
+        assert!(!text.contains("always off"), "{text}");
         assert!(
             text.contains("SYSCALL       MISSING: programs call Linux by it"),
             "{text}"

@@ -18,6 +18,7 @@ mod control;
 mod cpu;
 mod cpus;
 mod devices;
+mod diagnosis;
 mod doctor;
 mod end_of_input;
 mod equivalent;

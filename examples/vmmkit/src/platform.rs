@@ -137,48 +137,23 @@ impl DebugChoice {
                 Failure::host(&what, &error, next)
             })?),
         };
-        Ok(Some(Box::new(Lines {
-            file,
-            line: Vec::new(),
-        })))
+        Ok(Some(Box::new(Output(file))))
     }
 }
 
-/// The most of a line that is kept before it is written.
-const LONGEST: usize = 1024;
+/// A file, or stderr without one. Each byte is written at once: it cost an exit already, and the last
+/// one before a guest gets stuck is the most wanted.
+struct Output(Option<File>);
 
-/// Text that is written a line at a time.
-struct Lines {
-    /// stderr without one.
-    file: Option<File>,
-    line: Vec<u8>,
-}
-
-impl Lines {
-    fn flush(&mut self) {
-        match &mut self.file {
-            // What does not fit any more is lost, as on a port that nobody listens to.
-            Some(file) => drop(file.write_all(&self.line)),
-            None => messages::write(&String::from_utf8_lossy(&self.line)),
-        }
-        self.line.clear();
-    }
-}
-
-impl SerialOutput for Lines {
+impl SerialOutput for Output {
     fn push(&mut self, byte: u8) -> bool {
-        self.line.push(byte);
-        if byte == b'\n' || self.line.len() >= LONGEST {
-            self.flush();
-        }
-        true
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        if !self.line.is_empty() {
-            self.flush();
+        match &mut self.0 {
+            // What does not fit any more is lost, as on a port that nobody listens to.
+            Some(file) => file.write_all(&[byte]).is_ok(),
+            None => {
+                messages::write(&String::from_utf8_lossy(&[byte]));
+                true
+            }
         }
     }
 }
@@ -213,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_to_a_file_is_all_there() {
+    fn what_is_written_to_a_file_is_there_at_once() {
         let name = format!("vmmkit-debug-port-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let choice = DebugChoice::File(path.clone());
@@ -221,8 +196,6 @@ mod tests {
         for byte in b"first\nsecond" {
             assert!(output.push(*byte));
         }
-        assert_eq!(std::fs::read(&path).unwrap(), b"first\n");
-        drop(output);
         assert_eq!(std::fs::read(&path).unwrap(), b"first\nsecond");
         std::fs::remove_file(path).unwrap();
     }

@@ -2,11 +2,19 @@
 
 use vmmkit_vmm::{OnCrash, OnReboot};
 
+use crate::cli::RunOptions;
 use crate::failure::Failure;
 use crate::settings::shown;
 
+/// What `options` say.
+pub(crate) fn of(options: &RunOptions) -> Result<(OnReboot, OnCrash), Failure> {
+    let reboot = options.on_reboot.as_deref().map(on_reboot).transpose()?;
+    let crash = options.on_crash.as_deref().map(on_crash).transpose()?;
+    Ok((reboot.unwrap_or_default(), crash.unwrap_or_default()))
+}
+
 /// `--on-reboot`.
-pub(crate) fn on_reboot(text: &str) -> Result<OnReboot, Failure> {
+fn on_reboot(text: &str) -> Result<OnReboot, Failure> {
     match text {
         "exit" => Ok(OnReboot::Exit),
         "reboot" => Ok(OnReboot::Reboot),
@@ -15,7 +23,7 @@ pub(crate) fn on_reboot(text: &str) -> Result<OnReboot, Failure> {
 }
 
 /// `--on-crash`.
-pub(crate) fn on_crash(text: &str) -> Result<OnCrash, Failure> {
+fn on_crash(text: &str) -> Result<OnCrash, Failure> {
     match text {
         "exit" => Ok(OnCrash::Exit),
         "reboot" => Ok(OnCrash::Reboot),

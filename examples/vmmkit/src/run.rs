@@ -17,7 +17,6 @@ use vmmkit_vmm::{Machine, MachineBuilder, Outcome, Ready};
 
 use crate::build_failure::Asked;
 use crate::cli::RunOptions;
-use crate::control::{Door, Guest, Presence};
 use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
@@ -25,9 +24,9 @@ use crate::news::News;
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::reports::Reports;
-use crate::serial::Opened;
+use crate::serial::{Opened, SerialChoice};
 use crate::settings::Settings;
-use crate::{config_file, devices, equivalent, exit_code, messages, reports};
+use crate::{config_file, control, devices, diagnosis, equivalent, exit_code, messages, reports};
 
 /// How long the last of the output may take to a client who reads slowly.
 const FINISH_TIME: Duration = Duration::from_secs(2);
@@ -139,10 +138,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     // Before any thread is started.
     let signals =
         Signals::new(job.clone(), remote.clone(), settings.stop_timeout).map_err(no_descriptor)?;
-    let (presence, places) = Presence::claim(&settings.control, settings.quiet)?;
-    let name = presence.name().unwrap_or(&settings.machine.name);
-    let guest = Arc::new(Guest::new(&settings, name));
-    let door = Door::new(places, guest.clone(), presence.server());
+    let (presence, guest, door) = control::open(&settings)?;
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let Opened {
         mut console,
@@ -162,14 +158,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
     let plan = devices::plug(plan, &settings.devices)?;
     let live = plan.live();
-    let mut builder = plan.into_builder();
-    if let Some(socket) = &socket {
-        builder = builder.subscribe(socket.subscriber());
-    }
-    if !settings.quiet {
-        let events = builder.events().map_err(no_descriptor)?;
-        builder = builder.subscribe(Box::new(News::new(events, settings.machine.on_crash)));
-    }
+    let mut builder = tell(plan.into_builder(), &settings)?;
     if let Some(socket) = &socket {
         builder = builder.subscribe(socket.subscriber());
     }
@@ -190,7 +179,12 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
-            run_to_end(machine, &job)
+            if job.hears_keys() {
+                job.take_terminal(io::stdin().as_fd());
+                vmmkit_host_io::restore_on_fatal_signals();
+            }
+            panic_if_asked();
+            play(machine)
         });
     running.finish();
     if let Some(socket) = socket {
@@ -206,7 +200,10 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     }
     let outcome = outcome?;
     if !settings.quiet {
-        remote.with(|handle| devices::review(&handle.devices()));
+        remote.with(|handle| {
+            devices::review(&handle.devices());
+            diagnosis::review(handle, settings.serial != SerialChoice::Null);
+        });
     }
     // The process ends here, and the kernel takes a VM down with its process faster than one
     // descriptor and mapping after the other: the handle in `remote` keeps them until then.
@@ -214,17 +211,21 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     Ok(finish(outcome))
 }
 
-/// Starts the machine, with the terminal if it is to have it, and waits for its end.
-fn run_to_end(machine: Machine<Ready>, job: &Job) -> Result<Outcome, Failure> {
-    if job.hears_keys() {
-        job.take_terminal(io::stdin().as_fd());
-        vmmkit_host_io::restore_on_fatal_signals();
+/// Has the machine's events told to who is at the terminal.
+fn tell(builder: MachineBuilder, settings: &Settings) -> Result<MachineBuilder, Failure> {
+    if settings.quiet {
+        return Ok(builder);
     }
-    panic_if_asked();
-    let machine = machine.start().map_err(|error| {
-        let next = "raise the limit of processes (ulimit -u)";
-        Failure::host("threads", &error, next)
-    })?;
+    let events = builder.events().map_err(no_descriptor)?;
+    Ok(builder.subscribe(Box::new(News::new(events, settings.machine.on_crash))))
+}
+
+/// Runs the machine to its end.
+fn play(machine: Machine<Ready>) -> Result<Outcome, Failure> {
+    let next = "raise the limit of processes (ulimit -u)";
+    let machine = machine
+        .start()
+        .map_err(|error| Failure::host("threads", &error, next))?;
     Ok(machine.wait()?)
 }
 

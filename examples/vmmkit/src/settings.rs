@@ -15,7 +15,7 @@ use crate::kernel_search::{self, Found};
 use crate::memory;
 use crate::platform::DebugChoice;
 use crate::policy;
-use crate::reports::{MetricsChoice, TimelineChoice};
+use crate::reports::{self, MetricsChoice, TimelineChoice};
 use crate::serial::SerialChoice;
 use crate::{cpu, cpus};
 
@@ -76,18 +76,12 @@ impl Settings {
             .as_deref()
             .map_or(Ok(default_serial(&options)), str::parse)?;
         let stop_timeout = options.stop_timeout.as_deref().map_or(Ok(5), seconds)?;
-        let on_reboot = options.on_reboot.as_deref();
-        let on_reboot = on_reboot.map_or(Ok(defaults.on_reboot), policy::on_reboot)?;
-        let on_crash = options.on_crash.as_deref();
-        let on_crash = on_crash.map_or(Ok(defaults.on_crash), policy::on_crash)?;
+        let (on_reboot, on_crash) = policy::of(&options)?;
         let virtio = devices::transport(options.devices.virtio.as_deref())?;
 
         let irqchip = options.platform.irqchip(!options.no_acpi)?;
         let debug_port = options.platform.debug_port()?;
-        let metrics = options.metrics.as_deref().map(MetricsChoice::new);
-        let metrics = metrics.transpose()?;
-        let timeline = options.timeline.as_deref().map(TimelineChoice::new);
-        let timeline = timeline.transpose()?;
+        let (metrics, timeline) = reports::choices(&options)?;
         let firmware = options.platform.firmware.clone();
         if firmware.is_some() {
             no_kernel(&options)?;

@@ -7,13 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use vmmkit_device_bus::{Gsi, IrqLine};
-use vmmkit_guest_memory::GuestRam;
+use vmmkit_guest_memory::{GuestRam, Rom};
 use vmmkit_hypervisor::x86::{
     ClockControl, CpuidEntry, FpuState, MpState, Msr, Registers, SpecialRegisters, VcpuState,
 };
 use vmmkit_hypervisor::{
-    Capabilities, DatamatchWidth, DirtyLog, Hypervisor, Interrupts, IoEventAddress, IoEvents, Kick,
-    MsiMessage, MsiVector, Result, Vcpu, VcpuExit, VcpuId, Vm, VmSettings,
+    Capabilities, DatamatchWidth, DirtyLog, GuestClock, Hypervisor, Interrupts, IoEventAddress,
+    IoEvents, Kick, MsiMessage, MsiVector, Result, Vcpu, VcpuExit, VcpuId, Vm, VmSettings,
 };
 
 /// How often RIP is looked at.
@@ -90,6 +90,10 @@ impl<H: Hypervisor> Hypervisor for Watched<H> {
     fn supported_cpuid(&self) -> Result<Vec<CpuidEntry>> {
         self.inner.supported_cpuid()
     }
+
+    fn feature_msrs(&self) -> Result<Vec<Msr>> {
+        self.inner.feature_msrs()
+    }
 }
 
 impl<V: Vm> Vm for Watched<V> {
@@ -97,6 +101,10 @@ impl<V: Vm> Vm for Watched<V> {
 
     fn map_ram(&self, ram: &GuestRam) -> Result<()> {
         self.inner.map_ram(ram)
+    }
+
+    fn map_rom(&self, rom: &Rom) -> Result<()> {
+        self.inner.map_rom(rom)
     }
 
     fn create_vcpu(&self, id: VcpuId) -> Result<Self::Vcpu> {
@@ -108,8 +116,16 @@ impl<V: Vm> Vm for Watched<V> {
         Ok(Watched { inner, seen })
     }
 
+    fn map_rom(&self, rom: &Rom) -> Result<()> {
+        self.inner.map_rom(rom)
+    }
+
     fn renew(&self) -> Result<()> {
         self.inner.renew()
+    }
+
+    fn clock(&self) -> Arc<dyn GuestClock> {
+        self.inner.clock()
     }
 }
 
@@ -205,6 +221,7 @@ impl<V: Interrupts> Interrupts for Watched<V> {
         irq_line(self: &Self, gsi: Gsi) -> IrqLine;
         attach_irqfd(self: &Self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()>;
         detach_irqfd(self: &Self, event: BorrowedFd<'_>, gsi: Gsi) -> Result<()>;
+        route_pin(self: &Self, gsi: Gsi, message: Option<MsiMessage>) -> Result<()>;
         signal_msi(self: &Self, message: MsiMessage) -> Result<()>;
         msi_vector(self: &Self) -> Result<Arc<dyn MsiVector>>;
     }

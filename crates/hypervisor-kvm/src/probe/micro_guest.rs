@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize};
 use vmmkit_hypervisor::x86::{
-    DescriptorTable, Msr, Registers, Segment, SpecialRegisters, VcpuState,
+    CpuidEntry, DescriptorTable, Msr, Registers, Segment, SpecialRegisters, VcpuState,
 };
 use vmmkit_hypervisor::{
     Error, Hypervisor, Irqchip, Kick, Result, Vcpu, VcpuExit, VcpuId, Vm, VmSettings,
@@ -50,17 +50,71 @@ pub(super) fn run(kvm: &Kvm, ring: Ring, code: &[u8]) -> Result<VcpuExit> {
     vcpu.run()
 }
 
+/// What the CPUID instruction answers at each of `places`, in ring 0 of a guest whose table is `table`.
+pub(super) fn cpuid(
+    kvm: &Kvm,
+    table: &[CpuidEntry],
+    places: &[CpuidEntry],
+) -> Result<Vec<CpuidEntry>> {
+    let mut code = Vec::new();
+    for place in places {
+        code.push(0xb8); // mov eax, leaf
+        code.extend(place.function.to_le_bytes());
+        code.push(0xb9); // mov ecx, sub-leaf
+        code.extend(place.index.to_le_bytes());
+        code.extend([0x0f, 0xa2]); // cpuid
+        code.extend([0x89, 0x07, 0x89, 0x5f, 4, 0x89, 0x4f, 8, 0x89, 0x57, 12]); // mov [rdi + ..], ..
+        code.extend([0x48, 0x83, 0xc7, 16]); // add rdi, 16
+    }
+    let (mut vcpu, ram) = prepare_with(kvm, Ring::Kernel, &code, table)?;
+    let leash = watch(vcpu.kicker());
+    let exit = vcpu.run()?;
+    drop(leash);
+    if exit != VcpuExit::Halt {
+        return Err(Error::Invalid {
+            what: format!("a guest that asks CPUID ended with {exit:?}"),
+            reason: "it should halt",
+        });
+    }
+    let mut at = SCRATCH;
+    let mut word = || {
+        let value = ram.read::<u32>(GuestAddress(at));
+        at += 4;
+        value.map_err(|source| Error::host("read of a micro-guest's RAM", io::Error::other(source)))
+    };
+    let answer = |place: &CpuidEntry| {
+        Ok(CpuidEntry {
+            eax: word()?,
+            ebx: word()?,
+            ecx: word()?,
+            edx: word()?,
+            ..*place
+        })
+    };
+    places.iter().map(answer).collect()
+}
+
 /// A vCPU of a VM of its own, about to run `code`, then HLT.
 pub(crate) fn prepare(kvm: &Kvm, ring: Ring, code: &[u8]) -> Result<KvmVcpu> {
+    prepare_with(kvm, ring, code, &kvm.supported_cpuid()?).map(|(vcpu, _)| vcpu)
+}
+
+/// The same, with `table` as its CPUID; and its RAM.
+fn prepare_with(
+    kvm: &Kvm,
+    ring: Ring,
+    code: &[u8],
+    table: &[CpuidEntry],
+) -> Result<(KvmVcpu, GuestRam)> {
     let vm = kvm.create_vm(&VmSettings {
         irqchip: Irqchip::None,
     })?;
     let ram = memory(code).map_err(|source| Error::host("mmap of a micro-guest", source))?;
     vm.map_ram(&ram)?;
     let mut vcpu = vm.create_vcpu(VcpuId(0))?;
-    vcpu.set_cpuid(&kvm.supported_cpuid()?)?;
+    vcpu.set_cpuid(table)?;
     enter(&mut vcpu, ring)?;
-    Ok(vcpu)
+    Ok((vcpu, ram))
 }
 
 /// RAM with the code, and with page tables that map the first 2 MiB for both rings.

@@ -4,6 +4,7 @@
 //! all. A /dev/kvm without either is a software one, whose instruction emulator may have holes;
 //! there, guests of a few instructions are run to find them.
 
+mod cpuid;
 mod instructions;
 pub(crate) mod micro_guest;
 
@@ -11,6 +12,8 @@ use std::fmt;
 use std::path::Path;
 
 use vmmkit_hypervisor::{Hypervisor, Result};
+
+pub use cpuid::{ForcedBits, forced_cpuid};
 
 use crate::Kvm;
 

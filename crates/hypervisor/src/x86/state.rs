@@ -1,6 +1,6 @@
 //! Reading and writing the state of a vCPU that is not running.
 
-use super::{CpuidEntry, FpuState, Registers, SpecialRegisters};
+use super::{CpuidEntry, FpuState, Instruction, Registers, SpecialRegisters};
 use crate::Result;
 
 /// A model-specific register and its value.
@@ -100,6 +100,11 @@ pub trait VcpuState {
     /// # Errors
     /// See [`registers`](Self::registers).
     fn translate(&mut self, linear: u64) -> Result<Option<u64>>;
+    /// The instruction at RIP, for a message; `None` where the back end does not disassemble, or
+    /// there is no memory.
+    fn instruction(&mut self) -> Option<Instruction> {
+        None
+    }
     /// Frequency of the guest's TSC in kHz.
     ///
     /// # Errors

@@ -67,6 +67,22 @@ pub trait Disk: Send + Sync + fmt::Debug {
         None
     }
 
+    /// As [`read`](Self::read), if no disk need be waited for: from what the host has in memory.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] where the host has not all of it in memory,
+    /// [`io::ErrorKind::Unsupported`] where it never says so. The segments may be filled in part.
+    fn read_now(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()> {
+        let _ = (ram, segments, offset);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether [`write`](Self::write) goes to the host's memory, and to the disk some time later: it
+    /// then takes no longer than the copy, as a rule.
+    fn buffers_writes(&self) -> bool {
+        false
+    }
+
     /// Whether [`file`](Self::file) takes these segments as they lie in RAM.
     fn takes(&self, segments: &[Segment]) -> bool {
         let _ = segments;

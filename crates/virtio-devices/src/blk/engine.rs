@@ -7,6 +7,7 @@ use vmmkit_guest_memory::{GuestAddress, GuestRam, Segment};
 use vmmkit_host_io::{Interest, Ready};
 use vmmkit_virtio::{ActivateError, Activation, Chain, Context, Engine, Fault, Queue};
 
+use super::at_once::AtOnce;
 use super::disk::is_unsupported;
 use super::in_flight::{InFlight, Pending};
 use super::request::HEAD;
@@ -22,6 +23,9 @@ const RING: u64 = 1;
 /// by one call, or a few that are done one by one and told together.
 const BATCH_BY_RING: usize = 256;
 const BATCH_BY_CALLS: usize = 16;
+/// The driver sees what was done at once after so many requests, or so many bytes.
+const SHOWN_REQUESTS: u32 = 16;
+const SHOWN_BYTES: u64 = 256 << 10;
 
 /// The engine of one queue.
 pub(super) struct BlockEngine {
@@ -34,6 +38,9 @@ pub(super) struct BlockEngine {
     features: u64,
     /// `None`: each request is done on this thread.
     ring: Option<InFlight>,
+    at_once: AtOnce,
+    /// What was done at once and not shown to the driver: requests, and bytes.
+    unshown: (u32, u64),
     /// Whether the host can make zeroes by itself, as far as is known.
     can_zero: bool,
     // Made once and reused
@@ -60,6 +67,8 @@ impl BlockEngine {
         };
         Ok(Self {
             throttle: Throttle::new(&shared.limiter).map_err(host("making a timer"))?,
+            at_once: AtOnce::new(&*shared.disk),
+            unshown: (0, 0),
             shared,
             fault: activation.fault.clone(),
             index,
@@ -139,6 +148,12 @@ impl BlockEngine {
         };
         if let Some(result) = self.begin(queue.ram(), pending) {
             self.finish(queue, pending, result);
+            self.unshown.0 += 1;
+            self.unshown.1 += bytes;
+            if self.unshown.0 >= SHOWN_REQUESTS || self.unshown.1 >= SHOWN_BYTES {
+                self.unshown = (0, 0);
+                queue.publish();
+            }
         }
     }
 
@@ -158,7 +173,16 @@ impl BlockEngine {
         let durable = self.shared.is_writethrough(self.features);
         let goes = self.goes_by_ring(&pending.request, durable);
         match &mut self.ring {
-            Some(ring) if goes => ring.begin(pending, &self.data, durable).err().map(Err),
+            Some(ring) if goes => {
+                let disk = &*self.shared.disk;
+                // A durable write waits for the disk.
+                let is_durable = durable && matches!(pending.request, BlockRequest::Write { .. });
+                let tried = (!is_durable)
+                    .then(|| self.at_once.run(disk, ram, &pending.request, &self.data));
+                tried
+                    .flatten()
+                    .or_else(|| ring.begin(pending, &self.data, durable).err().map(Err))
+            }
             _ => Some(self.run(ram, &pending.request, durable)),
         }
     }

@@ -10,6 +10,7 @@
 //! durable before it is complete. The host's errors reach the guest as S_IOERR, are counted, and the
 //! first one is told.
 
+mod at_once;
 mod bounce;
 mod config;
 mod disk;

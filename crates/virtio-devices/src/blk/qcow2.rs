@@ -1,14 +1,18 @@
 //! An image of QEMU's format, by the crate imago.
 
+mod chain;
+mod check;
+mod clusters;
+mod header;
+
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use imago::qcow2::Qcow2;
-use imago::{FormatAccess, FormatDriverBuilder, PermissiveImplicitOpenGate};
+use imago::{FormatAccess, FormatDriverBuilder};
 use vmmkit_guest_memory::{GuestRam, Segment};
 
 use super::bounce::{drain, fill};
@@ -16,6 +20,8 @@ use super::disk::is_unsupported;
 use super::lock::lock;
 use super::raw::check_kind;
 use super::{BlockConfig, BlockError, Disk, Topology};
+use chain::Chain;
+use check::check_counted;
 
 /// Bytes that are moved at once: a cluster of the usual size.
 const PIECE: usize = 64 << 10;
@@ -24,9 +30,8 @@ const PIECE: usize = 64 << 10;
 /// its backing file is opened too, for reading and without a lock: who takes an image from a stranger
 /// gives the guest what the image names.
 ///
-/// Nor should such an image be written before `qemu-img check` has found it sound: imago 0.2.6 can
-/// recurse without end, and the process die, where clusters are in use that no refcount block covers.
-/// A guest cannot bring that about: it writes what is in the clusters, not where they are.
+/// One that is to be written is checked first: it must count each cluster that it uses, and use none
+/// twice.
 pub struct Qcow2Disk {
     /// Shared by all but discards, which imago does alone.
     image: RwLock<FormatAccess<imago::file::File>>,
@@ -51,8 +56,11 @@ impl Qcow2Disk {
         }
         check_kind(&path)?;
         let locked = lock(&path, config.read_only)?;
-        let opened = check_counted(&locked, config.read_only)
-            .and_then(|()| open_image(&path, config.read_only));
+        let checked = match config.read_only {
+            true => Ok(()),
+            false => check_counted(&locked),
+        };
+        let opened = checked.and_then(|()| open_image(&path, config.read_only));
         let image = opened.map_err(|source| BlockError::Qcow2 {
             path: path.clone(),
             source,
@@ -83,28 +91,9 @@ impl Qcow2Disk {
     }
 }
 
-/// Refuses to write an image that does not count its own first cluster as used: what is written would
-/// take its place, and imago looks for another one without end.
-fn check_counted(image: &File, read_only: bool) -> io::Result<()> {
-    // The header's refcount_table_offset (docs/interop/qcow2 of QEMU).
-    const TABLE_OFFSET: u64 = 48;
-    if read_only {
-        return Ok(());
-    }
-    let mut number = [0; 8];
-    image.read_exact_at(&mut number, TABLE_OFFSET)?;
-    let table = u64::from_be_bytes(number);
-    image.read_exact_at(&mut number, table)?;
-    if number == [0; 8] {
-        let reason = "it does not count its own clusters: repair it with `qemu-img check -r all`";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
-    }
-    Ok(())
-}
-
 fn open_image(path: &Path, read_only: bool) -> io::Result<FormatAccess<imago::file::File>> {
     let builder = Qcow2::<imago::file::File>::builder_path(path).write(!read_only);
-    let image = builder.open(PermissiveImplicitOpenGate::default())?;
+    let image = builder.open(Chain::default())?;
     Ok(FormatAccess::new(image))
 }
 

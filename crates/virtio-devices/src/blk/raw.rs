@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, statx};
+use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, fstatfs, statx};
 use rustix::fs::{ioctl_blkpbszget, ioctl_blksszget};
 use vmmkit_guest_memory::{GuestRam, Segment};
 
@@ -18,6 +18,8 @@ use super::{BlockConfig, BlockError, Disk, Topology};
 
 /// Bytes that an unaligned transfer or the writing of zeroes moves at once.
 const PIECE: usize = 64 << 10;
+/// The kind of file system that tmpfs is (statfs(2)).
+const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 /// A raw file or a block device of the host, locked.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct RawDisk {
     is_read_only: bool,
     topology: Topology,
     direct: Option<Direct>,
+    /// Whether the file is nowhere but in the host's memory.
+    is_in_memory: bool,
     /// Held for its lock.
     _locked: File,
 }
@@ -70,8 +74,10 @@ impl RawDisk {
             topology.logical_block = topology.logical_block.max(direct.block);
             topology.physical_block = topology.physical_block.max(direct.block);
         }
+        let system = fstatfs(&file).map_err(|error| ask("file system", error.into()))?;
         Ok(Self {
             file,
+            is_in_memory: system.f_type == TMPFS_MAGIC,
             path: path.clone(),
             is_read_only: config.read_only,
             topology,
@@ -266,6 +272,25 @@ impl Disk for RawDisk {
         }
     }
 
+    fn read_now(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()> {
+        if self.direct.is_some() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        if self.is_in_memory {
+            return self.read(ram, segments, offset);
+        }
+        match ram.read_at_now(&self.file, segments, offset) {
+            Ok(read) if read as u64 == total(segments) => Ok(()),
+            Ok(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) if is_unsupported(&error) => Err(io::ErrorKind::Unsupported.into()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn buffers_writes(&self) -> bool {
+        self.direct.is_none()
+    }
+
     fn file(&self) -> Option<&File> {
         Some(&self.file)
     }
@@ -288,10 +313,7 @@ fn whole(
     end: io::ErrorKind,
     call: impl Fn(&[Segment], u64) -> io::Result<usize>,
 ) -> io::Result<()> {
-    let total: u64 = segments
-        .iter()
-        .map(|segment| u64::from(segment.length))
-        .sum();
+    let total = total(segments);
     let mut done = 0;
     let mut rest = Vec::new();
     while done < total {
@@ -307,6 +329,11 @@ fn whole(
         }
     }
     Ok(())
+}
+
+fn total(segments: &[Segment]) -> u64 {
+    let lengths = segments.iter().map(|segment| u64::from(segment.length));
+    lengths.sum()
 }
 
 fn skip(segments: &[Segment], mut bytes: u64) -> Vec<Segment> {

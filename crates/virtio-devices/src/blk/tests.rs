@@ -2,6 +2,7 @@ mod faults;
 mod growth;
 mod host;
 mod open;
+mod qcow2_images;
 mod requests;
 mod stream;
 

@@ -110,10 +110,10 @@ impl PortControl {
             _ => {
                 say(event::RESIZE, false);
                 let (columns, rows) = self.size.unwrap_or_default();
-                // The section has columns first. Linux, the only driver known to look, has had rows
-                // first since it knows the message, and says that it will stay so.
-                bytes.extend(rows.to_le_bytes());
+                // As the section has it, and Debian's 6.1.192. Linux had rows first until 6.15, and
+                // takes the one for the other where its fix has not gone.
                 bytes.extend(columns.to_le_bytes());
+                bytes.extend(rows.to_le_bytes());
             }
         }
         Some(PendingMessage { port: index, bit })
@@ -250,7 +250,7 @@ mod tests {
         let added = [message(0, 1, 1), message(1, 1, 1)];
         assert_eq!(said(&mut control), added);
         assert!(control.receive(&message(0, event::PORT_READY, 1)));
-        let size = [message(0, 5, 0), vec![25, 0, 80, 0]].concat();
+        let size = [message(0, 5, 0), vec![80, 0, 25, 0]].concat();
         let first = [message(0, 4, 1), message(0, 6, 1), size];
         assert_eq!(said(&mut control), first);
         assert!(control.receive(&message(1, event::PORT_READY, 1)));

@@ -310,7 +310,7 @@ fn ports_have_names_and_queues_of_their_own() {
     send(&mut driver, 3, &message(0, 3, 1));
     assert_eq!(driver.wait(2).unwrap().1, message(0, 4, 1));
     assert_eq!(driver.wait(2).unwrap().1, message(0, 6, 1));
-    let size = [message(0, 5, 0), vec![24, 0, 80, 0]].concat();
+    let size = [message(0, 5, 0), vec![80, 0, 24, 0]].concat();
     assert_eq!(driver.wait(2).unwrap().1, size);
     send(&mut driver, 3, &message(1, 3, 1));
     let name = [message(1, 7, 1), b"org.example.agent".to_vec()].concat();
@@ -321,7 +321,7 @@ fn ports_have_names_and_queues_of_their_own() {
     assert_eq!(read(&mut first_reader, 3), b"one");
     assert_eq!(read(&mut second_reader, 3), b"two");
     console.resize(81, 25);
-    let size = [message(0, 5, 0), vec![25, 0, 81, 0]].concat();
+    let size = [message(0, 5, 0), vec![81, 0, 25, 0]].concat();
     assert_eq!(driver.wait(2).unwrap().1, size);
 }
 

@@ -83,14 +83,19 @@ impl Gathered {
         self.segments.get(self.behind.1..).unwrap_or_default()
     }
 
-    /// The segments of the first chain, and its bytes.
+    /// The segments of as many chains as `wanted` bytes need, at least one, and their bytes; those
+    /// of all chains where that is less.
     #[inline]
-    pub(super) fn first(&self) -> (&[Segment], u64) {
-        let Some(first) = self.held().first() else {
-            return (&[], 0);
-        };
-        let segments = self.segments().get(..first.segments);
-        (segments.unwrap_or_default(), first.bytes)
+    pub(super) fn front(&self, wanted: u64) -> (&[Segment], u64) {
+        let (mut count, mut bytes) = (0, 0);
+        for chain in self.held() {
+            count += chain.segments;
+            bytes += chain.bytes;
+            if bytes >= wanted {
+                break;
+            }
+        }
+        (self.segments().get(..count).unwrap_or_default(), bytes)
     }
 
     /// How many chains `length` bytes lie in.

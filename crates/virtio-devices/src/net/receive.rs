@@ -21,6 +21,7 @@ pub(super) struct Receiver {
     throttle: Throttle,
     // Working state
     room: Gathered,
+    window: Window,
     /// What comes and has no room; one byte more than the largest packet tells a larger one.
     spare: Box<[u8]>,
     /// A packet that waits for room; empty if there is none.
@@ -34,6 +35,7 @@ impl Receiver {
             keeps_flags: features & feature::GUEST_CSUM != 0,
             throttle,
             room: Gathered::default(),
+            window: Window::default(),
             spare: vec![0; MAX_PACKET + 1].into(),
             kept: Vec::new(),
         }
@@ -80,27 +82,29 @@ impl Receiver {
             return Ok(self.deliver_kept(queue, flow));
         }
         // Without merging one chain is all that there is for a packet.
-        let wanted = if self.is_mergeable { MAX_PACKET } else { 1 };
-        let useless = self.room.fill(queue, wanted as u64);
+        let wanted = if self.is_mergeable {
+            self.window.bytes
+        } else {
+            1
+        };
+        let useless = self.room.fill(queue, wanted);
         flow.errors += useless;
         if self.room.is_empty() {
             // There may be more behind those that were of no use.
             return Ok(useless > 0);
         }
-        let (segments, bytes) = if self.is_mergeable {
-            (self.room.segments(), self.room.bytes())
-        } else {
-            self.room.first()
-        };
+        let (segments, bytes) = self.room.front(wanted);
+        let count = segments.len();
         let length = host
             .backend
             .receive(queue.ram(), segments, &mut self.spare)?;
+        self.window.saw(length as u64, bytes);
         if length <= HEADER || length > MAX_PACKET {
             flow.errors += 1;
         } else if length as u64 <= bytes {
             self.give(queue, length, flow);
         } else if self.is_mergeable {
-            self.keep(queue, length, bytes);
+            self.spill(queue, length, (count, bytes), flow);
         } else {
             flow.drops += 1;
         }
@@ -125,14 +129,35 @@ impl Receiver {
         self.throttle.charge(1, frame_bytes(length));
     }
 
-    /// Keeps a packet of `length` whose first `bytes` lie in the room and whose rest in the spare.
+    /// Gives the guest a packet of `length`, or keeps it, whose first bytes lie in the first segments
+    /// of the room, so many of both, and whose rest lies in the spare.
     #[cold]
-    fn keep(&mut self, queue: &Queue, length: usize, bytes: u64) {
+    fn spill(
+        &mut self,
+        queue: &mut Queue,
+        length: usize,
+        (count, bytes): (usize, u64),
+        flow: &mut NetFlow,
+    ) {
+        flow.errors += self.room.fill(queue, length as u64);
+        if self.room.bytes() < length as u64 {
+            return self.keep(queue, length, (count, bytes));
+        }
+        let segments = self.room.segments().get(count..).unwrap_or_default();
+        // Less than `length`, which is at most MAX_PACKET.
+        let rest = self.spare.get(..length.saturating_sub(bytes as usize));
+        Scatter::new(queue.ram(), segments, &mut []).put(rest.unwrap_or_default());
+        self.give(queue, length, flow);
+    }
+
+    /// Keeps such a packet.
+    #[cold]
+    fn keep(&mut self, queue: &Queue, length: usize, (count, bytes): (usize, u64)) {
         // Less than `length`, which is at most MAX_PACKET.
         let first = bytes as usize;
         self.kept.resize(first, 0);
         let mut done = 0;
-        for segment in self.room.segments() {
+        for segment in self.room.segments().iter().take(count) {
             let end = done + segment.length as usize;
             if let Some(place) = self.kept.get_mut(done..end) {
                 let _ = queue.ram().read_bytes(segment.address, place);
@@ -179,5 +204,63 @@ impl Receiver {
     /// Lets go of the queue. A packet that is kept stays.
     pub(super) fn put_back(&mut self, queue: &mut Queue) {
         self.room.put_back(queue);
+    }
+}
+
+/// How much room a packet is received into: what those before it needed. The host looks at each piece
+/// of it, even where the packet is small.
+#[derive(Debug)]
+struct Window {
+    bytes: u64,
+    /// The largest packet since it was last set, and how many there were.
+    largest: u64,
+    count: u32,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            bytes: MAX_PACKET as u64,
+            largest: 0,
+            count: 0,
+        }
+    }
+}
+
+impl Window {
+    /// A packet of `length` came into `bytes` of room.
+    #[inline]
+    fn saw(&mut self, length: u64, bytes: u64) {
+        self.largest = self.largest.max(length);
+        self.count += 1;
+        if length > bytes {
+            *self = Self::default();
+        } else if self.count >= BATCH {
+            *self = Self {
+                bytes: self.largest,
+                largest: 0,
+                count: 0,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod window_tests {
+    use super::*;
+
+    #[test]
+    fn the_window_follows_the_packets_down_and_opens_at_once() {
+        let mut window = Window::default();
+        for _ in 1..BATCH {
+            window.saw(1526, 65562);
+            assert_eq!(window.bytes, MAX_PACKET as u64);
+        }
+        window.saw(100, 65562);
+        assert_eq!(window.bytes, 1526);
+        (0..BATCH).for_each(|_| window.saw(100, 1536));
+        assert_eq!(window.bytes, 100);
+        window.saw(40_000, 1536);
+        assert_eq!(window.bytes, MAX_PACKET as u64);
     }
 }

@@ -191,6 +191,25 @@ fn a_packet_lies_in_as_many_chains_as_it_needs_5_1_6_3_1() {
 }
 
 #[test]
+fn a_large_packet_after_many_small_ones_is_whole_at_once_or_when_there_is_room() {
+    let (net, peer) = net();
+    let mut driver = Driver::start(net.clone()).unwrap();
+    room(&mut driver, 36, 100);
+    // 11 chains, of those that are left; then 51.
+    for (large, later) in [(1000, 0), (5000, 30)] {
+        room(&mut driver, 64, 100);
+        for index in 0..64 {
+            peer.send(&packet(&bytes(50, index))).unwrap();
+            assert_eq!(received(&mut driver), bytes(50, index));
+        }
+        peer.send(&packet(&bytes(large, large))).unwrap();
+        room(&mut driver, later, 100);
+        assert_eq!(received(&mut driver), bytes(large, large));
+    }
+    assert_eq!(net.stats().received.packets, 130);
+}
+
+#[test]
 fn without_merging_a_packet_is_in_one_chain_or_dropped() {
     let (net, peer) = net();
     let mut driver = Driver::start_with(net.clone(), &without(feature::MRG_RXBUF)).unwrap();

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
+use vmmkit_telemetry::{Metrics, Node};
 use vmmkit_virtio::Device;
-use vmmkit_virtio::fake::Driver;
 use vmmkit_virtio::fake::hostile::torture;
+use vmmkit_virtio::fake::{Driver, Options};
 
 use super::Rng;
 
@@ -26,6 +27,32 @@ fn one_request_gets_a_bounded_number_of_bytes() {
 fn a_request_without_room_is_given_back_empty() {
     let mut driver = Driver::start(Arc::new(Rng::new())).unwrap();
     assert_eq!(driver.request(0, &[b"what?"], &[]).unwrap(), b"");
+}
+
+#[test]
+fn what_went_through_the_queue_is_counted_over_a_reset() {
+    let mut driver = Driver::start(Arc::new(Rng::new())).unwrap();
+    driver.request(0, &[], &[10]).unwrap();
+    driver.request(0, &[], &[20]).unwrap();
+    let mut metrics = Metrics::new();
+    driver.transport().transport().measure(&mut metrics);
+    let count = |name: &str| {
+        let name = format!("vmmkit_queue_{name}");
+        metrics.value(&name, &[("device", "rng0"), ("queue", "0")])
+    };
+    assert_eq!(count("requests_total"), Some(2.0), "{metrics:?}");
+    assert_eq!(count("written_bytes_total"), Some(30.0));
+    assert_eq!(count("depth"), Some(0.0));
+    assert!(count("kicks_total") >= Some(1.0) && count("interrupts_total") >= Some(1.0));
+
+    let tree = driver.transport().transport().inspect();
+    let driven = "ACKNOWLEDGE DRIVER FEATURES_OK DRIVER_OK";
+    assert_eq!(tree.at("status"), Some(&Node::Text(driven.into())));
+    assert_eq!(tree.at("queue0.used_index"), Some(&Node::Number(2)));
+    driver.initialise(&Options::default()).unwrap();
+    let tree = driver.transport().transport().inspect();
+    assert_eq!(tree.at("queue0.requests"), Some(&Node::Counter(2)));
+    assert_eq!(tree.at("queue0.used_index"), Some(&Node::Number(0)));
 }
 
 #[test]

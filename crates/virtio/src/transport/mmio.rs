@@ -1,17 +1,20 @@
 //! The transport by memory-mapped registers, version 2 (section 4.2).
 
+mod interrupts;
+
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use vmmkit_device_bus::{DeviceMmio, Lifecycle, MmioAddress, MmioAddressOffset};
 use vmmkit_guest_memory::GuestRam;
+use vmmkit_host_io::EventFd;
 
 use super::setup::QueuePart;
 use super::{Transport, lock};
 use crate::spec::mmio;
-use crate::{Device, Interrupts, Signal};
+use crate::{Device, Signal};
+use interrupts::MmioInterrupts;
 
 /// A device behind the registers of section 4.2.2: 4 KiB of memory and one interrupt.
 ///
@@ -52,30 +55,6 @@ struct Selectors {
     queue: u32,
 }
 
-/// One interrupt for everything, and a register that says what for.
-struct MmioInterrupts {
-    status: AtomicU32,
-    signal: Arc<dyn Signal>,
-}
-
-impl MmioInterrupts {
-    fn raise(&self, cause: u32) {
-        // Ordering: the handler reads the status because of the signal.
-        self.status.fetch_or(cause, Ordering::SeqCst);
-        self.signal.signal();
-    }
-}
-
-impl Interrupts for MmioInterrupts {
-    fn queue(&self, _index: u16) {
-        self.raise(mmio::INT_VRING);
-    }
-
-    fn configuration(&self) {
-        self.raise(mmio::INT_CONFIG);
-    }
-}
-
 impl MmioTransport {
     /// `device`, called `name` in the machine, that interrupts by `signal`.
     ///
@@ -87,10 +66,7 @@ impl MmioTransport {
         ram: &GuestRam,
         signal: Arc<dyn Signal>,
     ) -> io::Result<Self> {
-        let interrupts = Arc::new(MmioInterrupts {
-            status: AtomicU32::new(0),
-            signal,
-        });
+        let interrupts = Arc::new(MmioInterrupts::new(signal));
         Ok(Self {
             transport: Transport::new(name, device, ram, interrupts.clone())?,
             interrupts,
@@ -101,6 +77,16 @@ impl MmioTransport {
     /// What it has in common with every transport.
     pub fn transport(&self) -> &Transport {
         &self.transport
+    }
+
+    /// What the hypervisor may raise for a write of [`INT_VRING`](mmio::INT_VRING) to
+    /// [`INTERRUPT_ACK`](mmio::INTERRUPT_ACK), in place of the write: the driver makes one for each
+    /// interrupt.
+    ///
+    /// # Errors
+    /// The host's, when it has no descriptor left.
+    pub fn acknowledgement(&self) -> io::Result<&EventFd> {
+        self.interrupts.taken()
     }
 
     fn read(&self, offset: u64) -> u32 {
@@ -115,7 +101,7 @@ impl MmioTransport {
             mmio::DEVICE_FEATURES => half(transport.offered_features(), selectors.device_features),
             mmio::QUEUE_SIZE_MAX => transport.queue_most(queue).into(),
             mmio::QUEUE_READY => transport.is_queue_enabled(queue).into(),
-            mmio::INTERRUPT_STATUS => self.interrupts.status.load(Ordering::SeqCst),
+            mmio::INTERRUPT_STATUS => self.interrupts.status(),
             mmio::STATUS => transport.status().into(),
             // No device has a shared memory region here (4.2.2).
             mmio::SHM_LEN_LOW..=mmio::SHM_BASE_HIGH => u32::MAX,
@@ -141,9 +127,7 @@ impl MmioTransport {
             mmio::QUEUE_READY if value == 0 => transport.reset_queue(queue),
             mmio::QUEUE_READY => transport.enable_queue(queue),
             mmio::QUEUE_NOTIFY => transport.notify(value),
-            mmio::INTERRUPT_ACK => {
-                self.interrupts.status.fetch_and(!value, Ordering::SeqCst);
-            }
+            mmio::INTERRUPT_ACK => self.interrupts.acknowledge(value),
             mmio::STATUS => self.write_status(value),
             mmio::QUEUE_DESC_LOW => part(QueuePart::Descriptors, false),
             mmio::QUEUE_DESC_HIGH => part(QueuePart::Descriptors, true),
@@ -168,7 +152,7 @@ impl MmioTransport {
     /// As at power-on.
     fn forget(&self) {
         *self.selectors() = Selectors::default();
-        self.interrupts.status.store(0, Ordering::SeqCst);
+        self.interrupts.forget();
     }
 
     fn selectors(&self) -> MutexGuard<'_, Selectors> {

@@ -211,6 +211,23 @@ fn packages_dies_cores_and_threads_are_each_told() {
 }
 
 #[test]
+fn threads_are_told_where_the_host_has_no_leaves_for_them() {
+    let mut host = amd();
+    for leaf in &mut host {
+        if leaf.function == 0x8000_0001 {
+            leaf.ecx &= !(1 << 22);
+        }
+    }
+    let table =
+        |topology| cpuid(&host, &CpuModel::default(), &topology, VcpuId(0), clocks()).unwrap();
+
+    assert!(absent(&table(Topology::of(4)), 0x8000_001e, 0));
+    let threads = table(Topology::new(1, 1, 2, 2).unwrap());
+    assert!(has(&threads, "topoext"));
+    assert_eq!(at(&threads, 0x8000_001e, 0).ebx, 1 << 8);
+}
+
+#[test]
 fn a_machine_of_packages_of_one_has_no_hyperthreads() {
     let topology = Topology::new(4, 1, 1, 1).unwrap();
 

@@ -8,7 +8,7 @@ use vmmkit_control::{
     Balloon, Controlled, Device, Event, EventSource, Limits, MachineInfo, MachineState, Refusal,
 };
 use vmmkit_host_io::{Next, Subscription};
-use vmmkit_vmm::{self as vmm, Handle};
+use vmmkit_vmm::{self as vmm, Handle, Outcome};
 
 use crate::devices::{Live, statistics};
 use crate::settings::Settings;
@@ -140,12 +140,18 @@ impl Controlled for Guest {
     }
 
     fn resume(&self) -> Result<(), Refusal> {
-        match self.state() {
-            MachineState::Running | MachineState::Created | MachineState::Paused => {}
-            _ => return Err(self.refused("cannot be resumed")),
+        let handle = self.handle()?;
+        match handle.state() {
+            vmm::MachineState::Crashed(Outcome::TripleFault(_)) => {
+                return Err(self.refused("only a reset or a stop ends that"));
+            }
+            vmm::MachineState::Ended(_) | vmm::MachineState::Failed => {
+                return Err(self.refused("cannot be resumed"));
+            }
+            _ => {}
         }
         self.has_booted.store(true, Ordering::Relaxed);
-        self.handle()?.resume();
+        handle.resume();
         Ok(())
     }
 
@@ -312,14 +318,14 @@ fn told(event: &vmm::Event) -> (&'static str, Option<String>) {
     }
 }
 
-fn ended(outcome: vmm::Outcome) -> String {
+fn ended(outcome: Outcome) -> String {
     match outcome {
-        vmm::Outcome::PowerOff => "power-off".to_owned(),
-        vmm::Outcome::Reset => "reset".to_owned(),
-        vmm::Outcome::Stopped => "stopped".to_owned(),
-        vmm::Outcome::GuestPanic => "guest-panic".to_owned(),
-        vmm::Outcome::TripleFault(vcpu) => format!("triple-fault of {vcpu}"),
-        vmm::Outcome::DebugExit(code) => format!("debug-exit {code}"),
+        Outcome::PowerOff => "power-off".to_owned(),
+        Outcome::Reset => "reset".to_owned(),
+        Outcome::Stopped => "stopped".to_owned(),
+        Outcome::GuestPanic => "guest-panic".to_owned(),
+        Outcome::TripleFault(vcpu) => format!("triple-fault of {vcpu}"),
+        Outcome::DebugExit(code) => format!("debug-exit {code}"),
         other => format!("{other:?}"),
     }
 }

@@ -4,6 +4,20 @@ mod door;
 mod guest;
 mod presence;
 
+use std::sync::Arc;
+
+use crate::failure::Failure;
+use crate::settings::Settings;
 pub(crate) use door::Door;
 pub(crate) use guest::Guest;
 pub(crate) use presence::{Choice, Presence};
+
+/// Makes the machine of `settings` known: its entry, the machine as the API has it, and the API's
+/// sockets for the event loop.
+pub(crate) fn open(settings: &Settings) -> Result<(Presence, Arc<Guest>, Door), Failure> {
+    let (presence, places) = Presence::claim(&settings.control, settings.quiet)?;
+    let name = presence.name().unwrap_or(&settings.machine.name);
+    let guest = Arc::new(Guest::new(settings, name));
+    let door = Door::new(places, guest.clone(), presence.server());
+    Ok((presence, guest, door))
+}

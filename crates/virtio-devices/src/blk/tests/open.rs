@@ -161,7 +161,7 @@ fn an_image_that_does_not_count_its_clusters_can_only_be_read() {
     file.write_all_at(&[0; 8], u64::from_be_bytes(table))
         .unwrap();
     assert!(refusal(&path.config()).ends_with(
-        "as a qcow2 image: it does not count its own clusters: \
+        "as a qcow2 image: it counts what it uses at 0x0 as free: \
          repair it with `qemu-img check -r all`"
     ));
     let reads = BlockConfig {

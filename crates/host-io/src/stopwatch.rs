@@ -1,0 +1,50 @@
+//! A clock that can stand still.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// Time since it was made, without that for which it was stopped. It runs from the start.
+#[derive(Debug)]
+pub struct Stopwatch {
+    made: Instant,
+    /// Nanoseconds of all stops that are over.
+    paused: AtomicU64,
+    stopped: Mutex<Option<Instant>>,
+}
+
+impl Default for Stopwatch {
+    fn default() -> Self {
+        Self {
+            made: Instant::now(),
+            paused: AtomicU64::new(0),
+            stopped: Mutex::default(),
+        }
+    }
+}
+
+impl Stopwatch {
+    /// Nanoseconds of it, true while it runs: a stop that lasts is not taken off yet.
+    pub fn nanoseconds(&self) -> u64 {
+        since(self.made).saturating_sub(self.paused.load(Ordering::Relaxed))
+    }
+
+    /// Stops it, where it runs.
+    pub fn stop(&self) {
+        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped.get_or_insert_with(Instant::now);
+    }
+
+    /// Has it go on, where it stands.
+    pub fn start(&self) {
+        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = stopped.take() {
+            self.paused.fetch_add(since(at), Ordering::Relaxed);
+        }
+    }
+}
+
+/// 64 bits of nanoseconds last for 584 years.
+fn since(then: Instant) -> u64 {
+    u64::try_from(then.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,267 @@
+//! Guests of a few instructions on this machine's KVM, genuine or software: what CPUID tells them, how many
+//! vCPUs there can be, and that none of many boots fails or leaves anything. A test program of its own,
+//! since it counts what its process has.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use vmmkit_benches::micro_guest::{Work, elf};
+use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
+use vmmkit_hypervisor::x86::CpuidEntry;
+use vmmkit_hypervisor::{Hypervisor, VcpuId};
+use vmmkit_hypervisor_kvm::{Kvm, KvmKind, forced_cpuid, kvm_kind};
+use vmmkit_tests::disk::Scratch;
+use vmmkit_tests::diskless::skip;
+use vmmkit_vmm::{BuildError, MachineBuilder, MachineConfig, Outcome};
+use vmmkit_x86_cpu::{Clocks, CpuModel, Topology, cpuid};
+
+/// One test at a time, since one counts descriptors and threads.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn kvm(name: &str) -> Option<Kvm> {
+    Kvm::open()
+        .inspect_err(|error| skip(name, &error.to_string()))
+        .ok()
+}
+
+fn machine(kernel: &Path, vcpus: u32) -> MachineConfig {
+    MachineConfig {
+        kernel: kernel.to_owned(),
+        vcpus,
+        ..MachineConfig::default()
+    }
+}
+
+fn kernel(scratch: &Scratch, code: &[u8]) -> std::path::PathBuf {
+    let path = scratch.path().join("kernel");
+    fs::write(&path, elf(code)).unwrap();
+    path
+}
+
+fn entries(folder: &str) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+#[test]
+fn of_many_boots_none_fails_and_none_leaves_anything() {
+    let _alone = ALONE.lock().unwrap();
+    let Some(kvm) = kvm("many boots") else {
+        return;
+    };
+    // `VMMKIT_MICRO_BOOTS=1000` is the long form.
+    let boots = std::env::var("VMMKIT_MICRO_BOOTS").map_or(50, |text| text.parse().unwrap());
+    let scratch = Scratch::new().unwrap();
+    let kernel = kernel(&scratch, &Work::PortWrites(10).code());
+    let boot = || {
+        let built = MachineBuilder::new(machine(&kernel, 1))
+            .build(&kvm)
+            .unwrap();
+        built.start().unwrap().wait().unwrap()
+    };
+    boot();
+    let before = (entries("/proc/self/fd"), entries("/proc/self/task"));
+    for number in 0..boots {
+        assert_eq!(boot(), Outcome::Reset, "boot {number}");
+        let after = (entries("/proc/self/fd"), entries("/proc/self/task"));
+        assert_eq!(after, before, "descriptors, threads after boot {number}");
+    }
+}
+
+#[test]
+fn every_vcpu_of_a_large_machine_is_started_by_the_first() {
+    let _alone = ALONE.lock().unwrap();
+    let Some(kvm) = kvm("256 vCPUs") else {
+        return;
+    };
+    let scratch = Scratch::new().unwrap();
+    // 300: APIC IDs above 255 need an x2APIC.
+    for vcpus in [2, 8, 256, 300] {
+        if vcpus > kvm.capabilities().max_vcpus {
+            skip(&format!("{vcpus} vCPUs"), "this KVM gives a VM fewer");
+            continue;
+        }
+        let kernel = kernel(&scratch, &Work::PortWritesOnAll { vcpus, count: 10 }.code());
+        let built = MachineBuilder::new(machine(&kernel, vcpus))
+            .build(&kvm)
+            .unwrap();
+        let handle = built.handle();
+        let outcome = built.start().unwrap().wait().unwrap();
+        assert_eq!(outcome, Outcome::Reset, "{vcpus}");
+        let unclaimed = handle.unclaimed_ports();
+        assert_eq!(
+            unclaimed.writes,
+            u64::from(vcpus) * 10,
+            "each vCPU's writes"
+        );
+    }
+}
+
+#[test]
+fn apic_ids_with_holes_are_those_of_the_vcpus() {
+    let _alone = ALONE.lock().unwrap();
+    let Some(kvm) = kvm("APIC IDs with holes") else {
+        return;
+    };
+    let scratch = Scratch::new().unwrap();
+    let topology = Topology::new(3, 1, 3, 1).unwrap();
+    let kernel = kernel(
+        &scratch,
+        &Work::PortWritesOnAll { vcpus: 9, count: 1 }.code(),
+    );
+    let config = MachineConfig {
+        topology: Some(topology),
+        ..machine(&kernel, 9)
+    };
+    let built = MachineBuilder::new(config).build(&kvm).unwrap();
+    assert_eq!(built.start().unwrap().wait().unwrap(), Outcome::Reset);
+}
+
+/// Where the guest's answers go, 4 bytes at a time.
+#[derive(Default)]
+struct Answers(Mutex<Vec<u32>>);
+
+/// The port of them.
+const ANSWERS: u16 = 0x520;
+
+impl DevicePio for Answers {
+    fn pio_read(&self, _: PioAddress, _: PioAddressOffset, data: &mut [u8]) {
+        data.fill(0);
+    }
+    fn pio_write(&self, _: PioAddress, _: PioAddressOffset, data: &[u8]) {
+        let word = data.try_into().map_or(u32::MAX, u32::from_le_bytes);
+        self.0.lock().unwrap().push(word);
+    }
+}
+
+/// Asks CPUID for each of `places`, and writes EAX, EBX, ECX, EDX of each answer.
+fn asks_cpuid(places: &[CpuidEntry]) -> Vec<u8> {
+    let mut code = Vec::new();
+    for place in places {
+        code.push(0xb8); // mov eax, leaf
+        code.extend(place.function.to_le_bytes());
+        code.push(0xb9); // mov ecx, sub-leaf
+        code.extend(place.index.to_le_bytes());
+        code.extend([0x0f, 0xa2, 0x89, 0xd6]); // cpuid; mov esi, edx
+        code.extend([0x66, 0xba]); // mov dx, port
+        code.extend(ANSWERS.to_le_bytes());
+        // out dx, eax; mov eax, ebx; out; mov eax, ecx; out; mov eax, esi; out
+        code.extend([0xef, 0x89, 0xd8, 0xef, 0x89, 0xc8, 0xef, 0x89, 0xf0, 0xef]);
+    }
+    code.extend(Work::Nothing.code());
+    code
+}
+
+/// The guest's own dump of CPUID under `model` is the table that was made for it. Returns whether this
+/// host has all of the model.
+fn dumps_its_cpuid(kvm: &Kvm, model: &str, topology: Topology) -> bool {
+    let model: CpuModel = model.parse().unwrap();
+    let host = kvm.supported_cpuid().unwrap();
+    // Some, so that the leaf of the clocks is there.
+    let clocks = Clocks {
+        tsc_khz: Some(1_000_000),
+        ..Clocks::default()
+    };
+    let Ok(table) = cpuid(&host, &model, &topology, VcpuId(0), clocks) else {
+        return false;
+    };
+    // The clocks themselves are those of the machine.
+    let places: Vec<CpuidEntry> = table
+        .into_iter()
+        .filter(|leaf| ![0x15, 0x16, 0x4000_0010].contains(&leaf.function))
+        .collect();
+    let scratch = Scratch::new().unwrap();
+    let kernel = kernel(&scratch, &asks_cpuid(&places));
+    let answers = Arc::new(Answers::default());
+    let config = MachineConfig {
+        cpu: model.clone(),
+        topology: Some(topology),
+        ..machine(&kernel, topology.vcpus())
+    };
+    let range = AddressRange::new(ANSWERS.into(), 4);
+    let built = MachineBuilder::new(config)
+        .plug_port_device("answers", range, answers.clone())
+        .build(kvm)
+        .unwrap();
+    assert_eq!(built.start().unwrap().wait().unwrap(), Outcome::Reset);
+
+    let words = answers.0.lock().unwrap().clone();
+    assert_eq!(words.len(), places.len() * 4);
+    let forced = match kvm_kind() {
+        KvmKind::Software => forced_cpuid(kvm).unwrap(),
+        _ => Vec::new(),
+    };
+    for (place, seen) in places.iter().zip(words.chunks(4)) {
+        let at = |leaf: &CpuidEntry| (leaf.function, leaf.index) == (place.function, place.index);
+        let bits = forced.iter().find(|bits| at(&bits.on));
+        let given = [place.eax, place.ebx, place.ecx, place.edx];
+        let mask = |leaf: CpuidEntry| [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx];
+        let on = bits.map_or([0; 4], |bits| mask(bits.on));
+        let off = bits.map_or([0; 4], |bits| mask(bits.off));
+        for (register, name) in ["EAX", "EBX", "ECX", "EDX"].into_iter().enumerate() {
+            // What of XSAVE's area is in use follows from XCR0.
+            let is_size = place.function == 0xd && place.index < 2 && register == 1;
+            if !is_size {
+                let (seen, given) = (
+                    seen[register],
+                    given[register] | on[register] & !off[register],
+                );
+                assert_eq!(
+                    seen & !off[register],
+                    given & !off[register],
+                    "{model}: leaf {:#x}.{} {name}: {seen:#x}, and {given:#x} was given",
+                    place.function,
+                    place.index
+                );
+            }
+        }
+    }
+    true
+}
+
+#[test]
+fn the_guest_s_own_dump_of_cpuid_is_the_one_asked_for() {
+    let _alone = ALONE.lock().unwrap();
+    let Some(kvm) = kvm("CPUID of a guest") else {
+        return;
+    };
+    let topologies = [Topology::of(1), Topology::new(2, 2, 3, 2).unwrap()];
+    for model in ["host", "host,-cx16,-clflushopt", "baseline", "x86-64-v3"] {
+        for topology in topologies {
+            if !dumps_its_cpuid(&kvm, model, topology) {
+                skip(
+                    &format!("CPUID of a guest with {model}"),
+                    "this host has not all of it",
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn more_than_the_host_has_is_refused_by_name() {
+    let Some(kvm) = kvm("a profile that asks for more") else {
+        return;
+    };
+    let scratch = Scratch::new().unwrap();
+    let kernel = kernel(&scratch, &Work::Nothing.code());
+    let text = "others = \"host\"\ncpuid = [{ leaf = 7, subleaf = 0, ebx = 0x0800_0000 }]";
+    let profile = vmmkit_x86_cpu::Profile::parse("more", text).unwrap();
+    let config = MachineConfig {
+        cpu: CpuModel::of_profile(profile, []).unwrap(),
+        ..machine(&kernel, 1)
+    };
+    let error = MachineBuilder::new(config).build(&kvm).unwrap_err();
+    let BuildError::Cpu(error) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(
+        error.to_string(),
+        "the host has no avx512er (CPUID leaf 0x7.0, EBX bit 27)"
+    );
+}

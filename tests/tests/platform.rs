@@ -1,0 +1,174 @@
+//! Linux on the platforms that a machine may have: interrupt controllers in the host's kernel or here,
+//! no legacy timer, RAM on both sides of the MMIO hole; and firmware, as far as it gets.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use vmmkit_tests::disk::Scratch;
+use vmmkit_tests::guest::Guests;
+use vmmkit_tests::process::{Finished, run_watched};
+
+/// A console, a reset through the keyboard controller, and a script instead of a shell.
+const BATCH: &str = "console=ttyS0 reboot=k panic=-1 vmmkit.batch";
+/// The root is the first disk, the script the second one.
+const DISKS: &str = "console=ttyS0 reboot=k panic=-1 root=/dev/vda rw init=/init vmmkit.batch \
+     vmmkit.run=sh,/dev/vdb";
+
+#[track_caller]
+fn assert_reached_user_space(run: &Finished) {
+    assert_eq!(run.code(), Some(0), "{run:#?}");
+    assert!(run.stdout.contains("Linux (none)"), "no uname in {run:#?}");
+    assert!(run.stdout.contains("MemFree"), "no free memory in {run:#?}");
+}
+
+/// Boots both kernels with two vCPUs; what the lean one said.
+fn boots(name: &str, arguments: &[&str]) -> Option<Finished> {
+    let guests = Guests::find(name)?;
+    let arguments = [arguments, &["--cpus", "2"]].concat();
+    let cloud = guests.boot(&guests.cloud(), BATCH, &arguments).unwrap();
+    assert_reached_user_space(&cloud);
+    let lean = guests.boot(&guests.lean_elf(), BATCH, &arguments).unwrap();
+    assert_reached_user_space(&lean);
+    assert!(lean.stdout.contains("cpus online: 2"), "{lean:#?}");
+    Some(lean)
+}
+
+#[test]
+fn linux_boots_with_the_io_apic_in_the_vmm() {
+    let Some(run) = boots("split irqchip", &["--irqchip", "split"]) else {
+        return;
+    };
+    // ACPI says that there is none, and nothing answers a probe.
+    assert!(run.stdout.contains("Using NULL legacy PIC"), "{run:#?}");
+}
+
+#[test]
+fn linux_boots_without_the_legacy_timer() {
+    boots("no legacy timer", &["--legacy-timer", "off"]);
+}
+
+#[test]
+fn a_pipe_is_answered_through_the_io_apic_in_the_vmm() {
+    let Some(guests) = Guests::find("input, split irqchip") else {
+        return;
+    };
+    let arguments = [
+        "--irqchip",
+        "split",
+        "--cmdline",
+        "console=ttyS0 reboot=k panic=-1",
+    ];
+    let mut command = guests.command(&guests.lean_elf(), &arguments);
+    command.arg("--initrd").arg(guests.initramfs());
+    let run = guests.run(
+        &mut command,
+        b"echo $((6 * 7)) is the answer; cat /proc/interrupts\n",
+    );
+    let run = run.unwrap();
+    assert_eq!(run.code(), Some(0), "{run:#?}");
+    assert!(run.stdout.contains("\n42 is the answer"), "{run:#?}");
+    // Without an 8259 Linux numbers interrupts as it likes, and the pin follows.
+    let serial = run.stdout.lines().find(|line| line.ends_with("ttyS0"));
+    assert!(
+        serial.is_some_and(|line| line.contains("IO-APIC")),
+        "{run:#?}"
+    );
+}
+
+#[test]
+fn devices_interrupt_through_the_io_apic_in_the_vmm_and_by_messages() {
+    let Some(guests) = Guests::find("devices, split irqchip") else {
+        return;
+    };
+    for transport in ["mmio", "pci"] {
+        let scratch = Scratch::new().unwrap();
+        let root = scratch.path().join("root");
+        fs::copy(guests.root_disk(), &root).unwrap();
+        let script = "busybox --install -s /bin 2>/dev/null\n\
+             dd if=/dev/vda of=/dev/null bs=1M count=8 2>&1; cat /proc/interrupts; echo read it all";
+        let script = scratch.script(script).unwrap();
+        let arguments = [
+            "--irqchip",
+            "split",
+            "--virtio",
+            transport,
+            "--cmdline",
+            DISKS,
+        ];
+        let mut command = guests.command(&guests.lean_elf(), &arguments);
+        command.arg("--disk").arg(&root).arg("--disk");
+        command.arg(format!("{},readonly", script.display()));
+        let run = guests.run(&mut command, b"").unwrap();
+        assert_eq!(run.code(), Some(0), "{transport}: {run:#?}");
+        assert!(run.stdout.contains("read it all"), "{transport}: {run:#?}");
+    }
+}
+
+#[test]
+fn linux_finds_its_ram_on_both_sides_of_the_hole() {
+    let Some(guests) = Guests::find("RAM round the hole") else {
+        return;
+    };
+    for (mebibytes, high_end) in [(3584_u64, 0x1_1fff_ffff_u64), (6144, 0x1_bfff_ffff)] {
+        let scratch = Scratch::new().unwrap();
+        // A sparse file, as the lab has less.
+        let file = scratch.path().join("ram");
+        let memory = format!("{mebibytes}M,backend=file={}", file.display());
+        let cmdline = format!("{BATCH} vmmkit.run=cat,/proc/meminfo");
+        let run = guests.boot(&guests.lean_elf(), &cmdline, &["--memory", &memory]);
+        let run = run.unwrap();
+        assert_reached_user_space(&run);
+        for (start, end) in [(0x10_0000, 0xbfff_ffff), (0x1_0000_0000_u64, high_end)] {
+            let line = format!("[mem {start:#018x}-{end:#018x}] usable");
+            assert!(run.stdout.contains(&line), "no {line:?} in {run:#?}");
+        }
+        let total = run
+            .stdout
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"));
+        let total: u64 = total
+            .unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap();
+        // Linux keeps a page of 64 bytes for each page, and itself.
+        let asked = mebibytes << 10;
+        assert!(
+            total < asked && total > asked / 100 * 95,
+            "{total} of {asked} kB"
+        );
+    }
+}
+
+#[test]
+fn seabios_looks_for_something_to_boot() {
+    let Some(guests) = Guests::find("SeaBIOS") else {
+        return;
+    };
+    let image = Path::new("/usr/share/seabios/bios-microvm.bin");
+    if !image.exists() {
+        return eprintln!("SKIPPED: SeaBIOS: {} is not there", image.display());
+    }
+    let mut command = std::process::Command::new(&guests.vmmkit);
+    command.args([
+        "run",
+        "--debug-port",
+        "stderr",
+        "--stop-timeout",
+        "0",
+        "--firmware",
+    ]);
+    command.arg(image);
+    // It waits a minute for a disk to come, which is long enough to be killed meanwhile.
+    let limit = Duration::from_secs(60);
+    let run = run_watched(&mut command, b"", limit, Duration::from_secs(8)).unwrap();
+    assert!(run.stderr.contains("SeaBIOS (version"), "{run:#?}");
+    assert!(run.stderr.contains("Running on KVM"), "{run:#?}");
+    assert!(run.stderr.contains("No bootable device"), "{run:#?}");
+}
