@@ -124,7 +124,6 @@ impl Settings {
             },
             on_reboot,
             on_crash,
-            ..MachineConfig::default()
         };
         Ok(Self {
             machine,
