@@ -126,11 +126,7 @@ impl Platform {
             parts.push(plug_control(&ports)?);
         }
         let mmio = Arc::new(MmioBus::new());
-        if let Some(ioapic) = &ioapic {
-            let range = AddressRange::new(Ioapic::ADDRESS, Ioapic::LENGTH);
-            mmio.plug(Ioapic::NAME, range, ioapic.clone())?;
-            parts.push(ioapic.clone());
-        }
+        parts.extend(plug_ioapic(&mmio, ioapic.as_ref())?);
         Ok(Self {
             ports,
             mmio,
@@ -254,6 +250,19 @@ impl Platform {
             pci,
         }
     }
+}
+
+/// Plugs the I/O APIC in where it is not the hypervisor's.
+fn plug_ioapic(
+    mmio: &MmioBus,
+    ioapic: Option<&Arc<Ioapic>>,
+) -> Result<Option<Arc<dyn Lifecycle>>, PlugError> {
+    let Some(ioapic) = ioapic else {
+        return Ok(None);
+    };
+    let range = AddressRange::new(Ioapic::ADDRESS, Ioapic::LENGTH);
+    mmio.plug(Ioapic::NAME, range, ioapic.clone())?;
+    Ok(Some(ioapic.clone()))
 }
 
 /// Plugs the port in that the hypervisor's PIT answers where there is one.
