@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use vmmkit_telemetry::{Metrics, Timeline};
 
-use crate::cli::RunOptions;
 use crate::devices::Words;
 use crate::failure::Failure;
 
@@ -30,15 +29,6 @@ pub(crate) struct MetricsChoice {
 enum Format {
     Prometheus,
     JsonLines,
-}
-
-/// What `options` ask for.
-pub(crate) fn choices(
-    options: &RunOptions,
-) -> Result<(Option<MetricsChoice>, Option<TimelineChoice>), Failure> {
-    let metrics = options.metrics.as_deref().map(MetricsChoice::new);
-    let timeline = options.timeline.as_deref().map(TimelineChoice::new);
-    Ok((metrics.transpose()?, timeline.transpose()?))
 }
 
 impl MetricsChoice {

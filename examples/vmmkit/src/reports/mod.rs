@@ -5,7 +5,7 @@ mod software;
 mod start;
 mod writer;
 
-pub(crate) use choice::{MetricsChoice, TimelineChoice, choices};
+pub(crate) use choice::{MetricsChoice, TimelineChoice};
 pub(crate) use software::of as software;
 pub(crate) use start::note_start;
 

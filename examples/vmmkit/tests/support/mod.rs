@@ -112,17 +112,27 @@ pub(crate) fn elf(code: &[u8]) -> Vec<u8> {
 /// `code` of 32 bits as an ELF executable that is entered by PVH: its note names [`ENTRY`] (Xen, "HVM
 /// direct boot ABI"), and it has no other entry.
 pub(crate) fn pvh_elf(code: &[u8]) -> Vec<u8> {
-    const NOTE: u64 = 64 + 2 * 56;
+    const NOTE: usize = 64 + 2 * 56;
     const PHYS32_ENTRY: u32 = 18;
-    let mut file = elf(code);
-    file[24..32].copy_from_slice(&0_u64.to_le_bytes()); // e_entry
-    file[56..58].copy_from_slice(&2_u16.to_le_bytes()); // e_phnum
-    let mut header = [4_u32, 4].map(u32::to_le_bytes).concat(); // PT_NOTE; read
-    header.extend([NOTE, 0, 0, 20, 20, 4].map(u64::to_le_bytes).concat());
-    file[120..176].copy_from_slice(&header);
     let mut note = [4, 4, PHYS32_ENTRY].map(u32::to_le_bytes).concat(); // sizes, type
     note.extend(b"Xen\0");
     note.extend((ENTRY as u32).to_le_bytes());
-    file[NOTE as usize..][..note.len()].copy_from_slice(&note);
+    let mut header = [4_u32, 4].map(u32::to_le_bytes).concat(); // PT_NOTE; read
+    let length = note.len() as u64;
+    header.extend(
+        [NOTE as u64, 0, 0, length, length, 4]
+            .map(u64::to_le_bytes)
+            .concat(),
+    );
+    let mut file = elf(code);
+    let mut put = |offset: usize, bytes: &[u8]| {
+        for (place, byte) in file.iter_mut().skip(offset).zip(bytes) {
+            *place = *byte;
+        }
+    };
+    put(24, &0_u64.to_le_bytes()); // e_entry
+    put(56, &2_u16.to_le_bytes()); // e_phnum
+    put(120, &header);
+    put(NOTE, &note);
     file
 }
