@@ -175,7 +175,6 @@ impl MachineConfig {
         Ok(topology.check(self.vcpus, capabilities.max_apic_id)?)
     }
 
-    /// How the vCPUs are arranged.
     pub(crate) fn topology(&self) -> Topology {
         self.topology.unwrap_or(Topology::of(self.vcpus))
     }

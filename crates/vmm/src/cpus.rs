@@ -28,8 +28,7 @@ pub(crate) fn create(
     };
     for id in (0..config.vcpus).map(VcpuId) {
         let failed = |source| BuildError::Vcpu { vcpu: id, source };
-        let apic_id = VcpuId(topology.apic_id(id.0));
-        let mut vcpu = vm.create_vcpu(apic_id).map_err(failed)?;
+        let mut vcpu = vm.create_vcpu(topology.id(id.0)).map_err(failed)?;
         let leaves = leaves(supported, config, id, &mut vcpu)?;
         vcpu.set_cpuid(&leaves).map_err(failed)?;
         vcpu.set_msrs(&msrs).map_err(failed)?;

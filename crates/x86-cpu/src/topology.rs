@@ -3,6 +3,7 @@
 use std::fmt;
 
 use thiserror::Error;
+use vmmkit_hypervisor::VcpuId;
 
 /// The arrangement of a machine's vCPUs: packages (sockets) of dies of cores of threads.
 ///
@@ -145,6 +146,11 @@ impl Topology {
             | at(core, self.core_shift())
             | at(die, self.die_shift())
             | at(socket, self.package_shift())
+    }
+
+    /// The same, as a VM calls the vCPU by it.
+    pub fn id(&self, vcpu: u32) -> VcpuId {
+        VcpuId(self.apic_id(vcpu))
     }
 
     /// The APIC IDs in the order of the vCPUs.
