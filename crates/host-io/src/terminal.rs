@@ -115,8 +115,8 @@ pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
 pub fn is_foreground(fd: BorrowedFd<'_>) -> bool {
     match tcgetpgrp(fd) {
         Ok(group) => group == rustix::process::getpgrp(),
-        // No foreground group is left there: nobody to disturb.
-        Err(error) => error == Errno::NOTTY || error == Errno::OPNOTSUPP,
+        // No foreground group is there, or no terminal any more (EIO): nobody to disturb.
+        Err(error) => matches!(error, Errno::NOTTY | Errno::OPNOTSUPP | Errno::IO),
     }
 }
 
