@@ -116,10 +116,6 @@ impl<V: Vm> Vm for Watched<V> {
         Ok(Watched { inner, seen })
     }
 
-    fn map_rom(&self, rom: &Rom) -> Result<()> {
-        self.inner.map_rom(rom)
-    }
-
     fn renew(&self) -> Result<()> {
         self.inner.renew()
     }
