@@ -34,3 +34,4 @@ pub use control::{Control, Ending, LastEvent, Rest};
 pub use event::{Event, MachineState, ResetCause};
 pub use lives::{OnCrash, OnReboot, PowerOn, VcpuBody, Vcpus};
 pub use outcome::{Outcome, RunError};
+pub use vmmkit_hypervisor::x86::VcpuDump;

@@ -44,7 +44,6 @@ pub use error::{BuildError, StartError};
 pub use handle::Handle;
 pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
 pub use vmmkit_host_io::{Console, ConsoleInput, ConsoleRead, Subscriber};
-pub use vmmkit_hypervisor::x86::VcpuDump;
 pub use vmmkit_run_control::{
-    Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError,
+    Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuDump,
 };

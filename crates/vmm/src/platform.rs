@@ -20,8 +20,6 @@ use vmmkit_legacy_devices::{
     SerialOutput, SerialPort, SystemControlB,
 };
 
-use vmmkit_telemetry::Inspect;
-
 use crate::{MachineConfig, VirtioTransport};
 
 /// The serial port's name.
@@ -51,8 +49,8 @@ pub(crate) struct Platform {
     pub(crate) ioapic: Option<Arc<Ioapic>>,
     /// All that a reset brings back to power-on, beside the devices that work by themselves.
     parts: Mutex<Vec<Arc<dyn Lifecycle>>>,
-    /// Those of its devices that say how they are.
-    pub(crate) inspected: Vec<(&'static str, Arc<dyn Inspect>)>,
+    pub(crate) cmos: Arc<Cmos>,
+    pub(crate) post: Arc<PostCode>,
     /// What counts the exits of each vCPU.
     exits: Mutex<Vec<Arc<ExitCounter>>>,
 }
@@ -104,20 +102,13 @@ impl Platform {
             row(Pvpanic::NAME, Pvpanic::PORT, Pvpanic::LENGTH, &pvpanic),
             row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &post),
         ])?;
-        let inspected: Vec<(&'static str, Arc<dyn Inspect>)> = vec![
-            (COM1, serial.clone()),
-            (I8042::NAME, keyboard.clone()),
-            (Cmos::NAME, cmos.clone()),
-            (AcpiPm::NAME, power.clone()),
-            (PostCode::NAME, post.clone()),
-        ];
         let mut parts: Vec<Arc<dyn Lifecycle>> = vec![
             serial.clone(),
             keyboard.clone(),
             power.clone(),
-            cmos,
+            cmos.clone(),
             resets,
-            post,
+            post.clone(),
         ];
         if irqchip != (Irqchip::InKernel { pit: true }) {
             parts.push(plug_control(&ports)?);
@@ -131,7 +122,8 @@ impl Platform {
             ports,
             mmio,
             exits: Mutex::default(),
-            inspected,
+            cmos,
+            post,
             parts: Mutex::new(parts),
             ioapic,
             serial,

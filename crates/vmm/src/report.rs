@@ -1,10 +1,13 @@
 //! What a machine says of itself: metrics for programs, a tree for people.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use vmmkit_hypervisor::VcpuExits;
-use vmmkit_telemetry::{BootLog, Metrics, Tree};
+use vmmkit_legacy_devices::{AcpiPm, Cmos, I8042, PostCode, SerialPort};
+use vmmkit_telemetry::{BootLog, Inspect, Metrics, Tree};
 
+use crate::platform::Platform;
 use crate::{Handle, MachineConfig};
 
 impl Handle {
@@ -18,8 +21,7 @@ impl Handle {
         self.shared().control.boot_log()
     }
 
-    /// All that the machine counts, as of now. It costs the caller some microseconds, and the guest
-    /// nothing.
+    /// All that the machine counts, as of now; it costs the guest nothing.
     pub fn metrics(&self) -> Metrics {
         let shared = self.shared();
         let mut metrics = Metrics::new();
@@ -29,10 +31,10 @@ impl Handle {
         for exits in self.exits() {
             exits.measure(&mut metrics);
         }
-        let platform = &shared.platform;
-        for (name, device) in &platform.inspected {
+        for (name, device) in inspected(&shared.platform) {
+            let prefix = format!("vmmkit_{name}");
             metrics.tree(
-                &format!("vmmkit_{name}"),
+                &prefix,
                 "of a device of the platform",
                 &[],
                 &device.inspect(),
@@ -67,24 +69,32 @@ impl Handle {
         tree = tree
             .tree("ports", platform.ports.inspect())
             .tree("mmio", platform.mmio.inspect());
-        let inspected = platform.inspected.iter();
-        let tree = inspected.fold(tree, |tree, (name, device)| {
-            tree.tree(*name, device.inspect())
-        });
+        for (name, device) in inspected(platform) {
+            tree = tree.tree(name, device.inspect());
+        }
         shared.devices.inspect(tree)
     }
 }
 
+/// The devices of the platform that say how they are.
+fn inspected(platform: &Platform) -> [(&'static str, &dyn Inspect); 5] {
+    [
+        (SerialPort::NAME, &*platform.serial),
+        (I8042::NAME, &*platform.keyboard),
+        (Cmos::NAME, &*platform.cmos),
+        (AcpiPm::NAME, &*platform.power),
+        (PostCode::NAME, &*platform.post),
+    ]
+}
+
 /// The machine as it was asked for.
 pub(crate) fn about(config: &MachineConfig) -> Tree {
-    let tree = Tree::new()
+    let initrd = config.initrd.as_deref().unwrap_or(Path::new("none"));
+    Tree::new()
         .text("name", &*config.name)
-        .text("kernel", config.kernel.display().to_string());
-    let tree = match &config.initrd {
-        Some(initrd) => tree.text("initrd", initrd.display().to_string()),
-        None => tree,
-    };
-    tree.text("cmdline", &*config.cmdline)
+        .text("kernel", config.kernel.display().to_string())
+        .text("initrd", initrd.display().to_string())
+        .text("cmdline", &*config.cmdline)
         .number("vcpus", config.vcpus)
         .number("memory", config.ram.size.bytes())
         .flag("acpi", config.acpi)

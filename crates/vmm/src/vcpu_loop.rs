@@ -171,15 +171,11 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
     /// The exits that nothing answers.
     fn unanswered(&mut self, exit: VcpuExit) -> RunError {
         let vcpu = self.id;
-        let state = self.dump();
+        let mut state = self.dump();
         match exit {
             VcpuExit::InternalError(error) => {
                 // The error has the instruction that it is about.
-                let instruction = None;
-                let state = Box::new(VcpuDump {
-                    instruction,
-                    ..*state
-                });
+                state.instruction = None;
                 RunError::InternalError { vcpu, error, state }
             }
             VcpuExit::FailEntry(error) => RunError::FailEntry { vcpu, error, state },

@@ -106,9 +106,6 @@ pub(crate) fn plug<V: Vm>(
             None => Arc::new(platform.irq_line(vm, Gsi(gsi))),
         };
         let transport = MmioTransport::new(&name, device, ram, signal).map_err(failed)?;
-        if capabilities.ioeventfd {
-            transport.acknowledgement().map_err(failed)?;
-        }
         let transport = Arc::new(transport);
         let wire = Wire {
             irq,
@@ -149,6 +146,7 @@ impl Wire {
         let Some(transport) = &self.kicks else {
             return Ok(());
         };
+        // Without a descriptor for it each acknowledgement is an exit, no worse.
         if let Ok(event) = transport.acknowledgement() {
             let address = IoEventAddress::Mmio(self.base + mmio::INTERRUPT_ACK);
             let value = DatamatchWidth::Dword(mmio::INT_VRING);

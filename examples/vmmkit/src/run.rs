@@ -179,12 +179,7 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
-            if job.hears_keys() {
-                job.take_terminal(io::stdin().as_fd());
-                vmmkit_host_io::restore_on_fatal_signals();
-            }
-            panic_if_asked();
-            play(machine)
+            run_to_end(machine, &job)
         });
     running.finish();
     if let Some(socket) = socket {
@@ -220,12 +215,17 @@ fn tell(builder: MachineBuilder, settings: &Settings) -> Result<MachineBuilder, 
     Ok(builder.subscribe(Box::new(News::new(events, settings.machine.on_crash))))
 }
 
-/// Runs the machine to its end.
-fn play(machine: Machine<Ready>) -> Result<Outcome, Failure> {
-    let next = "raise the limit of processes (ulimit -u)";
-    let machine = machine
-        .start()
-        .map_err(|error| Failure::host("threads", &error, next))?;
+/// Starts the machine, with the terminal if it is to have it, and waits for its end.
+fn run_to_end(machine: Machine<Ready>, job: &Job) -> Result<Outcome, Failure> {
+    if job.hears_keys() {
+        job.take_terminal(io::stdin().as_fd());
+        vmmkit_host_io::restore_on_fatal_signals();
+    }
+    panic_if_asked();
+    let machine = machine.start().map_err(|error| {
+        let next = "raise the limit of processes (ulimit -u)";
+        Failure::host("threads", &error, next)
+    })?;
     Ok(machine.wait()?)
 }
 

@@ -174,7 +174,7 @@ fn memory_test(size: u64) -> Vec<u8> {
             .put_with(&[0x48, 0xbf], (POINTERS + 8 * (4 + index)).to_le_bytes())
             .put_with(
                 &[0x48, 0xb8],
-                (DIRECTORIES + (index << 12) | 3).to_le_bytes(),
+                ((DIRECTORIES + (index << 12)) | 3).to_le_bytes(),
             )
             .put(&[0x48, 0x89, 0x07]); // mov [rdi], rax
     }
