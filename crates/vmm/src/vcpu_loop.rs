@@ -19,7 +19,7 @@ pub(crate) struct VcpuLoop<V> {
     pub(crate) id: VcpuId,
     pub(crate) vcpu: V,
     pub(crate) buses: Buses,
-    /// It did not run for a while, which the guest is to be told.
+    /// It did not run for a while, which the guest is to be told where the host can.
     pub(crate) is_interrupted: bool,
     pub(crate) exits: Arc<ExitCounter>,
 }
@@ -141,7 +141,6 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
         let may_run =
             control.may_run() || (!control.is_over() && control.park(self.id, || *self.dump()));
         if may_run && std::mem::take(&mut self.is_interrupted) {
-            // Where the host refuses, the guest's watchdogs may complain of the gap.
             let _ = self.vcpu.mark_paused();
         }
         may_run
