@@ -1,6 +1,7 @@
 //! Linux in a machine that is a job of a shell: stopped, continued, looked at, and never the wiser.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a test fails by panicking, its helpers too"
 )]
 

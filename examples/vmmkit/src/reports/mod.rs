@@ -14,12 +14,22 @@ use std::sync::Arc;
 use vmmkit_telemetry::{BootLog, Metrics};
 use vmmkit_vmm::Handle;
 
+use crate::cli::RunOptions;
 use crate::failure::Failure;
 use crate::settings::Settings;
 use writer::Writer;
 
 /// More numbers than those of the machine.
 pub(crate) type MoreMetrics = Box<dyn Fn(&mut Metrics) + Send>;
+
+/// The reports that `options` ask for.
+pub(crate) fn choices(
+    options: &RunOptions,
+) -> Result<(Option<MetricsChoice>, Option<TimelineChoice>), Failure> {
+    let metrics = options.metrics.as_deref().map(MetricsChoice::new);
+    let timeline = options.timeline.as_deref().map(TimelineChoice::new);
+    Ok((metrics.transpose()?, timeline.transpose()?))
+}
 
 /// What was asked for, before the machine runs.
 pub(crate) struct Reports {
