@@ -1,8 +1,14 @@
-//! Prefault of RAM beside memset of the same amount of memory: by one thread that the pages are new
-//! to, and by as many threads as prefault has over pages that are there already.
+//! Prefault of RAM beside memset of as much new memory, whose pages the host's kernel makes as it
+//! goes: by one thread, and by as many threads as prefault has.
 //!
 //! `cargo bench --bench prefault [MEBIBYTES]`, 4096 without. Each is done several times, one after the
 //! other, and the best of each counts: what else the machine does only ever makes it slower.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the figures are what the program is for"
+)]
+
 use std::thread;
 use std::time::{Duration, Instant};
 
