@@ -16,9 +16,10 @@ const DEVICES_OF_A_KERNEL: usize = 3;
 
 /// Ports of PCs that this machine does not have, and what a Linux is told so that it leaves them
 /// alone.
-const KNOWN: [(u64, u64, &str, &str); 8] = [
-    (0x20, 0xa1, "the interrupt controllers", ""),
+const KNOWN: [(u64, u64, &str, &str); 9] = [
+    (0x20, 0x21, "an interrupt controller", ""),
     (0x40, 0x43, "the timer", ""),
+    (0xa0, 0xa1, "an interrupt controller", ""),
     (0x170, 0x1f7, "an IDE controller", ""),
     (0x2e8, 0x2ff, "more serial ports", "8250.nr_uarts=1"),
     (0x3b0, 0x3df, "a VGA adapter", "console=ttyS0 alone"),
@@ -93,11 +94,12 @@ fn storm(what: &str, unclaimed: &Unclaimed) -> Option<String> {
         "the guest accessed {what} that no device has {count} times, at first {places}: it waits for \
          a device that is not there"
     );
-    let known = KNOWN.iter().find(|(first, last, ..)| {
-        let mut addresses = unclaimed.addresses.iter();
-        what == "ports" && addresses.any(|address| (first..=last).contains(&address))
-    });
-    if let Some((.., device, cure)) = known {
+    let at = |address| {
+        let mut known = KNOWN.iter();
+        known.find(|(first, last, ..)| (*first..=*last).contains(address))
+    };
+    let known = (what == "ports").then(|| unclaimed.addresses.iter().find_map(at));
+    if let Some((.., device, cure)) = known.flatten() {
         text.push_str(&format!(", maybe {device}"));
         if !cure.is_empty() {
             text.push_str(&format!("; its command line may need {cure}"));
