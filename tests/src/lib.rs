@@ -15,6 +15,7 @@ pub mod scripted;
 pub mod shell;
 pub mod stream;
 pub mod terminal;
+pub mod virtiofsd;
 
 use std::path::{Path, PathBuf};
 

@@ -5,11 +5,18 @@
 )]
 
 use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use vmmkit_tests::diskless::{Diskless, Kernel};
-use vmmkit_tests::process::Finished;
+use vmmkit_tests::guest::BOOT_LIMIT;
+use vmmkit_tests::network::{in_namespace, ip};
+use vmmkit_tests::process::{Finished, run_bounded};
 use vmmkit_tests::scripted::Scripted;
+use vmmkit_tests::stream::drain;
+use vmmkit_tests::virtiofsd::Virtiofsd;
 
 /// Boots again until the third disk holds `2`; each boot says what it found there, and whether it had
 /// all its CPUs.
@@ -20,13 +27,18 @@ echo \"boot $n on $(nproc)\"
 reboot -f
 ";
 
+/// A disk that counts boots, at the first one.
+fn count() -> Vec<u8> {
+    let mut sector = b"0".to_vec();
+    sector.resize(512, 0);
+    sector
+}
+
 /// Three boots of a guest with `arguments`, whose kernel resets as `parameter` says.
 fn counted(name: &str, parameter: &str, arguments: &[&str]) -> Option<Finished> {
     let guest = Scripted::find(name).unwrap()?;
     let disk = guest.folder().join("count");
-    let mut sector = b"0".to_vec();
-    sector.resize(512, 0);
-    fs::write(&disk, sector).unwrap();
+    fs::write(&disk, count()).unwrap();
     let mut command: Command = guest.command(COUNTING, parameter).unwrap();
     command.args(arguments).arg("--disk").arg(&disk);
     let run = guest.run(&mut command).unwrap();
@@ -92,4 +104,152 @@ fn a_panic_that_pvpanic_tells_of_ends_in_exit_code_4() {
         run.stderr.contains("the guest's kernel panicked"),
         "{run:#?}"
     );
+}
+
+/// Uses one device after the other, and says which did what it should; twice.
+const EVERY_DEVICE: &str = "n=$(head -c 1 /dev/vdc)
+ifconfig eth0 10.9.0.2 netmask 255.255.255.0 up
+until grep -q 1 /sys/class/net/eth0/carrier; do usleep 10000; done
+ping -c 1 -w 60 10.9.0.1 >/dev/null && echo \"net of boot $n\"
+vsock connect 1024 100000 | grep -q equal && echo \"vsock of boot $n\"
+[ $(head -c 4096 /dev/hwrng | wc -c) = 4096 ] && echo \"rng of boot $n\"
+echo \"console of boot $n\" >/dev/hvc0
+total() { sed -n 's/^MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo; }
+until [ $(total) -lt 190000 ]; do usleep 100000; done; echo \"balloon of boot $n\"
+{ echo $((n + 1)); head -c 510 /dev/zero; } | dd of=/dev/vdc bs=512 count=1 conv=fsync 2>/dev/null
+[ $(head -c 1 /dev/vdc) != $n ] && echo \"blk of boot $n\"
+[ $n = 0 ] && reboot -f
+";
+
+/// A guest with a device of each kind that the lean kernel has a driver for, before and after a
+/// reset.
+fn every_device(test: &str, arguments: &[&str]) {
+    let Some(guest) = Scripted::find(test).unwrap() else {
+        return;
+    };
+    if !in_namespace(test).unwrap() {
+        return;
+    }
+    ip("tuntap add dev tap0 mode tap").unwrap();
+    ip("addr add 10.9.0.1/24 dev tap0").unwrap();
+    ip("link set tap0 up").unwrap();
+    let (disk, console) = (guest.folder().join("count"), guest.folder().join("console"));
+    fs::write(&disk, count()).unwrap();
+    echo_on(&guest.folder().join("v.sock_1024"));
+    let mut command = guest.command(EVERY_DEVICE, "reboot=k").unwrap();
+    command.args(["--on-reboot", "reboot", "--memory", "256M", "--rng"]);
+    command.args(["--balloon=64M,keep-on-oom", "--net", "tap=tap0"]);
+    command.arg("--console");
+    command.arg(format!("file={}", console.display()));
+    command.arg("--vsock");
+    command.arg(format!("cid=3,socket={}/v.sock", guest.folder().display()));
+    command.args(arguments).arg("--disk").arg(&disk);
+    let run = guest.run(&mut command).unwrap();
+    let written = fs::read_to_string(console).unwrap();
+    assert_eq!(run.code(), Some(0), "{run:#?}");
+    for boot in 0..2 {
+        for device in ["net", "vsock", "rng", "balloon", "blk"] {
+            let line = format!("{device} of boot {boot}");
+            assert_eq!(run.stdout.matches(&line).count(), 1, "{line}: {run:#?}");
+        }
+        let line = format!("console of boot {boot}");
+        assert_eq!(written.matches(&line).count(), 1, "{written}: {run:#?}");
+    }
+    assert!(!run.stderr.contains("0: "), "a device has failed: {run:#?}");
+}
+
+/// Echoes whatever comes by any connection.
+fn echo_on(path: &Path) {
+    let listener = UnixListener::bind(path).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut back = &stream;
+                drain(&stream, |now| {
+                    std::io::Write::write_all(&mut back, now).unwrap()
+                });
+            });
+        }
+    });
+}
+
+#[test]
+fn every_device_works_after_a_reset() {
+    every_device("every_device_works_after_a_reset", &[]);
+}
+
+#[test]
+fn every_pci_device_works_after_a_reset_with_the_split_irqchip() {
+    let arguments = ["--virtio", "pci", "--irqchip", "split"];
+    let test = "every_pci_device_works_after_a_reset_with_the_split_irqchip";
+    every_device(test, &arguments);
+}
+
+#[test]
+fn every_pci_device_works_after_a_reset_without_the_legacy_timer() {
+    let arguments = ["--virtio", "pci", "--legacy-timer", "off"];
+    let test = "every_pci_device_works_after_a_reset_without_the_legacy_timer";
+    every_device(test, &arguments);
+}
+
+/// The same for what is shared with the host; the folder is still mounted when the guest reboots.
+const SHARED: &str = "load virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk
+load fuse virtiofs libnvdimm nd_btt nd_pmem nd_virtio virtio_pmem
+n=$(head -c 1 /dev/vda); mount -t virtiofs srv /mnt && cat /mnt/from-host
+echo \"the guest, boot $n\" >/mnt/boot-$n && echo \"fs of boot $n\"
+tries=0; until [ -b /dev/pmem0 ] || [ $tries -ge 300 ]; do usleep 100000; tries=$((tries + 1)); done
+{ echo \"boot $n\"; head -c 505 /dev/zero; } | dd of=/dev/pmem0 bs=512 seek=$n conv=fsync 2>/dev/null
+[ \"$(dd if=/dev/pmem0 bs=512 skip=$n count=1 2>/dev/null | head -n 1)\" = \"boot $n\" ] && echo \"pmem of boot $n\"
+{ echo $((n + 1)); head -c 510 /dev/zero; } | dd of=/dev/vda bs=512 count=1 conv=fsync 2>/dev/null
+[ $n = 0 ] && reboot -f
+";
+
+/// Such a guest, by the transport that the arguments name.
+fn shared(name: &str, arguments: &[&str]) {
+    let Some(guest) = Diskless::find(name, Kernel::Cloud).unwrap() else {
+        return;
+    };
+    let scratch = guest.scratch.path();
+    let (disk, memory, folder) = (
+        scratch.join("count"),
+        scratch.join("pmem"),
+        scratch.join("shared"),
+    );
+    fs::write(&disk, count()).unwrap();
+    fs::write(&memory, vec![0; 4 << 20]).unwrap();
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("from-host"), "a line of the host\n").unwrap();
+    let daemon = Virtiofsd::start(name, scratch, &folder).unwrap();
+    let Some(daemon) = daemon else { return };
+    let mut command = guest.command(SHARED, &["--on-reboot", "reboot"]).unwrap();
+    command.args(arguments).arg("--disk").arg(&disk);
+    command.arg("--pmem").arg(&memory).arg("--fs");
+    command.arg(format!("{},tag=srv", daemon.socket().display()));
+    // Once only: the daemon ends with its guest.
+    let run = run_bounded(&mut command, b"", BOOT_LIMIT).unwrap();
+    let log = daemon.log();
+    assert_eq!(run.code(), Some(0), "{run:#?}, {log}");
+    let from_host = run.stdout.matches("a line of the host").count();
+    assert_eq!(from_host, 2, "{run:#?}, {log}");
+    let memory = fs::read(memory).unwrap();
+    for boot in 0..2 {
+        let written = fs::read_to_string(folder.join(format!("boot-{boot}"))).unwrap();
+        assert_eq!(written, format!("the guest, boot {boot}\n"));
+        let sector = memory.chunks(512).nth(boot).unwrap();
+        assert!(sector.starts_with(format!("boot {boot}\n").as_bytes()));
+        for device in ["fs", "pmem"] {
+            let line = format!("{device} of boot {boot}");
+            assert!(run.stdout.contains(&line), "{line}: {run:#?}, {log}");
+        }
+    }
+}
+
+#[test]
+fn a_shared_folder_and_persistent_memory_are_there_after_a_reset() {
+    shared("shared after a reset", &[]);
+}
+
+#[test]
+fn a_shared_folder_and_persistent_memory_by_pci_are_there_after_a_reset() {
+    shared("shared after a reset, PCI", &["--virtio", "pci"]);
 }

@@ -5,16 +5,15 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use vmmkit_tests::disk::check;
-use vmmkit_tests::diskless::{Diskless, Kernel, skip};
+use vmmkit_tests::diskless::{Diskless, Kernel};
 use vmmkit_tests::guest::BOOT_LIMIT;
 use vmmkit_tests::process::{Finished, run_bounded};
+use vmmkit_tests::virtiofsd::Virtiofsd;
 
 fn find(name: &str) -> Option<Diskless> {
     Diskless::find(name, Kernel::Cloud).unwrap()
@@ -44,56 +43,9 @@ fn pattern(path: &Path, length: u32) {
     fs::write(path, bytes).unwrap();
 }
 
-/// A running virtiofsd, which ends with its test if not with its guest.
-struct Daemon {
-    child: Child,
-    socket: PathBuf,
-    log: PathBuf,
-}
-
-impl Daemon {
-    /// Debian's, of QEMU; it shares `folder`.
-    fn start(program: &Path, scratch: &Path, folder: &Path) -> Self {
-        let (socket, log) = (scratch.join("socket"), scratch.join("log"));
-        let child = Command::new(program)
-            .arg(format!("--socket-path={}", socket.display()))
-            .args(["-o", &format!("source={}", folder.display())])
-            // A new root needs one to leave, which an initramfs is not.
-            .args(["-o", "sandbox=chroot", "-o", "cache=none"])
-            .stdin(Stdio::null())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let mut daemon = Self { child, socket, log };
-        let deadline = Instant::now() + BOOT_LIMIT;
-        while !daemon.socket.exists() {
-            let ended = daemon.child.try_wait().unwrap();
-            let log = daemon.log();
-            assert!(ended.is_none() && Instant::now() < deadline, "{log}");
-            thread::sleep(Duration::from_millis(20));
-        }
-        daemon
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn a_folder_is_shared_both_ways() {
     let name = "virtiofsd";
-    let program = Path::new("/usr/lib/qemu/virtiofsd");
-    if !program.exists() {
-        return skip(name, "there is no /usr/lib/qemu/virtiofsd");
-    }
     let Some(guest) = find(name) else {
         return;
     };
@@ -101,7 +53,8 @@ fn a_folder_is_shared_both_ways() {
     fs::create_dir_all(folder.join("inner")).unwrap();
     pattern(&folder.join("from-host"), 3 << 20);
     fs::write(folder.join("inner/short"), "a line of the host\n").unwrap();
-    let daemon = Daemon::start(program, guest.scratch.path(), &folder);
+    let daemon = Virtiofsd::start(name, guest.scratch.path(), &folder).unwrap();
+    let Some(daemon) = daemon else { return };
     let script = "load fuse virtiofs; mount -t virtiofs srv /mnt || exit
         echo \"list $(ls /mnt /mnt/inner | tr -s '\\n:' '+')\"; cat /mnt/inner/short
         echo \"sum $(sha256sum </mnt/from-host)\"
@@ -110,7 +63,7 @@ fn a_folder_is_shared_both_ways() {
         mkdir /mnt/new; echo 'a line of the guest' >/mnt/new/short; mv /mnt/new/short /mnt/new/name
         ln -s name /mnt/new/link; chmod 640 /mnt/new/name; rm /mnt/inner/short
         cat /mnt/none 2>/dev/null || echo missing; umount /mnt && echo unmounted\n";
-    let option = format!("{},tag=srv", daemon.socket.display());
+    let option = format!("{},tag=srv", daemon.socket().display());
     let mut command = guest.command(script, &["--fs", &option]).unwrap();
     // Once only: the daemon ends with its guest.
     let run = run_bounded(&mut command, b"", BOOT_LIMIT).unwrap();
