@@ -177,6 +177,11 @@ impl ConfigSpace {
         self.number(header::COMMAND, 2) as u16
     }
 
+    /// Whether the guest lets the function access memory itself.
+    pub fn is_master(&self) -> bool {
+        self.command() & command::MASTER != 0
+    }
+
     /// Says in the status register whether the function would use its interrupt pin.
     pub fn set_interrupt_status(&mut self, is_raised: bool) {
         let mut value = self.number(header::STATUS, 2) as u16 & !status::INTERRUPT;

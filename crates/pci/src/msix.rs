@@ -32,6 +32,9 @@ pub enum MsixError {
 /// The vectors of one function. The guest masks and unmasks them by the capability and the table; the
 /// device signals them. A signal takes no lock.
 ///
+/// A message is a write to memory, so there is none while the function is no bus master (PCI 6.8.3.5):
+/// what is signalled then is pending.
+///
 /// Vectors are connected and disconnected under the lock of the table, which so comes before theirs.
 pub struct Msix {
     // Wiring
@@ -43,6 +46,7 @@ pub struct Msix {
 
 struct Table {
     control: u16,
+    is_master: bool,
     entries: Vec<Entry>,
 }
 
@@ -64,7 +68,7 @@ pub struct MsixState {
 }
 
 impl Msix {
-    /// A table for `vectors`, all masked.
+    /// A table for `vectors`, all masked, of a function that is no bus master.
     ///
     /// # Errors
     /// [`MsixError::Count`].
@@ -76,6 +80,7 @@ impl Msix {
             is_enabled: AtomicBool::new(false),
             table: Mutex::new(Table {
                 control: 0,
+                is_master: false,
                 entries: vec![Entry::at_reset(); vectors.len()],
             }),
             vectors,
@@ -141,6 +146,14 @@ impl Msix {
         }
     }
 
+    /// The guest lets the function access memory, or not, by the command register
+    /// ([`MASTER`](crate::spec::command::MASTER)).
+    pub fn set_master(&self, is_master: bool) {
+        let mut table = lock(&self.table);
+        table.is_master = is_master;
+        self.settle_all(&mut table);
+    }
+
     /// Reads the table from `offset`; zeroes beyond it.
     pub fn read_table(&self, offset: u64, data: &mut [u8]) {
         let table = lock(&self.table);
@@ -172,8 +185,7 @@ impl Msix {
             *byte = *value;
         }
         entry.take(image);
-        let control = table.control;
-        self.settle(control, &mut table, index);
+        self.settle(&mut table, index);
     }
 
     /// Reads the pending bits from `offset`; zeroes beyond them. A vector that is not masked has none.
@@ -197,9 +209,10 @@ impl Msix {
         }
     }
 
-    /// Back to the state at power-on: not in use, all vectors masked, nothing pending.
+    /// Back to the state at power-on: not in use, no bus master, all vectors masked, nothing pending.
     pub fn reset(&self) {
         self.set_control(0);
+        self.set_master(false);
         for entry in &mut lock(&self.table).entries {
             *entry = Entry::at_reset();
         }
@@ -220,7 +233,8 @@ impl Msix {
         }
     }
 
-    /// Puts back what was saved; what was pending comes when it is not masked.
+    /// Puts back what was saved; what was pending comes when it is not masked. The function is no bus
+    /// master, until [`set_master`](Self::set_master) says it.
     ///
     /// # Errors
     /// [`MsixError::Saved`] for a table of another size.
@@ -250,25 +264,31 @@ impl Msix {
     }
 
     fn settle_all(&self, table: &mut Table) {
-        let control = table.control;
         for index in 0..self.vectors.len() {
-            self.settle(control, table, index);
+            self.settle(table, index);
         }
     }
 
     /// Connects vector `index` as the guest wants it.
-    fn settle(&self, control: u16, table: &mut Table, index: usize) {
+    fn settle(&self, table: &mut Table, index: usize) {
+        let may_send = table.may_send();
         let (Some(entry), Some(vector)) = (table.entries.get_mut(index), self.vectors.get(index))
         else {
             return;
         };
-        let may_send = control & (spec::ENABLE | spec::FUNCTION_MASK) == spec::ENABLE
-            && entry.control & spec::VECTOR_MASK == 0;
-        let wanted = may_send.then_some(entry.message);
+        let is_masked = entry.control & spec::VECTOR_MASK != 0;
+        let wanted = (may_send && !is_masked).then_some(entry.message);
         if entry.connected != wanted {
             entry.connected = wanted;
             vector.connect(wanted);
         }
+    }
+}
+
+impl Table {
+    /// Whether vectors that are not masked themselves send their messages.
+    fn may_send(&self) -> bool {
+        self.is_master && self.control & (spec::ENABLE | spec::FUNCTION_MASK) == spec::ENABLE
     }
 }
 

@@ -12,7 +12,9 @@ fn msix(count: usize) -> (Msix, Seen) {
             seen.lock().unwrap().push(message);
         })) as Arc<dyn MsiVector>
     });
-    (Msix::new(vectors.collect()).unwrap(), seen)
+    let msix = Msix::new(vectors.collect()).unwrap();
+    msix.set_master(true);
+    (msix, seen)
 }
 
 fn message(data: u32) -> MsiMessage {
@@ -51,6 +53,27 @@ fn a_vector_sends_its_message() {
     msix.signal(2);
     assert_eq!(take(&seen), [message(0x22), message(0x21)]);
     assert_eq!(pending(&msix), 0);
+}
+
+#[test]
+fn without_bus_mastering_no_message_is_sent_6_8_3_5() {
+    let (msix, seen) = msix(2);
+    msix.set_control(spec::ENABLE);
+    program(&msix, 0, 0x21, false);
+    msix.set_master(false);
+    msix.signal(0);
+    assert_eq!((take(&seen), pending(&msix)), (vec![], 1));
+    program(&msix, 1, 0x22, false);
+    msix.signal(1);
+    assert_eq!((take(&seen), pending(&msix)), (vec![], 3));
+    msix.set_master(true);
+    assert_eq!(take(&seen), [message(0x21), message(0x22)]);
+    assert_eq!(pending(&msix), 0);
+    msix.reset();
+    msix.set_control(spec::ENABLE);
+    program(&msix, 0, 0x21, false);
+    msix.signal(0);
+    assert_eq!((take(&seen), pending(&msix)), (vec![], 1), "as at power-on");
 }
 
 #[test]
@@ -124,6 +147,7 @@ fn a_saved_table_goes_on_elsewhere_with_what_is_pending() {
     let saved = before.save();
     let (after, seen) = msix(2);
     after.restore(&saved).unwrap();
+    after.set_master(true);
     assert_eq!(after.save(), saved);
     assert_eq!((take(&seen), pending(&after)), (vec![], 1));
     program(&after, 0, 0x21, false);

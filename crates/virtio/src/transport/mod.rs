@@ -59,6 +59,10 @@ struct Inner {
     driver_features: u64,
     queues: Vec<QueueSetup>,
     active: Option<Box<dyn Active>>,
+    /// The device must not access memory now.
+    is_held: bool,
+    /// The machine is paused.
+    is_paused: bool,
 }
 
 impl Transport {
@@ -179,8 +183,36 @@ impl Transport {
         }
         let starts = new & status::DRIVER_OK != 0 && inner.status & status::DRIVER_OK == 0;
         inner.status = new;
-        if starts {
+        if starts && !inner.is_held {
             self.activate(&mut inner);
+        }
+    }
+
+    /// While `is_held`, the device does not access memory: its work rests from before this returns,
+    /// and a driver that gets ready waits. Then everything goes on: PCI's bus mastering.
+    pub fn hold(&self, is_held: bool) {
+        let mut inner = self.lock();
+        if std::mem::replace(&mut inner.is_held, is_held) == is_held {
+            return;
+        }
+        if inner.is_paused {
+            return;
+        }
+        match &mut inner.active {
+            Some(active) if is_held => {
+                active.pause();
+                active.wait_paused();
+            }
+            Some(active) => active.resume(),
+            None if is_held => {}
+            None => self.start(&mut inner),
+        }
+    }
+
+    /// Gives a driver that got ready meanwhile its device; one that could not work needs a reset.
+    fn start(&self, inner: &mut Inner) {
+        if inner.status & status::DRIVER_OK != 0 && !self.fault.needs_reset() {
+            self.activate(inner);
         }
     }
 
@@ -293,30 +325,47 @@ impl Transport {
 
 impl Lifecycle for Transport {
     fn pause(&self) {
-        if let Some(active) = &mut self.lock().active {
+        let mut inner = self.lock();
+        inner.is_paused = true;
+        if let Some(active) = inner.working() {
             active.pause();
         }
     }
 
     fn wait_paused(&self) {
-        if let Some(active) = &mut self.lock().active {
+        if let Some(active) = self.lock().working() {
             active.wait_paused();
         }
     }
 
     fn resume(&self) {
-        if let Some(active) = &mut self.lock().active {
-            active.resume();
+        let mut inner = self.lock();
+        inner.is_paused = false;
+        if inner.is_held {
+            return;
+        }
+        match &mut inner.active {
+            Some(active) => active.resume(),
+            None => self.start(&mut inner),
         }
     }
 
     fn reset(&self) {
-        self.reset_inner(&mut self.lock());
+        let mut inner = self.lock();
+        inner.is_paused = false;
+        self.reset_inner(&mut inner);
     }
 
     fn stop(&self) {
         self.lock().active = None;
         self.device.close();
+    }
+}
+
+impl Inner {
+    /// The device at work, unless it is held: then it rests, and stays so.
+    fn working(&mut self) -> Option<&mut Box<dyn Active>> {
+        self.active.as_mut().filter(|_| !self.is_held)
     }
 }
 

@@ -101,7 +101,7 @@ impl Transport {
         inner.driver_features = saved.driver_features;
         self.generation
             .store(saved.generation, std::sync::atomic::Ordering::SeqCst);
-        if saved.status & status::DRIVER_OK != 0 {
+        if saved.status & status::DRIVER_OK != 0 && !inner.is_held {
             self.activate(&mut inner);
         }
         match self.fault.reason() {

@@ -17,6 +17,7 @@ use crate::{
 pub(super) struct Echo {
     pub(super) number: AtomicU64,
     pub(super) change: Mutex<Option<ConfigChange>>,
+    pub(super) activations: AtomicU64,
     resets: AtomicU64,
 }
 
@@ -43,6 +44,7 @@ impl Device for Echo {
         *self.change.lock().unwrap() = Some(change);
     }
     fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {
+        self.activations.fetch_add(1, Ordering::SeqCst);
         activation.on_threads(vec![
             (vec![0], Box::new(EchoEngine(Chain::new()))),
             (vec![1], Box::new(EchoEngine(Chain::new()))),

@@ -33,6 +33,9 @@ pub use state::PciTransportState;
 /// A device as a PCI function: one base address of 64 KiB, MSI-X with a vector for each queue and one
 /// for the configuration, no interrupt pin.
 ///
+/// While the driver has not made it a bus master (the command register, PCI 6.2.2), its queues rest
+/// and no message is sent; both go on when it is one.
+///
 /// ```
 /// use std::sync::Arc;
 /// use vmmkit_device_bus::{MessageVector, MmioBus};
@@ -99,9 +102,11 @@ impl PciTransport {
         let (config, places) =
             regions::config_space(device.kind(), queues, &msix).map_err(io::Error::other)?;
         let interrupts = Arc::new(PciInterrupts::new(msix, queues));
+        let transport = Transport::new(name, device, ram, interrupts.clone())?;
+        transport.hold(!config.is_master());
         Ok(Self {
             places,
-            transport: Transport::new(name, device, ram, interrupts.clone())?,
+            transport,
             interrupts,
             doorbells: Bells::new(doorbells),
             config: Mutex::new(config),
@@ -135,6 +140,14 @@ impl PciTransport {
     fn forget(&self) {
         *self.selectors() = Selectors::default();
         self.interrupts.forget();
+    }
+
+    /// The command register may have changed. The vectors come last: what is signalled meanwhile is
+    /// pending.
+    fn settle_master(&self, config: &ConfigSpace) {
+        let is_master = config.is_master();
+        self.transport.hold(!is_master);
+        self.interrupts.msix.set_master(is_master);
     }
 
     fn selectors(&self) -> MutexGuard<'_, Selectors> {
@@ -191,11 +204,15 @@ impl PciFunction for PciTransport {
         }
         let mut control = [0; 2];
         let mut config = lock(&self.config);
+        let was_master = config.is_master();
         config.write(register, data);
+        // Under the lock, so that queues and vectors follow the registers.
+        if config.is_master() != was_master {
+            self.settle_master(&config);
+        }
         config.read(self.message_control().start, &mut control);
         let written = register..register.saturating_add(data.len());
         if self.message_control().any(|place| written.contains(&place)) {
-            // Under the lock, so that the vectors follow the capability.
             self.interrupts
                 .msix
                 .set_control(u16::from_le_bytes(control));
@@ -261,7 +278,10 @@ impl Lifecycle for PciTransport {
         self.transport.reset();
         self.forget();
         self.interrupts.msix.reset();
-        lock(&self.config).reset();
+        let mut config = lock(&self.config);
+        config.reset();
+        self.settle_master(&config);
+        drop(config);
         *lock(&self.window_data) = [0; 4];
         self.doorbells.settle(&self.transport);
     }

@@ -76,7 +76,10 @@ impl PciTransport {
             interrupts.set_queue_vector(queue, *vector);
         }
         interrupts.restore_isr(saved.isr);
-        lock(&self.config).restore(&saved.config);
+        let mut config = lock(&self.config);
+        config.restore(&saved.config);
+        self.settle_master(&config);
+        drop(config);
         *self.selectors() = Selectors {
             device_feature: saved.feature_selects.0,
             driver_feature: saved.feature_selects.1,
