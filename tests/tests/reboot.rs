@@ -6,16 +6,19 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::thread;
 
+use rustix::process::Signal;
 use vmmkit_tests::diskless::{Diskless, Kernel};
 use vmmkit_tests::guest::BOOT_LIMIT;
 use vmmkit_tests::network::{in_namespace, ip};
 use vmmkit_tests::process::{Finished, run_bounded};
 use vmmkit_tests::scripted::Scripted;
 use vmmkit_tests::stream::drain;
+use vmmkit_tests::terminal::Terminal;
 use vmmkit_tests::virtiofsd::Virtiofsd;
 
 /// Boots again until the third disk holds `2`; each boot says what it found there, and whether it had
@@ -104,6 +107,49 @@ fn a_panic_that_pvpanic_tells_of_ends_in_exit_code_4() {
         run.stderr.contains("the guest's kernel panicked"),
         "{run:#?}"
     );
+}
+
+/// The same guest, kept as it is: it can be looked at until `end` ends it. How its process ended.
+fn kept(name: &str, end: impl Fn(&Terminal, &dyn Fn(&[&str]) -> Finished)) -> Option<ExitStatus> {
+    let guest = Diskless::find(name, Kernel::Cloud).unwrap()?;
+    let runtime = format!("XDG_RUNTIME_DIR={}", guest.scratch.path().display());
+    let arguments = ["--memory", "512M", "--on-crash", "pause", "--name", "kept"];
+    let machine = guest.command(PANIC, &arguments).unwrap();
+    let mut command = Command::new("env");
+    command.arg(&runtime).arg(machine.get_program());
+    let mut terminal = Terminal::start(command.args(machine.get_args())).unwrap();
+    terminal.sees("it is kept as it is", BOOT_LIMIT).unwrap();
+    let says = |words: &[&str]| {
+        let mut command = Command::new("env");
+        command.arg(&runtime).arg(&guest.guests.vmmkit).args(words);
+        let run = run_bounded(command.args(["-n", "kept"]), b"", BOOT_LIMIT).unwrap();
+        assert_eq!(run.code(), Some(0), "{words:?}: {run:#?}");
+        run
+    };
+    let stat = says(&["stat", "--json"]).stdout;
+    assert!(stat.contains("\"crashed\""), "{stat}");
+    let tree = says(&["inspect"]).stdout;
+    assert!(tree.contains("vcpu0:") && tree.contains("rip"), "{tree}");
+    end(&terminal, &says);
+    terminal.ends(BOOT_LIMIT).unwrap()
+}
+
+#[test]
+fn a_crashed_guest_that_is_kept_is_looked_at_and_ends_by_a_signal() {
+    let status = kept("crash, kept, SIGTERM", |terminal, _| {
+        terminal.signals(Signal::TERM);
+    });
+    let Some(status) = status else { return };
+    assert_eq!(status.signal(), Some(15), "{status}");
+}
+
+#[test]
+fn who_stops_a_crashed_guest_that_is_kept_learns_of_the_panic() {
+    let status = kept("crash, kept, stop", |_, says| {
+        says(&["stop", "--timeout", "0"]);
+    });
+    let Some(status) = status else { return };
+    assert_eq!(status.code(), Some(4), "{status}");
 }
 
 /// Uses one device after the other, and says which did what it should; twice.
