@@ -1,6 +1,7 @@
 //! A VM's clocks: kvmclock, and the time-stamp counters of its vCPUs.
 
 use std::arch::x86_64::_rdtsc;
+use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use kvm_bindings::kvm_clock_data;
@@ -84,10 +85,20 @@ impl GuestClock for KvmClock {
         set.map_err(|error| Error::host("KVM_SET_CLOCK", error))
     }
 
-    /// A software KVM's guests read the processor's own counter.
+    /// A software KVM's guests read the processor's own counter; and where the host's processors count
+    /// apart, KVM keeps the guest's counter going whatever its offset.
     fn stops_tsc(&self) -> bool {
-        self.vm.support.is_none()
+        self.vm.support.is_none() && host_counts_by_tsc()
     }
+}
+
+/// Whether the host's kernel takes the time-stamp counter for a clock
+/// (Documentation/ABI/testing/sysfs-devices-system-clocksource).
+fn host_counts_by_tsc() -> bool {
+    let clock =
+        fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+    // Without sysfs: as nearly all hosts do.
+    clock.map_or(true, |name| name.trim() == "tsc")
 }
 
 /// This processor's time-stamp counter. The host's kernel uses it as a clock only where all

@@ -17,7 +17,7 @@ pub struct ForcedBits {
 }
 
 /// Leaves whose bits are features, with what of them no table decides anywhere: OSXSAVE and OSPKE are
-/// copies of CR4, and leaf 1's EBX has the APIC ID.
+/// copies of CR4, APIC is one of IA32_APIC_BASE, and leaf 1's EBX has the APIC ID.
 const FEATURES: [(u32, u32, bool); 6] = [
     (1, 0, false),
     (7, 0, true),
@@ -103,7 +103,9 @@ fn excess(one: &CpuidEntry, other: &CpuidEntry) -> CpuidEntry {
         ..*one
     };
     match (entry.function, entry.index) {
-        (1, _) => (entry.ebx, entry.ecx) = (0, entry.ecx & !(1 << 27)),
+        (1, _) => {
+            (entry.ebx, entry.ecx, entry.edx) = (0, entry.ecx & !(1 << 27), entry.edx & !(1 << 9));
+        }
         (7, 0) => entry.ecx &= !(1 << 4),
         // The size of XSAVE's area as it is set up now.
         (0xd, 1) => entry.ebx = 0,

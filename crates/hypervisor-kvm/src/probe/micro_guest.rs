@@ -25,6 +25,10 @@ pub(crate) enum Ring {
     User,
 }
 
+/// Of CR4: 64-bit mode needs it.
+const PAE: u64 = 0x20;
+/// Of CR4: OSXSAVE, OSXMMEXCPT, OSFXSR.
+const SSE_AND_XSAVE: u64 = 0x4_0600;
 const ENTRY: u64 = 0x1000;
 /// Where SYSCALL goes.
 pub(crate) const HANDLER: u64 = 0x2000;
@@ -66,7 +70,7 @@ pub(super) fn cpuid(
         code.extend([0x89, 0x07, 0x89, 0x5f, 4, 0x89, 0x4f, 8, 0x89, 0x57, 12]); // mov [rdi + ..], ..
         code.extend([0x48, 0x83, 0xc7, 16]); // add rdi, 16
     }
-    let (mut vcpu, ram) = prepare_with(kvm, Ring::Kernel, &code, table)?;
+    let (mut vcpu, ram) = prepare_with(kvm, Ring::Kernel, &code, table, PAE)?;
     let leash = watch(vcpu.kicker());
     let exit = vcpu.run()?;
     drop(leash);
@@ -96,15 +100,18 @@ pub(super) fn cpuid(
 
 /// A vCPU of a VM of its own, about to run `code`, then HLT.
 pub(crate) fn prepare(kvm: &Kvm, ring: Ring, code: &[u8]) -> Result<KvmVcpu> {
-    prepare_with(kvm, ring, code, &kvm.supported_cpuid()?).map(|(vcpu, _)| vcpu)
+    let table = kvm.supported_cpuid()?;
+    prepare_with(kvm, ring, code, &table, PAE | SSE_AND_XSAVE).map(|(vcpu, _)| vcpu)
 }
 
-/// The same, with `table` as its CPUID; and its RAM.
+/// The same, with `table` as its CPUID and `cr4`, of which a KVM takes only what the table has; and its
+/// RAM.
 fn prepare_with(
     kvm: &Kvm,
     ring: Ring,
     code: &[u8],
     table: &[CpuidEntry],
+    cr4: u64,
 ) -> Result<(KvmVcpu, GuestRam)> {
     let vm = kvm.create_vm(&VmSettings {
         irqchip: Irqchip::None,
@@ -113,7 +120,7 @@ fn prepare_with(
     vm.map_ram(&ram)?;
     let mut vcpu = vm.create_vcpu(VcpuId(0))?;
     vcpu.set_cpuid(table)?;
-    enter(&mut vcpu, ring)?;
+    enter(&mut vcpu, ring, cr4)?;
     Ok((vcpu, ram))
 }
 
@@ -146,7 +153,7 @@ fn memory(code: &[u8]) -> io::Result<GuestRam> {
     Ok(ram)
 }
 
-fn enter(vcpu: &mut KvmVcpu, ring: Ring) -> Result<()> {
+fn enter(vcpu: &mut KvmVcpu, ring: Ring, cr4: u64) -> Result<()> {
     let dpl = if ring == Ring::User { 3 } else { 0 };
     let flat = Segment {
         limit: u32::MAX,
@@ -195,8 +202,7 @@ fn enter(vcpu: &mut KvmVcpu, ring: Ring) -> Result<()> {
         // PG, AM, WP, NE, ET, MP, PE
         cr0: 0x8005_0033,
         cr3: TABLES,
-        // OSXSAVE, OSXMMEXCPT, OSFXSR, PAE
-        cr4: 0x4_0620,
+        cr4,
         // LMA, LME, SCE
         efer: 0x501,
         ..reset

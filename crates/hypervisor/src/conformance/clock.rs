@@ -45,7 +45,7 @@ fn stopped<H: Hypervisor>(hypervisor: &H) -> Outcome {
         let msrs = vcpu.msrs(&[TSC])?;
         crate::Result::Ok(msrs.first().map_or(0, |msr| msr.value))
     };
-    for vcpu in &mut vcpus {
+    let goes_on = |vcpu: &mut <H::Vm as Vm>::Vcpu| {
         let khz = u128::from(vcpu.tsc_khz()?);
         let whole = Instant::now();
         let before = read(vcpu)?;
@@ -57,11 +57,15 @@ fn stopped<H: Hypervisor>(hypervisor: &H) -> Outcome {
         let counted = u128::from(read(vcpu)?.wrapping_sub(before));
         // Half of the gap for what a host's clocks differ by.
         let most = (whole.elapsed() - gap / 2).as_micros() * khz / 1000;
-        same(
-            "at most the time that it was not stopped",
-            counted <= most,
-            true,
-        )?;
+        crate::Result::Ok(counted > most)
+    };
+    for vcpu in &mut vcpus {
+        // One that is not stopped goes on in each try; a host whose CPUs disagree may show it in one.
+        let mut tries = 0;
+        while goes_on(vcpu)? {
+            tries += 1;
+            same("tries in which it stood still, of 5", tries < 5, true)?;
+        }
     }
     Ok(())
 }
