@@ -20,13 +20,16 @@ use crate::cli::RunOptions;
 use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
+use crate::gdb::Debugger;
 use crate::news::News;
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::reports::Reports;
 use crate::serial::{Opened, SerialChoice};
 use crate::settings::Settings;
-use crate::{config_file, control, devices, diagnosis, equivalent, exit_code, messages, reports};
+use crate::{
+    config_file, control, devices, diagnosis, equivalent, exit_code, gdb, messages, reports,
+};
 
 /// How long the last of the output may take to a client who reads slowly.
 const FINISH_TIME: Duration = Duration::from_secs(2);
@@ -50,6 +53,9 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
     }
     let kvm = Kvm::open_path(&settings.kvm).map_err(|error| Failure::kvm(&settings.kvm, &error))?;
     let notes = adapt(&mut settings, &kvm)?;
+    if let Some(place) = &settings.gdb {
+        gdb::check(place, &kvm)?;
+    }
     if settings.dry_run {
         return dry_run(settings, &kvm, &notes);
     }
@@ -159,6 +165,11 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     let plan = devices::plug(plan, &settings.devices)?;
     let live = plan.live();
     let mut builder = tell(plan.into_builder(), &settings)?;
+    let debugger = settings.gdb.as_ref().map(Debugger::open).transpose()?;
+    if let Some(debugger) = &debugger {
+        builder = debugger.follow(builder)?;
+    }
+    let mut debugging = None;
     if let Some(socket) = &socket {
         builder = builder.subscribe(socket.subscriber());
     }
@@ -175,12 +186,18 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             if settings.paused {
                 machine.handle().pause();
             }
+            debugging = debugger
+                .map(|debugger| debugger.start(&machine.handle(), settings.quiet))
+                .transpose()?;
             running = reports.start(machine.handle(), reports::software(kvm))?;
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
             run_to_end(machine, &job)
         });
+    if let Some(debugging) = debugging {
+        debugging.finish(gdb::ended(&outcome));
+    }
     running.finish();
     if let Some(socket) = socket {
         socket.finish(FINISH_TIME);
