@@ -4,6 +4,29 @@ use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::x86::VcpuState;
 
+/// What the machine's hypervisor does for a debugger besides single steps. What it does not is refused
+/// to the client, which says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supported {
+    /// It stops at INT3. Otherwise breakpoints in memory take a debug register each.
+    pub int3: bool,
+    /// It stops at an instruction that a debug register watches.
+    pub execute: bool,
+    /// It stops at data that a debug register watches.
+    pub data: bool,
+}
+
+impl Default for Supported {
+    /// All of it, as hardware does.
+    fn default() -> Self {
+        Self {
+            int3: true,
+            execute: true,
+            data: true,
+        }
+    }
+}
+
 /// A machine under a debugger. Only the server's thread calls it.
 pub trait Debugged: Send + Sync + 'static {
     /// How many vCPUs there are; they are numbered from 0.

@@ -27,7 +27,7 @@ mod session;
 mod stream;
 mod target;
 
-pub use debugged::Debugged;
+pub use debugged::{Debugged, Supported};
 pub use notices::{Ended, Notices};
 pub use place::{Place, PlaceError};
 pub use server::{RunningServer, Server};

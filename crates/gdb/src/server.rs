@@ -10,7 +10,7 @@ use crate::notices::{Ended, Notice};
 use crate::session::{self, End};
 use crate::stream::Listener;
 use crate::target::Guest;
-use crate::{Debugged, Notices, Place};
+use crate::{Debugged, Notices, Place, Supported};
 
 /// A GDB server: a place that clients come to, and from [`start`](Self::start) on a thread, `gdb`, that
 /// serves them, one at a time.
@@ -46,19 +46,24 @@ impl Server {
         &self.place
     }
 
-    /// Serves `machine`, whose VMM tells `notices` what happens. Clients are let in once it has
+    /// Serves `machine`, whose hypervisor can what `can` says, and whose VMM tells `notices` what happens. Clients are let in once it has
     /// [started](Notices::started).
     ///
     /// # Errors
     /// The host's, when it has no thread or descriptor left.
-    pub fn start(self, machine: impl Debugged, notices: Arc<Notices>) -> io::Result<RunningServer> {
+    pub fn start(
+        self,
+        machine: impl Debugged,
+        can: Supported,
+        notices: Arc<Notices>,
+    ) -> io::Result<RunningServer> {
         let poller = Poller::new()?;
         poller.add(&*notices, 0, Interest::Readable)?;
         poller.add(&self.listener, 1, Interest::Readable)?;
         let told = notices.clone();
         let thread = Builder::new().name("gdb".to_owned()).spawn(move || {
             // It ends with the run; whatever fails, the guest must not wait for a client for ever.
-            let mut guest = Guest::new(machine);
+            let mut guest = Guest::new(machine, can);
             if self.serve(&mut guest, &told, &poller).is_err() {
                 guest.let_go();
             }

@@ -21,10 +21,10 @@ use thiserror::Error;
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::x86::{DebugExit, GuestDebug, VcpuDump};
 
-use crate::Debugged;
 use crate::breakpoints::{Kind, Planted, Watched, Wish};
 use crate::memory::{self, Piece};
 use crate::registers;
+use crate::{Debugged, Supported};
 
 /// The run has ended, so that nothing can be asked of the guest.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub(crate) struct Gone;
 pub(crate) struct Guest<M> {
     // Fixed at creation
     pub(crate) machine: M,
+    can: Supported,
     // What the client has asked for
     pub(crate) planted: Planted,
     pub(crate) watched: Watched,
@@ -51,9 +52,10 @@ pub(crate) struct Guest<M> {
 }
 
 impl<M: Debugged> Guest<M> {
-    pub(crate) fn new(machine: M) -> Self {
+    pub(crate) fn new(machine: M, can: Supported) -> Self {
         Self {
             machine,
+            can,
             planted: Planted::default(),
             watched: Watched::default(),
             steps: Vec::new(),
@@ -288,18 +290,24 @@ impl<M: Debugged> Breakpoints for Guest<M> {
 
 impl<M: Debugged> SwBreakpoint for Guest<M> {
     fn add_sw_breakpoint(&mut self, at: u64, _: usize) -> TargetResult<bool, Self> {
+        if !self.can.int3 {
+            return self.add_hw_breakpoint(at, 1);
+        }
         let physical = self.physical(self.focus, at);
         Ok(physical.is_some_and(|physical| self.planted.plant(&self.machine, at, physical)))
     }
 
     fn remove_sw_breakpoint(&mut self, at: u64, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.planted.remove(&self.machine, at))
+        match self.can.int3 {
+            true => Ok(self.planted.remove(&self.machine, at)),
+            false => self.remove_hw_breakpoint(at, 1),
+        }
     }
 }
 
 impl<M: Debugged> HwBreakpoint for Guest<M> {
     fn add_hw_breakpoint(&mut self, at: u64, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.watched.add(instruction(at)))
+        Ok(self.can.execute && self.watched.add(instruction(at)))
     }
 
     fn remove_hw_breakpoint(&mut self, at: u64, _: usize) -> TargetResult<bool, Self> {
@@ -317,7 +325,7 @@ fn instruction(address: u64) -> Wish {
 
 impl<M: Debugged> HwWatchpoint for Guest<M> {
     fn add_hw_watchpoint(&mut self, at: u64, n: u64, kind: WatchKind) -> TargetResult<bool, Self> {
-        Ok(self.watched.add(data(at, n, kind)))
+        Ok(self.can.data && self.watched.add(data(at, n, kind)))
     }
 
     fn remove_hw_watchpoint(

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use vmmkit_gdb::{Debugged, Ended, Notices, Place, RunningServer, Server};
+use vmmkit_gdb::{Debugged, Ended, Notices, Place, RunningServer, Server, Supported};
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize};
 use vmmkit_hypervisor::fake::{End, FakeHypervisor, FakeVcpu, Script};
 use vmmkit_hypervisor::x86::{DebugExit, VcpuState};
@@ -97,7 +97,9 @@ impl Bench {
             ram: ram.clone(),
         };
         machine.halt();
-        let server = server.start(machine, notices.clone()).unwrap();
+        let server = server
+            .start(machine, Supported::default(), notices.clone())
+            .unwrap();
         control.start(vcpus.len());
         notices.started();
         let threads = vcpus.into_iter().map(|vcpu| {

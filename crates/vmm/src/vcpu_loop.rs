@@ -129,10 +129,7 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
                 self.buses.end_of_interrupt(vector);
                 None
             }
-            Ok(VcpuExit::Debug(exit)) if control.stop_for_debugger(self.id, *exit) => {
-                self.is_interrupted = true;
-                None
-            }
+            Ok(VcpuExit::Debug(exit)) if control.stop_for_debugger(self.id, *exit) => None,
             Ok(other) => self.rare(other, control),
             Err(source) => Some(self.failed(source)),
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
-use vmmkit_gdb::{Debugged, Ended, Notices, Place, RunningServer, Server};
+use vmmkit_gdb::{Debugged, Ended, Notices, Place, RunningServer, Server, Supported};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{Next, Subscription};
 use vmmkit_hypervisor::VcpuId;
@@ -35,55 +35,83 @@ pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
     }
 }
 
-/// Guests on this host's KVM can be debugged: tried, not asked.
-pub(crate) fn check(place: &Place, kvm: &Kvm) -> Result<(), Failure> {
+/// What of debugging this host's KVM does: tried, not asked. Without steps there is none.
+pub(crate) fn check(place: Option<&Place>, kvm: &Kvm) -> Result<Supported, Failure> {
+    let Some(place) = place else {
+        return Ok(Supported::default());
+    };
     let findings = probe_debug(kvm).map_err(|error| {
         let next = "check that no limit of this process is in the way (ulimit -a)";
         Failure::host("probe of guest debugging", &error, next)
     })?;
-    let missing: Vec<_> = findings.iter().filter(|finding| !finding.ok).collect();
-    let Some(first) = missing.first() else {
-        return Ok(());
-    };
-    let names: Vec<_> = missing.iter().map(|finding| finding.name).collect();
-    Err(Failure::because(
-        format!(
-            "--gdb {place}: this host's KVM cannot debug guests, as it lacks {}",
-            names.join(", ")
-        ),
-        Vec::new(),
-        format!("{}, or leave --gdb out; see `vmmkit doctor`", first.fix),
-    ))
+    let does = |name| findings.iter().any(|it| it.name == name && it.ok);
+    if !does("debug step") {
+        return Err(Failure::because(
+            format!("--gdb {place}: this host's KVM cannot debug guests: it does not step them"),
+            Vec::new(),
+            "debug on a host with VT-x or AMD-V, or leave --gdb out; see `vmmkit doctor`",
+        ));
+    }
+    Ok(Supported {
+        int3: does("debug INT3"),
+        execute: does("debug break"),
+        data: does("debug watch"),
+    })
 }
 
-/// A server that listens and does not serve yet.
+/// What GDB's user does without, in its commands.
+fn lacking(can: Supported) -> Option<String> {
+    let breaks = match (can.int3, can.execute) {
+        (false, false) => Some("breakpoints"),
+        (false, true) => Some("more than 4 breakpoints"),
+        (true, false) => Some("hbreak"),
+        (true, true) => None,
+    };
+    let watch = (!can.data).then_some("watch");
+    let lacking: Vec<_> = breaks.into_iter().chain(watch).collect();
+    (!lacking.is_empty()).then(|| lacking.join(", "))
+}
+
+/// A server that listens and, once started, serves; nothing where none was asked for.
 pub(crate) struct Debugger {
-    server: Server,
-    notices: Arc<Notices>,
+    server: Option<(Server, Arc<Notices>)>,
+    running: Option<RunningServer>,
+    can: Supported,
 }
 
 impl Debugger {
-    pub(crate) fn open(place: &Place) -> Result<Self, Failure> {
-        let failed = |error| {
+    /// Listens at `place`, and follows the events of the machine that `builder` makes.
+    pub(crate) fn open(
+        builder: MachineBuilder,
+        place: Option<&Place>,
+        can: Supported,
+    ) -> Result<(MachineBuilder, Self), Failure> {
+        let mut debugger = Self {
+            server: None,
+            running: None,
+            can,
+        };
+        let Some(place) = place else {
+            return Ok((builder, debugger));
+        };
+        let server = Server::bind(place).map_err(|error| {
             let next = "give another port or path, where nothing listens";
             Failure::host(&format!("--gdb {place}"), &error, next)
+        })?;
+        let notices = Arc::new(Notices::new().map_err(no_descriptor)?);
+        let follower = Follower {
+            events: builder.events().map_err(no_descriptor)?,
+            notices: notices.clone(),
         };
-        Ok(Self {
-            server: Server::bind(place).map_err(failed)?,
-            notices: Arc::new(Notices::new().map_err(failed)?),
-        })
-    }
-
-    /// Follows the events of the machine that `builder` makes.
-    pub(crate) fn follow(&self, builder: MachineBuilder) -> Result<MachineBuilder, Failure> {
-        let events = builder.events().map_err(no_descriptor)?;
-        let notices = self.notices.clone();
-        Ok(builder.subscribe(Box::new(Follower { events, notices })))
+        debugger.server = Some((server, notices));
+        Ok((builder.subscribe(Box::new(follower)), debugger))
     }
 
     /// Halts the machine before its start, and serves it.
-    pub(crate) fn start(self, handle: &Handle, quiet: bool) -> Result<RunningServer, Failure> {
-        let Self { server, notices } = self;
+    pub(crate) fn start(&mut self, handle: &Handle, quiet: bool) -> Result<(), Failure> {
+        let Some((server, notices)) = self.server.take() else {
+            return Ok(());
+        };
         let told = notices.clone();
         handle
             .run_control()
@@ -98,8 +126,22 @@ impl Debugger {
             messages::say(&format!(
                 "the guest waits for GDB: gdb vmlinux -ex 'target remote {gdb}'"
             ));
+            if let Some(lacking) = lacking(self.can) {
+                messages::say(&format!(
+                    "warning: this host's KVM gives GDB no {lacking} (see `vmmkit doctor`)"
+                ));
+            }
         }
-        server.start(machine, notices).map_err(no_descriptor)
+        let running = server.start(machine, self.can, notices);
+        self.running = Some(running.map_err(no_descriptor)?);
+        Ok(())
+    }
+
+    /// The run has ended so.
+    pub(crate) fn finish(&mut self, outcome: &Result<Outcome, Failure>) {
+        if let Some(running) = self.running.take() {
+            running.finish(ended(outcome));
+        }
     }
 }
 
@@ -112,7 +154,7 @@ fn no_descriptor(error: std::io::Error) -> Failure {
 }
 
 /// What a client is told of the end.
-pub(crate) fn ended(outcome: &Result<Outcome, Failure>) -> Ended {
+fn ended(outcome: &Result<Outcome, Failure>) -> Ended {
     match outcome {
         Ok(Outcome::TripleFault(_)) | Err(_) => Ended::Aborted,
         Ok(outcome) => Ended::Exited(crate::exit_code::of(*outcome)),

@@ -30,6 +30,7 @@ use crate::settings::Settings;
 use crate::{
     config_file, control, devices, diagnosis, equivalent, exit_code, gdb, messages, reports,
 };
+use vmmkit_gdb::Supported;
 
 /// How long the last of the output may take to a client who reads slowly.
 const FINISH_TIME: Duration = Duration::from_secs(2);
@@ -53,13 +54,11 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
     }
     let kvm = Kvm::open_path(&settings.kvm).map_err(|error| Failure::kvm(&settings.kvm, &error))?;
     let notes = adapt(&mut settings, &kvm)?;
-    if let Some(place) = &settings.gdb {
-        gdb::check(place, &kvm)?;
-    }
+    let can_debug = gdb::check(settings.gdb.as_ref(), &kvm)?;
     if settings.dry_run {
         return dry_run(settings, &kvm, &notes);
     }
-    boot(settings, &kvm, &notes)
+    boot(settings, &kvm, &notes, can_debug)
 }
 
 /// Adds the kernel parameters that a software KVM asks for, and answers with what there is to say of
@@ -137,7 +136,12 @@ fn no_descriptor(error: io::Error) -> Failure {
     Failure::host("events", &error, "free descriptors of this process")
 }
 
-fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
+fn boot(
+    settings: Settings,
+    kvm: &Kvm,
+    notes: &[String],
+    can_debug: Supported,
+) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
     let job = job()?;
     let remote = Arc::new(Remote::new(job.clone(), settings.machine.acpi));
@@ -164,12 +168,8 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
     let plan = devices::plug(plan, &settings.devices)?;
     let live = plan.live();
-    let mut builder = tell(plan.into_builder(), &settings)?;
-    let debugger = settings.gdb.as_ref().map(Debugger::open).transpose()?;
-    if let Some(debugger) = &debugger {
-        builder = debugger.follow(builder)?;
-    }
-    let mut debugging = None;
+    let builder = tell(plan.into_builder(), &settings)?;
+    let (mut builder, mut gdb) = Debugger::open(builder, settings.gdb.as_ref(), can_debug)?;
     if let Some(socket) = &socket {
         builder = builder.subscribe(socket.subscriber());
     }
@@ -186,18 +186,14 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             if settings.paused {
                 machine.handle().pause();
             }
-            debugging = debugger
-                .map(|debugger| debugger.start(&machine.handle(), settings.quiet))
-                .transpose()?;
+            gdb.start(&machine.handle(), settings.quiet)?;
             running = reports.start(machine.handle(), reports::software(kvm))?;
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
             run_to_end(machine, &job)
         });
-    if let Some(debugging) = debugging {
-        debugging.finish(gdb::ended(&outcome));
-    }
+    gdb.finish(&outcome);
     running.finish();
     if let Some(socket) = socket {
         socket.finish(FINISH_TIME);
