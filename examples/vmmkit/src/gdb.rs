@@ -63,7 +63,7 @@ pub(crate) fn check(place: Option<&Place>, kvm: &Kvm) -> Result<Supported, Failu
 fn lacking(can: Supported) -> Option<String> {
     let breaks = match (can.int3, can.execute) {
         (false, false) => Some("breakpoints"),
-        (false, true) => Some("more than 4 breakpoints"),
+        (false, true) => Some("breakpoints beyond 4"),
         (true, false) => Some("hbreak"),
         (true, true) => None,
     };

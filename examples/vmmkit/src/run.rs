@@ -207,16 +207,21 @@ fn boot(
         die_by(signal);
     }
     let outcome = outcome?;
+    review(&settings, &remote);
+    // The process ends here, and the kernel takes a VM down with its process faster than one
+    // descriptor and mapping after the other: the handle in `remote` keeps them until then.
+    std::mem::forget(remote);
+    Ok(finish(outcome))
+}
+
+/// Says what was odd about a guest that has ended.
+fn review(settings: &Settings, remote: &Remote) {
     if !settings.quiet {
         remote.with(|handle| {
             devices::review(&handle.devices());
             diagnosis::review(handle, settings.serial != SerialChoice::Null);
         });
     }
-    // The process ends here, and the kernel takes a VM down with its process faster than one
-    // descriptor and mapping after the other: the handle in `remote` keeps them until then.
-    std::mem::forget(remote);
-    Ok(finish(outcome))
 }
 
 /// Has the machine's events told to who is at the terminal.
