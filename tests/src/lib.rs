@@ -5,6 +5,7 @@
 
 pub mod disk;
 pub mod diskless;
+pub mod gdb;
 pub mod guest;
 pub mod http;
 pub mod network;

@@ -39,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "run-control",
         &["hypervisor", "device-bus", "host-io", "telemetry"],
     ),
+    ("gdb", &["hypervisor", "guest-memory", "host-io"]),
     ("pci", &["device-bus"]),
     ("process", &["host-io"]),
     (

@@ -19,6 +19,7 @@
 mod brand;
 mod clock;
 mod convert;
+mod debug;
 mod dirty_log;
 mod failure;
 mod fpu;
@@ -36,7 +37,9 @@ mod vcpu;
 mod vm;
 
 pub use open::{Kvm, OpenError};
-pub use probe::{Finding, ForcedBits, KvmKind, ProbeReport, Remedy, forced_cpuid, kvm_kind, probe};
+pub use probe::{
+    Finding, ForcedBits, KvmKind, ProbeReport, Remedy, forced_cpuid, kvm_kind, probe, probe_debug,
+};
 pub use software::{CmdlineAddition, CmdlineConflict, SoftwareCounters};
 pub use vcpu::KvmVcpu;
 pub use vm::KvmVm;

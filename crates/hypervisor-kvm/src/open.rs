@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kvm_bindings::{
-    KVM_API_VERSION, KVM_CAP_SPLIT_IRQCHIP, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry,
+    KVM_API_VERSION, KVM_CAP_SET_GUEST_DEBUG, KVM_CAP_SPLIT_IRQCHIP, KVM_MAX_CPUID_ENTRIES, Msrs,
+    kvm_msr_entry,
 };
 use kvm_ioctls::Cap;
 use thiserror::Error;
@@ -162,6 +163,7 @@ impl Kvm {
         capabilities.memory_slots = u32::try_from(kvm.get_nr_memslots()).unwrap_or(u32::MAX);
         capabilities.irqfd = kvm.check_extension(Cap::Irqfd);
         capabilities.ioeventfd = kvm.check_extension(Cap::Ioeventfd);
+        capabilities.guest_debug = kvm.check_extension_raw(KVM_CAP_SET_GUEST_DEBUG.into()) > 0;
         capabilities.read_only_memory = kvm.check_extension(Cap::ReadonlyMem);
         let split = kvm.check_extension_raw(KVM_CAP_SPLIT_IRQCHIP.into());
         capabilities.split_irqchip = split > 0;

@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU8;
 
 use kvm_bindings::{
-    kvm_regs, kvm_run, kvm_run__bindgen_ty_1__bindgen_ty_2 as RawFailEntry,
+    kvm_debug_exit_arch, kvm_regs, kvm_run, kvm_run__bindgen_ty_1__bindgen_ty_2 as RawFailEntry,
     kvm_run__bindgen_ty_1__bindgen_ty_4 as RawIo, kvm_run__bindgen_ty_1__bindgen_ty_6 as RawMmio,
     kvm_run__bindgen_ty_1__bindgen_ty_13 as RawInternal,
     kvm_run__bindgen_ty_1__bindgen_ty_23 as RawMsr, kvm_sregs, kvm_sync_regs,
@@ -42,6 +42,8 @@ pub(crate) const FAIL_ENTRY: Field<RawFailEntry> = Field::at(DETAIL);
 pub(crate) const INTERNAL: Field<RawInternal> = Field::at(DETAIL);
 /// The first word of `system_event`: its type.
 pub(crate) const SYSTEM_EVENT: Field<u32> = Field::at(DETAIL);
+/// What a debugger stopped for.
+pub(crate) const DEBUG: Field<kvm_debug_exit_arch> = Field::at(DETAIL);
 /// The vector of `eoi`.
 pub(crate) const EOI_VECTOR: Field<u8> = Field::at(DETAIL);
 /// An access to an MSR that `KVM_X86_SET_MSR_FILTER` sends here.

@@ -6,8 +6,8 @@ use kvm_bindings::{
     kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_xsave,
 };
 use vmmkit_hypervisor::x86::{
-    ClockControl, CpuidEntry, FpuState, Instruction, MpState, Msr, Registers, SpecialRegisters,
-    VcpuState,
+    ClockControl, CpuidEntry, FpuState, GuestDebug, Instruction, MpState, Msr, Registers,
+    SpecialRegisters, VcpuState,
 };
 use vmmkit_hypervisor::{Error, Result};
 
@@ -165,6 +165,13 @@ impl VcpuState for KvmVcpu {
 
     fn instruction(&mut self) -> Option<Instruction> {
         failure::instruction(self)
+    }
+
+    fn set_guest_debug(&mut self, debug: &GuestDebug) -> Result<()> {
+        let blocks_irqs = crate::debug::blocks_irqs(&self.descriptor.vm);
+        self.fd
+            .set_guest_debug(&crate::debug::request(debug, blocks_irqs))
+            .map_err(host("KVM_SET_GUEST_DEBUG"))
     }
 
     fn tsc_khz(&mut self) -> Result<u32> {

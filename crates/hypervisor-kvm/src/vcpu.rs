@@ -5,11 +5,13 @@ use std::io;
 use std::sync::Arc;
 
 use kvm_bindings::{
-    KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO,
-    KVM_EXIT_IO_IN, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
-    KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
+    KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
+    KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN,
+    KVM_EXIT_SYSTEM_EVENT, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET,
+    KVM_SYSTEM_EVENT_SHUTDOWN,
 };
 use kvm_ioctls::VcpuFd;
+use vmmkit_hypervisor::x86::DebugExit;
 use vmmkit_hypervisor::{
     Devices, Error, FailEntry, Kick, MmioAccess, PortAccess, Result, SystemEvent, Vcpu, VcpuExit,
     VcpuId, Width,
@@ -17,8 +19,8 @@ use vmmkit_hypervisor::{
 
 use crate::kick::Kicker;
 use crate::run_page::{
-    EOI_VECTOR, EXIT_REASON, FAIL_ENTRY, IO, MMIO_ADDRESS, MMIO_DATA, MMIO_IS_WRITE, MMIO_LENGTH,
-    RunPage, SYSTEM_EVENT,
+    DEBUG, EOI_VECTOR, EXIT_REASON, FAIL_ENTRY, IO, MMIO_ADDRESS, MMIO_DATA, MMIO_IS_WRITE,
+    MMIO_LENGTH, RunPage, SYSTEM_EVENT,
 };
 use crate::software::VcpuSupport;
 use crate::vm::{Descriptor, Inner};
@@ -165,6 +167,14 @@ impl KvmVcpu {
                     reason: entry.hardware_entry_failure_reason,
                     cpu: entry.cpu,
                 })
+            }
+            KVM_EXIT_DEBUG => {
+                let debug = self.page.read(&DEBUG);
+                VcpuExit::Debug(Box::new(DebugExit {
+                    exception: debug.exception,
+                    address: debug.pc,
+                    dr6: debug.dr6,
+                }))
             }
             other => VcpuExit::Unknown(other),
         })

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::Devices;
+use crate::x86::DebugExit;
 
 /// The width of one access of a guest, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,6 +126,8 @@ pub enum VcpuExit {
     InternalError(Box<InternalError>),
     /// The hardware refused to enter the guest.
     FailEntry(FailEntry),
+    /// A debugger wanted to stop here.
+    Debug(Box<DebugExit>),
     /// An exit this back end knows by number only.
     Unknown(u32),
 }
@@ -155,6 +158,7 @@ impl VcpuExit {
             Self::SystemEvent(_) => "KVM_EXIT_SYSTEM_EVENT",
             Self::InternalError(_) => "KVM_EXIT_INTERNAL_ERROR",
             Self::FailEntry(_) => "KVM_EXIT_FAIL_ENTRY",
+            Self::Debug(_) => "KVM_EXIT_DEBUG",
             Self::Unknown(_) => "an exit without a name here",
         }
     }

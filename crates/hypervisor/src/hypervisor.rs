@@ -27,6 +27,9 @@ pub struct Capabilities {
     pub ioeventfd: bool,
     /// A kick needs no signal race: KVM_CAP_IMMEDIATE_EXIT.
     pub immediate_exit: bool,
+    /// A vCPU may stop for a debugger:
+    /// [`VcpuState::set_guest_debug`](crate::x86::VcpuState::set_guest_debug).
+    pub guest_debug: bool,
     /// The frequency of the guest's TSC in kHz, where the back end knows it.
     pub tsc_khz: Option<u32>,
 }
@@ -45,6 +48,7 @@ impl Capabilities {
             irqfd: true,
             ioeventfd: true,
             immediate_exit: true,
+            guest_debug: true,
             tsc_khz: None,
         }
     }

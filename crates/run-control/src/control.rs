@@ -1,7 +1,7 @@
 //! Who may run: the one place where run, pause and stop are decided.
 //!
 //! Threads: any thread asks; vCPU threads look at [`Control::may_run`] before their first entry
-//! into the guest and after each kick, and park in [`Control::park`]. Lock order: `dump_turn`,
+//! into the guest and after each kick, and park in [`Control::park`]. Lock order: `visit_turn`,
 //! `phase`, `kickers`; no callback and no kick runs under `phase`, and devices may call
 //! [`Control::end`] under their own. A request is stored before the kicks go out, and a kick is never
 //! lost, so every vCPU sees the request.
@@ -17,16 +17,20 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vmmkit_host_io::Broadcast;
-use vmmkit_hypervisor::x86::VcpuDump;
 use vmmkit_hypervisor::{Kick, VcpuId};
 use vmmkit_telemetry::BootLog;
+
+use debug::Debugger;
+use visit::Visit;
 
 use crate::event::BACKLOG;
 use crate::{Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuBody};
 
+mod debug;
 mod end;
 mod pause;
 mod reset;
+mod visit;
 
 const RUN: u8 = 0;
 const PAUSE: u8 = 1;
@@ -51,10 +55,11 @@ pub struct Control {
     events: Broadcast<Event>,
     /// Whether the guest has written to its console.
     console_is_ready: AtomicBool,
-    /// Somebody waits for dumps of the vCPUs.
-    dumping: AtomicBool,
-    /// Held by who does, so that one set of dumps is whole before the next.
-    dump_turn: Mutex<()>,
+    /// A vCPU has to look at `phase` although it may run: somebody visits it, or holds it.
+    is_wanted: AtomicBool,
+    /// Held by who visits, so that one round of visits is whole before the next.
+    visit_turn: Mutex<()>,
+    debugger: OnceLock<Debugger>,
     boot_log: OnceLock<Arc<BootLog>>,
 }
 
@@ -79,8 +84,12 @@ struct Phase {
     ending: Option<Ending>,
     /// How it ended, to stay when `ending` is taken.
     ended: Option<MachineState>,
-    /// A place for each vCPU while dumps are collected.
-    dumps: Vec<Option<VcpuDump>>,
+    /// What is to be done on the thread of each vCPU, by number.
+    visits: Vec<Option<Visit>>,
+    /// Visits that are not over.
+    visitors: usize,
+    /// Whether each vCPU is held out of the guest, by number; none where nobody holds any.
+    held: Vec<bool>,
 }
 
 impl Phase {
@@ -89,15 +98,8 @@ impl Phase {
         self.ending.is_none() && !(is_dead && self.reset.is_none())
     }
 
-    fn lacks_dump_of(&self, vcpu: VcpuId) -> bool {
-        let place = self.dumps.get(vcpu.0 as usize);
-        place.is_some_and(Option::is_none)
-    }
-
-    fn add_dump(&mut self, dump: VcpuDump) {
-        if let Some(place) = self.dumps.get_mut(dump.vcpu.0 as usize) {
-            *place = Some(dump);
-        }
+    fn holds(&self, vcpu: VcpuId) -> bool {
+        self.held.get(vcpu.0 as usize).copied().unwrap_or(false)
     }
 }
 
@@ -136,9 +138,9 @@ impl Control {
     /// Whether a vCPU may enter the guest. Asked before its first entry and after each kick.
     #[inline]
     pub fn may_run(&self) -> bool {
-        // Ordering: pairs with the stores in `pause`, `end` and `dump`, whose kick makes the guest
+        // Ordering: pairs with the stores in `pause`, `end`, `visit` and `hold`, whose kick makes the guest
         // exit if these loads came too early.
-        self.request.load(Ordering::Acquire) == RUN && !self.dumping.load(Ordering::Acquire)
+        self.request.load(Ordering::Acquire) == RUN && !self.is_wanted.load(Ordering::Acquire)
     }
 
     /// Whether the life of a vCPU is over, by the end of the run or by a reset, when it
@@ -244,8 +246,9 @@ impl Default for Control {
             on_crash: OnceLock::new(),
             events: Broadcast::new(BACKLOG),
             console_is_ready: AtomicBool::new(false),
-            dumping: AtomicBool::new(false),
-            dump_turn: Mutex::default(),
+            is_wanted: AtomicBool::new(false),
+            visit_turn: Mutex::default(),
+            debugger: OnceLock::new(),
         }
     }
 }

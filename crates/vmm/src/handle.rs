@@ -158,6 +158,11 @@ impl Handle {
         self.shared.control.dump()
     }
 
+    /// Who may run: for what needs the vCPUs' own threads, as a debugger does.
+    pub fn run_control(&self) -> &Arc<Control> {
+        &self.shared.control
+    }
+
     /// Whether the run has ended.
     pub fn has_ended(&self) -> bool {
         self.shared.control.has_ended()

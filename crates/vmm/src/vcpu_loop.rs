@@ -129,6 +129,7 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
                 self.buses.end_of_interrupt(vector);
                 None
             }
+            Ok(VcpuExit::Debug(exit)) if control.stop_for_debugger(self.id, *exit) => None,
             Ok(other) => self.rare(other, control),
             Err(source) => Some(self.failed(source)),
         }
@@ -139,7 +140,7 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
     #[cold]
     fn may_run_on(&mut self, control: &Control) -> bool {
         let may_run =
-            control.may_run() || (!control.is_over() && control.park(self.id, || *self.dump()));
+            control.may_run() || (!control.is_over() && control.park(self.id, &mut self.vcpu));
         if may_run && std::mem::take(&mut self.is_interrupted) {
             let _ = self.vcpu.mark_paused();
         }

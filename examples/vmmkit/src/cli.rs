@@ -107,6 +107,10 @@ pub(crate) struct RunOptions {
     /// Do not let the guest run before `vmmkit resume` says so
     #[arg(long)]
     pub(crate) paused: bool,
+    /// Serve GDB there, and do not let the guest run before GDB says so: tcp:PORT of 127.0.0.1, which
+    /// every user of this host reaches, or unix:PATH, which is yours alone
+    #[arg(long, value_name = "tcp:PORT|unix:PATH")]
+    pub(crate) gdb: Option<String>,
     /// How to enter the kernel: auto, payload, setup or pvh [default: auto]
     #[arg(long, value_name = "HOW")]
     pub(crate) entry: Option<String>,

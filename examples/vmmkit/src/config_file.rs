@@ -17,7 +17,7 @@ use crate::cpu;
 use crate::devices::DeviceOptions;
 use crate::failure::Failure;
 use crate::platform::PlatformOptions;
-use crate::{devices, memory};
+use crate::{devices, gdb, memory};
 
 /// The keys. Each has the meaning of the option of its name.
 #[derive(Debug, Default, Deserialize)]
@@ -35,6 +35,7 @@ struct File {
     api_socket: Option<PathBuf>,
     instance: Option<bool>,
     paused: Option<bool>,
+    gdb: Option<String>,
     entry: Option<String>,
     acpi: Option<bool>,
     mp_table: Option<bool>,
@@ -152,6 +153,9 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
             .or(file.api_socket.map(|path| folder.join(path))),
         no_instance: options.no_instance || file.instance == Some(false),
         paused: options.paused || file.paused == Some(true),
+        gdb: options
+            .gdb
+            .or(file.gdb.map(|text| gdb::in_folder(&text, folder))),
         entry: options.entry.or(file.entry),
         no_acpi: options.no_acpi || file.acpi == Some(false),
         mp_table: options.mp_table || file.mp_table == Some(true),
@@ -198,8 +202,14 @@ mod tests {
 
     #[test]
     fn a_file_says_how_the_machine_is_controlled() {
-        let file = parse("name = \"web\"\napi-socket = \"s\"\ninstance = false\npaused = true");
-        let merged = merge(RunOptions::default(), file.unwrap(), Path::new("/vm"));
+        let text =
+            "name = \"web\"\napi-socket = \"s\"\ninstance = false\npaused = true\ngdb = \"unix:g\"";
+        let merged = merge(
+            RunOptions::default(),
+            parse(text).unwrap(),
+            Path::new("/vm"),
+        );
+        assert_eq!(merged.gdb.as_deref(), Some("unix:/vm/g"));
         assert_eq!(merged.name.as_deref(), Some("web"));
         assert_eq!(merged.api_socket, Some("/vm/s".into()));
         assert!(merged.no_instance && merged.paused);

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_hypervisor::{Capabilities, Hypervisor};
-use vmmkit_hypervisor_kvm::{Finding, ForcedBits, Kvm, KvmKind, ProbeReport, forced_cpuid, probe};
+use vmmkit_hypervisor_kvm::{
+    Finding, ForcedBits, Kvm, KvmKind, ProbeReport, forced_cpuid, probe, probe_debug,
+};
 use vmmkit_x86_cpu::{Bit, Register};
 
 use crate::cli::DoctorOptions;
@@ -51,7 +53,8 @@ fn look(path: &Path) -> Result<Found, Failure> {
         let next = "check that no limit of this process is in the way (ulimit -a)";
         Failure::host(&format!("probe of {}", path.display()), &error, next)
     };
-    let report = probe(&kvm).map_err(failed)?;
+    let mut report = probe(&kvm).map_err(failed)?;
+    report.findings.extend(probe_debug(&kvm).map_err(failed)?);
     let forced = match report.kind {
         KvmKind::Software => forced_cpuid(&kvm).map_err(failed)?,
         // The CPU leaves the guest at CPUID.

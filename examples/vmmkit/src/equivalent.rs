@@ -92,6 +92,9 @@ fn control(settings: &Settings) -> Vec<String> {
     if settings.paused {
         words.push("--paused".to_owned());
     }
+    if let Some(place) = &settings.gdb {
+        words.push(format!("--gdb {}", quoted(&place.to_string())));
+    }
     words
 }
 
@@ -138,10 +141,12 @@ mod tests {
             api_socket: Some("a socket".into()),
             no_instance: true,
             paused: true,
+            gdb: Some("tcp:1234".to_owned()),
             ..RunOptions::default()
         };
         let command = command(&Settings::new(options).unwrap());
-        let end = " --name web --api-socket 'a socket' --no-instance --paused";
+        let end =
+            " --name web --api-socket 'a socket' --no-instance --paused --gdb tcp:127.0.0.1:1234";
         assert!(command.ends_with(end), "{command}");
     }
 

@@ -20,13 +20,17 @@ use crate::cli::RunOptions;
 use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
+use crate::gdb::Debugger;
 use crate::news::News;
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::reports::Reports;
 use crate::serial::{Opened, SerialChoice};
 use crate::settings::Settings;
-use crate::{config_file, control, devices, diagnosis, equivalent, exit_code, messages, reports};
+use crate::{
+    config_file, control, devices, diagnosis, equivalent, exit_code, gdb, messages, reports,
+};
+use vmmkit_gdb::Supported;
 
 /// How long the last of the output may take to a client who reads slowly.
 const FINISH_TIME: Duration = Duration::from_secs(2);
@@ -50,10 +54,11 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
     }
     let kvm = Kvm::open_path(&settings.kvm).map_err(|error| Failure::kvm(&settings.kvm, &error))?;
     let notes = adapt(&mut settings, &kvm)?;
+    let can_debug = gdb::check(settings.gdb.as_ref(), &kvm)?;
     if settings.dry_run {
         return dry_run(settings, &kvm, &notes);
     }
-    boot(settings, &kvm, &notes)
+    boot(settings, &kvm, &notes, can_debug)
 }
 
 /// Adds the kernel parameters that a software KVM asks for, and answers with what there is to say of
@@ -131,7 +136,12 @@ fn no_descriptor(error: io::Error) -> Failure {
     Failure::host("events", &error, "free descriptors of this process")
 }
 
-fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
+fn boot(
+    settings: Settings,
+    kvm: &Kvm,
+    notes: &[String],
+    can_debug: Supported,
+) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
     let job = job()?;
     let remote = Arc::new(Remote::new(job.clone(), settings.machine.acpi));
@@ -158,7 +168,8 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
     let plan = devices::plug(plan, &settings.devices)?;
     let live = plan.live();
-    let mut builder = tell(plan.into_builder(), &settings)?;
+    let builder = tell(plan.into_builder(), &settings)?;
+    let (mut builder, mut gdb) = Debugger::open(builder, settings.gdb.as_ref(), can_debug)?;
     if let Some(socket) = &socket {
         builder = builder.subscribe(socket.subscriber());
     }
@@ -175,12 +186,14 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
             if settings.paused {
                 machine.handle().pause();
             }
+            gdb.start(&machine.handle(), settings.quiet)?;
             running = reports.start(machine.handle(), reports::software(kvm))?;
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);
             run_to_end(machine, &job)
         });
+    gdb.finish(&outcome);
     running.finish();
     if let Some(socket) = socket {
         socket.finish(FINISH_TIME);
@@ -194,16 +207,21 @@ fn boot(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Fai
         die_by(signal);
     }
     let outcome = outcome?;
+    review(&settings, &remote);
+    // The process ends here, and the kernel takes a VM down with its process faster than one
+    // descriptor and mapping after the other: the handle in `remote` keeps them until then.
+    std::mem::forget(remote);
+    Ok(finish(outcome))
+}
+
+/// Says what was odd about a guest that has ended.
+fn review(settings: &Settings, remote: &Remote) {
     if !settings.quiet {
         remote.with(|handle| {
             devices::review(&handle.devices());
             diagnosis::review(handle, settings.serial != SerialChoice::Null);
         });
     }
-    // The process ends here, and the kernel takes a VM down with its process faster than one
-    // descriptor and mapping after the other: the handle in `remote` keeps them until then.
-    std::mem::forget(remote);
-    Ok(finish(outcome))
 }
 
 /// Has the machine's events told to who is at the terminal.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use vmmkit_boot_loader::EntryChoice;
+use vmmkit_gdb::Place;
 use vmmkit_vmm::{MachineConfig, MpTable, VirtioTransport};
 
 use crate::cli::RunOptions;
@@ -17,7 +18,7 @@ use crate::platform::DebugChoice;
 use crate::policy;
 use crate::reports::{self, MetricsChoice, TimelineChoice};
 use crate::serial::SerialChoice;
-use crate::{cpu, cpus};
+use crate::{cpu, cpus, gdb};
 
 /// The command line of a kernel that was given none: the console on the first serial port; a
 /// reset by the keyboard controller, at once after a panic, so that the VMM ends; no probing for
@@ -42,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) control: control::Choice,
     /// It does not run before it is told to.
     pub(crate) paused: bool,
+    /// Where GDB comes to; the guest waits for it.
+    pub(crate) gdb: Option<Place>,
     /// Where metrics go.
     pub(crate) metrics: Option<MetricsChoice>,
     /// Where the picture of the boot goes.
@@ -82,6 +85,7 @@ impl Settings {
         let irqchip = options.platform.irqchip(!options.no_acpi)?;
         let debug_port = options.platform.debug_port()?;
         let (metrics, timeline) = reports::choices(&options)?;
+        let gdb = options.gdb.as_deref().map(gdb::place).transpose()?;
         let firmware = options.platform.firmware.clone();
         if firmware.is_some() {
             no_kernel(&options)?;
@@ -127,6 +131,7 @@ impl Settings {
             stop_timeout: Duration::from_secs(stop_timeout),
             control,
             paused: options.paused,
+            gdb,
             metrics,
             timeline,
             kvm: options.kvm.unwrap_or_else(|| "/dev/kvm".into()),

@@ -29,11 +29,11 @@ pub(crate) enum Ring {
 const PAE: u64 = 0x20;
 /// Of CR4: OSXSAVE, OSXMMEXCPT, OSFXSR.
 const SSE_AND_XSAVE: u64 = 0x4_0600;
-const ENTRY: u64 = 0x1000;
+pub(super) const ENTRY: u64 = 0x1000;
 /// Where SYSCALL goes.
 pub(crate) const HANDLER: u64 = 0x2000;
 /// A page of zeros, which RDI points to.
-const SCRATCH: u64 = 0x5000;
+pub(super) const SCRATCH: u64 = 0x5000;
 const STACK: u64 = 0x8000;
 /// Four page tables.
 const TABLES: u64 = 0x9000;
@@ -223,7 +223,7 @@ fn enter(vcpu: &mut KvmVcpu, ring: Ring, cr4: u64) -> Result<()> {
 }
 
 /// Kicks after [`PATIENCE`] unless the answer is dropped before.
-fn watch(kicker: Arc<dyn Kick>) -> Leash {
+pub(super) fn watch(kicker: Arc<dyn Kick>) -> Leash {
     let (call_off, called_off) = mpsc::channel::<()>();
     let thread = thread::spawn(move || {
         if called_off.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
@@ -235,7 +235,7 @@ fn watch(kicker: Arc<dyn Kick>) -> Leash {
 
 /// The watch on a micro-guest. Its thread is gone when it is: one that lingered on would have the
 /// caller's signals delivered to it, whatever mask the caller sets later.
-struct Leash(Option<(mpsc::Sender<()>, thread::JoinHandle<()>)>);
+pub(super) struct Leash(Option<(mpsc::Sender<()>, thread::JoinHandle<()>)>);
 
 impl Drop for Leash {
     fn drop(&mut self) {

@@ -5,6 +5,7 @@
 //! there, guests of a few instructions are run to find them.
 
 mod cpuid;
+mod debug;
 mod instructions;
 pub(crate) mod micro_guest;
 
@@ -14,6 +15,7 @@ use std::path::Path;
 use vmmkit_hypervisor::{Hypervisor, Result};
 
 pub use cpuid::{ForcedBits, forced_cpuid};
+pub use debug::probe_debug;
 
 use crate::Kvm;
 

@@ -7,7 +7,7 @@ use vmmkit_device_bus::{Gsi, LineDriver};
 use vmmkit_guest_memory::{GuestRam, Rom};
 
 use super::script::{End, Script};
-use crate::x86::{CpuidEntry, FpuState, MpState, Registers, SpecialRegisters};
+use crate::x86::{CpuidEntry, FpuState, GuestDebug, MpState, Registers, SpecialRegisters};
 use crate::{GuestClock, MsiMessage, Result, VcpuExit, VcpuId, VmSettings};
 
 /// The answer to one read of the guest.
@@ -63,6 +63,7 @@ pub struct VcpuSnapshot {
     pub msrs: BTreeMap<u32, u64>,
     pub mp_state: MpState,
     pub lapic: [u8; 1024],
+    pub guest_debug: GuestDebug,
 }
 
 /// All that the fake's VMs and vCPUs share with the test. One lock; nothing is called under it.
@@ -117,6 +118,7 @@ impl VcpuRecord {
                 msrs: BTreeMap::new(),
                 mp_state,
                 lapic: [0; 1024],
+                guest_debug: GuestDebug::default(),
             },
             transcript: Transcript::default(),
             kick_pending: false,

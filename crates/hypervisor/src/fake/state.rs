@@ -2,8 +2,8 @@
 
 use super::vcpu::FakeVcpu;
 use crate::x86::{
-    ClockControl, CpuidEntry, DescriptorTable, FpuState, MpState, Msr, Registers, Segment,
-    SpecialRegisters, VcpuState,
+    ClockControl, CpuidEntry, DescriptorTable, FpuState, GuestDebug, MpState, Msr, Registers,
+    Segment, SpecialRegisters, VcpuState,
 };
 use crate::{Error, Result, VcpuId};
 
@@ -74,6 +74,10 @@ impl VcpuState for FakeVcpu {
     /// Without page tables every address is its own translation.
     fn translate(&mut self, linear: u64) -> Result<Option<u64>> {
         Ok(Some(linear))
+    }
+
+    fn set_guest_debug(&mut self, debug: &GuestDebug) -> Result<()> {
+        self.with(|vcpu| vcpu.snapshot.guest_debug = *debug)
     }
 
     /// 1 GHz, so that ticks are nanoseconds.

@@ -47,7 +47,7 @@ pub struct VcpuDump {
 
 impl VcpuDump {
     /// That of `source`, which is called `vcpu`.
-    pub fn of(vcpu: VcpuId, source: &mut impl VcpuState) -> Self {
+    pub fn of(vcpu: VcpuId, source: &mut (impl VcpuState + ?Sized)) -> Self {
         Self {
             vcpu,
             state: source.mp_state().ok(),

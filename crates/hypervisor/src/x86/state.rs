@@ -1,7 +1,7 @@
 //! Reading and writing the state of a vCPU that is not running.
 
-use super::{CpuidEntry, FpuState, Instruction, Registers, SpecialRegisters};
-use crate::Result;
+use super::{CpuidEntry, FpuState, GuestDebug, Instruction, Registers, SpecialRegisters};
+use crate::{Error, Result};
 
 /// A model-specific register and its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,14 @@ pub trait VcpuState {
     /// there is no memory.
     fn instruction(&mut self) -> Option<Instruction> {
         None
+    }
+    /// When the vCPU leaves the guest for a debugger, from its next run on. Where a back end can do that,
+    /// its [`Capabilities`](crate::Capabilities) say so.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where it cannot; see [`registers`](Self::registers).
+    fn set_guest_debug(&mut self, _debug: &GuestDebug) -> Result<()> {
+        Err(Error::Unsupported("guest debugging"))
     }
     /// Frequency of the guest's TSC in kHz.
     ///

@@ -1,18 +1,17 @@
-//! Pauses, and what needs the vCPUs out of the guest for a moment: parking, dumps of registers.
+//! Pauses: the vCPUs leave the guest, park, and run on.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use vmmkit_hypervisor::VcpuId;
-use vmmkit_hypervisor::x86::VcpuDump;
+use vmmkit_hypervisor::x86::VcpuState;
 
 use super::{Control, PAUSE, Phase, RUN};
 use crate::Event;
 
 impl Control {
-    /// Waits, on the thread of `vcpu`, until it may run (`true`) or must end (`false`). Where a dump
-    /// is asked for, it gives that first.
-    pub fn park(&self, vcpu: VcpuId, mut dump: impl FnMut() -> VcpuDump) -> bool {
+    /// Waits, on the thread of `vcpu`, until it may run (`true`) or must end (`false`). It
+    /// receives [visits](Self::visit) meanwhile; `state` is the vCPU's.
+    pub fn park(&self, vcpu: VcpuId, state: &mut dyn VcpuState) -> bool {
         let mut phase = self.lock();
         phase.parked += 1;
         self.changed.notify_all();
@@ -25,47 +24,24 @@ impl Control {
             phase = self.lock();
         }
         loop {
-            if phase.lacks_dump_of(vcpu) {
+            let place = phase.visits.get_mut(vcpu.0 as usize);
+            if let Some(visit) = place.and_then(Option::take) {
                 drop(phase);
-                let dump = dump();
+                visit(state);
                 phase = self.lock();
-                phase.add_dump(dump);
+                phase.visitors = phase.visitors.saturating_sub(1);
                 self.changed.notify_all();
                 continue;
             }
             match self.request.load(Ordering::Acquire) {
                 PAUSE => phase = self.wait(phase),
+                RUN if phase.holds(vcpu) => phase = self.wait(phase),
                 request => {
                     phase.parked -= 1;
                     return request == RUN;
                 }
             }
         }
-    }
-
-    /// What the registers of every vCPU hold, each read on its own thread; none before the start and
-    /// after the end. A vCPU that ends meanwhile is left out.
-    pub fn dump(&self) -> Vec<VcpuDump> {
-        let _turn = self
-            .dump_turn
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut phase = self.lock();
-        phase.dumps = vec![None; phase.vcpus];
-        // Ordering: pairs with the load in `may_run`, as a pause does.
-        self.dumping.store(true, Ordering::Release);
-        drop(phase);
-        self.kick_all();
-        self.changed.notify_all();
-        let mut phase = self.lock();
-        while phase.dumps.iter().flatten().count() + phase.finished < phase.vcpus {
-            phase = self.wait(phase);
-        }
-        self.dumping.store(false, Ordering::Release);
-        std::mem::take(&mut phase.dumps)
-            .into_iter()
-            .flatten()
-            .collect()
     }
 
     /// Stops every vCPU and waits until none is in the guest, or until another thread has resumed

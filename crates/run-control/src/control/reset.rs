@@ -54,6 +54,8 @@ impl Control {
         self.set_vcpus(vcpus.kickers);
         phase.bodies = vcpus.bodies.into_iter().map(Some).collect();
         phase.arrived = 0;
+        phase.held.clear();
+        self.look_for_work(&mut phase);
         phase.crash = None;
         phase.crash_loaded = false;
         self.console_is_ready.store(false, Ordering::Relaxed);

@@ -1,0 +1,252 @@
+//! `--gdb`: GDB halts this guest, steps it, and looks into it.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
+use vmmkit_gdb::{Debugged, Ended, Notices, Place, RunningServer, Server, Supported};
+use vmmkit_guest_memory::GuestRam;
+use vmmkit_host_io::{Next, Subscription};
+use vmmkit_hypervisor::VcpuId;
+use vmmkit_hypervisor::x86::VcpuState;
+use vmmkit_hypervisor_kvm::{Kvm, probe_debug};
+use vmmkit_vmm::{Event, Handle, MachineBuilder, Outcome};
+
+use crate::failure::Failure;
+use crate::messages;
+use crate::settings::shown;
+
+/// Where GDB is to come to.
+pub(crate) fn place(text: &str) -> Result<Place, Failure> {
+    text.parse().map_err(|reason| {
+        Failure::usage(
+            format!("--gdb {}: {reason}", shown(text)),
+            "give a port, such as tcp:1234, or a path, such as unix:guest.gdb",
+        )
+    })
+}
+
+/// `text` with its path relative to `folder`.
+pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
+    match text.strip_prefix("unix:") {
+        Some(path) if !path.is_empty() => format!("unix:{}", folder.join(path).display()),
+        _ => text.to_owned(),
+    }
+}
+
+/// What of debugging this host's KVM does: tried, not asked. Without steps there is none.
+pub(crate) fn check(place: Option<&Place>, kvm: &Kvm) -> Result<Supported, Failure> {
+    let Some(place) = place else {
+        return Ok(Supported::default());
+    };
+    let findings = probe_debug(kvm).map_err(|error| {
+        let next = "check that no limit of this process is in the way (ulimit -a)";
+        Failure::host("probe of guest debugging", &error, next)
+    })?;
+    let does = |name| findings.iter().any(|it| it.name == name && it.ok);
+    if !does("debug step") {
+        return Err(Failure::because(
+            format!("--gdb {place}: this host's KVM cannot debug guests: it does not step them"),
+            Vec::new(),
+            "debug on a host with VT-x or AMD-V, or leave --gdb out; see `vmmkit doctor`",
+        ));
+    }
+    Ok(Supported {
+        int3: does("debug INT3"),
+        execute: does("debug break"),
+        data: does("debug watch"),
+    })
+}
+
+/// What GDB's user does without, in its commands.
+fn lacking(can: Supported) -> Option<String> {
+    let breaks = match (can.int3, can.execute) {
+        (false, false) => Some("breakpoints"),
+        (false, true) => Some("breakpoints beyond 4"),
+        (true, false) => Some("hbreak"),
+        (true, true) => None,
+    };
+    let watch = (!can.data).then_some("watch");
+    let lacking: Vec<_> = breaks.into_iter().chain(watch).collect();
+    (!lacking.is_empty()).then(|| lacking.join(", "))
+}
+
+/// A server that listens and, once started, serves; nothing where none was asked for.
+pub(crate) struct Debugger {
+    server: Option<(Server, Arc<Notices>)>,
+    running: Option<RunningServer>,
+    can: Supported,
+}
+
+impl Debugger {
+    /// Listens at `place`, and follows the events of the machine that `builder` makes.
+    pub(crate) fn open(
+        builder: MachineBuilder,
+        place: Option<&Place>,
+        can: Supported,
+    ) -> Result<(MachineBuilder, Self), Failure> {
+        let mut debugger = Self {
+            server: None,
+            running: None,
+            can,
+        };
+        let Some(place) = place else {
+            return Ok((builder, debugger));
+        };
+        let server = Server::bind(place).map_err(|error| {
+            let next = "give another port or path, where nothing listens";
+            Failure::host(&format!("--gdb {place}"), &error, next)
+        })?;
+        let notices = Arc::new(Notices::new().map_err(no_descriptor)?);
+        let follower = Follower {
+            events: builder.events().map_err(no_descriptor)?,
+            notices: notices.clone(),
+        };
+        debugger.server = Some((server, notices));
+        Ok((builder.subscribe(Box::new(follower)), debugger))
+    }
+
+    /// Halts the machine before its start, and serves it.
+    pub(crate) fn start(&mut self, handle: &Handle, quiet: bool) -> Result<(), Failure> {
+        let Some((server, notices)) = self.server.take() else {
+            return Ok(());
+        };
+        let told = notices.clone();
+        handle
+            .run_control()
+            .set_debugger(move |vcpu, exit| told.stopped(vcpu, exit));
+        let machine = Machine(handle.clone());
+        machine.halt();
+        if !quiet {
+            let gdb = match server.place() {
+                Place::Tcp(address) => address.to_string(),
+                Place::Unix(path) => path.display().to_string(),
+            };
+            messages::say(&format!(
+                "the guest waits for GDB: gdb vmlinux -ex 'target remote {gdb}'"
+            ));
+            if let Some(lacking) = lacking(self.can) {
+                messages::say(&format!(
+                    "warning: this host's KVM gives GDB no {lacking} (see `vmmkit doctor`)"
+                ));
+            }
+        }
+        let running = server.start(machine, self.can, notices);
+        self.running = Some(running.map_err(no_descriptor)?);
+        Ok(())
+    }
+
+    /// The run has ended so.
+    pub(crate) fn finish(&mut self, outcome: &Result<Outcome, Failure>) {
+        if let Some(running) = self.running.take() {
+            running.finish(ended(outcome));
+        }
+    }
+}
+
+fn no_descriptor(error: std::io::Error) -> Failure {
+    Failure::host(
+        "--gdb",
+        &error,
+        "free descriptors and threads of this process",
+    )
+}
+
+/// What a client is told of the end.
+fn ended(outcome: &Result<Outcome, Failure>) -> Ended {
+    match outcome {
+        Ok(Outcome::TripleFault(_)) | Err(_) => Ended::Aborted,
+        Ok(outcome) => Ended::Exited(crate::exit_code::of(*outcome)),
+    }
+}
+
+/// Tells the server of the machine's events.
+struct Follower {
+    events: Subscription<Event>,
+    notices: Arc<Notices>,
+}
+
+impl MutEventSubscriber for Follower {
+    fn process(&mut self, _events: Events, ops: &mut EventOps<'_>) {
+        loop {
+            match self.events.next_now() {
+                Next::Message(message) => match message.body {
+                    Event::Started => self.notices.started(),
+                    Event::Reset(_) => self.notices.reset(),
+                    _ => {}
+                },
+                Next::Missed(_) => {}
+                Next::Empty => return,
+                Next::Closed => {
+                    let _ = ops.remove(Events::empty(&self.events.as_fd().as_raw_fd()));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn init(&mut self, ops: &mut EventOps<'_>) {
+        // Refused only by a host out of memory: GDB is let in by nobody then.
+        let _ = ops.add(Events::new(&self.events.as_fd().as_raw_fd(), EventSet::IN));
+    }
+}
+
+/// A machine under GDB. It is both paused, so that its devices and clocks rest, and held, so that
+/// nobody else's `resume` lets it run behind GDB's back.
+struct Machine(Handle);
+
+impl Debugged for Machine {
+    fn vcpus(&self) -> u32 {
+        self.0.run_control().vcpus()
+    }
+
+    fn ram(&self) -> &GuestRam {
+        self.0.ram()
+    }
+
+    fn halt(&self) {
+        self.0.run_control().hold(|_| true);
+        self.0.pause();
+    }
+
+    fn resume(&self, runs: &dyn Fn(VcpuId) -> bool) {
+        self.0.run_control().hold(|vcpu| !runs(vcpu));
+        self.0.resume();
+    }
+
+    fn visit<T: Send + 'static>(
+        &self,
+        vcpu: VcpuId,
+        work: impl Fn(&mut dyn VcpuState) -> T + Send + Sync + 'static,
+    ) -> Option<T> {
+        let vcpus = vcpu.0..vcpu.0.saturating_add(1);
+        let control = self.0.run_control();
+        control.visit(vcpus, move |_, state| work(state)).pop()
+    }
+
+    fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_a_socket_is_relative_to_the_file() {
+        assert_eq!(in_folder("unix:g", Path::new("/vm")), "unix:/vm/g");
+        assert_eq!(in_folder("unix:/g", Path::new("/vm")), "unix:/g");
+        assert_eq!(in_folder("tcp:1", Path::new("/vm")), "tcp:1");
+        assert_eq!(in_folder("unix:", Path::new("/vm")), "unix:");
+    }
+
+    #[test]
+    fn what_is_no_place_is_told_with_the_next_step() {
+        let text = place("1234").unwrap_err().text();
+        let expected =
+            "error: --gdb 1234: it is neither tcp:PORT nor unix:PATH\n  next: give a port";
+        assert!(text.starts_with(expected), "{text}");
+    }
+}
