@@ -151,7 +151,10 @@ fn linux_is_interrupted_and_boots_on_when_gdb_goes() {
     }
     let before = rip(&mut gdb);
     assert!(gdb.ask("vCont;s:1").unwrap().starts_with("T05"));
-    assert_ne!(rip(&mut gdb), before);
+    // A string instruction is stepped one element at a time.
+    let code = gdb.read(before).unwrap().unwrap();
+    let repeats = matches!(code as u8, 0xf2 | 0xf3);
+    assert!(rip(&mut gdb) != before || repeats, "{before:#x}: {code:#x}");
     assert_eq!(gdb.ask("D").unwrap(), "OK");
     assert_eq!(guest.code(), Some(0));
 }
