@@ -27,6 +27,7 @@ mod interrupts;
 mod io_events;
 mod ioctls;
 mod kick;
+mod made;
 mod msi;
 mod open;
 mod probe;

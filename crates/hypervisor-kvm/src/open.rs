@@ -16,6 +16,7 @@ use thiserror::Error;
 use vmmkit_hypervisor::x86::{CpuidEntry, Msr};
 use vmmkit_hypervisor::{Capabilities, Error, Hypervisor, Irqchip, Result, VmSettings};
 
+use crate::made::Made;
 use crate::software::{self, CmdlineAddition, CmdlineConflict, SoftwareCounters, Support};
 use crate::{KvmKind, KvmVm, ProbeReport, brand, convert, kvm_kind, probe};
 
@@ -90,6 +91,7 @@ pub struct Kvm {
     capabilities: Capabilities,
     /// What a software KVM needs; nothing elsewhere.
     support: Option<Arc<Support>>,
+    made: Made,
 }
 
 /// What every VM made here uses.
@@ -171,6 +173,7 @@ impl Kvm {
             kvm: Arc::new(kvm),
             capabilities,
             support: None,
+            made: Made::default(),
         })
     }
 
@@ -206,6 +209,18 @@ impl Kvm {
         report.map_or(Ok(Vec::new()), |report| software::cmdline(report, cmdline))
     }
 
+    /// Leaves it to the host's kernel to take the VMs that were made here down, after the end of this
+    /// process, which is to come now: with it, the process would wait for three grace periods of RCU
+    /// (some 37 ms where the kernel's clock ticks 250 times a second). RAM is given back with the
+    /// process all the same. A VM stays until then even if it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Host`] where the host does not allow io_uring, which this is done by; the process waits
+    /// then.
+    pub fn leave_to_kernel(&self) -> Result<()> {
+        self.made.leave_to_kernel()
+    }
+
     /// The device's descriptor, for what this crate does not wrap.
     pub fn fd(&self) -> &kvm_ioctls::Kvm {
         &self.kvm
@@ -233,7 +248,9 @@ impl Hypervisor for Kvm {
             }
             _ => {}
         }
-        KvmVm::new(Arc::clone(&self.kvm), settings, self.support.clone())
+        let vm = KvmVm::new(Arc::clone(&self.kvm), settings, self.support.clone())?;
+        self.made.note(&vm);
+        Ok(vm)
     }
 
     fn supported_cpuid(&self) -> Result<Vec<CpuidEntry>> {

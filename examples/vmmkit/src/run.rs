@@ -203,6 +203,8 @@ fn boot(
     if line_is_open.load(Ordering::Relaxed) {
         progress.end_line();
     }
+    // From here on the process ends, and where the host has it wait for its VM, it waits.
+    let _ = kvm.leave_to_kernel();
     if let Some(signal) = job.ended_by() {
         die_by(signal);
     }
