@@ -364,8 +364,6 @@ fn reach(vm: &impl Vm, ram: &GuestRam, memory: &[GuestRam]) -> Result<GuestRam, 
 
 /// There must be room for each device.
 fn check_count(asked: usize, most: usize) -> Result<(), ConfigError> {
-    if asked > most {
-        return Err(ConfigError::TooManyDevices { asked, most });
-    }
-    Ok(())
+    let fits = (asked <= most).then_some(());
+    fits.ok_or(ConfigError::TooManyDevices { asked, most })
 }

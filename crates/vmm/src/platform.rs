@@ -208,13 +208,14 @@ impl Platform {
             VirtioTransport::Mmio => (devices, None),
             VirtioTransport::Pci => (0, Some(PciHost::default())),
         };
+        let has_pit = config.irqchip == Irqchip::InKernel { pit: true };
         AcpiConfig {
             apic_ids: config.topology().apic_ids().collect(),
             ioapic: IoapicInfo::default(),
             pm: PmPorts {
                 pm1a_event: pm::PM1A_EVENT,
                 pm1a_control: pm::PM1A_CONTROL,
-                pm_timer: Some(pm::PM_TIMER),
+                pm_timer: (!has_pit).then_some(pm::PM_TIMER),
                 sci: SCI_GSI.0,
                 sleep_type_s5: pm::S5_SLEEP_TYPE,
             },
@@ -227,7 +228,7 @@ impl Platform {
                 cmos_rtc: true,
                 vga: false,
                 pic: config.irqchip != Irqchip::Split,
-                pit: config.irqchip == Irqchip::InKernel { pit: true },
+                pit: has_pit,
             },
             devices: [
                 AcpiDevice::Serial {
@@ -319,5 +320,25 @@ fn wall_clock() -> i64 {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(after) => seconds(after).unwrap_or(i64::MAX),
         Err(before) => seconds(before.duration()).map_or(i64::MIN, |seconds| -seconds),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pm_timer_is_told_where_there_is_no_pit() {
+        let told = |irqchip| {
+            let config = MachineConfig {
+                irqchip,
+                ..MachineConfig::default()
+            };
+            Platform::describe(&config, 0).pm.pm_timer
+        };
+        assert_eq!(told(Irqchip::InKernel { pit: true }), None);
+        for irqchip in [Irqchip::InKernel { pit: false }, Irqchip::Split] {
+            assert_eq!(told(irqchip), Some(pm::PM_TIMER));
+        }
     }
 }

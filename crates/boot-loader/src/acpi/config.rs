@@ -63,7 +63,9 @@ pub struct PmPorts {
     pub pm1a_event: u16,
     /// The PM1a control block: 2 ports.
     pub pm1a_control: u16,
-    /// The timer of 32 bits: 4 ports, where there is one.
+    /// The timer of 32 bits: 4 ports, where the guest is told of one. Linux spends 4.5 ms on seeing
+    /// whether it goes backwards, whatever other clock it has, and needs it only where there is no
+    /// [PIT](LegacyHardware::pit) to measure those by.
     pub pm_timer: Option<u16>,
     /// The interrupt, below 16: active high, level-triggered.
     pub sci: u32,
