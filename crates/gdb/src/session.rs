@@ -19,6 +19,9 @@ use crate::{Debugged, Notices};
 const PACKET: usize = 4096;
 
 type Stop = MultiThreadStopReason<u64>;
+/// So often a client is heard before a notice that waits.
+const TALK: u32 = 16;
+
 type State<'a, M> = GdbStubStateMachine<'a, Guest<M>, Stream>;
 
 /// How a session ended.
@@ -50,6 +53,8 @@ struct Arrivals<'a> {
     /// Of `bytes`, those that are to come.
     rest: std::ops::Range<usize>,
     is_silent: bool,
+    /// So often the client was heard since a notice.
+    talked: u32,
 }
 
 /// Serves `client` until it goes or the run ends. The guest is halted meanwhile but for when the client
@@ -220,6 +225,7 @@ impl<'a> Arrivals<'a> {
             bytes: [0; PACKET],
             rest: 0..0,
             is_silent: true,
+            talked: 0,
         })
     }
 
@@ -232,17 +238,23 @@ impl<'a> Arrivals<'a> {
             if self.poller.wait(&mut ready).is_err() {
                 return Arrival::Gone;
             }
-            if ready.iter().any(|it| it.token == 0)
-                && let Some(notice) = self.notices.next()
-            {
-                return Arrival::Notice(notice);
-            }
-            if ready.iter().any(|it| it.token == 1) {
+            let has = |token| ready.iter().any(|it| it.token == token);
+            // What the client said before something happened comes before it; one that never stops
+            // talking does not keep it waiting.
+            if has(1) && (self.talked < TALK || !has(0)) {
                 match client.read(&mut self.bytes) {
                     Ok(0) | Err(_) => return Arrival::Gone,
                     Ok(length) => self.rest = 0..length,
                 }
                 self.is_silent = false;
+                self.talked = self.talked.saturating_add(1);
+                continue;
+            }
+            self.talked = 0;
+            if has(0)
+                && let Some(notice) = self.notices.next()
+            {
+                return Arrival::Notice(notice);
             }
         }
     }
