@@ -113,9 +113,16 @@ mod tests {
             Ok(kvm) => kvm,
             Err(reason) => return eprintln!("SKIPPED: the probe of guest debugging: {reason}"),
         };
-        for finding in probe_debug(&kvm).unwrap() {
+        let is_software = kvm_kind() == KvmKind::Software;
+        // QEMU's emulation of AMD-V stops for single steps only.
+        let is_emulated = std::env::var_os("VMMKIT_LAB").is_some();
+        for (index, finding) in probe_debug(&kvm).unwrap().iter().enumerate() {
             eprintln!("{}: {}", finding.name, finding.ok);
-            assert!(finding.ok || kvm_kind() == KvmKind::Software, "{finding:?}");
+            if !finding.ok && is_emulated && index > 0 {
+                eprintln!("SKIPPED: {}: emulated AMD-V", finding.name);
+                continue;
+            }
+            assert!(finding.ok || is_software, "{finding:?}");
         }
     }
 }
