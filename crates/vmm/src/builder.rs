@@ -192,12 +192,13 @@ impl MachineBuilder {
         control.boot_log().mark(Milestone::BuildBegan);
         config.check(hypervisor.capabilities())?;
         check_count(devices.len(), config.virtio.most())?;
-        let irqchip = config.irqchip;
         let ram = GuestRam::new(&config.ram)?;
         let mut files = BootFiles::open(&config)?;
         let (vm, entry) = create_and_load(
             hypervisor,
-            &VmSettings { irqchip },
+            &VmSettings {
+                irqchip: config.irqchip,
+            },
             &ram,
             &config,
             &mut files,
@@ -206,7 +207,7 @@ impl MachineBuilder {
         let output = transmitter(&console, &control);
         let stopwatch = Arc::new(Stopwatch::default());
         let clocks = Clocks::new(vm.clock(), stopwatch.clone());
-        let requests = control.requests();
+        let (irqchip, requests) = (config.irqchip, control.requests());
         let platform = Platform::plug(&vm, irqchip, requests, &ram, output, stopwatch)?;
         platform.lead(lives);
         let capabilities = hypervisor.capabilities();
@@ -221,7 +222,7 @@ impl MachineBuilder {
         devices::watch_all(&devices, &control);
         platform.plug_extra(ports, mmio, &ram)?;
         let supported = cpus::supported(hypervisor, &config)?;
-        let vcpus = cpus::create(&supported, &*vm, &config, &platform, &entry, irqchip)?;
+        let vcpus = cpus::create(&supported, &*vm, &config, &platform, &entry)?;
         control.set_vcpus(vcpus.kickers);
         let devices = Arc::new(Devices::new(devices, clocks));
         let platform = Arc::new(platform);
@@ -234,7 +235,6 @@ impl MachineBuilder {
         let board = Board {
             vm,
             config,
-            irqchip,
             supported,
             files: Mutex::new(files),
             ram: ram.clone(),

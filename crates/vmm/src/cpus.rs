@@ -4,7 +4,7 @@ use vmmkit_boot_loader::Entry;
 use vmmkit_hypervisor::x86::{CpuidEntry, VcpuState};
 use vmmkit_hypervisor::{Error, Hypervisor, Irqchip, Vcpu, VcpuId, Vm};
 use vmmkit_run_control::{RunError, Vcpus};
-use vmmkit_x86_cpu::{Clocks, boot_msrs, check_msrs, cpuid, lapic_wiring};
+use vmmkit_x86_cpu::{Clocks, CpuModel, Topology, boot_msrs, check_msrs, cpuid, lapic_wiring};
 
 use crate::MachineConfig;
 use crate::error::BuildError;
@@ -18,7 +18,6 @@ pub(crate) fn create(
     config: &MachineConfig,
     platform: &Platform,
     entry: &Entry,
-    irqchip: Irqchip,
 ) -> Result<Vcpus, BuildError> {
     let msrs = boot_msrs(&config.cpu);
     let topology = config.topology();
@@ -29,10 +28,10 @@ pub(crate) fn create(
     for id in (0..config.vcpus).map(VcpuId) {
         let failed = |source| BuildError::Vcpu { vcpu: id, source };
         let mut vcpu = vm.create_vcpu(topology.id(id.0)).map_err(failed)?;
-        let leaves = leaves(supported, config, id, &mut vcpu)?;
+        let leaves = leaves(supported, &config.cpu, &topology, id, &mut vcpu)?;
         vcpu.set_cpuid(&leaves).map_err(failed)?;
         vcpu.set_msrs(&msrs).map_err(failed)?;
-        set_up(&mut vcpu, id, entry, irqchip).map_err(failed)?;
+        set_up(&mut vcpu, id, entry, config.irqchip).map_err(failed)?;
         vcpus.kickers.push(vcpu.kicker());
         let exits = platform.exit_counter(id);
         let (ports, mmio) = exits.views();
@@ -72,7 +71,8 @@ pub(crate) fn supported(
 
 fn leaves(
     supported: &[CpuidEntry],
-    config: &MachineConfig,
+    model: &CpuModel,
+    topology: &Topology,
     id: VcpuId,
     vcpu: &mut impl VcpuState,
 ) -> Result<Vec<CpuidEntry>, BuildError> {
@@ -80,8 +80,7 @@ fn leaves(
         tsc_khz: vcpu.tsc_khz().ok(),
         ..Clocks::default()
     };
-    let topology = config.topology();
-    Ok(cpuid(supported, &config.cpu, &topology, id, clocks)?)
+    Ok(cpuid(supported, model, topology, id, clocks)?)
 }
 
 fn set_up<V: Vcpu + VcpuState>(

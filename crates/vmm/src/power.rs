@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vmmkit_guest_memory::GuestRam;
+use vmmkit_hypervisor::Vm;
 use vmmkit_hypervisor::x86::CpuidEntry;
-use vmmkit_hypervisor::{Irqchip, Vm};
 use vmmkit_run_control::{PowerOn, Vcpus};
 
 use crate::cpus;
@@ -21,7 +21,6 @@ use crate::{MachineConfig, builder};
 pub(crate) struct Board<V> {
     pub(crate) vm: Arc<V>,
     pub(crate) config: MachineConfig,
-    pub(crate) irqchip: Irqchip,
     pub(crate) supported: Vec<CpuidEntry>,
     pub(crate) files: Mutex<BootFiles>,
     pub(crate) ram: GuestRam,
@@ -57,10 +56,9 @@ impl<V: Vm> Board<V> {
             supported,
             config,
             platform,
-            irqchip,
             ..
         } = self;
-        cpus::create(supported, &**vm, config, platform, &entry, *irqchip)
+        cpus::create(supported, &**vm, config, platform, &entry)
     }
 }
 
