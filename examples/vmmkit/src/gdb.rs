@@ -1,19 +1,17 @@
 //! `--gdb`: GDB halts this guest, steps it, and looks into it.
 
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use vmmkit_gdb::{Debugged, Ended, Notices, Place, RunningServer, Server, Supported};
 use vmmkit_guest_memory::GuestRam;
-use vmmkit_host_io::{Next, Subscription};
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::x86::VcpuState;
 use vmmkit_hypervisor_kvm::{Kvm, probe_debug};
 use vmmkit_vmm::{Event, Handle, MachineBuilder, Outcome};
 
 use crate::failure::Failure;
+use crate::follow::Follow;
 use crate::messages;
 use crate::settings::shown;
 
@@ -99,12 +97,17 @@ impl Debugger {
             Failure::host(&format!("--gdb {place}"), &error, next)
         })?;
         let notices = Arc::new(Notices::new().map_err(no_descriptor)?);
-        let follower = Follower {
-            events: builder.events().map_err(no_descriptor)?,
-            notices: notices.clone(),
-        };
+        let told = notices.clone();
+        let follow = Follow::new(
+            builder.events().map_err(no_descriptor)?,
+            move |event: &Event| match event {
+                Event::Started => told.started(),
+                Event::Reset(_) => told.reset(),
+                _ => {}
+            },
+        );
         debugger.server = Some((server, notices));
-        Ok((builder.subscribe(Box::new(follower)), debugger))
+        Ok((builder.subscribe(Box::new(follow)), debugger))
     }
 
     /// Halts the machine before its start, and serves it.
@@ -158,37 +161,6 @@ fn ended(outcome: &Result<Outcome, Failure>) -> Ended {
     match outcome {
         Ok(Outcome::TripleFault(_)) | Err(_) => Ended::Aborted,
         Ok(outcome) => Ended::Exited(crate::exit_code::of(*outcome)),
-    }
-}
-
-/// Tells the server of the machine's events.
-struct Follower {
-    events: Subscription<Event>,
-    notices: Arc<Notices>,
-}
-
-impl MutEventSubscriber for Follower {
-    fn process(&mut self, _events: Events, ops: &mut EventOps<'_>) {
-        loop {
-            match self.events.next_now() {
-                Next::Message(message) => match message.body {
-                    Event::Started => self.notices.started(),
-                    Event::Reset(_) => self.notices.reset(),
-                    _ => {}
-                },
-                Next::Missed(_) => {}
-                Next::Empty => return,
-                Next::Closed => {
-                    let _ = ops.remove(Events::empty(&self.events.as_fd().as_raw_fd()));
-                    return;
-                }
-            }
-        }
-    }
-
-    fn init(&mut self, ops: &mut EventOps<'_>) {
-        // Refused only by a host out of memory: GDB is let in by nobody then.
-        let _ = ops.add(Events::new(&self.events.as_fd().as_raw_fd(), EventSet::IN));
     }
 }
 

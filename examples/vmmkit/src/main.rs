@@ -24,6 +24,7 @@ mod end_of_input;
 mod equivalent;
 mod exit_code;
 mod failure;
+mod follow;
 mod gdb;
 mod generate;
 mod kernel_search;

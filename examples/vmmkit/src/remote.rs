@@ -85,12 +85,17 @@ impl Remote {
     }
 }
 
+/// Asks the guest to power off, by the button that it can hear.
+pub(crate) fn ask_to_power_off(machine: &Handle, has_acpi: bool) {
+    match has_acpi {
+        true => machine.power_button(),
+        false => machine.ctrl_alt_del(),
+    }
+}
+
 impl Guest for Remote {
     fn ask_to_power_off(&self) {
-        self.with(|machine| match self.has_acpi {
-            true => machine.power_button(),
-            false => machine.ctrl_alt_del(),
-        });
+        self.with(|machine| ask_to_power_off(machine, self.has_acpi));
     }
 
     fn stop(&self) {

@@ -13,13 +13,14 @@ use vmmkit_host_io::{TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm};
 use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_process::{Job, Signals};
-use vmmkit_vmm::{Machine, MachineBuilder, Outcome, Ready};
+use vmmkit_vmm::{Event, Machine, MachineBuilder, Outcome, Ready};
 
 use crate::build_failure::Asked;
 use crate::cli::RunOptions;
 use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
 use crate::failure::Failure;
+use crate::follow::Follow;
 use crate::gdb::Debugger;
 use crate::news::News;
 use crate::progress::Progress;
@@ -232,7 +233,9 @@ fn tell(builder: MachineBuilder, settings: &Settings) -> Result<MachineBuilder, 
         return Ok(builder);
     }
     let events = builder.events().map_err(no_descriptor)?;
-    Ok(builder.subscribe(Box::new(News::new(events, settings.machine.on_crash))))
+    let mut news = News::new(settings.machine.on_crash);
+    let follow = Follow::new(events, move |event: &Event| news.tell(event));
+    Ok(builder.subscribe(Box::new(follow)))
 }
 
 /// Starts the machine, with the terminal if it is to have it, and waits for its end.

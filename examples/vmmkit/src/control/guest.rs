@@ -11,6 +11,7 @@ use vmmkit_host_io::{Next, Subscription};
 use vmmkit_vmm::{self as vmm, Handle, Outcome};
 
 use crate::devices::{Live, statistics};
+use crate::remote::ask_to_power_off;
 use crate::settings::Settings;
 
 /// A machine from its options on: it has its handle as soon as it is built.
@@ -170,10 +171,7 @@ impl Controlled for Guest {
             MachineState::Paused => handle.resume(),
             _ => return handle.stop(),
         }
-        match self.has_acpi {
-            true => handle.power_button(),
-            false => handle.ctrl_alt_del(),
-        }
+        ask_to_power_off(handle, self.has_acpi);
     }
 
     fn stop(&self) {
