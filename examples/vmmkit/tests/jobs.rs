@@ -33,13 +33,33 @@ fn start(name: &str) -> Option<(Shell, Folder)> {
     Some((shell, folder))
 }
 
+/// Starts the machine by `line` in the foreground: it speaks, and has the terminal.
+#[track_caller]
+fn runs(shell: &mut Shell, line: &str) {
+    shell.ask(line, "R").unwrap();
+    shell.becomes_raw().unwrap();
+}
+
+/// The guest gets what is typed.
+#[track_caller]
+fn echoes(shell: &mut Shell) {
+    shell.terminal.types("zz");
+    shell.sees("zz").unwrap();
+}
+
+/// The guest ends, and the shell has its terminal back.
+#[track_caller]
+fn quits(shell: &mut Shell) {
+    shell.terminal.types("q");
+    shell.is_back().unwrap();
+}
+
 #[test]
 fn ctrl_a_z_goes_back_to_the_shell_and_fg_goes_on() {
     let Some((mut shell, _folder)) = start("ctrl-a z") else {
         return;
     };
-    shell.ask("$VM", "R").unwrap();
-    shell.becomes_raw().unwrap();
+    runs(&mut shell, "$VM");
     for _ in 0..3 {
         shell.terminal.types("\x01z");
         shell.is_back().unwrap();
@@ -49,11 +69,9 @@ fn ctrl_a_z_goes_back_to_the_shell_and_fg_goes_on() {
             .unwrap();
         shell.ask("fg", "VM}").unwrap();
         shell.becomes_raw().unwrap();
-        shell.terminal.types("zz");
-        shell.sees("zz").unwrap();
+        echoes(&mut shell);
     }
-    shell.terminal.types("q");
-    shell.is_back().unwrap();
+    quits(&mut shell);
 }
 
 #[test]
@@ -62,8 +80,7 @@ fn the_shell_sees_the_signals_that_it_died_by() {
         return;
     };
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
-        shell.ask("$VM --stop-timeout 0", "R").unwrap();
-        shell.becomes_raw().unwrap();
+        runs(&mut shell, "$VM --stop-timeout 0");
         shell.signals(signal).unwrap();
         shell.is_back().unwrap();
         shell.ask("echo code $?", &format!("code {code}")).unwrap();
@@ -93,8 +110,7 @@ fn a_job_started_in_the_background_leaves_the_terminal_alone() {
     // Brought to the front without a signal or with one, it takes the terminal.
     shell.line("fg");
     shell.becomes_raw().unwrap();
-    shell.terminal.types("zz");
-    shell.sees("zz").unwrap();
+    echoes(&mut shell);
     shell.terminal.types("q");
     shell.sees(PROMPT).unwrap();
     shell
@@ -108,8 +124,7 @@ fn a_stopped_job_goes_on_in_the_background() {
     let Some((mut shell, _folder)) = start("bg") else {
         return;
     };
-    shell.ask("$VM --stop-timeout 0", "R").unwrap();
-    shell.becomes_raw().unwrap();
+    runs(&mut shell, "$VM --stop-timeout 0");
     shell.signals(Signal::TSTP).unwrap();
     shell.is_back().unwrap();
     shell.is_in_state("T").unwrap();
@@ -126,8 +141,7 @@ fn sigstop_is_survived_in_the_foreground() {
     let Some((mut shell, _folder)) = start("sigstop") else {
         return;
     };
-    shell.ask("$VM", "R").unwrap();
-    shell.becomes_raw().unwrap();
+    runs(&mut shell, "$VM");
     shell.signals(Signal::STOP).unwrap();
     shell.sees(PROMPT).unwrap();
     // It had no chance to restore the terminal: the user does.
@@ -137,10 +151,8 @@ fn sigstop_is_survived_in_the_foreground() {
     shell.sees(PROMPT).unwrap();
     shell.line("fg");
     shell.becomes_raw().unwrap();
-    shell.terminal.types("zz");
-    shell.sees("zz").unwrap();
-    shell.terminal.types("q");
-    shell.is_back().unwrap();
+    echoes(&mut shell);
+    quits(&mut shell);
 }
 
 #[test]
@@ -148,8 +160,7 @@ fn sigquit_shows_the_vcpus_and_the_guest_goes_on() {
     let Some((mut shell, _folder)) = start("sigquit") else {
         return;
     };
-    shell.ask("$VM --cpus 2", "R").unwrap();
-    shell.becomes_raw().unwrap();
+    runs(&mut shell, "$VM --cpus 2");
     for _ in 0..3 {
         shell.signals(Signal::QUIT).unwrap();
         let dump = shell.sees("vcpu1 is ").unwrap();
@@ -157,8 +168,7 @@ fn sigquit_shows_the_vcpus_and_the_guest_goes_on() {
             dump.contains("vcpu0 is ") && dump.contains("rip 0x"),
             "{dump}"
         );
-        shell.terminal.types("zz");
-        shell.sees("zz").unwrap();
+        echoes(&mut shell);
     }
     // The same in the background.
     shell.terminal.types("\x01z");
@@ -168,8 +178,7 @@ fn sigquit_shows_the_vcpus_and_the_guest_goes_on() {
     shell.sees("vcpu1 is ").unwrap();
     shell.line("fg");
     shell.becomes_raw().unwrap();
-    shell.terminal.types("q");
-    shell.is_back().unwrap();
+    quits(&mut shell);
 }
 
 #[test]
@@ -177,8 +186,7 @@ fn ctrl_a_c_shows_the_machine_and_ctrl_a_t_stamps_lines() {
     let Some((mut shell, _folder)) = start("keys") else {
         return;
     };
-    shell.ask("$VM", "R").unwrap();
-    shell.becomes_raw().unwrap();
+    runs(&mut shell, "$VM");
     shell.terminal.types("\x01c");
     let seen = shell.sees("vcpu0 is ").unwrap();
     for part in ["machine: Running", "RAM", "ports 0x3f8-0x3ff"] {
@@ -188,8 +196,7 @@ fn ctrl_a_c_shows_the_machine_and_ctrl_a_t_stamps_lines() {
     shell.sees("] zz\n").unwrap();
     shell.terminal.types("\x01ty\n");
     shell.sees("y\n").unwrap();
-    shell.terminal.types("q");
-    shell.is_back().unwrap();
+    quits(&mut shell);
 }
 
 #[test]
@@ -210,8 +217,7 @@ fn every_thread_has_a_name() {
     shell
         .eventually("the threads have their names", names)
         .unwrap();
-    shell.terminal.types("q");
-    shell.is_back().unwrap();
+    quits(&mut shell);
 }
 
 #[test]
@@ -227,8 +233,7 @@ fn stdout_that_nobody_reads_is_said_once_and_does_not_end_the_guest() {
     shell.terminal.types("zzz\x01h");
     let seen = shell.sees("send Ctrl-a to the guest").unwrap();
     assert!(!seen.contains("nobody reads"), "{seen}");
-    shell.terminal.types("q");
-    shell.is_back().unwrap();
+    quits(&mut shell);
 }
 
 #[test]
@@ -273,11 +278,9 @@ fn a_helper_that_is_killed_does_not_take_the_terminal_with_it() {
     shell.becomes_raw().unwrap();
     helper.kill().unwrap();
     helper.wait().unwrap();
-    shell.terminal.types("zz");
-    shell.sees("zz").unwrap();
+    echoes(&mut shell);
     assert!(shell.terminal.is_raw());
-    shell.terminal.types("q");
-    shell.is_back().unwrap();
+    quits(&mut shell);
 }
 
 /// The helper of the test above: it takes one client, and does nothing until it is killed.
