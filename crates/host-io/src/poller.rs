@@ -26,6 +26,19 @@ pub enum Interest {
     EachArrival,
 }
 
+impl Interest {
+    /// What somebody waits for who reads, writes, does both or neither.
+    #[inline]
+    pub fn of(reads: bool, writes: bool) -> Self {
+        match (reads, writes) {
+            (true, true) => Self::Both,
+            (true, false) => Self::Readable,
+            (false, true) => Self::Writable,
+            (false, false) => Self::None,
+        }
+    }
+}
+
 /// One descriptor that is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready {

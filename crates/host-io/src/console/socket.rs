@@ -257,27 +257,14 @@ impl Relay {
 
     /// Waits for what there is to wait for.
     fn settle(&mut self) {
-        let device = match (self.to_client.is_empty(), self.to_device.is_empty()) {
-            (true, true) => Interest::Readable,
-            (true, false) => Interest::Both,
-            (false, true) => Interest::None,
-            (false, false) => Interest::Writable,
-        };
+        let device = Interest::of(self.to_client.is_empty(), !self.to_device.is_empty());
         // They fail for descriptors that were not added only.
         let _ = self.poller.change(&self.output, DEVICE, device);
-        let listener = match self.client {
-            Some(_) => Interest::None,
-            None => Interest::Readable,
-        };
+        let listener = Interest::of(self.client.is_none(), false);
         let _ = self.poller.change(&self.listener, LISTENER, listener);
         if let Some(client) = &self.client {
             let reads = client.types && self.to_device.is_empty();
-            let interest = match (reads, self.to_client.is_empty()) {
-                (true, true) => Interest::Readable,
-                (true, false) => Interest::Both,
-                (false, true) => Interest::None,
-                (false, false) => Interest::Writable,
-            };
+            let interest = Interest::of(reads, !self.to_client.is_empty());
             let _ = self.poller.change(&client.stream, CLIENT, interest);
         }
     }

@@ -130,12 +130,10 @@ impl PairEngine {
             matches!(self.receiving, Halt::Lost(_)) || matches!(self.transmitting, Halt::Lost(_));
         let receives = matches!(self.receiving, Halt::Host);
         let transmits = matches!(self.transmitting, Halt::Host);
-        let wanted = match (receives, transmits) {
+        let wanted = match Interest::of(receives, transmits) {
+            Interest::None => None,
             _ if is_lost => None,
-            (true, true) => Some(Interest::Both),
-            (true, false) => Some(Interest::Readable),
-            (false, true) => Some(Interest::Writable),
-            (false, false) => None,
+            wanted => Some(wanted),
         };
         let Some(line) = self.shared.lines.get(self.pair) else {
             return;

@@ -265,16 +265,14 @@ impl Connection {
             Role::Linked(link) => link,
         };
         let reads = !self.is_readable && self.may_be_read() && link.room() > 0;
-        match (reads, is_held) {
-            (true, true) => Some(Interest::Both),
-            (true, false) => Some(Interest::Readable),
-            (false, true) => Some(Interest::Writable),
+        match Interest::of(reads, is_held) {
             // After the end only the hang-up is left to come, unless it would be our own doing.
-            (false, false) => {
+            Interest::None => {
                 let ended = self.has_ended || self.is_read_shut;
                 let waits = ended && !self.is_deaf && !self.is_write_shut;
                 waits.then_some(Interest::None)
             }
+            wanted => Some(wanted),
         }
     }
 }
