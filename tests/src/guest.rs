@@ -25,7 +25,7 @@ pub const BOOT_LIMIT: Duration = Duration::from_secs(120);
 pub const SOFTWARE_BOOT_LIMIT: Duration = Duration::from_secs(400);
 
 /// How long a guest in the lab may say nothing.
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(60);
 /// How often a boot is tried there.
 const TRIES: u32 = 3;
 
