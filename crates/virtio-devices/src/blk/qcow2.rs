@@ -22,6 +22,7 @@ use super::raw::check_kind;
 use super::{BlockConfig, BlockError, Disk, Topology};
 use chain::Chain;
 use check::check_counted;
+use header::check_plain;
 
 /// Bytes that are moved at once: a cluster of the usual size.
 const PIECE: usize = 64 << 10;
@@ -56,10 +57,10 @@ impl Qcow2Disk {
         }
         check_kind(&path)?;
         let locked = lock(&path, config.read_only)?;
-        let checked = match config.read_only {
+        let checked = check_plain(&locked).and_then(|()| match config.read_only {
             true => Ok(()),
             false => check_counted(&locked),
-        };
+        });
         let opened = checked.and_then(|()| open_image(&path, config.read_only));
         let image = opened.map_err(|source| BlockError::Qcow2 {
             path: path.clone(),
@@ -95,6 +96,26 @@ fn open_image(path: &Path, read_only: bool) -> io::Result<FormatAccess<imago::fi
     let builder = Qcow2::<imago::file::File>::builder_path(path).write(!read_only);
     let image = builder.open(Chain::default())?;
     Ok(FormatAccess::new(image))
+}
+
+/// Whether the disk is smaller than a cluster: there imago (0.2.6) counts below 0 when it zeroes a part.
+fn is_within_a_cluster(image: &FormatAccess<imago::file::File>) -> bool {
+    let cluster = image.inner().zero_granularity();
+    cluster.is_some_and(|cluster| image.size() < cluster)
+}
+
+fn write_zeroes_as_data(
+    image: &FormatAccess<imago::file::File>,
+    offset: u64,
+    length: u64,
+) -> io::Result<()> {
+    let zeroes = [0; 4096];
+    let end = offset.saturating_add(length);
+    for at in (offset..end).step_by(zeroes.len()) {
+        let piece = usize::try_from(end - at).unwrap_or(zeroes.len());
+        image.write(zeroes.get(..piece).unwrap_or(&zeroes).as_ref(), at)?;
+    }
+    Ok(())
 }
 
 impl Disk for Qcow2Disk {
@@ -149,10 +170,20 @@ impl Disk for Qcow2Disk {
     }
 
     fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
-        if unmap {
-            return self.exclusive(|image| image.discard_to_zero(offset, length));
+        let done = if self.shared(is_within_a_cluster) {
+            Err(io::ErrorKind::Unsupported.into())
+        } else if unmap {
+            self.exclusive(|image| image.discard_to_zero(offset, length))
+        } else {
+            self.shared(|image| image.write_zeroes(offset, length))
+        };
+        match done {
+            // Version 2 of the format knows no zeroes.
+            Err(error) if is_unsupported(&error) => {
+                self.shared(|image| write_zeroes_as_data(image, offset, length))
+            }
+            done => done,
         }
-        self.shared(|image| image.write_zeroes(offset, length))
     }
 }
 

@@ -1,11 +1,13 @@
 //! The files that an image names.
 
+use std::fs::File;
 use std::io;
 
 use imago::format::gate::ImplicitOpenGate;
 use imago::storage::{Storage, StorageOpenOptions};
 use imago::{FormatAccess, FormatDriverBuilder};
 
+use super::header::check_plain;
 use crate::blk::raw::check_kind;
 
 /// The most images behind each other.
@@ -39,6 +41,7 @@ impl<S: Storage + 'static> ImplicitOpenGate<S> for Chain {
         if let Some(path) = options.get_filename() {
             // To open a FIFO would wait for ever.
             check_kind(path).map_err(io::Error::other)?;
+            check_plain(&File::open(path)?)?;
         }
         S::open(options)
     }
