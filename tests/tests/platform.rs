@@ -2,16 +2,18 @@
 //! no legacy timer, RAM on both sides of the MMIO hole; and firmware, as far as it gets.
 #![expect(
     clippy::unwrap_used,
-    reason = "a test fails by panicking, its helpers too"
+    clippy::print_stderr,
+    reason = "a test fails by panicking, its helpers too, and a skip is loud"
 )]
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use vmmkit_tests::disk::Scratch;
-use vmmkit_tests::guest::Guests;
-use vmmkit_tests::process::{Finished, run_watched};
+use vmmkit_tests::guest::{BOOT_LIMIT, Guests};
+use vmmkit_tests::process::{Finished, run_bounded, run_watched};
 
 /// A console, a reset through the keyboard controller, and a script instead of a shell.
 const BATCH: &str = "console=ttyS0 reboot=k panic=-1 vmmkit.batch";
@@ -146,29 +148,63 @@ fn linux_finds_its_ram_on_both_sides_of_the_hole() {
     }
 }
 
+/// Firmware of Debian's package seabios; `None`, and said, where it is not.
+fn seabios(name: &str, image: &str, arguments: &[&str]) -> Option<Command> {
+    let guests = Guests::find(name)?;
+    let image = Path::new("/usr/share/seabios").join(image);
+    if !image.exists() {
+        eprintln!("SKIPPED: {name}: {} is not there", image.display());
+        return None;
+    }
+    let mut command = Command::new(&guests.vmmkit);
+    command.args(["run", "--debug-port", "stderr", "--stop-timeout", "0"]);
+    command.arg("--firmware").arg(image).args(arguments);
+    Some(command)
+}
+
 #[test]
 fn seabios_looks_for_something_to_boot() {
-    let Some(guests) = Guests::find("SeaBIOS") else {
+    let Some(mut command) = seabios("SeaBIOS", "bios-microvm.bin", &[]) else {
         return;
     };
-    let image = Path::new("/usr/share/seabios/bios-microvm.bin");
-    if !image.exists() {
-        return eprintln!("SKIPPED: SeaBIOS: {} is not there", image.display());
-    }
-    let mut command = std::process::Command::new(&guests.vmmkit);
-    command.args([
-        "run",
-        "--debug-port",
-        "stderr",
-        "--stop-timeout",
-        "0",
-        "--firmware",
-    ]);
-    command.arg(image);
     // It waits a minute for a disk to come, which is long enough to be killed meanwhile.
     let limit = Duration::from_secs(60);
     let run = run_watched(&mut command, b"", limit, Duration::from_secs(8)).unwrap();
     assert!(run.stderr.contains("SeaBIOS (version"), "{run:#?}");
     assert!(run.stderr.contains("Running on KVM"), "{run:#?}");
     assert!(run.stderr.contains("No bootable device"), "{run:#?}");
+}
+
+/// A boot sector: it writes what stands behind it to the first serial port, then resets the machine
+/// through the keyboard controller.
+const BOOT_SECTOR: [u8; 25] = [
+    0x31, 0xc0, 0x8e, 0xd8, // xor ax, ax; mov ds, ax
+    0xbe, 0x19, 0x7c, // mov si, 0x7c19
+    0xba, 0xf8, 0x03, // mov dx, 0x3f8
+    0xac, 0x84, 0xc0, 0x74, 0x03, // next: lodsb; test al, al; jz end
+    0xee, 0xeb, 0xf8, // out dx, al; jmp next
+    0xb0, 0xfe, 0xe6, 0x64, // end: mov al, 0xfe; out 0x64, al
+    0xf4, 0xeb, 0xfd, // hlt; jmp hlt
+];
+
+#[test]
+fn seabios_boots_a_disk_by_its_boot_sector() {
+    let scratch = Scratch::new().unwrap();
+    let disk = scratch.path().join("disk");
+    let mut sector = BOOT_SECTOR.to_vec();
+    sector.extend(b"hello from the boot sector\r\n\0");
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xaa]);
+    sector.resize(1 << 20, 0);
+    fs::write(&disk, sector).unwrap();
+    let arguments = ["--virtio", "pci", "--disk", disk.to_str().unwrap()];
+    for image in ["bios.bin", "bios-microvm.bin"] {
+        let Some(mut command) = seabios("a boot sector", image, &arguments) else {
+            return;
+        };
+        let run = run_bounded(&mut command, b"", BOOT_LIMIT).unwrap();
+        assert_eq!(run.code(), Some(0), "{run:#?}");
+        assert!(run.stderr.contains("found virtio-blk"), "{run:#?}");
+        assert_eq!(run.stdout, "hello from the boot sector\r\n", "{run:#?}");
+    }
 }

@@ -214,7 +214,7 @@ fn boot(
     // The process ends here, and the kernel takes a VM down with its process faster than one
     // descriptor and mapping after the other: the handle in `remote` keeps them until then.
     std::mem::forget(remote);
-    Ok(finish(outcome))
+    Ok(finish(outcome, settings.machine.firmware.is_some()))
 }
 
 /// Says what was odd about a guest that has ended.
@@ -222,7 +222,9 @@ fn review(settings: &Settings, remote: &Remote) {
     if !settings.quiet {
         remote.with(|handle| {
             devices::review(&handle.devices());
-            diagnosis::review(handle, settings.serial != SerialChoice::Null);
+            let boots_kernel = settings.machine.firmware.is_none();
+            let should_speak = boots_kernel && settings.serial != SerialChoice::Null;
+            diagnosis::review(handle, should_speak);
         });
     }
 }
@@ -253,12 +255,19 @@ fn run_to_end(machine: Machine<Ready>, job: &Job) -> Result<Outcome, Failure> {
 }
 
 /// Says how the guest ended where that needs words.
-fn finish(outcome: Outcome) -> ExitCode {
+fn finish(outcome: Outcome, is_firmware: bool) -> ExitCode {
     match outcome {
-        Outcome::TripleFault(vcpu) => messages::say(&format!(
-            "error: {vcpu}: the guest ended in a triple fault\n  \
-             next: boot with earlyprintk=ttyS0 on the kernel's command line to see how far it came"
-        )),
+        Outcome::TripleFault(vcpu) => {
+            let next = if is_firmware {
+                "boot with --debug-port stderr"
+            } else {
+                "boot with earlyprintk=ttyS0 on the kernel's command line"
+            };
+            messages::say(&format!(
+                "error: {vcpu}: the guest ended in a triple fault\n  \
+                 next: {next} to see how far it came"
+            ));
+        }
         Outcome::GuestPanic => {
             messages::say("error: the guest's kernel panicked\n  next: its console says why")
         }
