@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmmkit_run_control::{Control, Event};
 use vmmkit_telemetry::{Metrics, Tree};
-use vmmkit_virtio::TransportEvent;
+use vmmkit_virtio::{SharedThread, TransportEvent};
 
 use crate::clocks::Clocks;
 use crate::virtio::Plugged;
@@ -141,9 +141,13 @@ impl Devices {
     }
 }
 
-/// Tells of what happens between `devices` and their drivers.
+/// Tells of what happens between `devices` and their drivers, and has the slow ones share a thread.
 pub(crate) fn watch_all(devices: &[Arc<dyn Plugged>], control: &Arc<Control>) {
-    devices.iter().for_each(|device| watch(&**device, control));
+    let slow = SharedThread::new();
+    for device in devices {
+        device.transport().share_thread(&slow);
+        watch(&**device, control);
+    }
 }
 
 fn watch(device: &dyn Plugged, control: &Arc<Control>) {
