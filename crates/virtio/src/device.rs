@@ -10,7 +10,7 @@ use vmmkit_guest_memory::GuestRam;
 use vmmkit_telemetry::Tree;
 
 use crate::engine::Workers;
-use crate::{DeviceKind, Engine, Fault, Interrupts, Queue, QueueState, Queues};
+use crate::{DeviceKind, Engine, Fault, Interrupts, Queue, QueueState, Queues, SharedThread};
 
 /// A paravirtual device: what it is and has, whoever drives it by whatever transport. vCPU threads
 /// call it, the transport one at a time; none of it may wait for the guest.
@@ -140,9 +140,28 @@ pub struct Activation {
     pub queues: Queues,
     /// Tells the driver that the device cannot go on.
     pub fault: Arc<Fault>,
+    /// The thread that devices share which have little to do.
+    pub shared_thread: SharedThread,
 }
 
 impl Activation {
+    /// Runs one engine with all queues on the thread that devices share which have little to do: see
+    /// [`SharedThread`].
+    ///
+    /// # Errors
+    /// [`ActivateError::Host`] where the host has no thread or descriptor left.
+    pub fn on_shared_thread(
+        self,
+        engine: Box<dyn Engine>,
+    ) -> Result<Box<dyn Active>, ActivateError> {
+        let indices = self.queues.indices();
+        let mut workers = Workers::default();
+        workers
+            .share(self.shared_thread, engine, indices, self.queues, self.fault)
+            .map_err(no_thread)?;
+        Ok(Box::new(workers))
+    }
+
     /// Runs one engine with all queues on a thread of its own, `virtio-NAME`.
     ///
     /// # Errors
@@ -176,12 +195,16 @@ impl Activation {
             };
             workers
                 .spawn(name, engine, indices, queues, self.fault.clone())
-                .map_err(|source| ActivateError::Host {
-                    what: "starting a thread",
-                    source,
-                })?;
+                .map_err(no_thread)?;
         }
         Ok(Box::new(workers))
+    }
+}
+
+fn no_thread(source: io::Error) -> ActivateError {
+    ActivateError::Host {
+        what: "starting a thread",
+        source,
     }
 }
 

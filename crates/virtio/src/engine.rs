@@ -1,7 +1,11 @@
 //! The threads that run a device's queues.
 
-mod thread;
+mod shared;
+mod worker;
 mod workers;
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 
@@ -9,13 +13,15 @@ use vmmkit_host_io::{Poller, Ready};
 
 use crate::Queue;
 
+pub use shared::SharedThread;
 pub(crate) use workers::Workers;
 
 /// The part of a device that owns queues while a driver runs it. It lives on one thread, which waits
 /// for the driver's kicks and for what the engine itself asked the [`Poller`] to wait for, and calls
-/// it; nothing else runs there.
+/// it. Nothing else runs there, but other engines where it is a [`SharedThread`].
 ///
-/// None of its functions may wait for the guest.
+/// None of its functions may wait for the guest, nor work for as long as the guest makes work: what is
+/// left after a bounded part of it comes with the next turn, for which an engine kicks itself.
 pub trait Engine: Send {
     /// Before everything else, on the thread: what to wait for besides kicks. Tokens are the
     /// engine's own, below 2^63. Every queue is [`kicked`](Self::kicked) once afterwards.
@@ -49,7 +55,7 @@ pub trait Engine: Send {
 pub struct Context {
     /// Its queues.
     pub queues: Queues,
-    /// What its thread waits for.
+    /// What it waits for.
     pub poller: Poller,
 }
 

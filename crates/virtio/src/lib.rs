@@ -1,8 +1,8 @@
 //! Virtqueues and transports after virtio 1.2: everything of a paravirtual device but the device.
 //!
 //! A device implements [`Device`]: what it is, its features, its configuration space, and one or
-//! more [`Engine`]s that own its queues while a driver runs it, each on a thread of its own. It does
-//! not know its transport, and none of its code can be reached by a ring that breaks the rules: a
+//! more [`Engine`]s that own its queues while a driver runs it, each on a thread of its own or on one
+//! that slow devices share. It does not know its transport, and none of its code can be reached by a ring that breaks the rules: a
 //! [`Chain`] holds checked ranges of RAM only. [`Transport`] is the driver's other side (status,
 //! features, queues, interrupts); [`MmioTransport`] shows it as registers, [`PciTransport`] as a PCI
 //! function. [`fake::Driver`] is the driver's side for tests, without KVM.
@@ -64,7 +64,7 @@ pub mod spec;
 mod transport;
 
 pub use device::{ActivateError, Activation, Active, ConfigChange, Device};
-pub use engine::{Context, Engine, Queues};
+pub use engine::{Context, Engine, Queues, SharedThread};
 pub use interrupt::{Fault, Interrupts, QueueInterrupt, Signal, TransportEvent, Watcher};
 pub use kind::DeviceKind;
 pub use queue::{Chain, Queue, QueueLayout, QueueState, Reader, RingError, SplitRing, Writer};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmmkit_run_control::{Control, Event};
 use vmmkit_telemetry::{Metrics, Tree};
-use vmmkit_virtio::TransportEvent;
+use vmmkit_virtio::{SharedThread, Transport, TransportEvent};
 
 use crate::clocks::Clocks;
 use crate::virtio::Plugged;
@@ -141,13 +141,15 @@ impl Devices {
     }
 }
 
-/// Tells of what happens between `devices` and their drivers.
+/// Tells of what happens between `devices` and their drivers, and has the slow ones share a thread.
 pub(crate) fn watch_all(devices: &[Arc<dyn Plugged>], control: &Arc<Control>) {
-    devices.iter().for_each(|device| watch(&**device, control));
+    let slow = SharedThread::new();
+    let transports = devices.iter().map(|device| device.transport());
+    transports.for_each(|transport| watch(transport, control, &slow));
 }
 
-fn watch(device: &dyn Plugged, control: &Arc<Control>) {
-    let transport = device.transport();
+fn watch(transport: &Transport, control: &Arc<Control>, slow: &SharedThread) {
+    transport.share_thread(slow);
     let (device, control) = (transport.name().clone(), control.clone());
     transport.watch(Box::new(move |event| {
         let device = device.clone();

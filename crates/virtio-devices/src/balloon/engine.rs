@@ -1,4 +1,4 @@
-//! Pages and statistics, on the device's thread.
+//! Pages and statistics, on the thread of slow devices.
 
 use std::io;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use super::{BalloonCounters, BalloonStats, spec};
 const PIECE: usize = 4096;
 /// The most pieces of one message that are looked at; the pages of the rest stay with the guest.
 const MOST_PIECES: u64 = 16;
-/// Pieces, or reported ranges, after which this thread sees what else it is asked for.
-const BUDGET: u64 = 64;
+/// Pieces, or reported ranges, after which others have their turn.
+const BUDGET: u64 = 16;
 /// The most bytes of statistics that are read: many more than there are tags.
 const STATS_MOST: usize = 64 * spec::STAT_SIZE;
 

@@ -202,7 +202,7 @@ impl Device for Balloon {
             what: "making a timer",
             source,
         })?;
-        activation.on_one_thread(Box::new(engine))
+        activation.on_shared_thread(Box::new(engine))
     }
 
     fn reset(&self) {

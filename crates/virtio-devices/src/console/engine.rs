@@ -1,4 +1,4 @@
-//! The queues of a console, on its thread.
+//! The queues of a console, on the thread of slow devices.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::wire::End;
 
 /// Bytes at a time.
 const PIECE: usize = 16 << 10;
-/// Bytes after which this thread sees what else it is asked for.
+/// Bytes after which others have their turn.
 const BUDGET: usize = 1 << 20;
 /// What a chain costs at least, of the budget.
 const CHAIN: usize = 4096;

@@ -84,7 +84,7 @@ pub struct ConsoleCounters {
 /// A single port without a name is offered without MULTIPORT: drivers then have it at once, and learn
 /// of its size by the configuration.
 ///
-/// Threads: the device's own reads and writes the ports, without ever waiting for them; vCPUs come
+/// Threads: the one of slow devices reads and writes the ports, without ever waiting for them; vCPUs come
 /// for the configuration; [`resize`](Self::resize) may be called from any.
 pub struct Console {
     shared: Arc<Shared>,
@@ -193,7 +193,7 @@ impl Device for Console {
 
     fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {
         let engine = ConsoleEngine::new(self.shared.clone(), activation.features);
-        activation.on_one_thread(Box::new(engine))
+        activation.on_shared_thread(Box::new(engine))
     }
 
     fn reset(&self) {

@@ -15,6 +15,8 @@ const REQUESTS: u16 = 0;
 const MOST: u64 = 64 << 10;
 /// Bytes at a time.
 const PIECE: usize = 256;
+/// Bytes after which others have their turn.
+const BUDGET: u64 = 256 << 10;
 
 /// A source of random bytes: the host's getrandom(2).
 #[derive(Debug, Default)]
@@ -37,7 +39,7 @@ impl Device for Rng {
     }
 
     fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {
-        activation.on_one_thread(Box::new(RngEngine::default()))
+        activation.on_shared_thread(Box::new(RngEngine::default()))
     }
 }
 
@@ -52,11 +54,16 @@ impl Engine for RngEngine {
             return;
         };
         debug_assert_eq!(index, REQUESTS);
-        while queue.pop(&mut self.chain) {
+        let mut budget = BUDGET;
+        while budget > 0 && queue.pop(&mut self.chain) {
             let written = self.fill(queue);
             queue.complete(&self.chain, written);
+            budget = budget.saturating_sub(u64::from(written).max(PIECE as u64));
         }
         queue.publish();
+        if budget == 0 {
+            queue.kick().notify();
+        }
     }
 }
 

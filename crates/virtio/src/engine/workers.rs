@@ -9,25 +9,34 @@ use std::thread::{Builder, JoinHandle};
 
 use vmmkit_host_io::EventFd;
 
-use super::thread::{Command, Worker};
-use super::{Engine, Queues};
+use super::worker::{Command, Worker};
+use super::{Engine, Queues, SharedThread};
 use crate::{Active, Fault, Queue, QueueState};
 
 /// Threads need little: engines neither recurse nor keep large things on the stack.
-const STACK: usize = 256 << 10;
+pub(super) const STACK: usize = 256 << 10;
 
 /// The running engines of a device. Dropping it stops them.
 #[derive(Debug, Default)]
 pub(crate) struct Workers(Vec<Remote>);
 
-/// A thread from outside.
+/// A worker from outside.
 #[derive(Debug)]
 struct Remote {
     queues: Vec<u16>,
     commands: Sender<Command>,
     wake: Arc<EventFd>,
     resting: Option<Receiver<()>>,
-    thread: Option<JoinHandle<()>>,
+    end: Option<End>,
+}
+
+/// How to wait for the end of a worker.
+#[derive(Debug)]
+enum End {
+    /// With its thread.
+    Thread(JoinHandle<()>),
+    /// Without one of its own.
+    Shared(SharedThread, Receiver<()>),
 }
 
 impl Workers {
@@ -40,26 +49,54 @@ impl Workers {
         queues: Queues,
         fault: Arc<Fault>,
     ) -> io::Result<()> {
-        let (commands, receiver) = channel();
-        let wake = Arc::new(EventFd::new()?);
-        let worker = Worker::new(engine, queues, receiver, wake.clone())?;
+        let (mut remote, worker) = prepare(engine, indices, queues)?;
         let thread = Builder::new()
             .name(name)
             .stack_size(STACK)
             .spawn(move || run(worker, &fault))?;
-        self.0.push(Remote {
-            queues: indices,
-            commands,
-            wake,
-            resting: None,
-            thread: Some(thread),
-        });
+        remote.end = Some(End::Thread(thread));
+        self.0.push(remote);
+        Ok(())
+    }
+
+    /// Has `engine` run on the thread `shared`, with the queues of the numbers `indices`.
+    pub(crate) fn share(
+        &mut self,
+        shared: SharedThread,
+        engine: Box<dyn Engine>,
+        indices: Vec<u16>,
+        queues: Queues,
+        fault: Arc<Fault>,
+    ) -> io::Result<()> {
+        let (mut remote, worker) = prepare(engine, indices, queues)?;
+        let ended = shared.join(worker, fault)?;
+        remote.end = Some(End::Shared(shared, ended));
+        self.0.push(remote);
         Ok(())
     }
 
     fn of_queue(&self, index: u16) -> Option<&Remote> {
         self.0.iter().find(|remote| remote.queues.contains(&index))
     }
+}
+
+/// A worker that nobody runs yet, and how to reach it.
+fn prepare(
+    engine: Box<dyn Engine>,
+    indices: Vec<u16>,
+    queues: Queues,
+) -> io::Result<(Remote, Worker)> {
+    let (commands, receiver) = channel();
+    let wake = Arc::new(EventFd::new()?);
+    let worker = Worker::new(engine, queues, receiver, wake.clone())?;
+    let remote = Remote {
+        queues: indices,
+        commands,
+        wake,
+        resting: None,
+        end: None,
+    };
+    Ok((remote, worker))
 }
 
 /// Runs a worker; what it ends with but a stop, the driver sees.
@@ -71,14 +108,14 @@ fn run(worker: Worker, fault: &Fault) {
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+pub(super) fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     format!("panicked: {}", text.unwrap_or_default())
 }
 
 impl Remote {
-    /// A thread that has ended does not answer, and nothing is waited for then.
+    /// A worker that has ended does not answer, and nothing is waited for then.
     fn ask(&self, command: Command) {
         if self.commands.send(command).is_ok() {
             self.wake.notify();
@@ -139,9 +176,14 @@ impl Drop for Workers {
             remote.ask(Command::Stop);
         }
         for remote in &mut self.0 {
-            if let Some(thread) = remote.thread.take() {
+            match remote.end.take() {
                 // A panic was caught in `run`.
-                let _ = thread.join();
+                Some(End::Thread(thread)) => drop(thread.join()),
+                Some(End::Shared(shared, ended)) => {
+                    let _ = ended.recv();
+                    shared.leave();
+                }
+                None => {}
             }
         }
     }

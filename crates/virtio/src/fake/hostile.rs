@@ -84,15 +84,32 @@ pub fn torture_by(
     seed: u64,
     rounds: u32,
 ) -> Result<Survival, DriverError> {
-    let mut random = Random::new(seed);
-    let mut survival = Survival::default();
-    let mut options = Options {
+    let options = Options {
         queue_size: 16,
         ram: ram.clone(),
         transport,
         ..Options::default()
     };
-    let mut driver = Driver::attach(device.clone(), &options)?;
+    harass(
+        &mut Driver::attach(device.clone(), &options)?,
+        options,
+        seed,
+        rounds,
+    )
+}
+
+/// As [`torture_by`], of a device that is attached.
+///
+/// # Errors
+/// [`DriverError`] where it cannot be driven any more.
+pub fn harass(
+    driver: &mut Driver,
+    mut options: Options,
+    seed: u64,
+    rounds: u32,
+) -> Result<Survival, DriverError> {
+    let mut random = Random::new(seed);
+    let mut survival = Survival::default();
     for _ in 0..rounds {
         options.features = if random.below(2) == 0 {
             u64::MAX
@@ -102,7 +119,7 @@ pub fn torture_by(
         // A device may need features that chance left out; the next round has others.
         if driver.initialise(&options).is_ok() {
             for _ in 0..8 {
-                mischief(&mut driver, &mut random);
+                mischief(driver, &mut random);
             }
         }
         if driver.transport().transport().fault().needs_reset() {

@@ -12,7 +12,7 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vmmkit_device_bus::Lifecycle;
 use vmmkit_guest_memory::GuestRam;
@@ -22,7 +22,7 @@ use crate::queue::QueueCounters;
 use crate::spec::{feature, status};
 use crate::{
     Activation, Active, ConfigChange, Device, DeviceKind, Fault, Interrupts, Queue, Queues,
-    SplitRing, TransportEvent, Watcher,
+    SharedThread, SplitRing, TransportEvent, Watcher,
 };
 
 pub use mmio::MmioTransport;
@@ -50,6 +50,7 @@ pub struct Transport {
     fault: Arc<Fault>,
     generation: Arc<AtomicU32>,
     was_driven: AtomicBool,
+    shared_thread: OnceLock<SharedThread>,
     inner: Mutex<Inner>,
 }
 
@@ -98,6 +99,7 @@ impl Transport {
             interrupts,
             generation,
             was_driven: AtomicBool::new(false),
+            shared_thread: OnceLock::new(),
             inner: Mutex::new(Inner {
                 queues,
                 ..Inner::default()
@@ -123,6 +125,12 @@ impl Transport {
     /// Has `watcher` told of what happens from now on. The first one stays.
     pub fn watch(&self, watcher: Watcher) {
         let _ = self.fault.watcher.set(watcher);
+    }
+
+    /// Has its device share `thread` with others, if the device shares its thread: see
+    /// [`SharedThread`]. The first one stays; without one before a driver is ready, it has one alone.
+    pub fn share_thread(&self, thread: &SharedThread) {
+        let _ = self.shared_thread.set(thread.clone());
     }
 
     /// Whether a driver has ever been ready.
@@ -278,6 +286,7 @@ impl Transport {
             ram: self.ram.clone(),
             queues,
             fault: self.fault.clone(),
+            shared_thread: self.shared_thread.get_or_init(SharedThread::new).clone(),
         };
         self.was_driven.store(true, Ordering::Relaxed);
         match self.device.activate(activation) {

@@ -1,0 +1,234 @@
+//! One thread for the engines of several devices.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+
+use vmmkit_host_io::{EventFd, Interest, Poller, Ready};
+
+use super::worker::Worker;
+use super::workers::{STACK, message};
+use crate::Fault;
+use crate::transport::lock;
+
+/// The token of the thread's own event. A member has two: its number times 2 for what it waits for,
+/// and one more for its commands.
+const CONTROL: u64 = u64::MAX;
+
+/// A thread, `virtio-slow`, that the engines of several devices share: those that have little to do,
+/// and never wait for a disk. It is there while an engine is on it.
+///
+/// Engines take turns, and in each one answers a bounded number of events; so a driver that keeps its
+/// device busy slows the others and does not stop them. Each pauses, loses queues and ends by itself.
+/// One that panics, or cannot go on, is taken off, and its device needs a reset; the others stay.
+///
+/// Transports are told of theirs by [`share_thread`](crate::Transport::share_thread), and devices
+/// choose it by [`on_shared_thread`](crate::Activation::on_shared_thread).
+#[derive(Clone, Default)]
+pub struct SharedThread(Arc<Mutex<Option<Running>>>);
+
+/// The thread from outside.
+struct Running {
+    newcomers: Sender<Member>,
+    wake: Arc<EventFd>,
+    members: usize,
+    thread: JoinHandle<()>,
+}
+
+/// A worker on the thread.
+pub(super) struct Member {
+    worker: Worker,
+    fault: Arc<Fault>,
+    /// Dropped with it: whoever has the other end learns of the end so.
+    _ended: Sender<()>,
+}
+
+impl SharedThread {
+    /// A thread that is not there before it is needed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes `worker`, and starts the thread for the first one. What is returned says that it has
+    /// ended, by having no sender any more; then comes [`leave`](Self::leave).
+    pub(super) fn join(&self, worker: Worker, fault: Arc<Fault>) -> io::Result<Receiver<()>> {
+        let (ended, end) = channel();
+        let member = Member {
+            worker,
+            fault,
+            _ended: ended,
+        };
+        let mut running = lock(&self.0);
+        let thread = match &mut *running {
+            Some(thread) => thread,
+            none => none.insert(Running::start()?),
+        };
+        let sent = thread.newcomers.send(member);
+        sent.map_err(|_| io::Error::other("the shared thread has ended"))?;
+        thread.members += 1;
+        thread.wake.notify();
+        Ok(end)
+    }
+
+    /// A worker that joined has ended. The thread ends with the last.
+    pub(super) fn leave(&self) {
+        let mut running = lock(&self.0);
+        if let Some(thread) = running.as_mut() {
+            thread.members -= 1;
+        }
+        if let Some(thread) = running.take_if(|thread| thread.members == 0) {
+            drop(thread.newcomers);
+            thread.wake.notify();
+            // A panic was caught in `Loop::run`.
+            let _ = thread.thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for SharedThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let members = lock(&self.0).as_ref().map_or(0, |thread| thread.members);
+        f.debug_struct("SharedThread")
+            .field("members", &members)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    fn start() -> io::Result<Self> {
+        let (newcomers, receiver) = channel();
+        let wake = Arc::new(EventFd::new()?);
+        let poller = Poller::new()?;
+        poller.add(&*wake, CONTROL, Interest::Readable)?;
+        let turns = Loop {
+            poller,
+            wake: wake.clone(),
+            newcomers: receiver,
+            members: BTreeMap::new(),
+            joined: 0,
+            ready: Vec::with_capacity(32),
+        };
+        let thread = Builder::new()
+            .name("virtio-slow".to_owned())
+            .stack_size(STACK)
+            .spawn(move || turns.run())?;
+        Ok(Self {
+            newcomers,
+            wake,
+            members: 0,
+            thread,
+        })
+    }
+}
+
+/// What the thread does.
+struct Loop {
+    poller: Poller,
+    wake: Arc<EventFd>,
+    newcomers: Receiver<Member>,
+    members: BTreeMap<u64, Member>,
+    /// How many ever joined, which numbers them.
+    joined: u64,
+    /// What is ready of the member whose turn it is.
+    ready: Vec<Ready>,
+}
+
+impl Loop {
+    fn run(mut self) {
+        if let Err(error) = self.take_turns() {
+            let waiting: Vec<_> = self.newcomers.try_iter().collect();
+            for member in self.members.values().chain(&waiting) {
+                member.fault.report(error.to_string());
+            }
+        }
+    }
+
+    fn take_turns(&mut self) -> io::Result<()> {
+        let mut ready = Vec::with_capacity(32);
+        loop {
+            self.poller.wait(&mut ready)?;
+            for event in ready.drain(..) {
+                if event.token != CONTROL {
+                    self.turn(event.token >> 1, event.token & 1 == 1);
+                } else if !self.let_in() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Lets newcomers in; whether more may come.
+    fn let_in(&mut self) -> bool {
+        self.wake.drain();
+        loop {
+            match self.newcomers.try_recv() {
+                Ok(member) => {
+                    let number = self.joined;
+                    self.joined += 1;
+                    self.guard(number, member, |poller, member, _| {
+                        let worker = &mut member.worker;
+                        poller.add(worker.poller(), number << 1, Interest::Readable)?;
+                        poller.add(worker.wake(), number << 1 | 1, Interest::Readable)?;
+                        worker.begin()?;
+                        Ok(true)
+                    });
+                }
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    /// Gives a member its turn: to answer what is ready, or to do what it is asked for.
+    fn turn(&mut self, number: u64, is_asked: bool) {
+        let Some(member) = self.members.remove(&number) else {
+            return;
+        };
+        self.guard(number, member, |poller, member, ready| {
+            let worker = &mut member.worker;
+            let was_paused = worker.is_paused();
+            if !is_asked {
+                if !was_paused {
+                    worker.turn(ready)?;
+                }
+                return Ok(true);
+            }
+            let goes_on = worker.obey(false)?;
+            if goes_on && worker.is_paused() != was_paused {
+                // What comes while it rests stays where it is.
+                let interest = Interest::of(was_paused, false);
+                poller.change(worker.poller(), number << 1, interest)?;
+            }
+            Ok(goes_on)
+        });
+    }
+
+    /// Has `work` done with a member, which stays if it goes on: not after a stop, an error or a panic.
+    fn guard(
+        &mut self,
+        number: u64,
+        mut member: Member,
+        work: impl FnOnce(&Poller, &mut Member, &mut Vec<Ready>) -> io::Result<bool>,
+    ) {
+        let (poller, ready) = (&self.poller, &mut self.ready);
+        let worked = AssertUnwindSafe(|| work(poller, &mut member, ready));
+        let reason = match catch_unwind(worked) {
+            Ok(Ok(true)) => {
+                self.members.insert(number, member);
+                return;
+            }
+            Ok(Ok(false)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panic) => Some(message(panic.as_ref())),
+        };
+        // Its own poller is nobody else's, and closed with it.
+        let _ = self.poller.remove(member.worker.wake());
+        if let Some(reason) = reason {
+            member.fault.report(reason);
+        }
+    }
+}
