@@ -3,7 +3,9 @@
 
 use vm_memory::GuestAddress;
 
-use crate::{Backing, GuestRam, Layout, MMIO_HOLE_END, RamConfig, RamError, RamSize, mapping};
+use crate::{
+    Backing, GuestRam, Layout, MMIO_HOLE_END, RamConfig, RamError, RamSize, host, mapping,
+};
 
 /// Bytes that are plugged and given back together: 2 MiB, a huge page of x86-64.
 pub const BLOCK_SIZE: u64 = 2 << 20;
@@ -71,6 +73,7 @@ impl GuestRam {
             return Err(RamError::MaxBacking);
         }
         let (address, size) = config.plug_area().ok_or_else(wrong)?;
+        host::check_capacity(config)?;
         let slot = config.plug_slot();
         let config = RamConfig {
             size: RamSize::new(size).map_err(|_| wrong())?,

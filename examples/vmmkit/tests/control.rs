@@ -248,11 +248,11 @@ fn how_much_memory_a_guest_should_have_is_changed_while_it_runs() {
     let arguments = ["--memory", "16M,max=144M", "--pmem", pmem.to_str().unwrap()];
     let _guest = place.guest("web", &arguments);
     let _other = place.guest("fixed", &[]);
-    let memory = |words: &[&str]| [&["memory", "-n", "web"], words].concat();
+    let asked = ["memory", "-n", "web"];
     let has = |wanted| format!("wanted {wanted} MiB, has 16 MiB, of 16 to 144 MiB\n");
-    assert_eq!(place.says(&memory(&[])), has(16));
-    assert_eq!(place.says(&memory(&["80M"])), has(80));
-    let told = json(&place.says(&memory(&["--json"])));
+    assert_eq!(place.says(&asked), has(16));
+    assert_eq!(place.says(&[&asked, &["80M"][..]].concat()), has(80));
+    let told = json(&place.says(&[&asked, &["--json"][..]].concat()));
     assert_eq!(told["target_bytes"], 80 << 20);
     for (size, reason) in [
         ("1G", "1G: the guest can have no more than 144M"),
@@ -260,7 +260,7 @@ fn how_much_memory_a_guest_should_have_is_changed_while_it_runs() {
         ("17M", "give 16M or 18M"),
         ("x", "this is no size"),
     ] {
-        let (_, error) = place.fails(&memory(&[size]));
+        let (_, error) = place.fails(&[&asked, &[size][..]].concat());
         assert!(error.contains(reason), "{error}");
     }
     let (_, error) = place.fails(&["memory", "-n", "fixed", "80M"]);
