@@ -104,17 +104,19 @@ fn a_kernel_without_a_root_says_why_and_the_vmm_ends() {
     let Some(guests) = Guests::find("no initrd") else {
         return;
     };
-    let mut command = guests.command(&guests.lean_elf(), &["--cmdline", CMDLINE]);
-    let run = guests.run(&mut command, b"").unwrap();
-    assert_eq!(
-        run.code(),
-        Some(0),
-        "a guest that resets on panic ends with 0: {run:#?}"
-    );
-    assert!(
-        run.stdout.contains("Kernel panic - not syncing"),
-        "{run:#?}"
-    );
+    // Without its driver of pvpanic it only resets.
+    let silent = format!("{CMDLINE} initcall_blacklist=pvpanic_mmio_driver_init");
+    for (cmdline, code) in [(CMDLINE, 4), (silent.as_str(), 0)] {
+        let mut command = guests.command(&guests.lean_elf(), &["--cmdline", cmdline]);
+        let run = guests.run(&mut command, b"").unwrap();
+        assert_eq!(run.code(), Some(code), "{run:#?}");
+        let is_told = run.stderr.contains("the guest's kernel panicked");
+        assert_eq!(is_told, code == 4, "{run:#?}");
+        assert!(
+            run.stdout.contains("Kernel panic - not syncing"),
+            "{run:#?}"
+        );
+    }
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use thiserror::Error;
 
-use crate::{Balloon, Device, Event, Limits, MachineInfo, MachineState};
+use crate::{Balloon, Device, Event, Limits, MachineInfo, MachineState, Memory};
 
 /// A machine as the API sees it. Any thread calls it, several at once. `machine`, `devices`,
-/// `balloon` and `power_button` must not wait; the others may, for the guest to leave its vCPUs or
+/// `balloon`, `memory` and `power_button` must not wait; the others may, for the guest to leave its vCPUs or
 /// for devices to come to rest.
 pub trait Controlled: Send + Sync + 'static {
     /// What it is and does.
@@ -68,6 +68,20 @@ pub trait Controlled: Send + Sync + 'static {
     /// [`Refusal::NoSuchDevice`], and [`Refusal::Field`] for more than there is.
     fn set_balloon(&self, target_bytes: u64) -> Result<(), Refusal>;
 
+    /// Its memory, if some of that may be plugged.
+    fn memory(&self) -> Option<Memory> {
+        None
+    }
+
+    /// Asks the guest to have so many bytes in all, a multiple of 4 KiB.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchDevice`], and [`Refusal::Field`] for what it cannot have.
+    fn set_memory(&self, target_bytes: u64) -> Result<(), Refusal> {
+        let _ = target_bytes;
+        Err(Refusal::NoSuchDevice(NO_MEMORY.to_owned()))
+    }
+
     /// The state of all its parts, as an object of JSON, whose order is kept.
     ///
     /// # Errors
@@ -80,6 +94,9 @@ pub trait Controlled: Send + Sync + 'static {
     /// What happens to it from now on. Called once, when the first client asks for events.
     fn events(&self) -> Box<dyn EventSource>;
 }
+
+/// What a machine lacks whose memory cannot grow.
+pub(crate) const NO_MEMORY: &str = "memory to plug: run it with --memory SIZE,max=SIZE";
 
 /// Events, one after the other.
 pub trait EventSource: Send {

@@ -8,11 +8,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{
     Balloon, Controlled, Device, Event, EventSource, FlowLimits, Limits, MachineInfo, MachineState,
-    Refusal,
+    Memory, Refusal,
 };
 
 /// RAM of the fake: 256 MiB.
 const MEMORY: u64 = 256 << 20;
+/// How much that may become: 1 GiB, by blocks of 2 MiB.
+const MAXIMUM: u64 = 1 << 30;
+const BLOCK: u64 = 2 << 20;
 /// Events that wait for a reader.
 const EVENTS: usize = 1024;
 
@@ -27,13 +30,15 @@ pub struct FakeMachine {
 struct Inner {
     state: MachineState,
     target: u64,
+    plugged: u64,
     limits: Limits,
     calls: Vec<&'static str>,
     events: Option<SyncSender<Event>>,
 }
 
 impl FakeMachine {
-    /// A machine that runs, with a disk `blk0`, a source of random numbers `rng0` and a balloon.
+    /// A machine that runs, with a disk `blk0`, a source of random numbers `rng0`, a balloon and
+    /// memory that may grow.
     pub fn new() -> Self {
         Self::in_state(MachineState::Running)
     }
@@ -44,6 +49,7 @@ impl FakeMachine {
             inner: Mutex::new(Inner {
                 state,
                 target: 0,
+                plugged: 0,
                 limits: Limits {
                     requests: Some(FlowLimits::default()),
                     ..Limits::default()
@@ -214,6 +220,29 @@ impl Controlled for FakeMachine {
             return Err(Refusal::Field { field, reason });
         }
         self.inner().target = target_bytes;
+        Ok(())
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        let bytes = MEMORY + self.inner().plugged;
+        Some(Memory {
+            boot_bytes: MEMORY,
+            maximum_bytes: MAXIMUM,
+            target_bytes: bytes,
+            actual_bytes: bytes,
+            block_bytes: BLOCK,
+        })
+    }
+
+    fn set_memory(&self, target_bytes: u64) -> Result<(), Refusal> {
+        let plugged = target_bytes.checked_sub(MEMORY);
+        let possible = plugged.filter(|it| it.is_multiple_of(BLOCK) && target_bytes <= MAXIMUM);
+        let Some(plugged) = possible else {
+            let reason = format!("{MEMORY} and blocks of {BLOCK} up to {MAXIMUM}");
+            let field = "target_bytes";
+            return Err(Refusal::Field { field, reason });
+        };
+        self.inner().plugged = plugged;
         Ok(())
     }
 

@@ -45,7 +45,7 @@ pub use instances::{Entry, Instance, InstanceError, RuntimeFolder, is_name};
 pub use listening::{ListenError, Listening};
 pub use model::{
     Balloon, BalloonTarget, Bucket, Device, Event, FlowLimits, Limits, MachineInfo, MachineState,
-    StopRequest,
+    Memory, MemoryTarget, StopRequest,
 };
 pub use openapi::document;
 pub use problem::Problem;

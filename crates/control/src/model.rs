@@ -177,6 +177,38 @@ impl BalloonTarget {
     pub const MOST: u64 = 1 << 50;
 }
 
+/// A guest's memory, of which some may be plugged and given back while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Memory {
+    /// Bytes that it has from the start, and always.
+    pub boot_bytes: u64,
+    /// Bytes that it may have in all.
+    pub maximum_bytes: u64,
+    /// Bytes that it should have in all.
+    pub target_bytes: u64,
+    /// Bytes that it has in all: those from the start, and those that it has plugged.
+    pub actual_bytes: u64,
+    /// What is plugged is a multiple of this.
+    pub block_bytes: u64,
+}
+
+/// How much memory a guest should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryTarget {
+    /// Bytes in all: what it has from the start, and whole blocks besides.
+    #[serde(deserialize_with = "whole::number")]
+    #[schema(minimum = 0, maximum = 1125899906842624_i64, multiple_of = 4096)]
+    pub target_bytes: u64,
+}
+
+impl MemoryTarget {
+    /// What `target_bytes` is a multiple of: a page.
+    pub const UNIT: u64 = 4096;
+    /// The largest `target_bytes`: 2^50.
+    pub const MOST: u64 = 1 << 50;
+}
+
 /// Something that happened to a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {

@@ -6,7 +6,7 @@ use utoipa::PartialSchema;
 use crate::routes::{Answer, Body, ROUTES, Route};
 use crate::{
     Balloon, BalloonTarget, Bucket, Device, Event, FlowLimits, Limits, MachineInfo, MachineState,
-    Problem, StopRequest,
+    Memory, MemoryTarget, Problem, StopRequest,
 };
 
 /// The errors that any request may get, with their meaning.
@@ -59,6 +59,8 @@ fn schemas() -> Value {
         "Limits": Limits::schema(),
         "MachineInfo": MachineInfo::schema(),
         "MachineState": MachineState::schema(),
+        "Memory": Memory::schema(),
+        "MemoryTarget": MemoryTarget::schema(),
         "Problem": Problem::schema(),
         "StopRequest": StopRequest::schema(),
     })
@@ -187,6 +189,7 @@ mod tests {
             "FlowLimits",
             "Bucket",
             "BalloonTarget",
+            "MemoryTarget",
         ] {
             let schema = &document["components"]["schemas"][name];
             assert_eq!(schema["additionalProperties"], Value::Bool(false), "{name}");

@@ -17,6 +17,8 @@ pub(crate) enum Operation {
     SetLimits,
     Balloon,
     SetBalloon,
+    Memory,
+    SetMemory,
     Inspect,
     Metrics,
     Events,
@@ -171,6 +173,24 @@ pub(crate) const ROUTES: &[Route] = &[
         "Change how large the balloon should be",
         "BalloonTarget",
         "Balloon",
+    ),
+    Route {
+        errors: &[404],
+        ..get(
+            Operation::Memory,
+            "/v1/memory",
+            "memory",
+            "How much memory the guest has, should have and may have",
+            Answer::Json("Memory"),
+        )
+    },
+    put(
+        Operation::SetMemory,
+        "/v1/memory",
+        "setMemory",
+        "Change how much memory the guest should have",
+        "MemoryTarget",
+        "Memory",
     ),
     Route {
         errors: &[409],

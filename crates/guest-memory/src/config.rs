@@ -44,6 +44,9 @@ pub enum ThpAdvice {
 pub struct RamConfig {
     /// How much.
     pub size: RamSize,
+    /// How much it may become while the guest runs, by plugging memory; more than `size` by a whole
+    /// number of blocks of [`BLOCK_SIZE`](crate::BLOCK_SIZE). Without it, `size` is all.
+    pub max: Option<RamSize>,
     /// From where.
     pub backing: Backing,
     /// Advice on transparent huge pages.
@@ -66,6 +69,7 @@ impl Default for RamConfig {
     fn default() -> Self {
         Self {
             size: RamSize::mebibytes(256),
+            max: None,
             backing: Backing::Anonymous,
             thp: ThpAdvice::Host,
             prefault: false,

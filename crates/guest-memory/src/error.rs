@@ -108,6 +108,17 @@ pub enum RamError {
         #[source]
         source: io::Error,
     },
+    /// What may be plugged is nothing, or no whole number of blocks.
+    #[error("{size} bytes of RAM cannot become {max}: that must be more by a multiple of 2 MiB")]
+    Max {
+        /// Bytes from the start.
+        size: u64,
+        /// Bytes that it may become.
+        max: u64,
+    },
+    /// The back end has no memory that comes and goes.
+    #[error("memory is plugged from anonymous memory or a memfd only")]
+    MaxBacking,
     /// Pages of files and memfds are not merged.
     #[error("equal pages are merged in anonymous memory only")]
     MergeShared,

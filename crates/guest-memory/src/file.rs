@@ -1,19 +1,16 @@
 //! Files in the guest's address space, beside its RAM: what a persistent memory device has.
 
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
 use rustix::mm::{Advice, madvise};
-use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+use vm_memory::{FileOffset, GuestAddress};
 
 use crate::backing::Pages;
-use crate::guard::Guards;
-use crate::mapping::{ALIGNMENT, Mapping, map_guarded};
-use crate::{GuestRam, MMIO_HOLE_END, MapFileError, RamRegion};
+use crate::mapping::{ALIGNMENT, map_guarded};
+use crate::{GuestRam, MMIO_HOLE_END, MapFileError};
 
 /// A file to map, and where.
 #[derive(Clone, Debug)]
@@ -29,25 +26,6 @@ pub struct FileRegion {
     /// Whether what the guest writes ends in the file. Otherwise it is this process's own, and lost
     /// with it.
     pub shared: bool,
-}
-
-/// A file that is mapped.
-#[derive(Clone)]
-pub(crate) struct FileMapping {
-    region: RamRegion,
-    mapping: Arc<Mapping>,
-    /// The same, as vm-memory has it.
-    mapped: Arc<GuestRegionMmap<Option<AtomicBitmap>>>,
-    _guards: Arc<Guards>,
-}
-
-impl FileMapping {
-    pub(crate) fn contains(&self, address: GuestAddress) -> bool {
-        address
-            .0
-            .checked_sub(self.region.guest_address.0)
-            .is_some_and(|offset| offset < self.region.size)
-    }
 }
 
 impl GuestRam {
@@ -105,86 +83,8 @@ impl GuestRam {
         // SAFETY: the range is exactly `mapping`, which is borrowed and so stays mapped; the advice
         // changes neither the contents nor the validity of its pages.
         let _ = unsafe { madvise(mapping.as_ptr().cast(), length, Advice::LinuxDontDump) };
-        Self::of_file(region, mapping, guards)
-    }
-
-    fn of_file(
-        region: &FileRegion,
-        mapping: Mapping,
-        guards: Guards,
-    ) -> Result<Self, MapFileError> {
-        let size = mapping.size() as u64;
-        let address = region.guest_address;
-        let beyond = || MapFileError::Address { address: address.0 };
-        let ram_region = RamRegion {
-            slot: region.slot,
-            guest_address: address,
-            size,
-            host_address: mapping.as_ptr() as u64,
-        };
-        let mapped = Arc::new(GuestRegionMmap::new(mapping, address).ok_or_else(beyond)?);
-        let memory = GuestMemoryMmap::from_arc_regions(vec![mapped.clone()]);
-        let memory = memory.map_err(|_| beyond())?;
-        Ok(Self {
-            memory: Arc::new(memory),
-            regions: [ram_region].into(),
-            low: None,
-            high: None,
-            files: [FileMapping {
-                region: ram_region,
-                mapping: mapped.get_mmap(),
-                mapped,
-                _guards: guards.into(),
-            }]
-            .into(),
-            guards: Arc::default(),
-            pages: Pages::Keep,
-        })
-    }
-
-    /// This RAM and the files of `other` as one: what a device reaches, since a guest may have it
-    /// read and write what lies in persistent memory. Its regions are those of both, so that it is
-    /// not what a guest is told its RAM is.
-    ///
-    /// # Errors
-    /// [`MapFileError::Overlap`] where the two share an address or a slot, or `other` has more than
-    /// files.
-    pub fn joined(&self, other: &Self) -> Result<Self, MapFileError> {
-        let overlap = |region: &RamRegion| MapFileError::Overlap {
-            address: region.guest_address.0,
-            size: region.size,
-            slot: region.slot,
-        };
-        let is_refused = |region: &&RamRegion| {
-            let is_file = other.files.iter().any(|file| file.region == **region);
-            !is_file || self.regions.iter().any(|own| own.slot == region.slot)
-        };
-        if let Some(refused) = other.regions.iter().find(is_refused) {
-            return Err(overlap(refused));
-        }
-        let mut memory = GuestMemoryMmap::clone(&self.memory);
-        for file in other.files.iter() {
-            let added = memory.insert_region(file.mapped.clone());
-            memory = added.map_err(|_| overlap(&file.region))?;
-        }
-        let both = self.regions.iter().chain(other.regions.iter());
-        let files = self.files.iter().chain(other.files.iter());
-        Ok(Self {
-            memory: Arc::new(memory),
-            regions: both.copied().collect(),
-            low: self.low.clone(),
-            high: self.high.clone(),
-            files: files.cloned().collect(),
-            guards: self.guards.clone(),
-            pages: self.pages,
-        })
-    }
-
-    /// The file that `address` lies in, and the offset there.
-    pub(crate) fn locate_file(&self, address: GuestAddress) -> Option<(&Arc<Mapping>, usize)> {
-        let file = self.files.iter().find(|file| file.contains(address))?;
-        let offset = address.0 - file.region.guest_address.0;
-        Some((&file.mapping, usize::try_from(offset).ok()?))
+        let place = (region.slot, region.guest_address);
+        Self::beside(place, mapping, guards, Pages::Keep)
     }
 }
 
@@ -210,12 +110,6 @@ fn check(region: &FileRegion) -> Result<u64, MapFileError> {
         return Err(MapFileError::Address { address });
     }
     Ok(size)
-}
-
-impl fmt::Debug for FileMapping {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("FileMapping").field(&self.region).finish()
-    }
 }
 
 #[cfg(test)]

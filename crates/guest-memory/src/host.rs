@@ -15,12 +15,12 @@ pub(crate) fn check_capacity(config: &RamConfig) -> Result<(), RamError> {
     if !matches!(config.backing, Backing::Anonymous | Backing::Memfd) {
         return Ok(());
     }
-    let size = config.size.bytes();
+    let most = config.max.unwrap_or(config.size).bytes();
     let host = rustix::system::sysinfo();
     let total = host.totalram.saturating_add(host.totalswap);
-    if size > total {
+    if most > total {
         return Err(RamError::MoreThanHost {
-            size,
+            size: most,
             limit: total,
             resource: "memory and swap",
         });
@@ -32,6 +32,7 @@ pub(crate) fn check_capacity(config: &RamConfig) -> Result<(), RamError> {
         return Ok(());
     };
     let limit = memory.saturating_add(host.freeswap);
+    let size = config.size.bytes();
     if size > limit {
         let resource = "memory and swap available now for prefault";
         return Err(RamError::MoreThanHost {

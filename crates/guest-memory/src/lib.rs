@@ -18,6 +18,7 @@
 
 mod access;
 mod backing;
+mod beside;
 mod config;
 mod dirty;
 mod discard;
@@ -28,6 +29,7 @@ mod guard;
 mod host;
 mod layout;
 mod mapping;
+mod pluggable;
 mod prefault;
 mod ram;
 mod rom;
@@ -40,6 +42,7 @@ pub use config::{Backing, RamConfig, ThpAdvice};
 pub use error::{AccessError, ExchangeError, FillError, MapFileError, RamError};
 pub use file::FileRegion;
 pub use layout::{Layout, MMIO_HOLE_END, MMIO_HOLE_START};
+pub use pluggable::BLOCK_SIZE;
 pub use ram::{GuestRam, RamRegion};
 pub use rom::{MAX_ROM, Rom, RomError};
 pub use scatter::{MAX_SEGMENTS, Segment};

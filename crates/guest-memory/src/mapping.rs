@@ -36,9 +36,6 @@ pub(crate) fn map(
     let (mapping, guards) =
         map_guarded(length, || request.map()).map_err(|error| request.explain(error))?;
     advise(&mapping, config)?;
-    if offset == 0 {
-        spare_low_memory(&mapping, config);
-    }
     Ok((mapping, guards))
 }
 
@@ -137,7 +134,7 @@ fn advise(mapping: &Mapping, config: &RamConfig) -> Result<(), RamError> {
 /// Keeps small pages for the first 2 MiB, unless huge ones are asked for: a guest's boot structures
 /// are a few pages there, and a kernel uses the rest last if at all, so that clearing a whole huge
 /// page would cost every start more time than all of them.
-fn spare_low_memory(mapping: &Mapping, config: &RamConfig) {
+pub(crate) fn spare_low_memory(mapping: &Mapping, config: &RamConfig) {
     if config.thp != ThpAdvice::Host || config.backing != Backing::Anonymous {
         return;
     }

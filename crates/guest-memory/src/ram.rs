@@ -8,7 +8,7 @@ use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use crate::backing::Pages;
-use crate::file::FileMapping;
+use crate::beside::Beside;
 use crate::guard::Guards;
 use crate::mapping::Mapping;
 use crate::{Backing, Layout, MMIO_HOLE_END, MMIO_HOLE_START, RamConfig, RamError, host, prefault};
@@ -40,8 +40,8 @@ pub struct GuestRam {
     /// finds its mapping with one comparison.
     pub(crate) low: Option<Arc<Mapping>>,
     pub(crate) high: Option<Arc<Mapping>>,
-    /// Mapped files, above both; few if any.
-    pub(crate) files: Arc<[FileMapping]>,
+    /// Mapped files and what may be plugged, above both; few if any.
+    pub(crate) beside: Arc<[Beside]>,
     /// Beside each region.
     pub(crate) guards: Arc<[Guards]>,
     pub(crate) pages: Pages,
@@ -73,6 +73,9 @@ impl GuestRam {
         let mut offset = 0;
         for (slot, &(start, size)) in (0..).zip(Layout::of(config.size).ranges()) {
             let (mapping, beside) = crate::mapping::map(config, &source, offset, size)?;
+            if offset == 0 {
+                crate::mapping::spare_low_memory(&mapping, config);
+            }
             guards.push(beside);
             let host_address = mapping.as_ptr() as u64;
             regions.push(RamRegion {
@@ -98,7 +101,7 @@ impl GuestRam {
             regions: regions.into(),
             low,
             high,
-            files: Arc::default(),
+            beside: Arc::default(),
             guards: guards.into(),
             pages: source.pages,
         })
@@ -147,10 +150,8 @@ impl GuestRam {
 
     /// How pages at `address` may become zero without being touched.
     pub(crate) fn pages(&self, address: GuestAddress) -> Pages {
-        if self.files.iter().any(|file| file.contains(address)) {
-            return Pages::Keep;
-        }
-        self.pages
+        let beside = self.beside.iter().find(|one| one.contains(address));
+        beside.map_or(self.pages, Beside::pages)
     }
 
     /// The mapping that `address` would be in, and the offset there, which may be past its end. An
@@ -162,8 +163,8 @@ impl GuestRam {
         }
         let offset = usize::try_from(address.0.checked_sub(MMIO_HOLE_END.0)?).ok()?;
         match &self.high {
-            Some(high) if offset < high.size() || self.files.is_empty() => Some((high, offset)),
-            _ => self.locate_file(address),
+            Some(high) if offset < high.size() || self.beside.is_empty() => Some((high, offset)),
+            _ => self.locate_beside(address),
         }
     }
 

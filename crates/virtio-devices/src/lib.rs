@@ -17,6 +17,7 @@
 mod balloon;
 mod blk;
 mod console;
+mod mem;
 mod net;
 mod pmem;
 mod rate_limiter;
@@ -34,6 +35,9 @@ pub use blk::{
 pub use console::{
     Console, ConsoleCounters, ConsoleError, ConsoleMessage, FdInput, PendingMessage, Port,
     PortControl, PortInput, PortRead,
+};
+pub use mem::{
+    Mem, MemAnswer, MemArea, MemBlocks, MemCounters, MemError, MemRequest, MemState, Released,
 };
 pub use net::{
     ControlCommand, MAX_QUEUE_PAIRS, Net, NetAttachment, NetBackend, NetConfig, NetError, NetFlow,

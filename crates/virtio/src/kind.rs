@@ -37,6 +37,7 @@ kinds! {
     Entropy = 4, "rng", "CONFIG_HW_RANDOM_VIRTIO";
     Balloon = 5, "balloon", "CONFIG_VIRTIO_BALLOON";
     Socket = 19, "vsock", "CONFIG_VIRTIO_VSOCKETS";
+    Memory = 24, "mem", "CONFIG_VIRTIO_MEM";
     FileSystem = 26, "fs", "CONFIG_VIRTIO_FS";
     PersistentMemory = 27, "pmem", "CONFIG_VIRTIO_PMEM";
 }

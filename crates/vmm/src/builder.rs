@@ -140,8 +140,8 @@ impl MachineBuilder {
         self
     }
 
-    /// Adds memory beside RAM, that of a persistent memory device: guest and devices reach it, but it
-    /// is not told to be RAM.
+    /// Adds memory beside RAM, of a persistent memory device or to be plugged: guest and devices reach
+    /// it, but it is not told to be RAM.
     #[must_use]
     pub fn memory(mut self, memory: GuestRam) -> Self {
         self.memory.push(memory);

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use vmmkit_boot_loader::acpi::{
-    AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, PciHost, PmPorts, ResetRegister,
+    AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, MemoryRange, PciHost, PmPorts,
+    ResetRegister,
 };
 use vmmkit_device_bus::{
     AddressRange, DevicePio, Gsi, IrqLine, Lifecycle, Mmio, MmioBus, MsiMessage, Plug, PlugError,
@@ -211,6 +212,7 @@ impl Platform {
         let has_pit = config.irqchip == Irqchip::InKernel { pit: true };
         AcpiConfig {
             apic_ids: config.topology().apic_ids().collect(),
+            memory: MemoryRange::of(&config.ram),
             ioapic: IoapicInfo::default(),
             pm: PmPorts {
                 pm1a_event: pm::PM1A_EVENT,

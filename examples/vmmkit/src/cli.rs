@@ -76,11 +76,11 @@ pub(crate) struct RunOptions {
     /// 3 on CPUs 0 and 1
     #[arg(long, value_name = "[VCPUS:]CPUS[,...]", allow_hyphen_values = true)]
     pub(crate) affinity: Option<String>,
-    /// Guest RAM, with a unit K, M, G or T [default: 256M], and where it comes from:
-    /// backend=anon|memfd|hugetlb[=2M|1G]|file=PATH, prefault, thp=on|off, merge, dump=on
+    /// Guest RAM, with a unit K, M, G or T [default: 256M]; how much it may become, by `vmmkit memory`:
+    /// max=SIZE; and where it comes from: backend=anon|memfd|hugetlb[=2M|1G]|file=PATH, prefault, thp=on|off, merge, dump=on
     #[arg(
         long,
-        value_name = "SIZE[,backend=HOW][,KEY...]",
+        value_name = "SIZE[,max=SIZE][,backend=HOW][,KEY...]",
         allow_hyphen_values = true
     )]
     pub(crate) memory: Option<String>,

@@ -10,8 +10,11 @@ use crate::failure::Failure;
 
 const SIZES: &str = "give a whole number with a unit K, M, G or T, such as --memory 256M";
 const BACKENDS: &str = "give backend=anon, memfd, hugetlb, hugetlb=1G or file=PATH";
-const KEYS: &str = "there are SIZE, backend=anon|memfd|hugetlb[=2M|1G]|file=PATH, prefault, \
+const KEYS: &str = "there are SIZE, max=SIZE, backend=anon|memfd|hugetlb[=2M|1G]|file=PATH, prefault, \
      thp=on|off, merge and dump=on";
+/// What Linux plugs at a time: a section of its memory map (SECTION_SIZE_BITS of x86-64). A part of one
+/// at the end would never be used.
+const SECTION: u64 = 128 << 20;
 /// Of the machine's own huge pages, the size that most hosts have.
 const HUGE_PAGE: u64 = 2 << 20;
 
@@ -39,6 +42,10 @@ pub(crate) fn parse(text: Option<&str>, is_shared: bool) -> Result<RamConfig, Fa
             return Err(words.wrong(reason, "give backend=memfd, or leave backend out"));
         }
     }
+    config.max = words
+        .value("max")?
+        .map(|value| max(&words, value, &config))
+        .transpose()?;
     let switch = |text: &str| match text {
         "on" => Some(true),
         "off" => Some(false),
@@ -63,6 +70,33 @@ pub(crate) fn parse(text: Option<&str>, is_shared: bool) -> Result<RamConfig, Fa
     }
     words.end(KEYS)?;
     Ok(config)
+}
+
+/// How much the RAM of `config` may become.
+fn max(words: &Words<'_>, value: &str, config: &RamConfig) -> Result<RamSize, Failure> {
+    let size = config.size;
+    let max = value
+        .parse::<RamSize>()
+        .map_err(|_| words.wrong(&format!("max={value} is not a size"), SIZES))?;
+    let more = max
+        .bytes()
+        .checked_sub(size.bytes())
+        .filter(|more| *more > 0);
+    let Some(more) = more else {
+        let reason = format!("max={value} is not more than the {size} from the start");
+        return Err(words.wrong(&reason, "give a larger max, or leave it out"));
+    };
+    if !more.is_multiple_of(SECTION) {
+        let possible = size.bytes() + (more - more % SECTION).max(SECTION);
+        let possible = RamSize::new(possible).map_or(value.to_owned(), |size| size.to_string());
+        let reason = format!("what max={value} adds to {size} is not a multiple of 128M");
+        return Err(words.wrong(&reason, &format!("give max={possible}, for instance")));
+    }
+    if !matches!(config.backing, Backing::Anonymous | Backing::Memfd) {
+        let reason = "memory is plugged from backend=anon or memfd only";
+        return Err(words.wrong(reason, "leave max out, or that backend"));
+    }
+    Ok(max)
 }
 
 fn size(text: &str, word: &str) -> Result<RamSize, Failure> {
@@ -97,6 +131,7 @@ fn backing(text: &str) -> Option<Backing> {
 /// `config` as the option's value.
 pub(crate) fn text(config: &RamConfig) -> String {
     let mut words = vec![config.size.to_string()];
+    words.extend(config.max.map(|max| format!("max={max}")));
     match &config.backing {
         Backing::Anonymous => {}
         Backing::Memfd => words.push("backend=memfd".to_owned()),
@@ -186,6 +221,8 @@ mod tests {
             "2G,backend=hugetlb=1G,prefault",
             "512M,backend=file=ram.img,thp=off,prefault,dump=on",
             "64M,thp=on,merge",
+            "256M,max=1G",
+            "256M,max=384M,backend=memfd,prefault",
         ] {
             assert_eq!(text(&parsed(line)), line);
         }
@@ -223,6 +260,15 @@ mod tests {
             (
                 "1G,backend=memfd,merge",
                 "merges pages of anonymous memory only",
+            ),
+            ("1G,max=x", "max=x is not a size"),
+            ("1G,max=1G", "max=1G is not more than the 1G from the start"),
+            ("max=128M", "max=128M is not more than the 256M"),
+            ("200M,max=1G", "give max=968M, for instance"),
+            ("200M,max=201M", "give max=328M, for instance"),
+            (
+                "1G,max=2G,backend=hugetlb",
+                "plugged from backend=anon or memfd",
             ),
             ("1G,fast", "there is no fast"),
             ("1G,2G", "there is no 2G"),

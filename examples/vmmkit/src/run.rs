@@ -104,7 +104,7 @@ fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
 fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
     let builder = builder(&settings)?;
     let remote = Arc::new(Remote::new(job()?, settings.machine.acpi));
-    let ram = settings.machine.ram.size;
+    let ram = settings.machine.ram.clone();
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let plan = Plan::new(builder, ram, remote, end);
     let plan = devices::plug(plan, &settings.devices)?;
@@ -165,7 +165,7 @@ fn boot(
     let reports = Reports::new(&settings);
     let mut running = reports::Running::default();
     let builder = builder(&settings)?.boot_log(reports.log());
-    let ram = settings.machine.ram.size;
+    let ram = settings.machine.ram.clone();
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
     let plan = devices::plug(plan, &settings.devices)?;
     let live = plan.live();

@@ -238,6 +238,55 @@ fn a_balloon_and_limits_change_while_the_guest_runs() {
     );
 }
 
+#[test]
+fn how_much_memory_a_guest_should_have_is_changed_while_it_runs() {
+    if !has_kvm("how_much_memory_a_guest_should_have_is_changed_while_it_runs") {
+        return;
+    }
+    let place = Place::new("memory", &waiting_guest());
+    let pmem = place.folder.file("pmem", vec![0; 2 << 20]);
+    let arguments = ["--memory", "16M,max=144M", "--pmem", pmem.to_str().unwrap()];
+    let _guest = place.guest("web", &arguments);
+    let _other = place.guest("fixed", &[]);
+    let asked = ["memory", "-n", "web"];
+    let has = |wanted| format!("wanted {wanted} MiB, has 16 MiB, of 16 to 144 MiB\n");
+    assert_eq!(place.says(&asked), has(16));
+    assert_eq!(place.says(&[&asked, &["80M"][..]].concat()), has(80));
+    let told = json(&place.says(&[&asked, &["--json"][..]].concat()));
+    assert_eq!(told["target_bytes"], 80 << 20);
+    for (size, reason) in [
+        ("1G", "1G: the guest can have no more than 144M"),
+        ("8M", "8M: the guest has 16M from the start"),
+        ("17M", "give 16M or 18M"),
+        ("x", "this is no size"),
+    ] {
+        let (_, error) = place.fails(&[&asked, &[size][..]].concat());
+        assert!(error.contains(reason), "{error}");
+    }
+    let (_, error) = place.fails(&["memory", "-n", "fixed", "80M"]);
+    assert!(
+        error.contains("run it with --memory SIZE,max=SIZE"),
+        "{error}"
+    );
+
+    // What the command refuses the API does too.
+    let client = vmmkit_control::Client::new(&place.socket("web"));
+    for (bytes, reason) in [
+        (146_u64 << 20, "more than the 134217728 that can be plugged"),
+        (8 << 20, "the guest has 16777216 bytes from the start"),
+        ((16 << 20) + 4096, "not a multiple of 2 MiB"),
+    ] {
+        let body = serde_json::json!({ "target_bytes": bytes });
+        let error = client.put::<Value>("/v1/memory", &body).unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+    let device: Value = client.get("/v1/devices/mem0").unwrap();
+    assert_eq!(device["driven"], false);
+    assert_eq!(device["counters"]["requested_bytes"], 64 << 20);
+    let tree = place.says(&["inspect", "-n", "web"]);
+    assert!(tree.contains("mem0:"), "{tree}");
+}
+
 /// A process of user 65534 that does something to the socket at `path`.
 fn as_nobody(program: &std::path::Path, path: &str) -> Command {
     let mut command = Command::new("setpriv");

@@ -1,11 +1,16 @@
 //! The platform that the tables describe: plain data.
 
+use vmmkit_guest_memory::{GuestAddress, Layout, RamConfig};
+
 /// A platform. The default is one vCPU with the fixed hardware of vmmkit-legacy-devices, its
 /// keyboard controller and clock, and no further device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcpiConfig {
     /// The APIC ID of each vCPU, that of the one that starts first.
     pub apic_ids: Vec<u32>,
+    /// RAM, and where memory may be plugged; without any there is no SRAT, and none for
+    /// more than 2,048 vCPUs.
+    pub memory: Vec<MemoryRange>,
     /// The I/O APIC.
     pub ioapic: IoapicInfo,
     /// The fixed power management hardware.
@@ -24,6 +29,7 @@ impl Default for AcpiConfig {
     fn default() -> Self {
         Self {
             apic_ids: vec![0],
+            memory: Vec::new(),
             ioapic: IoapicInfo::default(),
             pm: PmPorts::default(),
             reset: ResetRegister::default(),
@@ -31,6 +37,34 @@ impl Default for AcpiConfig {
             devices: Vec::new(),
             pci: None,
         }
+    }
+}
+
+/// A range of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRange {
+    /// The first address.
+    pub base: u64,
+    /// The size in bytes, not 0.
+    pub size: u64,
+    /// Whether there is none from the start, and there may be some later.
+    pub is_pluggable: bool,
+}
+
+impl MemoryRange {
+    /// Those of a guest that has the RAM of `config`.
+    pub fn of(config: &RamConfig) -> Vec<Self> {
+        let range = |is_pluggable| {
+            move |(start, size): (GuestAddress, u64)| Self {
+                base: start.0,
+                size,
+                is_pluggable,
+            }
+        };
+        let layout = Layout::of(config.size);
+        let ram = layout.ranges().iter().copied().map(range(false));
+        let area = config.plug_area().into_iter().map(range(true));
+        ram.chain(area).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use acpi_tables::sdt::Sdt;
 use acpi_tables::xsdt::XSDT;
 use vmmkit_guest_memory::GuestAddress;
 
-use super::{AcpiConfig, AcpiError, aml, fadt, madt, pci};
+use super::{AcpiConfig, AcpiError, aml, fadt, madt, pci, srat};
 
 /// Who made the tables.
 pub(super) const OEM_ID: [u8; 6] = *b"VMMKIT";
@@ -35,6 +35,9 @@ pub(super) fn build(config: &AcpiConfig, at: GuestAddress) -> Result<Vec<u8>, Ac
     let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     xsdt.add_entry(fadt);
     xsdt.add_entry(madt);
+    if let Some(srat) = srat::srat(config)? {
+        xsdt.add_entry(tables.put(&srat)?);
+    }
     if let Some(mcfg) = pci::mcfg(config)? {
         xsdt.add_entry(tables.put(&mcfg)?);
     }

@@ -14,7 +14,7 @@ const PCAT_COMPAT: u32 = 1;
 /// Flags of a processor: it may be used (table 5.23).
 const ENABLED: u32 = 1;
 /// From this APIC ID on an entry needs the x2APIC form (section 5.2.12.12).
-const FIRST_X2APIC: u32 = 255;
+pub(super) const FIRST_X2APIC: u32 = 255;
 
 /// Interrupt flags (table 5.26): as the bus has it.
 const CONFORMS: u16 = 0;

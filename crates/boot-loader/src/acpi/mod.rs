@@ -7,8 +7,9 @@
 //! | DSDT | `\_S5` and one device each for what is there |
 //! | FADT | fixed hardware, reset register, what a PC has and this one has not |
 //! | MADT | local APICs, I/O APIC, interrupt overrides, NMI |
+//! | SRAT | processors and memory, all of node 0, and where memory may be plugged |
 //! | MCFG | configuration spaces of PCI, where there is PCI |
-//! | XSDT | FADT, MADT, MCFG |
+//! | XSDT | FADT, MADT, SRAT, MCFG |
 
 mod aml;
 mod config;
@@ -16,6 +17,7 @@ mod fadt;
 mod layout;
 mod madt;
 mod pci;
+mod srat;
 
 #[cfg(test)]
 mod tests;
@@ -24,8 +26,8 @@ use thiserror::Error;
 use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};
 
 pub use config::{
-    AcpiConfig, AcpiDevice, AddressWindow, IoapicInfo, LegacyHardware, PciHost, PmPorts,
-    ResetRegister,
+    AcpiConfig, AcpiDevice, AddressWindow, IoapicInfo, LegacyHardware, MemoryRange, PciHost,
+    PmPorts, ResetRegister,
 };
 
 /// Why there are no ACPI tables.

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use vmmkit_guest_memory::{RamConfig, RamSize};
+
 use crate::memory_map::{ACPI_TABLES, ACPI_TABLES_SIZE};
 use crate::testing::ram;
 
@@ -9,6 +11,7 @@ const AT: u64 = ACPI_TABLES.0;
 fn platform() -> AcpiConfig {
     AcpiConfig {
         apic_ids: vec![0, 1],
+        memory: memory(3584, 4096),
         devices: vec![
             AcpiDevice::Serial {
                 index: 0,
@@ -40,6 +43,15 @@ fn platform() -> AcpiConfig {
         }),
         ..AcpiConfig::default()
     }
+}
+
+/// So many MiB of RAM, and how many it may become.
+fn memory(size: u32, max: u32) -> Vec<MemoryRange> {
+    MemoryRange::of(&RamConfig {
+        size: RamSize::mebibytes(size),
+        max: Some(RamSize::mebibytes(max)),
+        ..RamConfig::default()
+    })
 }
 
 fn made(config: &AcpiConfig) -> Vec<u8> {
@@ -82,7 +94,10 @@ fn sum(bytes: &[u8]) -> u8 {
 
 /// The MADT's structures: type and contents.
 fn structures(bytes: &[u8]) -> Vec<(u8, &[u8])> {
-    let mut rest = &table(bytes, b"APIC")[44..];
+    split(&table(bytes, b"APIC")[44..])
+}
+
+fn split(mut rest: &[u8]) -> Vec<(u8, &[u8])> {
     let mut found = Vec::new();
     while !rest.is_empty() {
         let (structure, after) = rest.split_at(usize::from(rest[1]));
@@ -113,6 +128,7 @@ fn the_sum_of_every_table_is_zero() {
     assert_eq!(sum(table_at(&bytes, number::<8>(&bytes, 24))), 0, "XSDT");
     assert_eq!(sum(table(&bytes, b"FACP")), 0);
     assert_eq!(sum(table(&bytes, b"APIC")), 0);
+    assert_eq!(sum(table(&bytes, b"SRAT")), 0);
     assert_eq!(sum(table(&bytes, b"MCFG")), 0);
     assert_eq!(sum(dsdt(&bytes)), 0);
 }
@@ -289,6 +305,62 @@ fn the_dsdt_has_s5_and_each_device() {
 }
 
 #[test]
+fn the_srat_has_every_cpu_and_all_memory_5_2_16() {
+    let bytes = made(&AcpiConfig {
+        apic_ids: vec![0, 254, 255, 4096],
+        ..platform()
+    });
+    let srat = table(&bytes, b"SRAT");
+    assert_eq!(
+        (srat[8], number::<4>(srat, 36), number::<8>(srat, 40)),
+        (3, 1, 0)
+    );
+    let entries = split(&srat[48..]);
+    let kinds: Vec<_> = entries.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [0, 0, 2, 2, 1, 1, 1]);
+    assert_eq!((entries[1].1[3], number::<4>(entries[1].1, 4)), (254, 1));
+    let x2apic = entries[3].1;
+    assert_eq!((number::<4>(x2apic, 8), number::<4>(x2apic, 12)), (4096, 1));
+    let memory = |entry: &[u8]| {
+        let (node, flags) = (number::<4>(entry, 2), number::<4>(entry, 28));
+        (node, number::<8>(entry, 8), number::<8>(entry, 16), flags)
+    };
+    let memory: Vec<_> = entries[4..]
+        .iter()
+        .map(|(_, entry)| memory(entry))
+        .collect();
+    let expected = [
+        (0, 0, 3 << 30, 1),
+        (0, 4 << 30, 512 << 20, 1),
+        (0, 5 << 30, 512 << 20, 3),
+    ];
+    assert_eq!(memory, expected);
+}
+
+#[test]
+fn without_memory_there_is_no_srat() {
+    let bytes = made(&AcpiConfig {
+        memory: Vec::new(),
+        ..platform()
+    });
+    assert!(!holds(&bytes, b"SRAT"));
+}
+
+#[test]
+fn the_tables_of_4096_cpus_fit() {
+    let bytes = |vcpus: u32| {
+        made(&AcpiConfig {
+            apic_ids: (0..vcpus).collect(),
+            ..platform()
+        })
+    };
+    for vcpus in [2048, 4096] {
+        assert!(bytes(vcpus).len() as u64 <= ACPI_TABLES_SIZE, "{vcpus}");
+    }
+    assert!(holds(&bytes(2048), b"SRAT") && !holds(&bytes(2049), b"SRAT"));
+}
+
+#[test]
 fn the_mcfg_says_where_the_configuration_spaces_are() {
     let bytes = made(&platform());
     let mcfg = table(&bytes, b"MCFG");
@@ -406,6 +478,16 @@ fn what_cannot_be_described_is_refused_by_name() {
         change(&mut host);
         refused(&|config| config.pci = Some(host))
     };
+    for (base, size) in [(0, 0), (u64::MAX, 2)] {
+        let is_pluggable = false;
+        let range = MemoryRange {
+            base,
+            size,
+            is_pluggable,
+        };
+        let error = refused(&|config| config.memory = vec![range]);
+        assert!(error.starts_with("memory range 0"), "{error}");
+    }
     let window = |base, size| AddressWindow { base, size };
     assert!(host(&|host| host.buses = 0).starts_with("PCI bus"));
     assert!(host(&|host| host.buses = 257).starts_with("PCI bus 256"));
@@ -452,6 +534,7 @@ fn tables_for_iasl_are_written() {
         ("facs", facs),
         ("facp", table(&bytes, b"FACP")),
         ("apic", table(&bytes, b"APIC")),
+        ("srat", table(&bytes, b"SRAT")),
         ("mcfg", table(&bytes, b"MCFG")),
         ("dsdt", dsdt(&bytes)),
     ];

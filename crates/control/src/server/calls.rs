@@ -12,8 +12,11 @@ use serde::de::DeserializeOwned;
 
 use super::Api;
 use super::body::{self, AnswerBody};
+use crate::controlled::NO_MEMORY;
 use crate::routes::{self, Found, Operation, Route};
-use crate::{BalloonTarget, Bucket, Controlled, Limits, Problem, Refusal, StopRequest, openapi};
+use crate::{
+    BalloonTarget, Bucket, Controlled, Limits, MemoryTarget, Problem, Refusal, StopRequest, openapi,
+};
 
 /// The longest time that a guest may be given to stop: a day, in seconds.
 const LONGEST_STOP: u32 = 86_400;
@@ -63,6 +66,7 @@ impl Api {
             Operation::Stop => return self.stop(route, request).await,
             Operation::SetLimits => return self.set_limits(name, request).await,
             Operation::SetBalloon => return self.set_balloon(request).await,
+            Operation::SetMemory => return self.set_memory(request).await,
             _ => body::nothing(&request)?,
         }
         match route.operation {
@@ -77,6 +81,7 @@ impl Api {
             Operation::Device => return json(route, &self.device(name)?),
             Operation::Limits => return json(route, &self.limits(name)?),
             Operation::Balloon => return json(route, &self.balloon()?),
+            Operation::Memory => return json(route, &self.memory()?),
             Operation::Inspect => {
                 let tree = self.waiting(|machine| machine.inspect()).await?;
                 return Ok(whole(StatusCode::OK, "application/json", tree));
@@ -92,7 +97,10 @@ impl Api {
                 let document = Bytes::from_static(openapi::SERVED.as_bytes());
                 return Ok(whole(StatusCode::OK, "application/json", document));
             }
-            Operation::Stop | Operation::SetLimits | Operation::SetBalloon => {}
+            Operation::Stop
+            | Operation::SetLimits
+            | Operation::SetBalloon
+            | Operation::SetMemory => {}
         }
         json(route, &machine.machine())
     }
@@ -180,6 +188,23 @@ impl Api {
         self.balloon()?;
         self.machine.set_balloon(bytes)?;
         json_of(StatusCode::OK, &self.balloon()?)
+    }
+
+    fn memory(&self) -> Result<crate::Memory, Problem> {
+        let none = || Refusal::NoSuchDevice(NO_MEMORY.to_owned());
+        Ok(self.machine.memory().ok_or_else(none)?)
+    }
+
+    async fn set_memory(&self, request: Request<Incoming>) -> Answered {
+        let target: MemoryTarget = self.read(request).await?.ok_or_else(no_body)?;
+        let bytes = target.target_bytes;
+        if bytes > MemoryTarget::MOST || !bytes.is_multiple_of(MemoryTarget::UNIT) {
+            let message = format!("{bytes} is no multiple of 4096 up to 2^50");
+            return Err(Problem::bad_field("target_bytes", message));
+        }
+        self.memory()?;
+        self.machine.set_memory(bytes)?;
+        json_of(StatusCode::OK, &self.memory()?)
     }
 
     fn events(&self) -> Answered {

@@ -153,10 +153,37 @@ fn a_field_that_is_to_blame_is_named() {
         balloon(r#"{"target_bytes": 1073741824}"#),
         (409, "impossible_value".into(), Some("target_bytes".into()))
     );
+    let memory = |body: &str| problem("PUT", "/v1/memory", body);
+    assert_eq!(
+        memory(r#"{"target_bytes": 268435457}"#),
+        field("target_bytes")
+    );
+    assert_eq!(
+        memory(r#"{"target_bytes": 2251799813685248}"#),
+        field("target_bytes")
+    );
+    for bytes in [0, (256 << 20) + 4096, 2 << 30] {
+        assert_eq!(
+            memory(&format!(r#"{{"target_bytes": {bytes}}}"#)),
+            (409, "impossible_value".into(), Some("target_bytes".into()))
+        );
+    }
     assert_eq!(
         problem("POST", "/v1/machine/stop", r#"{"timeout_seconds": 86401}"#),
         field("timeout_seconds")
     );
+}
+
+#[test]
+fn memory_is_what_it_was_set_to() {
+    let served = Served::fake();
+    let client = served.client();
+    let body = MemoryTarget {
+        target_bytes: 768 << 20,
+    };
+    let put: Memory = client.put("/v1/memory", &body).unwrap();
+    assert_eq!((put.boot_bytes, put.actual_bytes), (256 << 20, 768 << 20));
+    assert_eq!(client.get::<Memory>("/v1/memory").unwrap(), put);
 }
 
 #[test]

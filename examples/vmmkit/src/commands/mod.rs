@@ -4,6 +4,7 @@ mod ask;
 mod balloon;
 mod events;
 mod list;
+mod memory;
 mod options;
 mod stop;
 mod table;
@@ -31,6 +32,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Reset(whom) => tell(&whom, "/v1/machine/reset"),
         Command::Stop(options) => stop::stop(&options),
         Command::Balloon(options) => balloon::balloon(&options),
+        Command::Memory(options) => memory::memory(&options),
         Command::Events(one) => events::events(&one),
         Command::Inspect(one) => inspect(&one),
         Command::Metrics(one) => metrics(&one),

@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Stop(StopOptions),
     /// Show or change how much memory a guest gives back
     Balloon(BalloonOptions),
+    /// Show or change how much memory a guest has, if it was run with --memory SIZE,max=SIZE
+    Memory(MemoryOptions),
     /// Show what happens to a guest, as it happens
     Events(One),
     /// Show the state of every part of a guest's machine
@@ -82,6 +84,16 @@ pub(crate) struct BalloonOptions {
     #[command(flatten)]
     pub(crate) one: One,
     /// How large the balloon should be, with a unit M or G
+    #[arg(value_name = "SIZE")]
+    pub(crate) size: Option<String>,
+}
+
+/// The options of `memory`.
+#[derive(Args, Debug)]
+pub(crate) struct MemoryOptions {
+    #[command(flatten)]
+    pub(crate) one: One,
+    /// How much it should have in all, with a unit M or G
     #[arg(value_name = "SIZE")]
     pub(crate) size: Option<String>,
 }

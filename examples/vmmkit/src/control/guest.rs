@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use vmmkit_control::{
-    Balloon, Controlled, Device, Event, EventSource, Limits, MachineInfo, MachineState, Refusal,
+    Balloon, Controlled, Device, Event, EventSource, Limits, MachineInfo, MachineState, Memory,
+    Refusal,
 };
+use vmmkit_guest_memory::BLOCK_SIZE;
 use vmmkit_host_io::{Next, Subscription};
 use vmmkit_vmm::{self as vmm, Handle, Outcome};
 
@@ -108,6 +110,13 @@ impl Guest {
     fn the_balloon(&self) -> Option<&vmmkit_virtio_devices::Balloon> {
         self.live().iter().find_map(|(_, live)| match live {
             Live::Balloon(balloon) => Some(&**balloon),
+            _ => None,
+        })
+    }
+
+    fn the_memory(&self) -> Option<&vmmkit_virtio_devices::Mem> {
+        self.live().iter().find_map(|(_, live)| match live {
+            Live::Mem(mem) => Some(&**mem),
             _ => None,
         })
     }
@@ -250,6 +259,36 @@ impl Controlled for Guest {
         };
         balloon.set_target(mebibytes);
         Ok(())
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        let mem = self.the_memory()?;
+        let boot_bytes = self.about.memory_bytes;
+        Some(Memory {
+            boot_bytes,
+            maximum_bytes: boot_bytes + mem.size(),
+            target_bytes: boot_bytes + mem.requested(),
+            actual_bytes: boot_bytes + mem.plugged(),
+            block_bytes: BLOCK_SIZE,
+        })
+    }
+
+    fn set_memory(&self, target_bytes: u64) -> Result<(), Refusal> {
+        let none = || Refusal::NoSuchDevice("memory to plug".to_owned());
+        let mem = self.the_memory().ok_or_else(none)?;
+        let boot = self.about.memory_bytes;
+        let wrong = |reason| Refusal::Field {
+            field: "target_bytes",
+            reason,
+        };
+        let added = target_bytes.checked_sub(boot);
+        let too_few = || {
+            wrong(format!(
+                "the guest has {boot} bytes from the start, which stay"
+            ))
+        };
+        let result = mem.request(added.ok_or_else(too_few)?);
+        result.map_err(|error| wrong(format!("besides the {boot} from the start, {error}")))
     }
 
     fn inspect(&self) -> Result<String, Refusal> {

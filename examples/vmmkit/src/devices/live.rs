@@ -8,13 +8,14 @@ use std::time::Duration;
 use vmmkit_control::{FlowLimits, Limits};
 use vmmkit_telemetry::{Node, Tree};
 use vmmkit_virtio::Device;
-use vmmkit_virtio_devices::{Balloon, Block, Bucket, Net, RateLimit, RateLimiter};
+use vmmkit_virtio_devices::{Balloon, Block, Bucket, Mem, Net, RateLimit, RateLimiter};
 
 /// A device.
 #[derive(Clone)]
 pub(crate) enum Live {
     Balloon(Arc<Balloon>),
     Block(Arc<Block>),
+    Mem(Arc<Mem>),
     Net(Arc<Net>),
     /// One that cannot be changed, but says what it has done.
     Other(Arc<dyn Device>),
@@ -29,6 +30,7 @@ impl Live {
         match self {
             Self::Balloon(device) => device.clone(),
             Self::Block(device) => device.clone(),
+            Self::Mem(device) => device.clone(),
             Self::Net(device) => device.clone(),
             Self::Other(device) => device.clone(),
         }
@@ -59,7 +61,7 @@ impl Live {
                 transmit: read(net.transmit_limit()),
                 ..Limits::default()
             }),
-            Self::Balloon(_) | Self::Other(_) => None,
+            Self::Balloon(_) | Self::Mem(_) | Self::Other(_) => None,
         }
     }
 

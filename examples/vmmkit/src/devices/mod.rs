@@ -5,6 +5,7 @@ mod console;
 mod disk;
 mod fs;
 mod live;
+mod mem;
 mod net;
 mod plan;
 mod pmem;
@@ -151,9 +152,9 @@ pub(crate) fn transport(text: Option<&str>) -> Result<VirtioTransport, Failure> 
 
 /// Plugs all of them in.
 pub(crate) fn plug(plan: Plan, choices: &[Box<dyn Choice>]) -> Result<Plan, Failure> {
-    choices
-        .iter()
-        .try_fold(plan, |plan, choice| choice.plug(plan))
+    let mut choices = choices.iter();
+    let plan = choices.try_fold(plan, |plan, choice| choice.plug(plan))?;
+    mem::plug(plan)
 }
 
 /// Says which devices the guest did not or could not use.

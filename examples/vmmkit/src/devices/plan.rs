@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use vmmkit_guest_memory::{GuestAddress, GuestRam, Layout, MMIO_HOLE_END, RamSize};
+use vmmkit_device_bus::Lifecycle;
+use vmmkit_guest_memory::{GuestAddress, GuestRam, Layout, MMIO_HOLE_END, RamConfig};
 use vmmkit_host_io::TimerFd;
 use vmmkit_virtio::Device;
 use vmmkit_vmm::MachineBuilder;
@@ -13,7 +14,7 @@ use crate::remote::Remote;
 /// A machine that is being built, and what its devices share.
 pub(crate) struct Plan {
     builder: MachineBuilder,
-    ram: RamSize,
+    ram: RamConfig,
     next_address: u64,
     next_slot: u32,
     live: Vec<(String, Live)>,
@@ -25,16 +26,17 @@ pub(crate) struct Plan {
 const ALIGNMENT: u64 = 1 << 30;
 
 impl Plan {
-    /// A machine of `ram`; keys go to `remote`, and `end` fires at the end of piped input.
+    /// A machine of `ram` and what may be plugged into it; keys go to `remote`, and `end` fires at the end of piped input.
     pub(crate) fn new(
         builder: MachineBuilder,
-        ram: RamSize,
+        ram: RamConfig,
         remote: Arc<Remote>,
         end: Arc<TimerFd>,
     ) -> Self {
-        let ranges = Layout::of(ram);
+        let layout = Layout::of(ram.size);
+        let area = ram.plug_area();
         let (mut last, mut slots) = (MMIO_HOLE_END.0, 0);
-        for (start, size) in ranges.ranges() {
+        for (start, size) in layout.ranges().iter().chain(&area) {
             last = last.max(start.0 + size);
             slots += 1;
         }
@@ -74,14 +76,25 @@ impl Plan {
         self
     }
 
+    /// With memory that may be plugged, which `reset` unplugs.
+    pub(super) fn with_area(mut self, area: GuestRam, reset: Arc<dyn Lifecycle>) -> Self {
+        self.builder = self.builder.memory(area).reset_too(reset);
+        self
+    }
+
     /// Where more memory may lie, and its slot.
     pub(super) fn next_memory(&mut self) -> (GuestAddress, u32) {
         (GuestAddress(self.next_address), self.next_slot)
     }
 
+    /// RAM, and what may be plugged.
+    pub(super) fn ram(&self) -> &RamConfig {
+        &self.ram
+    }
+
     /// Bytes of RAM.
     pub(super) fn ram_size(&self) -> u64 {
-        self.ram.bytes()
+        self.ram.size.bytes()
     }
 
     pub(super) fn remote(&self) -> &Arc<Remote> {

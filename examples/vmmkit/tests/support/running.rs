@@ -71,8 +71,12 @@ impl Place {
 
     /// Starts a guest, without waiting for it.
     pub(crate) fn start(&self, arguments: &[&str]) -> Guest {
-        let child = self
-            .command(&["run", "--quiet", "--memory", "16M", "--kernel"])
+        let mut command = self.command(&["run", "--quiet"]);
+        if !arguments.contains(&"--memory") {
+            command.args(["--memory", "16M"]);
+        }
+        let child = command
+            .arg("--kernel")
             .arg(&self.kernel)
             .args(arguments)
             .stdin(Stdio::null())

@@ -129,6 +129,9 @@ fn class(kind: DeviceKind) -> [u8; 3] {
         DeviceKind::Block => [0x01, 0x00, 0],
         DeviceKind::FileSystem => [0x01, 0x80, 0],
         DeviceKind::Console | DeviceKind::Socket => [0x07, 0x80, 0],
-        DeviceKind::Entropy | DeviceKind::Balloon | DeviceKind::PersistentMemory => [0x00, 0xff, 0],
+        DeviceKind::Entropy
+        | DeviceKind::Balloon
+        | DeviceKind::Memory
+        | DeviceKind::PersistentMemory => [0x00, 0xff, 0],
     }
 }

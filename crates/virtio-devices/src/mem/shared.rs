@@ -1,0 +1,169 @@
+//! What the device, its engine and the VMM have in common.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use vmmkit_guest_memory::{BLOCK_SIZE, GuestAddress, GuestRam};
+use vmmkit_virtio::ConfigChange;
+
+use super::{MemAnswer, MemArea, MemCounters, MemRequest, Released, spec};
+
+/// The version of the saved form.
+const VERSION: u32 = 1;
+
+/// The saved form. What plugged blocks hold is saved as RAM is, by whoever saves that.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    version: u32,
+    start: u64,
+    size: u64,
+    requested: u64,
+    /// Plugged blocks: the number of the first and how many, lowest first.
+    plugged: Vec<(u64, u64)>,
+}
+
+/// What all have. No lock is held while another is taken.
+#[derive(Debug)]
+pub(super) struct Shared {
+    memory: GuestRam,
+    area: Mutex<MemArea>,
+    counters: Mutex<MemCounters>,
+    change: Mutex<Option<ConfigChange>>,
+}
+
+impl Shared {
+    pub(super) fn new(memory: GuestRam, area: MemArea) -> Self {
+        Self {
+            memory,
+            area: Mutex::new(area),
+            counters: Mutex::default(),
+            change: Mutex::default(),
+        }
+    }
+
+    pub(super) fn memory(&self) -> &GuestRam {
+        &self.memory
+    }
+
+    pub(super) fn area(&self) -> MutexGuard<'_, MemArea> {
+        lock(&self.area)
+    }
+
+    pub(super) fn counters(&self) -> MemCounters {
+        *lock(&self.counters)
+    }
+
+    pub(super) fn count(&self, add: impl FnOnce(&mut MemCounters)) {
+        add(&mut lock(&self.counters));
+    }
+
+    pub(super) fn connect(&self, change: ConfigChange) {
+        *lock(&self.change) = Some(change);
+    }
+
+    /// Tells the driver that the configuration has changed.
+    pub(super) fn tell(&self) {
+        let change = lock(&self.change).clone();
+        if let Some(change) = change {
+            change.notify();
+        }
+    }
+
+    /// Does what the driver asks for.
+    pub(super) fn answer(&self, request: MemRequest) -> MemAnswer {
+        let (answer, released) = self.area().answer(request);
+        // Before the driver is told, and may plug the same again.
+        let discarded = released.map_or(0, |range| self.discard(range));
+        self.count(|counters| {
+            counters.discarded_bytes += discarded;
+            match (request, answer) {
+                (_, MemAnswer::Nack) => counters.refused += 1,
+                (_, MemAnswer::Error) => counters.errors += 1,
+                (MemRequest::Plug(_), _) => counters.plugs += 1,
+                (MemRequest::State(_), _) => counters.states += 1,
+                (MemRequest::Unplug(_) | MemRequest::UnplugAll, _) => counters.unplugs += 1,
+            }
+        });
+        answer
+    }
+
+    /// Unplugs everything.
+    pub(super) fn power_on(&self) {
+        let released = self.area().unplug_all();
+        if let Some(range) = released {
+            self.discard(range);
+        }
+    }
+
+    /// Gives bytes back to the host; how many that were. One that keeps them loses nothing but room.
+    fn discard(&self, range: Released) -> u64 {
+        let given = self
+            .memory
+            .discard(GuestAddress(range.address), range.length);
+        given.unwrap_or(0)
+    }
+
+    /// The configuration as the driver reads it.
+    pub(super) fn config(&self) -> [u8; spec::CONFIG_SIZE] {
+        let mut config = [0; spec::CONFIG_SIZE];
+        let area = self.area();
+        for (offset, value) in [
+            (spec::CONFIG_BLOCK_SIZE, BLOCK_SIZE),
+            (spec::CONFIG_ADDR, area.start()),
+            (spec::CONFIG_REGION_SIZE, area.size()),
+            (spec::CONFIG_USABLE_REGION_SIZE, area.size()),
+            (spec::CONFIG_PLUGGED_SIZE, area.plugged()),
+            (spec::CONFIG_REQUESTED_SIZE, area.requested()),
+        ] {
+            let bytes = value.to_le_bytes();
+            for (byte, value) in config.iter_mut().skip(offset).zip(bytes) {
+                *byte = value;
+            }
+        }
+        config
+    }
+
+    pub(super) fn save(&self) -> String {
+        let area = self.area();
+        let saved = Saved {
+            version: VERSION,
+            start: area.start(),
+            size: area.size(),
+            requested: area.requested(),
+            plugged: area.runs(),
+        };
+        // A struct of numbers cannot fail.
+        serde_json::to_string(&saved).unwrap_or_default()
+    }
+
+    pub(super) fn restore(&self, saved: &str) -> Result<(), String> {
+        let saved: Saved = serde_json::from_str(saved)
+            .map_err(|error| format!("no state of a memory device: {error}"))?;
+        if saved.version != VERSION {
+            let version = saved.version;
+            return Err(format!(
+                "a memory device of version {version}, not {VERSION}"
+            ));
+        }
+        let mut area = self.area();
+        let (start, size) = (area.start(), area.size());
+        if (saved.start, saved.size) != (start, size) {
+            return Err(format!(
+                "a memory device of {:#x} bytes at {:#x}, not {size:#x} at {start:#x}",
+                saved.size, saved.start
+            ));
+        }
+        let restored = MemArea::new(start, size).and_then(|mut area| {
+            let is_possible = area.request(saved.requested) && area.plug_runs(&saved.plugged);
+            is_possible.then_some(area)
+        });
+        *area = restored.ok_or("a memory device with blocks outside its area or named twice")?;
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds one of the locks, so a poisoned one is whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
