@@ -156,6 +156,16 @@ pub fn load(
         rsdp,
     };
     loaded.entry = describe(ram, &kernel, &loaded, cmdline)?;
+    tracing::info!(
+        format = ?loaded.kernel.format,
+        entry = ?loaded.kernel.entry,
+        address = %format_args!("{:#x}", kernel.address),
+        fallback = ?loaded.kernel.fallback,
+        kernel_bytes = loaded.kernel.placed_bytes,
+        initrd_bytes = loaded.initrd.map(|initrd| initrd.size),
+        acpi = loaded.rsdp.is_some(),
+        "kernel loaded"
+    );
     Ok(loaded)
 }
 

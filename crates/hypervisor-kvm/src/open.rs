@@ -131,6 +131,8 @@ impl Kvm {
             })?;
             kvm.support = Support::new(report, kvm.capabilities.memory_slots);
         }
+        let completes = kvm.support.is_some();
+        tracing::debug!(path = %path.display(), kind = ?kvm_kind(), completes, "KVM opened");
         Ok(kvm)
     }
 

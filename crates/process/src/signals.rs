@@ -115,6 +115,7 @@ impl MutEventSubscriber for Signals {
         // The SIGCONT that ends our own stop is still to be read after it.
         let mut was_stopped = false;
         while let Some(signal) = self.signals.read() {
+            tracing::debug!(?signal, "signal");
             match signal {
                 Signal::Hangup | Signal::Interrupt | Signal::Terminate => self.end(signal),
                 Signal::Quit => self.guest.dump(),

@@ -21,6 +21,7 @@ use vmmkit_hypervisor::{Kick, VcpuId};
 use vmmkit_telemetry::BootLog;
 
 use debug::Debugger;
+use log::Told;
 use visit::Visit;
 
 use crate::event::BACKLOG;
@@ -28,6 +29,7 @@ use crate::{Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunErro
 
 mod debug;
 mod end;
+mod log;
 mod pause;
 mod reset;
 mod visit;
@@ -61,6 +63,7 @@ pub struct Control {
     visit_turn: Mutex<()>,
     debugger: OnceLock<Debugger>,
     boot_log: OnceLock<Arc<BootLog>>,
+    told: Told,
 }
 
 #[derive(Default)]
@@ -157,6 +160,7 @@ impl Control {
 
     /// Tells all subscribers.
     pub fn publish(&self, event: Event) {
+        self.told.tell(&event);
         self.events.publish(event);
     }
 
@@ -249,6 +253,7 @@ impl Default for Control {
             is_wanted: AtomicBool::new(false),
             visit_turn: Mutex::default(),
             debugger: OnceLock::new(),
+            told: Told::default(),
         }
     }
 }

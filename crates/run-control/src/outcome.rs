@@ -1,5 +1,7 @@
 //! How a run ended.
 
+use std::any::Any;
+
 use thiserror::Error;
 use vmmkit_hypervisor::x86::VcpuDump;
 use vmmkit_hypervisor::{FailEntry, InternalError, VcpuId};
@@ -85,6 +87,21 @@ pub enum RunError {
     /// The event loop could not go on.
     #[error(transparent)]
     EventLoop(#[from] vmmkit_host_io::EventLoopError),
+}
+
+impl RunError {
+    /// A thread ended in `panic`, as it was caught.
+    pub fn panicked(name: &str, panic: &(dyn Any + Send)) -> Self {
+        let message = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".to_owned());
+        Self::ThreadPanicked {
+            name: name.to_owned(),
+            message,
+        }
+    }
 }
 
 fn hint(error: &InternalError) -> &'static str {

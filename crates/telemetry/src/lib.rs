@@ -7,7 +7,19 @@
 //! The counters are plain numbers and not those of a facade such as the `metrics` crate: there, each
 //! increment goes through a global recorder, an indirect call and a locked instruction, which is a
 //! tenth of an exit. Here it is one instruction of the thread that owns the counter, so that nothing
-//! need be switched on. Who has a recorder feeds it from [`Metrics`], as often as it is read.
+//! need be switched on. Who has a recorder feeds it from [`Metrics`], as often as it is read:
+//! `Metrics::record`, with the feature `metrics-facade`.
+//!
+//! Events go to the `tracing` facade, in every crate, as fields and never from a path that an exit or a
+//! request takes; without a subscriber each is one load. What a guest or a client can repeat is thinned
+//! by [`Occasions`]. The levels:
+//!
+//! | level | what it says |
+//! | --- | --- |
+//! | error | the run is over, as host, hypervisor or VMM could not go on |
+//! | warn | somebody should look: the guest crashed, a device needs a reset, the host failed a request |
+//! | info | what becomes of the machine: kernel loaded, started, paused, resumed, reset, ended |
+//! | debug | what becomes of its parts: milestones, threads, drivers, signals, requests of the API |
 //!
 //! ```
 //! use vmmkit_telemetry::{Counter, Metrics, Tree};
@@ -26,8 +38,11 @@
 
 mod boot_log;
 mod counter;
+#[cfg(feature = "metrics-facade")]
+mod facade;
 mod metrics;
 mod milestones;
+mod occasions;
 mod prometheus;
 mod replace;
 mod timeline;
@@ -37,6 +52,7 @@ pub use boot_log::{BootLog, ConsoleLine};
 pub use counter::Counter;
 pub use metrics::{Family, Kind, Labels, Metrics, Sample};
 pub use milestones::{Milestone, Milestones};
+pub use occasions::Occasions;
 pub use replace::replace_file;
 pub use timeline::{Bins, Mark, Timeline};
 pub use tree::{Inspect, Node, Tree};

@@ -88,14 +88,18 @@ impl Milestones {
         if let Some(place) = self.reached.get(milestone as usize)
             && place.load(Ordering::Relaxed) == 0
         {
-            self.mark_first(place);
+            self.mark_first(milestone, place);
         }
     }
 
     #[cold]
-    fn mark_first(&self, place: &AtomicU64) {
+    fn mark_first(&self, milestone: Milestone, place: &AtomicU64) {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX - 1) + 1;
-        let _ = place.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        let first = place.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        if first.is_ok() {
+            let name = milestone.name();
+            tracing::debug!(milestone = name, microseconds = now / 1000, "reached");
+        }
     }
 
     /// As a tree: microseconds from the start.

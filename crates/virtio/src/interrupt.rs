@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use tracing::{debug, warn};
 use vmmkit_device_bus::IrqLine;
 use vmmkit_host_io::EventFd;
+use vmmkit_telemetry::Occasions;
 
 use crate::RingError;
 use crate::transport::lock;
@@ -69,10 +71,13 @@ impl fmt::Debug for QueueInterrupt {
 
 /// Whether a device can go on, and why not.
 pub struct Fault {
+    name: Arc<str>,
     needs_reset: AtomicBool,
     count: AtomicU64,
     reason: Mutex<Option<String>>,
     interrupts: Arc<dyn Interrupts>,
+    faults: Occasions,
+    drivers: Occasions,
     pub(crate) watcher: OnceLock<Watcher>,
 }
 
@@ -90,12 +95,15 @@ pub enum TransportEvent {
 pub type Watcher = Box<dyn Fn(TransportEvent) + Send + Sync>;
 
 impl Fault {
-    pub(crate) fn new(interrupts: Arc<dyn Interrupts>) -> Self {
+    pub(crate) fn new(name: Arc<str>, interrupts: Arc<dyn Interrupts>) -> Self {
         Self {
+            name,
             needs_reset: AtomicBool::new(false),
             count: AtomicU64::new(0),
             reason: Mutex::new(None),
             interrupts,
+            faults: Occasions::default(),
+            drivers: Occasions::default(),
             watcher: OnceLock::new(),
         }
     }
@@ -103,13 +111,19 @@ impl Fault {
     /// The device cannot go on: the driver sees DEVICE_NEEDS_RESET and is interrupted
     /// (virtio 1.2, section 2.1.2). The first reason since the last reset is kept.
     pub fn report(&self, reason: impl Into<String>) {
+        self.report_of(None, reason.into());
+    }
+
+    fn report_of(&self, queue: Option<u16>, reason: String) {
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut kept = lock(&self.reason);
         // Ordering: the driver reads the status because of the interrupt below.
         if !self.needs_reset.swap(true, Ordering::SeqCst) {
-            let reason = reason.into();
             *kept = Some(reason.clone());
             drop(kept);
+            if let Some(count) = self.faults.next() {
+                warn!(device = %self.name, queue, reason, count, "device needs a reset");
+            }
             self.interrupts.configuration();
             self.tell(TransportEvent::NeedsReset(reason));
         }
@@ -124,7 +138,22 @@ impl Fault {
 
     /// The driver broke the rules of queue `index`.
     pub(crate) fn ring(&self, index: u16, error: RingError) {
-        self.report(format!("queue {index}: {error}"));
+        self.report_of(Some(index), format!("queue {index}: {error}"));
+    }
+
+    /// A driver is ready, with these features.
+    pub(crate) fn driver_ready(&self, features: u64) {
+        if let Some(count) = self.drivers.next() {
+            debug!(device = %self.name, features = %format_args!("{features:#x}"), count, "driver ready");
+        }
+        self.tell(TransportEvent::DriverReady);
+    }
+
+    /// A device that worked was reset.
+    pub(crate) fn driver_gone(&self) {
+        if let Some(count) = self.drivers.next() {
+            debug!(device = %self.name, count, "device reset");
+        }
     }
 
     /// Whether the device cannot go on.

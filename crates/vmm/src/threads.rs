@@ -1,13 +1,12 @@
 //! The threads of a running machine: one for each vCPU (`vcpu0`, ...) and one for events (`vmm`).
 
-use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use vmmkit_host_io::EventLoopStop;
-use vmmkit_run_control::{Control, Ending, LastEvent, PowerOn, VcpuBody};
+use vmmkit_run_control::{Control, Ending, LastEvent};
 
 use crate::RunError;
 use crate::devices::Devices;
@@ -55,7 +54,7 @@ impl Threads {
             let (thread_control, board) = (control.clone(), board.clone());
             let spawned = Builder::new()
                 .name(format!("vcpu{index}"))
-                .spawn(move || vcpu_thread(index, body, &thread_control, &*board));
+                .spawn(move || thread_control.run_vcpu(index, body, &*board));
             match spawned {
                 Ok(thread) => threads.vcpus.push(thread),
                 Err(error) => {
@@ -82,7 +81,7 @@ impl Threads {
     fn join_all(&mut self) {
         self.control.wait_for_end();
         for thread in self.vcpus.drain(..) {
-            // A panic was caught and reported in `guarded`.
+            // A panic was caught and reported in `run_vcpu`.
             let _ = thread.join();
         }
         self.devices.stop();
@@ -102,39 +101,10 @@ impl Drop for Threads {
     }
 }
 
-/// Runs one vCPU after the other, each until the run ends or a reset.
-fn vcpu_thread(index: usize, first: VcpuBody, control: &Control, board: &dyn PowerOn) {
-    let lives = AssertUnwindSafe(|| {
-        let mut next = Some(first);
-        while let Some(body) = next.take() {
-            match body(control) {
-                Some(ending) => control.end(ending),
-                None => next = control.next_life(index, board),
-            }
-        }
-    });
-    if let Err(panic) = catch_unwind(lives) {
-        control.end(Err(panicked(&format!("vcpu{index}"), panic.as_ref())));
-    }
-    control.finish_vcpu();
-}
-
 /// Runs `body`, turning a panic into the error that names the thread.
 fn guarded(name: &str, body: impl FnOnce() -> Result<(), RunError>) -> Option<RunError> {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(result) => result.err(),
-        Err(panic) => Some(panicked(name, panic.as_ref())),
-    }
-}
-
-fn panicked(name: &str, panic: &(dyn Any + Send)) -> RunError {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned());
-    RunError::ThreadPanicked {
-        name: name.to_owned(),
-        message,
+        Err(panic) => Some(RunError::panicked(name, panic.as_ref())),
     }
 }

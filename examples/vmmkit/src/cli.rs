@@ -104,7 +104,7 @@ pub(crate) struct RunOptions {
     /// Do not make it known: `vmmkit list` and the other commands will not find it
     #[arg(long)]
     pub(crate) no_instance: bool,
-    /// Do not let the guest run before `vmmkit resume` says so
+    /// Do not let the guest run before `vmmkit boot` says so
     #[arg(long)]
     pub(crate) paused: bool,
     /// Serve GDB there, and do not let the guest run before GDB says so: tcp:PORT of 127.0.0.1, which
@@ -138,6 +138,10 @@ pub(crate) struct RunOptions {
     /// Draw the boot when the guest has ended: a picture, or the same as JSON
     #[arg(long, value_name = "PATH.svg|PATH.json")]
     pub(crate) timeline: Option<PathBuf>,
+    /// Write what happens to the machine, a line each: error, warn, info or debug, to stderr or at the end
+    /// of a file [default: $VMMKIT_LOG, or nothing]
+    #[arg(long, value_name = "LEVEL[,FILE]")]
+    pub(crate) log: Option<String>,
     /// TOML file with these options; the command line has precedence
     #[arg(long, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,

@@ -17,7 +17,7 @@ use crate::cpu;
 use crate::devices::DeviceOptions;
 use crate::failure::Failure;
 use crate::platform::PlatformOptions;
-use crate::{devices, gdb, memory};
+use crate::{devices, gdb, log, memory};
 
 /// The keys. Each has the meaning of the option of its name.
 #[derive(Debug, Default, Deserialize)]
@@ -44,6 +44,7 @@ struct File {
     stop_timeout: Option<i64>,
     metrics: Option<String>,
     timeline: Option<PathBuf>,
+    log: Option<String>,
     disk: Vec<String>,
     vsock: Option<String>,
     fs: Vec<String>,
@@ -170,6 +171,9 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         timeline: options
             .timeline
             .or(file.timeline.map(|path| folder.join(path))),
+        log: options
+            .log
+            .or(file.log.map(|text| log::in_folder(&text, folder))),
         devices: options.devices.or(devices, folder),
         platform: options.platform.or(platform, folder),
         ..options
@@ -226,6 +230,20 @@ mod tests {
         let (line, reason) = parse("cpus = [2]").unwrap_err();
         assert_eq!(line, 1);
         assert!(reason.starts_with("expected a number of vCPUs"), "{reason}");
+    }
+
+    #[test]
+    fn a_log_is_beside_the_file() {
+        let log = |text| {
+            let merged = merge(
+                RunOptions::default(),
+                parse(text).unwrap(),
+                Path::new("/vm"),
+            );
+            merged.log.unwrap()
+        };
+        assert_eq!(log("log = \"debug,a.log\""), "debug,/vm/a.log");
+        assert_eq!(log("log = \"info\""), "info");
     }
 
     #[test]

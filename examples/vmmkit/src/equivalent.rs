@@ -72,6 +72,9 @@ pub(crate) fn command(settings: &Settings) -> String {
     if let Some(timeline) = &settings.timeline {
         words.push(format!("--timeline {}", quoted(&timeline.to_string())));
     }
+    if let Some(log) = &settings.log {
+        words.push(format!("--log {}", quoted(&log.to_string())));
+    }
     let policy = policy::options(machine.on_reboot, machine.on_crash);
     words.extend(policy.into_iter().map(str::to_owned));
     words.join(" ")
@@ -142,11 +145,11 @@ mod tests {
             no_instance: true,
             paused: true,
             gdb: Some("tcp:1234".to_owned()),
+            log: Some("info,a log".to_owned()),
             ..RunOptions::default()
         };
         let command = command(&Settings::new(options).unwrap());
-        let end =
-            " --name web --api-socket 'a socket' --no-instance --paused --gdb tcp:127.0.0.1:1234";
+        let end = " --name web --api-socket 'a socket' --no-instance --paused --gdb tcp:127.0.0.1:1234 --log 'info,a log'";
         assert!(command.ends_with(end), "{command}");
     }
 

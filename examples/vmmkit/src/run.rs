@@ -47,6 +47,9 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
         Some(path) => failure.with_file(path),
         None => failure,
     })?;
+    if let Some(log) = &settings.log {
+        log.install()?;
+    }
     if settings.found_kernel && !settings.quiet {
         messages::say(&format!(
             "no --kernel, so this runs:\n  {}",

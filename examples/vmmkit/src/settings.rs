@@ -13,6 +13,7 @@ use crate::control;
 use crate::devices::{self, Choice, DeviceOptions};
 use crate::failure::Failure;
 use crate::kernel_search::{self, Found};
+use crate::log::LogChoice;
 use crate::memory;
 use crate::platform::DebugChoice;
 use crate::policy;
@@ -49,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) metrics: Option<MetricsChoice>,
     /// Where the picture of the boot goes.
     pub(crate) timeline: Option<TimelineChoice>,
+    /// What is logged, and where to.
+    pub(crate) log: Option<LogChoice>,
     /// The KVM device.
     pub(crate) kvm: PathBuf,
     /// Build only.
@@ -85,6 +88,7 @@ impl Settings {
         let irqchip = options.platform.irqchip(!options.no_acpi)?;
         let debug_port = options.platform.debug_port()?;
         let (metrics, timeline) = reports::choices(&options)?;
+        let log = LogChoice::new(options.log.as_deref())?;
         let gdb = options.gdb.as_deref().map(gdb::place).transpose()?;
         let firmware = options.platform.firmware.clone();
         if firmware.is_some() {
@@ -134,6 +138,7 @@ impl Settings {
             gdb,
             metrics,
             timeline,
+            log,
             kvm: options.kvm.unwrap_or_else(|| "/dev/kvm".into()),
             dry_run: options.dry_run,
             quiet: options.quiet,

@@ -9,6 +9,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::{Level, debug};
 
 use super::Api;
 use super::body::{self, AnswerBody};
@@ -26,9 +27,17 @@ type Answered = Result<Response<AnswerBody>, Problem>;
 impl Api {
     /// Answers one request.
     pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<AnswerBody> {
-        self.answered(request)
+        // Before it is given away.
+        let asked = tracing::enabled!(Level::DEBUG)
+            .then(|| (request.method().clone(), request.uri().path().to_owned()));
+        let answer = self
+            .answered(request)
             .await
-            .unwrap_or_else(|problem| whole(problem.status(), "application/json", problem.json()))
+            .unwrap_or_else(|problem| whole(problem.status(), "application/json", problem.json()));
+        if let Some((method, path)) = asked {
+            debug!(%method, path, status = answer.status().as_u16(), "request");
+        }
+        answer
     }
 
     async fn answered(&self, request: Request<Incoming>) -> Answered {

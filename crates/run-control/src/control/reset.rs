@@ -1,6 +1,9 @@
 //! Resets: every vCPU's thread drops its vCPU and gets a new one.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
+
+use tracing::debug;
 
 use super::{Control, PAUSE, RESET, RUN};
 use crate::{Event, PowerOn, ResetCause, RunError, VcpuBody, Vcpus};
@@ -21,6 +24,27 @@ impl Control {
             self.changed.notify_all();
         }
         true
+    }
+
+    /// Runs vCPU `index` on this thread, one life after the other, until the run is over; `first` is
+    /// its first one. A panic in it is caught, and ends the run.
+    pub fn run_vcpu(&self, index: usize, first: VcpuBody, board: &dyn PowerOn) {
+        debug!(vcpu = index, "thread began");
+        let lives = AssertUnwindSafe(|| {
+            let mut next = Some(first);
+            while let Some(body) = next.take() {
+                match body(self) {
+                    Some(ending) => self.end(ending),
+                    None => next = self.next_life(index, board),
+                }
+            }
+        });
+        if let Err(panic) = catch_unwind(lives) {
+            let error = RunError::panicked(&format!("vcpu{index}"), panic.as_ref());
+            self.end(Err(error));
+        }
+        debug!(vcpu = index, "thread ends");
+        self.finish_vcpu();
     }
 
     /// The next life of the thread of vCPU `index`, whose vCPU is gone; `None` when the run has ended.

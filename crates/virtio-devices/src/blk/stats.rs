@@ -107,6 +107,7 @@ impl Counters {
             return None;
         }
         let text = describe(disk, request, error);
+        tracing::warn!(disk, error = %error, "the host failed a request: {text}");
         Some(self.first_error.get_or_init(|| text))
     }
 }

@@ -88,6 +88,7 @@ impl Shared {
     /// A back end has come to its end: the link is down for good.
     pub(super) fn lose(&self, error: &io::Error) {
         if !self.is_lost.swap(true, Ordering::Relaxed) {
+            tracing::warn!(error = %error, "a network back end is lost: the link is down");
             *lock(&self.lost) = Some(error.to_string());
             self.notify();
         }

@@ -22,7 +22,7 @@ use crate::queue::QueueCounters;
 use crate::spec::{feature, status};
 use crate::{
     Activation, Active, ConfigChange, Device, DeviceKind, Fault, Interrupts, Queue, Queues,
-    SharedThread, SplitRing, TransportEvent, Watcher,
+    SharedThread, SplitRing, Watcher,
 };
 
 pub use mmio::MmioTransport;
@@ -88,10 +88,11 @@ impl Transport {
             generation: generation.clone(),
             interrupts: interrupts.clone(),
         });
+        let name: Arc<str> = name.into();
         Ok(Self {
-            name: name.into(),
+            fault: Arc::new(Fault::new(name.clone(), interrupts.clone())),
+            name,
             offered: device.features() | (OFFERED & (device.queue_features() | feature::VERSION_1)),
-            fault: Arc::new(Fault::new(interrupts.clone())),
             ram: ram.clone(),
             device,
             kicks,
@@ -292,7 +293,7 @@ impl Transport {
         match self.device.activate(activation) {
             Ok(active) => {
                 inner.active = Some(active);
-                self.fault.tell(TransportEvent::DriverReady);
+                self.fault.driver_ready(features);
             }
             Err(error) => self.fault.report(error.to_string()),
         }
@@ -315,7 +316,9 @@ impl Transport {
 
     fn reset_inner(&self, inner: &mut Inner) {
         // Waits for the device's work to end.
-        inner.active = None;
+        if inner.active.take().is_some() {
+            self.fault.driver_gone();
+        }
         self.device.reset();
         self.fault.reset();
         inner.status = 0;

@@ -1,0 +1,186 @@
+//! `--log`: the events of the crates, as lines on stderr or in a file.
+//!
+//! The crates say what happens by the `tracing` facade and install nothing; without `--log` nobody
+//! listens.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use tracing::level_filters::LevelFilter;
+
+use crate::failure::Failure;
+use crate::messages;
+
+/// What `--log` is where it is not given.
+const VARIABLE: &str = "VMMKIT_LOG";
+const LEVELS: &str =
+    "give error, warn, info or debug, and for a file a comma and its path: debug,vm.log";
+
+/// `LEVEL[,FILE]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogChoice {
+    level: Level,
+    /// Otherwise stderr.
+    file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl LogChoice {
+    /// What the option says, or else the environment.
+    pub(crate) fn new(option: Option<&str>) -> Result<Option<Self>, Failure> {
+        if let Some(text) = option {
+            return parse("--log ", text).map(Some);
+        }
+        match std::env::var(VARIABLE) {
+            Ok(text) if !text.is_empty() => parse(&format!("{VARIABLE}="), &text).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Has the events of this process written, from now on.
+    pub(crate) fn install(&self) -> Result<(), Failure> {
+        let builder = tracing_subscriber::fmt()
+            .with_max_level(self.level.filter())
+            .with_ansi(false)
+            .with_thread_names(true);
+        let installed = match &self.file {
+            None => builder.with_writer(|| Stderr).try_init(),
+            Some(path) => {
+                let file = open(path).map_err(|error| {
+                    let next = "check the path and its permissions";
+                    Failure::host(&format!("--log {self}"), &error, next)
+                })?;
+                builder.with_writer(file).try_init()
+            }
+        };
+        // Refused only where there is a subscriber already: this is called once.
+        drop(installed);
+        Ok(())
+    }
+}
+
+/// Lines are added to what is there; what a guest does is nobody else's to read.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).open(path)
+}
+
+fn parse(option: &str, text: &str) -> Result<LogChoice, Failure> {
+    let (level, file) = match text.split_once(',') {
+        Some((level, file)) => (level, Some(PathBuf::from(file))),
+        None => (text, None),
+    };
+    let wrong = |reason: &str| Failure::usage(format!("{option}{text}: {reason}"), LEVELS);
+    if file
+        .as_ref()
+        .is_some_and(|file| file.as_os_str().is_empty())
+    {
+        return Err(wrong("there is no path after the comma"));
+    }
+    let level = level
+        .parse()
+        .map_err(|()| wrong(&format!("there is no level {level:?}")))?;
+    Ok(LogChoice { level, file })
+}
+
+/// `text` with its path relative to `folder`.
+pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
+    match text.split_once(',') {
+        Some((level, file)) => format!("{level},{}", folder.join(file).display()),
+        None => text.to_owned(),
+    }
+}
+
+impl Level {
+    fn filter(self) -> LevelFilter {
+        match self {
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+        }
+    }
+}
+
+impl FromStr for Level {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "error" => Ok(Self::Error),
+            "warn" => Ok(Self::Warn),
+            "info" => Ok(Self::Info),
+            "debug" => Ok(Self::Debug),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for LogChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.level {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        })?;
+        match &self.file {
+            Some(file) => write!(f, ",{}", file.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// stderr, which may be a raw terminal. Each event comes in one write.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        messages::write(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(text: &str) -> Result<LogChoice, String> {
+        let choice = LogChoice::new(Some(text));
+        choice.map(Option::unwrap).map_err(|failure| failure.text())
+    }
+
+    #[test]
+    fn a_level_and_a_file_are_read_back_as_they_are_written() {
+        for text in ["error", "warn", "info", "debug", "debug,/tmp/a,b.log"] {
+            assert_eq!(choice(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_level_is_named() {
+        let text = choice("loud,x").unwrap_err();
+        assert!(
+            text.contains("--log loud,x: there is no level \"loud\""),
+            "{text}"
+        );
+        let text = choice("info,").unwrap_err();
+        assert!(text.contains("there is no path after the comma"), "{text}");
+        assert!(choice("trace").is_err(), "no crate has any");
+    }
+}
