@@ -57,7 +57,13 @@ impl Handle {
             tree.tree(format!("{start:#x}-{:#x}", end - 1), place)
         });
         let mut tree = Tree::new()
-            .tree("machine", shared.about.clone())
+            .tree(
+                "machine",
+                shared
+                    .about
+                    .clone()
+                    .text("state", format!("{:?}", self.state())),
+            )
             .tree("boot", self.boot_log().milestones().tree())
             .tree("memory", memory);
         let dumps = self.dump_vcpus();

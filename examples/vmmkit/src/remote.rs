@@ -8,7 +8,7 @@ use vmmkit_process::{Command, Guest, HELP, Job};
 use vmmkit_virtio_devices::Console;
 use vmmkit_vmm::{Handle, MachineState};
 
-use crate::{messages, monitor};
+use crate::messages;
 
 /// What the parts of the binary that live on the machine's event loop share with `run`. Threads: `run`
 /// fills it in before the machine starts; afterwards the event loop's thread uses it, that of a
@@ -74,7 +74,10 @@ impl Remote {
         match command {
             Command::Help => messages::say(HELP),
             Command::Quit => self.with(Handle::stop),
-            Command::Monitor => self.with(|machine| messages::say(&monitor::describe(machine))),
+            Command::Monitor => self.with(|machine| {
+                let tree = machine.inspect().to_string();
+                messages::say(&format!("the machine now:\n{}", tree.trim_end()));
+            }),
             Command::Break => self.with(Handle::send_break),
             Command::Timestamps => match self.output.get() {
                 Some(output) => drop(output.toggle_stamps()),
@@ -91,6 +94,21 @@ pub(crate) fn ask_to_power_off(machine: &Handle, has_acpi: bool) {
         true => machine.power_button(),
         false => machine.ctrl_alt_del(),
     }
+}
+
+/// The registers of each vCPU, a paragraph each.
+fn vcpus(machine: &Handle) -> String {
+    let lines = machine.dump_vcpus().into_iter().map(|dump| {
+        let state = dump.state.map_or("in a state unknown".to_owned(), |state| {
+            format!("{state:?}").to_lowercase()
+        });
+        format!("{} is {state}: {dump}", dump.vcpu)
+    });
+    let lines: Vec<_> = lines.collect();
+    if lines.is_empty() {
+        return "no vCPU runs".to_owned();
+    }
+    lines.join("\n")
 }
 
 impl Guest for Remote {
@@ -112,7 +130,7 @@ impl Guest for Remote {
     }
 
     fn dump(&self) {
-        self.with(|machine| messages::say(&monitor::vcpus(machine)));
+        self.with(|machine| messages::say(&vcpus(machine)));
     }
 
     fn resize(&self, size: WindowSize) {
