@@ -123,7 +123,13 @@ fn a_guest_that_was_created_waits_to_be_told() {
     assert_eq!(state(&place, "web"), "created");
     place.says(&["pause", "-n", "web"]);
     assert_eq!(state(&place, "web"), "created");
-    place.says(&["resume", "-n", "web"]);
+    assert_eq!(
+        place.says(&["boot", "-n", "web"]),
+        "NAME  STATE\nweb   running\n"
+    );
+    let (code, error) = place.fails(&["boot", "-n", "web"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("has booted already"), "{error}");
     let mut first = [0];
     guest
         .child
@@ -216,6 +222,44 @@ fn a_balloon_and_limits_change_while_the_guest_runs() {
     );
     let (_, error) = place.fails(&["balloon", "-n", "web", "16M"]);
     assert!(error.contains("less than the 16777216 bytes"), "{error}");
+
+    let limit = |words: &[&str]| place.says(&[&["limit", "-n", "web", "blk0"], words].concat());
+    assert_eq!(limit(&[]), "requests: any bytes, any requests\n");
+    let both = "requests: 67108864 bytes a second, 500 requests a second\n";
+    assert_eq!(limit(&["bandwidth=64M,iops=500"]), both);
+    assert_eq!(limit(&[]), both);
+    let one = json(&limit(&["iops=none", "--json"]));
+    assert_eq!(one["requests"]["bandwidth"]["size"], 64 << 20);
+    assert!(one["requests"]["operations"].is_null());
+    limit(&["bandwidth=none"]);
+    for (words, code, part) in [
+        (["blk7", "iops=5"], 1, "this machine has no blk7"),
+        (
+            ["balloon0", "iops=5"],
+            1,
+            "this machine has no limits of balloon0",
+        ),
+        (
+            ["blk0", "packets=5"],
+            2,
+            "limit packets=5: there is no limit in it",
+        ),
+        (
+            ["blk0", "iops=many"],
+            2,
+            "iops=many is not a number a second",
+        ),
+        (["../machine", "iops=5"], 2, "this is no device's name"),
+    ] {
+        let (exit, error) = place.fails(&[&["limit", "-n", "web"], &words[..]].concat());
+        assert_eq!(exit, Some(code), "{error}");
+        assert!(error.contains(part), "no {part} in {error}");
+        assert!(error.contains("\n  next: "), "{error}");
+    }
+    assert_eq!(
+        place.says(&["power-button", "-n", "web"]),
+        "NAME  STATE\nweb   running\n"
+    );
 
     let client = vmmkit_control::Client::new(&place.socket("web"));
     let limits = serde_json::json!({

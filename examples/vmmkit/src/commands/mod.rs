@@ -3,6 +3,7 @@
 mod ask;
 mod balloon;
 mod events;
+mod limit;
 mod list;
 mod memory;
 mod options;
@@ -27,12 +28,15 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::List { json } => list::list(json),
         Command::Stat(whom) => list::stat(&whom),
+        Command::Boot(whom) => tell(&whom, "/v1/machine/boot"),
         Command::Pause(whom) => tell(&whom, "/v1/machine/pause"),
         Command::Resume(whom) => tell(&whom, "/v1/machine/resume"),
         Command::Reset(whom) => tell(&whom, "/v1/machine/reset"),
+        Command::PowerButton(whom) => tell(&whom, "/v1/machine/power-button"),
         Command::Stop(options) => stop::stop(&options),
         Command::Balloon(options) => balloon::balloon(&options),
         Command::Memory(options) => memory::memory(&options),
+        Command::Limit(options) => limit::limit(&options),
         Command::Events(one) => events::events(&one),
         Command::Inspect(one) => inspect(&one),
         Command::Metrics(one) => metrics(&one),

@@ -15,18 +15,24 @@ pub(crate) enum Command {
     },
     /// Show guests with their devices and what these have done
     Stat(Whom),
+    /// Let guests that were created with --paused boot
+    Boot(Whom),
     /// Take guests off their vCPUs, until `vmmkit resume`
     Pause(Whom),
     /// Let guests run on
     Resume(Whom),
     /// Reset guests: they boot again
     Reset(Whom),
+    /// Press the power button of guests, and do not wait for what comes of it
+    PowerButton(Whom),
     /// Ask guests to power off, stop those that take too long, and wait for their end
     Stop(StopOptions),
     /// Show or change how much memory a guest gives back
     Balloon(BalloonOptions),
     /// Show or change how much memory a guest has, if it was run with --memory SIZE,max=SIZE
     Memory(MemoryOptions),
+    /// Show or change what a disk or network interface may do a second
+    Limit(LimitOptions),
     /// Show what happens to a guest, as it happens
     Events(One),
     /// Show the state of every part of a guest's machine
@@ -96,4 +102,18 @@ pub(crate) struct MemoryOptions {
     /// How much it should have in all, with a unit M or G
     #[arg(value_name = "SIZE")]
     pub(crate) size: Option<String>,
+}
+
+/// The options of `limit`.
+#[derive(Args, Debug)]
+pub(crate) struct LimitOptions {
+    #[command(flatten)]
+    pub(crate) one: One,
+    /// The device, as `vmmkit stat` shows it: blk0, net0
+    #[arg(value_name = "DEVICE")]
+    pub(crate) device: String,
+    /// The limits to change, of a disk bandwidth=BYTES,iops=N a second, of a network interface
+    /// bandwidth=BYTES,packets=N[,receive|transmit]; none instead of a number is no limit
+    #[arg(value_name = "KEY=N|none[,...]")]
+    pub(crate) limits: Option<String>,
 }

@@ -183,14 +183,19 @@ fn failed(option: &str, text: &str, error: &dyn Error, next: &str) -> Failure {
 /// A limit of so much a second.
 fn rate(words: &mut Words<'_>, key: &str, what: &str) -> Result<Option<Bucket>, Failure> {
     words.parsed(key, what, |text| {
-        let number = text.parse().ok();
-        let size = number.or_else(|| Some(text.parse::<RamSize>().ok()?.bytes()))?;
         Some(Bucket {
-            size: NonZeroU64::new(size)?,
+            size: per_second(text)?,
             burst: 0,
             refill: Duration::from_secs(1),
         })
     })
+}
+
+/// A number, or a size in bytes with its unit; more than none.
+pub(crate) fn per_second(text: &str) -> Option<NonZeroU64> {
+    let number = text.parse().ok();
+    let number = number.or_else(|| Some(text.parse::<RamSize>().ok()?.bytes()))?;
+    NonZeroU64::new(number)
 }
 
 #[derive(Debug)]
