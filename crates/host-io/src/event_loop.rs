@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use thiserror::Error;
 
-use crate::EventFd;
+use crate::{EventFd, take_on_io_priority};
 
 /// Why an event loop cannot go on.
 #[derive(Debug, Error)]
@@ -62,6 +62,8 @@ impl EventLoop {
     /// # Errors
     /// The host's, of epoll_wait(2).
     pub fn run(mut self) -> Result<(), EventLoopError> {
+        // Who set it has tried it out.
+        let _ = take_on_io_priority();
         // Ordering: pairs with the store in `EventLoopStop::stop`.
         while !self.stop.stopping.load(Ordering::Acquire) {
             match self.manager.run() {

@@ -39,6 +39,7 @@ mod listener;
 mod output;
 mod pollable;
 mod poller;
+mod priority;
 mod pty;
 mod signals;
 mod sink;
@@ -64,6 +65,7 @@ pub use listener::Listener;
 pub use output::{Flush, OutputBuffer};
 pub use pollable::Pollable;
 pub use poller::{Interest, Poller, Ready};
+pub use priority::{ThreadPriority, ThreadPriorityError, set_io_priority, take_on_io_priority};
 pub use pty::{Pty, open_pty};
 pub use signals::{
     Signal, SignalFd, block_terminal_access_signals, die_by, signal_job, stop_as_asked,
@@ -72,6 +74,8 @@ pub use sink::{Sink, Written};
 pub use stopwatch::Stopwatch;
 pub use stream::{FrameReader, MAX_FRAME, StreamError, StreamSocket};
 pub use tap::{Tap, TapError, TapOffloads};
-pub use terminal::{RawTerminal, WindowSize, is_foreground, is_terminal, restore_all, window_size};
+pub use terminal::{
+    RawTerminal, WindowSize, is_foreground, is_terminal, restore_all, window_size,
+};
 pub use timer::TimerFd;
 pub use uring::{Completion, SharedMemory, Uring};

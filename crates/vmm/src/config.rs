@@ -7,7 +7,7 @@ use thiserror::Error;
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_boot_loader::mp_table::MAX_VCPUS;
 use vmmkit_guest_memory::RamConfig;
-use vmmkit_host_io::HostCpus;
+use vmmkit_host_io::{HostCpus, ThreadPriority};
 use vmmkit_hypervisor::{Capabilities, Irqchip};
 use vmmkit_run_control::{OnCrash, OnReboot};
 use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
@@ -36,6 +36,8 @@ pub struct MachineConfig {
     pub topology: Option<Topology>,
     /// The CPUs of the host that a vCPU, by its number, is kept on; a number beyond the vCPUs is nobody's.
     pub affinity: BTreeMap<u32, HostCpus>,
+    /// How the host schedules the threads of vCPUs, if not as the thread that starts the machine.
+    pub vcpu_priority: Option<ThreadPriority>,
     /// Which CPU features the guest sees.
     pub cpu: CpuModel,
     /// Describe the platform by ACPI tables.
@@ -110,6 +112,7 @@ impl Default for MachineConfig {
             vcpus: 1,
             topology: None,
             affinity: BTreeMap::new(),
+            vcpu_priority: None,
             cpu: CpuModel::default(),
             acpi: true,
             mp_table: MpTable::Auto,

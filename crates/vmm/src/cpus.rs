@@ -46,10 +46,14 @@ pub(crate) fn create(
             is_interrupted: false,
             exits,
         };
-        let cpus = config.affinity.get(&id.0).cloned();
+        let (cpus, priority) = (config.affinity.get(&id.0).cloned(), config.vcpu_priority);
         vcpus.bodies.push(Box::new(move |control| {
             if let Some(Err(refused)) = cpus.map(|cpus| cpus.confine_this_thread()) {
                 let source = Error::host("sched_setaffinity", refused);
+                return Some(Err(RunError::Vcpu { vcpu: id, source }));
+            }
+            if let Some(Err(refused)) = priority.map(|priority| priority.take_on()) {
+                let source = Error::host("sched_setscheduler", refused);
                 return Some(Err(RunError::Vcpu { vcpu: id, source }));
             }
             vcpu_loop.run(control)

@@ -76,6 +76,10 @@ pub(crate) struct RunOptions {
     /// 3 on CPUs 0 and 1
     #[arg(long, value_name = "[VCPUS:]CPUS[,...]", allow_hyphen_values = true)]
     pub(crate) affinity: Option<String>,
+    /// How the host schedules the threads of vCPUs, and those of devices: fifo:1 to fifo:99, rr:1 to
+    /// rr:99 or nice:-20 to nice:19 [default: as this process]
+    #[arg(long, value_name = "vcpu=HOW[,io=HOW]")]
+    pub(crate) priority: Option<String>,
     /// Guest RAM, with a unit K, M, G or T [default: 256M]; how much it may become, by `vmmkit memory`:
     /// max=SIZE; and where it comes from: backend=anon|memfd|hugetlb[=2M|1G]|file=PATH, prefault, thp=on|off, merge, dump=on
     #[arg(

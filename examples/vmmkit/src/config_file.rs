@@ -28,6 +28,7 @@ struct File {
     cmdline: Option<String>,
     cpus: Option<Cpus>,
     affinity: Option<String>,
+    priority: Option<String>,
     memory: Option<String>,
     serial: Option<String>,
     cpu: Option<String>,
@@ -141,6 +142,7 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         cmdline: options.cmdline.or(file.cmdline),
         cpus: options.cpus.or(file.cpus.map(|cpus| cpus.text())),
         affinity: options.affinity.or(file.affinity),
+        priority: options.priority.or(file.priority),
         memory: options
             .memory
             .or(file.memory.map(|text| memory::in_folder(&text, folder))),

@@ -10,6 +10,7 @@ use crate::cpus;
 use crate::memory;
 use crate::platform::{self, DebugChoice};
 use crate::policy;
+use crate::priority::Priorities;
 use crate::settings::Settings;
 
 /// The command that says everything that was left out, ready for a shell.
@@ -30,6 +31,13 @@ pub(crate) fn command(settings: &Settings) -> String {
     option("--cpus", cpus::text(machine.vcpus, machine.topology));
     if !machine.affinity.is_empty() {
         option("--affinity", cpus::affinity_text(&machine.affinity));
+    }
+    let priorities = Priorities {
+        vcpu: machine.vcpu_priority,
+        io: settings.io_priority,
+    };
+    if priorities != Priorities::default() {
+        option("--priority", priorities.to_string());
     }
     if machine.cpu != CpuModel::default() {
         option("--cpu", quoted(&machine.cpu.to_string()));
@@ -159,10 +167,11 @@ mod tests {
             kernel: Some("k".into()),
             cpus: Some("4,threads=2".into()),
             cpu: Some("baseline,+aes".into()),
+            priority: Some("io=nice:19,vcpu=nice:19".into()),
             ..RunOptions::default()
         };
         let text = command(&Settings::new(options).unwrap());
-        let cpus = " --cpus 4,sockets=1,dies=1,cores=2,threads=2 --cpu x86-64-v2,+aes ";
+        let cpus = " --cpus 4,sockets=1,dies=1,cores=2,threads=2 --priority vcpu=nice:19,io=nice:19 --cpu x86-64-v2,+aes ";
         assert!(text.contains(cpus), "{text}");
     }
 

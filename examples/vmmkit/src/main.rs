@@ -34,6 +34,7 @@ mod messages;
 mod news;
 mod platform;
 mod policy;
+mod priority;
 mod progress;
 mod remote;
 mod reports;

@@ -146,6 +146,9 @@ fn boot(
     notes: &[String],
     can_debug: Supported,
 ) -> Result<ExitCode, Failure> {
+    if let Some(priority) = settings.io_priority {
+        vmmkit_host_io::set_io_priority(priority);
+    }
     let progress = Progress::new(settings.quiet);
     let job = job()?;
     let remote = Arc::new(Remote::new(job.clone(), settings.machine.acpi));

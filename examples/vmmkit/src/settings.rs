@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_gdb::Place;
+use vmmkit_host_io::ThreadPriority;
 use vmmkit_vmm::{MachineConfig, MpTable, VirtioTransport};
 
 use crate::cli::RunOptions;
@@ -17,6 +18,7 @@ use crate::log::LogChoice;
 use crate::memory;
 use crate::platform::DebugChoice;
 use crate::policy;
+use crate::priority::Priorities;
 use crate::reports::{self, MetricsChoice, TimelineChoice};
 use crate::serial::SerialChoice;
 use crate::{cpu, cpus, gdb};
@@ -50,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) metrics: Option<MetricsChoice>,
     /// Where the picture of the boot goes.
     pub(crate) timeline: Option<TimelineChoice>,
+    /// How the threads that serve devices are scheduled; that of vCPUs is the machine's.
+    pub(crate) io_priority: Option<ThreadPriority>,
     /// What is logged, and where to.
     pub(crate) log: Option<LogChoice>,
     /// The KVM device.
@@ -68,6 +72,7 @@ impl Settings {
         let defaults = MachineConfig::default();
         let (vcpus, topology) = cpus::cpus(options.cpus.as_deref())?;
         let affinity = cpus::affinity(options.affinity.as_deref(), vcpus)?;
+        let priorities = Priorities::new(options.priority.as_deref())?;
         let devices = devices::choices(&options.devices)?;
         let needs_shared_ram = devices.iter().any(|choice| choice.needs_shared_ram());
         let ram = memory::parse(options.memory.as_deref(), needs_shared_ram)?;
@@ -116,6 +121,7 @@ impl Settings {
             vcpus,
             topology,
             affinity,
+            vcpu_priority: priorities.vcpu,
             cpu,
             acpi: !options.no_acpi,
             irqchip,
@@ -138,6 +144,7 @@ impl Settings {
             gdb,
             metrics,
             timeline,
+            io_priority: priorities.io,
             log,
             kvm: options.kvm.unwrap_or_else(|| "/dev/kvm".into()),
             dry_run: options.dry_run,

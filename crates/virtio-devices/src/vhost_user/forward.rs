@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use vmmkit_host_io::{EventFd, Interest, Poller};
+use vmmkit_host_io::{EventFd, Interest, Poller, take_on_io_priority};
 use vmmkit_virtio::{Fault, Queue, QueueInterrupt, Signal};
 
 use super::Config;
@@ -76,6 +76,8 @@ impl Forwarder {
         let thread = Builder::new().name(name).stack_size(STACK).spawn({
             let shared = shared.clone();
             move || {
+                // Who set it has tried it out.
+                let _ = take_on_io_priority();
                 if let Err(error) = shared.run() {
                     shared.fault.report(sentence(&error));
                 }

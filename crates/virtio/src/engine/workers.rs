@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
-use vmmkit_host_io::EventFd;
+use vmmkit_host_io::{EventFd, take_on_io_priority};
 
 use super::worker::{Command, Worker};
 use super::{Engine, Queues, SharedThread};
@@ -101,6 +101,8 @@ fn prepare(
 
 /// Runs a worker; what it ends with but a stop, the driver sees.
 fn run(worker: Worker, fault: &Fault) {
+    // Who set it has tried it out.
+    let _ = take_on_io_priority();
     match catch_unwind(AssertUnwindSafe(|| worker.run())) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => fault.report(error.to_string()),
