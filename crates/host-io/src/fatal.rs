@@ -26,17 +26,33 @@ pub fn restore_on_fatal_signals() {
         before.get_or_init(|| action(number, None));
         // SAFETY: an all-zero sigaction is valid: an empty mask and no flags.
         let mut handler: libc::sigaction = unsafe { mem::zeroed() };
-        handler.sa_sigaction = restore_and_repeat as extern "C" fn(i32) as usize;
+        let repeat: extern "C" fn(i32, *const libc::siginfo_t, *const libc::c_void) =
+            restore_and_repeat;
+        handler.sa_sigaction = repeat as usize;
         // A stack overflow leaves only the alternative stack that Rust's runtime gives a thread.
-        handler.sa_flags = libc::SA_ONSTACK;
+        handler.sa_flags = libc::SA_ONSTACK | libc::SA_SIGINFO;
         action(number, Some(&handler));
     }
 }
 
 /// Restores the terminals, puts the old action back and raises the signal again, to be delivered
-/// when this handler returns.
-extern "C" fn restore_and_repeat(number: i32) {
+/// when this handler returns. One that somebody has sent gets the default action: Rust's runtime
+/// takes it for a fault, and returns to where there is none.
+extern "C" fn restore_and_repeat(
+    number: i32,
+    about: *const libc::siginfo_t,
+    _context: *const libc::c_void,
+) {
     restore_all();
+    // SAFETY: the kernel gives a handler with SA_SIGINFO a siginfo_t that lives until it returns.
+    let was_sent = unsafe { about.as_ref() }.is_some_and(|about| about.si_code <= 0);
+    if was_sent {
+        // SAFETY: an all-zero sigaction is valid: SIG_DFL, an empty mask and no flags.
+        action(number, Some(&unsafe { mem::zeroed() }));
+        // SAFETY: raise is async-signal-safe and takes no pointer.
+        unsafe { libc::raise(number) };
+        return;
+    }
     let index = FATAL.iter().position(|&fatal| fatal == number);
     // OnceLock::get is one atomic load.
     let before = index

@@ -75,7 +75,7 @@ pub use stopwatch::Stopwatch;
 pub use stream::{FrameReader, MAX_FRAME, StreamError, StreamSocket};
 pub use tap::{Tap, TapError, TapOffloads};
 pub use terminal::{
-    RawTerminal, WindowSize, is_foreground, is_terminal, restore_all, window_size,
+    RawTerminal, WindowSize, is_foreground, is_raw, is_terminal, restore_all, window_size,
 };
 pub use timer::TimerFd;
 pub use uring::{Completion, SharedMemory, Uring};

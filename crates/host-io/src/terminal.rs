@@ -6,7 +6,9 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+};
 
 use crate::signals::with_signal_blocked;
 
@@ -110,6 +112,12 @@ pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     rustix::termios::isatty(fd)
 }
 
+/// Whether `fd` is a terminal in which keys are bytes, as a [`RawTerminal`] leaves none behind.
+pub fn is_raw(fd: BorrowedFd<'_>) -> bool {
+    let cooked = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+    tcgetattr(fd).is_ok_and(|settings| !settings.local_modes.intersects(cooked))
+}
+
 /// Whether this process may use the terminal `fd` now: its process group is the foreground one,
 /// or `fd` is not its controlling terminal and there is no job control on it.
 pub fn is_foreground(fd: BorrowedFd<'_>) -> bool {
@@ -205,8 +213,10 @@ mod tests {
         let before = settings(&pty.slave);
         let raw = RawTerminal::enter(pty.slave.as_fd()).unwrap().unwrap();
         assert_ne!(settings(&pty.slave), before);
+        assert!(is_raw(pty.slave.as_fd()));
         drop(raw);
         assert_eq!(settings(&pty.slave), before);
+        assert!(!is_raw(pty.slave.as_fd()));
     }
 
     #[test]

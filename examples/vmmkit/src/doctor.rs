@@ -1,9 +1,12 @@
 //! `vmmkit doctor`: what this host's KVM can do, what is missing, and how to get it.
 
 use std::fmt::Write;
+use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
+use vmmkit_host_io::is_raw;
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_hypervisor::{Capabilities, Hypervisor};
 use vmmkit_hypervisor_kvm::{
@@ -13,7 +16,7 @@ use vmmkit_x86_cpu::{Bit, Register};
 
 use crate::cli::DoctorOptions;
 use crate::failure::Failure;
-use crate::{exit_code, generate};
+use crate::{exit_code, generate, messages};
 
 /// Looks at the host and prints what was found. The exit code says whether Linux boots here.
 pub(crate) fn doctor(options: &DoctorOptions) -> Result<ExitCode, Failure> {
@@ -25,6 +28,7 @@ pub(crate) fn doctor(options: &DoctorOptions) -> Result<ExitCode, Failure> {
             forced,
         }) => {
             if !options.quiet {
+                hint_at_raw_terminal();
                 generate::write(table(path, &report, &capabilities, &forced).as_bytes())?;
             }
             let boots = report.can_boot_linux();
@@ -37,6 +41,16 @@ pub(crate) fn doctor(options: &DoctorOptions) -> Result<ExitCode, Failure> {
         }
         Err(_) if options.quiet => Ok(exit_code::HOST_ERROR.into()),
         Err(failure) => Err(failure),
+    }
+}
+
+/// A vmmkit that was killed by SIGKILL could not restore its terminal.
+fn hint_at_raw_terminal() {
+    if is_raw(io::stdin().as_fd()) {
+        messages::say(
+            "this terminal is raw, as a guest has it: a vmmkit may have been killed there\n  \
+             next: type stty sane, and Ctrl-j",
+        );
     }
 }
 

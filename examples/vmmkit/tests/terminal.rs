@@ -224,13 +224,85 @@ fn a_bug_in_vmmkit_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn an_abort_leaves_the_terminal_as_it_was() {
-    let Some(mut session) = Session::start("abort", &echo_guest(), &[]) else {
+fn an_abort_or_a_fault_leaves_the_terminal_as_it_was() {
+    for signal in [
+        Signal::ABORT,
+        Signal::SEGV,
+        Signal::BUS,
+        Signal::ILL,
+        Signal::FPE,
+    ] {
+        let Some(mut session) = Session::start("abort", &echo_guest(), &[]) else {
+            return;
+        };
+        session.sees(b"R");
+        session.signals(signal);
+        assert_eq!(session.ends().signal(), Some(signal.as_raw()));
+    }
+}
+
+/// Nothing is left to run in a process that is killed: here its shell is what restores.
+#[test]
+fn after_kill_9_the_shell_that_waits_for_it_restores_the_terminal() {
+    let name = "after_kill_9_the_shell_that_waits_for_it_restores_the_terminal";
+    if !has_kvm(name) {
         return;
+    }
+    let folder = Folder::new("kill-9");
+    let kernel = folder.file("kernel", echo_guest());
+    let pty = open_pty().unwrap();
+    let mut bash = Command::new("setsid");
+    bash.args(["--ctty", "bash", "--norc", "--noediting", "-i"])
+        .env("PS1", "$ ")
+        .env("VMMKIT", support::vmmkit())
+        .env("KERNEL", kernel)
+        .stdin(pty.slave.try_clone().unwrap())
+        .stdout(pty.slave.try_clone().unwrap())
+        .stderr(pty.slave.try_clone().unwrap());
+    let child = match bash.spawn() {
+        Ok(child) if std::path::Path::new("/bin/bash").exists() => child,
+        _ => {
+            eprintln!("SKIPPED: {name}: it needs setsid and bash");
+            return;
+        }
     };
+    let mut session = Session {
+        child,
+        keyboard: File::from(pty.master.try_clone().unwrap()),
+        screen: read_all(File::from(pty.master.try_clone().unwrap())),
+        settings_before: String::new(),
+        pty,
+        _folder: folder,
+    };
+    session.sees(b"$ ");
+    session.settings_before = settings(&session.pty);
+    session.types(b"$VMMKIT run --quiet --no-instance --memory 16M --kernel $KERNEL\n");
+    session.sees(b"KERNEL\r\n");
     session.sees(b"R");
-    session.signals(Signal::ABORT);
-    assert_eq!(session.ends().signal(), Some(Signal::ABORT.as_raw()));
+    assert!(session.is_raw());
+    let group = rustix::termios::tcgetpgrp(&session.pty.master).unwrap();
+    kill_process(group, Signal::KILL).unwrap();
+    session.sees(b"$ ");
+    assert_eq!(settings(&session.pty), session.settings_before);
+}
+
+#[test]
+fn doctor_says_what_to_do_about_a_terminal_that_was_left_raw() {
+    if !has_kvm("doctor_says_what_to_do_about_a_terminal_that_was_left_raw") {
+        return;
+    }
+    let pty = open_pty().unwrap();
+    let says = || {
+        let mut doctor = Command::new(support::vmmkit());
+        let tty = pty.slave.try_clone().unwrap();
+        let output = doctor.arg("doctor").stdin(tty).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(says(), "");
+    let mut raw = tcgetattr(&pty.slave).unwrap();
+    raw.make_raw();
+    rustix::termios::tcsetattr(&pty.slave, rustix::termios::OptionalActions::Now, &raw).unwrap();
+    assert!(says().contains("next: type stty sane"), "{}", says());
 }
 
 #[test]
