@@ -50,6 +50,9 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
     if let Some(log) = &settings.log {
         log.install()?;
     }
+    if let Some(priority) = settings.io_priority {
+        vmmkit_host_io::set_io_priority(priority);
+    }
     if settings.found_kernel && !settings.quiet {
         messages::say(&format!(
             "no --kernel, so this runs:\n  {}",
@@ -146,9 +149,6 @@ fn boot(
     notes: &[String],
     can_debug: Supported,
 ) -> Result<ExitCode, Failure> {
-    if let Some(priority) = settings.io_priority {
-        vmmkit_host_io::set_io_priority(priority);
-    }
     let progress = Progress::new(settings.quiet);
     let job = job()?;
     let remote = Arc::new(Remote::new(job.clone(), settings.machine.acpi));

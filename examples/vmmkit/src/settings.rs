@@ -100,14 +100,7 @@ impl Settings {
             no_kernel(&options)?;
         }
         let found_kernel = options.kernel.is_none() && firmware.is_none();
-        let Found { kernel, initrd } = match options.kernel {
-            Some(kernel) => Found {
-                kernel,
-                initrd: options.initrd,
-            },
-            None if firmware.is_some() => Found::default(),
-            None => kernel_search::search(options.initrd)?,
-        };
+        let Found { kernel, initrd } = kernel_of(&options)?;
         let machine = MachineConfig {
             name: control.name.clone().unwrap_or(defaults.name),
             kernel,
@@ -151,6 +144,18 @@ impl Settings {
             quiet: options.quiet,
             found_kernel,
         })
+    }
+}
+
+/// The kernel that was named, or one that is found; with firmware there is none.
+fn kernel_of(options: &RunOptions) -> Result<Found, Failure> {
+    match &options.kernel {
+        Some(kernel) => Ok(Found {
+            kernel: kernel.clone(),
+            initrd: options.initrd.clone(),
+        }),
+        None if options.platform.firmware.is_some() => Ok(Found::default()),
+        None => kernel_search::search(options.initrd.clone()),
     }
 }
 
