@@ -11,7 +11,8 @@ use vmmkit_virtio_devices::{Block, BlockConfig, MemoryDisk, Rng};
 /// The nice values of all threads that are called `virtio...` (proc(5), field 19 of stat).
 fn nice_values() -> Vec<String> {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
-    let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
+    // A thread may just have ended.
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("stat")).ok());
     let stats = stats.filter(|stat| stat.contains("(virtio"));
     let nice = |stat: String| {
         let (_, rest) = stat.rsplit_once(") ").unwrap();

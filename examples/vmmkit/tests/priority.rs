@@ -19,13 +19,21 @@ use support::{Folder, has_kvm, vmmkit};
 /// How a thread is scheduled: policy, real-time priority, nice value.
 type Scheduled = (u32, u32, i32);
 
+/// What the first thread is called here, whatever the program's name.
+const MAIN: &str = "(main)";
+
 /// The threads of a guest's process by their names (proc(5), /proc/PID/stat fields 41, 40 and 19).
 fn threads(guest: &Guest) -> BTreeMap<String, Scheduled> {
     let tasks = fs::read_dir(format!("/proc/{}/task", guest.pid())).unwrap();
     let read = |task: std::io::Result<fs::DirEntry>| {
-        let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        let task = task.unwrap();
+        // A thread may just have ended.
+        let stat = fs::read_to_string(task.path().join("stat")).ok()?;
         let (start, rest) = stat.rsplit_once(") ").unwrap();
-        let name = start.split_once('(').unwrap().1.to_owned();
+        let name = match task.file_name().to_str() == Some(&guest.pid().to_string()) {
+            true => MAIN,
+            false => start.split_once('(').unwrap().1,
+        };
         // The first of these is field 3.
         let fields: Vec<&str> = rest.split(' ').collect();
         let field = |number: usize| fields[number - 3];
@@ -35,9 +43,19 @@ fn threads(guest: &Guest) -> BTreeMap<String, Scheduled> {
             field(40).parse().unwrap(),
             field(19).parse().unwrap(),
         );
-        (name, scheduled)
+        Some((name.to_owned(), scheduled))
     };
-    tasks.map(read).collect()
+    tasks.filter_map(read).collect()
+}
+
+/// Waits until these threads are scheduled so.
+fn are_scheduled(guest: &Guest, wanted: &[(&str, Scheduled)]) {
+    wait_for(&format!("threads are {wanted:?}"), || {
+        let seen = threads(guest);
+        wanted
+            .iter()
+            .all(|(name, scheduled)| seen.get(*name) == Some(scheduled))
+    });
 }
 
 /// Whether this process may have any priority; says so if not.
@@ -58,25 +76,28 @@ fn threads_are_scheduled_as_asked() {
     let place = Place::new("priority", &waiting_guest());
     let words = ["--cpus", "2", "--priority", "vcpu=fifo:3,io=nice:-5"];
     let mut guest = place.guest("web", &words);
-    let seen = threads(&guest);
-    assert_eq!(seen["vcpu0"], (1, 3, 0));
-    assert_eq!(seen["vcpu1"], (1, 3, 0));
-    assert_eq!(seen["vmm"], (0, 0, -5));
-    // Neither of a vCPU nor of a device.
-    assert_eq!(seen["vmmkit"], (0, 0, 0));
+    // A thread has its name before it has its priority.
+    are_scheduled(
+        &guest,
+        &[
+            ("vcpu0", (1, 3, 0)),
+            ("vcpu1", (1, 3, 0)),
+            ("vmm", (0, 0, -5)),
+            // Neither of a vCPU nor of a device.
+            (MAIN, (0, 0, 0)),
+        ],
+    );
     // The threads have new vCPUs, and are what they were.
     place.says(&["reset", "-n", "web"]);
     wait_for("the guest runs anew", || {
         place.does(&["pause", "-n", "web"]).status.success()
     });
-    assert_eq!(threads(&guest)["vcpu0"], (1, 3, 0));
+    are_scheduled(&guest, &[("vcpu0", (1, 3, 0))]);
     place.says(&["stop", "-n", "web", "--timeout", "0"]);
     guest.ends();
 
     let guest = place.guest("web", &["--priority", "vcpu=rr:1"]);
-    let seen = threads(&guest);
-    assert_eq!(seen["vcpu0"], (2, 1, 0));
-    assert_eq!(seen["vmm"], (0, 0, 0));
+    are_scheduled(&guest, &[("vcpu0", (2, 1, 0)), ("vmm", (0, 0, 0))]);
 }
 
 /// `vmmkit run` by a user without privileges, with the limits of `prlimit`'s words.
@@ -105,11 +126,9 @@ fn what_a_user_may_not_have_is_refused_with_the_limit_to_raise() {
     if !may_have_any(name) {
         return;
     }
-    if !Command::new("prlimit")
-        .args(["setpriv", "true"])
-        .output()
-        .is_ok_and(|o| o.status.success())
-    {
+    let mut can = Command::new("prlimit");
+    can.args(["--rtprio=0", "setpriv", "--reuid", "65534", "true"]);
+    if !can.output().is_ok_and(|output| output.status.success()) {
         eprintln!("SKIPPED: {name}: it needs prlimit and setpriv");
         return;
     }
