@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
-use vmmkit_host_io::{EventFd, Interest, Poller, Ready};
+use vmmkit_host_io::{EventFd, Interest, Poller, Ready, take_on_io_priority};
 
 use super::worker::Worker;
 use super::workers::{STACK, message};
@@ -139,6 +139,8 @@ struct Loop {
 
 impl Loop {
     fn run(mut self) {
+        // Who set it has tried it out.
+        let _ = take_on_io_priority();
         if let Err(error) = self.take_turns() {
             let waiting: Vec<_> = self.newcomers.try_iter().collect();
             for member in self.members.values().chain(&waiting) {
