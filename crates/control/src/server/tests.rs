@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fake::{FakeMachine, Folder};
-use crate::{Client, ClientError, Event, MachineInfo, MachineState, Problem, StopRequest};
+use crate::{
+    Client, ClientError, Event, MachineInfo, MachineState, Memory, MemoryTarget, Problem,
+    StopRequest,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -162,7 +165,7 @@ fn a_field_that_is_to_blame_is_named() {
         memory(r#"{"target_bytes": 2251799813685248}"#),
         field("target_bytes")
     );
-    for bytes in [0, (256 << 20) + 4096, 2 << 30] {
+    for bytes in [0_u64, (256 << 20) + 4096, 2 << 30] {
         assert_eq!(
             memory(&format!(r#"{{"target_bytes": {bytes}}}"#)),
             (409, "impossible_value".into(), Some("target_bytes".into()))
