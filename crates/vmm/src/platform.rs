@@ -307,12 +307,9 @@ fn row<D: DevicePio + Send + Sync + 'static>(
 
 /// Bytes of RAM below and above the MMIO hole.
 fn ram_around_hole(ram: &GuestRam) -> (u64, u64) {
-    let above: u64 = ram
-        .regions()
-        .iter()
-        .filter(|region| region.guest_address >= MMIO_HOLE_END)
-        .map(|region| region.size)
-        .sum();
+    let regions = ram.regions().iter();
+    let high = regions.filter(|region| region.guest_address >= MMIO_HOLE_END);
+    let above: u64 = high.map(|region| region.size).sum();
     (ram.size() - above, above)
 }
 
