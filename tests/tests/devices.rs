@@ -58,6 +58,32 @@ fn the_guest_gets_random_numbers() {
 }
 
 #[test]
+fn linux_takes_packed_queues_where_they_are_offered() {
+    for (kernel, transport) in [(Kernel::Lean, "mmio"), (Kernel::Lean, "pci")] {
+        let Some(guest) = find("packed queues", kernel) else {
+            continue;
+        };
+        // Bit 34 of the features that the driver took: RING_PACKED.
+        let script = "load virtio-rng; load virtio_console
+            for device in /sys/bus/virtio/devices/*; do echo \"packed $(cut -c 35 $device/features)\"; done
+            echo \"bytes $(head -c 40000 /dev/hwrng | wc -c)\"
+            exec 3>/dev/hvc0; stty -F /dev/hvc0 raw; seq 3000 >&3\n";
+        let path = guest.scratch.path().join("console");
+        let console = format!("file={}", path.display());
+        let virtio = format!("{transport},packed");
+        let arguments = ["--virtio", &virtio, "--rng", "--console", &console];
+        let mut command = guest.command(script, &arguments).unwrap();
+        let run = guest.guests.run(&mut command, b"").unwrap();
+        assert_eq!(run.code(), Some(0), "{run:#?}");
+        assert_eq!(run.stdout.matches("packed 1").count(), 2, "{run:#?}");
+        assert!(run.stdout.contains("bytes 40000"), "{run:#?}");
+        let lines = (1..=3000).map(|number| format!("{number}\n"));
+        let expected: String = lines.collect();
+        assert!(fs::read_to_string(&path).unwrap() == expected, "{run:#?}");
+    }
+}
+
+#[test]
 fn what_the_guest_writes_to_its_console_is_in_the_file() {
     for kernel in KERNELS {
         let Some(guest) = find("console file", kernel) else {

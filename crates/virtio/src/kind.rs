@@ -42,6 +42,13 @@ kinds! {
     PersistentMemory = 27, "pmem", "CONFIG_VIRTIO_PMEM";
 }
 
+impl DeviceKind {
+    /// What a device is called beside `others`: `blk0`.
+    pub fn name_beside(self, others: impl Iterator<Item = Self>) -> String {
+        format!("{}{}", self.name(), others.filter(|it| *it == self).count())
+    }
+}
+
 impl fmt::Display for DeviceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "virtio-{}", self.name())

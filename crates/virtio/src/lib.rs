@@ -67,7 +67,9 @@ pub use device::{ActivateError, Activation, Active, ConfigChange, Device};
 pub use engine::{Context, Engine, Queues, SharedThread};
 pub use interrupt::{Fault, Interrupts, QueueInterrupt, Signal, TransportEvent, Watcher};
 pub use kind::DeviceKind;
-pub use queue::{Chain, Queue, QueueLayout, QueueState, Reader, RingError, SplitRing, Writer};
+pub use queue::{
+    Chain, PackedRing, Queue, QueueLayout, QueueState, Reader, RingError, SplitRing, Writer,
+};
 pub use transport::{
     Doorbells, MmioTransport, PciTransport, PciTransportState, QueuePart, Transport, TransportState,
 };

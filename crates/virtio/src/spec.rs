@@ -67,6 +67,37 @@ pub mod split {
     pub const USED_ALIGN: u64 = ring::VRING_USED_ALIGN_SIZE as u64;
 }
 
+/// The packed virtqueue (section 2.8). Flags of descriptors that are not here are those of
+/// [`split`].
+pub mod packed {
+    use super::ring;
+
+    /// Marks a descriptor available, where it is as the driver's wrap counter (2.8.1).
+    pub const DESC_F_AVAIL: u16 = 1 << ring::VRING_PACKED_DESC_F_AVAIL;
+    /// Marks a descriptor used, where it is as the device's wrap counter (2.8.1).
+    pub const DESC_F_USED: u16 = 1 << ring::VRING_PACKED_DESC_F_USED;
+    /// The offset of the length in a descriptor (2.8.13).
+    pub const LENGTH: usize = 8;
+    /// The offset of the buffer ID in a descriptor.
+    pub const ID: usize = 12;
+    /// The offset of the flags in a descriptor.
+    pub const FLAGS: usize = 14;
+    /// The flags of an event suppression structure (2.8.14).
+    pub const EVENT_FLAGS: u16 = 3;
+    /// No events are wanted.
+    pub const EVENT_DISABLE: u16 = ring::VRING_PACKED_EVENT_FLAG_DISABLE as u16;
+    /// An event is wanted at one place of the ring; only with EVENT_IDX.
+    pub const EVENT_DESC: u16 = ring::VRING_PACKED_EVENT_FLAG_DESC as u16;
+    /// The slot in a place of the ring.
+    pub const EVENT_OFFSET: u16 = 0x7fff;
+    /// The wrap counter in a place of the ring.
+    pub const EVENT_WRAP: u16 = 1 << ring::VRING_PACKED_EVENT_F_WRAP_CTR;
+    /// Bytes of an event suppression structure.
+    pub const EVENT_SIZE: usize = 4;
+    /// Its alignment (2.8).
+    pub const EVENT_ALIGN: u64 = 4;
+}
+
 /// The registers of the MMIO transport (section 4.2.2), offsets from its base.
 pub mod mmio {
     use super::mmio_bindings as bindings;

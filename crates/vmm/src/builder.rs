@@ -219,7 +219,7 @@ impl MachineBuilder {
                 Vec::new(),
             ),
         };
-        devices::watch_all(&devices, &control);
+        devices::watch_all(&devices, &control, config.packed);
         platform.plug_extra(ports, mmio, &ram)?;
         let supported = cpus::supported(hypervisor, &config)?;
         let vcpus = cpus::create(&supported, &*vm, &config, &platform, &entry)?;

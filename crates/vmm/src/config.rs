@@ -48,6 +48,8 @@ pub struct MachineConfig {
     pub irqchip: Irqchip,
     /// Where paravirtual devices are.
     pub virtio: VirtioTransport,
+    /// Offer them packed queues (virtio 1.2, section 2.8).
+    pub packed: bool,
     /// What a reset that the guest asks for does.
     pub on_reboot: OnReboot,
     /// What a crash of the guest does.
@@ -118,6 +120,7 @@ impl Default for MachineConfig {
             mp_table: MpTable::Auto,
             irqchip: Irqchip::InKernel { pit: true },
             virtio: VirtioTransport::Mmio,
+            packed: false,
             on_reboot: OnReboot::default(),
             on_crash: OnCrash::default(),
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmmkit_run_control::{Control, Event};
 use vmmkit_telemetry::{Metrics, Tree};
-use vmmkit_virtio::{SharedThread, Transport, TransportEvent};
+use vmmkit_virtio::{SharedThread, TransportEvent};
 
 use crate::clocks::Clocks;
 use crate::virtio::Plugged;
@@ -141,23 +141,22 @@ impl Devices {
     }
 }
 
-/// Tells of what happens between `devices` and their drivers, and has the slow ones share a thread.
-pub(crate) fn watch_all(devices: &[Arc<dyn Plugged>], control: &Arc<Control>) {
+/// Tells of what happens between `devices` and their drivers, and has the slow
+/// ones share a thread and all offer `packed` queues.
+pub(crate) fn watch_all(devices: &[Arc<dyn Plugged>], control: &Arc<Control>, packed: bool) {
     let slow = SharedThread::new();
-    let transports = devices.iter().map(|device| device.transport());
-    transports.for_each(|transport| watch(transport, control, &slow));
-}
-
-fn watch(transport: &Transport, control: &Arc<Control>, slow: &SharedThread) {
-    transport.share_thread(slow);
-    let (device, control) = (transport.name().clone(), control.clone());
-    transport.watch(Box::new(move |event| {
-        let device = device.clone();
-        control.publish(match event {
-            TransportEvent::DriverReady => Event::DriverReady { device },
-            TransportEvent::NeedsReset(reason) => Event::DeviceFault { device, reason },
-        });
-    }));
+    for transport in devices.iter().map(|device| device.transport()) {
+        transport.share_thread(&slow);
+        transport.offer_packed(packed);
+        let (device, control) = (transport.name().clone(), control.clone());
+        transport.watch(Box::new(move |event| {
+            let device = device.clone();
+            control.publish(match event {
+                TransportEvent::DriverReady => Event::DriverReady { device },
+                TransportEvent::NeedsReset(reason) => Event::DeviceFault { device, reason },
+            });
+        }));
+    }
 }
 
 impl fmt::Debug for Devices {

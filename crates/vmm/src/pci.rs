@@ -14,7 +14,7 @@ use vmmkit_virtio::{Device, Doorbells, PciTransport, Transport};
 
 use crate::error::BuildError;
 use crate::platform::Platform;
-use crate::virtio::{Plugged, named};
+use crate::virtio::Plugged;
 
 /// The most devices: the bus has 32 places, and the host bridge has one of them.
 pub(crate) const MOST: usize = 31;
@@ -40,7 +40,8 @@ pub(crate) fn plug<V: Vm + 'static>(
     platform.lead([bus.clone() as Arc<dyn Lifecycle>]);
     let mut plugged: Vec<Arc<dyn Plugged>> = Vec::new();
     for device in devices {
-        let name = named(&*device, &plugged);
+        let others = plugged.iter().map(|other| other.transport().kind());
+        let name = device.kind().name_beside(others);
         let mut vector = || vm.msi_vector().map_err(io::Error::other);
         let doorbells = || -> Arc<dyn Doorbells> { Arc::new(VmDoorbells(vm.clone())) };
         let doorbells = capabilities.ioeventfd.then(doorbells);

@@ -72,13 +72,6 @@ pub(crate) fn announce(cmdline: &str, count: usize) -> String {
     with_parameters(cmdline, &words.join(" "))
 }
 
-/// What `device` is called beside those that are there: `blk0`.
-pub(crate) fn named(device: &dyn Device, others: &[Arc<dyn Plugged>]) -> String {
-    let kind = device.kind().name();
-    let same = others.iter().map(|other| other.transport().kind().name());
-    format!("{kind}{}", same.filter(|other| *other == kind).count())
-}
-
 /// Makes a transport for each device, plugs it in, and has the hypervisor deliver kicks and
 /// interrupts where it can.
 pub(crate) fn plug<V: Vm>(
@@ -91,7 +84,8 @@ pub(crate) fn plug<V: Vm>(
     let mut plugged: Vec<Arc<dyn Plugged>> = Vec::new();
     let mut wires = Vec::new();
     for (index, (device, gsi)) in devices.into_iter().zip(GSIS).enumerate() {
-        let name = named(&*device, &plugged);
+        let others = plugged.iter().map(|other| other.transport().kind());
+        let name = device.kind().name_beside(others);
         let failed = |source| BuildError::Device {
             name: name.clone(),
             source,

@@ -67,8 +67,11 @@ pub(crate) fn command(settings: &Settings) -> String {
     if !machine.acpi {
         words.push("--no-acpi".to_owned());
     }
-    if machine.virtio == VirtioTransport::Pci {
-        words.push("--virtio pci".to_owned());
+    match (machine.virtio, machine.packed) {
+        (VirtioTransport::Mmio, false) => {}
+        (VirtioTransport::Mmio, true) => words.push("--virtio mmio,packed".to_owned()),
+        (VirtioTransport::Pci, false) => words.push("--virtio pci".to_owned()),
+        (VirtioTransport::Pci, true) => words.push("--virtio pci,packed".to_owned()),
     }
     if machine.mp_table == MpTable::Always {
         words.push("--mp-table".to_owned());

@@ -88,7 +88,7 @@ impl Settings {
             .map_or(Ok(default_serial(&options)), str::parse)?;
         let stop_timeout = options.stop_timeout.as_deref().map_or(Ok(5), seconds)?;
         let (on_reboot, on_crash) = policy::of(&options)?;
-        let virtio = devices::transport(options.devices.virtio.as_deref())?;
+        let (virtio, packed) = devices::transport(options.devices.virtio.as_deref())?;
 
         let irqchip = options.platform.irqchip(!options.no_acpi)?;
         let debug_port = options.platform.debug_port()?;
@@ -119,6 +119,7 @@ impl Settings {
             acpi: !options.no_acpi,
             irqchip,
             virtio,
+            packed,
             mp_table: match options.mp_table {
                 true => MpTable::Always,
                 false => MpTable::Auto,

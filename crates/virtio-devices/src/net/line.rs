@@ -87,9 +87,12 @@ impl Shared {
 
     /// A back end has come to its end: the link is down for good.
     pub(super) fn lose(&self, error: &io::Error) {
-        if !self.is_lost.swap(true, Ordering::Relaxed) {
+        let mut lost = lock(&self.lost);
+        if lost.is_none() {
             tracing::warn!(error = %error, "a network back end is lost: the link is down");
-            *lock(&self.lost) = Some(error.to_string());
+            *lost = Some(error.to_string());
+            drop(lost);
+            self.is_lost.store(true, Ordering::Relaxed);
             self.notify();
         }
     }

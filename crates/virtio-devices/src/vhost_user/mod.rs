@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_telemetry::Tree;
+use vmmkit_virtio::spec::feature;
 use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, DeviceKind};
 
 use active::VhostUserActive;
@@ -108,7 +109,9 @@ impl VhostUser {
         Ok(Self {
             kind,
             features: features & back_end.features(),
-            queue_features: back_end.features(),
+            // How far a packed queue is does not lie in RAM, where it is looked for when the back end
+            // is gone.
+            queue_features: back_end.features() & !feature::RING_PACKED,
             queue_sizes,
             back_end: Arc::new(back_end),
             config: Arc::new(config),

@@ -51,10 +51,13 @@ pub struct Options {
     pub ram: RamConfig,
     /// The transport.
     pub transport: TransportKind,
+    /// Packed queues are offered.
+    pub packed: bool,
 }
 
 impl Default for Options {
-    /// All features, full queues, 64 MiB, the transport of [`TransportKind::chosen`].
+    /// All features, full queues, 64 MiB, the transport of [`TransportKind::chosen`]; packed queues where
+    /// the environment variable `VMMKIT_FAKE_RING` is `packed`.
     fn default() -> Self {
         Self {
             features: u64::MAX,
@@ -64,6 +67,7 @@ impl Default for Options {
                 ..RamConfig::default()
             },
             transport: TransportKind::chosen(),
+            packed: std::env::var("VMMKIT_FAKE_RING").is_ok_and(|ring| ring == "packed"),
         }
     }
 }
@@ -104,6 +108,7 @@ pub struct Driver {
     ram: GuestRam,
     pub(super) bell: Arc<Bell>,
     features: u64,
+    packed: bool,
     pub(super) rings: Vec<Ring>,
 }
 
@@ -134,12 +139,14 @@ impl Driver {
         let ram = GuestRam::new(&options.ram).map_err(io::Error::other)?;
         let bell = Arc::new(Bell::default());
         let attachment = Attachment::new(options.transport, device, &ram, &bell)?;
+        attachment.transport().offer_packed(options.packed);
         attachment.probe();
         Ok(Self {
             attachment,
             ram,
             bell,
             features: 0,
+            packed: options.packed,
             rings: Vec::new(),
         })
     }
@@ -305,6 +312,7 @@ impl Driver {
         self.attachment.wait_paused();
         let kind = self.attachment.kind();
         let other = Attachment::new(kind, device, &self.ram, &self.bell)?;
+        other.transport().offer_packed(self.packed);
         let state = self
             .attachment
             .hand_over(&other)

@@ -88,6 +88,7 @@ pub fn torture_by(
         queue_size: 16,
         ram: ram.clone(),
         transport,
+        packed: true,
         ..Options::default()
     };
     harass(
@@ -116,6 +117,9 @@ pub fn harass(
         } else {
             random.number()
         };
+        if random.below(2) == 0 {
+            options.features &= !feature::RING_PACKED;
+        }
         // A device may need features that chance left out; the next round has others.
         if driver.initialise(&options).is_ok() {
             for _ in 0..8 {
@@ -234,6 +238,7 @@ fn bad_chain(driver: &mut Driver, random: &mut Random, queue: u16) {
     let layout = driver.layout(queue);
     let count = u64::from(layout.size.max(1));
     let indirect = driver.features() & feature::INDIRECT_DESC != 0;
+    let packed = driver.features() & feature::RING_PACKED != 0;
     for index in 0..random.below(count) {
         let address = match random.below(4) {
             0 => random.number(),
@@ -259,11 +264,23 @@ fn bad_chain(driver: &mut Driver, random: &mut Random, queue: u16) {
         let at = layout.descriptors + 16 * index;
         driver.poke(at, &address.to_le_bytes());
         driver.poke(at + 8, &length.to_le_bytes());
-        driver.poke(at + 12, &flags.to_le_bytes());
-        driver.poke(at + 14, &next.to_le_bytes());
+        let (first, last) = match packed {
+            // ID and flags: available, now or after another round, or used.
+            true => (
+                next,
+                flags | (random.below(2) as u16) << 7 | (random.below(2) as u16) << 15,
+            ),
+            false => (flags, next),
+        };
+        driver.poke(at + 12, &first.to_le_bytes());
+        driver.poke(at + 14, &last.to_le_bytes());
         if address < driver.ram().size() {
             driver.poke(address, &random.number().to_le_bytes());
         }
+    }
+    if packed {
+        driver.write(mmio::QUEUE_NOTIFY, queue.into());
+        return;
     }
     let entry = random.below(count);
     let head = random.below(count + 1) as u16;

@@ -4,11 +4,17 @@
 //! [`Driver`] keeps the rules; [`hostile`] breaks them.
 
 mod attachment;
+mod buffers;
 mod driver;
 pub mod hostile;
+mod packed;
 mod pci;
 mod requests;
 mod rings;
+mod split;
+
+#[cfg(test)]
+pub(crate) use packed::PackedSide;
 
 pub use attachment::{Attachment, TransportKind};
 pub use driver::{Driver, DriverError, Options};

@@ -1,188 +1,61 @@
-//! The driver's side of a split queue (section 2.7).
+//! The driver's side of a queue, of either format.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{Ordering, fence};
+use vmmkit_guest_memory::GuestRam;
 
-use vmmkit_guest_memory::{GuestAddress, GuestRam, Segment};
-
+use super::packed::PackedSide;
+use super::split::SplitSide;
 use crate::QueueLayout;
-use crate::spec::{feature, split};
+use crate::spec::feature;
 
 /// A queue with the memory for its buffers.
-pub(super) struct Ring {
-    ram: GuestRam,
-    layout: QueueLayout,
-    event_idx: bool,
-    free: Vec<u16>,
-    /// Chains under way by their heads: their descriptors, and their writable buffers.
-    chains: BTreeMap<u16, (Vec<u16>, Vec<Segment>)>,
-    next_available: u16,
-    published: u16,
-    next_used: u16,
-    /// Buffers lie from here to the end, one after the other; from the start again when no chain is
-    /// under way.
-    buffers: (u64, u64),
-    next_buffer: u64,
+pub(super) enum Ring {
+    Split(SplitSide),
+    Packed(PackedSide),
 }
 
 impl Ring {
     /// A queue of `size` in the `length` bytes at `base`.
     pub(super) fn new(ram: &GuestRam, base: u64, length: u64, size: u16, features: u64) -> Self {
-        let count = u64::from(size);
-        let descriptors = base;
-        let available = descriptors + 16 * count;
-        let used = (available + 6 + 2 * count).next_multiple_of(4);
-        let buffers = (used + 6 + 8 * count).next_multiple_of(4096);
-        let mut ring = Self {
-            ram: ram.clone(),
-            layout: QueueLayout {
-                size,
-                descriptors,
-                available,
-                used,
-            },
-            event_idx: features & feature::EVENT_IDX != 0,
-            free: Vec::new(),
-            chains: BTreeMap::new(),
-            next_available: 0,
-            published: 0,
-            next_used: 0,
-            buffers: (buffers, base + length),
-            next_buffer: buffers,
-        };
-        ring.clear();
-        ring
+        if features & feature::RING_PACKED != 0 {
+            return Self::Packed(PackedSide::new(ram, base, length, size, features));
+        }
+        Self::Split(SplitSide::new(ram, base, length, size, features))
     }
 
     /// As new.
     pub(super) fn clear(&mut self) {
-        let rings = (self.buffers.0 - self.layout.descriptors) as usize;
-        let _ = self
-            .ram
-            .fill(GuestAddress(self.layout.descriptors), rings, 0);
-        self.free = (0..self.layout.size).rev().collect();
-        self.chains.clear();
-        (self.next_available, self.published, self.next_used) = (0, 0, 0);
-        self.next_buffer = self.buffers.0;
+        match self {
+            Self::Split(ring) => ring.clear(),
+            Self::Packed(ring) => ring.clear(),
+        }
     }
 
     pub(super) fn layout(&self) -> QueueLayout {
-        self.layout
+        match self {
+            Self::Split(ring) => ring.layout(),
+            Self::Packed(ring) => ring.layout(),
+        }
     }
 
     pub(super) fn add(&mut self, readable: &[&[u8]], writable: &[usize]) -> Option<u16> {
-        let count = readable.len() + writable.len();
-        if count == 0 || count > self.free.len() {
-            return None;
+        match self {
+            Self::Split(ring) => ring.add(readable, writable),
+            Self::Packed(ring) => ring.add(readable, writable),
         }
-        let sizes = readable.iter().map(|bytes| bytes.len());
-        let buffers = self.allocate(sizes.chain(writable.iter().copied()))?;
-        let first_free = self.free.len() - count;
-        let indices: Vec<u16> = self.free.split_off(first_free);
-        for (place, (index, buffer)) in indices.iter().zip(&buffers).enumerate() {
-            let mut flags = 0;
-            if let Some(bytes) = readable.get(place) {
-                let _ = self.ram.write_bytes(buffer.address, bytes);
-            } else {
-                flags |= split::DESC_F_WRITE;
-                let _ = self.ram.fill(buffer.address, buffer.length as usize, 0);
-            }
-            let next = indices.get(place + 1).copied();
-            if next.is_some() {
-                flags |= split::DESC_F_NEXT;
-            }
-            self.describe(*index, *buffer, flags, next.unwrap_or(0));
-        }
-        let head = *indices.first()?;
-        let entry = self.layout.available + 4 + 2 * u64::from(self.slot(self.next_available));
-        let _ = self.ram.write(GuestAddress(entry), head);
-        self.next_available = self.next_available.wrapping_add(1);
-        let writable = buffers.get(readable.len()..).unwrap_or_default().to_vec();
-        self.chains.insert(head, (indices, writable));
-        Some(head)
-    }
-
-    fn allocate(&mut self, sizes: impl Iterator<Item = usize>) -> Option<Vec<Segment>> {
-        if self.chains.is_empty() {
-            self.next_buffer = self.buffers.0;
-        }
-        let mut next = self.next_buffer;
-        let mut buffers = Vec::new();
-        for size in sizes {
-            buffers.push(Segment {
-                address: GuestAddress(next),
-                length: u32::try_from(size).ok()?,
-            });
-            // Odd places, as a driver may have.
-            next += size as u64 + 1;
-        }
-        if next > self.buffers.1 {
-            return None;
-        }
-        self.next_buffer = next;
-        Some(buffers)
-    }
-
-    fn describe(&self, index: u16, buffer: Segment, flags: u16, next: u16) {
-        let at = |offset| GuestAddress(self.layout.descriptors + 16 * u64::from(index) + offset);
-        let _ = self.ram.write(at(0), buffer.address.0);
-        let _ = self.ram.write(at(8), buffer.length);
-        let _ = self.ram.write(at(12), flags);
-        let _ = self.ram.write(at(14), next);
     }
 
     /// Shows the device what is available; whether it wants a kick.
     pub(super) fn publish(&mut self) -> bool {
-        let (old, new) = (self.published, self.next_available);
-        if old == new {
-            return false;
+        match self {
+            Self::Split(ring) => ring.publish(),
+            Self::Packed(ring) => ring.publish(),
         }
-        fence(Ordering::SeqCst);
-        let _ = self.ram.write(GuestAddress(self.layout.available + 2), new);
-        self.published = new;
-        fence(Ordering::SeqCst);
-        if !self.event_idx {
-            return true;
-        }
-        let place = self.layout.used + 4 + 8 * u64::from(self.layout.size);
-        let event: u16 = self.ram.read(GuestAddress(place)).unwrap_or(0);
-        new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
     }
 
     pub(super) fn used(&mut self) -> Option<(u16, Vec<u8>)> {
-        let index: u16 = self.ram.read(GuestAddress(self.layout.used + 2)).ok()?;
-        if index == self.next_used {
-            if self.event_idx {
-                // Wants an interrupt for the next one.
-                let place = self.layout.available + 4 + 2 * u64::from(self.layout.size);
-                let _ = self.ram.write(GuestAddress(place), self.next_used);
-                fence(Ordering::SeqCst);
-            }
-            let again: u16 = self.ram.read(GuestAddress(self.layout.used + 2)).ok()?;
-            if again == self.next_used {
-                return None;
-            }
+        match self {
+            Self::Split(ring) => ring.used(),
+            Self::Packed(ring) => ring.used(),
         }
-        fence(Ordering::SeqCst);
-        let entry = self.layout.used + 4 + 8 * u64::from(self.slot(self.next_used));
-        let head: u32 = self.ram.read(GuestAddress(entry)).ok()?;
-        let written: u32 = self.ram.read(GuestAddress(entry + 4)).ok()?;
-        self.next_used = self.next_used.wrapping_add(1);
-        let head = u16::try_from(head).ok()?;
-        let (indices, writable) = self.chains.remove(&head)?;
-        self.free.extend(indices);
-        let mut bytes = Vec::new();
-        let mut left = written as usize;
-        for buffer in writable {
-            let mut part = vec![0; left.min(buffer.length as usize)];
-            let _ = self.ram.read_bytes(buffer.address, &mut part);
-            left -= part.len();
-            bytes.extend(part);
-        }
-        Some((head, bytes))
-    }
-
-    fn slot(&self, index: u16) -> u16 {
-        index & (self.layout.size - 1)
     }
 }

@@ -22,8 +22,8 @@ impl Chain {
         Self::default()
     }
 
-    /// The number of its first descriptor, which tells it from every other chain that is not
-    /// completed.
+    /// The number of its first descriptor, or its ID in a packed queue, which tells it from every
+    /// other chain that is not completed; below the queue's size.
     pub fn head(&self) -> u16 {
         self.head
     }

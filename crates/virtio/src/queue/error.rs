@@ -2,13 +2,21 @@
 
 use thiserror::Error;
 
-/// A ring that breaks the rules of section 2.7. The device then needs a reset.
+/// A ring that breaks the rules of section 2.7 or 2.8. The device then needs a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RingError {
     /// The size is not a power of 2, or above the most that there may be.
     #[error("a queue of {size} entries: it must be a power of 2 up to {most}")]
     Size {
+        /// The size.
+        size: u16,
+        /// The most.
+        most: u16,
+    },
+    /// A packed queue has no entries, or more than the most that there may be.
+    #[error("a packed queue of {size} entries: it must have 1 to {most}")]
+    PackedSize {
         /// The size.
         size: u16,
         /// The most.

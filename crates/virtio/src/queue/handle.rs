@@ -6,14 +6,14 @@ use std::sync::Arc;
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
 
-use super::{Chain, QueueCounters, QueueState, SplitRing};
+use super::{Chain, QueueCounters, QueueState, Ring};
 use crate::{Fault, Interrupts, QueueInterrupt};
 
 /// A queue as an engine has it. A driver that breaks the rules of the ring is told by
 /// DEVICE_NEEDS_RESET, and the queue is then empty for good: an engine need not care.
 pub struct Queue {
     index: u16,
-    ring: SplitRing,
+    ring: Ring,
     kick: Arc<EventFd>,
     interrupts: Arc<dyn Interrupts>,
     fault: Arc<Fault>,
@@ -24,7 +24,7 @@ pub struct Queue {
 impl Queue {
     pub(crate) fn new(
         index: u16,
-        ring: SplitRing,
+        ring: Ring,
         kick: Arc<EventFd>,
         interrupts: Arc<dyn Interrupts>,
         fault: Arc<Fault>,

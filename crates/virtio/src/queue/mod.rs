@@ -2,9 +2,11 @@
 
 mod chain;
 mod counters;
+mod either;
 mod error;
 mod handle;
 mod layout;
+mod packed;
 mod ring;
 mod walk;
 
@@ -13,7 +15,9 @@ mod tests;
 
 pub use chain::{Chain, Reader, Writer};
 pub(crate) use counters::QueueCounters;
+pub(crate) use either::Ring;
 pub use error::RingError;
 pub use handle::Queue;
 pub use layout::{QueueLayout, QueueState};
+pub use packed::PackedRing;
 pub use ring::SplitRing;

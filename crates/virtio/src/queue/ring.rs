@@ -207,6 +207,6 @@ impl SplitRing {
 
 /// Whether an index that went from `old` to `new` passed `event` (2.7.7.1: vring_need_event).
 #[inline]
-fn has_passed(event: u16, new: u16, old: u16) -> bool {
+pub(super) fn has_passed(event: u16, new: u16, old: u16) -> bool {
     new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
 }

@@ -61,7 +61,88 @@ impl Table<'_> {
     }
 }
 
+/// Reads a descriptor of a packed queue (2.8.13), with its ID as `next`; as [`Table::get`] does.
+#[inline]
+fn packed_descriptor(view: RamView<'_>, index: u32, count: u32) -> Result<Descriptor, RingError> {
+    let descriptor = Table {
+        view,
+        count,
+        most: count,
+    }
+    .get(index)?;
+    Ok(Descriptor {
+        flags: descriptor.next,
+        next: descriptor.flags,
+        ..descriptor
+    })
+}
+
 impl Chain {
+    /// Fills the chain from the one that begins in `slot` of `ring`, which has `size` of them; how many
+    /// slots it takes (2.8).
+    #[inline]
+    pub(super) fn follow_packed(
+        &mut self,
+        ram: &GuestRam,
+        ring: RamView<'_>,
+        size: u16,
+        mut slot: u16,
+        indirect: bool,
+    ) -> Result<u16, RingError> {
+        self.clear();
+        for count in 1..=size {
+            let descriptor = packed_descriptor(ring, slot.into(), size.into())?;
+            let goes_on = descriptor.has(split::DESC_F_NEXT);
+            if descriptor.has(split::DESC_F_INDIRECT) {
+                // One alone (2.8.19).
+                if !indirect || goes_on || count > 1 {
+                    return Err(RingError::Indirect);
+                }
+                self.follow_packed_table(ram, descriptor)?;
+            } else {
+                self.push(ram, descriptor)?;
+            }
+            if !goes_on {
+                self.head = descriptor.next;
+                return Ok(count);
+            }
+            slot = if slot + 1 == size { 0 } else { slot + 1 };
+        }
+        Err(RingError::TooLong { most: size.into() })
+    }
+
+    /// Takes all descriptors of a table, whose only flag is WRITE (2.8.7).
+    fn follow_packed_table(
+        &mut self,
+        ram: &GuestRam,
+        descriptor: Descriptor,
+    ) -> Result<(), RingError> {
+        let table = indirect_table(ram, descriptor)?;
+        if table.count > table.most {
+            return Err(RingError::TooLong { most: table.most });
+        }
+        for index in 0..table.count {
+            let descriptor = packed_descriptor(table.view, index, table.count)?;
+            let flags = descriptor.flags & split::DESC_F_WRITE;
+            self.push(
+                ram,
+                Descriptor {
+                    flags,
+                    ..descriptor
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn clear(&mut self) {
+        self.segments.clear();
+        self.readable = 0;
+        self.readable_bytes = 0;
+        self.writable_bytes = 0;
+    }
+
     /// Fills the chain from the one that begins at `head` of `descriptors`, a table of `size`.
     #[inline]
     pub(super) fn follow(
@@ -73,10 +154,7 @@ impl Chain {
         indirect: bool,
     ) -> Result<(), RingError> {
         self.head = head;
-        self.segments.clear();
-        self.readable = 0;
-        self.readable_bytes = 0;
-        self.writable_bytes = 0;
+        self.clear();
         let table = Table {
             view: descriptors,
             count: size.into(),
@@ -116,22 +194,7 @@ impl Chain {
         if descriptor.has(split::DESC_F_NEXT) {
             return Err(RingError::Indirect);
         }
-        let length = descriptor.length;
-        let count = length / split::DESC_SIZE as u32;
-        if count == 0 || !length.is_multiple_of(split::DESC_SIZE as u32) {
-            return Err(RingError::Table { length });
-        }
-        let outside = RingError::Outside {
-            address: descriptor.address,
-            length,
-        };
-        let address = GuestAddress(descriptor.address);
-        let view = ram.view(address, length as usize).map_err(|_| outside)?;
-        let table = Table {
-            view,
-            count,
-            most: count.min(MAX_INDIRECT),
-        };
+        let table = indirect_table(ram, descriptor)?;
         match self.follow_table(ram, &table, 0)? {
             // A table within a table (2.7.5.3.1).
             Some(_) => Err(RingError::Indirect),
@@ -164,4 +227,24 @@ impl Chain {
         self.segments.push(Segment { address, length });
         Ok(())
     }
+}
+
+/// The table that an indirect descriptor names.
+fn indirect_table(ram: &GuestRam, descriptor: Descriptor) -> Result<Table<'_>, RingError> {
+    let length = descriptor.length;
+    let count = length / split::DESC_SIZE as u32;
+    if count == 0 || !length.is_multiple_of(split::DESC_SIZE as u32) {
+        return Err(RingError::Table { length });
+    }
+    let outside = RingError::Outside {
+        address: descriptor.address,
+        length,
+    };
+    let address = GuestAddress(descriptor.address);
+    let view = ram.view(address, length as usize).map_err(|_| outside)?;
+    Ok(Table {
+        view,
+        count,
+        most: count.min(MAX_INDIRECT),
+    })
 }

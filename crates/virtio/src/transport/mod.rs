@@ -1,5 +1,6 @@
 //! The driver's side of a device, whatever its registers look like.
 
+mod features;
 mod mmio;
 mod pci;
 mod report;
@@ -18,11 +19,11 @@ use vmmkit_device_bus::Lifecycle;
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
 
-use crate::queue::QueueCounters;
+use crate::queue::{QueueCounters, Ring};
 use crate::spec::{feature, status};
 use crate::{
     Activation, Active, ConfigChange, Device, DeviceKind, Fault, Interrupts, Queue, Queues,
-    SharedThread, SplitRing, Watcher,
+    SharedThread, Watcher,
 };
 
 pub use mmio::MmioTransport;
@@ -44,6 +45,7 @@ pub struct Transport {
     device: Arc<dyn Device>,
     ram: GuestRam,
     offered: u64,
+    offers_packed: AtomicBool,
     kicks: Vec<Arc<EventFd>>,
     counters: Vec<Arc<QueueCounters>>,
     interrupts: Arc<dyn Interrupts>,
@@ -93,6 +95,7 @@ impl Transport {
             fault: Arc::new(Fault::new(name.clone(), interrupts.clone())),
             name,
             offered: device.features() | (OFFERED & (device.queue_features() | feature::VERSION_1)),
+            offers_packed: AtomicBool::new(false),
             ram: ram.clone(),
             device,
             kicks,
@@ -225,28 +228,6 @@ impl Transport {
         }
     }
 
-    /// The features that the device offers.
-    pub fn offered_features(&self) -> u64 {
-        self.offered
-    }
-
-    /// The features that the driver takes.
-    pub fn driver_features(&self) -> u64 {
-        self.lock().driver_features
-    }
-
-    /// The driver takes features: 32 of them, in the half that is 0 or 1. After FEATURES_OK nothing
-    /// changes any more.
-    pub fn set_driver_features(&self, half: u32, value: u32) {
-        let mut inner = self.lock();
-        if half > 1 || inner.status & status::FEATURES_OK != 0 {
-            return;
-        }
-        let shift = 32 * half;
-        let kept = inner.driver_features & !(u64::from(u32::MAX) << shift);
-        inner.driver_features = kept | u64::from(value) << shift;
-    }
-
     /// Reads the configuration space; zeroes where there is none.
     pub fn read_config(&self, offset: usize, bytes: &mut [u8]) {
         bytes.fill(0);
@@ -261,11 +242,6 @@ impl Transport {
     /// Changes whenever the configuration does (section 2.5.1).
     pub fn config_generation(&self) -> u32 {
         self.generation.load(Ordering::SeqCst)
-    }
-
-    /// A device must have VERSION_1 (6.1), and cannot have what it does not offer.
-    fn accepts(&self, features: u64) -> bool {
-        features & !self.offered == 0 && features & feature::VERSION_1 != 0
     }
 
     /// Gives the device its queues.
@@ -301,7 +277,7 @@ impl Transport {
 
     /// The queue `index` as set up; `None`, and reported, where it breaks the rules.
     fn queue(&self, index: u16, setup: &QueueSetup, features: u64) -> Option<Queue> {
-        let ring = SplitRing::resume(&self.ram, setup.state, features)
+        let ring = Ring::resume(&self.ram, setup.state, features)
             .map_err(|error| self.fault.ring(index, error))
             .ok()?;
         Some(Queue::new(

@@ -4,7 +4,7 @@ use vmmkit_telemetry::{Metrics, Tree};
 
 use super::{QueueSetup, Transport, lock};
 use crate::queue::QueueCounters;
-use crate::spec::status;
+use crate::spec::{feature, status};
 
 impl Transport {
     /// The device with its registers, its queues and what it has done. The indices of a queue are
@@ -18,7 +18,7 @@ impl Transport {
         let mut tree = Tree::new()
             .text("kind", self.kind().name())
             .text("status", words(status))
-            .hex("offered_features", self.offered)
+            .hex("offered_features", self.offered_features())
             .hex("driver_features", driver_features)
             .number("config_generation", self.config_generation())
             .flag("was_driven", self.was_driven())
@@ -77,7 +77,8 @@ impl Transport {
 
     /// The indices of the available and the used ring, where the queue can be found.
     fn indices(&self, setup: &QueueSetup) -> Option<(u16, u16)> {
-        if !setup.is_enabled {
+        // A packed queue has none in RAM.
+        if !setup.is_enabled || self.driver_features() & feature::RING_PACKED != 0 {
             return None;
         }
         setup.state.layout.indices(&self.ram)

@@ -78,7 +78,7 @@ impl Transport {
             return Err(format!(
                 "{name}: features {:#x}, of which {:#x} are not here",
                 saved.driver_features,
-                saved.driver_features & !self.offered
+                saved.driver_features & !self.offered_features()
             ));
         }
         for (setup, (is_enabled, state)) in inner.queues.iter_mut().zip(&saved.queues) {

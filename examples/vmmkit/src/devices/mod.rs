@@ -62,8 +62,9 @@ pub(crate) struct DeviceOptions {
     /// A folder of the host's: the socket of a virtiofsd, and the tag to mount it by
     #[arg(long, value_name = "SOCKET,tag=NAME")]
     pub(crate) fs: Vec<String>,
-    /// Where these devices are: mmio, or pci for the kernels of distributions [default: mmio]
-    #[arg(long, value_name = "mmio|pci")]
+    /// Where these devices are: mmio, or pci for the kernels of distributions; with packed queues where
+    /// the guest has them [default: mmio]
+    #[arg(long, value_name = "mmio|pci[,packed]")]
     pub(crate) virtio: Option<String>,
     /// A source of random numbers
     #[arg(long)]
@@ -138,16 +139,34 @@ impl DeviceOptions {
     }
 }
 
-/// Where they are.
-pub(crate) fn transport(text: Option<&str>) -> Result<VirtioTransport, Failure> {
-    match text {
-        None | Some("mmio") => Ok(VirtioTransport::Mmio),
-        Some("pci") => Ok(VirtioTransport::Pci),
-        Some(other) => Err(Failure::usage(
-            format!("--virtio {other:?}: there is no such transport"),
-            "give mmio or pci",
-        )),
-    }
+/// Where they are, and whether their queues are packed.
+pub(crate) fn transport(text: Option<&str>) -> Result<(VirtioTransport, bool), Failure> {
+    let mut choice = (VirtioTransport::Mmio, false);
+    let (place, packed) = match text.map(|text| text.split_once(',').unwrap_or((text, ""))) {
+        None => return Ok(choice),
+        Some(parts) => parts,
+    };
+    choice.0 = match place {
+        "mmio" => VirtioTransport::Mmio,
+        "pci" => VirtioTransport::Pci,
+        other => {
+            return Err(Failure::usage(
+                format!("--virtio {other:?}: there is no such transport"),
+                "give mmio or pci",
+            ));
+        }
+    };
+    choice.1 = match (packed, text) {
+        ("packed", _) => true,
+        ("", Some(text)) if !text.ends_with(',') => false,
+        _ => {
+            return Err(Failure::usage(
+                format!("--virtio {place}: {packed:?} is no way to have queues"),
+                "give packed after the comma, or nothing and no comma",
+            ));
+        }
+    };
+    Ok(choice)
 }
 
 /// Plugs all of them in.
@@ -208,5 +227,37 @@ impl Choice for RngChoice {
 
     fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
         Ok(plan.with(Arc::new(Rng::new())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transport_is_a_place_and_may_have_packed_queues() {
+        let (mmio, pci) = (VirtioTransport::Mmio, VirtioTransport::Pci);
+        for (text, choice) in [
+            (None, (mmio, false)),
+            (Some("mmio"), (mmio, false)),
+            (Some("pci"), (pci, false)),
+            (Some("mmio,packed"), (mmio, true)),
+            (Some("pci,packed"), (pci, true)),
+        ] {
+            assert_eq!(transport(text).unwrap(), choice);
+        }
+        for (text, said) in [
+            ("isa", "--virtio \"isa\""),
+            ("packed", "--virtio \"packed\""),
+            ("pci,fast", "\"fast\""),
+            ("pci,", "\"\""),
+            ("", "--virtio \"\""),
+        ] {
+            let error = transport(Some(text)).unwrap_err();
+            assert!(
+                format!("{error:?}").contains(&format!("{said:?}")[1..said.len()]),
+                "{error:?}"
+            );
+        }
     }
 }
