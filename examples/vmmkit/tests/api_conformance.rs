@@ -108,7 +108,15 @@ fn a_guest_that_runs_is_as_documented() {
     let place = Place::new("conforms", &waiting_guest());
     let disk = place.folder.file("disk", vec![0; 1 << 20]);
     let disk = disk.to_str().unwrap();
-    let mut guest = place.guest("web", &["--rng", "--balloon", "--disk", disk]);
+    let options = [
+        "--memory",
+        "64M,max=1G",
+        "--rng",
+        "--balloon",
+        "--disk",
+        disk,
+    ];
+    let mut guest = place.guest("web", &options);
     let address = let_in(&place.socket("web"));
     conforms(&program, address, &["/v1/events", "/v1/machine/stop"]);
     assert_eq!(guest.child.try_wait().unwrap(), None, "it lives");
