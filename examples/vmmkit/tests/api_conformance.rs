@@ -110,7 +110,7 @@ fn a_guest_that_runs_is_as_documented() {
     let disk = disk.to_str().unwrap();
     let options = [
         "--memory",
-        "64M,max=1G",
+        "64M,max=320M",
         "--rng",
         "--balloon",
         "--disk",
