@@ -1,4 +1,9 @@
 //! A snapshot reaches the recorder of an embedder: names, labels, kinds, descriptions and numbers.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
