@@ -12,7 +12,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use vmmkit_hypervisor_kvm::{KvmKind, kvm_kind};
 
@@ -28,6 +29,22 @@ pub const SOFTWARE_BOOT_LIMIT: Duration = Duration::from_secs(400);
 const SILENCE: Duration = Duration::from_secs(60);
 /// How often a boot is tried there.
 const TRIES: u32 = 3;
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Waits until `condition` holds, for at most [`BOOT_LIMIT`]; fails the test if it never does.
+///
+/// # Panics
+/// Then.
+#[track_caller]
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + BOOT_LIMIT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "it never came that {what}");
+        thread::sleep(LOOK);
+    }
+}
 
 /// The files of `tools/guest`, and the binary that boots them.
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 //!
 //! Everything has a deadline, and the program is killed by its own id when its terminal is dropped.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{Receiver, channel};
@@ -113,6 +113,20 @@ impl Terminal {
     /// The program's id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// MiB of the host's memory that the program has.
+    ///
+    /// # Errors
+    /// The host's, where the program has ended.
+    pub fn resident(&self) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.id()))?;
+        let rss = text.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let kibibytes = rss.map(|rss| rss.trim().trim_end_matches(" kB").parse::<u64>());
+        match kibibytes {
+            Some(Ok(kibibytes)) => Ok(kibibytes >> 10),
+            _ => Err(io::Error::other("smaps_rollup tells no Rss")),
+        }
     }
 
     /// Waits until the program ends; `None` if it had to be killed after `limit`.

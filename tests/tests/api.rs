@@ -5,16 +5,11 @@
 )]
 
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use vmmkit_control::{Balloon, Client, Device, Event, MachineInfo, MachineState};
 use vmmkit_tests::diskless::{Diskless, Kernel};
-use vmmkit_tests::guest::BOOT_LIMIT;
+use vmmkit_tests::guest::{BOOT_LIMIT, wait_for};
 use vmmkit_tests::terminal::Terminal;
-
-/// How often to look.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// A guest with a script, and a client of it.
 fn start(name: &str, script: &str, arguments: &[&str]) -> Option<(Diskless, Terminal, Client)> {
@@ -25,15 +20,6 @@ fn start(name: &str, script: &str, arguments: &[&str]) -> Option<(Diskless, Term
     let terminal = Terminal::start(&command.unwrap()).unwrap();
     let client = Client::new(Path::new(&socket)).patient_for(BOOT_LIMIT);
     Some((guest, terminal, client))
-}
-
-#[track_caller]
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + BOOT_LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "it never came that {what}");
-        thread::sleep(LOOK);
-    }
 }
 
 #[test]

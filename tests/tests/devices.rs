@@ -167,21 +167,12 @@ fn a_shell_on_the_console_answers_and_knows_the_size_of_the_window() {
     assert!(terminal.is_as_before());
 }
 
-/// MiB of the host's memory that the program has.
-fn resident(terminal: &Terminal) -> u64 {
-    let path = format!("/proc/{}/smaps_rollup", terminal.id());
-    let text = fs::read_to_string(path).unwrap();
-    let rss = text.lines().find_map(|line| line.strip_prefix("Rss:"));
-    let kibibytes = rss.unwrap().trim().trim_end_matches(" kB");
-    kibibytes.parse::<u64>().unwrap() >> 10
-}
-
 /// Waits until the program has less than `mebibytes`.
 #[track_caller]
 fn falls_below(terminal: &Terminal, mebibytes: u64) {
     let deadline = Instant::now() + BOOT_LIMIT;
-    while resident(terminal) >= mebibytes {
-        let now = resident(terminal);
+    while terminal.resident().unwrap() >= mebibytes {
+        let now = terminal.resident().unwrap();
         assert!(Instant::now() < deadline, "{now} MiB, not {mebibytes}");
         thread::sleep(Duration::from_millis(100));
     }
@@ -204,11 +195,11 @@ fn an_inflated_balloon_gives_memory_back_and_the_guest_has_less() {
     let arguments = ["--memory", "256M", "--balloon=64M,keep-on-oom"];
     let mut terminal = start(&guest, script, &arguments);
     terminal.sees("used", BOOT_LIMIT).unwrap();
-    let used = resident(&terminal);
+    let used = terminal.resident().unwrap();
     terminal.types("\r");
     terminal.sees("inflated by 65536", BOOT_LIMIT).unwrap();
     terminal.sees("wrote 115343360", BOOT_LIMIT).unwrap();
-    let full = resident(&terminal);
+    let full = terminal.resident().unwrap();
     println!("{used} MiB, then {full}");
     // Free page reporting does not explain this: the guest has some 20 MiB of free memory.
     assert!(used > 220 && full < 200, "{used} MiB, then {full}");
@@ -228,13 +219,13 @@ fn pages_that_the_guest_reports_free_go_back_to_the_host() {
             seq 1000000 >/mnt/a; seq 1000000 | cmp - /mnt/a && echo \"all is there\"\n";
         let mut terminal = start(&guest, script, &["--memory", "256M", "--balloon"]);
         terminal.sees("full", BOOT_LIMIT).unwrap();
-        let full = resident(&terminal);
+        let full = terminal.resident().unwrap();
         assert!(full > 100, "{full} MiB");
         terminal.types("\r");
         terminal.sees("empty", BOOT_LIMIT).unwrap();
         // The kernel keeps what it has freed in small pieces, and reports it later or never.
         falls_below(&terminal, full - 60);
-        println!("{full} MiB, then {}", resident(&terminal));
+        println!("{full} MiB, then {}", terminal.resident().unwrap());
         terminal.types("\r");
         terminal.sees("all is there", BOOT_LIMIT).unwrap();
         ends_well(&mut terminal);

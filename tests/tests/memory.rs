@@ -6,17 +6,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use vmmkit_control::{Client, Device, Memory, MemoryTarget};
 use vmmkit_tests::diskless::{Diskless, Kernel};
-use vmmkit_tests::guest::BOOT_LIMIT;
+use vmmkit_tests::guest::{BOOT_LIMIT, wait_for};
 use vmmkit_tests::terminal::Terminal;
 
 const MEBIBYTE: u64 = 1 << 20;
-/// How often to look.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// A guest with a script, and a client of it.
 fn start(name: &str, script: &str, arguments: &[&str]) -> Option<(Diskless, Terminal, Client)> {
@@ -41,27 +37,9 @@ fn asks(client: &Client, mebibytes: u64) {
     assert_eq!(told.target_bytes, target_bytes);
 }
 
-#[track_caller]
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + BOOT_LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "it never came that {what}");
-        thread::sleep(LOOK);
-    }
-}
-
 /// MiB that the guest has.
 fn has(client: &Client) -> u64 {
     client.get::<Memory>("/v1/memory").unwrap().actual_bytes / MEBIBYTE
-}
-
-/// MiB of the host's memory that the program has.
-fn resident(terminal: &Terminal) -> u64 {
-    let path = format!("/proc/{}/smaps_rollup", terminal.id());
-    let text = fs::read_to_string(path).unwrap();
-    let rss = text.lines().find_map(|line| line.strip_prefix("Rss:"));
-    let kibibytes = rss.unwrap().trim().trim_end_matches(" kB");
-    kibibytes.parse::<u64>().unwrap() >> 10
 }
 
 fn ends_well(terminal: &mut Terminal) {
@@ -90,13 +68,13 @@ fn memory_comes_is_used_and_goes_back_to_the_host() {
     terminal.sees("grown by 524288", BOOT_LIMIT).unwrap();
     wait_for("it has 768 MiB", || has(&client) == 768);
     terminal.sees("wrote 524288000", BOOT_LIMIT).unwrap();
-    let full = resident(&terminal);
+    let full = terminal.resident().unwrap();
     assert!(full > 500, "{full} MiB");
     terminal.types("\r");
     terminal.sees("all is there", BOOT_LIMIT).unwrap();
     asks(&client, 256);
     wait_for("it has 256 MiB", || has(&client) == 256);
-    let empty = resident(&terminal);
+    let empty = terminal.resident().unwrap();
     println!("{full} MiB, then {empty}");
     // All of the area is gone; what is left is at most RAM and the program.
     assert!(empty < 320, "{full} MiB, then {empty}");
