@@ -186,7 +186,7 @@ impl Pair {
         let ours = self.guest.extended.area.clone();
         let cpu = XsaveArea::new(Box::new(self.frame.after.0));
         assert_eq!(ours.mxcsr(), cpu.mxcsr(), "{}: MXCSR", what());
-        for (number, range) in native_ranges() {
+        for (number, range) in native_ranges(self.guest.extended.xcr0) {
             let value = |area: &XsaveArea| {
                 if area.xstate_bv() >> number & 1 != 0 {
                     return area.bytes()[range.clone()].to_vec();
@@ -253,12 +253,14 @@ impl Pair {
     }
 }
 
-/// The bytes of each component that the trampoline moves.
-pub(crate) fn native_ranges() -> Vec<(u32, std::ops::Range<usize>)> {
+/// The bytes of each component that the trampoline moves and XCR0 enables: of another one CPUID leaf 0DH
+/// tells no size (a CPU without AVX-512 has no components 5 to 7).
+pub(crate) fn native_ranges(xcr0: u64) -> Vec<(u32, std::ops::Range<usize>)> {
     // AMD's CPUs keep the pointers to the last x87 instruction only where it has an error.
     let control = if is_amd() { 0..6 } else { 0..24 };
     let mut all = vec![(0, control), (0, 32..160), (1, 160..416)];
-    for number in (2..8).filter(|number| MOVED >> number & 1 != 0) {
+    let moved = u64::from(MOVED) & xcr0;
+    for number in (2..8).filter(|number| moved >> number & 1 != 0) {
         let leaf = __cpuid_count(0xd, number);
         let start = leaf.ebx as usize;
         all.push((number, start..start + leaf.eax as usize));
