@@ -44,15 +44,52 @@ refresh_index() {
         say "the package index cannot be refreshed; going on with what there is"
 }
 
-# need_packages PACKAGE...: installs those that are missing.
+# has_package PACKAGE: whether what a package of Debian's gives is here. Where there is no dpkg (Fedora,
+# Arch), what tools/ need of it is looked for itself.
+has_package() {
+    if command -v dpkg-query >/dev/null; then
+        dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'
+        return
+    fi
+    case $1 in
+        ca-certificates) [ -d /etc/ssl/certs ] || [ -d /etc/pki/tls/certs ] ;;
+        libc6-dev) has_header stdio.h ;;
+        libelf-dev) has_header gelf.h ;;
+        libssl-dev) has_header openssl/ssl.h ;;
+        linux-source-6.1) [ -e /usr/src/linux-source-6.1.tar.xz ] ;;
+        python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+        qemu-system-common) [ -x /usr/lib/qemu/virtiofsd ] || [ -x /usr/libexec/virtiofsd ] ;;
+        seabios) [ -e /usr/share/seabios/bios.bin ] ;;
+        *) command -v "$(program_of "$1")" >/dev/null ;;
+    esac
+}
+
+has_header() { echo "#include <$1>" | cc -E -x c - >/dev/null 2>&1; }
+
+# The program that a package is needed for, where it has another name.
+program_of() {
+    case $1 in
+        busybox-static) echo busybox ;;
+        e2fsprogs) echo mke2fs ;;
+        iproute2) echo ip ;;
+        kmod) echo modinfo ;;
+        qemu-system-x86) echo qemu-system-x86_64 ;;
+        qemu-utils) echo qemu-img ;;
+        util-linux) echo taskset ;;
+        xz-utils) echo xz ;;
+        *) echo "$1" ;;
+    esac
+}
+
+# need_packages PACKAGE...: installs those that are missing, by apt-get where there is one.
 need_packages() {
     local package missing=()
     for package in "$@"; do
-        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+        has_package "$package" || missing+=("$package")
     done
     [ ${#missing[@]} -eq 0 ] && return 0
     command -v apt-get >/dev/null ||
-        die "these packages are missing and there is no apt-get: ${missing[*]}" "install them by hand"
+        die "these are missing and there is no apt-get (named as Debian's packages): ${missing[*]}" "install them with this system's package manager"
     say "installing ${missing[*]}"
     refresh_index
     retry as_root env DEBIAN_FRONTEND=noninteractive \
@@ -86,7 +123,13 @@ VMMKIT=$ROOT/target/x86_64-unknown-linux-gnu/release/vmmkit
 export VMMKIT
 
 build_vmmkit() {
+    local quiet=--quiet
     need_rust
-    (cd "$ROOT" && cargo build --quiet --release --locked -p vmmkit) ||
+    [ -x "$VMMKIT" ] || {
+        quiet=
+        say "building vmmkit (3 to 5 minutes on two cores, once)"
+    }
+    # shellcheck disable=SC2086 # nothing, or one word
+    (cd "$ROOT" && cargo build $quiet --release --locked -p vmmkit) ||
         die "vmmkit does not build" "run: cargo build --release -p vmmkit"
 }
