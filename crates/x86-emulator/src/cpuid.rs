@@ -1,5 +1,7 @@
 //! What CPUID says that the emulator needs.
 
+mod offered;
+
 use vmmkit_hypervisor::x86::CpuidEntry;
 
 /// Components are numbered 0 to 62; bit 63 of a bitmap means something else.
@@ -7,14 +9,17 @@ const COMPONENTS: usize = 63;
 
 /// What one vCPU's CPUID says of what the emulator needs.
 ///
-/// Features are not gates: the software hypervisors that need the emulator cannot hide all of
-/// them, so that the guest may see more than this CPUID says.
+/// Features are not gates for what the emulator knows: the software hypervisors that need it cannot
+/// hide all of them, so that the guest may see more than this CPUID says. For the rest of the
+/// instructions they are.
 #[derive(Clone, Debug)]
 pub(crate) struct Cpuid {
     /// MAXPHYADDR (leaf 80000008H), 52 where it is not told: then no address bit is reserved.
     pub(crate) physical_bits: u32,
     /// The state components (leaf 0DH).
     pub(crate) xsave: XsaveLayout,
+    /// Its leaves.
+    features: Vec<CpuidEntry>,
 }
 
 /// Where state components are in an XSAVE area (Intel SDM vol. 1, 13.2 and 13.4.3).
@@ -45,6 +50,7 @@ impl Cpuid {
         Self {
             physical_bits,
             xsave: XsaveLayout::new(entries),
+            features: entries.to_vec(),
         }
     }
 }

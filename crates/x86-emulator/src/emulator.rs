@@ -5,6 +5,7 @@ use vmmkit_hypervisor::x86::{CpuidEntry, SpecialRegisters};
 
 use crate::cpu::{Cpu, Place, Run, Stop};
 use crate::cpuid::Cpuid;
+use crate::instructions::is_known;
 use crate::outcome::Mode;
 use crate::paging::{Access, PAGE};
 use crate::{
@@ -31,11 +32,13 @@ impl Emulator {
     }
 
     /// Completes the instruction at CS:RIP. `given` is its bytes as far as the hypervisor gave
-    /// them; where they are too few, it is fetched through the guest's page tables.
+    /// them; where they are too few, it is fetched through the guest's page tables. One that the
+    /// emulator does not know and the vCPU's CPUID does not offer is an invalid opcode (#UD), in
+    /// every mode.
     ///
     /// # Errors
-    /// [`NotCompleted`] where it is none that the emulator knows, or where something it needs
-    /// cannot be had. The general registers and memory are then as they were, but for accessed
+    /// [`NotCompleted`] where it is offered and none that the emulator knows, or where something it
+    /// needs cannot be had. The general registers and memory are then as they were, but for accessed
     /// and dirty bits of page tables.
     pub fn complete<E: ExtendedState>(
         &self,
@@ -44,7 +47,9 @@ impl Emulator {
         extended: &mut E,
         given: &[u8],
     ) -> Result<Completion, NotCompleted<E::Error>> {
-        require_long_mode(state)?;
+        if let Some(mode) = mode_instead(state) {
+            return self.complete_elsewhere(state, mode, given);
+        }
         let before = state.registers;
         let mut cpu = Cpu {
             cpuid: &self.cpuid,
@@ -57,7 +62,9 @@ impl Emulator {
         let stop = match cpu.step(given, &mut bytes) {
             Ok(completed) => {
                 state.registers.rflags &= !spec::RF;
-                return Ok(if before.rflags & spec::TF == 0 {
+                // INT n clears TF itself.
+                let steps = before.rflags & spec::TF != 0 && completed != Completed::Int;
+                return Ok(if !steps {
                     Completion::Done(completed)
                 } else {
                     Completion::Fault(Exception::SINGLE_STEP)
@@ -77,9 +84,29 @@ impl Emulator {
                 state.special.cr2 = linear;
                 Ok(Completion::Fault(Exception::page_fault(error_code)))
             }
+            Stop::Unsupported if !self.cpuid.offers(&instruction) => {
+                Ok(Completion::Fault(Exception::INVALID_OPCODE))
+            }
             Stop::Unsupported => Err(unsupported(&instruction, &bytes)),
             Stop::NotCompleted(reason) => Err(reason),
         }
+    }
+
+    /// Outside of 64-bit mode nothing is completed, but what is no instruction there is #UD too.
+    fn complete_elsewhere<E>(
+        &self,
+        state: &CpuState,
+        mode: Mode,
+        given: &[u8],
+    ) -> Result<Completion, NotCompleted<E>> {
+        let bits = if state.special.cs.db { 32 } else { 16 };
+        let mut decoder = Decoder::new(bits, given, DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        let whole = decoder.last_error() != DecoderError::NoMoreBytes;
+        if whole && !is_known(instruction.mnemonic()) && !self.cpuid.offers(&instruction) {
+            return Ok(Completion::Fault(Exception::INVALID_OPCODE));
+        }
+        Err(NotCompleted::NotLongMode { mode })
     }
 }
 
@@ -109,6 +136,9 @@ impl Bytes {
 impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
     fn step(&mut self, given: &[u8], bytes: &mut Bytes) -> Run<E, Completed> {
         self.fetch(given, bytes)?;
+        // Longer than an instruction may be (Intel SDM vol. 3, 6.15, #GP).
+        let too_long = self.instruction.is_invalid() && self.instruction.len() == LONGEST;
+        self.require(!too_long, Exception::GENERAL_PROTECTION)?;
         self.state.registers.rip = self.instruction.next_ip();
         self.execute()
     }
@@ -134,7 +164,7 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
                 return Ok(());
             }
         }
-        Err(Stop::Unsupported)
+        Err(Stop::Fault(Exception::GENERAL_PROTECTION))
     }
 
     /// Adds the `length` bytes at `linear`, which are in one page.
@@ -161,21 +191,20 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
 }
 
 /// Which mode it is instead, where it is not 64-bit mode (AMD APM vol. 2, 1.3).
-fn require_long_mode<E>(state: &CpuState) -> Result<(), NotCompleted<E>> {
+fn mode_instead(state: &CpuState) -> Option<Mode> {
     let SpecialRegisters { cs, cr0, efer, .. } = &state.special;
-    let mode = if cr0 & spec::CR0_PE == 0 {
+    Some(if cr0 & spec::CR0_PE == 0 {
         Mode::Real
     } else if efer & spec::EFER_LMA != 0 && cr0 & spec::CR0_PG != 0 {
         if cs.l {
-            return Ok(());
+            return None;
         }
         Mode::Compatibility
     } else if state.registers.rflags & spec::VM != 0 {
         Mode::Virtual8086
     } else {
         Mode::Protected
-    };
-    Err(NotCompleted::NotLongMode { mode })
+    })
 }
 
 /// The instruction that `bytes` begin with, at `rip` in code of `bits` bits (16, 32 or 64), for a

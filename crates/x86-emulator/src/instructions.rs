@@ -3,9 +3,11 @@
 //! One more is one line here, one function in a family's file, and its tests.
 
 mod atomic;
+mod avx;
 mod cache;
 mod fxsave;
 mod integer;
+mod interrupt;
 mod mxcsr;
 mod restore;
 mod save;
@@ -43,6 +45,11 @@ macro_rules! instructions {
             }
         }
 
+        /// Whether the emulator completes instructions of that name, in 64-bit mode.
+        pub(crate) fn is_known(mnemonic: Mnemonic) -> bool {
+            matches!(mnemonic, $(Mnemonic::$name)|*)
+        }
+
         impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
             /// Runs the decoded instruction; RIP is past it already.
             pub(crate) fn execute(&mut self) -> Run<E, Completed> {
@@ -62,6 +69,8 @@ instructions! {
     Crc32 "CRC32" crc32;
     Clac "CLAC" clac;
     Stac "STAC" stac;
+    Int "INT n" int;
+    Int1 "INT1" int1;
     Int3 "INT3" int3;
     Sysret "SYSRET" sysret;
     Sysretq "SYSRETQ" sysretq;
@@ -103,6 +112,8 @@ instructions! {
     Clflush "CLFLUSH" flush;
     Clflushopt "CLFLUSHOPT" flush;
     Clwb "CLWB" flush;
+    Vzeroupper "VZEROUPPER" vzeroupper;
+    Vzeroall "VZEROALL" vzeroall;
     Movaps "MOVAPS" move_aligned;
     Movapd "MOVAPD" move_aligned;
     Movdqa "MOVDQA" move_aligned;

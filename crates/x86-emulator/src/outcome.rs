@@ -8,7 +8,7 @@ use crate::Completed;
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
-    /// It ran: RIP is past it, RFLAGS.RF is clear.
+    /// It ran: RIP is past it, or where it leads; RFLAGS.RF is clear.
     Done(Completed),
     /// The caller injects this exception. For a fault the general registers are as they were, and
     /// memory too; for a trap (#BP, and #DB because RFLAGS.TF was set) RIP is past the instruction.
@@ -46,6 +46,21 @@ impl Exception {
         Self::with_code(14, error_code)
     }
 
+    /// #GP with a selector's error code.
+    pub(crate) const fn general_protection(code: u32) -> Self {
+        Self::with_code(13, code)
+    }
+
+    /// #NP: a segment or a gate is not present.
+    pub(crate) const fn not_present(code: u32) -> Self {
+        Self::with_code(11, code)
+    }
+
+    /// #TS: the task state segment does not hold a stack.
+    pub(crate) const fn invalid_tss(code: u32) -> Self {
+        Self::with_code(10, code)
+    }
+
     const fn plain(vector: u8) -> Self {
         Self {
             vector,
@@ -65,7 +80,7 @@ impl Exception {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NotCompleted<E> {
-    /// The emulator does not know it.
+    /// The emulator does not know it, and the guest's CPUID offers it.
     #[error("{name} is not an instruction the emulator completes (bytes {bytes:02x?})")]
     Unsupported {
         /// It, disassembled; `(bad)` where the bytes are no instruction.

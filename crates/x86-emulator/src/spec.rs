@@ -52,6 +52,10 @@ pub(crate) const ZF: u64 = 1 << 6;
 pub(crate) const SF: u64 = 1 << 7;
 /// RFLAGS: single step.
 pub(crate) const TF: u64 = 1 << 8;
+/// RFLAGS: external interrupts are taken.
+pub(crate) const IF: u64 = 1 << 9;
+/// RFLAGS: nested task.
+pub(crate) const NT: u64 = 1 << 14;
 /// RFLAGS: overflow.
 pub(crate) const OF: u64 = 1 << 11;
 /// RFLAGS: no instruction breakpoint at the next instruction.

@@ -9,8 +9,8 @@ use crate::XsaveArea;
 pub struct CpuState {
     /// The general registers, RIP and RFLAGS.
     pub registers: Registers,
-    /// Segments, control registers, EFER. Only SYSRET (CS, SS), WRFSBASE, WRGSBASE and a page
-    /// fault (CR2) change them.
+    /// Segments, control registers, EFER. Only SYSRET and INT n (CS, SS), WRFSBASE, WRGSBASE and a
+    /// page fault (CR2) change them.
     pub special: SpecialRegisters,
 }
 

@@ -10,6 +10,8 @@ pub(crate) const X87: u64 = 1 << 0;
 pub(crate) const SSE: u64 = 1 << 1;
 /// Upper halves of YMM registers.
 pub(crate) const AVX: u64 = 1 << 2;
+/// Upper halves of ZMM0 to ZMM15.
+pub(crate) const ZMM_UPPER: u64 = 1 << 6;
 /// PKRU.
 const PKRU: u32 = 9;
 

@@ -1,8 +1,8 @@
-//! POPCNT, CRC32, CLAC, STAC and INT3.
+//! POPCNT, CRC32, CLAC and STAC.
 
 use iced_x86::Code;
 
-use crate::cpu::{Cpu, Run, Stop};
+use crate::cpu::{Cpu, Run};
 use crate::operand::size_of;
 use crate::{Exception, ExtendedState, PhysicalMemory, spec};
 
@@ -62,9 +62,5 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
     fn require_level_0_for_ac(&self) -> Run<E> {
         let supervisor = self.state.privilege_level() == 0;
         self.require(supervisor, Exception::INVALID_OPCODE)
-    }
-
-    pub(super) fn int3(&mut self) -> Run<E> {
-        Err(Stop::Trap(Exception::BREAKPOINT))
     }
 }

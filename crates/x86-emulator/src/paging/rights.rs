@@ -25,8 +25,8 @@ pub(crate) enum Access {
     Fetch,
 }
 
-/// What the state of the CPU says of accesses. All are explicit ones: none of the emulator's
-/// instructions reads a descriptor table.
+/// What the state of the CPU says of accesses. All are explicit ones: where INT n reads descriptor
+/// tables, it has the state of the supervisor, with AC clear.
 pub(crate) struct Rights {
     user: bool,
     write_protect: bool,

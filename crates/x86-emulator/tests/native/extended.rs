@@ -164,3 +164,13 @@ fn xgetbv() {
         }
     }
 }
+
+#[test]
+fn vzeroupper_and_vzeroall() {
+    if !has_xsave() || !has("AVX", 1, 0, 28, |leaf| leaf.ecx) {
+        return;
+    }
+    let mut pair = Pair::new(40);
+    pair.register_form(&[0xc5, 0xf8, 0x77], true);
+    pair.register_form(&[0xc5, 0xfc, 0x77], true);
+}

@@ -1,0 +1,70 @@
+//! VZEROUPPER and VZEROALL.
+mod guest;
+
+use guest::*;
+use vmmkit_x86_emulator::{Completed, Completion, Exception};
+
+const VZEROUPPER: [u8; 3] = [0xc5, 0xf8, 0x77];
+const VZEROALL: [u8; 3] = [0xc5, 0xfc, 0x77];
+/// Where the state components are (see [`cpuid`]).
+const XMM: std::ops::Range<usize> = 160..416;
+const YMM_UPPER: std::ops::Range<usize> = 0x240..0x340;
+const ZMM_UPPER: std::ops::Range<usize> = 0x480..0x680;
+const ZMM_HIGH: std::ops::Range<usize> = 0x680..0xa80;
+
+/// All vector registers are full of ones.
+fn full() -> Guest {
+    let mut guest = Guest::new();
+    let bytes = guest.extended.area.bytes_mut();
+    for range in [XMM, YMM_UPPER, ZMM_UPPER, ZMM_HIGH] {
+        bytes[range].fill(0xff);
+    }
+    guest.extended.area.set_xstate_bv(0xe6);
+    guest
+}
+
+fn is(guest: &Guest, range: std::ops::Range<usize>, value: u8) -> bool {
+    let bytes = &guest.extended.area.bytes()[range];
+    bytes.iter().all(|byte| *byte == value)
+}
+
+#[test]
+fn vzeroupper_leaves_xmm_registers_and_registers_16_to_31() {
+    let mut guest = full();
+    let done = Ok(Completion::Done(Completed::Vzeroupper));
+    assert_eq!(guest.run(&VZEROUPPER), done);
+    assert!(is(&guest, XMM, 0xff) && is(&guest, ZMM_HIGH, 0xff));
+    assert!(is(&guest, YMM_UPPER, 0) && is(&guest, ZMM_UPPER, 0));
+    assert_eq!(guest.extended.area.xstate_bv(), 0xa2);
+}
+
+#[test]
+fn vzeroall_clears_registers_0_to_15() {
+    let mut guest = full();
+    let done = Ok(Completion::Done(Completed::Vzeroall));
+    assert_eq!(guest.run(&VZEROALL), done);
+    assert!(is(&guest, XMM, 0) && is(&guest, YMM_UPPER, 0) && is(&guest, ZMM_UPPER, 0));
+    assert!(is(&guest, ZMM_HIGH, 0xff));
+    assert_eq!(guest.extended.area.xstate_bv(), 0xa0);
+}
+
+#[test]
+fn without_avx_enabled_it_is_an_invalid_opcode_and_with_ts_set_not_available() {
+    let refused = |change: fn(&mut Guest), exception| {
+        let mut guest = full();
+        change(&mut guest);
+        for code in [VZEROUPPER, VZEROALL] {
+            assert_eq!(guest.run(&code), Ok(Completion::Fault(exception)));
+        }
+        assert_eq!(guest.extended.stores, 0);
+    };
+    refused(
+        |g| g.state.special.cr4 &= !CR4_OSXSAVE,
+        Exception::INVALID_OPCODE,
+    );
+    refused(|g| g.extended.xcr0 = 3, Exception::INVALID_OPCODE);
+    refused(
+        |g| g.state.special.cr0 |= CR0_TS,
+        Exception::DEVICE_NOT_AVAILABLE,
+    );
+}
