@@ -39,7 +39,8 @@ mod vm;
 
 pub use open::{Kvm, OpenError};
 pub use probe::{
-    Finding, ForcedBits, KvmKind, ProbeReport, Remedy, forced_cpuid, kvm_kind, probe, probe_debug,
+    Finding, ForcedBits, KvmKind, ProbeCache, ProbeReport, Remedy, forced_cpuid, kvm_kind, probe,
+    probe_debug,
 };
 pub use software::{CmdlineAddition, CmdlineConflict, SoftwareCounters};
 pub use vcpu::KvmVcpu;

@@ -17,6 +17,7 @@ use vmmkit_hypervisor::x86::{CpuidEntry, Msr};
 use vmmkit_hypervisor::{Capabilities, Error, Hypervisor, Irqchip, Result, VmSettings};
 
 use crate::made::Made;
+use crate::probe::{ProbeCache, probe_cached};
 use crate::software::{self, CmdlineAddition, CmdlineConflict, SoftwareCounters, Support};
 use crate::{KvmKind, KvmVm, ProbeReport, brand, convert, kvm_kind, probe};
 
@@ -117,15 +118,31 @@ impl Kvm {
     }
 
     /// Opens the KVM device at `path`. Where that is a software KVM it is [probed](probe), which
-    /// takes some milliseconds, and VMs made here get what it lacks: instructions completed,
-    /// SYSCALL bridged. On VT-x and AMD-V nothing is probed and nothing added.
+    /// takes some 50 ms, and VMs made here get what it lacks: instructions completed, SYSCALL bridged.
+    /// On VT-x and AMD-V nothing is probed and nothing added.
     ///
     /// # Errors
     /// See [`open`](Self::open).
     pub fn open_path(path: &Path) -> std::result::Result<Self, OpenError> {
+        Self::open_cached(path, None)
+    }
+
+    /// [`open_path`](Self::open_path), with the answers of the probe kept in `cache`: a host is probed
+    /// once until it boots again. A cache that cannot be used is as good as none.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub fn open_cached(
+        path: &Path,
+        cache: Option<&ProbeCache>,
+    ) -> std::result::Result<Self, OpenError> {
         let mut kvm = Self::open_bare(path)?;
         if kvm_kind() == KvmKind::Software {
-            let report = probe(&kvm).map_err(|source| OpenError::Probe {
+            let report = match cache {
+                Some(cache) => probe_cached(&kvm, path, cache),
+                None => probe(&kvm),
+            };
+            let report = report.map_err(|source| OpenError::Probe {
                 path: path.to_owned(),
                 source,
             })?;

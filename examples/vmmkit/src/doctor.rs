@@ -10,7 +10,8 @@ use vmmkit_host_io::is_raw;
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_hypervisor::{Capabilities, Hypervisor};
 use vmmkit_hypervisor_kvm::{
-    Finding, ForcedBits, Kvm, KvmKind, ProbeReport, forced_cpuid, probe, probe_debug,
+    CmdlineAddition, Finding, ForcedBits, Kvm, KvmKind, ProbeReport, forced_cpuid, probe,
+    probe_debug,
 };
 use vmmkit_x86_cpu::{Bit, Register};
 
@@ -26,10 +27,12 @@ pub(crate) fn doctor(options: &DoctorOptions) -> Result<ExitCode, Failure> {
             report,
             capabilities,
             forced,
+            additions,
         }) => {
             if !options.quiet {
                 hint_at_raw_terminal();
-                generate::write(table(path, &report, &capabilities, &forced).as_bytes())?;
+                let text = table(path, &report, &capabilities, &forced, &additions);
+                generate::write(text.as_bytes())?;
             }
             let boots = report.can_boot_linux();
             Ok(if boots {
@@ -59,6 +62,8 @@ struct Found {
     report: ProbeReport,
     capabilities: Capabilities,
     forced: Vec<ForcedBits>,
+    /// What a Linux guest's command line gets here.
+    additions: Vec<CmdlineAddition>,
 }
 
 fn look(path: &Path) -> Result<Found, Failure> {
@@ -78,6 +83,8 @@ fn look(path: &Path) -> Result<Found, Failure> {
         report,
         capabilities: kvm.capabilities().clone(),
         forced,
+        // A command line without parameters asks for nothing that cannot work.
+        additions: kvm.cmdline_additions("").unwrap_or_default(),
     })
 }
 
@@ -86,6 +93,7 @@ fn table(
     report: &ProbeReport,
     capabilities: &Capabilities,
     forced: &[ForcedBits],
+    additions: &[CmdlineAddition],
 ) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -116,6 +124,13 @@ fn table(
         if !bits.is_empty() {
             let _ = writeln!(text, "{label:<12}  {what}, whatever --cpu says: {bits}");
         }
+    }
+    for CmdlineAddition { parameter, reason } in additions {
+        let _ = writeln!(
+            text,
+            "{:<12}  `{parameter}` is added, unless the command line has its own: {reason}",
+            "Linux"
+        );
     }
     let verdict = match report.can_boot_linux() {
         true => "this host can boot a Linux guest",
@@ -190,10 +205,17 @@ mod tests {
             &report,
             &Capabilities::complete(4),
             &forced,
+            &[CmdlineAddition {
+                parameter: "nopti",
+                reason: "the bridge",
+            }],
         );
         let line = "CPUID         always on, whatever --cpu says: fpu 0x1.0:EDX:10\n";
         assert!(text.contains(line), "{text}");
         assert!(!text.contains("always off"), "{text}");
+        let line =
+            "Linux         `nopti` is added, unless the command line has its own: the bridge\n";
+        assert!(text.contains(line), "{text}");
         assert!(
             text.contains("SYSCALL       MISSING: programs call Linux by it"),
             "{text}"

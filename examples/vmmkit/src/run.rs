@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use vmmkit_boot_loader::with_parameters;
+use vmmkit_control::RuntimeFolder;
 use vmmkit_device_bus::AddressRange;
 use vmmkit_host_io::{TimerFd, die_by};
-use vmmkit_hypervisor_kvm::{Finding, Kvm};
+use vmmkit_hypervisor_kvm::{Finding, Kvm, KvmKind, ProbeCache, kvm_kind};
 use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_process::{Job, Signals};
 use vmmkit_vmm::{Event, Machine, MachineBuilder, Outcome, Ready};
@@ -59,13 +60,25 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
             equivalent::command(&settings)
         ));
     }
-    let kvm = Kvm::open_path(&settings.kvm).map_err(|error| Failure::kvm(&settings.kvm, &error))?;
+    let kvm = open(&settings)?;
     let notes = adapt(&mut settings, &kvm)?;
     let can_debug = gdb::check(settings.gdb.as_ref(), &kvm)?;
     if settings.dry_run {
         return dry_run(settings, &kvm, &notes);
     }
     boot(settings, &kvm, &notes, can_debug)
+}
+
+/// The host's KVM. What the probe of a software one finds is kept in this user's runtime folder, where
+/// there can be one; a dry run leaves nothing behind.
+fn open(settings: &Settings) -> Result<Kvm, Failure> {
+    let wanted = kvm_kind() == KvmKind::Software && !settings.dry_run;
+    let folder = wanted
+        .then(RuntimeFolder::of_this_user)
+        .and_then(Result::ok);
+    let cache = folder.map(|folder| ProbeCache::in_folder(folder.path()));
+    Kvm::open_cached(&settings.kvm, cache.as_ref())
+        .map_err(|error| Failure::kvm(&settings.kvm, &error))
 }
 
 /// Adds the kernel parameters that a software KVM asks for, and answers with what there is to say of
@@ -83,12 +96,14 @@ fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
         let next = "leave it out, or boot on a host with VT-x or AMD-V";
         Failure::usage(format!("--cmdline {conflict}"), next)
     })?;
-    for addition in additions {
+    for addition in &additions {
         *cmdline = with_parameters(cmdline, addition.parameter);
+    }
+    if !additions.is_empty() {
+        let added: Vec<&str> = additions.iter().map(|a| a.parameter).collect();
         notes.push(format!(
-            "this host's KVM is software: added `{}` to the kernel's command line ({}); --cmdline \
-             overrides it",
-            addition.parameter, addition.reason
+            "software KVM: kernel parameters added: {} (`vmmkit doctor` says why)",
+            added.join(" ")
         ));
     }
     let hopeless = |finding: &&Finding| finding.essential && finding.remedy.is_none();

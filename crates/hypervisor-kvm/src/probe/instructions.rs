@@ -111,27 +111,55 @@ const RING_0: [Instruction; 18] = [
     },
 ];
 
+/// Run in ring 3.
+const SYSCALL: Instruction = Instruction {
+    name: "SYSCALL",
+    code: &[0x0f, 0x05],
+    meaning: "programs call Linux by it: it must enter ring 0, where HLT is allowed",
+    remedy: Some(Remedy::Bridged),
+};
+
+/// What KVM made of the instructions.
+pub(super) struct Answers {
+    /// Whether it knows each, in the order of [`names`].
+    pub(super) known: Vec<bool>,
+    /// None of them took too long, which a busy host makes of any.
+    pub(super) certain: bool,
+}
+
+/// The instructions that are looked at.
+pub(super) fn names() -> Vec<&'static str> {
+    all().map(|instruction| instruction.name).collect()
+}
+
 /// Runs each instruction in a guest of its own.
-pub(super) fn probe(kvm: &Kvm) -> Result<Vec<Finding>> {
-    let mut findings = Vec::with_capacity(RING_0.len() + 1);
+pub(super) fn probe(kvm: &Kvm) -> Result<Answers> {
+    let mut answers = Answers {
+        known: Vec::with_capacity(RING_0.len() + 1),
+        certain: true,
+    };
     for instruction in &RING_0 {
         let exit = micro_guest::run(kvm, Ring::Kernel, instruction.code)?;
         // A fault is the guest's to handle (INT3, or what CPUID does not announce); here it has no
         // handlers, and shuts down.
-        findings.push(finding(
-            instruction,
-            matches!(exit, VcpuExit::Halt | VcpuExit::Shutdown),
-        ));
+        let known = matches!(exit, VcpuExit::Halt | VcpuExit::Shutdown);
+        answers.known.push(known);
+        answers.certain &= exit != VcpuExit::Interrupted;
     }
-    let syscall = Instruction {
-        name: "SYSCALL",
-        code: &[0x0f, 0x05],
-        meaning: "programs call Linux by it: it must enter ring 0, where HLT is allowed",
-        remedy: Some(Remedy::Bridged),
-    };
-    let exit = micro_guest::run(kvm, Ring::User, syscall.code)?;
-    findings.push(finding(&syscall, exit == VcpuExit::Halt));
-    Ok(findings)
+    let exit = micro_guest::run(kvm, Ring::User, SYSCALL.code)?;
+    answers.known.push(exit == VcpuExit::Halt);
+    answers.certain &= exit != VcpuExit::Interrupted;
+    Ok(answers)
+}
+
+/// What the answers, in the order of [`names`], mean.
+pub(super) fn findings(known: &[bool]) -> Vec<Finding> {
+    let answered = all().zip(known);
+    answered.map(|(i, known)| finding(i, *known)).collect()
+}
+
+fn all() -> impl Iterator<Item = &'static Instruction> {
+    RING_0.iter().chain([&SYSCALL])
 }
 
 fn finding(instruction: &Instruction, ok: bool) -> Finding {

@@ -4,6 +4,7 @@
 //! all. A /dev/kvm without either is a software one, whose instruction emulator may have holes;
 //! there, guests of a few instructions are run to find them.
 
+mod cache;
 mod cpuid;
 mod debug;
 mod instructions;
@@ -14,6 +15,7 @@ use std::path::Path;
 
 use vmmkit_hypervisor::{Hypervisor, Result};
 
+pub use cache::ProbeCache;
 pub use cpuid::{ForcedBits, forced_cpuid};
 pub use debug::probe_debug;
 
@@ -95,7 +97,8 @@ pub fn kvm_kind() -> KvmKind {
     }
 }
 
-/// Looks at `kvm`. It takes milliseconds, and two seconds for each micro-guest that hangs.
+/// Looks at `kvm`. It takes some 50 ms on a software KVM, and two seconds for each micro-guest that
+/// hangs.
 ///
 /// # Errors
 /// The first call the host refuses; that a guest fails is a finding and no error.
@@ -104,13 +107,37 @@ pub fn probe(kvm: &Kvm) -> Result<ProbeReport> {
         return Ok(known.clone());
     }
     let kind = kvm_kind();
-    let mut findings = Vec::new();
-    if kind == KvmKind::Software {
-        findings = instructions::probe(kvm)?;
-    }
+    let known = match kind {
+        KvmKind::Software => instructions::probe(kvm)?.known,
+        _ => Vec::new(),
+    };
+    Ok(report(kvm, kind, &known))
+}
+
+/// [`probe`] of a software KVM at `device`, whose answers `cache` keeps.
+pub(crate) fn probe_cached(kvm: &Kvm, device: &Path, cache: &ProbeCache) -> Result<ProbeReport> {
+    let names = instructions::names();
+    let host = cache::Host::this(device);
+    let kept = host.as_ref().and_then(|host| cache.read(host, &names));
+    let known = match kept {
+        Some(known) => known,
+        None => {
+            let answers = instructions::probe(kvm)?;
+            if let Some(host) = host.filter(|_| answers.certain) {
+                let named: Vec<_> = names.into_iter().zip(answers.known.clone()).collect();
+                cache.write(&host, &named);
+            }
+            answers.known
+        }
+    };
+    Ok(report(kvm, KvmKind::Software, &known))
+}
+
+fn report(kvm: &Kvm, kind: KvmKind, known: &[bool]) -> ProbeReport {
+    let mut findings = instructions::findings(known);
     findings.extend(capabilities(kvm));
     findings.sort_by_key(|finding| !finding.essential);
-    Ok(ProbeReport { kind, findings })
+    ProbeReport { kind, findings }
 }
 
 fn capabilities(kvm: &Kvm) -> [Finding; 2] {
@@ -161,7 +188,7 @@ impl fmt::Display for KvmKind {
 mod tests {
     use super::*;
 
-    fn report(ok: bool, essential: bool, remedy: Option<Remedy>) -> ProbeReport {
+    fn found(ok: bool, essential: bool, remedy: Option<Remedy>) -> ProbeReport {
         let finding = Finding {
             name: "X",
             ok,
@@ -178,10 +205,32 @@ mod tests {
 
     #[test]
     fn linux_boots_unless_something_essential_is_missing_without_a_remedy() {
-        assert!(report(true, true, None).can_boot_linux());
-        assert!(report(false, false, None).can_boot_linux());
-        assert!(report(false, true, Some(Remedy::Completed)).can_boot_linux());
-        assert!(!report(false, true, None).can_boot_linux());
+        assert!(found(true, true, None).can_boot_linux());
+        assert!(found(false, false, None).can_boot_linux());
+        assert!(found(false, true, Some(Remedy::Completed)).can_boot_linux());
+        assert!(!found(false, true, None).can_boot_linux());
+    }
+
+    #[test]
+    fn what_is_kept_is_what_the_probe_found() {
+        let device = Path::new("/dev/kvm");
+        let kvm = match Kvm::open_bare(device) {
+            Ok(kvm) if kvm_kind() == KvmKind::Software => kvm,
+            other => return eprintln!("SKIPPED: a kept probe: no software KVM: {other:?}"),
+        };
+        let prefix = std::env::temp_dir().join("probe-kept-");
+        let folder = vmm_sys_util::tempdir::TempDir::new_with_prefix(prefix).unwrap();
+        let cache = ProbeCache::in_folder(folder.as_path());
+        let first = probe_cached(&kvm, device, &cache).unwrap();
+        let file = folder.as_path().join("software-kvm");
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            return eprintln!("SKIPPED: a kept probe: this host was too busy to be certain");
+        };
+        assert_eq!(probe_cached(&kvm, device, &cache).unwrap(), first);
+        // The answers are the file's: one that is changed there is another finding.
+        std::fs::write(&file, text.replace("\nNOP 1", "\nNOP 0")).unwrap();
+        assert!(!first.lacks("NOP"));
+        assert!(probe_cached(&kvm, device, &cache).unwrap().lacks("NOP"));
     }
 
     #[test]
