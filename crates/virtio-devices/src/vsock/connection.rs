@@ -44,6 +44,8 @@ pub(super) struct Connection {
     /// The host program sends no more, takes no more.
     has_ended: bool,
     is_deaf: bool,
+    /// It was found closed: of what it sent, what the socket still has is left to come.
+    is_gone: bool,
     /// What the guest shut down and the socket therefore was.
     is_read_shut: bool,
     is_write_shut: bool,
@@ -66,6 +68,7 @@ impl Connection {
             is_readable: false,
             has_ended: false,
             is_deaf: false,
+            is_gone: false,
             is_read_shut: false,
             is_write_shut: false,
             watched: None,
@@ -94,13 +97,15 @@ impl Connection {
         }
     }
 
-    /// Tells the host program its port; whether it took that.
-    pub(super) fn tell_port(&mut self, port: u32) -> bool {
+    /// Tells the host program its port. One that has gone meanwhile does not hear it, and what it
+    /// sent before is to be read all the same.
+    pub(super) fn tell_port(&mut self, port: u32) {
         let line = format!("OK {port}\n");
         // Nothing was written before: there is room.
-        (&self.socket)
-            .write(line.as_bytes())
-            .is_ok_and(|written| written == line.len())
+        let written = (&self.socket).write(line.as_bytes());
+        if written.ok() != Some(line.len()) {
+            self.become_deaf();
+        }
     }
 
     /// Gives data of the guest to the host; what it does not take is held. The link has accepted
@@ -121,7 +126,7 @@ impl Connection {
                 Ok(sent) => done = u32::try_from(sent).unwrap_or(length).min(length),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => {
-                    self.is_deaf = true;
+                    self.become_deaf();
                     done = length;
                 }
             }
@@ -177,6 +182,7 @@ impl Connection {
     /// The host takes no more, and what is held is lost.
     fn become_deaf(&mut self) {
         self.is_deaf = true;
+        self.is_gone = self.is_hung_up();
         self.held = VecDeque::new();
     }
 
@@ -241,7 +247,9 @@ impl Connection {
         if self.has_ended {
             link.shut(SHUTDOWN_SEND);
         }
-        if self.is_deaf {
+        // Of a program that is gone, the guest first takes what it sent: a guest's program that is
+        // broken off when it writes would not read that any more.
+        if self.is_deaf && !self.is_gone {
             link.shut(SHUTDOWN_RECEIVE);
         }
         false

@@ -2,6 +2,7 @@ mod bulk;
 mod close;
 mod connect;
 mod credit;
+mod goodbye;
 mod greeting;
 mod guest;
 mod life;

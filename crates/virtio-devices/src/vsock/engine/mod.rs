@@ -52,7 +52,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             greeting: Duration::from_secs(5),
-            request: Duration::from_secs(2),
+            request: Duration::from_secs(10),
             // As Linux gives the other side.
             close: Duration::from_secs(8),
             drain: Duration::from_secs(60),
@@ -196,7 +196,6 @@ impl VsockEngine {
         let Some(connection) = self.table.get_mut(id) else {
             return;
         };
-        let is_drained = connection.is_drained();
         let link = connection.link();
         if let Some(key) = link
             .filter(|link| link.guest_is_done())
@@ -204,15 +203,9 @@ impl VsockEngine {
         {
             // A clean end (5.10.6.5). The guest may use its port again.
             self.reset(key, TYPE_STREAM);
-            if is_drained {
-                return self.close(id);
-            }
-            self.table.unlink(id);
-            if let Some(connection) = self.table.get_mut(id) {
-                connection.role = Role::Draining;
-            }
-            self.set_limit(id, self.limits.drain);
-        } else if connection.shut_down() && connection.deadline.is_none() {
+            return self.drain(id);
+        }
+        if connection.shut_down() && connection.deadline.is_none() {
             self.set_limit(id, self.limits.close);
         }
         let Some(connection) = self.table.get_mut(id) else {
@@ -222,10 +215,34 @@ impl VsockEngine {
             connection.is_queued = true;
             self.ready.push_back(id);
         }
-        if !connection.is_touched {
+        self.touch(id);
+    }
+
+    /// What the poller waits for of the connection `id` may be another now.
+    fn touch(&mut self, id: Id) {
+        if let Some(connection) = self.table.get_mut(id)
+            && !connection.is_touched
+        {
             connection.is_touched = true;
             self.touched.push(id);
         }
+    }
+
+    /// The guest is done with the connection `id`, which the host program has until it has taken
+    /// what the guest sent.
+    fn drain(&mut self, id: Id) {
+        let Some(connection) = self.table.get_mut(id) else {
+            return;
+        };
+        if connection.is_drained() {
+            return self.close(id);
+        }
+        self.table.unlink(id);
+        if let Some(connection) = self.table.get_mut(id) {
+            connection.role = Role::Draining;
+        }
+        self.set_limit(id, self.limits.drain);
+        self.touch(id);
     }
 
     /// Answers or ends a connection by RST.

@@ -105,9 +105,7 @@ impl VsockEngine {
                 connection.take(ram, reader, header.len, &mut self.pieces);
             }
             Arrival::Opened => {
-                if !connection.tell_port(port) {
-                    return self.break_off(id);
-                }
+                connection.tell_port(port);
                 self.table.set_deadline(id, None);
                 count(&self.counters.opened_by_host);
             }
@@ -115,7 +113,7 @@ impl VsockEngine {
                 if !was_established {
                     count(&self.counters.refused);
                 }
-                return self.close(id);
+                return self.drain(id);
             }
             Arrival::Broken => {
                 count(&self.counters.broken_packets);
