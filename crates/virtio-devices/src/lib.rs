@@ -47,4 +47,6 @@ pub use pmem::{Pmem, PmemConfig, PmemCounters, PmemError, PmemRequest};
 pub use rate_limiter::{Bucket, RateLimit, RateLimiter, Throttle};
 pub use rng::Rng;
 pub use vhost_user::{VhostUser, VhostUserError};
-pub use vsock::{Vsock, VsockConfig, VsockError, VsockHeader, VsockStats, parse_connect};
+pub use vsock::{
+    Vsock, VsockConfig, VsockError, VsockHeader, VsockLimits, VsockStats, parse_connect,
+};

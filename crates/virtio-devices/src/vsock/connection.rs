@@ -82,6 +82,11 @@ impl Connection {
         &self.socket
     }
 
+    /// Whether the host program has not said where to.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.role, Role::Greeting(_))
+    }
+
     pub(super) fn link(&mut self) -> Option<&mut Link> {
         match &mut self.role {
             Role::Linked(link) => Some(link),

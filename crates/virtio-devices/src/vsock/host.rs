@@ -68,15 +68,13 @@ impl HostSocket {
         }
     }
 
-    /// Connects to the program that listens on `<path>_<port>`. It does not wait: a program that
-    /// has too many others waiting refuses.
-    pub(super) fn connect(&self, port: u32) -> io::Result<OwnedFd> {
+    /// Connects `socket` to the program that listens on `<path>_<port>`. It does not wait: a program
+    /// that has too many others waiting refuses.
+    pub(super) fn connect(&self, socket: &OwnedFd, port: u32) -> io::Result<()> {
         let mut path = OsString::from(&self.path);
         path.push(format!("_{port}"));
         let address = SocketAddrUnix::new(path.as_bytes())?;
-        let socket = stream_socket()?;
-        connect(&socket, &address)?;
-        Ok(socket)
+        Ok(connect(socket, &address)?)
     }
 
     /// Removes the file, if it is still this socket's.
@@ -94,7 +92,8 @@ impl Drop for HostSocket {
     }
 }
 
-fn stream_socket() -> io::Result<OwnedFd> {
+/// A socket that is not connected.
+pub(super) fn stream_socket() -> io::Result<OwnedFd> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
     Ok(socket_with(family, kind, FLAGS, None)?)
 }

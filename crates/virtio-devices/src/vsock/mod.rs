@@ -33,13 +33,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
+use vmmkit_host_io::descriptor_limit;
 use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, Device, DeviceKind};
 
-use engine::{Limits, VsockEngine};
+use engine::{Bounds, Times, VsockEngine};
 use host::{HostSocket, MOST_PATH};
 use spec::{F_STREAM, MAX_GUEST_CID, MIN_GUEST_CID, RX, TX};
 use stats::Counters;
+use table::MOST;
 
 pub use greeting::parse_connect;
 pub use packet::VsockHeader;
@@ -56,6 +58,32 @@ pub struct VsockConfig {
     /// The socket that host programs connect to, at most 96 bytes. It is for the user alone (mode
     /// 0600).
     pub socket: PathBuf,
+}
+
+/// How much of the host the connections of a socket device may take: a guest that opens more is
+/// answered by RST, and a host program that connects is closed. Both count as
+/// [`refused`](VsockStats::refused), and as [`out_of_room`](VsockStats::out_of_room).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VsockLimits {
+    /// Connections at the same time, of whatever kind: 1 to 1023. Each takes a descriptor, and up to
+    /// 256 KiB for data that the host has not taken.
+    pub connections: usize,
+    /// Of these, host programs that have not said where to. Each has 5 seconds for that.
+    pub silent: usize,
+    /// Descriptors below the soft RLIMIT_NOFILE that are left to the rest of the process.
+    pub reserved_descriptors: u64,
+}
+
+impl Default for VsockLimits {
+    /// 1023 connections, 128 of them silent; 128 descriptors are left to others, but a quarter of a
+    /// RLIMIT_NOFILE below 512.
+    fn default() -> Self {
+        Self {
+            connections: MOST,
+            silent: 128,
+            reserved_descriptors: descriptor_limit().map_or(128, |limit| (limit / 4).min(128)),
+        }
+    }
 }
 
 /// Why there can be no socket device.
@@ -112,7 +140,8 @@ pub enum VsockError {
 pub struct Vsock {
     // Fixed at creation
     cid: u64,
-    limits: Limits,
+    limits: VsockLimits,
+    times: Times,
     // Wiring
     host: Arc<HostSocket>,
     counters: Arc<Counters>,
@@ -132,11 +161,22 @@ impl Vsock {
         }
         Ok(Self {
             cid: config.cid,
-            limits: Limits::default(),
+            limits: VsockLimits::default(),
+            times: Times::default(),
             host: Arc::new(HostSocket::listen(&config.socket)?),
             counters: Arc::default(),
             is_transport_reset: Arc::default(),
         })
+    }
+
+    /// With other limits; 1023 connections are the maximum.
+    #[must_use]
+    pub fn limited(mut self, limits: VsockLimits) -> Self {
+        self.limits = VsockLimits {
+            connections: limits.connections.clamp(1, MOST),
+            ..limits
+        };
+        self
     }
 
     /// The guest's CID.
@@ -183,7 +223,10 @@ impl Device for Vsock {
         }
         let engine = VsockEngine::new(
             self.cid,
-            self.limits,
+            Bounds {
+                room: self.limits,
+                times: self.times,
+            },
             self.host.clone(),
             self.counters.clone(),
             self.is_transport_reset.clone(),

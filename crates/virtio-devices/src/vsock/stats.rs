@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vmmkit_telemetry::{Node, Tree};
+use vmmkit_telemetry::{Node, Occasions, Tree};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -25,6 +25,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(super) struct Counters {
             $(pub(super) $name: AtomicU64,)*
+            /// The refused for want of room that a log tells of.
+            pub(super) refusals: Occasions,
         }
 
         impl Counters {
@@ -45,6 +47,9 @@ counters! {
     /// Connections that nobody listened for or the guest refused, or for which there was no room, and
     /// host programs that did not say where to.
     refused,
+    /// Of the refused, those for which there was no room: too many connections, too many host programs
+    /// that had not said where to, or too few descriptors left to others.
+    out_of_room,
     /// Connections that were closed because somebody did not answer in time.
     timed_out,
     /// RST packets sent.

@@ -64,10 +64,6 @@ impl Table {
         Some(Id(slot.generation << 32 | place as u64))
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.len() >= MOST
-    }
-
     /// The connection `id`; `None` once it is closed.
     pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut Connection> {
         let slot = self.slots.get_mut(id.place())?;

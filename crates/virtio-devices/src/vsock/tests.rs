@@ -8,6 +8,7 @@ mod guest;
 mod life;
 mod model;
 mod packets;
+mod room;
 mod socket;
 mod table;
 
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::engine::Limits;
+use super::engine::Times;
 use super::{Vsock, VsockConfig, VsockHeader};
 use guest::Guest;
 
@@ -50,7 +51,7 @@ impl Directory {
         };
         let mut vsock = Vsock::new(config).unwrap();
         // However slow the machine is, nobody is late.
-        vsock.limits = Limits {
+        vsock.times = Times {
             greeting: LONG,
             request: LONG,
             close: LONG,
@@ -63,7 +64,7 @@ impl Directory {
     fn hasty_guest(&self) -> (Arc<Vsock>, Guest) {
         let mut vsock = self.vsock();
         let short = Duration::from_millis(50);
-        vsock.limits = Limits {
+        vsock.times = Times {
             greeting: short,
             request: short,
             close: short,

@@ -30,15 +30,17 @@ impl VsockEngine {
                     break;
                 }
             };
-            if self.table.is_full() {
-                count(&self.counters.refused);
+            if self.silent >= self.room.silent || !self.has_room(&socket) {
+                // It is closed, which says so.
+                self.count_refused();
+                continue;
             }
             let connection = Connection::new(socket, Role::Greeting(Greeting::default()));
             let Some(id) = self.table.insert(connection) else {
-                // It is closed, which says so.
                 continue;
             };
-            self.set_limit(id, self.limits.greeting);
+            self.silent += 1;
+            self.set_limit(id, self.times.greeting);
             self.attend(id);
         }
         self.count_connections();
@@ -57,7 +59,7 @@ impl VsockEngine {
                     return self.close(id);
                 }
                 if has_progressed {
-                    self.set_limit(id, self.limits.drain);
+                    self.set_limit(id, self.times.drain);
                 }
                 return;
             }
@@ -98,11 +100,12 @@ impl VsockEngine {
                 };
                 if let Some(connection) = self.table.get_mut(id) {
                     connection.role = Role::Linked(Link::request(key));
+                    self.silent -= 1;
                 }
                 self.table.link(id, key);
             }
         }
-        self.set_limit(id, self.limits.request);
+        self.set_limit(id, self.times.request);
         self.attend(id);
     }
 

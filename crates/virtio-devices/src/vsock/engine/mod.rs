@@ -7,15 +7,18 @@ mod transmit;
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tracing::warn;
 use vmmkit_guest_memory::Segment;
-use vmmkit_host_io::{EventFd, Interest, Ready, TimerFd};
+use vmmkit_host_io::{EventFd, Interest, Ready, TimerFd, leaves_descriptors};
 use vmmkit_virtio::{Chain, Context, Engine, Queues};
 
-use super::connection::Role;
+use super::VsockLimits;
+use super::connection::{Connection, Role};
 use super::host::HostSocket;
 use super::link::{Key, answer};
 use super::packet::{Op, VsockHeader};
@@ -37,7 +40,7 @@ const MOST_RESETS: usize = 256;
 
 /// How long somebody is waited for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct Times {
     /// A host program must say where to in this time.
     pub(super) greeting: Duration,
     /// The guest must answer a REQUEST in this time.
@@ -48,7 +51,7 @@ pub(super) struct Limits {
     pub(super) drain: Duration,
 }
 
-impl Default for Limits {
+impl Default for Times {
     fn default() -> Self {
         Self {
             greeting: Duration::from_secs(5),
@@ -60,12 +63,20 @@ impl Default for Limits {
     }
 }
 
+/// What strangers may take of the host, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) room: VsockLimits,
+    pub(super) times: Times,
+}
+
 /// Owns the connections while a driver runs the device.
 #[derive(Debug)]
 pub(super) struct VsockEngine {
     // Fixed at creation
     cid: u64,
-    limits: Limits,
+    room: VsockLimits,
+    times: Times,
     // Wiring
     host: Arc<HostSocket>,
     counters: Arc<Counters>,
@@ -77,6 +88,8 @@ pub(super) struct VsockEngine {
     armed: Option<Duration>,
     /// When to accept again, after the host had no descriptor left.
     accept_at: Option<Duration>,
+    /// Host programs that have not said where to.
+    silent: usize,
     // What the guest can see
     table: Table,
     /// Connections that have something for the guest, in turn.
@@ -93,14 +106,15 @@ pub(super) struct VsockEngine {
 impl VsockEngine {
     pub(super) fn new(
         cid: u64,
-        limits: Limits,
+        bounds: Bounds,
         host: Arc<HostSocket>,
         counters: Arc<Counters>,
         is_transport_reset: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         Ok(Self {
             cid,
-            limits,
+            room: bounds.room,
+            times: bounds.times,
             host,
             counters,
             is_transport_reset,
@@ -109,6 +123,7 @@ impl VsockEngine {
             clock: Clock::new(),
             armed: None,
             accept_at: None,
+            silent: 0,
             table: Table::default(),
             ready: VecDeque::new(),
             resets: VecDeque::new(),
@@ -206,7 +221,7 @@ impl VsockEngine {
             return self.drain(id);
         }
         if connection.shut_down() && connection.deadline.is_none() {
-            self.set_limit(id, self.limits.close);
+            self.set_limit(id, self.times.close);
         }
         let Some(connection) = self.table.get_mut(id) else {
             return;
@@ -241,7 +256,7 @@ impl VsockEngine {
         if let Some(connection) = self.table.get_mut(id) {
             connection.role = Role::Draining;
         }
-        self.set_limit(id, self.limits.drain);
+        self.set_limit(id, self.times.drain);
         self.touch(id);
     }
 
@@ -270,12 +285,34 @@ impl VsockEngine {
     /// Ends the connection `id`; the poller waits for what is closed no more.
     fn close(&mut self, id: Id) {
         let closed = self.table.remove(id);
+        if closed.as_ref().is_some_and(Connection::is_silent) {
+            self.silent -= 1;
+        }
         if closed.as_ref().is_some_and(|closed| closed.is_queued) {
             self.ready.retain(|queued| *queued != id);
         }
         // Before the host program can see it.
         self.count_connections();
         drop(closed);
+    }
+
+    /// Whether there is room for one more connection, whose socket is `socket`.
+    fn has_room(&self, socket: &OwnedFd) -> bool {
+        self.table.len() < self.room.connections
+            && leaves_descriptors(socket, self.room.reserved_descriptors)
+    }
+
+    /// A connection that there is no room for.
+    fn count_refused(&self) {
+        count(&self.counters.refused);
+        count(&self.counters.out_of_room);
+        if let Some(count) = self.counters.refusals.next() {
+            let connections = self.table.len();
+            warn!(
+                cid = self.cid,
+                connections, count, "no room for another vsock connection"
+            );
+        }
     }
 
     fn count_connections(&self) {

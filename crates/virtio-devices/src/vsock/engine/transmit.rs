@@ -5,6 +5,7 @@ use vmmkit_virtio::{Chain, Queues, Reader};
 
 use super::{MOST_RESETS, TURN, VsockEngine};
 use crate::vsock::connection::{Connection, Role};
+use crate::vsock::host::stream_socket;
 use crate::vsock::link::{Arrival, Key, Link};
 use crate::vsock::packet::VsockHeader;
 use crate::vsock::spec::{HOST_CID, TX, TYPE_STREAM, op};
@@ -65,15 +66,16 @@ impl VsockEngine {
 
     /// The guest asks for a connection.
     fn open(&mut self, key: Key, header: &VsockHeader) {
-        let socket = if self.table.is_full() {
-            None
-        } else {
-            self.host.connect(key.host).ok()
+        let Some(socket) = stream_socket().ok().filter(|socket| self.has_room(socket)) else {
+            self.count_refused();
+            return self.refuse(key, header);
         };
-        let link = Role::Linked(Link::accept(key, header));
-        let connection = socket.map(|socket| Connection::new(socket, link));
-        let Some(id) = connection.and_then(|connection| self.table.insert(connection)) else {
+        if self.host.connect(&socket, key.host).is_err() {
             count(&self.counters.refused);
+            return self.refuse(key, header);
+        }
+        let link = Role::Linked(Link::accept(key, header));
+        let Some(id) = self.table.insert(Connection::new(socket, link)) else {
             return self.refuse(key, header);
         };
         self.table.link(id, key);
