@@ -1,7 +1,8 @@
 //! Who may run: the start, pauses, resets, crashes and the end of a guest, decided in one place for the
-//! threads of all its vCPUs, and the events that tell of them.
+//! threads of all its vCPUs, and the events that tell of them; and the loop that each of them is in.
 //!
-//! It starts no thread, makes no vCPU and knows no device: threads bring their vCPUs as closures, a
+//! It starts no thread, makes no vCPU and knows no device: threads bring their vCPUs as closures (a
+//! [`VcpuLoop`] of a vCPU and its buses, for instance), a
 //! [`PowerOn`] makes those of a guest that starts anew, and devices send what the guest asks for to a
 //! sink. Start with [`Control`].
 //!
@@ -29,9 +30,11 @@ mod control;
 mod event;
 mod lives;
 mod outcome;
+mod vcpu_loop;
 
 pub use control::{Control, Ending, LastEvent, Rest};
 pub use event::{Event, MachineState, ResetCause};
 pub use lives::{OnCrash, OnReboot, PowerOn, VcpuBody, Vcpus};
 pub use outcome::{Outcome, RunError};
+pub use vcpu_loop::{Buses, EndOfInterrupt, VcpuLoop};
 pub use vmmkit_hypervisor::x86::VcpuDump;

@@ -3,13 +3,12 @@
 use vmmkit_boot_loader::Entry;
 use vmmkit_hypervisor::x86::{CpuidEntry, VcpuState};
 use vmmkit_hypervisor::{Error, Hypervisor, Irqchip, Vcpu, VcpuId, Vm};
-use vmmkit_run_control::{RunError, Vcpus};
+use vmmkit_run_control::{Buses, RunError, VcpuLoop, Vcpus};
 use vmmkit_x86_cpu::{Clocks, CpuModel, Topology, boot_msrs, check_msrs, cpuid, lapic_wiring};
 
 use crate::MachineConfig;
 use crate::error::BuildError;
 use crate::platform::Platform;
-use crate::vcpu_loop::{Buses, VcpuLoop};
 
 /// Creates the vCPUs of `config`; the first starts at `entry`, the others wait for INIT.
 pub(crate) fn create(
@@ -35,17 +34,12 @@ pub(crate) fn create(
         vcpus.kickers.push(vcpu.kicker());
         let exits = platform.exit_counter(id);
         let (ports, mmio) = exits.views();
-        let mut vcpu_loop = VcpuLoop {
-            id,
-            vcpu,
-            buses: Buses {
-                ports,
-                mmio,
-                ioapic: platform.ioapic.clone(),
-            },
-            is_interrupted: false,
-            exits,
+        let buses = Buses {
+            ports,
+            mmio,
+            end_of_interrupt: platform.end_of_interrupt(),
         };
+        let mut vcpu_loop = VcpuLoop::new(id, vcpu, buses, exits);
         let (cpus, priority) = (config.affinity.get(&id.0).cloned(), config.vcpu_priority);
         vcpus.bodies.push(Box::new(move |control| {
             if let Some(Err(refused)) = cpus.map(|cpus| cpus.confine_this_thread()) {

@@ -34,7 +34,6 @@ mod platform;
 mod power;
 mod report;
 mod threads;
-mod vcpu_loop;
 mod virtio;
 
 pub use builder::MachineBuilder;

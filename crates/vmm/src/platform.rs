@@ -20,6 +20,7 @@ use vmmkit_legacy_devices::{
     AcpiPm, Cmos, DebugExit, I8042, Ioapic, IoapicOutput, PostCode, Pvpanic, ResetControl,
     SerialOutput, SerialPort, SystemControlB,
 };
+use vmmkit_run_control::EndOfInterrupt;
 
 use crate::{MachineConfig, VirtioTransport};
 
@@ -136,6 +137,12 @@ impl Platform {
     /// The line to pin `gsi` of the interrupt controllers of `vm`.
     pub(crate) fn irq_line(&self, vm: &impl Interrupts, gsi: Gsi) -> IrqLine {
         line(self.ioapic.as_ref(), vm, gsi)
+    }
+
+    /// The I/O APIC, for the vCPUs, where it is not the hypervisor's.
+    pub(crate) fn end_of_interrupt(&self) -> Option<EndOfInterrupt> {
+        let ioapic = self.ioapic.clone()?;
+        Some(Arc::new(move |vector| ioapic.end_of_interrupt(vector)))
     }
 
     /// Whether the hypervisor is told where each pin leads, as the I/O APIC is not its own.

@@ -1,5 +1,6 @@
 //! The loop of one vCPU: run the guest, answer its accesses by the buses, again.
 
+use std::fmt;
 use std::sync::Arc;
 
 use vmmkit_device_bus::{BusView, Mmio, Ports};
@@ -7,37 +8,52 @@ use vmmkit_hypervisor::x86::{ClockControl, VcpuState};
 use vmmkit_hypervisor::{
     Devices, ExitCounter, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit, VcpuId,
 };
-use vmmkit_legacy_devices::Ioapic;
-use vmmkit_run_control::{Control, Ending};
 use vmmkit_telemetry::Milestone;
 
-use crate::{Outcome, RunError, VcpuDump};
+use crate::{Control, Ending, Outcome, RunError, VcpuDump};
 
 /// One vCPU with its own view of the buses. It lives on one thread.
-pub(crate) struct VcpuLoop<V> {
+pub struct VcpuLoop<V> {
     /// Its number; what the hypervisor calls it by is its APIC ID.
-    pub(crate) id: VcpuId,
-    pub(crate) vcpu: V,
-    pub(crate) buses: Buses,
+    id: VcpuId,
+    vcpu: V,
+    buses: Buses,
     /// It did not run for a while, which the guest is to be told where the host can.
-    pub(crate) is_interrupted: bool,
-    pub(crate) exits: Arc<ExitCounter>,
+    is_interrupted: bool,
+    exits: Arc<ExitCounter>,
 }
 
+/// What is told of the end of a level-triggered interrupt, by its vector.
+pub type EndOfInterrupt = Arc<dyn Fn(u8) + Send + Sync>;
+
 /// What answers the accesses of one vCPU.
-pub(crate) struct Buses {
-    pub(crate) ports: BusView<Ports>,
-    pub(crate) mmio: BusView<Mmio>,
-    /// Where it is not the hypervisor's.
-    pub(crate) ioapic: Option<Arc<Ioapic>>,
+pub struct Buses {
+    /// Its ports.
+    pub ports: BusView<Ports>,
+    /// Its guest-physical addresses that are not RAM.
+    pub mmio: BusView<Mmio>,
+    /// The I/O APIC, where it is not the hypervisor's.
+    pub end_of_interrupt: Option<EndOfInterrupt>,
 }
 
 impl Buses {
     #[cold]
     fn end_of_interrupt(&self, vector: u8) {
-        if let Some(ioapic) = &self.ioapic {
-            ioapic.end_of_interrupt(vector);
+        if let Some(end) = &self.end_of_interrupt {
+            end(vector);
         }
+    }
+}
+
+impl<V> fmt::Debug for VcpuLoop<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("VcpuLoop").field(&self.id).finish()
+    }
+}
+
+impl fmt::Debug for Buses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buses").finish_non_exhaustive()
     }
 }
 
@@ -67,12 +83,23 @@ impl Devices for Buses {
 }
 
 impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
+    /// A loop of `vcpu`, the `id`th of its machine.
+    pub fn new(id: VcpuId, vcpu: V, buses: Buses, exits: Arc<ExitCounter>) -> Self {
+        Self {
+            id,
+            vcpu,
+            buses,
+            is_interrupted: false,
+            exits,
+        }
+    }
+
     /// Runs until the machine ends; `Some` when this vCPU is what ended it.
     ///
     /// Accesses are answered inside `run_with`, where the back end decodes them. Who wants this
     /// vCPU to wait or to end kicks it, and a kick is never lost: [`Control`] is asked before the
     /// first run and after each kick, not for each exit.
-    pub(crate) fn run(&mut self, control: &Control) -> Option<Ending> {
+    pub fn run(&mut self, control: &Control) -> Option<Ending> {
         if !self.may_run_on(control) {
             return None;
         }
