@@ -7,11 +7,11 @@ use std::os::fd::AsRawFd;
 
 use kvm_bindings::{
     KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, KVMIO, kvm_device_attr, kvm_ioeventfd, kvm_irqfd,
-    kvm_userspace_memory_region,
+    kvm_reinject_control, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{VcpuFd, VmFd};
 use vmm_sys_util::ioctl::ioctl_with_ref;
-use vmm_sys_util::ioctl_iow_nr;
+use vmm_sys_util::{ioctl_io_nr, ioctl_iow_nr};
 
 mod numbers {
     use super::*;
@@ -21,6 +21,7 @@ mod numbers {
         0x46,
         kvm_userspace_memory_region
     );
+    ioctl_io_nr!(KVM_REINJECT_CONTROL, KVMIO, 0x71);
     ioctl_iow_nr!(KVM_IRQFD, KVMIO, 0x76, kvm_irqfd);
     ioctl_iow_nr!(KVM_IOEVENTFD, KVMIO, 0x79, kvm_ioeventfd);
     ioctl_iow_nr!(KVM_SET_DEVICE_ATTR, KVMIO, 0xe1, kvm_device_attr);
@@ -75,6 +76,21 @@ pub(crate) unsafe fn set_memory_region(
 ) -> io::Result<()> {
     // SAFETY: the argument is the structure this request reads; the caller answers for the range.
     let result = unsafe { ioctl_with_ref(vm, numbers::KVM_SET_USER_MEMORY_REGION(), region) };
+    check(result)
+}
+
+/// `KVM_REINJECT_CONTROL`: ticks of the PIT that the guest was too late for are not made up for. To
+/// do that KVM must see the end of each tick's interrupt, which turns AVIC off on AMD's processors;
+/// and a guest that is too slow for the ticks would get them without a pause. Systems that tell the
+/// time by counting ticks alone, as DOS does, run slow while the host is busy; Linux and the BSDs
+/// have other clocks here (kvmclock, the time-stamp counter, the ACPI PM timer).
+pub(crate) fn drop_lost_ticks(vm: &VmFd) -> io::Result<()> {
+    let control = kvm_reinject_control {
+        pit_reinject: 0,
+        ..Default::default()
+    };
+    // SAFETY: the argument is the structure this request reads, and nothing is written back.
+    let result = unsafe { ioctl_with_ref(vm, numbers::KVM_REINJECT_CONTROL(), &control) };
     check(result)
 }
 

@@ -10,19 +10,21 @@
 //! | before the first run | `immediate_exit`; there is no thread to signal yet |
 //! | between runs | the signal does nothing, `immediate_exit` ends the next run |
 //!
+//! The signal is an ordinary one, which the kernel delivers whatever limits the process has: see
+//! [`KickSignal`].
+//!
 //! The vCPU's thread clears `immediate_exit` when, and only when, it reports
 //! [`Interrupted`](vmmkit_hypervisor::VcpuExit::Interrupted).
 
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use libc::{c_int, c_void, siginfo_t};
-use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler, unblock_signal};
+use vmm_sys_util::signal::unblock_signal;
 use vmmkit_hypervisor::Kick;
 
+use crate::KickSignal;
 use crate::run_page::RunPage;
 
 /// `immediate_exit`: nobody wants the vCPU out.
@@ -39,21 +41,19 @@ const UNKNOWN: i32 = -1;
 /// What a vCPU and its kickers share. Any thread may kick; only the vCPU's thread does the rest.
 pub(crate) struct Kicker {
     page: Arc<RunPage>,
+    signal: KickSignal,
     /// The thread that runs the vCPU, as gettid(2) names it.
     thread: AtomicI32,
 }
 
 impl Kicker {
-    /// The kicker of the vCPU that owns `page`. The first one installs the signal's handler.
-    pub(crate) fn new(page: Arc<RunPage>) -> io::Result<Self> {
-        static HANDLER: OnceLock<Result<(), i32>> = OnceLock::new();
-        HANDLER
-            .get_or_init(|| register_signal_handler(signal(), ignore).map_err(|e| e.errno()))
-            .map_err(io::Error::from_raw_os_error)?;
-        Ok(Self {
+    /// The kicker of the vCPU that owns `page`, by `signal`, whose handler is installed.
+    pub(crate) fn new(page: Arc<RunPage>, signal: KickSignal) -> Self {
+        Self {
             page,
+            signal,
             thread: AtomicI32::new(NOBODY),
-        })
+        }
     }
 
     /// Notes that the calling thread is about to run the vCPU.
@@ -67,10 +67,16 @@ impl Kicker {
     #[cold]
     fn move_here(&self) {
         // A mask inherited with the signal blocked would make it useless. It fails for an invalid
-        // signal number only, which the handler's installation has excluded.
-        let _ = unblock_signal(signal());
+        // signal number only, which `KickSignal` excludes.
+        let _ = unblock_signal(self.signal.number());
         // Ordering: with `kick`: either the kicker sees this thread, or KVM_RUN sees its store.
         self.thread.store(current_thread(), Ordering::SeqCst);
+    }
+
+    /// Whether there is a kick that has not been taken.
+    pub(crate) fn is_kicked(&self) -> bool {
+        // Ordering: acquires what `kick` released, as `take` does.
+        self.page.immediate_exit().load(Ordering::Acquire) == KICKED
     }
 
     /// Takes the kick that ended a run. What its sender wrote before is visible from here on.
@@ -106,25 +112,26 @@ impl Kick for Kicker {
         let thread = self.thread.load(Ordering::SeqCst);
         // The vCPU's own thread is not in the guest: `immediate_exit` is enough.
         if thread != NOBODY && thread != current_thread() {
-            send(thread);
+            send(thread, self.signal);
         }
     }
 }
 
 /// Interrupts `thread` of this process. A thread that is gone is not there to be interrupted.
-fn send(thread: i32) {
+fn send(thread: i32, signal: KickSignal) {
     let process = std::process::id() as libc::pid_t;
     // SAFETY: tgkill takes integers only. Should `thread` have ended and its number be that of a
     // new thread of this process, that thread runs the empty handler.
-    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal()) };
+    let answer = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal.number()) };
+    // An ordinary signal within the process is refused for a thread that is gone, and for nothing
+    // else (tgkill(2)), unless a filter of system calls does.
+    if answer < 0 {
+        let refused = io::Error::last_os_error();
+        if refused.raw_os_error() != Some(libc::ESRCH) {
+            tracing::error!(thread, %refused, "tgkill: a vCPU cannot be taken out of the guest");
+        }
+    }
 }
-
-/// The first real-time signal: no other meaning, and not merged with another sender's.
-fn signal() -> c_int {
-    SIGRTMIN()
-}
-
-extern "C" fn ignore(_signal: c_int, _info: *mut siginfo_t, _context: *mut c_void) {}
 
 thread_local!(static THREAD: Cell<i32> = const { Cell::new(UNKNOWN) });
 

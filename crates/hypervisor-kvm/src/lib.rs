@@ -4,6 +4,11 @@
 //! [`Kvm::open`], whose errors say how to make KVM usable; the rest is the traits' API. Where KVM is
 //! a software one it also makes up for what that lacks ([`Kvm::shortcomings`]), so that Linux boots.
 //!
+//! It has one effect on the whole process: [opening KVM](KvmOptions::open) installs a handler, which
+//! does nothing and stays, for one signal (SIGURG, or the [`KickSignal`] that the embedder chooses).
+//! With it another thread takes a vCPU out of the guest. Where the process has a handler for that signal
+//! already, opening is refused ([`OpenError::KickSignal`]).
+//!
 //! ```no_run
 //! use vmmkit_guest_memory::{GuestRam, RamConfig};
 //! use vmmkit_hypervisor::{Hypervisor, Vcpu, VcpuId, Vm, VmSettings};
@@ -16,6 +21,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod access;
 mod brand;
 mod clock;
 mod convert;
@@ -30,18 +36,24 @@ mod kick;
 mod made;
 mod msi;
 mod open;
+mod open_error;
+mod patience;
 mod probe;
 mod run_page;
+mod signal;
 mod software;
 mod state;
 mod vcpu;
 mod vm;
 
-pub use open::{Kvm, OpenError};
+pub use access::Access;
+pub use open::{Kvm, KvmOptions};
+pub use open_error::OpenError;
 pub use probe::{
     Finding, ForcedBits, KvmKind, ProbeCache, ProbeReport, Remedy, forced_cpuid, kvm_kind, probe,
     probe_debug,
 };
-pub use software::{CmdlineAddition, CmdlineConflict, SoftwareCounters};
+pub use signal::{KickSignal, KickSignalError};
+pub use software::SoftwareCounters;
 pub use vcpu::KvmVcpu;
 pub use vm::KvmVm;

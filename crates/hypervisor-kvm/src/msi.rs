@@ -49,6 +49,30 @@ impl Routes {
         messages.insert(gsi, None);
         Some(gsi)
     }
+
+    /// Notes that `gsi` leads to `message`, and has `apply` tell KVM of the whole table. Where it
+    /// refuses, what was noted before stays: a message of one vector that KVM does not take is not
+    /// in the way of those of others.
+    fn set(
+        &self,
+        gsi: u32,
+        message: Option<MsiMessage>,
+        apply: impl FnOnce(&mut dyn Iterator<Item = (u32, MsiMessage)>) -> Result<()>,
+    ) -> Result<()> {
+        let mut messages = self.messages();
+        let before = messages.insert(gsi, message);
+        let mut routed = messages
+            .iter()
+            .filter_map(|(gsi, message)| Some((*gsi, (*message)?)));
+        let applied = apply(&mut routed);
+        if applied.is_err() {
+            match before {
+                Some(before) => messages.insert(gsi, before),
+                None => messages.remove(&gsi),
+            };
+        }
+        applied
+    }
 }
 
 impl Inner {
@@ -95,20 +119,18 @@ impl Inner {
 
     /// Lets `gsi` lead to `message`, or nowhere. A pin of the I/O APIC can only where that is split.
     pub(crate) fn route(&self, gsi: u32, message: Option<MsiMessage>) -> Result<()> {
-        let mut messages = self.routes.messages();
-        messages.insert(gsi, message);
-        let routed = messages
-            .iter()
-            .filter_map(|(gsi, message)| Some(message_route(*gsi, (*message)?)));
-        let pins = (!self.is_split()).then(pin_routes).into_iter().flatten();
-        let table: Vec<_> = pins.chain(routed).collect();
-        let failed = |error| Error::host("KVM_SET_GSI_ROUTING", error);
-        let table = KvmIrqRouting::from_entries(&table)
-            .map_err(|_| failed(io::Error::from(io::ErrorKind::StorageFull)))?;
-        self.current()
-            .vm
-            .set_gsi_routing(&table)
-            .map_err(|error| failed(error.into()))
+        self.routes.set(gsi, message, |routed| {
+            let routed = routed.map(|(gsi, message)| message_route(gsi, message));
+            let pins = (!self.is_split()).then(pin_routes).into_iter().flatten();
+            let table: Vec<_> = pins.chain(routed).collect();
+            let failed = |error| Error::host("KVM_SET_GSI_ROUTING", error);
+            let table = KvmIrqRouting::from_entries(&table)
+                .map_err(|_| failed(io::Error::from(io::ErrorKind::StorageFull)))?;
+            self.current()
+                .vm
+                .set_gsi_routing(&table)
+                .map_err(|error| failed(error.into()))
+        })
     }
 }
 
@@ -185,7 +207,6 @@ impl MsiVector for IrqfdVector {
             return;
         }
         let was_attached = current.is_some();
-        *current = message;
         let result = match message {
             // The route first: attaching delivers what is pending.
             Some(_) => self.inner.route(self.gsi, message).and_then(|()| {
@@ -196,6 +217,10 @@ impl MsiVector for IrqfdVector {
             }),
             None => self.irqfd(KVM_IRQFD_FLAG_DEASSIGN),
         };
+        // What KVM refused does not count: the vector leads where it led before.
+        if result.is_ok() || message.is_none() {
+            *current = message;
+        }
         self.inner.count_failure(result);
     }
 
@@ -258,6 +283,35 @@ mod tests {
         drop(vectors);
         assert!(routes.messages().is_empty());
         assert_eq!(vm.line_failures(), 0);
+    }
+
+    #[test]
+    fn a_message_that_is_refused_is_not_kept() {
+        let routes = Routes::default();
+        let message = |data| {
+            Some(MsiMessage {
+                address: 0xfee0_0000,
+                data,
+            })
+        };
+        let gsis = [routes.take().unwrap(), routes.take().unwrap()];
+        routes.set(gsis[0], message(1), |_| Ok(())).unwrap();
+        let refused = || Error::Unsupported("messages such as this");
+        for (gsi, before) in [(gsis[0], message(1)), (gsis[1], None)] {
+            routes.set(gsi, message(2), |_| Err(refused())).unwrap_err();
+            assert_eq!(routes.messages().get(&gsi), Some(&before));
+        }
+        routes.set(30, message(2), |_| Err(refused())).unwrap_err();
+        assert_eq!(routes.messages().get(&30), None);
+        // The next one is told without it.
+        let mut told = Vec::new();
+        let apply = |routed: &mut dyn Iterator<Item = _>| {
+            told = routed.collect();
+            Ok(())
+        };
+        routes.set(gsis[1], message(3), apply).unwrap();
+        let expected = [(gsis[0], message(1)), (gsis[1], message(3))];
+        assert_eq!(told, expected.map(|(gsi, message)| (gsi, message.unwrap())));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Opening /dev/kvm, and saying what to do where it cannot be used.
+//! Opening /dev/kvm.
 
 use std::ffi::CString;
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use kvm_bindings::{
@@ -12,83 +12,125 @@ use kvm_bindings::{
     kvm_msr_entry,
 };
 use kvm_ioctls::Cap;
-use thiserror::Error;
 use vmmkit_hypervisor::x86::{CpuidEntry, Msr};
-use vmmkit_hypervisor::{Capabilities, Error, Hypervisor, Irqchip, Result, VmSettings};
+use vmmkit_hypervisor::{
+    Capabilities, CmdlineAddition, CmdlineConflict, Error, Hypervisor, Irqchip, Result, VmSettings,
+};
 
 use crate::made::Made;
+use crate::open_error::open_error;
 use crate::probe::{ProbeCache, probe_cached};
-use crate::software::{self, CmdlineAddition, CmdlineConflict, SoftwareCounters, Support};
-use crate::{KvmKind, KvmVm, ProbeReport, brand, convert, kvm_kind, probe};
+use crate::software::{self, SoftwareCounters, Support};
+use crate::{KickSignal, KvmKind, KvmVm, OpenError, ProbeReport, brand, convert, kvm_kind, probe};
 
-/// Why KVM cannot be used, and the next step.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// There is no such device.
-    #[error(
-        "{} does not exist: load the module (`sudo modprobe kvm_intel` or `sudo modprobe \
-         kvm_amd`); if that fails, enable VT-x or AMD-V in the firmware's settings, or, inside a \
-         virtual machine, nested virtualization on its host",
-        .path.display()
-    )]
-    Missing {
-        /// The device.
-        path: PathBuf,
-        /// The host's reason.
-        #[source]
-        source: io::Error,
-    },
-    /// This user may not open it.
-    #[error(
-        "{} may not be opened by this user: join the group that owns it (`sudo usermod -aG kvm \
-         $USER`), then log in again",
-        .path.display()
-    )]
-    Forbidden {
-        /// The device.
-        path: PathBuf,
-        /// The host's reason.
-        #[source]
-        source: io::Error,
-    },
-    /// It exists, and opening it failed for another reason.
-    #[error("{} cannot be opened", .path.display())]
-    Open {
-        /// The device.
-        path: PathBuf,
-        /// The host's reason.
-        #[source]
-        source: io::Error,
-    },
-    /// It speaks another version of the KVM API.
-    #[error("KVM API version {found}: {expected} is needed (Linux 2.6.22 or later)")]
-    Version {
-        /// The version found; -1 where the device is not KVM at all.
-        found: i32,
-        /// The version needed.
-        expected: u32,
-    },
-    /// It lacks extensions that vmmkit cannot do without.
-    #[error("this KVM lacks {}: a newer Linux kernel is needed", .names.join(", "))]
-    Extensions {
-        /// Their names as the KVM API spells them.
-        names: Vec<&'static str>,
-    },
-    /// It is a software KVM, and the probe of what it lacks could not run.
-    #[error("{} is a software KVM, and looking at what it lacks failed", .path.display())]
-    Probe {
-        /// The device.
-        path: PathBuf,
-        /// The host's reason.
-        #[source]
-        source: Error,
-    },
+/// How KVM is used.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use vmmkit_hypervisor_kvm::{KickSignal, KvmOptions};
+///
+/// // SIGURG is this program's own; SIGUSR2 is free.
+/// let options = KvmOptions::new().kick_signal(KickSignal::new(libc::SIGUSR2)?);
+/// let kvm = options.open(Path::new("/dev/kvm"))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KvmOptions {
+    kick_signal: KickSignal,
+}
+
+impl KvmOptions {
+    /// What [`Kvm::open_path`] uses.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The signal that takes vCPUs out of the guest.
+    #[must_use]
+    pub fn kick_signal(self, kick_signal: KickSignal) -> Self {
+        Self { kick_signal }
+    }
+
+    /// [`Kvm::open_path`] with these options.
+    ///
+    /// # Errors
+    /// See [`Kvm::open`]; [`OpenError::KickSignal`] where the process has another handler for the
+    /// signal.
+    pub fn open(self, path: &Path) -> std::result::Result<Kvm, OpenError> {
+        self.open_cached(path, None)
+    }
+
+    /// [`Kvm::open_cached`] with these options.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub fn open_cached(
+        self,
+        path: &Path,
+        cache: Option<&ProbeCache>,
+    ) -> std::result::Result<Kvm, OpenError> {
+        let mut kvm = self.open_bare(path)?;
+        if kvm_kind() == KvmKind::Software {
+            let report = match cache {
+                Some(cache) => probe_cached(&kvm, path, cache),
+                None => probe(&kvm),
+            };
+            let report = report.map_err(|source| OpenError::Probe {
+                path: path.to_owned(),
+                source,
+            })?;
+            kvm.support = Support::new(report, kvm.capabilities.memory_slots);
+        }
+        let completes = kvm.support.is_some();
+        tracing::debug!(path = %path.display(), kind = ?kvm_kind(), completes, "KVM opened");
+        Ok(kvm)
+    }
+
+    /// [`Kvm::open_bare`] with these options.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub fn open_bare(self, path: &Path) -> std::result::Result<Kvm, OpenError> {
+        let opened = match CString::new(path.as_os_str().as_bytes()) {
+            Ok(name) => kvm_ioctls::Kvm::new_with_path(name).map_err(io::Error::from),
+            Err(error) => Err(error.into()),
+        };
+        let kvm = opened.map_err(|source| open_error(path, source))?;
+        let found = kvm.get_api_version();
+        if u32::try_from(found) != Ok(KVM_API_VERSION) {
+            return Err(OpenError::Version {
+                found,
+                expected: KVM_API_VERSION,
+            });
+        }
+        let missing = REQUIRED
+            .iter()
+            .filter(|(extension, _)| !kvm.check_extension(*extension));
+        let names: Vec<_> = missing.map(|&(_, name)| name).collect();
+        if !names.is_empty() {
+            return Err(OpenError::Extensions { names });
+        }
+        let capabilities = capabilities(&kvm);
+        self.kick_signal
+            .install()
+            .map_err(|source| OpenError::KickSignal {
+                signal: self.kick_signal,
+                source,
+            })?;
+        Ok(Kvm {
+            kvm: Arc::new(kvm),
+            kick_signal: self.kick_signal,
+            capabilities,
+            support: None,
+            made: Made::default(),
+        })
+    }
 }
 
 /// /dev/kvm, opened and found good.
 pub struct Kvm {
     kvm: Arc<kvm_ioctls::Kvm>,
+    kick_signal: KickSignal,
     capabilities: Capabilities,
     /// What a software KVM needs; nothing elsewhere.
     support: Option<Arc<Support>>,
@@ -124,7 +166,7 @@ impl Kvm {
     /// # Errors
     /// See [`open`](Self::open).
     pub fn open_path(path: &Path) -> std::result::Result<Self, OpenError> {
-        Self::open_cached(path, None)
+        KvmOptions::new().open(path)
     }
 
     /// [`open_path`](Self::open_path), with the answers of the probe kept in `cache`: a host is probed
@@ -136,21 +178,7 @@ impl Kvm {
         path: &Path,
         cache: Option<&ProbeCache>,
     ) -> std::result::Result<Self, OpenError> {
-        let mut kvm = Self::open_bare(path)?;
-        if kvm_kind() == KvmKind::Software {
-            let report = match cache {
-                Some(cache) => probe_cached(&kvm, path, cache),
-                None => probe(&kvm),
-            };
-            let report = report.map_err(|source| OpenError::Probe {
-                path: path.to_owned(),
-                source,
-            })?;
-            kvm.support = Support::new(report, kvm.capabilities.memory_slots);
-        }
-        let completes = kvm.support.is_some();
-        tracing::debug!(path = %path.display(), kind = ?kvm_kind(), completes, "KVM opened");
-        Ok(kvm)
+        KvmOptions::new().open_cached(path, cache)
     }
 
     /// Opens the KVM device at `path` and takes it as it is, also where it is a software KVM.
@@ -158,42 +186,7 @@ impl Kvm {
     /// # Errors
     /// See [`open`](Self::open).
     pub fn open_bare(path: &Path) -> std::result::Result<Self, OpenError> {
-        let opened = match CString::new(path.as_os_str().as_bytes()) {
-            Ok(name) => kvm_ioctls::Kvm::new_with_path(name).map_err(io::Error::from),
-            Err(error) => Err(error.into()),
-        };
-        let kvm = opened.map_err(|source| open_error(path, source))?;
-        let found = kvm.get_api_version();
-        if u32::try_from(found) != Ok(KVM_API_VERSION) {
-            return Err(OpenError::Version {
-                found,
-                expected: KVM_API_VERSION,
-            });
-        }
-        let missing = REQUIRED
-            .iter()
-            .filter(|(extension, _)| !kvm.check_extension(*extension));
-        let names: Vec<_> = missing.map(|&(_, name)| name).collect();
-        if !names.is_empty() {
-            return Err(OpenError::Extensions { names });
-        }
-        let mut capabilities =
-            Capabilities::complete(u32::try_from(kvm.get_max_vcpus()).unwrap_or(u32::MAX));
-        capabilities.max_apic_id =
-            u32::try_from(kvm.get_max_vcpu_id()).map_or(u32::MAX, |count| count.saturating_sub(1));
-        capabilities.memory_slots = u32::try_from(kvm.get_nr_memslots()).unwrap_or(u32::MAX);
-        capabilities.irqfd = kvm.check_extension(Cap::Irqfd);
-        capabilities.ioeventfd = kvm.check_extension(Cap::Ioeventfd);
-        capabilities.guest_debug = kvm.check_extension_raw(KVM_CAP_SET_GUEST_DEBUG.into()) > 0;
-        capabilities.read_only_memory = kvm.check_extension(Cap::ReadonlyMem);
-        let split = kvm.check_extension_raw(KVM_CAP_SPLIT_IRQCHIP.into());
-        capabilities.split_irqchip = split > 0;
-        Ok(Self {
-            kvm: Arc::new(kvm),
-            capabilities,
-            support: None,
-            made: Made::default(),
-        })
+        KvmOptions::new().open_bare(path)
     }
 
     /// What the probe found, where this is a software KVM with something missing.
@@ -213,19 +206,6 @@ impl Kvm {
     /// How often something was done for guests that a software KVM lacks: all zero elsewhere.
     pub fn software_counters(&self) -> SoftwareCounters {
         self.software_counter()()
-    }
-
-    /// The kernel parameters that a Linux guest with `cmdline` should get besides, on this host.
-    /// What `cmdline` says itself is left alone.
-    ///
-    /// # Errors
-    /// [`CmdlineConflict`] where it asks for what cannot work here.
-    pub fn cmdline_additions(
-        &self,
-        cmdline: &str,
-    ) -> std::result::Result<Vec<CmdlineAddition>, CmdlineConflict> {
-        let report = self.shortcomings();
-        report.map_or(Ok(Vec::new()), |report| software::cmdline(report, cmdline))
     }
 
     /// Leaves it to the host's kernel to take the VMs that were made here down, after the end of this
@@ -267,7 +247,12 @@ impl Hypervisor for Kvm {
             }
             _ => {}
         }
-        let vm = KvmVm::new(Arc::clone(&self.kvm), settings, self.support.clone())?;
+        let vm = KvmVm::new(
+            Arc::clone(&self.kvm),
+            settings,
+            self.kick_signal,
+            self.support.clone(),
+        )?;
         self.made.note(&vm);
         Ok(vm)
     }
@@ -303,16 +288,31 @@ impl Hypervisor for Kvm {
         };
         Ok(list.as_slice().iter().filter_map(value).collect())
     }
+
+    /// Those that make up for what a software KVM lacks; none on hardware.
+    fn cmdline_additions(
+        &self,
+        cmdline: &str,
+    ) -> std::result::Result<Vec<CmdlineAddition>, CmdlineConflict> {
+        let report = self.shortcomings();
+        report.map_or(Ok(Vec::new()), |report| software::cmdline(report, cmdline))
+    }
 }
 
-fn open_error(path: &Path, source: io::Error) -> OpenError {
-    let path = path.to_owned();
-    match source.raw_os_error() {
-        // ENODEV and ENXIO: the node is there, the module behind it is not.
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => OpenError::Missing { path, source },
-        Some(libc::EACCES | libc::EPERM) => OpenError::Forbidden { path, source },
-        _ => OpenError::Open { path, source },
-    }
+/// What `kvm` can do.
+fn capabilities(kvm: &kvm_ioctls::Kvm) -> Capabilities {
+    let mut capabilities =
+        Capabilities::complete(u32::try_from(kvm.get_max_vcpus()).unwrap_or(u32::MAX));
+    capabilities.max_apic_id =
+        u32::try_from(kvm.get_max_vcpu_id()).map_or(u32::MAX, |count| count.saturating_sub(1));
+    capabilities.memory_slots = u32::try_from(kvm.get_nr_memslots()).unwrap_or(u32::MAX);
+    capabilities.irqfd = kvm.check_extension(Cap::Irqfd);
+    capabilities.ioeventfd = kvm.check_extension(Cap::Ioeventfd);
+    capabilities.guest_debug = kvm.check_extension_raw(KVM_CAP_SET_GUEST_DEBUG.into()) > 0;
+    capabilities.read_only_memory = kvm.check_extension(Cap::ReadonlyMem);
+    let split = kvm.check_extension_raw(KVM_CAP_SPLIT_IRQCHIP.into());
+    capabilities.split_irqchip = split > 0;
+    capabilities
 }
 
 impl fmt::Debug for Kvm {
@@ -335,20 +335,27 @@ mod tests {
     }
 
     #[test]
-    fn a_forbidden_device_names_the_group_to_join() {
-        let source = io::Error::from_raw_os_error(libc::EACCES);
-        let error = open_error(Path::new("/dev/kvm"), source);
-        assert!(matches!(error, OpenError::Forbidden { .. }));
-        assert!(
-            error.to_string().contains("usermod -aG kvm $USER"),
-            "{error}"
-        );
-    }
-
-    #[test]
     fn a_device_that_is_no_kvm_has_no_version() {
         let error = Kvm::open_path(Path::new("/dev/null")).unwrap_err();
         assert!(matches!(error, OpenError::Version { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_process_that_handles_the_kick_signal_is_told() {
+        extern "C" fn theirs(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+        let signal = KickSignal::new(libc::SIGVTALRM).unwrap();
+        vmm_sys_util::signal::register_signal_handler(signal.number(), theirs).unwrap();
+        let opened = KvmOptions::new()
+            .kick_signal(signal)
+            .open_bare(Path::new("/dev/kvm"));
+        match opened {
+            Err(OpenError::KickSignal { signal, source }) => {
+                assert_eq!(signal.number(), libc::SIGVTALRM);
+                assert_eq!(source.kind(), io::ErrorKind::ResourceBusy);
+            }
+            Err(reason) => eprintln!("SKIPPED: the kick signal: {reason}"),
+            Ok(_) => panic!("a handler of the process was replaced"),
+        }
     }
 
     #[test]

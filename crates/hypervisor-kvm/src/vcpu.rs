@@ -3,12 +3,14 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
 
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
     KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN,
-    KVM_EXIT_SYSTEM_EVENT, KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET,
-    KVM_SYSTEM_EVENT_SHUTDOWN,
+    KVM_EXIT_SYSTEM_EVENT, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED,
+    KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
 };
 use kvm_ioctls::VcpuFd;
 use vmmkit_hypervisor::x86::DebugExit;
@@ -18,6 +20,7 @@ use vmmkit_hypervisor::{
 };
 
 use crate::kick::Kicker;
+use crate::patience::{LIMIT, Patience};
 use crate::run_page::{
     DEBUG, EOI_VECTOR, EXIT_REASON, FAIL_ENTRY, IO, MMIO_ADDRESS, MMIO_DATA, MMIO_IS_WRITE,
     MMIO_LENGTH, RunPage, SYSTEM_EVENT,
@@ -67,8 +70,7 @@ impl KvmVcpu {
         let page = Arc::new(page);
         let support = vm.support.as_ref();
         let software = support.map(|s| Box::new(VcpuSupport::new(Arc::clone(s), &page)));
-        let kicker = Kicker::new(Arc::clone(&page))
-            .map_err(|source| Error::host("sigaction of the kick signal", source))?;
+        let kicker = Kicker::new(Arc::clone(&page), vm.kick_signal);
         Ok(Self {
             id,
             fd,
@@ -196,22 +198,48 @@ impl KvmVcpu {
         Ok(Box::new(exit))
     }
 
-    /// `KVM_RUN` failed with `errno`; `None` is a reason to run again.
+    /// `KVM_RUN` failed with `errno`. Where that is a reason to ask again, it is asked until it ran or
+    /// a kick came, but not without end; `None` says that it ran, and the exit is in the page.
     #[cold]
     pub(crate) fn failed_run(&mut self, errno: i32) -> Option<Result<VcpuExit>> {
-        match errno {
-            libc::EINTR => {
+        let mut failed = Err(errno);
+        let mut patience = Patience::default();
+        while let Err(errno) = failed {
+            let is_again = errno == libc::EAGAIN;
+            if errno == libc::EINTR || (is_again && self.kicker.is_kicked()) {
                 self.kicker.take();
                 self.data = (0, 0);
-                Some(Ok(VcpuExit::Interrupted))
+                return Some(Ok(VcpuExit::Interrupted));
             }
-            // A vCPU that waited for INIT or SIPI was woken (KVM API, KVM_RUN).
-            libc::EAGAIN => None,
-            _ => Some(Err(Error::host(
-                "KVM_RUN",
-                io::Error::from_raw_os_error(errno),
-            ))),
+            if !is_again {
+                let error = io::Error::from_raw_os_error(errno);
+                return Some(Err(Error::host("KVM_RUN", error)));
+            }
+            // A vCPU that waits for INIT or SIPI says so whenever something woke it, as often as the
+            // guest likes (KVM API, KVM_RUN). From any other it means that the host's kernel lacks
+            // something, for instance a thread of its own under RLIMIT_NPROC.
+            if !self.waits_for_start() && patience.is_over(Instant::now()) {
+                return Some(Err(Error::Starved {
+                    operation: "KVM_RUN",
+                    seconds: LIMIT.as_secs(),
+                }));
+            }
+            let pause = patience.pause();
+            if !pause.is_zero() {
+                thread::sleep(pause);
+            }
+            failed = ioctls::run(&self.fd);
         }
+        None
+    }
+
+    /// Whether the vCPU waits for INIT or SIPI of another.
+    fn waits_for_start(&self) -> bool {
+        let state = self.fd.get_mp_state().map(|state| state.mp_state);
+        matches!(
+            state,
+            Ok(KVM_MP_STATE_UNINITIALIZED | KVM_MP_STATE_INIT_RECEIVED)
+        )
     }
 }
 
@@ -226,16 +254,12 @@ impl Vcpu for KvmVcpu {
             return self.run_aside().map(|exit| *exit);
         }
         self.kicker.enter();
-        loop {
-            match ioctls::run(&self.fd) {
-                Ok(()) => return Ok(self.decode()),
-                Err(errno) => {
-                    if let Some(answer) = self.failed_run(errno) {
-                        return answer;
-                    }
-                }
-            }
+        if let Err(errno) = ioctls::run(&self.fd)
+            && let Some(answer) = self.failed_run(errno)
+        {
+            return answer;
         }
+        Ok(self.decode())
     }
 
     /// Decodes and answers in one loop. An access never becomes a [`VcpuExit`]: to put one together
@@ -251,11 +275,10 @@ impl Vcpu for KvmVcpu {
         // From here on nothing sets `aside`, and the thread stays the same.
         self.kicker.enter();
         loop {
-            if let Err(errno) = ioctls::run(&self.fd) {
-                match self.failed_run(errno) {
-                    Some(answer) => return answer,
-                    None => continue,
-                }
+            if let Err(errno) = ioctls::run(&self.fd)
+                && let Some(answer) = self.failed_run(errno)
+            {
+                return answer;
             }
             match self.page.read(&EXIT_REASON) {
                 KVM_EXIT_IO => match self.port_access() {

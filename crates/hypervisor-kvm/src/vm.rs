@@ -18,7 +18,7 @@ use crate::clock::KvmClock;
 use crate::interrupts::Lines;
 use crate::msi::{PINS, Routes};
 use crate::software::{Bridge, Support};
-use crate::{KvmVcpu, ioctls};
+use crate::{KickSignal, KvmVcpu, ioctls};
 
 /// Three pages that Intel's virtualization needs below 4 GiB (KVM API, KVM_SET_TSS_ADDR); in the
 /// MMIO hole, between the local APICs and the largest ROM.
@@ -30,6 +30,9 @@ const IDENTITY_MAP_ADDRESS: u64 = 0xfeff_c000;
 /// 11.12.7).
 const FIRST_X2APIC: u32 = 255;
 
+/// How often signals may interrupt the making of a VM: a profiler sends a hundred a second or more.
+const MOST_INTERRUPTED: u32 = 1000;
+
 /// A VM on KVM. Clones of its parts keep it open: vCPUs, and interrupt lines handed out.
 pub struct KvmVm {
     pub(crate) inner: Arc<Inner>,
@@ -40,6 +43,7 @@ pub(crate) struct Inner {
     // Fixed at creation
     kvm: Arc<kvm_ioctls::Kvm>,
     settings: VmSettings,
+    pub(crate) kick_signal: KickSignal,
     /// What a software KVM needs; nothing elsewhere.
     pub(crate) support: Option<Arc<Support>>,
     // The order matters: the descriptor closes before the memory behind its slots goes.
@@ -71,12 +75,14 @@ impl KvmVm {
     pub(crate) fn new(
         kvm: Arc<kvm_ioctls::Kvm>,
         settings: &VmSettings,
+        kick_signal: KickSignal,
         support: Option<Arc<Support>>,
     ) -> Result<Self> {
         let descriptor = Descriptor::new(&kvm, settings, support.as_deref())?;
         let inner = Inner {
             kvm,
             settings: *settings,
+            kick_signal,
             support,
             current: RwLock::new(Arc::new(descriptor)),
             slots: Mutex::default(),
@@ -102,9 +108,12 @@ impl Descriptor {
     ) -> Result<Self> {
         // A signal that comes while KVM makes the VM's page tables ends the call; it succeeds
         // when asked again.
+        let mut interrupted = 0;
         let vm = loop {
             match kvm.create_vm() {
-                Err(error) if error.errno() == libc::EINTR => {}
+                Err(error) if error.errno() == libc::EINTR && interrupted < MOST_INTERRUPTED => {
+                    interrupted += 1;
+                }
                 answer => break answer.map_err(|error| Error::host("KVM_CREATE_VM", error))?,
             }
         };
@@ -152,6 +161,8 @@ fn create_irqchip(vm: &VmFd, irqchip: Irqchip) -> Result<()> {
                 };
                 vm.create_pit2(config)
                     .map_err(|error| Error::host("KVM_CREATE_PIT2", error))?;
+                // A KVM that refuses makes up for lost ticks, which is slower and no worse.
+                let _ = ioctls::drop_lost_ticks(vm);
             }
         }
         Irqchip::Split => {

@@ -20,6 +20,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The host said for a long time that it cannot just now (EAGAIN): a limit of threads or memory
+    /// is reached.
+    #[error("{operation}: for {seconds} s the host has had no thread or no memory for it (EAGAIN)")]
+    Starved {
+        /// The operation as the host's documentation names it.
+        operation: &'static str,
+        /// How long it was asked again, in seconds.
+        seconds: u64,
+    },
     /// The back end does not have this capability.
     #[error("this hypervisor has no {0}")]
     Unsupported(&'static str),

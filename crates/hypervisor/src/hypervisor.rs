@@ -1,7 +1,7 @@
 //! The hypervisor itself: what it can do, and the VMs it makes.
 
 use crate::x86::{CpuidEntry, Msr};
-use crate::{Result, Vm};
+use crate::{CmdlineAddition, CmdlineConflict, Result, Vm};
 
 /// What a back end can do, known before anything is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +116,18 @@ pub trait Hypervisor: Send + Sync {
     /// # Errors
     /// [`Error::Host`](crate::Error::Host) where the host refuses.
     fn feature_msrs(&self) -> Result<Vec<Msr>> {
+        Ok(Vec::new())
+    }
+
+    /// The kernel parameters that a Linux guest with `cmdline` should be given besides, on this host;
+    /// none where the back end runs every guest as it is. What `cmdline` says itself is left alone.
+    ///
+    /// # Errors
+    /// [`CmdlineConflict`] where it asks for what cannot work here.
+    fn cmdline_additions(
+        &self,
+        _cmdline: &str,
+    ) -> std::result::Result<Vec<CmdlineAddition>, CmdlineConflict> {
         Ok(Vec::new())
     }
 }

@@ -20,6 +20,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod cmdline;
 pub mod conformance;
 mod error;
 mod exit;
@@ -30,6 +31,7 @@ mod vcpu;
 mod vm;
 pub mod x86;
 
+pub use cmdline::{CmdlineAddition, CmdlineConflict};
 pub use error::{Error, Result};
 pub use exit::{FailEntry, InternalError, MmioAccess, PortAccess, SystemEvent, VcpuExit, Width};
 pub use exits::{ExitCounter, VcpuExits};

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use vmmkit_hypervisor::Error as HypervisorError;
 use vmmkit_hypervisor_kvm::OpenError;
 use vmmkit_vmm::RunError;
 
@@ -140,6 +141,13 @@ impl From<RunError> for Failure {
         let next = match &error {
             RunError::ThreadPanicked { .. } => {
                 "this is a bug in vmmkit; please report it with the command line"
+            }
+            RunError::Vcpu {
+                source: HypervisorError::Starved { .. },
+                ..
+            } => {
+                "raise the limit of processes (`ulimit -u`, or that of the container or service), or \
+                 free memory"
             }
             _ => "`vmmkit doctor` says what this host's KVM can do",
         };

@@ -11,6 +11,7 @@ use vmmkit_boot_loader::with_parameters;
 use vmmkit_control::RuntimeFolder;
 use vmmkit_device_bus::AddressRange;
 use vmmkit_host_io::{TimerFd, die_by};
+use vmmkit_hypervisor::Hypervisor;
 use vmmkit_hypervisor_kvm::{Finding, Kvm, KvmKind, ProbeCache, kvm_kind};
 use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_process::{Job, Signals};

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use vmmkit_host_io::OutputBuffer;
+use vmmkit_hypervisor::Hypervisor;
 use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_vmm::{Console, MachineBuilder, MachineConfig};
 

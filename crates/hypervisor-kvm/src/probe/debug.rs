@@ -88,7 +88,7 @@ impl Trial {
             let mut vcpu = micro_guest::prepare(kvm, Ring::Kernel, self.code)?;
             // Refused is as good as not done.
             let is_taken = vcpu.set_guest_debug(&self.debug).is_ok();
-            let _leash = micro_guest::watch(vcpu.kicker());
+            let _leash = micro_guest::watch(vcpu.kicker())?;
             is_taken && matches!(vcpu.run()?, VcpuExit::Debug(exit) if (self.answers)(&exit))
         };
         Ok(Finding {

@@ -53,7 +53,7 @@ const LINUX_FMASK: u64 = 0x25_7fd5;
 /// Runs `code`, then HLT, and answers with the exit; an interruption means that it took too long.
 pub(super) fn run(kvm: &Kvm, ring: Ring, code: &[u8]) -> Result<VcpuExit> {
     let mut vcpu = prepare(kvm, ring, code)?;
-    let _leash = watch(vcpu.kicker());
+    let _leash = watch(vcpu.kicker())?;
     vcpu.run()
 }
 
@@ -74,7 +74,7 @@ pub(super) fn cpuid(
         code.extend([0x48, 0x83, 0xc7, 16]); // add rdi, 16
     }
     let (mut vcpu, ram) = prepare_with(kvm, Ring::Kernel, &code, table, PAE)?;
-    let leash = watch(vcpu.kicker());
+    let leash = watch(vcpu.kicker())?;
     let exit = vcpu.run()?;
     drop(leash);
     if exit != VcpuExit::Halt {
@@ -235,14 +235,19 @@ fn enter(vcpu: &mut KvmVcpu, ring: Ring, cr4: u64) -> Result<()> {
 }
 
 /// Kicks after [`PATIENCE`] unless the answer is dropped before.
-pub(super) fn watch(kicker: Arc<dyn Kick>) -> Leash {
+///
+/// # Errors
+/// [`Error::Host`] where the host has no thread left.
+pub(super) fn watch(kicker: Arc<dyn Kick>) -> Result<Leash> {
     let (call_off, called_off) = mpsc::channel::<()>();
-    let thread = thread::spawn(move || {
+    let thread = thread::Builder::new().name("kvm-probe".to_owned());
+    let thread = thread.spawn(move || {
         if called_off.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             kicker.kick();
         }
     });
-    Leash(Some((call_off, thread)))
+    let thread = thread.map_err(|error| Error::host("pthread_create", error))?;
+    Ok(Leash(Some((call_off, thread))))
 }
 
 /// The watch on a micro-guest. Its thread is gone when it is: one that lingered on would have the

@@ -38,7 +38,6 @@ pub(crate) use bridge::Bridge;
 pub(crate) use counters::Counters;
 pub use counters::SoftwareCounters;
 pub(crate) use policy::cmdline;
-pub use policy::{CmdlineAddition, CmdlineConflict};
 pub(crate) use vcpu::VcpuSupport;
 
 /// What a software KVM needs, as the probe found it. One for each `Kvm`, shared by its VMs.

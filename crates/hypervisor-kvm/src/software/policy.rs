@@ -1,7 +1,7 @@
 //! What a guest is told, so that it does without what a software KVM lacks or does slowly.
 
-use thiserror::Error;
 use vmmkit_hypervisor::x86::CpuidEntry;
+use vmmkit_hypervisor::{CmdlineAddition, CmdlineConflict};
 
 use crate::ProbeReport;
 
@@ -47,25 +47,6 @@ pub(super) fn mask(report: &ProbeReport, leaves: &mut [CpuidEntry]) {
             }
         }
     }
-}
-
-/// A parameter that Linux should be given on this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CmdlineAddition {
-    /// The parameter, to be put before the user's own.
-    pub parameter: &'static str,
-    /// Why.
-    pub reason: &'static str,
-}
-
-/// A parameter that cannot work on this host.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{parameter}: {reason}")]
-pub struct CmdlineConflict {
-    /// The parameter as the user wrote it.
-    pub parameter: String,
-    /// Why it cannot work.
-    pub reason: &'static str,
 }
 
 /// Parameters to add, each with those by which a user overrides it: the same name before the `=`.

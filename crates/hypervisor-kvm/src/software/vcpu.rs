@@ -77,17 +77,13 @@ impl KvmVcpu {
     /// [`run`](Vcpu::run) with support.
     pub(crate) fn run_supported(&mut self) -> Result<VcpuExit> {
         loop {
-            match ioctls::run(&self.fd) {
-                Ok(()) => {
-                    if let Answer::Up(exit) = self.answer()? {
-                        return Ok(exit);
-                    }
-                }
-                Err(errno) => {
-                    if let Some(answer) = self.failed_run(errno) {
-                        return answer;
-                    }
-                }
+            if let Err(errno) = ioctls::run(&self.fd)
+                && let Some(answer) = self.failed_run(errno)
+            {
+                return answer;
+            }
+            if let Answer::Up(exit) = self.answer()? {
+                return Ok(exit);
             }
         }
     }

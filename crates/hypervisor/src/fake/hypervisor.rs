@@ -10,7 +10,10 @@ use super::record::{ClockChange, LineChange, Record, Transcript, VcpuSnapshot};
 use super::script::Script;
 use super::vm::FakeVm;
 use crate::x86::CpuidEntry;
-use crate::{Capabilities, Error, Hypervisor, Irqchip, MsiMessage, Result, VcpuId, VmSettings};
+use crate::{
+    Capabilities, CmdlineAddition, CmdlineConflict, Error, Hypervisor, Irqchip, MsiMessage, Result,
+    VcpuId, VmSettings,
+};
 
 /// A hypervisor that plays scripts. Clones share everything, so that a test keeps one and gives
 /// the other away. It makes one VM at a time: a new one starts the records anew.
@@ -18,6 +21,7 @@ use crate::{Capabilities, Error, Hypervisor, Irqchip, MsiMessage, Result, VcpuId
 pub struct FakeHypervisor {
     capabilities: Capabilities,
     cpuid: Vec<CpuidEntry>,
+    cmdline: Vec<CmdlineAddition>,
     record: Arc<Record>,
 }
 
@@ -27,6 +31,7 @@ impl FakeHypervisor {
         Self {
             capabilities: Capabilities::complete(64),
             cpuid: super::state::plain_cpuid(),
+            cmdline: Vec::new(),
             record: Arc::default(),
         }
     }
@@ -40,6 +45,12 @@ impl FakeHypervisor {
     /// With other supported CPUID leaves.
     pub fn with_cpuid(mut self, entries: Vec<CpuidEntry>) -> Self {
         self.cpuid = entries;
+        self
+    }
+
+    /// It asks for `addition` to every command line.
+    pub fn with_cmdline_addition(mut self, addition: CmdlineAddition) -> Self {
+        self.cmdline.push(addition);
         self
     }
 
@@ -180,6 +191,13 @@ impl Hypervisor for FakeHypervisor {
 
     fn supported_cpuid(&self) -> Result<Vec<CpuidEntry>> {
         Ok(self.cpuid.clone())
+    }
+
+    fn cmdline_additions(
+        &self,
+        _cmdline: &str,
+    ) -> std::result::Result<Vec<CmdlineAddition>, CmdlineConflict> {
+        Ok(self.cmdline.clone())
     }
 }
 
