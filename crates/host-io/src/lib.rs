@@ -48,6 +48,7 @@ mod stopwatch;
 mod stream;
 mod tap;
 mod terminal;
+mod thread_name;
 mod timer;
 mod uring;
 
@@ -79,5 +80,6 @@ pub use tap::{Tap, TapError, TapOffloads};
 pub use terminal::{
     RawTerminal, WindowSize, is_foreground, is_raw, is_terminal, restore_all, window_size,
 };
+pub use thread_name::thread_name;
 pub use timer::TimerFd;
 pub use uring::{Completion, SharedMemory, Uring};

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use vmmkit_boot_loader::{self as boot_loader, BootSource, Entry};
-use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Lifecycle, Mmio, Plug, Ports};
+use vmmkit_device_bus::{Lifecycle, Mmio, Plug, Ports};
 use vmmkit_guest_memory::{GuestRam, Rom};
 use vmmkit_host_io::{Console, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription};
-use vmmkit_hypervisor::{Hypervisor, Vm, VmSettings};
+use vmmkit_hypervisor::{CmdlineAddition, Hypervisor, Vm, VmSettings};
 use vmmkit_legacy_devices::SerialOutput;
 use vmmkit_run_control::Control;
 use vmmkit_telemetry::{BootLog, Milestone};
@@ -24,7 +24,7 @@ use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
 use crate::power::{Board, BootFiles};
-use crate::{ConfigError, Event, MachineConfig, VirtioTransport, cpus, pci, report, virtio};
+use crate::{ConfigError, Event, MachineConfig, VirtioTransport, cpus, map, pci, report, virtio};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -33,12 +33,12 @@ pub struct MachineBuilder {
     config: MachineConfig,
     console: Console,
     subscribers: Vec<Subscriber>,
-    ports: Vec<Plug<Ports>>,
-    mmio: Vec<Plug<Mmio>>,
+    pub(crate) ports: Vec<Plug<Ports>>,
+    pub(crate) mmio: Vec<Plug<Mmio>>,
     virtio: Vec<Arc<dyn Device>>,
     memory: Vec<GuestRam>,
-    lives: Vec<Arc<dyn Lifecycle>>,
-    control: Arc<Control>,
+    pub(crate) lives: Vec<Arc<dyn Lifecycle>>,
+    pub(crate) control: Arc<Control>,
 }
 
 impl std::fmt::Debug for MachineBuilder {
@@ -77,61 +77,6 @@ impl MachineBuilder {
         self
     }
 
-    /// Plugs a device of the embedder's own into the I/O ports. vCPU threads call it, several at
-    /// once; what it does holds up the guest. A panic in it ends the run with
-    /// [`RunError::ThreadPanicked`](crate::RunError::ThreadPanicked).
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
-    /// use vmmkit_vmm::{MachineBuilder, MachineConfig};
-    ///
-    /// /// A port that tells the guest which build of the host's program it runs under.
-    /// struct BuildNumber(u8);
-    ///
-    /// impl DevicePio for BuildNumber {
-    ///     fn pio_read(&self, _: PioAddress, _: PioAddressOffset, data: &mut [u8]) {
-    ///         data.fill(self.0);
-    ///     }
-    ///     fn pio_write(&self, _: PioAddress, _: PioAddressOffset, _: &[u8]) {}
-    /// }
-    ///
-    /// let builder = MachineBuilder::new(MachineConfig::default());
-    /// builder.plug_port_device("build number", AddressRange::new(0x520, 1), Arc::new(BuildNumber(7)));
-    /// ```
-    #[must_use]
-    pub fn plug_port_device(
-        mut self,
-        name: &str,
-        range: AddressRange,
-        device: Arc<dyn DevicePio + Send + Sync>,
-    ) -> Self {
-        self.ports.push(Plug {
-            name: name.into(),
-            range,
-            device,
-        });
-        self
-    }
-
-    /// Plugs a device of the embedder's own into guest-physical addresses that are not RAM: the
-    /// hole from 3 GiB to 4 GiB, or above the end of RAM. Otherwise as
-    /// [`plug_port_device`](Self::plug_port_device).
-    #[must_use]
-    pub fn plug_mmio_device(
-        mut self,
-        name: &str,
-        range: AddressRange,
-        device: Arc<dyn DeviceMmio + Send + Sync>,
-    ) -> Self {
-        self.mmio.push(Plug {
-            name: name.into(),
-            range,
-            device,
-        });
-        self
-    }
-
     /// Adds a paravirtual device. It is called by its kind and its number among those: `blk0`; its
     /// driver finds it by ACPI, or by the kernel's command line where there is no ACPI.
     #[must_use]
@@ -145,14 +90,6 @@ impl MachineBuilder {
     #[must_use]
     pub fn memory(mut self, memory: GuestRam) -> Self {
         self.memory.push(memory);
-        self
-    }
-
-    /// Resets `device`, one of the embedder's own that was plugged in, whenever the machine is reset.
-    /// No other step of its life is the machine's to lead.
-    #[must_use]
-    pub fn reset_too(mut self, device: Arc<dyn Lifecycle>) -> Self {
-        self.lives.push(device);
         self
     }
 
@@ -179,7 +116,7 @@ impl MachineBuilder {
     /// [`BuildError`] names what could not be had; nothing is left behind.
     pub fn build<H: Hypervisor>(self, hypervisor: &H) -> Result<Machine<Ready>, BuildError> {
         let Self {
-            config,
+            mut config,
             console,
             mut subscribers,
             ports,
@@ -192,7 +129,9 @@ impl MachineBuilder {
         control.boot_log().mark(Milestone::BuildBegan);
         config.check(hypervisor.capabilities())?;
         check_count(devices.len(), config.virtio.most())?;
+        let cmdline_additions = adapt(&mut config, hypervisor)?;
         let ram = GuestRam::new(&config.ram)?;
+        map::check((&ports, &mmio), &config, &ram, &memory)?;
         let mut files = BootFiles::open(&config)?;
         let (vm, entry) = create_and_load(
             hypervisor,
@@ -220,13 +159,13 @@ impl MachineBuilder {
             ),
         };
         devices::watch_all(&devices, &control, config.packed);
-        platform.plug_extra(ports, mmio, &ram)?;
+        platform.plug_extra(ports, mmio)?;
         let supported = cpus::supported(hypervisor, &config)?;
         let vcpus = cpus::create(&supported, &*vm, &config, &platform, &entry)?;
         control.set_vcpus(vcpus.kickers);
         let devices = Arc::new(Devices::new(devices, clocks));
         let platform = Arc::new(platform);
-        set_policy(&control, &config, devices.clone());
+        set_policy(&control, &config, &devices);
 
         let output = console.output.clone();
         subscribers.extend(connect(console, &platform)?);
@@ -249,6 +188,8 @@ impl MachineBuilder {
             ram,
             output,
             about,
+            cmdline_additions,
+            thread_prefix: board.config.thread_prefix.clone(),
         };
         let (vcpus, board) = (vcpus.bodies, Arc::new(board));
         Ok(Machine::built(shared, vcpus, board, event_loop))
@@ -270,9 +211,30 @@ fn connect(console: Console, platform: &Platform) -> Result<Vec<Subscriber>, Bui
 }
 
 /// What the guest's own reset and crash do.
-fn set_policy(control: &Control, config: &MachineConfig, devices: Arc<Devices>) {
-    let rest = Box::new(move |control: &Control| devices.rest(control));
+fn set_policy(control: &Control, config: &MachineConfig, devices: &Arc<Devices>) {
+    // Handles and request sinks keep `control`, and must not keep the devices by it.
+    let devices = Arc::downgrade(devices);
+    let rest = Box::new(move |control: &Control| {
+        if let Some(devices) = devices.upgrade() {
+            devices.rest(control);
+        }
+    });
     control.set_policy(config.on_reboot, config.on_crash, rest);
+}
+
+/// Adds to the command line what `hypervisor` asks for; a guest that is not Linux has none.
+fn adapt<H: Hypervisor>(
+    config: &mut MachineConfig,
+    hypervisor: &H,
+) -> Result<Vec<CmdlineAddition>, BuildError> {
+    if config.firmware.is_some() {
+        return Ok(Vec::new());
+    }
+    let additions = hypervisor.cmdline_additions(&config.cmdline)?;
+    for addition in &additions {
+        config.cmdline = boot_loader::with_parameters(&config.cmdline, addition.parameter);
+    }
+    Ok(additions)
 }
 
 /// The memory slot of firmware: RAM and persistent memory have lower ones.

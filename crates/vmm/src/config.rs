@@ -15,8 +15,12 @@ use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
 /// A machine as its user asks for it. Nothing in it has been opened or checked.
 #[derive(Clone, Debug)]
 pub struct MachineConfig {
-    /// The machine's name, for messages and thread names.
+    /// The machine's name, for people: [`Handle::inspect`](crate::Handle::inspect) shows it.
     pub name: String,
+    /// What the names of its threads begin with, where several machines share a process: with `web`,
+    /// `web:vcpu0` and `web:vmm`. Linux shows 15 bytes of a name, so a longer prefix is cut. Empty, as
+    /// by default: `vcpu0` and `vmm`.
+    pub thread_prefix: String,
     /// The kernel: ELF vmlinux or bzImage.
     pub kernel: PathBuf,
     /// Firmware that runs from the reset vector, instead of a kernel: a flat image that ends at 4 GiB.
@@ -105,6 +109,7 @@ impl Default for MachineConfig {
     fn default() -> Self {
         Self {
             name: "vmmkit".to_owned(),
+            thread_prefix: String::new(),
             kernel: PathBuf::new(),
             firmware: None,
             initrd: None,

@@ -148,8 +148,12 @@ pub(crate) fn watch_all(devices: &[Arc<dyn Plugged>], control: &Arc<Control>, pa
     for transport in devices.iter().map(|device| device.transport()) {
         transport.share_thread(&slow);
         transport.offer_packed(packed);
-        let (device, control) = (transport.name().clone(), control.clone());
+        // `control` reaches the devices, so they must not keep it: the machine would keep itself.
+        let (device, control) = (transport.name().clone(), Arc::downgrade(control));
         transport.watch(Box::new(move |event| {
+            let Some(control) = control.upgrade() else {
+                return;
+            };
             let device = device.clone();
             control.publish(match event {
                 TransportEvent::DriverReady => Event::DriverReady { device },

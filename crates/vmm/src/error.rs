@@ -33,6 +33,9 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// The command line asks for what cannot work on this host.
+    #[error("command line")]
+    Cmdline(#[from] vmmkit_hypervisor::CmdlineConflict),
     /// The kernel, its initrd or its command line cannot be loaded.
     #[error("kernel {}", .path.display())]
     Load {

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{OutputBuffer, Subscription};
+use vmmkit_hypervisor::CmdlineAddition;
 use vmmkit_run_control::{Control, Event, MachineState, ResetCause};
 use vmmkit_telemetry::Tree;
 
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) output: Option<Arc<OutputBuffer>>,
     /// The machine as it was asked for.
     pub(crate) about: Tree,
+    pub(crate) cmdline_additions: Vec<CmdlineAddition>,
+    pub(crate) thread_prefix: String,
 }
 
 impl Shared {
@@ -57,12 +60,43 @@ impl fmt::Debug for Shared {
 }
 
 /// A handle to a machine: cheap to clone, usable from any thread, also after the guest has ended.
+///
+/// So that it can be asked then, it keeps the machine: RAM, devices and the hypervisor's VM stay
+/// until the last handle is dropped, as do the descriptors that they have. What the machine itself
+/// keeps, such as a device, must not have one: the machine would keep itself. It may have a
+/// [`WeakHandle`], or what [`MachineBuilder::requests`](crate::MachineBuilder::requests) gives.
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
 }
 
+/// A [`Handle`] that keeps nothing: for devices of the embedder's own, and for whoever outlives the
+/// machine.
+#[derive(Clone, Debug)]
+pub struct WeakHandle {
+    shared: Weak<Shared>,
+}
+
+impl WeakHandle {
+    /// The handle, while the machine or another handle is there.
+    pub fn upgrade(&self) -> Option<Handle> {
+        let shared = self.shared.upgrade()?;
+        Some(Handle { shared })
+    }
+}
+
 impl Handle {
+    /// A handle that does not keep the machine.
+    pub fn downgrade(&self) -> WeakHandle {
+        let shared = Arc::downgrade(&self.shared);
+        WeakHandle { shared }
+    }
+
+    /// What was added to the kernel's command line for the sake of the hypervisor.
+    pub fn cmdline_additions(&self) -> &[CmdlineAddition] {
+        &self.shared.cmdline_additions
+    }
+
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }

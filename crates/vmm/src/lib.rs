@@ -3,7 +3,8 @@
 //! It composes the crates below it: RAM, the hypervisor's VM and vCPUs, buses and devices, the
 //! loaded kernel, and the threads that run them. It is not a hypervisor (the caller passes one, KVM
 //! or the fake), not a command line and not a device: it prints nothing, exits nothing, installs no
-//! logger and touches no terminal. Start with [`MachineBuilder`]; `examples/boot_linux.rs` boots
+//! logger and touches no terminal, and any number of machines are one beside the other in a process. A
+//! back end may install the handler of one signal, as KVM's does. Start with [`MachineBuilder`]; `examples/boot_linux.rs` boots
 //! Linux with nothing else.
 //!
 //! ```no_run
@@ -29,8 +30,10 @@ mod devices;
 mod error;
 mod handle;
 mod machine;
+mod map;
 mod pci;
 mod platform;
+mod plug;
 mod power;
 mod report;
 mod threads;
@@ -40,8 +43,9 @@ pub use builder::MachineBuilder;
 pub use config::{ConfigError, MachineConfig, MpTable, VirtioTransport};
 pub use devices::DeviceInfo;
 pub use error::{BuildError, StartError};
-pub use handle::Handle;
+pub use handle::{Handle, WeakHandle};
 pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
+pub use map::{FREE_MMIO, FREE_PORTS};
 pub use vmmkit_host_io::{Console, ConsoleInput, ConsoleRead, Subscriber};
 pub use vmmkit_run_control::{
     Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuDump,

@@ -33,13 +33,6 @@ const KEYBOARD_GSI: Gsi = Gsi(1);
 /// The ACPI system control interrupt, as in the FADT.
 const SCI_GSI: Gsi = Gsi(pm::SCI);
 
-/// The pages that the hypervisor's interrupt controllers answer (Intel SDM volume 3, 12.4.1; 82093AA
-/// data sheet, 3.0).
-const INTERRUPT_CONTROLLERS: [(&str, AddressRange); 2] = [
-    ("the I/O APIC", AddressRange::new(0xfec0_0000, 0x1000)),
-    ("the local APIC", AddressRange::new(0xfee0_0000, 0x1000)),
-];
-
 /// The devices of one machine and the buses they are plugged into.
 pub(crate) struct Platform {
     pub(crate) ports: Arc<PortBus>,
@@ -184,28 +177,12 @@ impl Platform {
     /// Plugs the embedder's devices in.
     ///
     /// # Errors
-    /// [`PlugError`] for a range that a device of the platform, RAM or an interrupt controller
-    /// owns: the device would never be asked.
+    /// [`PlugError`] for a range that a device of the platform owns.
     pub(crate) fn plug_extra(
         &self,
         ports: Vec<Plug<Ports>>,
         mmio: Vec<Plug<Mmio>>,
-        ram: &GuestRam,
     ) -> Result<(), PlugError> {
-        let regions = ram.regions().iter();
-        let ram = regions.map(|r| ("RAM", AddressRange::new(r.guest_address.0, r.size)));
-        let taken: Vec<_> = ram.chain(INTERRUPT_CONTROLLERS).collect();
-        for plug in &mmio {
-            let owner = taken.iter().find(|(_, range)| range.overlaps(&plug.range));
-            if let Some((owner, owner_range)) = owner {
-                return Err(PlugError::Conflict {
-                    name: plug.name.clone(),
-                    range: plug.range,
-                    owner: Arc::from(*owner),
-                    owner_range: *owner_range,
-                });
-            }
-        }
         self.ports.plug_all(ports)?;
         self.mmio.plug_all(mmio)
     }
@@ -224,7 +201,9 @@ impl Platform {
             pm: PmPorts {
                 pm1a_event: pm::PM1A_EVENT,
                 pm1a_control: pm::PM1A_CONTROL,
-                pm_timer: (!has_pit).then_some(pm::PM_TIMER),
+                // Also beside a PIT: on a loaded host a guest that cannot measure its time-stamp
+                // counter by that has another clock to go by.
+                pm_timer: Some(pm::PM_TIMER),
                 sci: SCI_GSI.0,
                 sleep_type_s5: pm::S5_SLEEP_TYPE,
             },
@@ -334,17 +313,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pm_timer_is_told_where_there_is_no_pit() {
-        let told = |irqchip| {
+    fn a_pm_timer_is_told_whatever_timer_there_is_beside_it() {
+        for irqchip in [
+            Irqchip::InKernel { pit: true },
+            Irqchip::InKernel { pit: false },
+            Irqchip::Split,
+        ] {
             let config = MachineConfig {
                 irqchip,
                 ..MachineConfig::default()
             };
-            Platform::describe(&config, 0).pm.pm_timer
-        };
-        assert_eq!(told(Irqchip::InKernel { pit: true }), None);
-        for irqchip in [Irqchip::InKernel { pit: false }, Irqchip::Split] {
-            assert_eq!(told(irqchip), Some(pm::PM_TIMER));
+            let told = Platform::describe(&config, 0);
+            assert_eq!(told.pm.pm_timer, Some(pm::PM_TIMER));
+            assert_eq!(told.legacy.pit, irqchip == Irqchip::InKernel { pit: true });
         }
     }
 }

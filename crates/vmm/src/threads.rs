@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use vmmkit_host_io::EventLoopStop;
+use vmmkit_host_io::{EventLoopStop, thread_name};
 use vmmkit_run_control::{Control, Ending, LastEvent};
 
 use crate::RunError;
@@ -42,7 +42,8 @@ impl Threads {
         };
         let stop = event_loop.stop_handle();
         let ends = control.clone();
-        let events = Builder::new().name("vmm".to_owned()).spawn(move || {
+        let name = |thread: &str| thread_name(&shared.thread_prefix, thread);
+        let events = Builder::new().name(name("vmm")).spawn(move || {
             if let Some(error) = guarded("vmm", || Ok(event_loop.run()?)) {
                 ends.end(Err(error));
             }
@@ -53,7 +54,7 @@ impl Threads {
         for (index, body) in vcpus.into_iter().enumerate() {
             let (thread_control, board) = (control.clone(), board.clone());
             let spawned = Builder::new()
-                .name(format!("vcpu{index}"))
+                .name(name(&format!("vcpu{index}")))
                 .spawn(move || thread_control.run_vcpu(index, body, &*board));
             match spawned {
                 Ok(thread) => threads.vcpus.push(thread),

@@ -8,16 +8,20 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use support::*;
 use vmmkit_device_bus::{
-    AddressRange, DeviceMmio, DevicePio, MmioAddress, MmioAddressOffset, PioAddress,
-    PioAddressOffset,
+    AddressRange, DeviceMmio, DevicePio, GuestRequest, MmioAddress, MmioAddressOffset, PioAddress,
+    PioAddressOffset, RequestSink,
 };
-use vmmkit_hypervisor::Width;
 use vmmkit_hypervisor::fake::{FakeHypervisor, Script};
-use vmmkit_vmm::{BuildError, MachineBuilder, Outcome};
+use vmmkit_hypervisor::{CmdlineAddition, Width};
+use vmmkit_virtio_devices::Rng;
+use vmmkit_vmm::{
+    BuildError, FREE_MMIO, FREE_PORTS, MachineBuilder, MachineConfig, Outcome, VirtioTransport,
+    WeakHandle,
+};
 
 #[test]
 fn what_the_guest_sends_comes_out_of_the_console() {
@@ -230,25 +234,132 @@ fn a_device_where_another_is_does_not_get_in() {
     }
 }
 
+/// The two owners that a refusal names.
+fn refusal(builder: MachineBuilder) -> String {
+    let error = builder.build(&FakeHypervisor::new()).unwrap_err();
+    let BuildError::Plug(source) = error else {
+        panic!("{error:?}")
+    };
+    source.to_string()
+}
+
 #[test]
 fn a_device_that_would_never_be_asked_does_not_get_in() {
-    for (base, owner) in [
-        (0xff_f000, "RAM"),
-        (0xfec0_0000, "the I/O APIC"),
-        (0xfee0_0800, "the local APIC"),
+    use VirtioTransport::{Mmio, Pci};
+    for (base, transport, owner) in [
+        (0xff_f000, Mmio, "RAM owns"),
+        (0xd000_0800, Mmio, "rng0 owns"),
+        (0xe000_0000, Pci, "pci configuration owns"),
+        (0xe800_0000, Pci, "the PCI bus owns"),
+        (0xefff_f000, Pci, "the PCI bus owns"),
+        (0xfec0_0000, Mmio, "the I/O APIC owns"),
+        (0xfee0_0800, Mmio, "the local APIC owns"),
+        (0xfeff_f000, Mmio, "the hypervisor owns"),
     ] {
         let kernel = Kernel::new();
-        let error = MachineBuilder::new(kernel.config())
-            .plug_mmio_device(
-                "ghost",
-                AddressRange::new(base, 0x1000),
-                Arc::new(Notebook::default()),
-            )
-            .build(&FakeHypervisor::new())
-            .unwrap_err();
-        let BuildError::Plug(source) = error else {
-            panic!("{error:?}")
+        let config = MachineConfig {
+            virtio: transport,
+            ..kernel.config()
         };
-        assert!(source.to_string().contains(owner), "{source}");
+        let range = AddressRange::new(base, 0x1000);
+        let builder = MachineBuilder::new(config)
+            .virtio_device(Arc::new(Rng::new()))
+            .plug_mmio_device("ghost", range, Arc::new(Notebook::default()));
+        let text = refusal(builder);
+        assert!(text.contains("ghost") && text.contains(owner), "{text}");
     }
+}
+
+#[test]
+fn a_device_at_a_port_that_the_hypervisor_answers_does_not_get_in() {
+    for (base, owner) in [
+        (0x21, "the PIC owns"),
+        (0xa0, "the PIC owns"),
+        (0x43, "the PIT owns"),
+        (0x61, "the PIT owns"),
+    ] {
+        let range = AddressRange::new(base, 1);
+        let kernel = Kernel::new();
+        let builder = MachineBuilder::new(kernel.config()).plug_port_device(
+            "ghost",
+            range,
+            Arc::new(Notebook::default()),
+        );
+        let text = refusal(builder);
+        assert!(text.contains("ghost") && text.contains(owner), "{text}");
+    }
+}
+
+#[test]
+fn what_the_documentation_calls_free_is_free_with_either_transport() {
+    for virtio in [VirtioTransport::Mmio, VirtioTransport::Pci] {
+        let kernel = Kernel::new();
+        let config = MachineConfig {
+            virtio,
+            ..kernel.config()
+        };
+        let device = Arc::new(Notebook::default());
+        MachineBuilder::new(config)
+            .virtio_device(Arc::new(Rng::new()))
+            .plug_mmio_device("mmio", FREE_MMIO, device.clone())
+            .plug_port_device("ports", FREE_PORTS, device)
+            .build(&FakeHypervisor::new())
+            .unwrap();
+    }
+}
+
+/// A port: what the guest writes is the code of its end.
+struct ExitCode(RequestSink, OnceLock<WeakHandle>);
+
+impl DevicePio for ExitCode {
+    fn pio_read(&self, _: PioAddress, _: PioAddressOffset, _: &mut [u8]) {}
+
+    fn pio_write(&self, _: PioAddress, _: PioAddressOffset, data: &[u8]) {
+        assert!(self.1.get().unwrap().upgrade().is_some());
+        (self.0)(GuestRequest::DebugExit(data[0]));
+    }
+}
+
+#[test]
+fn an_embedder_s_device_ends_its_machine_and_does_not_keep_it() {
+    let kernel = Kernel::new();
+    let builder = MachineBuilder::new(kernel.config());
+    let device = Arc::new(ExitCode(builder.requests(), OnceLock::new()));
+    let range = AddressRange::new(FREE_PORTS.base, 1);
+    let port = u16::try_from(FREE_PORTS.base).unwrap();
+    let machine = builder
+        .plug_port_device("exit code", range, device.clone())
+        .build(&playing(Script::new().port_write(port, &[77])))
+        .unwrap();
+    device.1.set(machine.handle().downgrade()).unwrap();
+    let outcome = machine.start().unwrap().wait().unwrap();
+    assert_eq!(outcome, Outcome::DebugExit(77));
+    assert!(device.1.get().unwrap().upgrade().is_none());
+    // Nobody is there to be asked, and no harm is done.
+    (device.0)(GuestRequest::Reset);
+    assert_eq!(Arc::strong_count(&device), 1);
+}
+
+#[test]
+fn what_the_hypervisor_asks_of_the_command_line_is_added_and_told() {
+    let addition = CmdlineAddition {
+        parameter: "nopti",
+        reason: "a test",
+    };
+    let kernel = Kernel::new();
+    let config = MachineConfig {
+        cmdline: "quiet -- for-init".to_owned(),
+        ..kernel.config()
+    };
+    let hypervisor = FakeHypervisor::new().with_cmdline_addition(addition);
+    let builder = MachineBuilder::new(config.clone());
+    let machine = builder.build(&hypervisor).unwrap();
+    let handle = machine.handle();
+    assert_eq!(handle.cmdline_additions(), [addition]);
+    let tree = handle.inspect().to_json();
+    assert!(tree.contains("quiet nopti -- for-init"), "{tree}");
+    let machine = MachineBuilder::new(config)
+        .build(&FakeHypervisor::new())
+        .unwrap();
+    assert_eq!(machine.handle().cmdline_additions(), []);
 }

@@ -42,8 +42,12 @@ impl Asked {
             BuildError::Load { path, source } => {
                 self.file(source, &format!("--kernel {}", path.display()))
             }
+            BuildError::Cmdline(conflict) => format!("--cmdline {}", conflict.parameter),
             _ => reasons.remove(0),
         };
+        if let BuildError::Cmdline(conflict) = error {
+            reasons = vec![conflict.reason.to_owned()];
+        }
         if matches!(
             error,
             BuildError::Ram(_) | BuildError::Cpu(_) | BuildError::Load { .. }
@@ -52,6 +56,9 @@ impl Asked {
         }
         if !reasons.is_empty() {
             thing = format!("{thing}: {}", reasons.remove(0));
+        }
+        if matches!(error, BuildError::Cmdline(_)) {
+            return Failure::usage(thing, self.advice(error));
         }
         Failure::because(thing, reasons, self.advice(error))
     }
@@ -70,6 +77,7 @@ impl Asked {
     fn advice(&self, error: &BuildError) -> String {
         let advice = match error {
             BuildError::Ram(error) => return memory::advice(error),
+            BuildError::Cmdline(_) => "leave it out, or boot on a host with VT-x or AMD-V",
             BuildError::Open { .. } => "check the path and its permissions",
             BuildError::Config(ConfigError::TooManyVcpus { .. }) => "ask for fewer with --cpus",
             BuildError::Config(_) => "see `vmmkit run --help`",

@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use vmmkit_boot_loader::with_parameters;
 use vmmkit_control::RuntimeFolder;
 use vmmkit_device_bus::AddressRange;
 use vmmkit_host_io::{TimerFd, die_by};
-use vmmkit_hypervisor::Hypervisor;
 use vmmkit_hypervisor_kvm::{Finding, Kvm, KvmKind, ProbeCache, kvm_kind};
 use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_process::{Job, Signals};
-use vmmkit_vmm::{Event, Machine, MachineBuilder, Outcome, Ready};
+use vmmkit_vmm::{Event, Handle, Machine, MachineBuilder, Outcome, Ready};
 
 use crate::build_failure::Asked;
 use crate::cli::RunOptions;
@@ -45,7 +43,7 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
         None => options,
     };
     let config = options.config.clone();
-    let mut settings = Settings::new(options).map_err(|failure| match &config {
+    let settings = Settings::new(options).map_err(|failure| match &config {
         Some(path) => failure.with_file(path),
         None => failure,
     })?;
@@ -62,12 +60,11 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
         ));
     }
     let kvm = open(&settings)?;
-    let notes = adapt(&mut settings, &kvm)?;
     let can_debug = gdb::check(settings.gdb.as_ref(), &kvm)?;
     if settings.dry_run {
-        return dry_run(settings, &kvm, &notes);
+        return dry_run(settings, &kvm);
     }
-    boot(settings, &kvm, &notes, can_debug)
+    boot(settings, &kvm, can_debug)
 }
 
 /// The host's KVM. What the probe of a software one finds is kept in this user's runtime folder, where
@@ -82,24 +79,13 @@ fn open(settings: &Settings) -> Result<Kvm, Failure> {
         .map_err(|error| Failure::kvm(&settings.kvm, &error))
 }
 
-/// Adds the kernel parameters that a software KVM asks for, and answers with what there is to say of
-/// that. On hardware there is nothing.
-fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
+/// What there is to say of a machine that is on a software KVM; nothing of one on hardware.
+fn software_notes(settings: &Settings, kvm: &Kvm, machine: &Handle) -> Vec<String> {
     let mut notes = Vec::new();
-    let Some(report) = kvm.shortcomings() else {
-        return Ok(notes);
+    let Some(report) = kvm.shortcomings().filter(|_| !settings.quiet) else {
+        return notes;
     };
-    if settings.machine.firmware.is_some() {
-        return Ok(notes);
-    }
-    let cmdline = &mut settings.machine.cmdline;
-    let additions = kvm.cmdline_additions(cmdline).map_err(|conflict| {
-        let next = "leave it out, or boot on a host with VT-x or AMD-V";
-        Failure::usage(format!("--cmdline {conflict}"), next)
-    })?;
-    for addition in &additions {
-        *cmdline = with_parameters(cmdline, addition.parameter);
-    }
+    let additions = machine.cmdline_additions();
     if !additions.is_empty() {
         let added: Vec<&str> = additions.iter().map(|a| a.parameter).collect();
         notes.push(format!(
@@ -109,21 +95,18 @@ fn adapt(settings: &mut Settings, kvm: &Kvm) -> Result<Vec<String>, Failure> {
     }
     let hopeless = |finding: &&Finding| finding.essential && finding.remedy.is_none();
     let missing: Vec<&str> = report.missing().filter(hopeless).map(|f| f.name).collect();
-    if !missing.is_empty() {
+    if !missing.is_empty() && settings.machine.firmware.is_none() {
         notes.push(format!(
             "warning: this host's KVM is software and lacks {}: Linux will not boot (see `vmmkit \
              doctor`)",
             missing.join(", ")
         ));
     }
-    if settings.quiet {
-        notes.clear();
-    }
-    Ok(notes)
+    notes
 }
 
 /// Builds everything but the console, and says what would run.
-fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, Failure> {
+fn dry_run(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
     let builder = builder(&settings)?;
     let remote = Arc::new(Remote::new(job()?, settings.machine.acpi));
     let ram = settings.machine.ram.clone();
@@ -131,7 +114,9 @@ fn dry_run(settings: Settings, kvm: &Kvm, notes: &[String]) -> Result<ExitCode, 
     let plan = Plan::new(builder, ram, remote, end);
     let plan = devices::plug(plan, &settings.devices)?;
     let machine = plan.into_builder().build(kvm);
-    drop(machine.map_err(|error| Asked::of(&settings.machine).explain(&error))?);
+    let machine = machine.map_err(|error| Asked::of(&settings.machine).explain(&error))?;
+    let notes = software_notes(&settings, kvm, &machine.handle());
+    drop(machine);
     notes.iter().for_each(|note| messages::say(note));
     messages::say(&format!(
         "this machine can be built and would run:\n  {}",
@@ -159,12 +144,7 @@ fn no_descriptor(error: io::Error) -> Failure {
     Failure::host("events", &error, "free descriptors of this process")
 }
 
-fn boot(
-    settings: Settings,
-    kvm: &Kvm,
-    notes: &[String],
-    can_debug: Supported,
-) -> Result<ExitCode, Failure> {
+fn boot(settings: Settings, kvm: &Kvm, can_debug: Supported) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
     let job = job()?;
     let remote = Arc::new(Remote::new(job.clone(), settings.machine.acpi));
@@ -211,6 +191,7 @@ fn boot(
             }
             gdb.start(&machine.handle(), settings.quiet)?;
             running = reports.start(machine.handle(), reports::software(kvm))?;
+            let notes = software_notes(&settings, kvm, &machine.handle());
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
             line_is_open.store(true, Ordering::Relaxed);

@@ -103,6 +103,7 @@ impl Settings {
         let Found { kernel, initrd } = kernel_of(&options)?;
         let machine = MachineConfig {
             name: control.name.clone().unwrap_or(defaults.name),
+            thread_prefix: defaults.thread_prefix,
             kernel,
             firmware,
             initrd,

@@ -1,0 +1,107 @@
+//! The embedder's own devices.
+
+use std::sync::Arc;
+
+use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Lifecycle, Plug, RequestSink};
+
+use crate::MachineBuilder;
+
+impl MachineBuilder {
+    /// Plugs a device of the embedder's own into the I/O ports. vCPU threads call it, several at
+    /// once; what it does holds up the guest. A panic in it ends the run with
+    /// [`RunError::ThreadPanicked`](crate::RunError::ThreadPanicked).
+    ///
+    /// [`FREE_PORTS`](crate::FREE_PORTS) are free in every machine; a range that the machine itself
+    /// has a use for is an error of [`build`](Self::build), which names both owners.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
+    /// use vmmkit_vmm::{MachineBuilder, MachineConfig};
+    ///
+    /// /// A port that tells the guest which build of the host's program it runs under.
+    /// struct BuildNumber(u8);
+    ///
+    /// impl DevicePio for BuildNumber {
+    ///     fn pio_read(&self, _: PioAddress, _: PioAddressOffset, data: &mut [u8]) {
+    ///         data.fill(self.0);
+    ///     }
+    ///     fn pio_write(&self, _: PioAddress, _: PioAddressOffset, _: &[u8]) {}
+    /// }
+    ///
+    /// let builder = MachineBuilder::new(MachineConfig::default());
+    /// builder.plug_port_device("build number", AddressRange::new(0x700, 1), Arc::new(BuildNumber(7)));
+    /// ```
+    #[must_use]
+    pub fn plug_port_device(
+        mut self,
+        name: &str,
+        range: AddressRange,
+        device: Arc<dyn DevicePio + Send + Sync>,
+    ) -> Self {
+        self.ports.push(Plug {
+            name: name.into(),
+            range,
+            device,
+        });
+        self
+    }
+
+    /// Plugs a device of the embedder's own into guest-physical addresses that are not RAM: the
+    /// hole from 3 GiB to 4 GiB, where [`FREE_MMIO`](crate::FREE_MMIO) is free in every machine, or
+    /// above the end of RAM. Otherwise as [`plug_port_device`](Self::plug_port_device). The map is there.
+    #[must_use]
+    pub fn plug_mmio_device(
+        mut self,
+        name: &str,
+        range: AddressRange,
+        device: Arc<dyn DeviceMmio + Send + Sync>,
+    ) -> Self {
+        self.mmio.push(Plug {
+            name: name.into(),
+            range,
+            device,
+        });
+        self
+    }
+
+    /// Resets `device`, one of the embedder's own that was plugged in, whenever the machine is reset.
+    /// No other step of its life is the machine's to lead.
+    #[must_use]
+    pub fn reset_too(mut self, device: Arc<dyn Lifecycle>) -> Self {
+        self.lives.push(device);
+        self
+    }
+
+    /// Where a device of the embedder's own, made before the machine, sends what it asks for: the end of
+    /// the run or a reset. It may be called from within an access, and a device may keep it: unlike a
+    /// [`Handle`](crate::Handle) it keeps nothing of the machine but its run state.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use vmmkit_device_bus::{
+    ///     AddressRange, DevicePio, GuestRequest, PioAddress, PioAddressOffset, RequestSink,
+    /// };
+    /// use vmmkit_vmm::{FREE_PORTS, MachineBuilder, MachineConfig};
+    ///
+    /// /// A port: the byte that the guest writes is the code of its end.
+    /// struct ExitCode(RequestSink);
+    ///
+    /// impl DevicePio for ExitCode {
+    ///     fn pio_read(&self, _: PioAddress, _: PioAddressOffset, data: &mut [u8]) {
+    ///         data.fill(0xff);
+    ///     }
+    ///     fn pio_write(&self, _: PioAddress, _: PioAddressOffset, data: &[u8]) {
+    ///         (self.0)(GuestRequest::DebugExit(data.first().copied().unwrap_or(0)));
+    ///     }
+    /// }
+    ///
+    /// let builder = MachineBuilder::new(MachineConfig::default());
+    /// let device = Arc::new(ExitCode(builder.requests()));
+    /// let range = AddressRange::new(FREE_PORTS.base, 1);
+    /// let builder = builder.plug_port_device("exit code", range, device);
+    /// ```
+    pub fn requests(&self) -> RequestSink {
+        self.control.requests()
+    }
+}
