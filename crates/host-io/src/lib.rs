@@ -33,6 +33,7 @@ mod event;
 mod event_loop;
 mod fatal;
 mod fd_socket;
+mod file;
 mod heap;
 mod input;
 mod last_close;
@@ -61,6 +62,10 @@ pub use event::EventFd;
 pub use event_loop::{EventLoop, EventLoopError, EventLoopStop, Subscriber};
 pub use fatal::restore_on_fatal_signals;
 pub use fd_socket::{FdSocket, MAX_FDS};
+pub use file::{
+    FileError, FileId, FileKind, LockError, Output, OutputPlan, Sharing, lock_file, lock_holder,
+    open_input, open_options, read_text, replace_file,
+};
 pub use heap::share_one_heap;
 pub use input::{InputRead, read_ready};
 pub use last_close::close_after_exit;

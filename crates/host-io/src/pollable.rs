@@ -53,8 +53,7 @@ pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
     wait(fd, PollFlags::IN, Duration::ZERO)
 }
 
-/// Waits until a read would not block.
-#[cfg(test)]
+/// Waits up to `limit` until a read would not block.
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> bool {
     wait(fd, PollFlags::IN, limit)
 }
