@@ -9,13 +9,13 @@ mod spec;
 mod tests;
 
 use std::fmt;
-use std::fs::{File, TryLockError};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use vmmkit_guest_memory::{FileRegion, GuestAddress, GuestRam};
+use vmmkit_host_io::{LockError, lock_file, open_options};
 use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, Device, DeviceKind};
 
@@ -78,20 +78,15 @@ impl Pmem {
             path: path.clone(),
             source,
         };
-        let file = File::options()
+        let file = open_options()
             .read(true)
             .write(!config.discard_writes)
             .open(path)
             .map_err(failed)?;
-        let locked = if config.discard_writes {
-            file.try_lock_shared()
-        } else {
-            file.try_lock()
-        };
-        match locked {
+        match lock_file(&file, config.discard_writes) {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(PmemError::InUse { path: path.clone() }),
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            Err(LockError::InUse { .. }) => return Err(PmemError::InUse { path: path.clone() }),
+            Err(LockError::Host(source)) => return Err(failed(source)),
         }
         let file = Arc::new(file);
         let memory = GuestRam::map_file(&FileRegion {

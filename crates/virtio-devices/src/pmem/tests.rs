@@ -1,4 +1,5 @@
 use std::fs;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
