@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vmmkit_guest_memory::GuestRam;
+use vmmkit_host_io::open_input;
 use vmmkit_hypervisor::Vm;
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_run_control::{PowerOn, Vcpus};
@@ -86,7 +87,7 @@ impl BootFiles {
 }
 
 fn open(option: &'static str, path: &Path) -> Result<File, BuildError> {
-    File::open(path).map_err(|source| BuildError::Open {
+    open_input(path).map_err(|source| BuildError::Open {
         option,
         path: path.to_owned(),
         source,
