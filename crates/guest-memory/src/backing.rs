@@ -1,6 +1,6 @@
 //! Back ends: the descriptor and the mapping flags that each takes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -82,33 +82,69 @@ fn sealed_memfd(size: u64, flags: MemfdFlags) -> io::Result<File> {
     Ok(File::from(file))
 }
 
+/// Opens the RAM file, or makes it, and locks it for this process.
 fn open_file(path: &Path, size: u64) -> Result<File, RamError> {
-    let failed = |action| {
-        move |source| RamError::File {
-            action,
-            path: path.to_owned(),
-            size,
-            source,
-        }
-    };
-    // Opening a pipe must not wait for its other end.
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(failed("open"))?;
-    let metadata = file.metadata().map_err(failed("examine"))?;
-    if !metadata.is_file() {
-        return Err(RamError::NotAFile {
-            path: path.to_owned(),
-        });
-    }
-    if metadata.len() < size {
+    let failed = |action| failed(action, path, size);
+    let mut options = open_options();
+    let options = options.create(true).truncate(false).mode(0o600);
+    let file = options.open(path).map_err(failed("open"))?;
+    let length = take(&file, path, size)?;
+    if length < size {
         file.set_len(size).map_err(failed("extend"))?;
     }
     Ok(file)
+}
+
+/// Whether the RAM file could be had; it is neither made nor changed.
+pub(crate) fn check_file(path: &Path, size: u64) -> Result<(), RamError> {
+    match open_options().open(path) {
+        Ok(file) => take(&file, path, size).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("open", path, size)(error)),
+    }
+}
+
+/// Opening a pipe must not wait for its other end.
+fn open_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options
+}
+
+/// Locks the file (flock(2)), if it is one that can be RAM of this size: empty, or RAM of that size
+/// before. Its size in bytes.
+fn take(file: &File, path: &Path, size: u64) -> Result<u64, RamError> {
+    let metadata = file.metadata().map_err(failed("examine", path, size))?;
+    let path = path.to_owned();
+    if !metadata.is_file() {
+        return Err(RamError::NotAFile { path });
+    }
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(RamError::FileInUse { path }),
+        // A file system without locks.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+        Err(TryLockError::Error(error)) => return Err(failed("lock", &path, size)(error)),
+    }
+    // After the lock: whoever had it may have made it larger.
+    let length = file
+        .metadata()
+        .map_err(failed("examine", &path, size))?
+        .len();
+    match length {
+        0 => Ok(length),
+        _ if length == size => Ok(length),
+        _ => Err(RamError::FileSize { path, length, size }),
+    }
+}
+
+fn failed(action: &'static str, path: &Path, size: u64) -> impl Fn(io::Error) -> RamError {
+    let path = path.to_owned();
+    move |source| RamError::File {
+        action,
+        path: path.clone(),
+        size,
+        source,
+    }
 }

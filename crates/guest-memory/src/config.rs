@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::RamSize;
+use crate::{RamError, RamSize};
 
 /// Where the pages of RAM come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,9 +15,10 @@ pub enum Backing {
     Memfd,
     /// A regular file of the host, mapped shared: what the guest writes ends in the file.
     ///
-    /// A missing file is created for its owner only (mode 0600); a shorter one is extended with a
-    /// hole; a longer one is neither shortened nor written past the size of RAM. What the file
-    /// held before is what the guest finds in its RAM. RAM above the MMIO hole follows RAM below
+    /// A missing file is created for its owner only (mode 0600), and an empty one is extended with a
+    /// hole. One of another size than that of RAM is refused: it is something else. What a file of
+    /// that size held before is what the guest finds in its RAM. The file is locked (flock(2)) until
+    /// it is unmapped: two guests must not run in one RAM. RAM above the MMIO hole follows RAM below
     /// it in the file without a gap. A process that shortens the file while it is mapped makes
     /// the next access to the lost pages a SIGBUS.
     File(PathBuf),
@@ -62,6 +63,21 @@ pub struct RamConfig {
     pub dump: bool,
     /// Keep a log of the VMM's own writes, for snapshots and migration. Off, it costs nothing.
     pub dirty_log: bool,
+}
+
+impl RamConfig {
+    /// Checks that the file of [`Backing::File`] can be had now; it is neither made nor changed. Other
+    /// back ends have nothing to check.
+    ///
+    /// # Errors
+    /// As [`GuestRam::new`](crate::GuestRam::new) would have them, of the file alone. That it could not
+    /// be made is known only when it is.
+    pub fn check_file(&self) -> Result<(), RamError> {
+        match &self.backing {
+            Backing::File(path) => crate::backing::check_file(path, self.size.bytes()),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for RamConfig {

@@ -65,6 +65,25 @@ pub enum RamError {
         /// The path.
         path: PathBuf,
     },
+    /// Another process has it: as the RAM of its guest, or as a disk.
+    #[error("the RAM file {} is in use by another guest", path.display())]
+    FileInUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file holds something of another size, which is not RAM of this guest.
+    #[error(
+        "the file {} of {length} bytes is not RAM of {size} bytes: it must be empty, or of that size",
+        path.display()
+    )]
+    FileSize {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        length: u64,
+        /// Bytes asked for.
+        size: u64,
+    },
     /// x86-64 has huge pages of 2 MiB and 1 GiB only.
     #[error(
         "{page_size} bytes is not a huge page size: x86-64 has 2097152 (2 MiB) and 1073741824 (1 GiB)"

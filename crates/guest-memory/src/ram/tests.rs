@@ -252,17 +252,39 @@ fn a_missing_file_is_created_for_its_owner() {
 }
 
 #[test]
-fn a_short_file_is_extended_and_a_long_one_kept() {
-    for length in [5, 3 << 20] {
-        let path = Scratch::new();
+fn a_file_is_ram_if_it_is_empty_or_was_ram_of_that_size() {
+    let path = Scratch::new();
+    let config = config(2, Backing::File(path.0.clone()));
+    config.check_file().unwrap();
+    assert!(!path.0.exists(), "a check makes nothing");
+    fs::write(&path.0, "").unwrap();
+    config.check_file().unwrap();
+    assert_eq!(fs::metadata(&path.0).unwrap().len(), 0);
+    drop(GuestRam::new(&config).unwrap());
+    fs::write(&path.0, vec![7; 2 << 20]).unwrap();
+    config.check_file().unwrap();
+    let ram = GuestRam::new(&config).unwrap();
+    assert_eq!(ram.read::<u8>(GuestAddress(4)), Ok(7));
+    drop(ram);
+    for length in [5, 1 << 20, 3 << 20] {
         fs::write(&path.0, vec![7; length]).unwrap();
-        let ram = GuestRam::new(&config(2, Backing::File(path.0.clone()))).unwrap();
-        assert_eq!(ram.read::<u8>(GuestAddress(4)), Ok(7));
-        assert_eq!(
-            fs::metadata(&path.0).unwrap().len(),
-            length.max(2 << 20) as u64
-        );
+        for refused in [error(&config), config.check_file().unwrap_err()] {
+            assert!(matches!(refused, RamError::FileSize { .. }), "{refused}");
+        }
+        assert_eq!(fs::read(&path.0).unwrap(), vec![7; length]);
     }
+}
+
+#[test]
+fn a_file_is_the_ram_of_one_guest() {
+    let path = Scratch::new();
+    let config = config(2, Backing::File(path.0.clone()));
+    let first = GuestRam::new(&config).unwrap();
+    for refused in [error(&config), config.check_file().unwrap_err()] {
+        assert!(matches!(refused, RamError::FileInUse { .. }), "{refused}");
+    }
+    drop(first);
+    GuestRam::new(&config).unwrap();
 }
 
 #[test]
