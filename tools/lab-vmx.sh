@@ -35,8 +35,8 @@ boot: cdrom
 com1: enabled=true, mode=file, dev=$folder/console
 com2: enabled=true, mode=file, dev=$folder/stdout
 com3: enabled=true, mode=file, dev=$folder/stderr
-log: $folder/bochs
-panic: action=report
+log: -
+panic: action=fatal
 error: action=ignore
 info: action=ignore
 BOCHS
