@@ -1,8 +1,8 @@
-//! How many descriptors the process has left.
+//! How many descriptors the process may have, and has left.
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Whether `fd`, which the host has just given, leaves `reserve` descriptors of the soft RLIMIT_NOFILE
 /// to others. The limit is asked for each time, so that a process may raise it.
@@ -35,6 +35,18 @@ pub fn descriptor_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
+/// Raises how many descriptors this process may have to what its hard limit allows (RLIMIT_NOFILE): the
+/// soft limit is low for the sake of programs that use select(2).
+pub fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Up to the hard limit it is always allowed (setrlimit(2)).
+    let _ = setrlimit(Resource::Nofile, raised);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +61,12 @@ mod tests {
         assert!(leaves_descriptors(&high, 7));
         assert!(!leaves_descriptors(&high, 8));
         assert!(!leaves_descriptors(&high, u64::MAX));
+    }
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_one() {
+        raise_descriptor_limit();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
     }
 }

@@ -35,6 +35,7 @@ mod fatal;
 mod fd_socket;
 mod file;
 mod heap;
+mod inherited;
 mod input;
 mod last_close;
 mod listener;
@@ -57,7 +58,7 @@ pub use affinity::{HostCpus, HostCpusError};
 pub use broadcast::{Broadcast, Message, Next, Subscription};
 pub use console::{Console, ConsoleInput, ConsolePort, ConsoleRead, ConsoleSocket, LostOutput};
 pub use cpu_time::cpu_time;
-pub use descriptors::{descriptor_limit, leaves_descriptors};
+pub use descriptors::{descriptor_limit, leaves_descriptors, raise_descriptor_limit};
 pub use event::EventFd;
 pub use event_loop::{EventLoop, EventLoopError, EventLoopStop, Subscriber};
 pub use fatal::restore_on_fatal_signals;
@@ -67,6 +68,7 @@ pub use file::{
     open_input, open_options, read_text, replace_file,
 };
 pub use heap::share_one_heap;
+pub use inherited::close_inherited;
 pub use input::{InputRead, read_ready};
 pub use last_close::close_after_exit;
 pub use listener::Listener;
@@ -76,14 +78,16 @@ pub use poller::{Interest, Poller, Ready};
 pub use priority::{ThreadPriority, ThreadPriorityError, set_io_priority, take_on_io_priority};
 pub use pty::{Pty, open_pty};
 pub use signals::{
-    Signal, SignalFd, block_terminal_access_signals, die_by, signal_job, stop_as_asked,
+    Signal, SignalFd, block_terminal_access_signals, die_by, signal_job, start_with_clean_signals,
+    stop_as_asked,
 };
 pub use sink::{Sink, Written};
 pub use stopwatch::Stopwatch;
 pub use stream::{FrameReader, MAX_FRAME, StreamError, StreamSocket};
 pub use tap::{Tap, TapError, TapOffloads};
 pub use terminal::{
-    RawTerminal, WindowSize, is_foreground, is_raw, is_terminal, restore_all, window_size,
+    RawTerminal, WindowSize, is_foreground, is_raw, is_terminal, restore_all, ring_bell,
+    window_size,
 };
 pub use thread_name::thread_name;
 pub use timer::TimerFd;

@@ -1,9 +1,9 @@
 //! Signals as events, and as the way a process dies.
 
+use crate::fatal::action;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::ptr;
 
 /// A signal that a VMM treats as an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +34,11 @@ impl Signal {
         Self::Continue,
         Self::WindowChange,
     ];
+
+    /// Whether its default action ends or stops a process, so that ignoring it changes something.
+    const fn is_demand(self) -> bool {
+        !matches!(self, Self::Continue | Self::WindowChange)
+    }
 
     /// Its number on Linux (signal(7)).
     pub const fn number(self) -> i32 {
@@ -69,13 +74,19 @@ pub struct SignalFd(OwnedFd);
 
 impl SignalFd {
     /// Blocks `signals` in this thread, and in every thread it starts from now on, and makes the
-    /// descriptor that tells of them. To be called before other threads are started. A signal
-    /// that the process was told to ignore (nohup(1)) stays ignored.
+    /// descriptor that tells of them. To be called before other threads are started.
+    ///
+    /// A signal that is ignored now, and would end or stop the process otherwise, stays ignored: nohup(1)
+    /// starts a process so, and a shell without job control what it runs in the background. Linux ignores
+    /// no signal that is blocked, so these are left out.
     ///
     /// # Errors
     /// The host's, when it has no descriptor or memory left.
     pub fn block(signals: &[Signal]) -> io::Result<Self> {
-        let set = set_of(signals.iter().map(|signal| signal.number()));
+        let heard = signals
+            .iter()
+            .filter(|signal| !(signal.is_demand() && is_ignored(signal.number())));
+        let set = set_of(heard.map(|signal| signal.number()));
         change_mask(libc::SIG_BLOCK, &set);
         // SAFETY: -1 asks for a new descriptor, and `set` is an initialised signal set.
         let fd = unsafe { libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) };
@@ -117,14 +128,27 @@ impl AsRawFd for SignalFd {
 pub fn die_by(signal: Signal) -> ! {
     let number = signal.number();
     // SAFETY: an all-zero sigaction is valid: no flags, an empty mask; SIG_DFL is 0 too.
-    let mut default: libc::sigaction = unsafe { mem::zeroed() };
-    default.sa_sigaction = libc::SIG_DFL;
-    // SAFETY: `default` is an initialised sigaction, and null is allowed for the old one.
-    unsafe { libc::sigaction(number, &default, ptr::null_mut()) };
+    action(number, Some(&unsafe { mem::zeroed() }));
     // Unblocked first: while it is pending, a signalfd of another thread could take it away.
     change_mask(libc::SIG_UNBLOCK, &set_of([number]));
     send_to_self(number);
     std::process::exit(128 + number)
+}
+
+/// Makes the signals of this process what a VMM can live with, whatever its parent left; to be called
+/// before other threads are started. A write over the limit of a file's size (RLIMIT_FSIZE) fails with
+/// EFBIG, as on a full disk, instead of ending the process by SIGXFSZ; and no signal is blocked, so that each
+/// does what it says. What is ignored stays ignored.
+pub fn start_with_clean_signals() {
+    // SAFETY: an all-zero sigaction is valid: no flags, an empty mask.
+    let mut ignore: libc::sigaction = unsafe { mem::zeroed() };
+    ignore.sa_sigaction = libc::SIG_IGN;
+    action(libc::SIGXFSZ, Some(&ignore));
+    change_mask(libc::SIG_SETMASK, &empty_set());
+}
+
+fn is_ignored(number: i32) -> bool {
+    action(number, None).sa_sigaction == libc::SIG_IGN
 }
 
 /// Does what SIGTSTP does to a program that knows nothing of it: stops this process, all of its threads,
@@ -201,6 +225,28 @@ fn empty_set() -> libc::sigset_t {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_ignored_stays_ignored() {
+        // The whole process's, and no other test's: SIGQUIT.
+        let number = Signal::Quit.number();
+        // SAFETY: an all-zero sigaction is valid: no flags, an empty mask.
+        let mut ignore: libc::sigaction = unsafe { mem::zeroed() };
+        ignore.sa_sigaction = libc::SIG_IGN;
+        let before = action(number, Some(&ignore));
+        std::thread::spawn(move || {
+            let signals = SignalFd::block(&[Signal::Quit, Signal::Hangup]).unwrap();
+            // SAFETY: raise takes no pointer; one signal is ignored, the other blocked in this thread.
+            unsafe { libc::raise(number) };
+            assert_eq!(signals.read(), None);
+            // SAFETY: as above.
+            unsafe { libc::raise(Signal::Hangup.number()) };
+            assert_eq!(signals.read(), Some(Signal::Hangup));
+        })
+        .join()
+        .unwrap();
+        action(number, Some(&before));
+    }
 
     #[test]
     fn a_blocked_signal_is_read_as_an_event() {

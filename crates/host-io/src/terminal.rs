@@ -4,16 +4,20 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::termios::{
-    LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+    LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetpgrp,
+    tcgetwinsize, tcsetattr,
 };
 
+use crate::pollable::wait_writable;
 use crate::signals::with_signal_blocked;
 
 /// A terminal in raw mode (cfmakeraw(3)): every key goes to the reader as bytes, nothing is
-/// echoed, and output is not changed on its way. Dropping it restores the settings.
+/// echoed, and output is not changed on its way. Dropping it restores the settings, and drops what was
+/// typed and not read: that was meant for the guest, and whoever reads the terminal next may be a shell.
 ///
 /// [`restore_all`] restores it from a panic hook or a signal handler.
 #[derive(Debug)]
@@ -52,9 +56,10 @@ impl RawTerminal {
         Ok(Some(Self { tty, saved }))
     }
 
-    /// Restores the settings for a while: before this process is stopped.
+    /// Restores the settings for a while: before this process is stopped. What was typed and not read
+    /// stays: it came after the keys that asked for the stop, and is meant for who goes on.
     pub fn suspend(&self) {
-        self.saved.restore();
+        self.saved.restore(Unread::Stays);
     }
 
     /// Makes the terminal raw again if it is this job's: after this process was continued. The
@@ -78,17 +83,28 @@ impl RawTerminal {
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        self.saved.restore();
+        self.saved.restore(Unread::IsDropped);
     }
+}
+
+/// What becomes of what was typed and nobody has read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    Stays,
+    IsDropped,
 }
 
 impl Saved {
     /// Restores the settings, once, unless another job has the terminal: its settings are that
-    /// job's then. Calls nothing but tcgetpgrp, tcsetattr and pthread_sigmask.
-    fn restore(&self) {
+    /// job's then. Calls nothing but tcgetpgrp, tcflush, tcsetattr and pthread_sigmask.
+    fn restore(&self, unread: Unread) {
         // Ordering: pairs with the other callers of this line; one of them wins.
         if self.pending.swap(false, Ordering::AcqRel) && is_foreground(self.tty.as_fd()) {
             // Nothing can be done about a terminal that was hung up.
+            if unread == Unread::IsDropped {
+                let _ =
+                    with_signal_blocked(libc::SIGTTOU, || tcflush(self.tty, QueueSelector::IFlush));
+            }
             let _ = set(self.tty, &self.settings);
         }
     }
@@ -102,7 +118,7 @@ pub fn restore_all() {
     // SAFETY: `node` is null or points to what `Box::leak` gave in `make_raw`, initialised before
     // the exchange that published it; nodes are never freed, and shared by `&` only.
     while let Some(saved) = unsafe { node.as_ref() } {
-        saved.restore();
+        saved.restore(Unread::IsDropped);
         node = saved.next.load(Ordering::Acquire);
     }
 }
@@ -148,6 +164,14 @@ pub fn window_size(fd: BorrowedFd<'_>) -> Option<WindowSize> {
     })
 }
 
+/// Rings the bell of the terminal `fd`, if it takes a byte at once.
+pub fn ring_bell(fd: BorrowedFd<'_>) {
+    if wait_writable(fd, Duration::ZERO) {
+        // A terminal that cannot be written to has no bell.
+        let _ = rustix::io::write(fd, b"\x07");
+    }
+}
+
 /// Saves the settings of `tty` and makes it raw.
 fn make_raw(tty: &'static OwnedFd) -> io::Result<&'static Saved> {
     let settings = tcgetattr(tty)?;
@@ -160,7 +184,7 @@ fn make_raw(tty: &'static OwnedFd) -> io::Result<&'static Saved> {
     }));
     publish(saved);
     if let Err(error) = set(tty, &raw) {
-        saved.restore();
+        saved.restore(Unread::Stays);
         return Err(error.into());
     }
     Ok(saved)
@@ -220,12 +244,35 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_read_is_not_left_to_the_next_reader() {
+        use std::io::Write;
+        let pty = crate::open_pty().unwrap();
+        let unread = || rustix::io::ioctl_fionread(&pty.slave).unwrap();
+        let mut keyboard = std::fs::File::from(pty.master.try_clone().unwrap());
+        let mut types = || {
+            keyboard.write_all(b"reboot\n").unwrap();
+            // It comes to the other end by a worker of the host's.
+            assert!(crate::pollable::wait_readable(
+                pty.slave.as_fd(),
+                Duration::from_secs(10)
+            ));
+        };
+        let mut raw = RawTerminal::enter(pty.slave.as_fd()).unwrap().unwrap();
+        types();
+        raw.suspend();
+        raw.resume().unwrap();
+        assert_eq!(unread(), 7);
+        drop(raw);
+        assert_eq!(unread(), 0);
+    }
+
+    #[test]
     fn restore_all_restores_without_the_owner() {
         let pty = crate::open_pty().unwrap();
         let before = settings(&pty.slave);
         let raw = RawTerminal::enter(pty.slave.as_fd()).unwrap().unwrap();
         // Another test's terminal may be restored too: each has its own.
-        raw.saved.restore();
+        raw.saved.restore(Unread::IsDropped);
         assert_eq!(settings(&pty.slave), before);
         drop(raw);
         assert_eq!(settings(&pty.slave), before);

@@ -1,142 +1,127 @@
-//! Keys of a terminal, as long as it is this job's.
+//! What was typed for the guest, until the guest takes it.
 
-use std::fmt;
+use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vmmkit_host_io::{
-    ConsoleInput, ConsoleRead, InputRead, Interest, Poller, is_foreground, read_ready,
-};
+use vmmkit_host_io::{ConsoleInput, ConsoleRead, EventFd};
 
-use crate::{Command, Job, Keys};
+/// The bytes at which the queue counts as full; a paste of so many is kept for any guest.
+pub(crate) const LIMIT: usize = 64 << 10;
 
 /// A console's input from the terminal that the machine is run from: what is typed, without the keys
-/// that are for the VMM.
-///
-/// In the background it reads nothing, so that the process is neither stopped nor takes another job's
-/// keys; its descriptor becomes readable when the terminal is this job's again.
-pub struct TerminalInput {
-    tty: OwnedFd,
-    job: Arc<Job>,
-    keys: Keys,
-    act: Box<dyn FnMut(Command) + Send>,
-    /// Readable when there is something to do: keys, or the terminal is taken back.
-    ready: Poller,
-    /// The terminal is in `ready`.
-    is_watched: bool,
+/// that are for the VMM. A [`Keyboard`](crate::Keyboard) fills it.
+#[derive(Debug)]
+pub struct TerminalInput(Arc<Queue>);
+
+/// Bytes on their way from the keyboard's thread to that of the console.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    inner: Mutex<Inner>,
+    /// Readable while there is something to read, the end included.
+    filled: EventFd,
+    /// Raised when the guest has taken something.
+    room: EventFd,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    bytes: VecDeque<u8>,
+    was_taken_from: bool,
+    has_ended: bool,
 }
 
 impl TerminalInput {
-    /// Input from `tty`; the job hears keys from now on. Each command is for `act`, on the thread
-    /// that reads.
-    ///
-    /// # Errors
-    /// The host's, when it has no descriptor left.
-    pub fn new(
-        tty: OwnedFd,
-        job: Arc<Job>,
-        act: Box<dyn FnMut(Command) + Send>,
-    ) -> io::Result<Self> {
-        job.hear_keys();
-        let ready = Poller::new()?;
-        ready.add(job.taken(), 0, Interest::EachArrival)?;
-        ready.add(&tty, 1, Interest::Readable)?;
-        Ok(Self {
-            tty,
-            job,
-            keys: Keys::default(),
-            act,
-            ready,
-            is_watched: true,
-        })
-    }
-
-    /// Whether the terminal is this job's. Where it is not, nothing is waited for but that.
-    fn may_read(&mut self) -> bool {
-        let may_read = is_foreground(self.tty.as_fd());
-        if may_read && !self.is_watched {
-            self.is_watched = self.ready.add(&self.tty, 1, Interest::Readable).is_ok();
-        } else if !may_read && self.is_watched {
-            let _ = self.ready.remove(&self.tty);
-            self.is_watched = false;
-        }
-        if !may_read {
-            self.job.leave_terminal();
-        }
-        may_read
+    pub(crate) fn new(queue: Arc<Queue>) -> Self {
+        Self(queue)
     }
 }
 
 impl AsFd for TerminalInput {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ready.as_fd()
+        self.0.filled.as_fd()
     }
 }
 
 impl ConsoleInput for TerminalInput {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<ConsoleRead> {
-        // Takes back that the terminal was taken.
-        let mut ready = Vec::new();
-        self.ready.look(&mut ready)?;
-        if !self.may_read() {
-            return Ok(ConsoleRead::NotReady);
-        }
-        match read_ready(self.tty.as_fd(), bytes)? {
-            InputRead::NotReady => Ok(ConsoleRead::NotReady),
-            InputRead::Bytes(length) => {
-                let typed = bytes.get_mut(..length).unwrap_or_default();
-                Ok(ConsoleRead::Bytes(self.keys.filter(typed, &mut self.act)))
-            }
-            // EIO: another job has been given the terminal just now.
-            InputRead::End if !self.may_read() => Ok(ConsoleRead::NotReady),
-            InputRead::End => Ok(ConsoleRead::End),
-        }
+        Ok(self.0.pop(bytes))
     }
 }
 
-impl fmt::Debug for TerminalInput {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TerminalInput")
-            .field("keys", &self.keys)
-            .field("is_watched", &self.is_watched)
-            .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::File;
-    use std::io::Write;
-    use std::sync::Mutex;
-
-    use super::*;
-
-    #[test]
-    fn keys_for_the_vmm_are_taken_out_and_the_rest_is_read() {
-        let pty = vmmkit_host_io::open_pty().unwrap();
-        let job = Arc::new(Job::new().unwrap());
-        let commands = Arc::new(Mutex::new(Vec::new()));
-        let seen = commands.clone();
-        let act = Box::new(move |command| seen.lock().unwrap().push(command));
-        let tty = pty.slave.try_clone().unwrap();
-        let mut input = TerminalInput::new(tty, job.clone(), act).unwrap();
-        assert!(job.take_terminal(pty.slave.as_fd()));
-        let mut bytes = [0; 16];
-        assert_eq!(input.read(&mut bytes).unwrap(), ConsoleRead::NotReady);
-        let mut keyboard = File::from(pty.master.try_clone().unwrap());
-        keyboard.write_all(b"a\x01\x01\x01x\x03").unwrap();
-        assert_eq!(input.read(&mut bytes).unwrap(), ConsoleRead::Bytes(3));
-        assert_eq!(&bytes[..3], b"a\x01\x03");
-        assert_eq!(*commands.lock().unwrap(), [Command::Quit]);
+impl Queue {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            inner: Mutex::default(),
+            filled: EventFd::new()?,
+            room: EventFd::new()?,
+        })
     }
 
-    #[test]
-    fn a_terminal_that_is_hung_up_is_the_end() {
-        let pty = vmmkit_host_io::open_pty().unwrap();
-        let job = Arc::new(Job::new().unwrap());
-        let mut input = TerminalInput::new(pty.slave, job, Box::new(|_| {})).unwrap();
-        drop(pty.master);
-        assert_eq!(input.read(&mut [0; 4]).unwrap(), ConsoleRead::End);
+    /// Raised when the guest has taken something.
+    pub(crate) fn room(&self) -> &EventFd {
+        &self.room
+    }
+
+    /// Whether the guest has taken something since the last call.
+    pub(crate) fn was_taken_from(&self) -> bool {
+        self.room.drain();
+        std::mem::take(&mut self.lock().was_taken_from)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().bytes.len() >= LIMIT
+    }
+
+    /// Adds `bytes`, whole or not at all; false where they are dropped since it is full.
+    pub(crate) fn push(&self, bytes: &[u8]) -> bool {
+        let mut inner = self.lock();
+        if bytes.is_empty() {
+            return true;
+        }
+        if inner.bytes.len() >= LIMIT {
+            return false;
+        }
+        inner.bytes.extend(bytes);
+        self.filled.notify();
+        true
+    }
+
+    /// Drops what the guest has not taken.
+    pub(crate) fn clear(&self) {
+        self.lock().bytes.clear();
+    }
+
+    /// Nothing will be added any more.
+    pub(crate) fn end(&self) {
+        self.lock().has_ended = true;
+        self.filled.notify();
+    }
+
+    fn pop(&self, bytes: &mut [u8]) -> ConsoleRead {
+        let mut inner = self.lock();
+        let count = bytes.len().min(inner.bytes.len());
+        for (place, byte) in bytes.iter_mut().zip(inner.bytes.drain(..count)) {
+            *place = byte;
+        }
+        if count > 0 {
+            inner.was_taken_from = true;
+            self.room.notify();
+        }
+        match (count, inner.has_ended) {
+            (0, true) => return ConsoleRead::End,
+            (_, false) if inner.bytes.is_empty() => drop(self.filled.drain()),
+            _ => {}
+        }
+        match count {
+            0 => ConsoleRead::NotReady,
+            count => ConsoleRead::Bytes(count),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics while it holds the lock.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,7 +13,8 @@ pub enum Command {
     Quit,
     /// Ctrl-a c: show the state of every part of the machine.
     Monitor,
-    /// Ctrl-a b: a BREAK on the serial line, which begins a SysRq command.
+    /// Ctrl-a b: a BREAK on the serial line, which begins a SysRq command. What was typed before it and the
+    /// guest has not read yet is dropped: the guest takes the byte after a BREAK for the command.
     Break,
     /// Ctrl-a t: the time before each line of output, or no longer.
     Timestamps,
@@ -31,6 +32,17 @@ pub const HELP: &str = "keys:
   Ctrl-a z       pause the guest and go back to the shell (fg goes on)
   Ctrl-a Ctrl-a  send Ctrl-a to the guest";
 
+/// What one byte that was typed is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// A byte for the guest.
+    Guest(u8),
+    /// The end of a command.
+    Command(Command),
+    /// The prefix of a command, or the end of one that is unknown.
+    Nothing,
+}
+
 /// Takes the commands out of what is typed.
 #[derive(Debug, Default)]
 pub struct Keys {
@@ -38,37 +50,26 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Leaves in `typed` only what is for the guest, and returns how many bytes that is; calls
-    /// `act` for each command.
-    pub fn filter(&mut self, typed: &mut [u8], mut act: impl FnMut(Command)) -> usize {
-        let mut kept = 0;
-        for index in 0..typed.len() {
-            let Some(&byte) = typed.get(index) else { break };
-            let is_for_guest = if self.after_prefix {
-                self.after_prefix = false;
-                match byte {
-                    b'h' | b'?' => act(Command::Help),
-                    b'x' => act(Command::Quit),
-                    b'c' => act(Command::Monitor),
-                    b'b' => act(Command::Break),
-                    b't' => act(Command::Timestamps),
-                    b'z' | CTRL_Z => act(Command::Stop),
-                    _ => {}
-                }
-                byte == PREFIX
-            } else {
-                self.after_prefix = byte == PREFIX;
-                !self.after_prefix
+    /// What the next byte is.
+    pub fn next(&mut self, byte: u8) -> Key {
+        if !self.after_prefix {
+            self.after_prefix = byte == PREFIX;
+            return match self.after_prefix {
+                true => Key::Nothing,
+                false => Key::Guest(byte),
             };
-            if is_for_guest {
-                // `kept` never passes `index`.
-                if let Some(place) = typed.get_mut(kept) {
-                    *place = byte;
-                }
-                kept += 1;
-            }
         }
-        kept
+        self.after_prefix = false;
+        Key::Command(match byte {
+            PREFIX => return Key::Guest(byte),
+            b'h' | b'?' => Command::Help,
+            b'x' => Command::Quit,
+            b'c' => Command::Monitor,
+            b'b' => Command::Break,
+            b't' => Command::Timestamps,
+            b'z' | CTRL_Z => Command::Stop,
+            _ => return Key::Nothing,
+        })
     }
 }
 
@@ -76,21 +77,23 @@ impl Keys {
 mod tests {
     use super::*;
 
-    /// What reaches the guest, and the commands, when `typed` comes in these pieces.
-    fn filtered(pieces: &[&[u8]]) -> (Vec<u8>, Vec<Command>) {
+    /// What reaches the guest, and the commands.
+    fn filtered(typed: &[u8]) -> (Vec<u8>, Vec<Command>) {
         let mut keys = Keys::default();
         let (mut guest, mut commands) = (Vec::new(), Vec::new());
-        for piece in pieces {
-            let mut bytes = piece.to_vec();
-            let kept = keys.filter(&mut bytes, |command| commands.push(command));
-            guest.extend_from_slice(&bytes[..kept]);
+        for byte in typed {
+            match keys.next(*byte) {
+                Key::Guest(byte) => guest.push(byte),
+                Key::Command(command) => commands.push(command),
+                Key::Nothing => {}
+            }
         }
         (guest, commands)
     }
 
     #[test]
     fn ordinary_keys_and_ctrl_c_reach_the_guest() {
-        assert_eq!(filtered(&[b"ls\r\x03"]), (b"ls\r\x03".to_vec(), vec![]));
+        assert_eq!(filtered(b"ls\r\x03"), (b"ls\r\x03".to_vec(), vec![]));
     }
 
     #[test]
@@ -105,23 +108,18 @@ mod tests {
             Command::Stop,
         ];
         assert_eq!(
-            filtered(&[b"a\x01hb\x01bc\x01cd\x01x\x01t\x01z\x01\x1a"]),
+            filtered(b"a\x01hb\x01bc\x01cd\x01x\x01t\x01z\x01\x1a"),
             (b"abcd".to_vec(), expected)
         );
     }
 
     #[test]
-    fn a_command_may_come_in_two_pieces() {
-        assert_eq!(filtered(&[b"\x01", b"x"]), (vec![], vec![Command::Quit]));
-    }
-
-    #[test]
     fn ctrl_a_twice_sends_one() {
-        assert_eq!(filtered(&[b"\x01\x01x"]), (b"\x01x".to_vec(), vec![]));
+        assert_eq!(filtered(b"\x01\x01x"), (b"\x01x".to_vec(), vec![]));
     }
 
     #[test]
     fn an_unknown_command_is_dropped() {
-        assert_eq!(filtered(&[b"\x01kq"]), (b"q".to_vec(), vec![]));
+        assert_eq!(filtered(b"\x01kq"), (b"q".to_vec(), vec![]));
     }
 }

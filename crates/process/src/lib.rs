@@ -41,11 +41,13 @@
 mod guest;
 mod input;
 mod job;
+mod keyboard;
 mod keys;
 mod signals;
 
 pub use guest::Guest;
 pub use input::TerminalInput;
 pub use job::Job;
-pub use keys::{Command, HELP, Keys};
+pub use keyboard::Keyboard;
+pub use keys::{Command, HELP, Key, Keys};
 pub use signals::Signals;

@@ -27,6 +27,7 @@ mod failure;
 mod follow;
 mod gdb;
 mod generate;
+mod inherited;
 mod kernel_search;
 mod log;
 mod memory;
@@ -46,6 +47,7 @@ mod stdin;
 fn main() -> ExitCode {
     reports::note_start();
     vmmkit_host_io::share_one_heap();
+    vmmkit_host_io::start_with_clean_signals();
     panic::set_hook(Box::new(on_panic));
     match panic::catch_unwind(act) {
         Ok(Ok(code)) => code,

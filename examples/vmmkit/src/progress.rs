@@ -30,24 +30,18 @@ impl Progress {
             let image = image.display();
             let (cpus, memory) = (machine.vcpus, machine.ram.size);
             let plural = if cpus == 1 { "" } else { "s" };
-            messages::write(&format!(
+            messages::open_line(&format!(
                 "vmmkit: booting {image}, {cpus} vCPU{plural}, {memory} (Ctrl-a h for help) ..."
             ));
         }
     }
 
-    /// The line of [`booting`](Self::booting) is at its end, without any output.
-    pub(crate) fn end_line(&self) {
-        if self.is_shown {
-            messages::write("\n");
-        }
-    }
-
-    /// The guest's first output is there.
+    /// The guest's first output is there: the line of [`booting`](Self::booting) is whole, unless a message
+    /// has ended it.
     pub(crate) fn first_output(&self) {
         if self.is_shown {
             let elapsed = self.started.elapsed().as_millis();
-            messages::write(&format!(" {elapsed} ms to first output\n"));
+            messages::close_line(&format!(" {elapsed} ms to first output"));
         }
     }
 }

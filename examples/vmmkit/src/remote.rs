@@ -1,10 +1,10 @@
 //! The running machine, as keys and signals reach it.
 
 use std::os::fd::AsFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vmmkit_host_io::{OutputBuffer, Signal, WindowSize, signal_job, window_size};
-use vmmkit_process::{Command, Guest, HELP, Job};
+use vmmkit_process::{Command, Guest, HELP, Job, Keyboard};
 use vmmkit_virtio_devices::Console;
 use vmmkit_vmm::{Handle, MachineState};
 
@@ -22,6 +22,8 @@ pub(crate) struct Remote {
     console: OnceLock<Arc<Console>>,
     /// The output that is on the terminal, if its lines can be stamped.
     output: OnceLock<Arc<OutputBuffer>>,
+    /// The terminal's keys, until the event loop takes them over.
+    keyboard: Mutex<Option<Keyboard>>,
 }
 
 impl Remote {
@@ -33,6 +35,7 @@ impl Remote {
             handle: OnceLock::new(),
             console: OnceLock::new(),
             output: OnceLock::new(),
+            keyboard: Mutex::default(),
         }
     }
 
@@ -67,6 +70,20 @@ impl Remote {
     pub(crate) fn stamp(&self, output: Arc<OutputBuffer>) {
         // Once only: there is one stdio.
         let _ = self.output.set(output);
+    }
+
+    /// The guest's console hears `keyboard`.
+    pub(crate) fn type_on(&self, keyboard: Keyboard) {
+        *self.keyboard() = Some(keyboard);
+    }
+
+    /// The terminal's keys, for the event loop; `None` where no console has them.
+    pub(crate) fn take_keyboard(&self) -> Option<Keyboard> {
+        self.keyboard().take()
+    }
+
+    fn keyboard(&self) -> MutexGuard<'_, Option<Keyboard>> {
+        self.keyboard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does what a key asks for.

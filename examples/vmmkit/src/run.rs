@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use vmmkit_control::RuntimeFolder;
@@ -29,7 +28,8 @@ use crate::reports::Reports;
 use crate::serial::{Opened, SerialChoice};
 use crate::settings::Settings;
 use crate::{
-    config_file, control, devices, diagnosis, equivalent, exit_code, gdb, messages, reports,
+    config_file, control, devices, diagnosis, equivalent, exit_code, gdb, inherited, messages,
+    reports,
 };
 use vmmkit_gdb::Supported;
 
@@ -42,6 +42,8 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
         Some(path) => config_file::complete(options, &path)?,
         None => options,
     };
+    inherited::close_unnamed(&options);
+    vmmkit_host_io::raise_descriptor_limit();
     let config = options.config.clone();
     let settings = Settings::new(options).map_err(|failure| match &config {
         Some(path) => failure.with_file(path),
@@ -158,12 +160,7 @@ fn boot(settings: Settings, kvm: &Kvm, can_debug: Supported) -> Result<ExitCode,
         socket,
     } = settings.serial.open(&remote, &end)?;
 
-    let line_is_open = Arc::new(AtomicBool::new(false));
-    let line = line_is_open.clone();
-    console.on_first_output = Some(Box::new(move || {
-        progress.first_output();
-        line.store(false, Ordering::Relaxed);
-    }));
+    console.on_first_output = Some(Box::new(move || progress.first_output()));
     let reports = Reports::new(&settings);
     let mut running = reports::Running::default();
     let builder = builder(&settings)?.boot_log(reports.log());
@@ -175,6 +172,9 @@ fn boot(settings: Settings, kvm: &Kvm, can_debug: Supported) -> Result<ExitCode,
     let (mut builder, mut gdb) = Debugger::open(builder, settings.gdb.as_ref(), can_debug)?;
     if let Some(socket) = &socket {
         builder = builder.subscribe(socket.subscriber());
+    }
+    if let Some(keyboard) = remote.take_keyboard() {
+        builder = builder.subscribe(Box::new(keyboard));
     }
     let outcome = builder
         .console(console)
@@ -194,7 +194,6 @@ fn boot(settings: Settings, kvm: &Kvm, can_debug: Supported) -> Result<ExitCode,
             let notes = software_notes(&settings, kvm, &machine.handle());
             notes.iter().for_each(|note| messages::say(note));
             progress.booting(&settings);
-            line_is_open.store(true, Ordering::Relaxed);
             run_to_end(machine, &job)
         });
     gdb.finish(&outcome);
@@ -204,9 +203,7 @@ fn boot(settings: Settings, kvm: &Kvm, can_debug: Supported) -> Result<ExitCode,
     }
     presence.leave();
     job.give_terminal_back();
-    if line_is_open.load(Ordering::Relaxed) {
-        progress.end_line();
-    }
+    messages::end_line();
     // From here on the process ends, and where the host has it wait for its VM, it waits.
     let _ = kvm.leave_to_kernel();
     if let Some(signal) = job.ended_by() {

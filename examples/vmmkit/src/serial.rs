@@ -12,7 +12,7 @@ use vmmkit_host_io::{
     Console, ConsoleInput, ConsoleSocket, LostOutput, OutputBuffer, Pollable, RawTerminal, TimerFd,
     open_pty,
 };
-use vmmkit_process::TerminalInput;
+use vmmkit_process::Keyboard;
 
 use crate::failure::Failure;
 use crate::messages;
@@ -153,7 +153,9 @@ pub(crate) fn stdin(remote: &Arc<Remote>, end: &Arc<TimerFd>) -> io::Result<Inpu
         Pollable::Terminal => {
             let keys = remote.clone();
             let act = Box::new(move |command| keys.act(command));
-            Some(Box::new(TerminalInput::new(fd, remote.job().clone(), act)?))
+            let (keyboard, input) = Keyboard::new(fd, remote.job().clone(), act)?;
+            remote.type_on(keyboard);
+            Some(Box::new(input))
         }
         _ => Some(Box::new(FdInput::new(fd, Source::stream(end.clone())))),
     })
