@@ -49,6 +49,7 @@ mod zero_page;
 mod entry;
 mod error;
 mod firmware;
+mod reset_vector;
 
 #[cfg(test)]
 mod testing;

@@ -12,7 +12,7 @@ use crate::payload::Compression;
 use crate::zero_page::ZeroPage;
 use crate::{
     BootSource, Entry, EntryChoice, LoadError, Platform, acpi, bzimage, cmdline, elf, initrd, kind,
-    mp_table, page_tables, pvh,
+    mp_table, page_tables, pvh, reset_vector,
 };
 
 /// What is in RAM now, and how to enter it.
@@ -145,6 +145,10 @@ pub fn load(
     if platform.mp_table {
         mp_table::write(ram, platform.apic_ids, EBDA)?;
     }
+    reset_vector::write(ram).map_err(|source| LoadError::Write {
+        what: "the reset vector",
+        source,
+    })?;
     let mut loaded = Loaded {
         entry: Entry::Pvh {
             address: GuestAddress(kernel.address),

@@ -10,7 +10,8 @@
 //! | 0x20000 | command line, at most 64 KiB |
 //! | 0x9fc00 | EBDA, 1 KiB: MP table |
 //! | 0xa0000 | no RAM for the kernel: where a PC has VGA and option ROMs |
-//! | 0xe0000 | ACPI tables, 128 KiB |
+//! | 0xe0000 | ACPI tables, 128 KiB without 16 bytes |
+//! | 0xffff0 | reset vector: code that resets the machine |
 //! | 0x100000 | the kernel, then nothing of ours but the initrd, as high as it may be |
 
 use vmmkit_guest_memory::{GuestAddress, GuestRam, MMIO_HOLE_START};
@@ -39,8 +40,10 @@ pub const EBDA: GuestAddress = GuestAddress(0x9_fc00);
 pub const LOW_MEMORY_END: GuestAddress = GuestAddress(0xa_0000);
 /// The ACPI tables; the RSDP is found here even by a search (ACPI 6.5, 5.2.5.1).
 pub const ACPI_TABLES: GuestAddress = GuestAddress(0xe_0000);
-/// Room for the ACPI tables, in bytes.
-pub const ACPI_TABLES_SIZE: u64 = 0x2_0000;
+/// Room for the ACPI tables, in bytes: up to the reset vector.
+pub const ACPI_TABLES_SIZE: u64 = RESET_VECTOR.0 - ACPI_TABLES.0;
+/// The last 16 bytes below 1 MiB, f000:fff0 and ffff:0: where real mode has the reset vector.
+pub const RESET_VECTOR: GuestAddress = GuestAddress(0xf_fff0);
 /// 1 MiB: the lowest address of a kernel.
 pub const HIGH_MEMORY: GuestAddress = GuestAddress(0x10_0000);
 
@@ -80,7 +83,7 @@ pub fn e820(ram: &GuestRam) -> Vec<E820Entry> {
     let mut entries = vec![
         usable(0, EBDA.0),
         reserved(EBDA, LOW_MEMORY_END.0.saturating_sub(EBDA.0)),
-        reserved(ACPI_TABLES, ACPI_TABLES_SIZE),
+        reserved(ACPI_TABLES, HIGH_MEMORY.0 - ACPI_TABLES.0),
     ];
     for region in ram.regions() {
         let start = region.guest_address.0.max(HIGH_MEMORY.0);

@@ -89,6 +89,12 @@ impl Platform {
                 &resets,
             ),
             row(
+                ResetControl::NAME,
+                ResetControl::FAST_PORT,
+                ResetControl::FAST_LENGTH,
+                &resets,
+            ),
+            row(
                 DebugExit::NAME,
                 DebugExit::PORT,
                 DebugExit::LENGTH,

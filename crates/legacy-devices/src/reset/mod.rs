@@ -39,7 +39,7 @@ impl ResetControl {
     pub const PORT: u16 = spec::PCI_CONFIG_ADDRESS;
     /// How many ports it has there.
     pub const LENGTH: u16 = 4;
-    /// System control port A; plugging the device here too is an option.
+    /// System control port A, which resets too.
     pub const FAST_PORT: u16 = spec::SYSTEM_CONTROL_A;
     /// How many ports it has there.
     pub const FAST_LENGTH: u16 = 1;
