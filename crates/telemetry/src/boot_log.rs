@@ -4,7 +4,8 @@ use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::{Milestone, Milestones};
+use crate::last_words::LastWords;
+use crate::{ConsolePanic, Milestone, Milestones};
 
 /// The most lines that are kept.
 const LINES: usize = 4096;
@@ -26,6 +27,7 @@ pub struct ConsoleLine {
 pub struct BootLog {
     milestones: Milestones,
     lines: Option<Mutex<Lines>>,
+    last_words: LastWords,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +45,7 @@ impl BootLog {
         Self {
             milestones: Milestones::since(start),
             lines: None,
+            last_words: LastWords::default(),
         }
     }
 
@@ -65,10 +68,34 @@ impl BootLog {
         self.milestones.mark(milestone);
     }
 
+    /// The guest writes `bytes` to a console other than its first: they are no output of the log's, but may be
+    /// its kernel's last words.
+    pub fn hear(&self, bytes: &[u8]) {
+        self.last_words.hear_other(bytes);
+    }
+
+    /// The panic of the guest's kernel that the last words on its consoles tell of. A guest can write what it
+    /// likes: it is a sign where a reset or the end of the guest follows, and nothing more.
+    pub fn panic(&self) -> Option<ConsolePanic> {
+        self.last_words.panic()
+    }
+
+    /// Whether the last words say that the guest's kernel resets the machine now. A sign, as in
+    /// [`panic`](Self::panic).
+    pub fn restarts(&self) -> bool {
+        self.last_words.restarts()
+    }
+
+    /// The guest starts anew: what it said last is forgotten.
+    pub fn forget_last_words(&self) {
+        self.last_words.forget();
+    }
+
     /// The guest writes `byte` to its console.
     #[inline]
     pub fn output(&self, byte: u8) {
         self.milestones.mark(Milestone::FirstOutput);
+        self.last_words.hear_serial(byte);
         if let Some(lines) = &self.lines {
             self.keep(&mut lock(lines), byte);
         }

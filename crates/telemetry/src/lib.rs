@@ -40,6 +40,7 @@ mod boot_log;
 mod counter;
 #[cfg(feature = "metrics-facade")]
 mod facade;
+mod last_words;
 mod metrics;
 mod milestones;
 mod occasions;
@@ -50,6 +51,7 @@ mod tree;
 
 pub use boot_log::{BootLog, ConsoleLine};
 pub use counter::Counter;
+pub use last_words::ConsolePanic;
 pub use metrics::{Family, Kind, Labels, Metrics, Sample};
 pub use milestones::{Milestone, Milestones};
 pub use occasions::Occasions;

@@ -125,7 +125,8 @@ pub(crate) struct RunOptions {
     /// vCPUs)
     #[arg(long)]
     pub(crate) mp_table: bool,
-    /// What a reset by the guest does: exit, or reboot in the same process [default: exit]
+    /// What a reset by the guest does: exit, fail (exit with code 3), or reboot in the same
+    /// process [default: exit]
     #[arg(long, value_name = "WHAT")]
     pub(crate) on_reboot: Option<String>,
     /// What a panic or triple fault of the guest does: exit, reboot, or pause, which keeps the guest

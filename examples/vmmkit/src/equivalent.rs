@@ -9,7 +9,7 @@ use vmmkit_x86_cpu::CpuModel;
 use crate::cpus;
 use crate::memory;
 use crate::platform::{self, DebugChoice};
-use crate::policy;
+use crate::policy::{self, Policy};
 use crate::priority::Priorities;
 use crate::settings::Settings;
 
@@ -86,7 +86,11 @@ pub(crate) fn command(settings: &Settings) -> String {
     if let Some(log) = &settings.log {
         words.push(format!("--log {}", quoted(&log.to_string())));
     }
-    let policy = policy::options(machine.on_reboot, machine.on_crash);
+    let policy = policy::options(Policy {
+        on_reboot: machine.on_reboot,
+        reset_fails: settings.reset_fails,
+        on_crash: machine.on_crash,
+    });
     words.extend(policy.into_iter().map(str::to_owned));
     words.join(" ")
 }

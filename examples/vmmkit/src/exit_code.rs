@@ -10,9 +10,9 @@ pub(crate) const SUCCESS: u8 = 0;
 pub(crate) const HOST_ERROR: u8 = 1;
 /// The command line or the configuration file cannot be understood.
 pub(crate) const USAGE: u8 = 2;
-/// A vCPU ended in a triple fault.
+/// A vCPU ended in a triple fault; or the guest reset itself, where that is to be a failure.
 pub(crate) const TRIPLE_FAULT: u8 = 3;
-/// The guest's kernel panicked and said so.
+/// The guest's kernel panicked and said so, by pvpanic or on its console.
 pub(crate) const GUEST_PANIC: u8 = 4;
 
 /// What `--help` says of them.
@@ -21,8 +21,10 @@ Exit codes:
   0      the guest powered off or reset (or Ctrl-a x)
   1      host or VMM error
   2      usage error
-  3      triple fault of the guest (--on-crash exit, or pause and then stopped)
-  4      guest kernel panic, where the guest reports it by pvpanic (likewise)
+  3      triple fault of the guest (--on-crash exit, or pause and then stopped), or
+         a reset of the guest with --on-reboot fail
+  4      guest kernel panic (likewise), which the guest reports by pvpanic or as the
+         last words on its console
   n      the guest wrote n to the debug-exit port
   128+n  ended by signal n, after the guest was asked to power off";
 

@@ -21,6 +21,7 @@ mod devices;
 mod diagnosis;
 mod doctor;
 mod end_of_input;
+mod ending;
 mod equivalent;
 mod exit_code;
 mod failure;

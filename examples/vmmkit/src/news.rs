@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use std::sync::Arc;
+
+use vmmkit_telemetry::BootLog;
 use vmmkit_vmm::{Event, OnCrash};
 
-use crate::messages;
+use crate::{ending, messages};
 
 /// The least time between two messages.
 const PACE: Duration = Duration::from_secs(1);
@@ -12,14 +15,16 @@ const PACE: Duration = Duration::from_secs(1);
 /// What was told so far.
 pub(crate) struct News {
     on_crash: OnCrash,
+    log: Arc<BootLog>,
     /// A guest that crashes again and again is told of once a second.
     told: Option<Instant>,
 }
 
 impl News {
-    pub(crate) fn new(on_crash: OnCrash) -> Self {
+    pub(crate) fn new(on_crash: OnCrash, log: Arc<BootLog>) -> Self {
         Self {
             on_crash,
+            log,
             told: None,
         }
     }
@@ -36,7 +41,10 @@ impl News {
     /// What there is to say of `event`; the end of a run is `finish`'s to tell.
     fn text(&self, event: &Event) -> Option<String> {
         let crash = match event {
-            Event::Panicked => "the guest's kernel panicked".to_owned(),
+            Event::Panicked => {
+                let panic = self.log.panic();
+                ending::panicked(panic.as_ref().map(|panic| panic.reason.as_str()))
+            }
             Event::TripleFault(vcpu) => format!("{vcpu}: the guest ended in a triple fault"),
             Event::CrashLoaded => {
                 return Some("the guest's kernel panicked; its crash kernel runs".to_owned());

@@ -6,19 +6,34 @@ use crate::cli::RunOptions;
 use crate::failure::Failure;
 use crate::settings::shown;
 
-/// What `options` say.
-pub(crate) fn of(options: &RunOptions) -> Result<(OnReboot, OnCrash), Failure> {
-    let reboot = options.on_reboot.as_deref().map(on_reboot).transpose()?;
-    let crash = options.on_crash.as_deref().map(on_crash).transpose()?;
-    Ok((reboot.unwrap_or_default(), crash.unwrap_or_default()))
+/// The options' value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Policy {
+    pub(crate) on_reboot: OnReboot,
+    /// A reset that ends the run is a failure.
+    pub(crate) reset_fails: bool,
+    pub(crate) on_crash: OnCrash,
 }
 
-/// `--on-reboot`.
-fn on_reboot(text: &str) -> Result<OnReboot, Failure> {
+/// What `options` say.
+pub(crate) fn of(options: &RunOptions) -> Result<Policy, Failure> {
+    let reboot = options.on_reboot.as_deref().map(on_reboot).transpose()?;
+    let crash = options.on_crash.as_deref().map(on_crash).transpose()?;
+    let (on_reboot, reset_fails) = reboot.unwrap_or_default();
+    Ok(Policy {
+        on_reboot,
+        reset_fails,
+        on_crash: crash.unwrap_or_default(),
+    })
+}
+
+/// `--on-reboot`, and whether a reset is a failure.
+fn on_reboot(text: &str) -> Result<(OnReboot, bool), Failure> {
     match text {
-        "exit" => Ok(OnReboot::Exit),
-        "reboot" => Ok(OnReboot::Reboot),
-        _ => Err(unknown("--on-reboot", text, "give exit or reboot")),
+        "exit" => Ok((OnReboot::Exit, false)),
+        "fail" => Ok((OnReboot::Exit, true)),
+        "reboot" => Ok((OnReboot::Reboot, false)),
+        _ => Err(unknown("--on-reboot", text, "give exit, fail or reboot")),
     }
 }
 
@@ -38,12 +53,13 @@ fn unknown(option: &str, text: &str, next: &str) -> Failure {
 }
 
 /// The options that say these; none for what happens anyway.
-pub(crate) fn options(on_reboot: OnReboot, on_crash: OnCrash) -> Vec<&'static str> {
-    let on_reboot = match on_reboot {
+pub(crate) fn options(policy: Policy) -> Vec<&'static str> {
+    let on_reboot = match policy.on_reboot {
+        OnReboot::Exit if policy.reset_fails => Some("--on-reboot fail"),
         OnReboot::Exit => None,
         OnReboot::Reboot => Some("--on-reboot reboot"),
     };
-    let on_crash = match on_crash {
+    let on_crash = match policy.on_crash {
         OnCrash::Exit => None,
         OnCrash::Reboot => Some("--on-crash reboot"),
         OnCrash::Pause => Some("--on-crash pause"),
@@ -57,16 +73,22 @@ mod tests {
 
     #[test]
     fn an_action_is_written_as_it_is_read() {
+        let of = |reboot: &str, crash: &str| {
+            let text = |text: &str| Some(text.to_owned());
+            let policy = of(&RunOptions {
+                on_reboot: text(reboot),
+                on_crash: text(crash),
+                ..RunOptions::default()
+            });
+            options(policy.unwrap())
+        };
         for text in ["reboot", "pause"] {
-            let crash = on_crash(text).unwrap();
-            let told = options(OnReboot::Exit, crash);
-            assert_eq!(told, [format!("--on-crash {text}")]);
+            assert_eq!(of("exit", text), [format!("--on-crash {text}")]);
         }
-        assert_eq!(
-            options(on_reboot("reboot").unwrap(), OnCrash::Exit),
-            ["--on-reboot reboot"]
-        );
-        assert!(options(on_reboot("exit").unwrap(), on_crash("exit").unwrap()).is_empty());
+        for text in ["reboot", "fail"] {
+            assert_eq!(of(text, "exit"), [format!("--on-reboot {text}")]);
+        }
+        assert!(of("exit", "exit").is_empty());
     }
 
     #[test]

@@ -12,12 +12,14 @@ use vmmkit_host_io::{TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm, KvmKind, ProbeCache, kvm_kind};
 use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_process::{Job, Signals};
+use vmmkit_telemetry::BootLog;
 use vmmkit_vmm::{Event, Handle, Machine, MachineBuilder, Outcome, Ready};
 
 use crate::build_failure::Asked;
 use crate::cli::RunOptions;
 use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
+use crate::ending::Ending;
 use crate::failure::Failure;
 use crate::follow::Follow;
 use crate::gdb::Debugger;
@@ -162,13 +164,14 @@ fn boot(settings: Settings, kvm: &Kvm, can_debug: Supported) -> Result<ExitCode,
 
     console.on_first_output = Some(Box::new(move || progress.first_output()));
     let reports = Reports::new(&settings);
+    let log = reports.log();
     let mut running = reports::Running::default();
-    let builder = builder(&settings)?.boot_log(reports.log());
+    let builder = builder(&settings)?.boot_log(log.clone());
     let ram = settings.machine.ram.clone();
     let plan = Plan::new(builder, ram, remote.clone(), end.clone());
     let plan = devices::plug(plan, &settings.devices)?;
     let live = plan.live();
-    let builder = tell(plan.into_builder(), &settings)?;
+    let builder = tell(plan.into_builder(), &settings, &log)?;
     let (mut builder, mut gdb) = Debugger::open(builder, settings.gdb.as_ref(), can_debug)?;
     if let Some(socket) = &socket {
         builder = builder.subscribe(socket.subscriber());
@@ -211,10 +214,17 @@ fn boot(settings: Settings, kvm: &Kvm, can_debug: Supported) -> Result<ExitCode,
     }
     let outcome = outcome?;
     review(&settings, &remote);
+    let ending = Ending {
+        outcome,
+        panic: log.panic().map(|panic| panic.reason),
+        is_firmware: settings.machine.firmware.is_some(),
+        reset_fails: settings.reset_fails,
+        quiet: settings.quiet,
+    };
     // The process ends here, and the kernel takes a VM down with its process faster than one
     // descriptor and mapping after the other: the handle in `remote` keeps them until then.
     std::mem::forget(remote);
-    Ok(finish(outcome, settings.machine.firmware.is_some()))
+    Ok(ending.tell())
 }
 
 /// Says what was odd about a guest that has ended.
@@ -230,12 +240,16 @@ fn review(settings: &Settings, remote: &Remote) {
 }
 
 /// Has the machine's events told to who is at the terminal.
-fn tell(builder: MachineBuilder, settings: &Settings) -> Result<MachineBuilder, Failure> {
+fn tell(
+    builder: MachineBuilder,
+    settings: &Settings,
+    log: &Arc<BootLog>,
+) -> Result<MachineBuilder, Failure> {
     if settings.quiet {
         return Ok(builder);
     }
     let events = builder.events().map_err(no_descriptor)?;
-    let mut news = News::new(settings.machine.on_crash);
+    let mut news = News::new(settings.machine.on_crash, log.clone());
     let follow = Follow::new(events, move |event: &Event| news.tell(event));
     Ok(builder.subscribe(Box::new(follow)))
 }
@@ -252,28 +266,6 @@ fn run_to_end(machine: Machine<Ready>, job: &Job) -> Result<Outcome, Failure> {
         Failure::host("threads", &error, next)
     })?;
     Ok(machine.wait()?)
-}
-
-/// Says how the guest ended where that needs words.
-fn finish(outcome: Outcome, is_firmware: bool) -> ExitCode {
-    match outcome {
-        Outcome::TripleFault(vcpu) => {
-            let next = if is_firmware {
-                "boot with --debug-port stderr"
-            } else {
-                "boot with earlyprintk=ttyS0 on the kernel's command line"
-            };
-            messages::say(&format!(
-                "error: {vcpu}: the guest ended in a triple fault\n  \
-                 next: {next} to see how far it came"
-            ));
-        }
-        Outcome::GuestPanic => {
-            messages::say("error: the guest's kernel panicked\n  next: its console says why")
-        }
-        _ => {}
-    }
-    exit_code::of(outcome).into()
 }
 
 /// A hook of the tests: a bug while the terminal is raw.

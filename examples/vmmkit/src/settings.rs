@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) devices: Vec<Box<dyn Choice>>,
     /// How long a guest that was asked to power off may take.
     pub(crate) stop_timeout: Duration,
+    /// A reset of the guest that ends the run is a failure.
+    pub(crate) reset_fails: bool,
     /// Where others find it.
     pub(crate) control: control::Choice,
     /// It does not run before it is told to.
@@ -87,7 +89,7 @@ impl Settings {
             .as_deref()
             .map_or(Ok(default_serial(&options)), str::parse)?;
         let stop_timeout = options.stop_timeout.as_deref().map_or(Ok(5), seconds)?;
-        let (on_reboot, on_crash) = policy::of(&options)?;
+        let policy = policy::of(&options)?;
         let (virtio, packed) = devices::transport(options.devices.virtio.as_deref())?;
 
         let irqchip = options.platform.irqchip(!options.no_acpi)?;
@@ -125,8 +127,8 @@ impl Settings {
                 true => MpTable::Always,
                 false => MpTable::Auto,
             },
-            on_reboot,
-            on_crash,
+            on_reboot: policy.on_reboot,
+            on_crash: policy.on_crash,
         };
         Ok(Self {
             machine,
@@ -134,6 +136,7 @@ impl Settings {
             debug_port,
             devices,
             stop_timeout: Duration::from_secs(stop_timeout),
+            reset_fails: policy.reset_fails,
             control,
             paused: options.paused,
             gdb,

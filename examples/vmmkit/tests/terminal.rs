@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, tcgetattr};
+use support::running::waiting_guest;
 use support::{Folder, echo_guest, has_kvm, triple_fault_guest};
 use vmmkit_host_io::{Pty, open_pty};
 
@@ -46,6 +47,17 @@ impl Session {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Option<Self> {
+        Self::start_by(name, kernel, arguments, environment, &[])
+    }
+
+    /// The same by way of a program that takes the command line.
+    fn start_by(
+        name: &str,
+        kernel: &[u8],
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        way: &[&str],
+    ) -> Option<Self> {
         if !has_kvm(name) {
             return None;
         }
@@ -53,8 +65,10 @@ impl Session {
         let kernel = folder.file("kernel", kernel);
         let pty = open_pty().unwrap();
         let settings_before = settings(&pty);
-        let mut command = Command::new(support::vmmkit());
+        let mut words = way.iter().map(Into::into).chain([support::vmmkit()]);
+        let mut command = Command::new(words.next().unwrap());
         command
+            .args(words)
             .args(["run", "--quiet", "--memory", "16M", "--kernel"])
             .arg(kernel)
             .args(arguments)
@@ -94,6 +108,29 @@ impl Session {
 
     fn signals(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Sends a signal by its number.
+    fn is_sent(&self, number: i32) {
+        let kill = format!("kill -{number} {}", self.child.id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    fn becomes_raw(&self) {
+        let deadline = std::time::Instant::now() + LIMIT;
+        while !self.is_raw() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the terminal is not raw"
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Waits for the end, and checks that the terminal is as before.
@@ -223,22 +260,142 @@ fn a_bug_in_vmmkit_leaves_the_terminal_as_it_was() {
     assert_eq!(session.ends().code(), Some(1));
 }
 
+/// All whose default action ends a process (signal(7)), but for SIGKILL, those that ask the guest to power off, and
+/// what this process may not send or what has a meaning here: SIGPIPE and SIGXFSZ (ignored), SIGQUIT, SIGRTMIN.
 #[test]
-fn an_abort_or_a_fault_leaves_the_terminal_as_it_was() {
-    for signal in [
-        Signal::ABORT,
-        Signal::SEGV,
-        Signal::BUS,
-        Signal::ILL,
-        Signal::FPE,
-    ] {
-        let Some(mut session) = Session::start("abort", &echo_guest(), &[]) else {
+fn every_signal_that_ends_it_leaves_the_terminal_as_it_was() {
+    let named = [
+        libc_number::ILL,
+        libc_number::TRAP,
+        libc_number::ABRT,
+        libc_number::BUS,
+        libc_number::FPE,
+        libc_number::USR1,
+        libc_number::SEGV,
+        libc_number::USR2,
+        libc_number::ALRM,
+        libc_number::STKFLT,
+        libc_number::XCPU,
+        libc_number::VTALRM,
+        libc_number::PROF,
+        libc_number::IO,
+        libc_number::PWR,
+        libc_number::SYS,
+    ];
+    for number in named.into_iter().chain([35, 50, 64]) {
+        let Some(mut session) = Session::start("signals", &echo_guest(), &["--no-instance"]) else {
             return;
         };
         session.sees(b"R");
-        session.signals(signal);
-        assert_eq!(session.ends().signal(), Some(signal.as_raw()));
+        assert!(session.is_raw());
+        session.is_sent(number);
+        assert_eq!(session.ends().signal(), Some(number));
     }
+}
+
+/// Numbers of signals on Linux, x86-64 (signal(7)).
+mod libc_number {
+    pub(super) const ILL: i32 = 4;
+    pub(super) const TRAP: i32 = 5;
+    pub(super) const ABRT: i32 = 6;
+    pub(super) const BUS: i32 = 7;
+    pub(super) const FPE: i32 = 8;
+    pub(super) const USR1: i32 = 10;
+    pub(super) const SEGV: i32 = 11;
+    pub(super) const USR2: i32 = 12;
+    pub(super) const ALRM: i32 = 14;
+    pub(super) const STKFLT: i32 = 16;
+    pub(super) const XCPU: i32 = 24;
+    pub(super) const XFSZ: i32 = 25;
+    pub(super) const VTALRM: i32 = 26;
+    pub(super) const PROF: i32 = 27;
+    pub(super) const IO: i32 = 29;
+    pub(super) const PWR: i32 = 30;
+    pub(super) const SYS: i32 = 31;
+}
+
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    for (name, number) in [("HUP", 1), ("INT", 2), ("TERM", 15), ("USR1", 10)] {
+        let ignoring = ["sh", "-c", &format!("trap '' {name}; exec \"$@\""), "sh"];
+        let quick = ["--no-instance", "--stop-timeout", "0"];
+        let session = Session::start_by("ignored", &echo_guest(), &quick, &[], &ignoring);
+        let Some(mut session) = session else { return };
+        session.sees(b"R");
+        session.is_sent(number);
+        session.is_sent(libc_number::XFSZ);
+        session.types(b"zz");
+        session.sees(b"zz");
+        session.types(b"q");
+        assert_eq!(session.ends().code(), Some(0), "SIG{name}");
+    }
+}
+
+/// A guest that takes nothing: the keys of the VMM are read all the same.
+#[test]
+fn the_vmms_keys_work_though_the_guest_does_not_listen() {
+    for state in [&[][..], &["--paused"]] {
+        let Some(mut session) = Session::start("deaf", &waiting_guest(), state) else {
+            return;
+        };
+        session.becomes_raw();
+        session.types(b"typed for the guest\r\x01h");
+        session.sees(b"send Ctrl-a to the guest\r\n");
+        session.types(b"\x01t\x01b\x01c");
+        session.sees(b"the machine now:");
+        session.types(b"\x01x");
+        assert_eq!(session.ends().code(), Some(0), "{state:?}");
+    }
+}
+
+#[test]
+fn a_crash_that_is_kept_is_quit_by_its_key() {
+    let kept = ["--on-crash", "pause"];
+    let Some(mut session) = Session::start("kept", &triple_fault_guest(), &kept) else {
+        return;
+    };
+    session.becomes_raw();
+    session.types(b"abcdefghijklmnopqrstuvwxyz\x01x");
+    assert_eq!(session.ends().code(), Some(3));
+}
+
+/// More than the queue holds is typed at a guest that takes nothing: the key comes through after a while.
+#[test]
+fn a_paste_at_a_deaf_guest_does_not_lock_the_keys_out() {
+    let Some(mut session) = Session::start("paste", &waiting_guest(), &[]) else {
+        return;
+    };
+    session.becomes_raw();
+    let mut paste = vec![b'x'; 100 << 10];
+    paste.extend(b"\x01x");
+    session.types(&paste);
+    assert_eq!(session.ends().code(), Some(0));
+}
+
+#[test]
+fn a_long_paste_reaches_a_guest_that_reads_whole() {
+    let Some(mut session) = Session::start("long-paste", &echo_guest(), &[]) else {
+        return;
+    };
+    session.sees(b"R");
+    let paste: Vec<u8> = (0..10_000)
+        .flat_map(|n| format!("{n:05};").into_bytes())
+        .collect();
+    let mut keyboard = session.keyboard.try_clone().unwrap();
+    let typed = paste.clone();
+    let hands = thread::spawn(move || {
+        keyboard.write_all(&typed).unwrap();
+        keyboard.write_all(b"q").unwrap();
+    });
+    let seen = session.sees(b"q");
+    assert!(
+        seen.strip_suffix(b"q").unwrap() == paste,
+        "{} of {} bytes",
+        seen.len(),
+        paste.len()
+    );
+    hands.join().unwrap();
+    assert_eq!(session.ends().code(), Some(0));
 }
 
 /// Nothing is left to run in a process that is killed: here its shell is what restores.

@@ -82,6 +82,7 @@ impl Control {
         self.look_for_work(&mut phase);
         phase.crash = None;
         phase.crash_loaded = false;
+        self.boot_log().forget_last_words();
         self.console_is_ready.store(false, Ordering::Relaxed);
         let request = if phase.paused { PAUSE } else { RUN };
         self.request.store(request, Ordering::Release);

@@ -157,6 +157,9 @@ impl Mover {
                     let length = reader.read(&mut self.bytes);
                     let done = wire.write(self.bytes.get(..length).unwrap_or_default());
                     is_full = done < length;
+                    if let (Some(ear), Some(news)) = (&wire.ear, self.bytes.get(..done)) {
+                        ear(news);
+                    }
                     *taken += done as u64;
                     core.counters.output_bytes += done as u64;
                     budget = budget.saturating_sub(length);

@@ -103,6 +103,13 @@ impl Port {
         self
     }
 
+    /// The same port, whose output `ear` hears too, on the device's thread. It waits for nothing.
+    #[must_use]
+    pub fn heard_by(mut self, ear: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+        self.wire.ear = Some(Box::new(ear));
+        self
+    }
+
     fn of(wire: Wire) -> Self {
         Self {
             name: String::new(),

@@ -33,6 +33,9 @@ impl End {
     }
 }
 
+/// Hears a port's output too.
+pub(super) type Ear = Box<dyn Fn(&[u8]) + Send + Sync>;
+
 /// The host's end of a port.
 #[derive(Default)]
 pub(super) struct Wire {
@@ -45,6 +48,8 @@ pub(super) struct Wire {
     /// Goes out before anything else: what there was nobody for, and what could not wait.
     backlog: Backlog,
     watches: Watches,
+    /// Hears what the reader is given.
+    pub(super) ear: Option<Ear>,
     /// Bytes of output that were dropped.
     pub(super) dropped: u64,
     /// Clients that came.

@@ -67,6 +67,11 @@ impl Choice for ConsoleChoice {
         let next = "check the path, its permissions and the space there";
         let wrong = |error: &dyn std::error::Error| failed("--console", &self.0, error, next);
         let port = self.port(&plan).map_err(|error| wrong(&error))?;
+        // A kernel whose console is this one tells of its panic here.
+        let remote = plan.remote().clone();
+        let port = port.heard_by(move |bytes| {
+            remote.with(|machine| machine.boot_log().hear(bytes));
+        });
         let console = Console::new(vec![port]).map_err(|error| wrong(&error))?;
         let console = Arc::new(console);
         if self.0 == "stdio" {
