@@ -35,6 +35,7 @@ mod fatal;
 mod fd_socket;
 mod file;
 mod heap;
+mod image_file;
 mod inherited;
 mod input;
 mod last_close;
@@ -68,6 +69,7 @@ pub use file::{
     open_input, open_options, read_text, replace_file,
 };
 pub use heap::share_one_heap;
+pub use image_file::ImageFile;
 pub use inherited::close_inherited;
 pub use input::{InputRead, read_ready};
 pub use last_close::close_after_exit;
