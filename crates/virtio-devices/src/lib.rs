@@ -30,7 +30,8 @@ pub use balloon::{
 };
 pub use blk::{
     Block, BlockBackend, BlockConfig, BlockError, BlockLimits, BlockRequest, BlockStats,
-    BlockStatus, Disk, DiskFormat, MemoryDisk, Qcow2Disk, RawDisk, Topology, parse_block_request,
+    BlockStatus, Damage, Disk, DiskFormat, ForeignFormat, MemoryDisk, Qcow2Disk, Qcow2Error,
+    RawDisk, Topology, parse_block_request,
 };
 pub use console::{
     Console, ConsoleCounters, ConsoleError, ConsoleMessage, FdInput, PendingMessage, Port,

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and a skip is loud"
 )]
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -52,6 +53,7 @@ impl TempPath {
     fn config(&self) -> BlockConfig {
         BlockConfig {
             path: self.0.clone(),
+            backing: true,
             ..BlockConfig::default()
         }
     }
@@ -305,7 +307,126 @@ fn an_encrypted_image_is_refused_by_name() {
         let error = Block::open(&config).unwrap_err();
         let name = config.path.to_str().unwrap();
         assert!(error.to_string().contains(name), "{error}");
-        let reason = std::error::Error::source(&error).unwrap().to_string();
-        assert!(reason.contains("encrypted (AES)"), "{reason}");
+        assert!(reasons(&error).contains("encrypted (AES)"), "{error}");
+    }
+}
+
+/// All that an error says, with its causes.
+fn reasons(error: &dyn Error) -> String {
+    let cause = error.source().map(reasons).unwrap_or_default();
+    format!("{error}: {cause}")
+}
+
+/// What qemu-img says of a copy of the image, which is as a kill would leave it.
+fn assert_sound_or_leaking(path: &TempPath, when: &str) {
+    let copy = TempPath::new("qcow2");
+    std::fs::copy(&path.0, &copy.0).unwrap();
+    let check = qemu_img(&["check", "-f", "qcow2", text(&copy)]).unwrap();
+    assert!(
+        matches!(check.status.code(), Some(0 | 3)),
+        "{when}: {check:?}"
+    );
+    Block::open(&copy.config()).unwrap();
+}
+
+/// Writes without a flush, by two queues, and ends as a guest does that is powered off.
+fn write_without_flush(path: &TempPath, mut twin: Vec<u8>, when: &str) {
+    let config = BlockConfig {
+        queues: 2,
+        ..path.config()
+    };
+    let block = Arc::new(Block::open(&config).unwrap());
+    let mut driver = Driver::start(block.clone()).unwrap();
+    let sectors = twin.len() / 512;
+    for step in 0..20 {
+        let sector = (step * 1_103_515) % (sectors - 40);
+        let bytes = pattern((1 + step * 2) * 512, step as u8);
+        let queue = (step % 2) as u16;
+        let request = [&header(OUT, sector as u64)[..], &bytes];
+        assert_eq!(driver.request(queue, &request, &[1]).unwrap(), [0]);
+        let start = sector * 512;
+        twin[start..start + bytes.len()].copy_from_slice(&bytes);
+        if step % 5 == 0 {
+            assert_sound_or_leaking(path, when);
+        }
+    }
+    drop(driver);
+    // The device is still there, as in a process that ends without dropping it.
+    let check = qemu_img(&["check", "-U", "-f", "qcow2", text(path)]).unwrap();
+    assert!(check.status.success(), "{when}: {check:?}");
+    let twin = file(&twin);
+    let compare = ["compare", "-U", "-f", "qcow2", "-F", "raw"];
+    must(&[&compare[..], &[text(path), text(&twin)]].concat());
+    drop(block);
+}
+
+#[test]
+fn what_a_guest_wrote_is_there_after_an_end_without_a_flush() {
+    let _alone = alone();
+    let old: Vec<u8> = (0..SIZE).map(|at| (at >> 9) as u8).collect();
+    let raw = file(&old);
+    for options in [
+        "cluster_size=512,refcount_bits=1",
+        "cluster_size=64k,lazy_refcounts=on",
+        "cluster_size=2M,refcount_bits=64",
+        "compat=0.10",
+        "preallocation=metadata",
+    ] {
+        let Some(path) = create(&["-o", options], Some(SIZE)) else {
+            return;
+        };
+        write_without_flush(&path, vec![0; SIZE as usize], options);
+    }
+    let over = create(&["-b", text(&raw), "-F", "raw"], Some(SIZE)).unwrap();
+    write_without_flush(&over, old.clone(), "backing");
+    for compress in [true, false] {
+        let path = TempPath::new("qcow2");
+        let convert = ["convert", "-f", "raw", "-O", "qcow2"];
+        let how = if compress { &["-c"][..] } else { &[] };
+        must(&[&convert[..], how, &[text(&raw), text(&path)]].concat()).unwrap();
+        if !compress {
+            must(&["snapshot", "-c", "s", text(&path)]).unwrap();
+        }
+        write_without_flush(&path, old.clone(), "compressed, or with a snapshot");
+    }
+}
+
+#[test]
+fn a_file_that_an_image_names_for_its_data_is_never_opened() {
+    let _alone = alone();
+    let victim = file(&[7; SIZE as usize]);
+    let option = format!("data_file={},data_file_raw=on", text(&victim));
+    let Some(path) = create(&["-o", &option], Some(SIZE)) else {
+        return;
+    };
+    let before = std::fs::read(&victim.0).unwrap();
+    for read_only in [true, false] {
+        let config = BlockConfig {
+            read_only,
+            ..path.config()
+        };
+        let error = Block::open(&config).unwrap_err();
+        assert!(reasons(&error).contains("external data file"), "{error}");
+    }
+    assert!(std::fs::read(&victim.0).unwrap() == before);
+}
+
+#[test]
+fn no_other_format_of_qemu_img_is_taken_for_a_raw_disk() {
+    let _alone = alone();
+    for format in ["qcow", "vmdk", "vdi", "vhdx", "vpc", "qed", "parallels"] {
+        for option in [&[][..], &["-o", "subformat=fixed"]] {
+            if !option.is_empty() && format != "vpc" {
+                continue;
+            }
+            let path = TempPath::new("img");
+            let create = ["create", "-q", "-f", format];
+            if must(&[&create[..], option, &[text(&path), "1M"]].concat()).is_none() {
+                return;
+            }
+            let error = Block::open(&path.config()).unwrap_err();
+            let words = format!("not a raw disk by its contents, but {format}");
+            assert!(error.to_string().contains(&words), "{error}");
+        }
     }
 }

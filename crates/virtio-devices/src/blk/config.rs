@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::spec::request::ID_BYTES;
+use super::{ForeignFormat, Qcow2Error};
 use crate::RateLimit;
 
 /// How a disk is had and shown.
@@ -18,6 +19,9 @@ pub struct BlockConfig {
     pub format: Option<DiskFormat>,
     /// The guest cannot write it, and other VMs may read it too.
     pub read_only: bool,
+    /// Whether what a qcow2 image names as its backing file is opened, for reading, and what that
+    /// names in turn: who takes an image from a stranger gives the guest what the image names.
+    pub backing: bool,
     /// Queues, each with a thread of its own: 1 to 64. One for each vCPU is usual.
     pub queues: u16,
     /// What the guest reads as its serial number: up to 20 bytes of ASCII.
@@ -37,6 +41,7 @@ impl Default for BlockConfig {
             path: PathBuf::new(),
             format: None,
             read_only: false,
+            backing: false,
             queues: 1,
             serial: String::new(),
             direct: false,
@@ -85,7 +90,7 @@ impl BlockConfig {
 pub enum DiskFormat {
     /// The disk itself, byte for byte.
     Raw,
-    /// An image of QEMU's format, with what it names as its backing file.
+    /// An image of QEMU's format, version 2 or 3.
     Qcow2,
 }
 
@@ -183,13 +188,19 @@ pub enum BlockError {
         /// The file.
         path: PathBuf,
     },
-    /// The format was not said, and the contents look like another one.
-    #[error(
-        "{} begins like a qcow2 image: say which format it is, qcow2 or raw", path.display()
-    )]
-    LooksLikeQcow2 {
+    /// The format was not said, and the contents are no raw disk.
+    #[error("{} is not a raw disk by its contents, but {}", path.display(), format.name())]
+    Foreign {
         /// The file.
         path: PathBuf,
+        /// What it seems to be.
+        format: ForeignFormat,
+    },
+    /// There is nothing in the file.
+    #[error("the disk {name} is empty")]
+    Empty {
+        /// The file.
+        name: String,
     },
     /// Not an image of qcow2, or one with something that is not supported.
     #[error("cannot use {} as a qcow2 image", path.display())]
@@ -198,7 +209,7 @@ pub enum BlockError {
         path: PathBuf,
         /// The reason.
         #[source]
-        source: io::Error,
+        source: Qcow2Error,
     },
     /// Only a raw disk can be had so.
     #[error("{option} needs a raw disk, and {} is not: leave it off", path.display())]

@@ -49,6 +49,16 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// The host's.
     fn flush(&self) -> io::Result<()>;
 
+    /// Has the host take what was written and is still in memory of this process, so that nothing is
+    /// lost when the process ends; it need not be durable. It is called when the queues come to rest,
+    /// for a pause and at the end of the machine, with no request under way.
+    ///
+    /// # Errors
+    /// The host's.
+    fn write_back(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// What is there is not needed any more: gives the space up if it can.
     ///
     /// # Errors

@@ -309,6 +309,7 @@ impl Engine for BlockEngine {
             self.reap(queue);
         }
         queue.publish();
+        self.shared.write_back();
     }
 }
 

@@ -15,6 +15,7 @@ mod bounce;
 mod config;
 mod disk;
 mod engine;
+mod foreign;
 mod in_flight;
 mod lock;
 mod memory;
@@ -45,8 +46,9 @@ use stats::Counters;
 
 pub use config::{BlockBackend, BlockConfig, BlockError, DiskFormat};
 pub use disk::{Disk, Topology};
+pub use foreign::ForeignFormat;
 pub use memory::MemoryDisk;
-pub use qcow2::Qcow2Disk;
+pub use qcow2::{Damage, Qcow2Disk, Qcow2Error};
 pub use raw::RawDisk;
 pub use request::{BlockLimits, BlockRequest, BlockStatus, parse_block_request};
 pub use stats::BlockStats;
@@ -195,6 +197,9 @@ fn checked_size(disk: &dyn Disk) -> Result<u64, BlockError> {
         what: "size",
         source,
     })?;
+    if size == 0 {
+        return Err(BlockError::Empty { name: disk.name() });
+    }
     let block = disk.topology().logical_block.max(SECTOR as u32);
     if !size.is_multiple_of(block.into()) {
         let name = disk.name();
@@ -229,6 +234,13 @@ impl Shared {
             tell(text);
         }
         BlockStatus::IoError
+    }
+
+    /// Has the host take what this process still holds of the disk.
+    fn write_back(&self) {
+        if let Err(error) = self.disk.write_back() {
+            self.account(&BlockRequest::Flush, &Err(error));
+        }
     }
 
     fn space(&self, queues: usize) -> Space {
@@ -307,6 +319,11 @@ impl Device for Block {
 
     fn reset(&self) {
         self.shared.writeback.store(true, Ordering::Relaxed);
+    }
+
+    fn close(&self) {
+        // Once more, if it failed when the queues came to rest: the host may have room by now.
+        self.shared.write_back();
     }
 
     fn save(&self) -> String {

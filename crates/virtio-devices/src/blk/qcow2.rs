@@ -3,39 +3,48 @@
 mod chain;
 mod check;
 mod clusters;
-mod header;
+mod error;
+pub(super) mod header;
+mod image;
+#[cfg(test)]
+mod kill;
+mod refcounts;
 
-use std::fmt;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
-use imago::qcow2::Qcow2;
-use imago::{FormatAccess, FormatDriverBuilder};
 use vmmkit_guest_memory::{GuestRam, Segment};
 
 use super::bounce::{drain, fill};
 use super::disk::is_unsupported;
-use super::lock::lock;
-use super::raw::check_kind;
+use super::lock::{check_same, lock};
+use super::raw::{check_kind, open};
 use super::{BlockConfig, BlockError, Disk, Topology};
-use chain::Chain;
+use chain::Layers;
 use check::check_counted;
-use header::check_plain;
+pub use error::{Damage, Qcow2Error};
+use header::Header;
+use image::Image;
 
 /// Bytes that are moved at once: a cluster of the usual size.
 const PIECE: usize = 64 << 10;
 
-/// A qcow2 image, locked. It is read and written by way of buffers of this process. What it names as
-/// its backing file is opened too, for reading and without a lock: who takes an image from a stranger
-/// gives the guest what the image names.
+/// A qcow2 image, locked. It is read and written by way of buffers of this process. Of the host's files
+/// that it names none is opened, but for its backing files where [`BlockConfig::backing`] says so.
 ///
 /// One that is to be written is checked first: it must count each cluster that it uses, and use none
-/// twice.
+/// twice. Nothing is written to it before the guest writes: then features that say of an image what
+/// its writers must keep (autoclear features: the bitmaps of backups) are cleared, as the format asks
+/// of those who do not keep it.
+///
+/// What was written is with the host after a [`flush`](Disk::flush), at rest
+/// ([`write_back`](Disk::write_back)) or when this is dropped. After a kill before that, the image is
+/// as it was at some time before, but for clusters that are counted and not used.
+#[derive(Debug)]
 pub struct Qcow2Disk {
-    /// Shared by all but discards, which imago does alone.
-    image: RwLock<FormatAccess<imago::file::File>>,
+    image: Image,
     /// Buffers that are not in use.
     buffers: Mutex<Vec<Vec<u8>>>,
     path: PathBuf,
@@ -57,30 +66,19 @@ impl Qcow2Disk {
         }
         check_kind(&path)?;
         let locked = lock(&path, config.read_only)?;
-        let checked = check_plain(&locked).and_then(|()| match config.read_only {
-            true => Ok(()),
-            false => check_counted(&locked),
-        });
-        let opened = checked.and_then(|()| open_image(&path, config.read_only));
-        let image = opened.map_err(|source| BlockError::Qcow2 {
+        let file = open(config)?;
+        check_same(&locked, &file, &path)?;
+        let image = open_image(file, config).map_err(|source| BlockError::Qcow2 {
             path: path.clone(),
             source,
         })?;
         Ok(Self {
-            image: RwLock::new(image),
+            image,
             buffers: Mutex::default(),
             path,
             is_read_only: config.read_only,
             _locked: locked,
         })
-    }
-
-    fn shared<T>(&self, work: impl FnOnce(&FormatAccess<imago::file::File>) -> T) -> T {
-        work(&self.image.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn exclusive<T>(&self, work: impl FnOnce(&mut FormatAccess<imago::file::File>) -> T) -> T {
-        work(&mut self.image.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn with_buffer<T>(&self, work: impl FnOnce(&mut [u8]) -> T) -> T {
@@ -92,30 +90,12 @@ impl Qcow2Disk {
     }
 }
 
-fn open_image(path: &Path, read_only: bool) -> io::Result<FormatAccess<imago::file::File>> {
-    let builder = Qcow2::<imago::file::File>::builder_path(path).write(!read_only);
-    let image = builder.open(Chain::default())?;
-    Ok(FormatAccess::new(image))
-}
-
-/// Whether the disk is smaller than a cluster: there imago (0.2.6) counts below 0 when it zeroes a part.
-fn is_within_a_cluster(image: &FormatAccess<imago::file::File>) -> bool {
-    let cluster = image.inner().zero_granularity();
-    cluster.is_some_and(|cluster| image.size() < cluster)
-}
-
-fn write_zeroes_as_data(
-    image: &FormatAccess<imago::file::File>,
-    offset: u64,
-    length: u64,
-) -> io::Result<()> {
-    let zeroes = [0; 4096];
-    let end = offset.saturating_add(length);
-    for at in (offset..end).step_by(zeroes.len()) {
-        let piece = usize::try_from(end - at).unwrap_or(zeroes.len());
-        image.write(zeroes.get(..piece).unwrap_or(&zeroes).as_ref(), at)?;
+fn open_image(file: File, config: &BlockConfig) -> Result<Image, Qcow2Error> {
+    let header = Header::read(&file)?;
+    if !config.read_only {
+        check_counted(&file, &header)?;
     }
-    Ok(())
+    Image::new(Layers::open(file, header, &config.path, config.backing)?)
 }
 
 impl Disk for Qcow2Disk {
@@ -124,7 +104,7 @@ impl Disk for Qcow2Disk {
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.shared(FormatAccess::size))
+        Ok(self.image.size())
     }
 
     fn is_read_only(&self) -> bool {
@@ -137,61 +117,36 @@ impl Disk for Qcow2Disk {
 
     fn read(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()> {
         self.with_buffer(|buffer| {
-            self.shared(|image| {
-                fill(ram, segments, buffer, |piece, at| {
-                    image.read(piece, offset + at)
-                })
+            fill(ram, segments, buffer, |piece, at| {
+                self.image.read(piece, offset + at)
             })
         })
     }
 
     fn write(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()> {
         self.with_buffer(|buffer| {
-            self.shared(|image| {
-                drain(ram, segments, buffer, |piece, at| {
-                    image.write(piece, offset + at)
-                })
+            drain(ram, segments, buffer, |piece, at| {
+                self.image.write(piece, offset + at)
             })
         })
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.shared(|image| {
-            image.flush()?;
-            image.sync()
-        })
+        self.image.flush()
+    }
+
+    fn write_back(&self) -> io::Result<()> {
+        self.image.write_back()
     }
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
-        match self.exclusive(|image| image.discard_to_any(offset, length)) {
+        match self.image.discard(offset, length) {
             Err(error) if is_unsupported(&error) => Ok(()),
             answer => answer,
         }
     }
 
     fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
-        let done = if self.shared(is_within_a_cluster) {
-            Err(io::ErrorKind::Unsupported.into())
-        } else if unmap {
-            self.exclusive(|image| image.discard_to_zero(offset, length))
-        } else {
-            self.shared(|image| image.write_zeroes(offset, length))
-        };
-        match done {
-            // Version 2 of the format knows no zeroes.
-            Err(error) if is_unsupported(&error) => {
-                self.shared(|image| write_zeroes_as_data(image, offset, length))
-            }
-            done => done,
-        }
-    }
-}
-
-impl fmt::Debug for Qcow2Disk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Qcow2Disk")
-            .field("path", &self.path)
-            .field("is_read_only", &self.is_read_only)
-            .finish_non_exhaustive()
+        self.image.write_zeroes(offset, length, unmap)
     }
 }

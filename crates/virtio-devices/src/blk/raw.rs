@@ -13,6 +13,7 @@ use vmmkit_guest_memory::{GuestRam, Segment};
 
 use super::bounce::{AlignedBuffer, drain, fill};
 use super::disk::is_unsupported;
+use super::foreign::{self, ForeignFormat};
 use super::lock::{check_same, lock};
 use super::{BlockConfig, BlockError, Disk, Topology};
 
@@ -55,14 +56,15 @@ impl RawDisk {
         let locked = lock(path, config.read_only)?;
         let file = open(config)?;
         check_same(&locked, &file, path)?;
-        if config.format.is_none() && looks_like_qcow2(&file) {
-            return Err(BlockError::LooksLikeQcow2 { path: path.clone() });
-        }
         let ask = |what, source| BlockError::Ask {
             name: path.display().to_string(),
             what,
             source,
         };
+        if config.format.is_none() {
+            let found = foreign::find(&locked).map_err(|error| ask("contents", error))?;
+            check_foreign(found, config)?;
+        }
         let metadata = file.metadata().map_err(|error| ask("kind", error))?;
         let mut topology = if metadata.file_type().is_block_device() {
             blocks_of_device(&file).map_err(|error| ask("block size", error))?
@@ -125,7 +127,7 @@ pub(super) fn check_kind(path: &Path) -> Result<FileType, BlockError> {
 /// Opens the file. A block device that is to be written is taken from the host (O_EXCL without
 /// O_CREAT, open(2)): it cannot be mounted then, nor be taken while it is; nor could sectors be
 /// discarded otherwise.
-fn open(config: &BlockConfig) -> Result<File, BlockError> {
+pub(super) fn open(config: &BlockConfig) -> Result<File, BlockError> {
     let path = &config.path;
     let mut flags = OFlags::empty();
     if config.direct {
@@ -163,12 +165,16 @@ fn open_when_free(options: &OpenOptions, path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Whether the contents begin as an image does. A raw disk of a guest that writes that itself is
-/// refused the next time, no worse.
-fn looks_like_qcow2(file: &File) -> bool {
-    let mut block = AlignedBuffer::new(4096, 4096);
-    let block = block.all();
-    file.read_at(block, 0).is_ok() && block.starts_with(b"QFI\xfb")
+/// Refuses a file that is no disk by its contents, where nobody said that it is one. A raw disk of a
+/// guest that writes such contents itself is refused the next time, no worse.
+fn check_foreign(found: Option<ForeignFormat>, config: &BlockConfig) -> Result<(), BlockError> {
+    match found {
+        Some(format) if !(config.read_only && format.can_be_read()) => {
+            let path = config.path.clone();
+            Err(BlockError::Foreign { path, format })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn blocks_of_device(file: &File) -> io::Result<Topology> {

@@ -7,7 +7,7 @@ mod requests;
 mod stream;
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -21,11 +21,11 @@ use super::spec::request;
 use super::*;
 
 /// Bytes of the disks of these tests.
-const SIZE: u64 = 1 << 20;
+pub(super) const SIZE: u64 = 1 << 20;
 
 /// A path that nobody else has; what is there is removed at the end.
 #[derive(Clone)]
-struct TempPath(Arc<Removed>);
+pub(super) struct TempPath(Arc<Removed>);
 
 struct Removed(PathBuf);
 
@@ -36,7 +36,7 @@ impl Drop for Removed {
 }
 
 impl TempPath {
-    fn new(extension: &str) -> Self {
+    pub(super) fn new(extension: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("vmmkit-blk-{}-{number}.{extension}", std::process::id());
@@ -44,29 +44,36 @@ impl TempPath {
     }
 
     /// A raw file of zeroes.
-    fn raw(size: u64) -> Self {
+    pub(super) fn raw(size: u64) -> Self {
         let path = Self::new("raw");
         File::create(path.get()).unwrap().set_len(size).unwrap();
         path
     }
 
     /// An empty qcow2 image.
-    fn qcow2(size: u64) -> Self {
+    pub(super) fn qcow2(size: u64) -> Self {
+        Self::image(size, 64 << 10, 16)
+    }
+
+    /// An empty qcow2 image; its clusters in bytes, its refcounts in bits.
+    pub(super) fn image(size: u64, cluster_size: usize, refcount_width: usize) -> Self {
         let path = Self::new("qcow2");
         let options = StorageCreateOptions::new().filename(path.get());
         let storage = imago::Storage::create_open(options).unwrap();
         Qcow2::<Storage>::create_builder(storage)
             .size(size)
+            .cluster_size(cluster_size)
+            .refcount_width(refcount_width)
             .create()
             .unwrap();
         path
     }
 
-    fn get(&self) -> &PathBuf {
+    pub(super) fn get(&self) -> &PathBuf {
         &self.0.0
     }
 
-    fn config(&self) -> BlockConfig {
+    pub(super) fn config(&self) -> BlockConfig {
         BlockConfig {
             path: self.get().clone(),
             ..BlockConfig::default()
@@ -174,7 +181,7 @@ fn flush(driver: &mut Driver) -> u8 {
     ask(driver, &[&header(request::FLUSH, 0)])
 }
 
-fn pattern(length: usize, seed: u8) -> Vec<u8> {
+pub(super) fn pattern(length: usize, seed: u8) -> Vec<u8> {
     (0..length)
         .map(|index| (index as u8).wrapping_mul(31).wrapping_add(seed) | 1)
         .collect()

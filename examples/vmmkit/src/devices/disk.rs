@@ -6,12 +6,12 @@ use std::sync::Arc;
 use vmmkit_virtio_devices::{Block, BlockBackend, BlockConfig, DiskFormat, RateLimit, VhostUser};
 
 use super::words::Words;
-use super::{Choice, Live, Plan, failed, rate};
+use super::{Choice, Live, Plan, disk_failure, failed, rate};
 use crate::failure::Failure;
 use crate::messages;
 
 const KEYS: &str = "give PATH, and readonly, direct, serial=TEXT, queues=N, format=raw|qcow2, \
-     backend=sync|uring, bandwidth=BYTES or iops=N; or vhost-user=SOCKET";
+     backing=on, backend=sync|uring, bandwidth=BYTES or iops=N; or vhost-user=SOCKET";
 
 /// A disk, as it was asked for.
 #[derive(Debug)]
@@ -51,6 +51,11 @@ fn config(words: &mut Words<'_>) -> Result<BlockConfig, Failure> {
         "qcow2" => Some(DiskFormat::Qcow2),
         _ => None,
     };
+    let on_or_off = |text: &str| match text {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    };
     let backend = |text: &str| match text {
         "auto" => Some(BlockBackend::Auto),
         "sync" => Some(BlockBackend::Sync),
@@ -66,6 +71,9 @@ fn config(words: &mut Words<'_>) -> Result<BlockConfig, Failure> {
             .parsed("queues", "a number from 1 to 64", |text| text.parse().ok())?
             .unwrap_or(defaults.queues),
         format: words.parsed("format", "raw or qcow2", format)?,
+        backing: words
+            .parsed("backing", "on or off", on_or_off)?
+            .unwrap_or(false),
         backend: words
             .parsed("backend", "auto, sync or uring", backend)?
             .unwrap_or_default(),
@@ -88,9 +96,8 @@ impl Choice for DiskChoice {
     fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
         match &self.kind {
             Kind::Own(config) => {
-                let next = "check the path, its permissions, and who uses it";
                 let disk = Block::open(config)
-                    .map_err(|error| failed("--disk", &self.text, &error, next))?;
+                    .map_err(|error| disk_failure::explain(&self.text, config, &error))?;
                 let text = self.text.clone();
                 disk.on_error(move |error| messages::say(&format!("--disk {text}: {error}")));
                 Ok(plan.with_live(Live::Block(Arc::new(disk))))

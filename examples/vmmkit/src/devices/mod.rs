@@ -3,6 +3,7 @@
 mod balloon;
 mod console;
 mod disk;
+mod disk_failure;
 mod fs;
 mod live;
 mod mem;

@@ -1,48 +1,199 @@
-//! The files that an image names.
+//! An image and the files behind it, opened.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use imago::format::gate::ImplicitOpenGate;
-use imago::storage::{Storage, StorageOpenOptions};
-use imago::{FormatAccess, FormatDriverBuilder};
+use imago::qcow2::Qcow2;
+use imago::raw::Raw;
+use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder};
+use vmmkit_host_io::ImageFile;
 
-use super::header::check_plain;
+use super::error::Qcow2Error;
+use super::header::{Backing, Header};
+use super::refcounts::count_before_use;
+use crate::blk::lock::lock;
 use crate::blk::raw::check_kind;
 
 /// The most images behind each other.
-const DEPTH: u32 = 32;
+const DEPTH: usize = 32;
 
-/// Opens what an image names: files and block devices, and images behind each other up to a bound:
-/// one may name itself.
-pub(super) struct Chain {
-    left: u32,
+/// An image and the files behind it. imago is given these files and opens none by itself.
+#[derive(Debug)]
+pub(super) struct Layers {
+    file: File,
+    header: Arc<Header>,
+    /// From the nearest to the last one; each is only read.
+    behind: Vec<Layer>,
 }
 
-impl Default for Chain {
-    fn default() -> Self {
-        Self { left: DEPTH }
-    }
+#[derive(Debug)]
+struct Layer {
+    file: File,
+    path: PathBuf,
+    /// `None`: a raw file.
+    header: Option<Header>,
 }
 
-impl<S: Storage + 'static> ImplicitOpenGate<S> for Chain {
-    fn open_format<F: FormatDriverBuilder<S>>(
-        &mut self,
-        builder: F,
-    ) -> io::Result<FormatAccess<S>> {
-        let Some(left) = self.left.checked_sub(1) else {
-            let reason = format!("more than {DEPTH} backing files are behind each other");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
-        };
-        Ok(FormatAccess::new(builder.open(Self { left })?))
-    }
-
-    fn open_storage(&mut self, options: StorageOpenOptions) -> io::Result<S> {
-        if let Some(path) = options.get_filename() {
-            // To open a FIFO would wait for ever.
-            check_kind(path).map_err(io::Error::other)?;
-            check_plain(&File::open(path)?)?;
+impl Layers {
+    /// An image that is open, and, if `backing` may be, the files that it names: each read-only, locked
+    /// against writers, and of the format that is stated for it.
+    pub(super) fn open(
+        file: File,
+        header: Header,
+        path: &Path,
+        backing: bool,
+    ) -> Result<Self, Qcow2Error> {
+        let mut behind: Vec<Layer> = Vec::new();
+        let mut seen = vec![place(&file.metadata()?)];
+        let mut named = (path.to_owned(), header.backing.as_ref());
+        while let (overlay, Some(next)) = named {
+            if !backing {
+                let Backing { name, format } = next;
+                let (name, format) = (name.clone(), format.clone());
+                return Err(Qcow2Error::Backing { name, format });
+            }
+            if behind.len() == DEPTH {
+                return Err(Qcow2Error::BackingDepth(DEPTH));
+            }
+            let layer = open_behind(&overlay, next, &seen)?;
+            seen.push(place(&layer.file.metadata()?));
+            let path = layer.path.clone();
+            behind.push(layer);
+            let header = behind.last().and_then(|layer| layer.header.as_ref());
+            named = (path, header.and_then(|header| header.backing.as_ref()));
         }
-        S::open(options)
+        Ok(Self {
+            file,
+            header: Arc::new(header),
+            behind,
+        })
+    }
+
+    pub(super) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// All of them as one disk.
+    pub(super) fn access(&self, writable: bool) -> Result<FormatAccess<ImageFile>, Qcow2Error> {
+        let mut below = None;
+        for Layer { file, path, header } in self.behind.iter().rev() {
+            let opened = file.try_clone().and_then(|file| match header {
+                Some(_) => open_image(ImageFile::new(file), below.take(), false),
+                None => Ok(FormatAccess::new(Raw::open_image(
+                    ImageFile::new(file),
+                    false,
+                )?)),
+            });
+            below = Some(opened.map_err(|source| Qcow2Error::BackingImage {
+                path: path.clone(),
+                source: Box::new(source.into()),
+            })?);
+        }
+        let (file, header) = (self.file.try_clone()?, self.header.clone());
+        let counted = self.file.try_clone()?;
+        let storage = ImageFile::new(file).before_write(move |offset, bytes| {
+            #[cfg(test)]
+            super::kill::before_write();
+            count_before_use(&counted, &header, offset, bytes)
+        });
+        Ok(open_image(storage, below, writable)?)
+    }
+}
+
+fn open_image(
+    storage: ImageFile,
+    backing: Option<FormatAccess<ImageFile>>,
+    writable: bool,
+) -> io::Result<FormatAccess<ImageFile>> {
+    let builder = Qcow2::<ImageFile>::builder(storage)
+        .backing(backing)
+        .data_file(None)
+        .write(writable);
+    let image = builder.open(DenyImplicitOpenGate::default())?;
+    Ok(FormatAccess::new(image))
+}
+
+/// Opens what the image `overlay` names; not what is before it already, in `seen`.
+fn open_behind(overlay: &Path, named: &Backing, seen: &[(u64, u64)]) -> Result<Layer, Qcow2Error> {
+    let name = named.name.clone();
+    let is_image = match named.format.as_deref() {
+        Some("qcow2") => true,
+        Some("raw" | "file" | "host_device") => false,
+        Some(format) => {
+            let format = format.to_owned();
+            return Err(Qcow2Error::BackingFormat { name, format });
+        }
+        // To look at the contents would have a guest choose: it writes those of a raw disk.
+        None => return Err(Qcow2Error::BackingWithoutFormat { name }),
+    };
+    let path = path_of(overlay, &name).ok_or(Qcow2Error::BackingName { name })?;
+    let failed = |source| Qcow2Error::BackingOpen {
+        path: path.clone(),
+        source: Box::new(source),
+    };
+    // To open a FIFO would wait for ever.
+    check_kind(&path).map_err(failed)?;
+    if seen.contains(&place(&std::fs::metadata(&path)?)) {
+        return Err(Qcow2Error::BackingLoop(path));
+    }
+    let file = lock(&path, true).map_err(failed)?;
+    let header = is_image.then(|| Header::read(&file)).transpose();
+    let header = header.map_err(|source| Qcow2Error::BackingImage {
+        path: path.clone(),
+        source: Box::new(source),
+    })?;
+    Ok(Layer { file, path, header })
+}
+
+/// The path that a name means: relative to the folder of the image that has it, with or without
+/// `file:` before it. Other protocols (`nbd://`, `json:{}`) are none.
+fn path_of(overlay: &Path, name: &str) -> Option<PathBuf> {
+    let path = name.strip_prefix("file:").unwrap_or(name);
+    let scheme = path.split('/').next().unwrap_or_default();
+    if path.is_empty() || scheme.contains(':') {
+        return None;
+    }
+    let folder = overlay.parent().unwrap_or(Path::new(""));
+    Some(folder.join(path))
+}
+
+/// What is the same for two names of one file.
+fn place(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_path_beside_the_image_or_nothing() {
+        let path = |name| path_of(Path::new("/images/top.qcow2"), name);
+        for (name, wanted) in [
+            ("base.img", "/images/base.img"),
+            ("../base.img", "/images/../base.img"),
+            ("/other/base.img", "/other/base.img"),
+            ("file:base.img", "/images/base.img"),
+            ("file:///other/base.img", "/other/base.img"),
+            ("./a:b", "/images/./a:b"),
+        ] {
+            assert_eq!(path(name), Some(PathBuf::from(wanted)), "{name}");
+        }
+        for name in [
+            "",
+            "json:{\"driver\":\"raw\"}",
+            "nbd://host/x",
+            "a:b",
+            "file:",
+        ] {
+            assert_eq!(path(name), None, "{name}");
+        }
     }
 }

@@ -1,32 +1,38 @@
 //! Whether an image counts what it uses (docs/interop/qcow2 of QEMU).
 
 use std::fs::File;
-use std::io;
+
+use rustix::fs::{SeekFrom, seek};
 
 use super::clusters::Clusters;
-use super::header::{Header, damaged, read_at};
+use super::error::{Damage, Qcow2Error};
+use super::header::{Header, read_at};
+use super::refcounts::{OFFSET, is_counted};
 
-/// Where a table's entry has the offset of a cluster: bits 9 to 55.
-const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 /// An L2 entry of a compressed cluster: bit 62.
 const COMPRESSED: u64 = 1 << 62;
-/// Incompatible features, bit 2: the data is in another file, and not counted.
-const EXTERNAL_DATA: u64 = 1 << 2;
+/// The most clusters of a file that are looked at: two sets of them are 256 MiB.
+const MAX_CLUSTERS: u64 = 1 << 30;
 
 /// Refuses an image to be written that uses a cluster twice or one that it counts as free: what is
 /// written would take its place, and imago (0.2.6) recurses without end where clusters are used that
-/// no refcount block covers. What is counted and not used does no harm: a crash may leave it.
+/// no refcount block covers. What is counted and not used does no harm: a kill may leave it.
 ///
-/// It takes time as the image has tables, and memory as it has clusters: 2 bits for each. Features
-/// that nobody knows are left for imago to refuse.
-pub(super) fn check_counted(file: &File) -> io::Result<()> {
-    let header = Header::read(file)?;
+/// Whatever the image says, it takes time as its file has data, and memory as it has clusters: 2 bits
+/// for each.
+pub(super) fn check_counted(file: &File, header: &Header) -> Result<(), Qcow2Error> {
+    let clusters = header.end_of(file)? >> header.cluster_bits;
+    if clusters > MAX_CLUSTERS {
+        let size = header.cluster_size() as u64;
+        return Err(Qcow2Error::TooLarge { clusters, size });
+    }
     let mut image = Image {
         file,
         header,
+        clusters,
         blocks: Vec::new(),
-        used: Clusters::default(),
-        compressed: Clusters::default(),
+        used: Clusters::new(clusters),
+        compressed: Clusters::new(clusters),
     };
     image.take_refcounts()?;
     image.take_mapping()?;
@@ -35,7 +41,9 @@ pub(super) fn check_counted(file: &File) -> io::Result<()> {
 
 struct Image<'a> {
     file: &'a File,
-    header: Header,
+    header: &'a Header,
+    /// Of the file.
+    clusters: u64,
     /// Where the refcount blocks are; 0 where there is none.
     blocks: Vec<u64>,
     /// What is used by one.
@@ -46,24 +54,26 @@ struct Image<'a> {
 
 impl Image<'_> {
     /// Takes the `bytes` at `offset` for `what`, which must not be taken yet.
-    fn take(&mut self, what: &str, offset: u64, bytes: u64) -> io::Result<()> {
-        if !offset.is_multiple_of(self.header.cluster_size() as u64) {
-            let what = format!("{what} at {offset:#x} is not at the beginning of a cluster");
-            return Err(damaged(&what));
+    fn take(&mut self, what: &'static str, offset: u64, bytes: u64) -> Result<(), Damage> {
+        let size = self.header.cluster_size() as u64;
+        if !offset.is_multiple_of(size) {
+            return Err(Damage::Misaligned { what, offset });
         }
-        let first = offset >> self.header.cluster_bits;
-        for cluster in first..first + bytes.div_ceil(self.header.cluster_size() as u64) {
+        let first = offset / size;
+        for cluster in first..first + bytes.div_ceil(size) {
+            if cluster >= self.clusters {
+                return Err(Damage::BeyondEnd { what, offset });
+            }
             if !self.used.insert(cluster) {
-                let what = format!("{what} at {offset:#x} lies where something else does");
-                return Err(damaged(&what));
+                return Err(Damage::UsedTwice { what, offset });
             }
         }
         Ok(())
     }
 
     /// Takes the header and the refcounts.
-    fn take_refcounts(&mut self) -> io::Result<()> {
-        let size = self.header.cluster_size();
+    fn take_refcounts(&mut self) -> Result<(), Qcow2Error> {
+        let size = self.header.cluster_size() as u64;
         self.take("its header", 0, 1)?;
         let (offset, bytes) = (self.header.refcount_offset, self.header.table_bytes());
         self.take("its refcount table", offset, bytes)?;
@@ -71,14 +81,14 @@ impl Image<'_> {
         read_at(self.file, &mut table, offset)?;
         let blocks: Vec<u64> = entries(&table).map(|entry| entry & OFFSET).collect();
         for block in blocks.iter().filter(|block| **block != 0) {
-            self.take("a refcount block", *block, size as u64)?;
+            self.take("a refcount block", *block, size)?;
         }
         self.blocks = blocks;
         Ok(())
     }
 
     /// Takes the L1 table, the L2 tables and the data.
-    fn take_mapping(&mut self) -> io::Result<()> {
+    fn take_mapping(&mut self) -> Result<(), Qcow2Error> {
         let size = self.header.cluster_size();
         let (offset, bytes) = (self.header.l1_offset, self.header.l1_bytes());
         self.take("its L1 table", offset, bytes)?;
@@ -89,25 +99,26 @@ impl Image<'_> {
             if table == 0 {
                 continue;
             }
-            self.block_of(table >> self.header.cluster_bits)?;
             self.take("an L2 table", table, size as u64)?;
-            read_at(self.file, &mut l2, table)?;
-            if self.header.incompatible & EXTERNAL_DATA != 0 {
+            self.block_of(table >> self.header.cluster_bits)?;
+            // Each table is read once at most, being used once; one in a hole of the file is empty.
+            if self.is_hole(table, size as u64) {
                 continue;
             }
+            read_at(self.file, &mut l2, table)?;
             for entry in entries(&l2).filter(|entry| *entry != 0) {
                 if entry & COMPRESSED != 0 {
                     self.take_compressed(entry)?;
                 } else if entry & OFFSET != 0 {
-                    self.block_of((entry & OFFSET) >> self.header.cluster_bits)?;
                     self.take("data", entry & OFFSET, size as u64)?;
+                    self.block_of((entry & OFFSET) >> self.header.cluster_bits)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn take_compressed(&mut self, entry: u64) -> io::Result<()> {
+    fn take_compressed(&mut self, entry: u64) -> Result<(), Damage> {
         // Bits up to here are an offset in bytes; the others, up to bit 61, count sectors of 512
         // behind the first one.
         let bits = 62 - (self.header.cluster_bits - 8);
@@ -115,14 +126,27 @@ impl Image<'_> {
         let sectors = (entry & (COMPRESSED - 1)) >> bits;
         let end = (offset & !511) + (sectors + 1) * 512;
         for cluster in offset >> self.header.cluster_bits..=(end - 1) >> self.header.cluster_bits {
+            if cluster >= self.clusters {
+                let what = "compressed data";
+                return Err(Damage::BeyondEnd { what, offset });
+            }
             self.block_of(cluster)?;
             self.compressed.insert(cluster);
         }
         Ok(())
     }
 
+    /// Whether a part of the file is known to have no data.
+    fn is_hole(&self, offset: u64, bytes: u64) -> bool {
+        // Past the last data it is ENXIO; what knows no holes has data everywhere.
+        match seek(self.file, SeekFrom::Data(offset)) {
+            Ok(data) => data >= offset + bytes,
+            Err(error) => error == rustix::io::Errno::NXIO,
+        }
+    }
+
     /// Where the refcount block is that counts this cluster.
-    fn block_of(&self, cluster: u64) -> io::Result<u64> {
+    fn block_of(&self, cluster: u64) -> Result<u64, Damage> {
         let index = usize::try_from(cluster >> self.header.block_bits()).ok();
         let block = index.and_then(|index| self.blocks.get(index).copied());
         block
@@ -130,12 +154,11 @@ impl Image<'_> {
             .ok_or_else(|| self.uncounted(cluster))
     }
 
-    fn uncounted(&self, cluster: u64) -> io::Error {
-        let offset = cluster << self.header.cluster_bits;
-        damaged(&format!("it counts what it uses at {offset:#x} as free"))
+    fn uncounted(&self, cluster: u64) -> Damage {
+        Damage::Uncounted(cluster << self.header.cluster_bits)
     }
 
-    fn is_counted(&self) -> io::Result<()> {
+    fn is_counted(&self) -> Result<(), Qcow2Error> {
         let order = self.header.refcount_order;
         let block_bits = self.header.block_bits();
         let mut block = vec![0; self.header.cluster_size()];
@@ -148,30 +171,18 @@ impl Image<'_> {
             }
             let index = (cluster & ((1 << block_bits) - 1)) as usize;
             if !is_counted(&block, index, order) {
-                return Err(self.uncounted(cluster));
+                return Err(self.uncounted(cluster).into());
             }
         }
         let shared = self.compressed.iter().find(|it| self.used.contains(*it));
         match shared.map(|cluster| cluster << self.header.cluster_bits) {
-            Some(offset) => Err(damaged(&format!(
-                "compressed data at {offset:#x} lies where something else does"
-            ))),
+            Some(offset) => {
+                let what = "compressed data";
+                Err(Damage::UsedTwice { what, offset }.into())
+            }
             None => Ok(()),
         }
     }
-}
-
-/// Whether the refcount of this index in its block is not 0.
-fn is_counted(block: &[u8], index: usize, order: u32) -> bool {
-    if order >= 3 {
-        let bytes = 1 << (order - 3);
-        let count = block.get(index * bytes..(index + 1) * bytes);
-        return count.is_some_and(|count| count.iter().any(|byte| *byte != 0));
-    }
-    // Several in a byte, from its lowest bit.
-    let bits = 1 << order;
-    let byte = block.get(index * bits / 8).copied().unwrap_or(0);
-    byte >> (index * bits % 8) & ((1 << bits) - 1) != 0
 }
 
 /// The entries of a table.

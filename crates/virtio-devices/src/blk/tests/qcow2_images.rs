@@ -26,19 +26,6 @@ fn steps() -> impl Strategy<Value = Vec<(Step, u64, usize)>> {
     prop::collection::vec((step, 0..sectors, 1..300_usize), 1..40)
 }
 
-fn image(cluster_size: usize, refcount_width: usize) -> TempPath {
-    let path = TempPath::new("qcow2");
-    let options = StorageCreateOptions::new().filename(path.get());
-    let storage = imago::Storage::create_open(options).unwrap();
-    Qcow2::<Storage>::create_builder(storage)
-        .size(SIZE)
-        .cluster_size(cluster_size)
-        .refcount_width(refcount_width)
-        .create()
-        .unwrap();
-    path
-}
-
 /// Does the steps; what was discarded may be anything, and is written anew at once.
 fn act(driver: &mut Driver, twin: &mut [u8], steps: &[(Step, u64, usize)]) {
     for (step, sector, sectors) in steps {
@@ -90,7 +77,7 @@ proptest! {
         cluster_bits in prop_oneof![Just(9_u32), Just(12), Just(16)],
         refcount_order in 0..=6_u32,
     ) {
-        let path = image(1 << cluster_bits, 1 << refcount_order);
+        let path = TempPath::image(SIZE, 1 << cluster_bits, 1 << refcount_order);
         let mut twin = vec![0; SIZE as usize];
         // Opened a second time it is checked: it still counts what it uses.
         for steps in [steps, more] {
@@ -114,7 +101,7 @@ proptest! {
         refcount_order in 0..=6_u32,
         steps in steps(),
     ) {
-        let path = image(1 << cluster_bits, 1 << refcount_order);
+        let path = TempPath::image(SIZE, 1 << cluster_bits, 1 << refcount_order);
         let block = Arc::new(Block::open(&path.config()).unwrap());
         let mut driver = Driver::start(block).unwrap();
         act(&mut driver, &mut vec![0; SIZE as usize], &steps);
@@ -200,10 +187,7 @@ fn what_an_image_may_not_do_is_told() {
         file.write_all_at(&value.to_be_bytes(), offset).unwrap();
         let error = Block::open(&path.config()).unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
-        assert_eq!(
-            source,
-            format!("{words}: repair it with `qemu-img check -r all`")
-        );
+        assert_eq!(source, words);
         file.write_all_at(&old.to_be_bytes(), offset).unwrap();
     };
     refuses(
@@ -224,11 +208,10 @@ fn what_an_image_may_not_do_is_told() {
         1 << 62,
         "compressed data at 0x0 lies where something else does",
     );
-    refuses(l2, 0x50_0000, "it counts what it uses at 0x500000 as free");
     refuses(
         l2,
         0x50_0000_0000,
-        "it counts what it uses at 0x5000000000 as free",
+        "data at 0x5000000000 lies behind the end of the file",
     );
     refuses(
         l2,
@@ -241,20 +224,4 @@ fn what_an_image_may_not_do_is_told() {
         "its header has a table of a size that cannot be",
     );
     Block::open(&path.config()).unwrap();
-}
-
-#[test]
-fn an_image_that_is_its_own_backing_file_is_refused() {
-    let path = TempPath::new("qcow2");
-    let options = StorageCreateOptions::new().filename(path.get());
-    let storage = imago::Storage::create_open(options).unwrap();
-    let name = path.get().display().to_string();
-    Qcow2::<Storage>::create_builder(storage)
-        .size(SIZE)
-        .backing(name, "qcow2".to_owned())
-        .create()
-        .unwrap();
-    let error = Block::open(&path.config()).unwrap_err();
-    let source = std::error::Error::source(&error).unwrap().to_string();
-    assert!(source.contains("more than 32 backing files"), "{source}");
 }

@@ -1,0 +1,103 @@
+//! What to do about a disk that cannot be had.
+
+use std::path::Path;
+
+use vmmkit_virtio_devices::{BlockConfig, BlockError, ForeignFormat, Qcow2Error};
+
+use super::failed;
+use crate::failure::Failure;
+
+/// `--disk TEXT` failed.
+pub(super) fn explain(text: &str, config: &BlockConfig, error: &BlockError) -> Failure {
+    if is_our_own(error) {
+        let what = format!("--disk {text}: the same file is given twice");
+        let next = "give each disk once, or readonly in all places";
+        return Failure::because(what, Vec::new(), next);
+    }
+    failed("--disk", text, error, &next(config, error))
+}
+
+/// Whether this process has the disk already.
+fn is_our_own(error: &BlockError) -> bool {
+    let own = format!("process {} (", std::process::id());
+    matches!(error, BlockError::Locked { holder: Some(holder), .. } if holder.starts_with(&own))
+}
+
+fn next(config: &BlockConfig, error: &BlockError) -> String {
+    let path = config.path.display();
+    match error {
+        BlockError::Foreign { format, .. } => foreign(&config.path, *format),
+        BlockError::Empty { .. } => format!("make a disk of it with `truncate -s 10G {path}`"),
+        BlockError::Qcow2 { source, .. } => qcow2(&config.path, source),
+        BlockError::Size { .. } | BlockError::RawOnly { .. } => {
+            "change the file or the options as said".to_owned()
+        }
+        _ => "check the path, its permissions, and who uses it".to_owned(),
+    }
+}
+
+fn foreign(path: &Path, format: ForeignFormat) -> String {
+    let path = path.display();
+    let or_raw = "or say format=raw if the guest is to have these bytes";
+    match format {
+        ForeignFormat::Qcow2 => format!("say format=qcow2, {or_raw}"),
+        ForeignFormat::Image("luks") => "say format=raw if the guest encrypts the disk itself, or \
+             decrypt it with `qemu-img convert`"
+            .to_owned(),
+        ForeignFormat::Image(name) => {
+            format!(
+                "convert it with `qemu-img convert -f {name} -O qcow2 {path} new.qcow2`, {or_raw}"
+            )
+        }
+        ForeignFormat::Compressed(name) => {
+            format!("unpack it with {name}, or say readonly; {or_raw}")
+        }
+        ForeignFormat::Iso => format!("say readonly, {or_raw}"),
+        _ => format!("convert it to a raw or qcow2 image with the program that made it, {or_raw}"),
+    }
+}
+
+fn qcow2(path: &Path, error: &Qcow2Error) -> String {
+    let path = path.display();
+    match error {
+        Qcow2Error::NotAnImage => {
+            "say format=raw if it is a raw disk, or check which file it is".to_owned()
+        }
+        Qcow2Error::Dirty | Qcow2Error::Corrupt | Qcow2Error::Damaged(_) => {
+            format!("repair it with `qemu-img check -r all {path}`, and keep a copy")
+        }
+        Qcow2Error::ExtendedL2 => {
+            format!(
+                "convert it with `qemu-img convert -O qcow2 -o extended_l2=off {path} new.qcow2`"
+            )
+        }
+        Qcow2Error::ExternalData
+        | Qcow2Error::Compression(_)
+        | Qcow2Error::Encrypted(_)
+        | Qcow2Error::Incompatible(_)
+        | Qcow2Error::Version(_)
+        | Qcow2Error::TooLarge { .. } => {
+            format!("if you trust it, convert it with `qemu-img convert -O qcow2 {path} new.qcow2`")
+        }
+        Qcow2Error::Backing { format: None, name } | Qcow2Error::BackingWithoutFormat { name } => {
+            format!(
+                "if you trust it, state the format with `qemu-img rebase -u -b {name} -F raw|qcow2 \
+             {path}` and give backing=on"
+            )
+        }
+        Qcow2Error::Backing { name, .. } => format!(
+            "give backing=on if the guest may read {name}, or make one image of both with \
+             `qemu-img convert -O qcow2 {path} new.qcow2`"
+        ),
+        Qcow2Error::BackingFormat { .. }
+        | Qcow2Error::BackingName { .. }
+        | Qcow2Error::BackingDepth(_) => format!(
+            "if you trust it, make one image of all with `qemu-img convert -O qcow2 {path} new.qcow2`"
+        ),
+        Qcow2Error::BackingLoop(_) => {
+            format!("name another file with `qemu-img rebase -u -b BASE -F FORMAT {path}`")
+        }
+        Qcow2Error::BackingImage { path, source } => qcow2(path, source),
+        _ => "check the path, its permissions, and who uses it".to_owned(),
+    }
+}
