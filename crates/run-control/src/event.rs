@@ -29,6 +29,18 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// What serves a paravirtual device outside of this process is lost; the driver's requests wait.
+    DeviceLost {
+        /// The device's name in the machine.
+        device: Arc<str>,
+        /// Why.
+        reason: String,
+    },
+    /// What served it is back, and works on what waited.
+    DeviceBack {
+        /// The device's name in the machine.
+        device: Arc<str>,
+    },
     /// No vCPU is in the guest any more, and the devices are at rest.
     Paused,
     /// The guest runs again.

@@ -62,6 +62,10 @@ pub trait Device: Send + Sync {
     /// as the driver can see it.
     fn reset(&self) {}
 
+    /// The machine is about to end: whatever the device waits for, such as the answer of another process,
+    /// is waited for no longer than a second from now on. Any thread may call it; it must not wait.
+    fn abandon(&self) {}
+
     /// The machine has ended: lets go of what others find on the host, the file of a socket for
     /// instance. Its work has ended before.
     fn close(&self) {}

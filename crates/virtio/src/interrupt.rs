@@ -78,6 +78,7 @@ pub struct Fault {
     interrupts: Arc<dyn Interrupts>,
     faults: Occasions,
     drivers: Occasions,
+    losses: Occasions,
     pub(crate) watcher: OnceLock<Watcher>,
 }
 
@@ -88,6 +89,10 @@ pub enum TransportEvent {
     DriverReady,
     /// The device cannot go on until its driver resets it, for this reason.
     NeedsReset(String),
+    /// What serves the device is lost, for this reason. The driver's requests wait for it.
+    Lost(String),
+    /// What serves the device is back, and works on the requests that waited.
+    Back,
 }
 
 /// Is told of what happens between a device and its driver, on the thread where it happens: it must
@@ -104,6 +109,7 @@ impl Fault {
             interrupts,
             faults: Occasions::default(),
             drivers: Occasions::default(),
+            losses: Occasions::default(),
             watcher: OnceLock::new(),
         }
     }
@@ -112,6 +118,24 @@ impl Fault {
     /// (virtio 1.2, section 2.1.2). The first reason since the last reset is kept.
     pub fn report(&self, reason: impl Into<String>) {
         self.report_of(None, reason.into());
+    }
+
+    /// What serves the device outside of this process is lost, for this reason: requests wait until it
+    /// is [back](Self::back). The driver sees nothing of that.
+    pub fn lost(&self, reason: impl Into<String>) {
+        let reason = reason.into();
+        if let Some(count) = self.losses.next() {
+            warn!(device = %self.name, reason, count, "what serves the device is lost");
+        }
+        self.tell(TransportEvent::Lost(reason));
+    }
+
+    /// What serves the device is back.
+    pub fn back(&self) {
+        if let Some(count) = self.losses.next() {
+            warn!(device = %self.name, count, "what serves the device is back");
+        }
+        self.tell(TransportEvent::Back);
     }
 
     fn report_of(&self, queue: Option<u16>, reason: String) {

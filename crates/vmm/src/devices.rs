@@ -97,6 +97,13 @@ impl Devices {
         self.list.len()
     }
 
+    /// What they wait for is waited for no more: the run has ended.
+    pub(crate) fn abandon(&self) {
+        for device in &self.list {
+            device.transport().abandon();
+        }
+    }
+
     /// Ends their work, whatever they are at.
     pub(crate) fn stop(&self) {
         for device in self.list.iter().rev() {
@@ -158,6 +165,8 @@ pub(crate) fn watch_all(devices: &[Arc<dyn Plugged>], control: &Arc<Control>, pa
             control.publish(match event {
                 TransportEvent::DriverReady => Event::DriverReady { device },
                 TransportEvent::NeedsReset(reason) => Event::DeviceFault { device, reason },
+                TransportEvent::Lost(reason) => Event::DeviceLost { device, reason },
+                TransportEvent::Back => Event::DeviceBack { device },
             });
         }));
     }

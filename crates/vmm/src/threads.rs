@@ -81,6 +81,7 @@ impl Threads {
 
     fn join_all(&mut self) {
         self.control.wait_for_end();
+        self.devices.abandon();
         for thread in self.vcpus.drain(..) {
             // A panic was caught and reported in `run_vcpu`.
             let _ = thread.join();

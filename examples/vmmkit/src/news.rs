@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use std::sync::Arc;
 
-use vmmkit_telemetry::BootLog;
+use vmmkit_telemetry::{BootLog, Occasions};
 use vmmkit_vmm::{Event, OnCrash};
 
 use crate::{ending, messages};
@@ -18,6 +18,8 @@ pub(crate) struct News {
     log: Arc<BootLog>,
     /// A guest that crashes again and again is told of once a second.
     told: Option<Instant>,
+    /// Back ends that were lost, and were back.
+    losses: Occasions,
 }
 
 impl News {
@@ -26,11 +28,18 @@ impl News {
             on_crash,
             log,
             told: None,
+            losses: Occasions::default(),
         }
     }
 
     /// `event` has happened.
     pub(crate) fn tell(&mut self, event: &Event) {
+        if let Some(text) = loss(event) {
+            if self.losses.next().is_some() {
+                messages::say(&text);
+            }
+            return;
+        }
         let Some(text) = self.text(event) else { return };
         if self.told.is_none_or(|told| told.elapsed() >= PACE) {
             self.told = Some(Instant::now());
@@ -58,5 +67,43 @@ impl News {
             OnCrash::Reboot => Some(format!("{crash}; it starts anew")),
             OnCrash::Exit => None,
         }
+    }
+}
+
+/// What there is to say of a device whose back end goes or comes.
+fn loss(event: &Event) -> Option<String> {
+    match event {
+        Event::DeviceLost { device, reason } => Some(format!(
+            "{device}: {reason}\n  next: start the back end again; what the guest asked for waits for it"
+        )),
+        Event::DeviceBack { device } => Some(format!(
+            "{device}: its back end is there again, and works on what waited"
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_back_end_that_goes_and_comes_is_one_line_each() {
+        let device: std::sync::Arc<str> = "blk0".into();
+        let lost = Event::DeviceLost {
+            device: device.clone(),
+            reason: "the back end hung up".to_owned(),
+        };
+        let text = loss(&lost).unwrap();
+        assert!(
+            text.starts_with("blk0: the back end hung up\n  next: "),
+            "{text}"
+        );
+        let text = loss(&Event::DeviceBack { device }).unwrap();
+        assert!(
+            text.starts_with("blk0: its back end is there again"),
+            "{text}"
+        );
+        assert_eq!(loss(&Event::Panicked), None);
     }
 }

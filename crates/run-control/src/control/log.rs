@@ -18,7 +18,10 @@ impl Told {
             Event::Resumed => info!("resumed"),
             Event::Ended(outcome) => info!(?outcome, "ended"),
             Event::Failed(reason) => error!(reason, "failed"),
-            Event::DriverReady { .. } | Event::DeviceFault { .. } => {}
+            Event::DriverReady { .. }
+            | Event::DeviceFault { .. }
+            | Event::DeviceLost { .. }
+            | Event::DeviceBack { .. } => {}
             repeatable => {
                 if let Some(count) = self.0.next() {
                     tell_counted(repeatable, count);

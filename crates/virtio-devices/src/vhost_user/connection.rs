@@ -3,8 +3,9 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
-use vmmkit_host_io::FdSocket;
+use vmmkit_host_io::{Deadline, FdSocket};
 
 use super::error::VhostUserError;
 use super::message::{self, Header};
@@ -15,25 +16,38 @@ use super::spec::{self, Request};
 #[derive(Debug)]
 pub(super) struct Connection<'a> {
     path: &'a Path,
-    socket: &'a FdSocket,
-    state: &'a mut State,
+    deadline: &'a Deadline,
+    link: &'a mut Link,
 }
 
-/// What is known of a connection.
-#[derive(Debug, Default)]
-pub(super) struct State {
+/// A connection that was made, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) socket: Arc<FdSocket>,
+    /// By it the back end sends requests.
+    pub(super) requests: Option<Arc<FdSocket>>,
     /// REPLY_ACK is agreed on.
     pub(super) is_acknowledged: bool,
-    is_gone: bool,
+    pub(super) is_gone: bool,
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn new(path: &'a Path, socket: &'a FdSocket, state: &'a mut State) -> Self {
+    pub(super) fn new(path: &'a Path, deadline: &'a Deadline, link: &'a mut Link) -> Self {
         Self {
             path,
-            socket,
-            state,
+            deadline,
+            link,
         }
+    }
+
+    /// From now on the back end acknowledges what has no answer of its own, or does not.
+    pub(super) fn acknowledged(&mut self, is_acknowledged: bool) {
+        self.link.is_acknowledged = is_acknowledged;
+    }
+
+    /// The back end sends requests by the other end of `socket`.
+    pub(super) fn take_requests(&mut self, socket: FdSocket) {
+        self.link.requests = Some(Arc::new(socket));
     }
 
     /// Sends a message that has no answer of its own, and waits for its acknowledgement where there
@@ -44,7 +58,7 @@ impl<'a> Connection<'a> {
         payload: &[u8],
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), VhostUserError> {
-        if !self.state.is_acknowledged {
+        if !self.link.is_acknowledged {
             return self.send(request, 0, payload, fds);
         }
         self.send(request, spec::NEED_REPLY, payload, fds)?;
@@ -85,7 +99,7 @@ impl<'a> Connection<'a> {
 
     /// The answer to `request` was `found`.
     pub(super) fn odd(&mut self, request: Request, found: String) -> VhostUserError {
-        self.state.is_gone = true;
+        self.link.is_gone = true;
         VhostUserError::Answer {
             path: self.path.into(),
             request: request.1,
@@ -100,14 +114,15 @@ impl<'a> Connection<'a> {
         payload: &[u8],
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), VhostUserError> {
-        if self.state.is_gone {
+        if self.link.is_gone {
             return Err(VhostUserError::Gone {
                 path: self.path.into(),
             });
         }
         let bytes = message::message(request.0, flags | spec::VERSION, payload);
-        self.socket
-            .send(&bytes, fds)
+        self.link
+            .socket
+            .send(&bytes, fds, self.deadline)
             .map_err(|source| self.broken(request, source))
     }
 
@@ -122,8 +137,9 @@ impl<'a> Connection<'a> {
     fn receive(&mut self, request: Request, answer: &mut [u8]) -> Result<usize, VhostUserError> {
         let mut fds: Vec<OwnedFd> = Vec::new();
         let mut header = [0; Header::BYTES];
-        self.socket
-            .receive(&mut header, &mut fds)
+        self.link
+            .socket
+            .receive(&mut header, &mut fds, self.deadline)
             .map_err(|source| self.broken(request, source))?;
         let header = Header::parse(&header);
         let is_answer = header.request == request.0
@@ -137,14 +153,15 @@ impl<'a> Connection<'a> {
         let Some(part) = answer.get_mut(..size) else {
             return Err(self.odd(request, format!("{size} bytes")));
         };
-        self.socket
-            .receive(part, &mut fds)
+        self.link
+            .socket
+            .receive(part, &mut fds, self.deadline)
             .map_err(|source| self.broken(request, source))?;
         Ok(size)
     }
 
-    fn broken(&mut self, request: Request, source: io::Error) -> VhostUserError {
-        self.state.is_gone = true;
+    pub(super) fn broken(&mut self, request: Request, source: io::Error) -> VhostUserError {
+        self.link.is_gone = true;
         VhostUserError::Broken {
             path: self.path.into(),
             request: request.1,

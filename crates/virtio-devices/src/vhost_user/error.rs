@@ -33,11 +33,25 @@ pub enum VhostUserError {
         #[source]
         source: io::Error,
     },
+    /// The back end ended the connection.
+    #[error("the vhost-user back end at {} hung up", path.display())]
+    HungUp {
+        /// The socket.
+        path: PathBuf,
+    },
     /// The connection broke earlier.
-    #[error("the vhost-user back end at {} is gone: start it again, and then this machine", path.display())]
+    #[error("the vhost-user back end at {} is gone: start it again", path.display())]
     Gone {
         /// The socket.
         path: PathBuf,
+    },
+    /// Another back end took the place of the one that was gone, and does not offer the same.
+    #[error("the vhost-user back end at {} is another now: {found}", path.display())]
+    Changed {
+        /// The socket.
+        path: PathBuf,
+        /// What differs.
+        found: String,
     },
     /// An answer that is none to what was asked.
     #[error("the vhost-user back end at {} does not keep the protocol: {request} is answered by {found}", path.display())]

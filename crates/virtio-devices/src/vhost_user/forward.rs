@@ -4,19 +4,25 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
-use vmmkit_host_io::{EventFd, Interest, Poller, take_on_io_priority};
-use vmmkit_virtio::{Fault, Queue, QueueInterrupt, Signal};
+use vmmkit_host_io::{EventFd, FdSocket, Interest, Poller, TimerFd, take_on_io_priority};
+use vmmkit_virtio::{Queue, QueueInterrupt, Signal};
 
-use super::Config;
-use super::back_end::BackEnd;
 use super::error::sentence;
 use super::requests;
+use super::work::Work;
 
 /// Tokens: twice a queue's number, and one more for its errors, are below these.
 const STOP: u64 = u64::MAX;
 const SOCKET: u64 = u64::MAX - 1;
 const REQUESTS: u64 = u64::MAX - 2;
+const LOST: u64 = u64::MAX - 3;
+const AGAIN: u64 = u64::MAX - 4;
+
+/// How long it takes from one look for a lost back end to the next: the first time, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The thread does nothing that is deep.
 const STACK: usize = 128 << 10;
@@ -47,39 +53,41 @@ struct Shared {
     /// Held from the drain of a call until the interrupt is raised, so that nothing is between them
     /// after [`Forwarder::flush`].
     lines: Mutex<Vec<Arc<Line>>>,
-    back_end: Arc<BackEnd>,
-    config: Arc<Config>,
-    fault: Arc<Fault>,
+    work: Arc<Work>,
+    /// When to look for a lost back end.
+    again: TimerFd,
+    watched: Mutex<Watched>,
+}
+
+/// The connection that is waited for.
+#[derive(Debug, Default)]
+struct Watched {
+    socket: Option<Arc<FdSocket>>,
+    requests: Option<Arc<FdSocket>>,
 }
 
 impl Forwarder {
     /// A thread `name`, for a device without queues so far.
-    pub(super) fn start(
-        name: String,
-        back_end: Arc<BackEnd>,
-        config: Arc<Config>,
-        fault: Arc<Fault>,
-    ) -> io::Result<Self> {
+    pub(super) fn start(name: String, work: Arc<Work>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             poller: Poller::new()?,
             stop: EventFd::new()?,
             lines: Mutex::default(),
-            back_end,
-            config,
-            fault,
+            work,
+            again: TimerFd::new()?,
+            watched: Mutex::default(),
         });
         let poller = &shared.poller;
         poller.add(&shared.stop, STOP, Interest::Readable)?;
-        if let Some(requests) = shared.back_end.requests() {
-            poller.add(requests, REQUESTS, Interest::Readable)?;
-        }
+        poller.add(&shared.work.lost, LOST, Interest::Readable)?;
+        poller.add(&shared.again, AGAIN, Interest::Readable)?;
         let thread = Builder::new().name(name).stack_size(STACK).spawn({
             let shared = shared.clone();
             move || {
                 // Who set it has tried it out.
                 let _ = take_on_io_priority();
                 if let Err(error) = shared.run() {
-                    shared.fault.report(sentence(&error));
+                    shared.work.fault.report(sentence(&error));
                 }
             }
         })?;
@@ -89,10 +97,10 @@ impl Forwarder {
         })
     }
 
-    /// Waits for the end of the back end too. Nothing else comes from it unasked.
+    /// Waits for the end of the back end too, and for its requests. Nothing else comes from it
+    /// unasked.
     pub(super) fn watch(&self) -> io::Result<()> {
-        let socket = self.shared.back_end.socket();
-        self.shared.poller.add(socket, SOCKET, Interest::None)
+        self.shared.watch()
     }
 
     /// Waits for what is raised for `queue` too.
@@ -149,16 +157,61 @@ impl Line {
 impl Shared {
     fn run(&self) -> io::Result<()> {
         let mut ready = Vec::with_capacity(32);
+        let mut pause = FIRST_PAUSE;
         loop {
             self.poller.wait(&mut ready)?;
             for event in ready.drain(..) {
                 match event.token {
                     STOP => return Ok(()),
-                    SOCKET => self.end()?,
+                    SOCKET => {
+                        self.unwatch();
+                        self.work.hung_up();
+                    }
                     REQUESTS => self.answer()?,
+                    LOST => {
+                        self.work.lost.drain();
+                        pause = FIRST_PAUSE;
+                        self.again.arm_once(pause);
+                    }
+                    AGAIN => {
+                        self.again.drain();
+                        self.unwatch();
+                        if self.work.revive() {
+                            self.watch()?;
+                        } else {
+                            pause = (2 * pause).min(LONGEST_PAUSE);
+                            self.again.arm_once(pause);
+                        }
+                        // What was ready of the old connection is not of the new one.
+                        break;
+                    }
                     token => self.forward(token),
                 }
             }
+        }
+    }
+
+    fn watch(&self) -> io::Result<()> {
+        if self.work.back_end.is_gone() {
+            return Ok(());
+        }
+        let (socket, requests) = self.work.back_end.sockets();
+        self.poller.add(&*socket, SOCKET, Interest::None)?;
+        if let Some(requests) = &requests {
+            self.poller.add(&**requests, REQUESTS, Interest::Readable)?;
+        }
+        *lock(&self.watched) = Watched {
+            socket: Some(socket),
+            requests,
+        };
+        Ok(())
+    }
+
+    fn unwatch(&self) {
+        let Watched { socket, requests } = std::mem::take(&mut *lock(&self.watched));
+        for watched in socket.into_iter().chain(requests) {
+            // ENOENT alone is possible, for requests that are not listened to any more.
+            let _ = self.poller.remove(&*watched);
         }
     }
 
@@ -173,35 +226,32 @@ impl Shared {
         if token & 1 == 0 {
             line.forward();
         } else if line.error.drain() > 0 {
-            let (path, index) = (self.back_end.path().display(), line.index);
-            self.fault.report(format!(
+            let (path, index) = (self.work.back_end.path().display(), line.index);
+            self.work.fault.report(format!(
                 "the vhost-user back end at {path} cannot go on with queue {index}"
             ));
         }
     }
 
-    fn end(&self) -> io::Result<()> {
-        let path = self.back_end.path().display();
-        self.fault
-            .report(format!("the vhost-user back end at {path} hung up"));
-        self.poller.remove(self.back_end.socket())
-    }
-
     /// Answers a request of the back end's; one that does not keep the protocol is not listened to
     /// any more.
     fn answer(&self) -> io::Result<()> {
-        let Some(socket) = self.back_end.requests() else {
+        let Some(socket) = lock(&self.watched).requests.clone() else {
             return Ok(());
         };
-        match requests::answer(socket) {
-            Ok(requests::Outcome::ConfigChanged) => self.config.refresh(&self.back_end),
+        match requests::answer(&socket) {
+            Ok(requests::Outcome::ConfigChanged) => self.work.config.refresh(&self.work.back_end),
             Ok(requests::Outcome::Unknown) => {}
-            Err(_) => self.poller.remove(socket)?,
+            Err(_) => self.poller.remove(&*socket)?,
         }
         Ok(())
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<Arc<Line>>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.lines)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,6 +18,7 @@ mod net;
 mod requests;
 mod rings;
 mod spec;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -41,12 +42,15 @@ const MOST_QUEUES: u16 = 64;
 /// A device whose back end is another process: [`fs`](Self::fs), [`blk`](Self::blk) or
 /// [`net`](Self::net).
 ///
-/// It is connected when it is made, and for good: a back end that ends leaves the driver with
-/// DEVICE_NEEDS_RESET. The guest's RAM must be shared ([`check_ram`](Self::check_ram)). What the back
+/// It is connected when it is made. A back end that ends, hangs up or does not keep the protocol is
+/// looked for again once a second for as long as a driver runs the device, and the transport tells of
+/// its loss and of its return ([`TransportEvent`](vmmkit_virtio::TransportEvent)); what the driver asks
+/// for waits. One that takes its place must offer the same features and the same configuration. It goes
+/// on behind what was used, and so does again what was under way. The guest's RAM must be shared ([`check_ram`](Self::check_ram)). What the back
 /// end writes there is not in the dirty log.
 ///
 /// A driver's vCPU waits for the back end's answers while it starts, resets or configures the device,
-/// for 30 seconds each at the most.
+/// for 10 seconds each time at most; then the back end is lost.
 ///
 /// ```no_run
 /// use std::path::Path;
@@ -150,6 +154,10 @@ impl Device for VhostUser {
 
     fn connect(&self, change: ConfigChange) {
         self.config.connect(change);
+    }
+
+    fn abandon(&self) {
+        self.back_end.abandon();
     }
 
     fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {

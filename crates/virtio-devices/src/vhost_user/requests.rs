@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use vmmkit_host_io::FdSocket;
+use vmmkit_host_io::{Deadline, FdSocket};
 
 use super::message::{Header, message};
 use super::spec;
@@ -27,16 +27,16 @@ pub(super) enum Outcome {
 /// # Errors
 /// The host's; `InvalidData` where it is no request.
 pub(super) fn answer(socket: &FdSocket) -> io::Result<Outcome> {
-    socket.set_limit(LIMIT)?;
+    let deadline = Deadline::after(LIMIT);
     // What comes along is closed.
     let mut fds = Vec::new();
     let mut header = [0; Header::BYTES];
-    socket.receive(&mut header, &mut fds)?;
+    socket.receive(&mut header, &mut fds, &deadline)?;
     let header = Header::parse(&header);
     let mut payload = [0; MOST];
     let size = usize::try_from(header.size).unwrap_or(usize::MAX);
     let payload = payload.get_mut(..size).ok_or(io::ErrorKind::InvalidData)?;
-    socket.receive(payload, &mut fds)?;
+    socket.receive(payload, &mut fds, &deadline)?;
     let outcome = match header.request {
         spec::BACKEND_CONFIG_CHANGE_MSG => Outcome::ConfigChanged,
         _ => Outcome::Unknown,
@@ -44,7 +44,7 @@ pub(super) fn answer(socket: &FdSocket) -> io::Result<Outcome> {
     if header.flags & spec::NEED_REPLY != 0 {
         let code = u64::from(outcome == Outcome::Unknown).to_ne_bytes();
         let flags = spec::VERSION | spec::REPLY;
-        socket.send(&message(header.request, flags, &code), &[])?;
+        socket.send(&message(header.request, flags, &code), &[], &deadline)?;
     }
     Ok(outcome)
 }

@@ -2,6 +2,7 @@
 
 mod back_end;
 mod errors;
+mod lost;
 mod real;
 
 use std::sync::Arc;

@@ -137,6 +137,11 @@ impl Transport {
         let _ = self.shared_thread.set(thread.clone());
     }
 
+    /// The machine is about to end: see [`Device::abandon`]. It does not wait.
+    pub fn abandon(&self) {
+        self.device.abandon();
+    }
+
     /// Whether a driver has ever been ready.
     pub fn was_driven(&self) -> bool {
         self.was_driven.load(Ordering::Relaxed)

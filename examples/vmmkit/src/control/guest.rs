@@ -343,6 +343,10 @@ fn told(event: &vmm::Event) -> (&'static str, Option<String>) {
         vmm::Event::DeviceFault { device, reason } => {
             ("device-fault", Some(format!("{device}: {reason}")))
         }
+        vmm::Event::DeviceLost { device, reason } => {
+            ("device-lost", Some(format!("{device}: {reason}")))
+        }
+        vmm::Event::DeviceBack { device } => ("device-back", Some(device.to_string())),
         vmm::Event::Paused => ("paused", None),
         vmm::Event::Resumed => ("resumed", None),
         vmm::Event::Panicked => ("panicked", None),

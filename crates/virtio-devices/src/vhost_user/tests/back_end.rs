@@ -8,9 +8,10 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use vmmkit_guest_memory::{Backing, GuestAddress, GuestRam, RamConfig, RamSize};
-use vmmkit_host_io::{FdSocket, Interest, Poller};
+use vmmkit_host_io::{Deadline, FdSocket, Interest, Poller};
 use vmmkit_virtio::spec::feature;
 use vmmkit_virtio::{Chain, QueueLayout, QueueState, SplitRing};
 
@@ -24,6 +25,8 @@ pub(super) struct Manner {
     pub(super) protocol: u64,
     pub(super) queues: u64,
     pub(super) config: Vec<u8>,
+    /// A request that asks for its end is one like others.
+    pub(super) is_immortal: bool,
     /// A request that is answered oddly.
     pub(super) oddity: Option<(u32, Oddity)>,
 }
@@ -38,6 +41,14 @@ pub(super) enum Oddity {
     Other,
     /// With more than there is to say.
     Long,
+    /// With nothing, while the connection stays.
+    Silent,
+    /// A byte now and then.
+    Drip,
+}
+
+fn patience() -> Deadline {
+    Deadline::after(Duration::from_secs(600))
 }
 
 pub(super) const ALL_FEATURES: u64 = feature::VERSION_1
@@ -55,6 +66,7 @@ impl Default for Manner {
             protocol: MQ | REPLY_ACK | CONFIG | BACKEND_REQ | 1 << 12 | 1 << 40,
             queues: 8,
             config: vec![0; 60],
+            is_immortal: false,
             oddity: None,
         }
     }
@@ -74,7 +86,12 @@ impl Fake {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("vmmkit-vhost-user-{}-{count}.sock", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        Self::at(std::env::temp_dir().join(name), manner)
+    }
+
+    /// Another one where one was before, perhaps.
+    pub(super) fn at(path: PathBuf, manner: Manner) -> Self {
+        let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).unwrap();
         let log = Arc::new(Mutex::default());
         let session = Session {
@@ -170,11 +187,11 @@ impl Session {
     fn message(&mut self) -> io::Result<()> {
         let socket = self.socket.as_ref().unwrap();
         let (mut header, mut fds) = ([0; Header::BYTES], Vec::new());
-        socket.receive(&mut header, &mut fds)?;
+        socket.receive(&mut header, &mut fds, &patience())?;
         let header = Header::parse(&header);
         assert_eq!(header.flags & spec::VERSION_MASK, spec::VERSION);
         let mut payload = vec![0; header.size as usize];
-        socket.receive(&mut payload, &mut fds)?;
+        socket.receive(&mut payload, &mut fds, &patience())?;
         let log = (header.request, payload.clone());
         self.log.lock().unwrap().push(log);
         let oddity = self.manner.oddity;
@@ -189,9 +206,20 @@ impl Session {
             Some(Oddity::Refuse) => Some(message(header.request, reply, &1_u64.to_ne_bytes())),
             Some(Oddity::Other) => Some(message(99, reply, &[0; 8])),
             Some(Oddity::Long) => Some(message(header.request, reply, &[0; 4096])),
+            Some(Oddity::Silent) => return Ok(()),
+            Some(Oddity::Drip) => {
+                for byte in message(header.request, reply, &[0; 8]) {
+                    self.socket
+                        .as_ref()
+                        .unwrap()
+                        .send(&[byte], &[], &patience())?;
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+                return Ok(());
+            }
         };
         if let Some(odd) = odd {
-            return self.socket.as_ref().unwrap().send(&odd, &[]);
+            return self.socket.as_ref().unwrap().send(&odd, &[], &patience());
         }
         let needs_reply = header.flags & spec::NEED_REPLY != 0;
         assert!(self.is_acknowledged || !needs_reply);
@@ -199,7 +227,10 @@ impl Session {
         let answer = answer.or(needs_reply.then(|| vec![0; 8]));
         if let Some(answer) = answer {
             let answer = message(header.request, reply, &answer);
-            self.socket.as_ref().unwrap().send(&answer, &[])?;
+            self.socket
+                .as_ref()
+                .unwrap()
+                .send(&answer, &[], &patience())?;
         }
         Ok(())
     }
@@ -315,12 +346,16 @@ impl Session {
             let mut bytes = vec![0; chain.readable_bytes().min(1 << 16) as usize];
             chain.reader(ring.ram()).read(&mut bytes);
             match &bytes[..] {
-                b"end" => self.ends = true,
+                b"end" => self.ends = !self.manner.is_immortal,
                 b"grow" => {
                     self.manner.config[0] += 1;
                     let flags = spec::VERSION | spec::NEED_REPLY;
                     let change = message(spec::BACKEND_CONFIG_CHANGE_MSG, flags, &[]);
-                    self.requests.as_ref().unwrap().send(&change, &[]).unwrap();
+                    self.requests
+                        .as_ref()
+                        .unwrap()
+                        .send(&change, &[], &patience())
+                        .unwrap();
                 }
                 _ => {}
             }
