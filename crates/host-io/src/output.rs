@@ -3,7 +3,7 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ const SOON: usize = HALF / 2;
 /// How long the first byte of a burst may wait for the rest: short for a person, long beside the
 /// time in which a guest prints a line.
 const LINGER: Duration = Duration::from_millis(2);
+/// How many of the last bytes are kept for a reader who takes nothing.
+const KEPT: usize = 64 * 1024;
 
 /// A bounded buffer between the guest's console and a file, pipe, socket or terminal.
 ///
@@ -34,6 +36,9 @@ const LINGER: Duration = Duration::from_millis(2);
 ///
 /// Bounds: two halves of 32 KiB, one filled while the other is written. A push into a full half
 /// is refused; the guest's transmitter then waits, and no byte is lost.
+///
+/// That is right for a pipe, a file and a terminal, whose readers come back. Where there may be no reader
+/// at all, [`with_patience`](Self::with_patience) bounds the wait: the guest goes on then.
 ///
 /// Lock order: `writing`, then `filling`. `filling` is never held over a system call that can
 /// block, `writing` is never taken by `push`.
@@ -50,6 +55,11 @@ pub struct OutputBuffer {
     /// Each line is to begin with the time.
     stamps_lines: AtomicBool,
     made: Instant,
+    /// How long the reader may take nothing before the guest goes on without him.
+    patience: Option<Duration>,
+    /// He has taken nothing for so long.
+    drops: AtomicBool,
+    dropped: AtomicU64,
 }
 
 /// The half that is being written.
@@ -62,6 +72,8 @@ struct Half {
     watched: bool,
     /// The last byte did not end a line.
     is_in_line: bool,
+    /// Since when the reader has taken nothing.
+    stalled: Option<Instant>,
 }
 
 /// What a flush left behind.
@@ -91,7 +103,30 @@ impl OutputBuffer {
             gone: AtomicBool::new(false),
             stamps_lines: AtomicBool::new(false),
             made: Instant::now(),
+            patience: None,
+            drops: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
         })
+    }
+
+    /// The same for a reader who may not be there: a pseudo-terminal that nobody has opened, a socket's
+    /// client who does not read. One who takes nothing for `limit` does not hold up the guest any longer:
+    /// every push succeeds then, and of what he has not taken the last 64 KiB are kept, until he takes
+    /// something.
+    #[must_use]
+    pub fn with_patience(mut self, limit: Duration) -> Self {
+        self.patience = Some(limit);
+        self
+    }
+
+    /// Whether the reader's time is up: what does not fit is dropped until he reads again.
+    pub fn is_dropping(&self) -> bool {
+        self.drops.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes were dropped so, in all.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Appends a byte; `false` where there is no room until the next flush.
@@ -99,7 +134,7 @@ impl OutputBuffer {
     pub fn push(&self, byte: u8) -> bool {
         let length = {
             let mut filling = lock(&self.filling);
-            if filling.len() >= HALF {
+            if filling.len() >= HALF && !self.make_room(&mut filling) {
                 return false;
             }
             filling.push(byte);
@@ -109,6 +144,19 @@ impl OutputBuffer {
             1 => self.timer.arm_once(LINGER),
             SOON => self.timer.arm_once(Duration::ZERO),
             _ => {}
+        }
+        true
+    }
+
+    /// Makes room in a full half, if it may: seldom, and then for many bytes.
+    #[cold]
+    fn make_room(&self, filling: &mut Vec<u8>) -> bool {
+        if !self.is_dropping() {
+            return false;
+        }
+        if let Some(excess @ KEPT..) = filling.len().checked_sub(KEPT) {
+            filling.drain(..excess);
+            self.dropped.fetch_add(excess as u64, Ordering::Relaxed);
         }
         true
     }
@@ -135,6 +183,7 @@ impl OutputBuffer {
             }
             match self.write_half(&mut writing) {
                 Ok(Flush::Stalled) => {
+                    self.note_stall(&mut writing);
                     self.watch(&mut writing);
                     return Ok(Flush::Stalled);
                 }
@@ -163,7 +212,10 @@ impl OutputBuffer {
                 Flush::Done => {}
                 Flush::Stalled => {
                     let left = limit.saturating_sub(started.elapsed());
-                    if left.is_zero() || !wait_writable(self.sink.as_fd(), left) {
+                    if left.is_zero()
+                        || self.is_dropping()
+                        || !wait_writable(self.sink.as_fd(), left)
+                    {
                         return Ok(Flush::Stalled);
                     }
                 }
@@ -213,7 +265,11 @@ impl OutputBuffer {
                 return Ok(Flush::Gone);
             }
             match self.sink.write(rest) {
-                Ok(Written::Bytes(length)) => half.written += length,
+                Ok(Written::Bytes(length)) => {
+                    half.written += length;
+                    half.stalled = None;
+                    self.drops.store(false, Ordering::Relaxed);
+                }
                 Ok(Written::Full) => return Ok(Flush::Stalled),
                 Ok(Written::Gone) => self.gone.store(true, Ordering::Relaxed),
                 Err(error) => {
@@ -223,6 +279,18 @@ impl OutputBuffer {
             }
         }
         Ok(Flush::Done)
+    }
+
+    /// The reader takes nothing: looks again when his time is up, or lets the guest go on.
+    fn note_stall(&self, half: &mut Half) {
+        let since = *half.stalled.get_or_insert_with(Instant::now);
+        let Some(patience) = self.patience.filter(|_| !self.is_dropping()) else {
+            return;
+        };
+        match patience.checked_sub(since.elapsed()) {
+            Some(left) if !left.is_zero() => self.timer.arm_once(left),
+            _ => self.drops.store(true, Ordering::Relaxed),
+        }
     }
 
     /// Lets `stalled` become readable when the reader takes bytes again.

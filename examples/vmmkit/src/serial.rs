@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use vmmkit_host_io::{
     Console, ConsoleInput, ConsoleSocket, LostOutput, OutputBuffer, Pollable, RawTerminal, TimerFd,
@@ -18,6 +19,10 @@ use crate::failure::Failure;
 use crate::messages;
 use crate::remote::Remote;
 use crate::stdin::{FdInput, Source};
+
+/// How long a reader may take nothing before the guest goes on without him; one on stdout has all the
+/// time.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The choices of `--serial`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +94,14 @@ impl SerialChoice {
             Failure::host(&format!("--serial {self}"), &error, next)
         };
         let (input, output, socket) = self.ends(remote, end).map_err(failed)?;
-        let buffer = |fd| OutputBuffer::new(fd).map(Arc::new);
+        let may_be_unread = matches!(self, Self::Pty | Self::Socket(_) | Self::File(_));
+        let buffer = |fd| {
+            let buffer = OutputBuffer::new(fd)?;
+            Ok(Arc::new(match may_be_unread {
+                true => buffer.with_patience(PATIENCE),
+                false => buffer,
+            }))
+        };
         let output = output.map(buffer).transpose().map_err(failed)?;
         if let (Self::Stdio, Some(output)) = (self, &output) {
             remote.stamp(output.clone());
@@ -134,6 +146,9 @@ fn say_lost(place: &str, lost: &LostOutput) {
     match lost {
         LostOutput::NoReader => messages::say(&format!(
             "warning: {place}: nobody reads it any more; the guest goes on, and its output is dropped"
+        )),
+        LostOutput::NotRead => messages::say(&format!(
+            "warning: {place}: nobody reads it; the guest goes on, and the last 64 KiB are kept"
         )),
         LostOutput::Failed(error) => messages::say(&format!(
             "warning: {place}: {error}; the guest goes on, and some of its output is lost"

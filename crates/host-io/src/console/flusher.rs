@@ -23,6 +23,7 @@ impl MutEventSubscriber for OutputFlusher {
             first();
         }
         let lost = match self.buffer.flush() {
+            Ok(Flush::Stalled) if self.buffer.is_dropping() => Some(LostOutput::NotRead),
             Ok(Flush::Done | Flush::Stalled) => None,
             // The buffer remembers it: the guest goes on without a reader.
             Ok(Flush::Gone) => Some(LostOutput::NoReader),

@@ -80,6 +80,9 @@ pub struct Console {
 pub enum LostOutput {
     /// Nobody reads it any more, and never will: all that comes is dropped.
     NoReader,
+    /// Nobody reads it now: but for the last 64 KiB it is dropped until somebody does
+    /// ([`OutputBuffer::with_patience`]).
+    NotRead,
     /// It could not be written: a full disk, for one. What comes is tried again.
     Failed(io::Error),
 }

@@ -8,14 +8,22 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::net::{SendFlags, send};
+
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 
+#[cfg(doc)]
+use crate::OutputBuffer;
 use crate::{Interest, Listener, Poller, Ready, Sink, Written};
 
 /// How much of the output a client who comes late gets to see.
 const REPLAY: usize = 64 << 10;
 /// How much is taken over at once, and how much of the input waits here.
 const CHUNK: usize = 4096;
+/// How many clients may wait.
+const MAX_WAITING: usize = 8;
+/// What a client hears who has to wait.
+const WAIT: &[u8] = b"[another client has this console: it is yours when he leaves]\r\n";
 /// How many chunks are taken over before other events get their turn.
 const TURNS: usize = 16;
 
@@ -26,9 +34,10 @@ const CLIENT: u64 = 2;
 /// A console's end at a UNIX socket. It passes bytes between whatever client there is and the
 /// descriptor that the console has for its input and output.
 ///
-/// One client has it at a time; others wait until he leaves. Each first gets the last 64 KiB of
-/// output, whoever saw them before. While there is nobody, output goes to that memory only; a client
-/// who reads slowly slows the guest's output, as a pipe does. What a client typed goes to the guest
+/// One client has it at a time; others are told so, and wait until he leaves. Each first gets the last
+/// 64 KiB of output, whoever saw them before. While there is nobody, output goes to that memory only; a
+/// client who reads slowly slows the guest's output, as a pipe does (an [`OutputBuffer`] with patience
+/// bounds that). What a client typed goes to the guest
 /// also after he left. Only the user of this process may connect.
 ///
 /// Threads: the event loop's, and whoever calls [`finish`](Self::finish).
@@ -49,6 +58,7 @@ impl ConsoleSocket {
             output: device.try_clone()?,
             input: Sink::new(device.into()),
             client: None,
+            waiting: VecDeque::new(),
             replay: VecDeque::new(),
             to_client: VecDeque::new(),
             to_device: VecDeque::new(),
@@ -116,6 +126,8 @@ struct Relay {
     /// The same socket, to which its input goes.
     input: Sink,
     client: Option<Client>,
+    /// Those who come next.
+    waiting: VecDeque<UnixStream>,
     /// The last bytes of output.
     replay: VecDeque<u8>,
     /// Output that the client has not taken.
@@ -149,6 +161,7 @@ impl Relay {
             }
         }
         self.note_hang_up();
+        self.have_wait();
         self.settle();
     }
 
@@ -156,7 +169,8 @@ impl Relay {
         if self.client.is_some() {
             return;
         }
-        let Some(stream) = self.listener.accept() else {
+        let next = self.waiting.pop_front();
+        let Some(stream) = next.or_else(|| self.listener.accept()) else {
             return;
         };
         let Ok(copy) = stream.try_clone() else {
@@ -173,6 +187,18 @@ impl Relay {
             sink: Sink::new(copy.into()),
             types: true,
         });
+    }
+
+    /// Tells clients that there is one already.
+    fn have_wait(&mut self) {
+        while self.client.is_some() && self.waiting.len() < MAX_WAITING {
+            let Some(stream) = self.listener.accept() else {
+                return;
+            };
+            // A new socket has room for a line; one that is closed already has no reader for it.
+            let _ = send(&stream, WAIT, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            self.waiting.push_back(stream);
+        }
     }
 
     /// Takes output from the console, unless the client is behind.
@@ -260,7 +286,8 @@ impl Relay {
         let device = Interest::of(self.to_client.is_empty(), !self.to_device.is_empty());
         // They fail for descriptors that were not added only.
         let _ = self.poller.change(&self.output, DEVICE, device);
-        let listener = Interest::of(self.client.is_none(), false);
+        let has_room = self.client.is_none() || self.waiting.len() < MAX_WAITING;
+        let listener = Interest::of(has_room, false);
         let _ = self.poller.change(&self.listener, LISTENER, listener);
         if let Some(client) = &self.client {
             let reads = client.types && self.to_device.is_empty();

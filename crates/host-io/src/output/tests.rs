@@ -201,3 +201,56 @@ fn lines_are_stamped_from_where_they_begin_and_only_while_it_is_asked_for() {
     assert!(!output.toggle_stamps());
     assert_eq!(prints("four\n"), "four\n");
 }
+
+#[test]
+fn a_reader_who_takes_nothing_for_long_does_not_hold_up_the_guest() {
+    let (mut reader, buffer) = pipe_buffer();
+    let buffer = buffer.with_patience(Duration::ZERO);
+    // The pipe is full, and so is the buffer.
+    while buffer.flush().unwrap() != Flush::Stalled {
+        fill(&buffer, 0);
+    }
+    assert!(buffer.is_dropping());
+    assert_eq!(buffer.dropped(), 0);
+    let text: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+    for byte in &text {
+        assert!(buffer.push(*byte));
+    }
+    assert!(buffer.dropped() > 800_000);
+    // Whoever comes gets the last of it, and has all the time again.
+    let (mut all, mut bytes) = (Vec::new(), [0; 4096]);
+    while !all.ends_with(&text[text.len() - KEPT..]) {
+        let length = reader.read(&mut bytes).unwrap();
+        all.extend_from_slice(&bytes[..length]);
+        buffer.flush().unwrap();
+    }
+    assert!(!buffer.is_dropping());
+    assert!(buffer.push(b'x'));
+}
+
+#[test]
+fn patience_ends_by_a_wake_up() {
+    let (_reader, buffer) = pipe_buffer();
+    let buffer = buffer.with_patience(Duration::from_millis(20));
+    while buffer.flush().unwrap() != Flush::Stalled {
+        fill(&buffer, 0);
+    }
+    fill(&buffer, 0);
+    while !buffer.is_dropping() {
+        assert!(wait_readable(buffer.wake_fds()[0], LONG));
+        buffer.flush().unwrap();
+    }
+    assert!(buffer.push(b'x'));
+    assert_eq!(buffer.drain_blocking(LONG).unwrap(), Flush::Stalled);
+}
+
+#[test]
+fn a_reader_has_all_the_time_without_a_limit() {
+    let (_reader, buffer) = pipe_buffer();
+    while buffer.flush().unwrap() != Flush::Stalled {
+        fill(&buffer, 0);
+    }
+    fill(&buffer, 0);
+    assert_eq!(buffer.flush().unwrap(), Flush::Stalled);
+    assert!(!buffer.push(b'x'));
+}

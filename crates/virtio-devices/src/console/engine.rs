@@ -127,6 +127,12 @@ impl Engine for ConsoleEngine {
                 }
                 mover.drain(context, core, port);
             }
+            Some((port, End::Timer)) => {
+                if let Some(wire) = core.wires.get(port) {
+                    wire.note_time();
+                }
+                mover.drain(context, core, port);
+            }
             Some((port, End::Listener)) => {
                 let wire = core.wires.get_mut(port);
                 if wire.is_some_and(|wire| wire.accept(&context.poller, port)) {

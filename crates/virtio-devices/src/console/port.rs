@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use vmmkit_host_io::{InputRead, Listener, Sink, read_ready};
 
@@ -87,6 +88,16 @@ impl Port {
     /// The host's: no such folder, or another process listens there.
     pub fn listen(path: &Path) -> io::Result<Self> {
         Ok(Self::of(Wire::listening(Listener::bind(path)?)))
+    }
+
+    /// The same port for a reader who may not be there, or may not read: one who takes nothing for
+    /// `limit` does not hold up the guest any longer. Of what he has not taken the last 64 KiB are kept.
+    ///
+    /// # Errors
+    /// The host's, when it has no descriptor left.
+    pub fn with_patience(mut self, limit: Duration) -> io::Result<Self> {
+        self.wire.set_patience(limit)?;
+        Ok(self)
     }
 
     /// The same port with a name, by which the guest finds it: `/dev/virtio-ports/NAME`.

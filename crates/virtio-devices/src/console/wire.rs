@@ -1,9 +1,11 @@
 //! What is at the host's end of a port: input, output, and who comes to them.
 
 use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
-use vmmkit_host_io::{Interest, Listener, Poller, Sink, Written};
+use vmmkit_host_io::{Interest, Listener, Poller, Sink, TimerFd, Written};
 
 use super::backlog::Backlog;
 use super::port::{FdInput, PortInput, PortRead};
@@ -15,6 +17,8 @@ pub(super) enum End {
     Input,
     Output,
     Listener,
+    /// The reader's time is up.
+    Timer,
 }
 
 impl End {
@@ -27,7 +31,7 @@ impl End {
             0 => Self::Input,
             1 => Self::Output,
             2 => Self::Listener,
-            _ => return None,
+            _ => Self::Timer,
         };
         Some((usize::try_from(token >> 2).ok()?, end))
     }
@@ -50,10 +54,20 @@ pub(super) struct Wire {
     watches: Watches,
     /// Hears what the reader is given.
     pub(super) ear: Option<Ear>,
+    /// Without it the guest waits for the reader as long as it takes.
+    patience: Option<Patience>,
     /// Bytes of output that were dropped.
     pub(super) dropped: u64,
     /// Clients that came.
     pub(super) clients: u64,
+}
+
+/// How long the reader may take nothing.
+struct Patience {
+    limit: Duration,
+    timer: TimerFd,
+    /// Since when he has taken nothing.
+    since: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,6 +90,43 @@ impl Wire {
         Self {
             listener: Some(listener),
             ..Self::default()
+        }
+    }
+
+    /// Has the guest go on without a reader who takes nothing for `limit`.
+    pub(super) fn set_patience(&mut self, limit: Duration) -> io::Result<()> {
+        self.patience = Some(Patience {
+            limit,
+            timer: TimerFd::new()?,
+            since: None,
+        });
+        Ok(())
+    }
+
+    /// The reader takes nothing now: whether the guest is to wait for him.
+    fn must_wait(&mut self) -> bool {
+        let Some(patience) = &mut self.patience else {
+            return true;
+        };
+        let since = *patience.since.get_or_insert_with(Instant::now);
+        let left = patience.limit.saturating_sub(since.elapsed());
+        if !left.is_zero() {
+            patience.timer.arm_once(left);
+        }
+        !left.is_zero()
+    }
+
+    /// The reader has taken something, or is another one.
+    fn renew_patience(&mut self) {
+        if let Some(patience) = &mut self.patience {
+            patience.since = None;
+        }
+    }
+
+    /// The reader's time is up, if it still is.
+    pub(super) fn note_time(&self) {
+        if let Some(patience) = &self.patience {
+            patience.timer.drain();
         }
     }
 
@@ -104,6 +155,10 @@ impl Wire {
     /// A new poller, which waits for nothing yet.
     pub(super) fn start(&mut self, poller: &Poller, port: usize) {
         self.watches = Watches::default();
+        if let Some(patience) = &self.patience {
+            // Refused only by a host out of memory: the guest then waits for the reader.
+            let _ = poller.add(&patience.timer, End::Timer.token(port), Interest::Readable);
+        }
         self.settle(poller, port, false);
     }
 
@@ -133,14 +188,17 @@ impl Wire {
         wanted && *watch == Watch::Refused
     }
 
-    /// Writes what is to go first; whether all of it went.
+    /// Writes what is to go first; whether more may come: all of it went, or the reader's time is up.
     pub(super) fn flush(&mut self) -> bool {
         while let Some(output) = self.reader()
             && !self.backlog.is_empty()
         {
             match output.write(self.backlog.first()) {
-                Ok(Written::Bytes(length)) => self.backlog.taken(length),
-                Ok(Written::Full) => return false,
+                Ok(Written::Bytes(length)) => {
+                    self.backlog.taken(length);
+                    self.renew_patience();
+                }
+                Ok(Written::Full) => return !self.must_wait(),
                 Ok(Written::Gone) => self.is_gone = true,
                 Err(_) => {
                     let length = self.backlog.first().len();
@@ -158,6 +216,10 @@ impl Wire {
         if !self.flush() {
             return 0;
         }
+        if self.reader().is_some() && !self.backlog.is_empty() {
+            self.dropped += self.backlog.keep(bytes);
+            return bytes.len();
+        }
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             let Some(output) = self.reader() else {
@@ -165,8 +227,15 @@ impl Wire {
                 break;
             };
             match output.write(rest) {
-                Ok(Written::Bytes(length)) => done += length,
-                Ok(Written::Full) => return done,
+                Ok(Written::Bytes(length)) => {
+                    done += length;
+                    self.renew_patience();
+                }
+                Ok(Written::Full) if self.must_wait() => return done,
+                Ok(Written::Full) => {
+                    self.dropped += self.backlog.keep(rest);
+                    break;
+                }
                 Ok(Written::Gone) => self.is_gone = true,
                 // A full disk, for one: the guest goes on without these.
                 Err(_) => {
@@ -240,6 +309,7 @@ impl Wire {
         self.input = Some(Box::new(FdInput::new(input.into())));
         self.output = Some(Sink::new(OwnedFd::from(output)));
         self.clients += 1;
+        self.renew_patience();
         true
     }
 }

@@ -100,17 +100,16 @@ fn a_late_client_sees_the_last_output_and_one_who_comes_again_too() {
 }
 
 #[test]
-fn a_second_client_waits_for_the_first_to_leave() {
+fn a_second_client_is_told_and_waits_for_the_first_to_leave() {
     let bench = Bench::new();
     let first = bench.client();
     assert!(bench.has_client());
     let second = bench.client();
     bench.prints(b"one");
     assert_eq!(bench.reads(&first, 3), b"one");
-    assert!(
-        (&second).read(&mut [0; 8]).is_err(),
-        "nothing for the second"
-    );
+    // He is told, and gets nothing else.
+    assert_eq!(bench.reads(&second, WAIT.len()), WAIT);
+    assert!((&second).read(&mut [0; 8]).is_err());
     drop(first);
     assert_eq!(bench.reads(&second, 3), b"one");
 }

@@ -119,3 +119,25 @@ fn emergency_characters_come_before_output_that_waits() {
     assert_eq!(out[odd], b'!');
     assert_eq!(out[odd + 1..], text[odd..]);
 }
+
+#[test]
+fn a_reader_who_takes_nothing_does_not_hold_up_the_guest_for_ever() {
+    let (port, mut reader, writer) = to_pipe();
+    drop(writer);
+    let port = port.with_patience(Duration::from_millis(20)).unwrap();
+    let console = console(vec![port]);
+    let mut driver = Driver::start(console.clone()).unwrap();
+    let text = pattern(200_000);
+    // Each is completed, though nobody reads.
+    for piece in text.chunks(4000) {
+        driver.request(OUTPUT, &[piece], &[]).unwrap();
+    }
+    assert!(console.counters().dropped_bytes > 0);
+    // Who reads at last gets the end of it.
+    let mut all = Vec::new();
+    while !all.ends_with(&text[text.len() - (64 << 10)..]) {
+        all.extend(read(&mut reader, 1));
+    }
+    driver.request(OUTPUT, &[b"more"], &[]).unwrap();
+    assert_eq!(read(&mut reader, 4), b"more");
+}
