@@ -1,7 +1,6 @@
 //! What a machine says of itself: counters, metrics, trees of state, and the timeline of a boot.
 //!
-//! All of it is data: this crate opens nothing but the file it is told to replace, starts no thread
-//! and installs no recorder. A part of a machine counts with [`Counter`], answers [`Inspect`] with a
+//! All of it is data: this crate opens nothing, starts no thread and installs no recorder. A part of a machine counts with [`Counter`], answers [`Inspect`] with a
 //! [`Tree`], and its owner puts what it wants to publish into [`Metrics`].
 //!
 //! The counters are plain numbers and not those of a facade such as the `metrics` crate: there, each
@@ -45,7 +44,6 @@ mod metrics;
 mod milestones;
 mod occasions;
 mod prometheus;
-mod replace;
 mod timeline;
 mod tree;
 
@@ -55,6 +53,5 @@ pub use last_words::ConsolePanic;
 pub use metrics::{Family, Kind, Labels, Metrics, Sample};
 pub use milestones::{Milestone, Milestones};
 pub use occasions::Occasions;
-pub use replace::replace_file;
 pub use timeline::{Bins, Mark, Timeline};
 pub use tree::{Inspect, Node, Tree};

@@ -7,10 +7,10 @@
 //! cpus = 2
 //! ```
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use vmmkit_host_io::read_text;
 
 use crate::cli::RunOptions;
 use crate::cpu;
@@ -18,6 +18,9 @@ use crate::devices::DeviceOptions;
 use crate::failure::Failure;
 use crate::platform::PlatformOptions;
 use crate::{devices, gdb, log, memory};
+
+/// How large a file may be: far more than any that was meant.
+const MAX_BYTES: usize = 1 << 20;
 
 /// The keys. Each has the meaning of the option of its name.
 #[derive(Debug, Default, Deserialize)]
@@ -84,7 +87,7 @@ impl Cpus {
 /// Fills what the command line left out from the file at `path`.
 pub(crate) fn complete(options: RunOptions, path: &Path) -> Result<RunOptions, Failure> {
     let name = format!("--config {}", path.display());
-    let text = fs::read_to_string(path)
+    let text = read_text(path, MAX_BYTES)
         .map_err(|error| Failure::host(&name, &error, "check the path and its permissions"))?;
     let file = parse(&text).map_err(|(line, reason)| {
         let next = match reason.starts_with("unknown field") {

@@ -1,11 +1,10 @@
 //! `--cpu MODEL`, and `vmmkit cpu dump|diff`.
 
 use std::fmt::Write;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
+use vmmkit_host_io::{FileError, read_text};
 use vmmkit_hypervisor::x86::{CpuidEntry, Msr, VcpuState};
 use vmmkit_hypervisor::{Hypervisor, Irqchip, VcpuId, Vm, VmSettings};
 use vmmkit_hypervisor_kvm::Kvm;
@@ -19,7 +18,7 @@ use crate::{exit_code, generate};
 const NEXT: &str = "give host, baseline, x86-64-v2, x86-64-v3 or the file of a profile, and features to \
      hide: --cpu host,-avx512f";
 /// The most bytes of a profile; one of 256 leaves takes some 30 KiB.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 /// The model that `text` is; messages begin with `option` and the text.
 pub(crate) fn model(option: &str, text: &str) -> Result<CpuModel, Failure> {
@@ -48,14 +47,17 @@ fn is_file(base: &str) -> bool {
 
 fn read(option: &str, path: &str) -> Result<Profile, Failure> {
     let what = format!("{option}{path}");
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text))
-        .map_err(|error| Failure::host(&what, &error, "check the path and its permissions"))?;
-    if text.len() as u64 == MOST_BYTES {
-        let what = format!("{what}: this is no profile: it is larger than 1 MiB");
-        return Err(Failure::usage(what, "`vmmkit cpu dump` writes profiles"));
-    }
+    let text = match read_text(path.as_ref(), MAX_BYTES) {
+        Ok(text) => text,
+        Err(FileError::TooLong(_)) => {
+            let what = format!("{what}: this is no profile: it is larger than 1 MiB");
+            return Err(Failure::usage(what, "`vmmkit cpu dump` writes profiles"));
+        }
+        Err(error) => {
+            let next = "check the path and its permissions";
+            return Err(Failure::host(&what, &error, next));
+        }
+    };
     Profile::parse(path, &text).map_err(|error| {
         let next = "`vmmkit cpu dump` writes profiles: compare it with one";
         Failure::usage(format!("{what}: {error}"), next)

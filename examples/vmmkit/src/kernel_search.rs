@@ -1,8 +1,10 @@
 //! Where a person would look for a kernel that was not named.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use vmmkit_host_io::open_input;
 
 use crate::failure::Failure;
 
@@ -78,7 +80,7 @@ fn newest_of(boot: &Path) -> Option<Found> {
 }
 
 fn is_readable(path: &Path) -> bool {
-    File::open(path)
+    open_input(path)
         .and_then(|file| file.metadata())
         .is_ok_and(|data| data.is_file())
 }

@@ -4,15 +4,17 @@
 //! listens.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::level_filters::LevelFilter;
+use vmmkit_host_io::Sharing;
 
 use crate::failure::Failure;
+use crate::files::Outputs;
 use crate::messages;
 
 /// What `--log` is where it is not given.
@@ -48,32 +50,116 @@ impl LogChoice {
         }
     }
 
-    /// Has the events of this process written, from now on.
-    pub(crate) fn install(&self) -> Result<(), Failure> {
+    /// The file that it goes to, if it does not go to stderr.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Has the events of this process written, from now on; those for a file wait until it is
+    /// [opened](LogFile::open).
+    pub(crate) fn install(&self) -> LogFile {
         let builder = tracing_subscriber::fmt()
             .with_max_level(self.level.filter())
             .with_ansi(false)
             .with_thread_names(true);
+        let file = LogFile {
+            choice: self.clone(),
+            place: Arc::default(),
+        };
+        let place = file.place.clone();
         let installed = match &self.file {
             None => builder.with_writer(|| Stderr).try_init(),
-            Some(path) => {
-                let file = open(path).map_err(|error| {
-                    let next = "check the path and its permissions";
-                    Failure::host(&format!("--log {self}"), &error, next)
-                })?;
-                builder.with_writer(file).try_init()
-            }
+            Some(_) => builder.with_writer(move || Late(place.clone())).try_init(),
         };
         // Refused only where there is a subscriber already: this is called once.
         drop(installed);
-        Ok(())
+        file
     }
 }
 
-/// Lines are added to what is there; what a guest does is nobody else's to read.
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600).open(path)
+/// Where the events go: nothing is written to a file before the machine starts. Those of a start that
+/// failed go to stderr.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    choice: LogChoice,
+    place: Arc<Mutex<Lines>>,
+}
+
+/// The most bytes that wait.
+const MAX_WAITING: usize = 1 << 20;
+
+#[derive(Debug)]
+enum Lines {
+    Waiting(Vec<u8>),
+    Written(File),
+    Dropped,
+}
+
+impl LogFile {
+    /// Opens the file, and writes what waited for it. Lines are added to what is there; what a guest
+    /// does is nobody else's to read.
+    pub(crate) fn open(&self, outputs: &Outputs) -> Result<(), Failure> {
+        let Some(path) = &self.choice.file else {
+            return Ok(());
+        };
+        let failed = |error| {
+            let next = "check the path and its permissions";
+            Failure::host(&format!("--log {}", self.choice), &error, next)
+        };
+        let mut file = outputs.open(path, Sharing::Lines, 0o600).map_err(failed)?;
+        let mut place = lock(&self.place);
+        if let Lines::Waiting(bytes) = &*place {
+            file.write_all(bytes).map_err(failed)?;
+        }
+        *place = Lines::Written(file);
+        Ok(())
+    }
+
+    /// Nothing runs, and nothing is to be written.
+    pub(crate) fn discard(self) {
+        *lock(&self.place) = Lines::Dropped;
+    }
+}
+
+impl Drop for LogFile {
+    fn drop(&mut self) {
+        let mut place = lock(&self.place);
+        if let Lines::Waiting(bytes) = &*place {
+            messages::write(&String::from_utf8_lossy(bytes));
+            *place = Lines::Dropped;
+        }
+    }
+}
+
+fn lock(place: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
+    // Nothing panics while it holds the lock.
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self::Waiting(Vec::new())
+    }
+}
+
+/// A file that is opened later. Each event comes in one write.
+struct Late(Arc<Mutex<Lines>>);
+
+impl Write for Late {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut *lock(&self.0) {
+            Lines::Waiting(waiting) if waiting.len() + bytes.len() <= MAX_WAITING => {
+                waiting.extend_from_slice(bytes);
+            }
+            Lines::Written(file) => return file.write(bytes),
+            Lines::Waiting(_) | Lines::Dropped => {}
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn parse(option: &str, text: &str) -> Result<LogChoice, Failure> {

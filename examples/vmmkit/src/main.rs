@@ -25,6 +25,7 @@ mod ending;
 mod equivalent;
 mod exit_code;
 mod failure;
+mod files;
 mod follow;
 mod gdb;
 mod generate;
@@ -43,6 +44,7 @@ mod reports;
 mod run;
 mod serial;
 mod settings;
+mod startup;
 mod stdin;
 
 fn main() -> ExitCode {

@@ -195,6 +195,10 @@ pub(crate) fn advice(error: &RamError) -> String {
         RamError::File { .. } | RamError::NotAFile { .. } => {
             "check the path, its permissions and the room on its file system".to_owned()
         }
+        RamError::FileInUse { .. } => "end that guest, or give another file".to_owned(),
+        RamError::FileSize { .. } => {
+            "give the path of a new file, or --memory with the size of that one".to_owned()
+        }
         RamError::Merge(_) => "leave merge out, or use a kernel with CONFIG_KSM".to_owned(),
         _ => "ask for less with --memory, or free memory of the host".to_owned(),
     }

@@ -5,11 +5,14 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use vmmkit_host_io::Sharing;
 use vmmkit_hypervisor::Irqchip;
 use vmmkit_legacy_devices::SerialOutput;
 
 use crate::failure::Failure;
+use crate::files::{self, Outputs};
 use crate::messages;
+use crate::serial::CONSOLE_MODE;
 
 /// The options, as text.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -111,7 +114,7 @@ pub(crate) enum DebugChoice {
     Null,
     /// Messages of this process.
     Stderr,
-    /// A file.
+    /// The end of a file.
     File(PathBuf),
 }
 
@@ -127,15 +130,15 @@ impl fmt::Display for DebugChoice {
 
 impl DebugChoice {
     /// What takes the bytes; `None` where there is no port.
-    pub(crate) fn open(&self) -> Result<Option<Box<dyn SerialOutput>>, Failure> {
+    pub(crate) fn open(&self, outputs: &Outputs) -> Result<Option<Box<dyn SerialOutput>>, Failure> {
         let file = match self {
             Self::Null => return Ok(None),
             Self::Stderr => None,
-            Self::File(path) => Some(File::create(path).map_err(|error| {
+            Self::File(path) => {
+                let file = outputs.open(path, Sharing::Alone, CONSOLE_MODE);
                 let what = format!("--debug-port {self}");
-                let next = "check the path, its permissions and the space there";
-                Failure::host(&what, &error, next)
-            })?),
+                Some(file.map_err(|error| Failure::host(&what, &error, files::NEXT))?)
+            }
         };
         Ok(Some(Box::new(Output(file))))
     }
@@ -192,7 +195,9 @@ mod tests {
         let name = format!("vmmkit-debug-port-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let choice = DebugChoice::File(path.clone());
-        let mut output = choice.open().unwrap().unwrap();
+        let outputs = Outputs::default();
+        let mut output = choice.open(&outputs).unwrap().unwrap();
+        outputs.keep().unwrap();
         for byte in b"first\nsecond" {
             assert!(output.push(*byte));
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use vmmkit_control::RuntimeFolder;
 use vmmkit_device_bus::AddressRange;
+use vmmkit_guest_memory::Backing;
 use vmmkit_host_io::{TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm, KvmKind, ProbeCache, kvm_kind};
 use vmmkit_legacy_devices::DebugConsole;
@@ -21,14 +22,17 @@ use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
 use crate::ending::Ending;
 use crate::failure::Failure;
+use crate::files::{self, Opening, Outputs, RamFile};
 use crate::follow::Follow;
 use crate::gdb::Debugger;
+use crate::log::LogChoice;
 use crate::news::News;
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::reports::Reports;
 use crate::serial::{Opened, SerialChoice};
 use crate::settings::Settings;
+use crate::startup::Startup;
 use crate::{
     config_file, control, devices, diagnosis, equivalent, exit_code, gdb, inherited, messages,
     reports,
@@ -51,9 +55,8 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
         Some(path) => failure.with_file(path),
         None => failure,
     })?;
-    if let Some(log) = &settings.log {
-        log.install()?;
-    }
+    files::check(&settings)?;
+    let log = settings.log.as_ref().map(LogChoice::install);
     if let Some(priority) = settings.io_priority {
         vmmkit_host_io::set_io_priority(priority);
     }
@@ -66,9 +69,18 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
     let kvm = open(&settings)?;
     let can_debug = gdb::check(settings.gdb.as_ref(), &kvm)?;
     if settings.dry_run {
-        return dry_run(settings, &kvm);
+        let ran = dry_run(settings, &kvm);
+        if let (Some(log), Ok(_)) = (log, &ran) {
+            log.discard();
+        }
+        return ran;
     }
-    boot(settings, &kvm, can_debug)
+    let opening = Opening {
+        log,
+        outputs: Arc::default(),
+        ram: RamFile::note(&settings.machine.ram.backing),
+    };
+    boot(settings, &kvm, can_debug, opening)
 }
 
 /// The host's KVM. What the probe of a software one finds is kept in this user's runtime folder, where
@@ -109,30 +121,39 @@ fn software_notes(settings: &Settings, kvm: &Kvm, machine: &Handle) -> Vec<Strin
     notes
 }
 
-/// Builds everything but the console, and says what would run.
-fn dry_run(settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
-    let builder = builder(&settings)?;
+/// Builds everything but the console, and says what would run. Files for output were looked at, as was
+/// that for RAM: none is opened.
+fn dry_run(mut settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
+    let command = equivalent::command(&settings);
+    if matches!(settings.machine.ram.backing, Backing::File(_)) {
+        settings.machine.ram.backing = Backing::Memfd;
+    }
+    let outputs = Arc::new(Outputs::dry());
+    let builder = builder(&settings, &outputs)?;
     let remote = Arc::new(Remote::new(job()?, settings.machine.acpi));
     let ram = settings.machine.ram.clone();
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
-    let plan = Plan::new(builder, ram, remote, end);
+    let plan = Plan::new(builder, ram, remote, end, outputs);
     let plan = devices::plug(plan, &settings.devices)?;
     let machine = plan.into_builder().build(kvm);
     let machine = machine.map_err(|error| Asked::of(&settings.machine).explain(&error))?;
     let notes = software_notes(&settings, kvm, &machine.handle());
     drop(machine);
-    notes.iter().for_each(|note| messages::say(note));
+    say_all(&notes);
     messages::say(&format!(
-        "this machine can be built and would run:\n  {}",
-        equivalent::command(&settings)
+        "this machine can be built and would run:\n  {command}"
     ));
     Ok(exit_code::SUCCESS.into())
 }
 
+fn say_all(notes: &[String]) {
+    notes.iter().for_each(|note| messages::say(note));
+}
+
 /// A machine with what is not paravirtual.
-fn builder(settings: &Settings) -> Result<MachineBuilder, Failure> {
+fn builder(settings: &Settings, outputs: &Outputs) -> Result<MachineBuilder, Failure> {
     let builder = MachineBuilder::new(settings.machine.clone());
-    let Some(output) = settings.debug_port.open()? else {
+    let Some(output) = settings.debug_port.open(outputs)? else {
         return Ok(builder);
     };
     let range = AddressRange::new(DebugConsole::PORT.into(), DebugConsole::LENGTH.into());
@@ -148,27 +169,34 @@ fn no_descriptor(error: io::Error) -> Failure {
     Failure::host("events", &error, "free descriptors of this process")
 }
 
-fn boot(settings: Settings, kvm: &Kvm, can_debug: Supported) -> Result<ExitCode, Failure> {
+fn boot(
+    settings: Settings,
+    kvm: &Kvm,
+    can_debug: Supported,
+    opening: Opening,
+) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
     let job = job()?;
     let remote = Arc::new(Remote::new(job.clone(), settings.machine.acpi));
     // Before any thread is started.
     let signals =
         Signals::new(job.clone(), remote.clone(), settings.stop_timeout).map_err(no_descriptor)?;
+    let startup = Startup::watch().map_err(no_descriptor)?;
     let (presence, guest, door) = control::open(&settings)?;
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let Opened {
         mut console,
         socket,
-    } = settings.serial.open(&remote, &end)?;
+    } = settings.serial.open(&remote, &end, &opening.outputs)?;
 
     console.on_first_output = Some(Box::new(move || progress.first_output()));
     let reports = Reports::new(&settings);
     let log = reports.log();
     let mut running = reports::Running::default();
-    let builder = builder(&settings)?.boot_log(log.clone());
+    let builder = builder(&settings, &opening.outputs)?.boot_log(log.clone());
     let ram = settings.machine.ram.clone();
-    let plan = Plan::new(builder, ram, remote.clone(), end.clone());
+    let outputs = opening.outputs.clone();
+    let plan = Plan::new(builder, ram, remote.clone(), end.clone(), outputs);
     let plan = devices::plug(plan, &settings.devices)?;
     let live = plan.live();
     let builder = tell(plan.into_builder(), &settings, &log)?;
@@ -193,10 +221,11 @@ fn boot(settings: Settings, kvm: &Kvm, can_debug: Supported) -> Result<ExitCode,
                 machine.handle().pause();
             }
             gdb.start(&machine.handle(), settings.quiet)?;
+            opening.commit()?;
             running = reports.start(machine.handle(), reports::software(kvm))?;
-            let notes = software_notes(&settings, kvm, &machine.handle());
-            notes.iter().for_each(|note| messages::say(note));
+            say_all(&software_notes(&settings, kvm, &machine.handle()));
             progress.booting(&settings);
+            drop(startup);
             run_to_end(machine, &job)
         });
     gdb.finish(&outcome);
@@ -214,17 +243,22 @@ fn boot(settings: Settings, kvm: &Kvm, can_debug: Supported) -> Result<ExitCode,
     }
     let outcome = outcome?;
     review(&settings, &remote);
-    let ending = Ending {
+    let ending = ending(&settings, outcome, &log);
+    // The process ends here, and the kernel takes a VM down with its process faster than one
+    // descriptor and mapping after the other: the handle in `remote` keeps them until then.
+    std::mem::forget(remote);
+    Ok(ending.tell())
+}
+
+/// How the guest ended, to be told.
+fn ending(settings: &Settings, outcome: Outcome, log: &BootLog) -> Ending {
+    Ending {
         outcome,
         panic: log.panic().map(|panic| panic.reason),
         is_firmware: settings.machine.firmware.is_some(),
         reset_fails: settings.reset_fails,
         quiet: settings.quiet,
-    };
-    // The process ends here, and the kernel takes a VM down with its process faster than one
-    // descriptor and mapping after the other: the handle in `remote` keeps them until then.
-    std::mem::forget(remote);
-    Ok(ending.tell())
+    }
 }
 
 /// Says what was odd about a guest that has ended.

@@ -1,7 +1,6 @@
 //! Where the serial console is, and how it is opened.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -10,19 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vmmkit_host_io::{
-    Console, ConsoleInput, ConsoleSocket, LostOutput, OutputBuffer, Pollable, RawTerminal, TimerFd,
-    open_pty,
+    Console, ConsoleInput, ConsoleSocket, LostOutput, OutputBuffer, Pollable, RawTerminal, Sharing,
+    TimerFd, open_pty,
 };
 use vmmkit_process::Keyboard;
 
 use crate::failure::Failure;
+use crate::files::{self, Outputs};
 use crate::messages;
 use crate::remote::Remote;
 use crate::stdin::{FdInput, Source};
 
 /// How long a reader may take nothing before the guest goes on without him; one on stdout has all the
 /// time.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// The mode of a new file with what a guest writes to a console, less the umask.
+pub(crate) const CONSOLE_MODE: u32 = 0o666;
 
 /// The choices of `--serial`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub(crate) enum SerialChoice {
     Null,
     /// A new pseudo-terminal.
     Pty,
-    /// Output to a file; no input.
+    /// Output to the end of a file; no input.
     File(PathBuf),
     /// A UNIX socket, to which clients come and from which they go.
     Socket(PathBuf),
@@ -88,12 +90,15 @@ pub(crate) struct Opened {
 impl SerialChoice {
     /// Opens the console; what a user types on it reaches the machine by `remote`,
     /// and `end` fires at the end of a pipe or file.
-    pub(crate) fn open(&self, remote: &Arc<Remote>, end: &Arc<TimerFd>) -> Result<Opened, Failure> {
-        let failed = |error: io::Error| {
-            let next = "check the path, its permissions and the space there";
-            Failure::host(&format!("--serial {self}"), &error, next)
-        };
-        let (input, output, socket) = self.ends(remote, end).map_err(failed)?;
+    pub(crate) fn open(
+        &self,
+        remote: &Arc<Remote>,
+        end: &Arc<TimerFd>,
+        outputs: &Outputs,
+    ) -> Result<Opened, Failure> {
+        let failed =
+            |error: io::Error| Failure::host(&format!("--serial {self}"), &error, files::NEXT);
+        let (input, output, socket) = self.ends(remote, end, outputs).map_err(failed)?;
         let may_be_unread = matches!(self, Self::Pty | Self::Socket(_) | Self::File(_));
         let buffer = |fd| {
             let buffer = OutputBuffer::new(fd)?;
@@ -123,6 +128,7 @@ impl SerialChoice {
         &self,
         remote: &Arc<Remote>,
         end: &Arc<TimerFd>,
+        outputs: &Outputs,
     ) -> io::Result<(Input, Option<OwnedFd>, Option<ConsoleSocket>)> {
         Ok(match self {
             Self::Stdio => (stdin(remote, end)?, Some(stdout()?), None),
@@ -131,7 +137,10 @@ impl SerialChoice {
                 let (input, output) = pty("serial console")?;
                 (input, Some(output), None)
             }
-            Self::File(path) => (None, Some(File::create(path)?.into()), None),
+            Self::File(path) => {
+                let file = outputs.open(path, Sharing::Alone, CONSOLE_MODE)?;
+                (None, Some(file.into()), None)
+            }
             Self::Socket(path) => {
                 let (socket, end) = ConsoleSocket::listen(path)?;
                 let input = FdInput::new(end.try_clone()?, Source::device());

@@ -60,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) log: Option<LogChoice>,
     /// The KVM device.
     pub(crate) kvm: PathBuf,
+    /// The file that some of this comes from.
+    pub(crate) config: Option<PathBuf>,
     /// Build only.
     pub(crate) dry_run: bool,
     /// Say nothing but errors.
@@ -145,6 +147,7 @@ impl Settings {
             io_priority: priorities.io,
             log,
             kvm: options.kvm.unwrap_or_else(|| "/dev/kvm".into()),
+            config: options.config,
             dry_run: options.dry_run,
             quiet: options.quiet,
             found_kernel,

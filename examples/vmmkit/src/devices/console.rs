@@ -1,16 +1,17 @@
 //! `--console`: a console by virtio, the guest's hvc0.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use vmmkit_host_io::Sharing;
 use vmmkit_virtio_devices::{Console, Port, PortInput, PortRead};
 use vmmkit_vmm::{ConsoleInput, ConsoleRead};
 
 use super::{Choice, Plan, failed};
 use crate::failure::Failure;
-use crate::serial::{self, Input};
+use crate::files::{self, Named, Role};
+use crate::serial::{self, CONSOLE_MODE, Input, PATIENCE};
 
 const NEXT: &str = "give stdio, null, pty, file=PATH or socket=PATH";
 
@@ -43,15 +44,20 @@ impl ConsoleChoice {
             Port::streams(input, Some(output))
         };
         Ok(match self.0.split_once('=') {
-            Some(("file", path)) => Port::streams(None, Some(File::create(path)?.into())),
-            Some((_, path)) => Port::listen(path.as_ref())?,
+            Some(("file", path)) => {
+                let file = plan
+                    .outputs()
+                    .open(path.as_ref(), Sharing::Alone, CONSOLE_MODE)?;
+                Port::streams(None, Some(file.into())).with_patience(PATIENCE)?
+            }
+            Some((_, path)) => Port::listen(path.as_ref())?.with_patience(PATIENCE)?,
             None if self.0 == "stdio" => streams(
                 serial::stdin(plan.remote(), plan.end_of_input())?,
                 serial::stdout()?,
             ),
             None if self.0 == "pty" => {
                 let (input, output) = serial::pty("virtio console")?;
-                streams(input, output)
+                streams(input, output).with_patience(PATIENCE)?
             }
             None => Port::null(),
         })
@@ -63,9 +69,20 @@ impl Choice for ConsoleChoice {
         ("--console", Some(self.0.clone()))
     }
 
+    fn files(&self) -> Vec<Named> {
+        let Some(("file", path)) = self.0.split_once('=') else {
+            return Vec::new();
+        };
+        let (option, role) = (
+            format!("--console {}", self.0),
+            Role::Output(Sharing::Alone),
+        );
+        vec![Named::new(option, path.as_ref(), role)]
+    }
+
     fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
-        let next = "check the path, its permissions and the space there";
-        let wrong = |error: &dyn std::error::Error| failed("--console", &self.0, error, next);
+        let wrong =
+            |error: &dyn std::error::Error| failed("--console", &self.0, error, files::NEXT);
         let port = self.port(&plan).map_err(|error| wrong(&error))?;
         // A kernel whose console is this one tells of its panic here.
         let remote = plan.remote().clone();

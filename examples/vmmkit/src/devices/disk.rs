@@ -8,6 +8,7 @@ use vmmkit_virtio_devices::{Block, BlockBackend, BlockConfig, DiskFormat, RateLi
 use super::words::Words;
 use super::{Choice, Live, Plan, disk_failure, failed, rate};
 use crate::failure::Failure;
+use crate::files::{Named, Role};
 use crate::messages;
 
 const KEYS: &str = "give PATH, and readonly, direct, serial=TEXT, queues=N, format=raw|qcow2, \
@@ -87,6 +88,21 @@ fn config(words: &mut Words<'_>) -> Result<BlockConfig, Failure> {
 impl Choice for DiskChoice {
     fn option(&self) -> (&'static str, Option<String>) {
         ("--disk", Some(self.text.clone()))
+    }
+
+    fn files(&self) -> Vec<Named> {
+        let Kind::Own(config) = &self.kind else {
+            return Vec::new();
+        };
+        let role = match config.read_only {
+            true => Role::Input,
+            false => Role::Disk,
+        };
+        vec![Named::new(
+            format!("--disk {}", self.text),
+            &config.path,
+            role,
+        )]
     }
 
     fn needs_shared_ram(&self) -> bool {

@@ -24,6 +24,7 @@ use vmmkit_virtio_devices::{Bucket, Rng};
 use vmmkit_vmm::{DeviceInfo, VirtioTransport};
 
 use crate::failure::{Failure, chain};
+use crate::files::Named;
 use crate::messages;
 use balloon::BalloonChoice;
 use console::ConsoleChoice;
@@ -76,6 +77,11 @@ pub(crate) struct DeviceOptions {
 pub(crate) trait Choice: std::fmt::Debug {
     /// The option that asks for it, as one would write it.
     fn option(&self) -> (&'static str, Option<String>);
+
+    /// The files that it names.
+    fn files(&self) -> Vec<Named> {
+        Vec::new()
+    }
 
     /// Whether another process must see the guest's RAM.
     fn needs_shared_ram(&self) -> bool {

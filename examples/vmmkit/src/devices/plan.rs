@@ -9,6 +9,7 @@ use vmmkit_virtio::Device;
 use vmmkit_vmm::MachineBuilder;
 
 use super::live::Live;
+use crate::files::Outputs;
 use crate::remote::Remote;
 
 /// A machine that is being built, and what its devices share.
@@ -20,18 +21,20 @@ pub(crate) struct Plan {
     live: Vec<(String, Live)>,
     remote: Arc<Remote>,
     end: Arc<TimerFd>,
+    outputs: Arc<Outputs>,
 }
 
 /// What of memory beside RAM begins at a multiple of.
 const ALIGNMENT: u64 = 1 << 30;
 
 impl Plan {
-    /// A machine of `ram` and what may be plugged into it; keys go to `remote`, and `end` fires at the end of piped input.
+    /// A machine of `ram` and what may be plugged into it; keys go to `remote`, and `end` fires at the end of piped input; files for output are `outputs`.
     pub(crate) fn new(
         builder: MachineBuilder,
         ram: RamConfig,
         remote: Arc<Remote>,
         end: Arc<TimerFd>,
+        outputs: Arc<Outputs>,
     ) -> Self {
         let layout = Layout::of(ram.size);
         let area = ram.plug_area();
@@ -48,6 +51,7 @@ impl Plan {
             live: Vec::new(),
             remote,
             end,
+            outputs,
         }
     }
 
@@ -103,6 +107,10 @@ impl Plan {
 
     pub(super) fn end_of_input(&self) -> &Arc<TimerFd> {
         &self.end
+    }
+
+    pub(super) fn outputs(&self) -> &Outputs {
+        &self.outputs
     }
 
     /// All devices, by their names in the machine.

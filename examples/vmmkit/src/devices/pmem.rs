@@ -8,6 +8,7 @@ use vmmkit_virtio_devices::{Pmem, PmemConfig};
 use super::words::Words;
 use super::{Choice, Plan, failed};
 use crate::failure::Failure;
+use crate::files::{Named, Role};
 
 const KEYS: &str =
     "give PATH, and discard for writes that are lost, such as --pmem root.img,discard";
@@ -39,6 +40,18 @@ impl PmemChoice {
 impl Choice for PmemChoice {
     fn option(&self) -> (&'static str, Option<String>) {
         ("--pmem", Some(self.text.clone()))
+    }
+
+    fn files(&self) -> Vec<Named> {
+        let role = match self.discard {
+            true => Role::Input,
+            false => Role::Disk,
+        };
+        vec![Named::new(
+            format!("--pmem {}", self.text),
+            &self.path,
+            role,
+        )]
     }
 
     fn plug(&self, mut plan: Plan) -> Result<Plan, Failure> {

@@ -54,6 +54,11 @@ impl MetricsChoice {
         })
     }
 
+    /// Where it goes.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What is written.
     pub(super) fn encode(&self, metrics: &Metrics) -> String {
         match self.format {
@@ -103,6 +108,11 @@ impl TimelineChoice {
             path: path.to_owned(),
             is_picture,
         })
+    }
+
+    /// Where it goes.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What is written.

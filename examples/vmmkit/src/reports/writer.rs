@@ -2,20 +2,27 @@
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use vmmkit_telemetry::{Bins, Timeline, replace_file};
+use vmmkit_host_io::{FileError, replace_file};
+use vmmkit_telemetry::{Bins, Timeline};
 use vmmkit_vmm::Handle;
 
 use super::{MoreMetrics, Reports, start};
 use crate::failure::Failure;
 use crate::messages;
 
+/// How long the reader of a pipe may take for one report.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the last reports may take: a file system that hangs must not hold up the end.
+const LAST: Duration = Duration::from_secs(5);
+
 /// The thread `reports`, which samples and writes until it is told to finish.
 pub(super) struct Writer {
     finish: Sender<()>,
-    thread: JoinHandle<()>,
+    /// Ends with the thread.
+    done: Receiver<()>,
 }
 
 /// What the thread works with.
@@ -42,24 +49,31 @@ impl Writer {
             exits: Bins::default(),
             has_failed: false,
         };
-        work.write_metrics()?;
-        work.write_timeline()?;
+        let written = work.write_metrics();
+        work.tell_at_start(written)?;
+        let written = work.write_timeline();
+        work.tell_at_start(written)?;
         let (finish, asked) = channel();
-        let thread = Builder::new()
+        let (at_end, done) = channel();
+        Builder::new()
             .name("reports".to_owned())
-            .spawn(move || work.run(&asked))
+            .spawn(move || {
+                work.run(&asked);
+                drop(at_end);
+            })
             .map_err(|error| {
                 let next = "raise the limit of processes (ulimit -u)";
                 Failure::host("threads", &error, next)
             })?;
-        Ok(Self { finish, thread })
+        Ok(Self { finish, done })
     }
 
-    /// Has all of it written for the last time, and waits for that.
+    /// Has all of it written for the last time, and waits a while for that.
     pub(super) fn finish(self) {
         drop(self.finish);
-        // A bug there was told by the panic hook; the guest has ended in its own way.
-        let _ = self.thread.join();
+        if self.done.recv_timeout(LAST) == Err(RecvTimeoutError::Timeout) {
+            messages::say("warning: the last reports could not be written in time");
+        }
     }
 }
 
@@ -115,7 +129,7 @@ impl Work {
         }
     }
 
-    fn write_metrics(&self) -> Result<(), Failure> {
+    fn write_metrics(&self) -> Result<(), NotWritten> {
         let Some(choice) = &self.reports.metrics else {
             return Ok(());
         };
@@ -124,7 +138,7 @@ impl Work {
         write("--metrics", &choice.path, &choice.encode(&metrics))
     }
 
-    fn write_timeline(&mut self) -> Result<(), Failure> {
+    fn write_timeline(&mut self) -> Result<(), NotWritten> {
         let Some(choice) = &self.reports.timeline else {
             return Ok(());
         };
@@ -135,19 +149,44 @@ impl Work {
     }
 
     /// Says once that something could not be written; the guest goes on.
-    fn tell(&mut self, written: Result<(), Failure>) {
-        if let Err(failure) = written
+    fn tell(&mut self, written: Result<(), NotWritten>) {
+        if let Err(error) = written
             && !std::mem::replace(&mut self.has_failed, true)
         {
-            messages::say(&failure.text());
+            messages::say(&error.failure.text());
+        }
+    }
+
+    /// Nothing runs yet: a file that cannot be written is a mistake. The reader of a pipe may still come.
+    fn tell_at_start(&mut self, written: Result<(), NotWritten>) -> Result<(), Failure> {
+        match written {
+            Err(error) if !error.is_for_a_reader => Err(error.failure),
+            other => {
+                self.tell(other);
+                Ok(())
+            }
         }
     }
 }
 
-fn write(option: &str, path: &Path, text: &str) -> Result<(), Failure> {
-    replace_file(path, text.as_bytes()).map_err(|error| {
+/// Why a report could not be written.
+struct NotWritten {
+    failure: Failure,
+    /// It is a pipe, and nobody reads from it now.
+    is_for_a_reader: bool,
+}
+
+fn write(option: &str, path: &Path, text: &str) -> Result<(), NotWritten> {
+    replace_file(path, text.as_bytes(), PATIENCE).map_err(|error| {
+        let is_for_a_reader = matches!(error, FileError::NoReader);
         let what = format!("{option} {}", path.display());
-        let next = "check the folder, its permissions and the space there";
-        Failure::host(&what, &error, next)
+        let next = match is_for_a_reader {
+            true => "the guest goes on; a reader who comes gets the next report",
+            false => "check the folder, its permissions and the space there",
+        };
+        NotWritten {
+            failure: Failure::host(&what, &error, next),
+            is_for_a_reader,
+        }
     })
 }

@@ -1,0 +1,333 @@
+//! What happens to the files that a command line names: nothing before the machine runs, and nothing to
+//! what is something else.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileTypeExt, symlink};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Stdio;
+
+use rustix::fs::{FileType, Mode};
+use rustix::process::Signal;
+use support::running::{Place, spinning_guest, wait_for};
+use support::{echo_guest, has_kvm};
+
+/// Each option that names a file or a socket of this process's own, with `OUT` in the place of the path.
+const OPTIONS: &[&[&str]] = &[
+    &["--serial", "file=OUT"],
+    &["--console", "file=OUT"],
+    &["--debug-port", "file=OUT"],
+    &["--metrics", "OUT"],
+    &["--timeline", "OUT.svg"],
+    &["--log", "debug,OUT"],
+    &["--memory", "16M,backend=file=OUT"],
+    &["--serial", "socket=OUT"],
+    &["--console", "socket=OUT"],
+    &["--vsock", "cid=3,socket=OUT"],
+    &["--api-socket", "OUT"],
+];
+
+/// Ways in which a start fails; the last one does not run at all.
+const FAILURES: &[&[&str]] = &[
+    &["--kernel", "none"],
+    &["--kernel", "kernel", "--initrd", "none"],
+    &["--kernel", "text"],
+    &["--kernel", "kernel", "--disk", "none"],
+    &["--kernel", "kernel", "--fs", "none,tag=t"],
+    &["--kernel", "kernel", "--kvm", "none"],
+    &["--kernel", "kernel", "--cpu", "none.toml"],
+    &["--kernel", "kernel", "--pmem", "text"],
+    &["--kernel", "kernel", "--dry-run"],
+];
+
+/// A file's kind, and its content if it is a regular one.
+type There = (bool, Vec<u8>);
+
+fn make_pipe(path: &Path) {
+    let (kind, mode) = (FileType::Fifo, Mode::from_raw_mode(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+}
+
+/// What there is in a folder; sockets without a content.
+fn snapshot(folder: &Path) -> BTreeMap<String, There> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        let is_file = entry.file_type().unwrap().is_file();
+        let bytes = match is_file {
+            true => fs::read(entry.path()).unwrap(),
+            false => Vec::new(),
+        };
+        (entry.file_name().into_string().unwrap(), (is_file, bytes))
+    });
+    entries.collect()
+}
+
+/// The folder is as it was.
+fn is_unchanged(place: &Place, before: &BTreeMap<String, There>, words: &[&str]) {
+    let after = snapshot(place.folder.path());
+    let names = |all: &BTreeMap<String, There>| all.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&after), names(before), "{words:?}");
+    assert!(after == *before, "{words:?}: a content has changed");
+}
+
+fn place(name: &str, kernel: &[u8]) -> Place {
+    let place = Place::new(name, kernel);
+    place.folder.file("text", "this is no kernel and no disk");
+    place
+}
+
+/// vmmkit in the folder of `place`.
+fn run(place: &Place, words: &[&str]) -> (Option<i32>, String) {
+    let mut command = place.command(&["run", "--quiet"]);
+    command.args(words).current_dir(place.folder.path());
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), error)
+}
+
+#[test]
+fn a_dry_run_or_a_start_that_fails_leaves_every_file_as_it_is() {
+    if !has_kvm("a_dry_run_or_a_start_that_fails_leaves_every_file_as_it_is") {
+        return;
+    }
+    let place = place("files-fail", &echo_guest());
+    for option in OPTIONS {
+        let is_file = option[1].contains("file=") || !option[1].contains("socket");
+        let is_file = is_file && option[0] != "--api-socket";
+        for content in [None, Some("")] {
+            if content.is_some() && !is_file {
+                continue;
+            }
+            let words: Vec<String> = option
+                .iter()
+                .map(|word| word.replace("OUT", "out"))
+                .collect();
+            let name = words[1].rsplit(['=', ',']).next().unwrap();
+            let path = place.folder.path().join(name);
+            if let Some(content) = content {
+                fs::write(&path, content).unwrap();
+            }
+            let before = snapshot(place.folder.path());
+            for failure in FAILURES {
+                let mut all: Vec<&str> = words.iter().map(String::as_str).collect();
+                all.extend(*failure);
+                if option[0] != "--memory" {
+                    all.extend(["--memory", "16M"]);
+                }
+                if failure.contains(&"--fs") && option[0] == "--memory" {
+                    continue;
+                }
+                let (code, error) = run(&place, &all);
+                let is_dry = failure.contains(&"--dry-run");
+                assert_eq!(code == Some(0), is_dry, "{all:?}: {error}");
+                is_unchanged(&place, &before, &all);
+            }
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+#[test]
+fn no_output_goes_over_what_something_else_is() {
+    if !has_kvm("no_output_goes_over_what_something_else_is") {
+        return;
+    }
+    let place = place("files-same", &echo_guest());
+    let folder = place.folder.path();
+    fs::write(folder.join("disk"), vec![7; 1 << 20]).unwrap();
+    fs::hard_link(folder.join("disk"), folder.join("hard")).unwrap();
+    symlink("disk", folder.join("soft.svg")).unwrap();
+    place.folder.file("vm.toml", "cpus = 1");
+    let before = snapshot(folder);
+    for (one, other) in [
+        (["--serial", "file=disk"], ["--disk", "disk"]),
+        (["--serial", "file=hard"], ["--disk", "disk"]),
+        (["--console", "file=disk"], ["--disk", "disk,readonly"]),
+        (["--debug-port", "file=hard"], ["--pmem", "disk"]),
+        (["--metrics", "disk"], ["--disk", "hard"]),
+        (["--timeline", "soft.svg"], ["--disk", "disk"]),
+        (["--log", "debug,disk"], ["--disk", "disk"]),
+        (["--memory", "1M,backend=file=disk"], ["--disk", "hard"]),
+        (["--serial", "file=kernel"], ["--no-instance", "--paused"]),
+        (["--metrics", "text"], ["--initrd", "text"]),
+        (["--log", "info,vm.toml"], ["--config", "vm.toml"]),
+        (["--serial", "file=new"], ["--metrics", "new"]),
+        (["--serial", "file=new"], ["--console", "file=./new"]),
+        (["--debug-port", "file=new"], ["--log", "info,new"]),
+        (
+            ["--memory", "16M,backend=file=new"],
+            ["--serial", "file=new"],
+        ),
+    ] {
+        let other: &[&str] = match other[0] {
+            "--no-instance" => &["--no-instance"],
+            _ => &other,
+        };
+        let words = [&["--kernel", "kernel"], &one[..], other].concat();
+        let (code, error) = run(&place, &words);
+        assert_eq!(code, Some(1), "{words:?}: {error}");
+        assert!(error.contains("is the same file"), "{words:?}: {error}");
+        assert!(error.contains(one[0]), "{error}");
+        is_unchanged(&place, &before, &words);
+    }
+}
+
+#[test]
+fn a_disk_or_ram_that_another_guest_has_is_left_alone() {
+    if !has_kvm("a_disk_or_ram_that_another_guest_has_is_left_alone") {
+        return;
+    }
+    let place = place("files-locked", &spinning_guest());
+    let folder = place.folder.path();
+    fs::write(folder.join("disk"), vec![7; 1 << 20]).unwrap();
+    let at = |name: &str| folder.join(name).display().to_string();
+    let memory = format!("16M,backend=file={}", at("ram"));
+    let _guest = place.guest("one", &["--disk", &at("disk"), "--memory", &memory]);
+    let disk = fs::read(folder.join("disk")).unwrap();
+    for words in [
+        ["--serial", "file=disk"],
+        ["--console", "file=disk"],
+        ["--debug-port", "file=disk"],
+        ["--metrics", "disk"],
+        ["--log", "debug,disk"],
+        ["--memory", "16M,backend=file=ram"],
+        ["--memory", "1M,backend=file=disk"],
+        ["--serial", "file=ram"],
+        ["--disk", "ram"],
+    ] {
+        let (code, error) = run(&place, &[&["--kernel", "kernel"], &words[..]].concat());
+        assert_eq!(code, Some(1), "{words:?}: {error}");
+        assert!(error.contains("in use"), "{words:?}: {error}");
+        assert_eq!(fs::read(folder.join("disk")).unwrap(), disk, "{words:?}");
+        assert_eq!(fs::metadata(folder.join("ram")).unwrap().len(), 16 << 20);
+    }
+}
+
+#[test]
+fn a_file_that_is_something_else_is_not_taken_for_ram() {
+    let place = place("files-ram", &echo_guest());
+    let file = place.folder.file("precious", vec![7; 1_000_000]);
+    let words = [
+        "--kernel",
+        "kernel",
+        "--memory",
+        "16M,backend=file=precious",
+    ];
+    let (code, error) = run(&place, &words);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("is not RAM of 16777216 bytes"), "{error}");
+    assert_eq!(fs::read(&file).unwrap(), vec![7; 1_000_000]);
+}
+
+#[test]
+fn output_is_added_to_a_file_and_a_log_can_be_rotated() {
+    if !has_kvm("output_is_added_to_a_file_and_a_log_can_be_rotated") {
+        return;
+    }
+    let place = place("files-append", &echo_guest());
+    let out = place.folder.file("out", "before\n");
+    let serial = format!("file={}", out.display());
+    let mut guest = place.start(&["--serial", &serial, "--name", "one"]);
+    wait_for("the first output", || {
+        fs::read(&out).unwrap() == b"before\nR"
+    });
+    // As copytruncate of logrotate(8): what comes next begins the file, without a hole before it.
+    File::options()
+        .write(true)
+        .open(&out)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    place.says(&["stop", "-n", "one"]);
+    guest.ends();
+    assert_eq!(fs::read(&out).unwrap(), b"");
+}
+
+#[test]
+fn a_pipe_or_socket_at_any_option_is_not_waited_for() {
+    let place = place("files-pipe", &echo_guest());
+    let folder = place.folder.path();
+    for name in ["pipe", "pipe.svg", "pipe.toml"] {
+        make_pipe(&folder.join(name));
+    }
+    for words in [
+        &["--kernel", "pipe"][..],
+        &["--kernel", "kernel", "--initrd", "pipe"],
+        &["--firmware", "pipe"],
+        &["--config", "pipe"],
+        &["--kernel", "kernel", "--cpu", "pipe.toml"],
+        &["--kernel", "kernel", "--disk", "pipe"],
+        &["--kernel", "kernel", "--disk", "pipe,readonly"],
+        &["--kernel", "kernel", "--pmem", "pipe,discard"],
+        &["--kernel", "kernel", "--memory", "16M,backend=file=pipe"],
+    ] {
+        let (code, error) = run(&place, words);
+        assert_eq!(code, Some(1), "{words:?}: {error}");
+        assert!(error.contains("pipe"), "{words:?}: {error}");
+    }
+    assert!(
+        fs::metadata(folder.join("pipe"))
+            .unwrap()
+            .file_type()
+            .is_fifo()
+    );
+}
+
+#[test]
+fn a_pipe_for_output_that_nobody_reads_holds_up_nothing() {
+    if !has_kvm("a_pipe_for_output_that_nobody_reads_holds_up_nothing") {
+        return;
+    }
+    let place = place("files-out", &echo_guest());
+    let folder = place.folder.path();
+    for name in ["pipe", "pipe.svg"] {
+        make_pipe(&folder.join(name));
+    }
+    let at = |text: &str| text.replace("OUT", &folder.join("pipe").display().to_string());
+    for option in OPTIONS.iter().filter(|option| {
+        !option[1].contains("socket") && !["--memory", "--api-socket"].contains(&option[0])
+    }) {
+        let value = at(option[1]);
+        let words = [option[0], &value, "--stop-timeout", "0"];
+        let mut guest = place.guest("one", &words);
+        place.says(&["stop", "-n", "one"]);
+        guest.ends();
+    }
+    // Nor one whose reader goes: metrics are written again and again.
+    let value = at("OUT,every=0.1");
+    let reader = File::options()
+        .read(true)
+        .write(true)
+        .open(folder.join("pipe"))
+        .unwrap();
+    let mut guest = place.guest("one", &["--metrics", &value, "--stop-timeout", "0"]);
+    drop(reader);
+    place.says(&["stop", "-n", "one"]);
+    guest.ends();
+}
+
+#[test]
+fn a_start_that_waits_is_ended_by_a_signal() {
+    let place = place("files-slow", &echo_guest());
+    let socket = place.folder.path().join("back-end");
+    // A back end that takes the connection and never answers.
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let disk = format!("vhost-user={}", socket.display());
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let mut guest = place.start(&["--no-instance", "--disk", &disk]);
+        let _connection = listener.accept().unwrap();
+        let pid = rustix::process::Pid::from_child(&guest.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+        let status = guest.ends();
+        assert_eq!(status.signal(), Some(signal.as_raw()));
+    }
+}
