@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use vmmkit_host_io::is_raw;
+use vmmkit_hypervisor::CmdlineAddition;
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_hypervisor::{Capabilities, Hypervisor};
 use vmmkit_hypervisor_kvm::{
-    CmdlineAddition, Finding, ForcedBits, Kvm, KvmKind, ProbeReport, forced_cpuid, probe,
-    probe_debug,
+    Finding, ForcedBits, Kvm, KvmKind, ProbeReport, forced_cpuid, probe, probe_debug,
 };
 use vmmkit_x86_cpu::{Bit, Register};
 
