@@ -9,6 +9,8 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, squeue};
 use vm_memory::bitmap::AtomicBitmap;
@@ -47,7 +49,16 @@ pub struct Uring {
     free: Vec<usize>,
     /// Whether something was pushed since the last submission.
     has_unsubmitted: bool,
+    /// io_uring_enter; tests have a host that refuses it.
+    call: fn(&IoUring, usize) -> io::Result<usize>,
+    /// Since when the host has had no resources for it, and how long that is put up with.
+    refused_since: Option<Instant>,
+    patience: Duration,
 }
+
+/// How long a host without resources is asked again, and how long after the time before.
+const PATIENCE: Duration = Duration::from_secs(5);
+const BACK_OFF: Duration = Duration::from_millis(5);
 
 impl Uring {
     /// A ring for up to `depth` operations at once (1 to 4096, rounded up to a power of 2) between
@@ -70,6 +81,9 @@ impl Uring {
             slots: (0..count).map(|_| Slot::default()).collect(),
             free: (0..count).rev().collect(),
             has_unsubmitted: false,
+            call: |ring, wanted| ring.submitter().submit_and_wait(wanted),
+            refused_since: None,
+            patience: PATIENCE,
         })
     }
 
@@ -245,8 +259,9 @@ impl Uring {
 
     fn enter(&mut self, wanted: usize) -> io::Result<()> {
         loop {
-            match self.ring.submitter().submit_and_wait(wanted) {
+            match (self.call)(&self.ring, wanted) {
                 Ok(_) => {
+                    self.refused_since = None;
                     // The host may stop early, at an entry that it refuses.
                     self.has_unsubmitted = !self.ring.submission().is_empty();
                     if !self.has_unsubmitted {
@@ -255,14 +270,23 @@ impl Uring {
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
-                    Some(libc::EAGAIN | libc::EBUSY) => {
-                        self.event.notify();
-                        return Ok(());
-                    }
+                    Some(libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => return self.refused(error),
                     _ => return Err(error),
                 },
             }
         }
+    }
+
+    /// The host has no resources now: what was pushed stays, and an event comes a little later. After
+    /// some time it is an error, so that nobody waits for ever.
+    fn refused(&mut self, error: io::Error) -> io::Result<()> {
+        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= self.patience {
+            return Err(error);
+        }
+        thread::sleep(BACK_OFF);
+        self.event.notify();
+        Ok(())
     }
 }
 

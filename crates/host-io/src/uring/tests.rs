@@ -204,3 +204,32 @@ fn refusals_are_told_from_other_errors() {
         libc::EMFILE
     )));
 }
+
+#[test]
+fn a_host_that_refuses_for_good_is_an_error_after_some_time_and_no_end_waits_for_it() {
+    let (memory, file) = (memory(), file(&[1; 4096]));
+    for refusal in [
+        |_: &IoUring, _| Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+        |_: &IoUring, _| Err(io::Error::from_raw_os_error(libc::EBUSY)),
+        |_: &IoUring, _| Err(io::Error::from_raw_os_error(libc::ENOMEM)),
+    ] {
+        let Some(mut ring) = ring(&memory, &file, 4) else {
+            return;
+        };
+        let works = ring.call;
+        ring.call = refusal;
+        // For a while it is tried again, and then goes on.
+        ring.read(1, 0, [(GuestAddress(0), 512)]).unwrap();
+        ring.submit().unwrap();
+        ring.wait().unwrap();
+        assert_eq!(ring.in_flight(), 1);
+        ring.call = works;
+        assert_eq!(finish(&mut ring).len(), 1);
+        // For good.
+        (ring.call, ring.patience) = (refusal, Duration::from_millis(20));
+        ring.read(2, 0, [(GuestAddress(0), 512)]).unwrap();
+        while ring.wait().is_ok() {}
+        assert!(ring.submit().is_err());
+        drop(ring);
+    }
+}
