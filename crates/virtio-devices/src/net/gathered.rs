@@ -58,8 +58,18 @@ impl Gathered {
             left -= 1;
             let (count, bytes) = (self.chain.writable().len(), self.chain.writable_bytes());
             if bytes < HEADER as u64 || count > MOST_SEGMENTS {
-                queue.complete(&self.chain, 0);
                 useless += 1;
+                if self.is_empty() {
+                    queue.complete(&self.chain, 0);
+                } else {
+                    // Behind others it has its turn after them: what is put back is then what was
+                    // popped last.
+                    self.chains.push(Held {
+                        head: self.chain.head(),
+                        segments: 0,
+                        bytes: 0,
+                    });
+                }
                 continue;
             }
             if self.segments().len() + count > MOST_SEGMENTS {
@@ -113,11 +123,15 @@ impl Gathered {
         count
     }
 
-    /// Gives back the chains that `length` bytes lie in.
+    /// Gives back the chains that `length` bytes lie in, and those without room behind them.
     #[inline]
     pub(super) fn complete(&mut self, queue: &mut Queue, length: u64) {
-        let mut left = length;
+        let (mut left, mut is_first) = (length, true);
         for chain in self.chains.get(self.behind.0..).unwrap_or_default() {
+            if left == 0 && chain.bytes > 0 && !is_first {
+                break;
+            }
+            is_first = false;
             let part = left.min(chain.bytes);
             // At most MAX_PACKET.
             queue.complete_head(chain.head, part as u32);
@@ -125,9 +139,6 @@ impl Gathered {
             self.behind.1 += chain.segments;
             self.bytes -= chain.bytes;
             left -= part;
-            if left == 0 {
-                break;
-            }
         }
         if self.behind.0 == self.chains.len() || self.behind.0 >= BEHIND {
             self.chains.drain(..self.behind.0);

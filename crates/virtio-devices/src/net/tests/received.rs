@@ -1,5 +1,7 @@
 //! From the host to the guest.
 
+use vmmkit_device_bus::Lifecycle;
+
 use super::*;
 
 #[test]
@@ -109,4 +111,45 @@ fn flags_are_zero_without_guest_csum_5_1_6_3_1() {
         let (_, bytes) = driver.wait(RECEIVE).unwrap();
         assert_eq!(bytes[..12], [flags, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 0]);
     }
+}
+
+#[test]
+fn chains_too_small_for_a_header_between_others_do_not_mix_up_what_is_put_back() {
+    let (net, peer) = net();
+    let mut driver = Driver::start(net.clone()).unwrap();
+    let mut good = Vec::new();
+    let mut small = Vec::new();
+    for size in [100, 4, 100, 3, 2, 100, 100] {
+        let head = driver.add(RECEIVE, &[], &[size]).unwrap();
+        if size == 100 { &mut good } else { &mut small }.push(head);
+    }
+    // A packet that there is no room for: all chains are taken, and put back by the pause.
+    peer.send(&packet(&bytes(1000, 1))).unwrap();
+    driver.kick(RECEIVE);
+    while net.stats().received.errors < 3 {
+        std::thread::yield_now();
+    }
+    for _ in 0..2 {
+        driver.transport().pause();
+        driver.transport().wait_paused();
+        driver.transport().resume();
+    }
+    // 64 bytes behind the header make 1000 in all, with what comes now.
+    room(&mut driver, 8, 200);
+    let mut frame = Vec::new();
+    let mut heads = Vec::new();
+    while frame.len() < HEADER + 1000 {
+        let (head, part) = driver.wait(RECEIVE).unwrap();
+        heads.push(head);
+        frame.extend(part);
+    }
+    assert_eq!(frame[HEADER..], bytes(1000, 1));
+    // Each came back once, in the order in which it was made available.
+    let place = |head| heads.iter().filter(|used| *used == head).count();
+    assert!(
+        good.iter().chain(&small).all(|head| place(head) == 1),
+        "{heads:?}"
+    );
+    peer.send(&packet(&bytes(60, 2))).unwrap();
+    assert_eq!(received(&mut driver), bytes(60, 2));
 }
