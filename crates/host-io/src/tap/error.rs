@@ -11,8 +11,8 @@ use thiserror::Error;
 pub enum TapError {
     /// Such a name no interface can have.
     #[error(
-        "{name:?} is no name of a network interface: it has 1 to 15 characters, without spaces and \
-         slashes"
+        "{name:?} is not the name of a network interface: it has 1 to 15 characters, without spaces, \
+         slashes and percent signs"
     )]
     Name {
         /// The name.
@@ -83,7 +83,7 @@ impl TapError {
         let make = format!("sudo ip tuntap add dev {interface} mode tap{multi_queue} user $USER");
         let advice = match error {
             Errno::PERM | Errno::ACCESS => format!("make it for this user: `{make}`"),
-            Errno::BUSY => "another process has it: choose another interface".to_owned(),
+            Errno::BUSY => "another process has it, or another device of this machine: choose another interface".to_owned(),
             Errno::INVAL if queues > 1 => {
                 format!("it is no tap interface, or was made for one queue: make another: `{make}`")
             }

@@ -43,6 +43,24 @@ pub struct TapOffloads {
 }
 
 impl Tap {
+    /// Whether there is a network interface `name`, of whatever kind (SIOCGIFINDEX).
+    ///
+    /// # Errors
+    /// [`TapError::Name`] for what no interface can be called, and for a pattern such as `tap%d`, by
+    /// which the host would make one of another name; [`TapError::Setting`] where the host does not say.
+    pub fn exists(name: &str) -> Result<bool, TapError> {
+        let request = Interface::new(name).filter(|_| !name.contains('%'));
+        let mut request = request.ok_or_else(|| TapError::Name {
+            name: name.to_owned(),
+        })?;
+        let mut ask = || request.perform(control_socket()?, libc::SIOCGIFINDEX);
+        match ask() {
+            Ok(()) => Ok(true),
+            Err(Errno::NODEV | Errno::NXIO) => Ok(false),
+            Err(error) => Err(TapError::setting(name, "be looked for", error)),
+        }
+    }
+
     /// Attaches `queues` queues to the interface `name`, or makes it, which is a privilege. An
     /// interface that is down is brought up where the process may do that.
     ///
@@ -158,6 +176,19 @@ impl Tap {
             u16::try_from(request.mtu()).map_err(|_| Errno::OVERFLOW)
         };
         ask().map_err(|error| TapError::setting(&self.interface, "read the MTU", error))
+    }
+
+    /// Sets the largest packet of the interface, in bytes without the Ethernet header (SIOCSIFMTU): a
+    /// privilege (CAP_NET_ADMIN).
+    ///
+    /// # Errors
+    /// [`TapError::Setting`].
+    pub fn set_mtu(&self, mtu: u16) -> Result<(), TapError> {
+        let set = || {
+            let mut request = self.request()?.with_mtu(mtu.into());
+            request.perform(control_socket()?, libc::SIOCSIFMTU)
+        };
+        set().map_err(|error| TapError::setting(&self.interface, "set the MTU", error))
     }
 
     /// Whether the interface is up. One that is down takes no packets and gives none:

@@ -50,6 +50,15 @@ impl Interface {
         self
     }
 
+    /// The same with another `ifr_mtu`.
+    pub(super) fn with_mtu(mut self, mtu: i32) -> Self {
+        self.value = [0; 24];
+        for (place, byte) in self.value.iter_mut().zip(mtu.to_ne_bytes()) {
+            *place = byte;
+        }
+        self
+    }
+
     /// The union as `ifr_mtu`.
     pub(super) fn mtu(&self) -> i32 {
         let [a, b, c, d, ..] = self.value;
@@ -105,6 +114,6 @@ mod tests {
         }
         let request = Interface::new("0123456789abcde").unwrap();
         assert_eq!(request.with_flags(0x5002).flags(), 0x5002);
-        assert_eq!(request.with_flags(1500).mtu(), 1500);
+        assert_eq!(request.with_mtu(70_000).mtu(), 70_000);
     }
 }

@@ -81,3 +81,13 @@ fn errors_say_what_to_do() {
         println!("{error}: {}", error.source().unwrap());
     }
 }
+
+#[test]
+fn an_interface_is_there_or_not_and_a_pattern_is_none() {
+    assert!(Tap::exists("lo").unwrap());
+    assert!(!Tap::exists("vmmkit-none").unwrap());
+    for name in ["tap%d", "%", "", "a/b", "0123456789abcdef"] {
+        let error = Tap::exists(name).unwrap_err();
+        assert!(matches!(error, TapError::Name { .. }), "{error}");
+    }
+}

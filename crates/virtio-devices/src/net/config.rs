@@ -113,11 +113,22 @@ pub enum NetError {
 
 impl NetAttachment {
     /// The back ends of all pairs, and the MTU that they have.
-    pub(super) fn open(&self, pairs: u16) -> Result<(Backends, Option<u16>), NetError> {
+    /// An interface is given the MTU `wanted` where the process may do that.
+    pub(super) fn open(
+        &self,
+        pairs: u16,
+        wanted: Option<u16>,
+    ) -> Result<(Backends, Option<u16>), NetError> {
         match self {
             Self::Tap { interface } => {
                 check_pairs(pairs, MAX_QUEUE_PAIRS)?;
                 let taps = Tap::open(interface, pairs)?;
+                if let (Some(tap), Some(wanted)) = (taps.first(), wanted)
+                    && tap.mtu().is_ok_and(|mtu| mtu != wanted)
+                {
+                    // Who may not do it finds another one, as `host_mtu` tells.
+                    let _ = tap.set_mtu(wanted);
+                }
                 let mtu = taps.first().and_then(|tap| tap.mtu().ok());
                 let boxed = |tap| -> Box<dyn NetBackend> { Box::new(tap) };
                 let mtu = mtu.filter(|mtu| *mtu >= spec::MIN_MTU);

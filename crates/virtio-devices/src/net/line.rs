@@ -1,5 +1,6 @@
 //! What the engines of a device, its control queue and the VMM share.
 
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     /// The offloads that the driver takes now.
     offloads: AtomicU64,
     change: OnceLock<ConfigChange>,
+    on_lost: OnceLock<OnLost>,
 }
 
 /// One pair of queues.
@@ -62,6 +64,7 @@ impl Shared {
             pairs: AtomicU16::new(0),
             offloads: AtomicU64::new(0),
             change: OnceLock::new(),
+            on_lost: OnceLock::new(),
         }
     }
 
@@ -94,7 +97,14 @@ impl Shared {
             drop(lost);
             self.is_lost.store(true, Ordering::Relaxed);
             self.notify();
+            if let Some(tell) = self.on_lost.get() {
+                (tell.0)(&error.to_string());
+            }
         }
+    }
+
+    pub(super) fn on_lost(&self, tell: Box<dyn Fn(&str) + Send + Sync>) {
+        let _ = self.on_lost.set(OnLost(tell));
     }
 
     pub(super) fn lost(&self) -> Option<String> {
@@ -179,4 +189,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[inline]
 pub(super) fn frame_bytes(length: usize) -> u64 {
     length.saturating_sub(HEADER) as u64
+}
+
+/// Is told of the end of the back end.
+struct OnLost(Box<dyn Fn(&str) + Send + Sync>);
+
+impl fmt::Debug for OnLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnLost")
+    }
 }

@@ -58,6 +58,7 @@ pub struct Net {
     transmit_limit: RateLimiter,
     // Wiring
     shared: Arc<Shared>,
+    host_mtu: Option<u16>,
     // What the guest can see
     identity: Mutex<Identity>,
     /// What was restored, until the next activation.
@@ -77,9 +78,29 @@ impl Net {
     /// [`NetError`]: what cannot be had, and why.
     pub fn new(config: &NetConfig) -> Result<Self, NetError> {
         let mut options = config.options.clone();
-        let (backends, mtu) = config.attachment.open(options.queue_pairs)?;
-        options.mtu = options.mtu.or(mtu);
-        Self::with_backends(backends, &options)
+        let wanted = options.mtu.filter(|mtu| *mtu >= spec::MIN_MTU);
+        let (backends, host_mtu) = config.attachment.open(options.queue_pairs, wanted)?;
+        options.mtu = options.mtu.or(host_mtu);
+        let net = Self::with_backends(backends, &options)?;
+        Ok(Self { host_mtu, ..net })
+    }
+
+    /// The MTU of the interface that it is attached to, in bytes; `None` where that has none. Packets
+    /// between it and the guest's, where the two differ, are lost.
+    pub fn host_mtu(&self) -> Option<u16> {
+        self.host_mtu
+    }
+
+    /// The MTU that the guest is told, in bytes.
+    pub fn mtu(&self) -> Option<u16> {
+        lock(&self.identity).mtu
+    }
+
+    /// Has `tell` called with the reason when the back end comes to its end: the interface was deleted,
+    /// the process at the other end of a socket is gone. The link is then down for good. The first one
+    /// stays.
+    pub fn on_lost(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        self.shared.on_lost(Box::new(tell));
     }
 
     /// A device over back ends of the caller's, one for each pair of queues, whatever
@@ -111,6 +132,7 @@ impl Net {
             receive_limit: RateLimiter::new(options.rate_rx),
             transmit_limit: RateLimiter::new(options.rate_tx),
             shared: Arc::new(shared),
+            host_mtu: None,
             identity: Mutex::new(Identity {
                 mac,
                 mtu: options.mtu,

@@ -3,14 +3,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vmmkit_virtio_devices::{Net, NetAttachment, NetConfig, NetOptions, RateLimit, VhostUser};
+use vmmkit_host_io::Tap;
+use vmmkit_virtio_devices::{
+    Net, NetAttachment, NetConfig, NetError, NetOptions, RateLimit, VhostUser,
+};
 
 use super::words::Words;
 use super::{Choice, Live, Plan, failed, rate};
 use crate::failure::Failure;
+use crate::messages;
 
-const KEYS: &str = "give tap=NAME, passt=SOCKET or vhost-user=SOCKET, and mac=XX:XX:XX:XX:XX:XX, mtu=N, \
-     queues=N, or bandwidth=BYTES and packets=N a second";
+const KEYS: &str = "give tap=NAME (and create to have it made), passt=SOCKET or vhost-user=SOCKET, and \
+     mac=XX:XX:XX:XX:XX:XX, mtu=N, queues=N, or bandwidth=BYTES and packets=N a second";
 
 /// A network interface, as it was asked for.
 #[derive(Debug)]
@@ -23,6 +27,11 @@ pub(super) struct NetChoice {
 #[derive(Debug)]
 enum Place {
     Attached(NetAttachment),
+    /// A tap interface that must be there, unless it may be made.
+    Tap {
+        interface: String,
+        may_be_made: bool,
+    },
     VhostUser(PathBuf),
 }
 
@@ -33,9 +42,10 @@ impl NetChoice {
         let passt = words.value("passt")?;
         let vhost_user = words.value("vhost-user")?;
         let place = match (tap, passt, vhost_user) {
-            (Some(interface), None, None) => Place::Attached(NetAttachment::Tap {
+            (Some(interface), None, None) => Place::Tap {
                 interface: interface.to_owned(),
-            }),
+                may_be_made: words.flag("create")?,
+            },
             (None, Some(path), None) => {
                 Place::Attached(NetAttachment::Stream { path: path.into() })
             }
@@ -73,6 +83,61 @@ fn mac(text: &str) -> Option<[u8; 6]> {
     bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
 }
 
+/// What to do about an attachment that cannot be.
+const NEXT: &str = "a tap needs a privilege or an owner: ip tuntap add dev tap0 mode tap user $USER; \
+     passt=SOCKET needs none: passt --socket SOCKET";
+
+impl NetChoice {
+    /// That the tap interface is there, or may be made.
+    fn check(&self, interface: &str, may_be_made: bool) -> Result<(), Failure> {
+        let found =
+            Tap::exists(interface).map_err(|error| failed("--net", &self.text, &error, NEXT))?;
+        if found || may_be_made {
+            return Ok(());
+        }
+        Err(Failure::because(
+            format!("--net {}: there is no interface {interface}", self.text),
+            Vec::new(),
+            format!(
+                "give the name of one that is there, make it (ip tuntap add dev {interface} mode tap user \
+                 $USER), or add create"
+            ),
+        ))
+    }
+
+    fn attach(&self, attachment: NetAttachment, plan: Plan) -> Result<Plan, Failure> {
+        let config = NetConfig {
+            attachment,
+            options: self.options.clone(),
+        };
+        let net = Net::new(&config).map_err(|error| {
+            let next = match error {
+                NetError::Mac(_) => "give one whose first byte is even, such as 52:54:00:12:34:56",
+                NetError::Mtu(_) => "give a larger one, such as 1500",
+                _ => NEXT,
+            };
+            failed("--net", &self.text, &error, next)
+        })?;
+        if let (Some(host), Some(guest)) = (net.host_mtu(), self.options.mtu)
+            && host != guest
+        {
+            messages::say(&format!(
+                "--net {}: the guest is told an MTU of {guest}, and the interface has {host}\n  next: sudo \
+                 ip link set dev NAME mtu {guest}",
+                self.text
+            ));
+        }
+        let text = self.text.clone();
+        net.on_lost(move |reason| {
+            messages::say(&format!(
+                "--net {text}: {reason}; the guest's link is down for good\n  next: start the machine again, \
+                 once the other end is there"
+            ));
+        });
+        Ok(plan.with_live(Live::Net(Arc::new(net))))
+    }
+}
+
 impl Choice for NetChoice {
     fn option(&self) -> (&'static str, Option<String>) {
         ("--net", Some(self.text.clone()))
@@ -84,16 +149,14 @@ impl Choice for NetChoice {
 
     fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
         match &self.place {
-            Place::Attached(attachment) => {
-                let config = NetConfig {
-                    attachment: attachment.clone(),
-                    options: self.options.clone(),
-                };
-                let next = "a tap needs a privilege or an owner: ip tuntap add dev tap0 mode tap user \
-                            $USER; passt=SOCKET needs none: passt --socket SOCKET";
-                let net =
-                    Net::new(&config).map_err(|error| failed("--net", &self.text, &error, next))?;
-                Ok(plan.with_live(Live::Net(Arc::new(net))))
+            Place::Attached(attachment) => self.attach(attachment.clone(), plan),
+            Place::Tap {
+                interface,
+                may_be_made,
+            } => {
+                self.check(interface, *may_be_made)?;
+                let interface = interface.clone();
+                self.attach(NetAttachment::Tap { interface }, plan)
             }
             Place::VhostUser(socket) => {
                 // Chosen like any other, but not at random: a back end has one guest.
@@ -127,8 +190,35 @@ mod tests {
             "tap=a,mac=52:54:00:12:34",
             "tap=a,mtu=x",
             "tap0",
+            "passt=s,create",
         ] {
             assert!(NetChoice::new(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_tap_that_is_not_there_is_made_only_where_that_is_asked_for() {
+        let refused = |text: &str| {
+            let choice = NetChoice::new(text).unwrap();
+            let Place::Tap {
+                interface,
+                may_be_made,
+            } = &choice.place
+            else {
+                panic!("{choice:?}");
+            };
+            let checked = choice.check(interface, *may_be_made);
+            checked.err().map(|error| error.text())
+        };
+        let error = refused("tap=vmmkit-none").unwrap();
+        assert!(
+            error.contains("there is no interface vmmkit-none"),
+            "{error}"
+        );
+        assert!(error.contains("or add create"), "{error}");
+        let error = refused("tap=tap%d,create").unwrap();
+        assert!(error.contains("percent"), "{error}");
+        assert_eq!(refused("tap=vmmkit-none,create"), None);
+        assert_eq!(refused("tap=lo"), None);
     }
 }
