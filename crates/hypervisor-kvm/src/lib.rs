@@ -57,3 +57,4 @@ pub use signal::{KickSignal, KickSignalError};
 pub use software::SoftwareCounters;
 pub use vcpu::KvmVcpu;
 pub use vm::KvmVm;
+pub use vmmkit_hypervisor::{CmdlineAddition, CmdlineConflict};

@@ -6,7 +6,6 @@
     clippy::indexing_slicing,
     reason = "a test that cannot go on fails"
 )]
-#![expect(clippy::print_stderr, reason = "a skip is loud")]
 
 mod support;
 
