@@ -55,6 +55,7 @@ mod terminal;
 mod thread_name;
 mod timer;
 mod uring;
+mod wall_clock;
 
 pub use affinity::{HostCpus, HostCpusError};
 pub use broadcast::{Broadcast, Message, Next, Subscription};
@@ -96,3 +97,4 @@ pub use terminal::{
 pub use thread_name::thread_name;
 pub use timer::TimerFd;
 pub use uring::{Completion, SharedMemory, Uring};
+pub use wall_clock::wall_clock;

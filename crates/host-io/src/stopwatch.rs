@@ -35,6 +35,12 @@ impl Stopwatch {
         stopped.get_or_insert_with(Instant::now);
     }
 
+    /// Has it go on as if it had not been stopped.
+    pub fn skip(&self) {
+        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        *stopped = None;
+    }
+
     /// Has it go on, where it stands.
     pub fn start(&self) {
         let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,4 +53,36 @@ impl Stopwatch {
 /// 64 bits of nanoseconds last for 584 years.
 fn since(then: Instant) -> u64 {
     u64::try_from(then.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// One that was stopped for 20 ms.
+    fn stopped() -> Stopwatch {
+        let watch = Stopwatch::default();
+        watch.stop();
+        let began = Instant::now();
+        while began.elapsed() < STOP {
+            std::thread::yield_now();
+        }
+        watch
+    }
+
+    const STOP: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn a_stop_is_taken_off_unless_it_is_skipped() {
+        let watch = stopped();
+        watch.start();
+        let shown = Duration::from_nanos(watch.nanoseconds());
+        assert!(shown + STOP <= watch.made.elapsed());
+        let watch = stopped();
+        watch.skip();
+        watch.start();
+        assert!(Duration::from_nanos(watch.nanoseconds()) >= STOP);
+    }
 }

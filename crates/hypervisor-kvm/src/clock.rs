@@ -85,6 +85,10 @@ impl GuestClock for KvmClock {
         set.map_err(|error| Error::host("KVM_SET_CLOCK", error))
     }
 
+    fn skip(&self) {
+        *self.stopped() = None;
+    }
+
     /// A software KVM's guests read the processor's own counter; and where the host's processors count
     /// apart, KVM keeps the guest's counter going whatever its offset.
     fn stops_tsc(&self) -> bool {

@@ -68,6 +68,9 @@ pub trait GuestClock: Send + Sync {
     /// [`Error::Host`](crate::Error::Host) where the host refuses: the guest sees the gap then.
     fn start(&self) -> Result<()>;
 
+    /// Forgets what the clocks showed at [`stop`](Self::stop): they went on, and the guest sees the gap.
+    fn skip(&self);
+
     /// Whether the time-stamp counters stop too.
     fn stops_tsc(&self) -> bool;
 }

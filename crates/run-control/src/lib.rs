@@ -26,15 +26,17 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod clocks;
 mod control;
 mod event;
 mod lives;
 mod outcome;
 mod vcpu_loop;
 
+pub use clocks::Clocks;
 pub use control::{Control, Ending, LastEvent, Rest};
 pub use event::{Event, MachineState, ResetCause};
-pub use lives::{OnCrash, OnReboot, PowerOn, VcpuBody, Vcpus};
+pub use lives::{ClockPolicy, OnCrash, OnReboot, PowerOn, VcpuBody, Vcpus};
 pub use outcome::{Outcome, RunError};
 pub use vcpu_loop::{Buses, EndOfInterrupt, VcpuLoop};
 pub use vmmkit_hypervisor::x86::VcpuDump;

@@ -45,6 +45,19 @@ pub enum OnReboot {
     Reboot,
 }
 
+/// What a guest's clocks show after a pause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClockPolicy {
+    /// They go on where they stood: the guest sees no gap, no timer is late, and its date is behind by
+    /// the pause.
+    #[default]
+    Keep,
+    /// They went on meanwhile: the date is right again at once. The guest sees that it did not run for
+    /// the length of the pause; timers that ran out in it are due together.
+    CatchUp,
+}
+
 /// What a crash of the guest does: a triple fault, or a panic of its kernel that it reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnCrash {

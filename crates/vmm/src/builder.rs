@@ -12,11 +12,10 @@ use vmmkit_guest_memory::{GuestRam, Rom};
 use vmmkit_host_io::{Console, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription};
 use vmmkit_hypervisor::{CmdlineAddition, Hypervisor, Vm, VmSettings};
 use vmmkit_legacy_devices::SerialOutput;
-use vmmkit_run_control::Control;
+use vmmkit_run_control::{Clocks, Control};
 use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
 
-use crate::clocks::Clocks;
 use crate::console::{FirstByte, Receiver, Transmitter};
 use crate::devices::{self, Devices};
 use crate::error::BuildError;
@@ -170,7 +169,6 @@ impl MachineBuilder {
         let output = console.output.clone();
         subscribers.extend(connect(console, &platform)?);
         let event_loop = EventLoop::new(subscribers)?;
-        let about = report::about(&config);
         let board = Board {
             vm,
             config,
@@ -187,9 +185,10 @@ impl MachineBuilder {
             devices,
             ram,
             output,
-            about,
+            about: report::about(&board.config),
             cmdline_additions,
             thread_prefix: board.config.thread_prefix.clone(),
+            clock_after_pause: board.config.clock_after_pause,
         };
         let (vcpus, board) = (vcpus.bodies, Arc::new(board));
         Ok(Machine::built(shared, vcpus, board, event_loop))

@@ -9,7 +9,7 @@ use vmmkit_boot_loader::mp_table::MAX_VCPUS;
 use vmmkit_guest_memory::RamConfig;
 use vmmkit_host_io::{HostCpus, ThreadPriority};
 use vmmkit_hypervisor::{Capabilities, Irqchip};
-use vmmkit_run_control::{OnCrash, OnReboot};
+use vmmkit_run_control::{ClockPolicy, OnCrash, OnReboot};
 use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
 
 /// A machine as its user asks for it. Nothing in it has been opened or checked.
@@ -58,6 +58,8 @@ pub struct MachineConfig {
     pub on_reboot: OnReboot,
     /// What a crash of the guest does.
     pub on_crash: OnCrash,
+    /// What the guest's clocks show after a pause.
+    pub clock_after_pause: ClockPolicy,
 }
 
 /// Where paravirtual devices are.
@@ -128,6 +130,7 @@ impl Default for MachineConfig {
             packed: false,
             on_reboot: OnReboot::default(),
             on_crash: OnCrash::default(),
+            clock_after_pause: ClockPolicy::default(),
         }
     }
 }

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vmmkit_run_control::{Control, Event};
+use vmmkit_run_control::{ClockPolicy, Clocks, Control, Event};
 use vmmkit_telemetry::{Metrics, Tree};
 use vmmkit_virtio::{SharedThread, TransportEvent};
 
-use crate::clocks::Clocks;
 use crate::virtio::Plugged;
 
 /// A paravirtual device, for people.
@@ -61,7 +60,7 @@ impl Devices {
     }
 
     /// Has them work again, and then `control` run.
-    pub(crate) fn resume(&self, control: &Control) {
+    pub(crate) fn resume(&self, control: &Control, clock: ClockPolicy) {
         let mut are_at_rest = self.lock();
         if !control.may_resume() {
             return;
@@ -71,7 +70,7 @@ impl Devices {
             for device in &self.list {
                 device.resume();
             }
-            self.clocks.start();
+            self.clocks.start(clock);
         }
         control.resume(were_at_rest);
     }

@@ -9,7 +9,7 @@ use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{OutputBuffer, Subscription};
 use vmmkit_hypervisor::CmdlineAddition;
-use vmmkit_run_control::{Control, Event, MachineState, ResetCause};
+use vmmkit_run_control::{ClockPolicy, Control, Event, MachineState, ResetCause};
 use vmmkit_telemetry::Tree;
 
 use crate::devices::{DeviceInfo, Devices};
@@ -30,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) about: Tree,
     pub(crate) cmdline_additions: Vec<CmdlineAddition>,
     pub(crate) thread_prefix: String,
+    pub(crate) clock_after_pause: ClockPolicy,
 }
 
 impl Shared {
@@ -141,9 +142,15 @@ impl Handle {
         self.shared.pause()
     }
 
-    /// Lets every vCPU run again.
+    /// Lets every vCPU run again, with clocks as
+    /// [`MachineConfig::clock_after_pause`](crate::MachineConfig::clock_after_pause) says.
     pub fn resume(&self) {
-        self.shared.devices.resume(&self.shared.control);
+        self.resume_with(self.shared.clock_after_pause);
+    }
+
+    /// Lets every vCPU run again, with clocks as `clock` says.
+    pub fn resume_with(&self, clock: ClockPolicy) {
+        self.shared.devices.resume(&self.shared.control, clock);
     }
 
     /// What the machine does now.

@@ -22,7 +22,6 @@
 #![forbid(unsafe_code)]
 
 mod builder;
-mod clocks;
 mod config;
 mod console;
 mod cpus;
@@ -48,5 +47,5 @@ pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
 pub use map::{FREE_MMIO, FREE_PORTS};
 pub use vmmkit_host_io::{Console, ConsoleInput, ConsoleRead, Subscriber};
 pub use vmmkit_run_control::{
-    Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuDump,
+    ClockPolicy, Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuDump,
 };

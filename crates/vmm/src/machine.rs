@@ -124,7 +124,7 @@ impl Machine<Running> {
 impl Machine<Paused> {
     /// Lets the guest run on.
     pub fn resume(self) -> Machine<Running> {
-        self.shared.devices.resume(&self.shared.control);
+        self.handle().resume();
         Machine {
             shared: self.shared,
             state: Running {

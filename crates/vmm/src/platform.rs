@@ -1,7 +1,6 @@
 //! The platform: which devices there are, where, on which line; and their description to the guest.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use vmmkit_boot_loader::acpi::{
     AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, MemoryRange, PciHost, PmPorts,
@@ -12,7 +11,7 @@ use vmmkit_device_bus::{
     PortBus, Ports, RequestSink,
 };
 use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END};
-use vmmkit_host_io::Stopwatch;
+use vmmkit_host_io::{Stopwatch, wall_clock};
 use vmmkit_hypervisor::{ExitCounter, Interrupts, Irqchip, VcpuExits, VcpuId, Vm};
 use vmmkit_legacy_devices::acpi_pm::spec as pm;
 use vmmkit_legacy_devices::reset::spec as reset;
@@ -303,15 +302,6 @@ fn ram_around_hole(ram: &GuestRam) -> (u64, u64) {
     let high = regions.filter(|region| region.guest_address >= MMIO_HOLE_END);
     let above: u64 = high.map(|region| region.size).sum();
     (ram.size() - above, above)
-}
-
-/// Seconds since 1970, UTC; negative before.
-fn wall_clock() -> i64 {
-    let seconds = |duration: std::time::Duration| i64::try_from(duration.as_secs());
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(after) => seconds(after).unwrap_or(i64::MAX),
-        Err(before) => seconds(before.duration()).map_or(i64::MIN, |seconds| -seconds),
-    }
 }
 
 #[cfg(test)]

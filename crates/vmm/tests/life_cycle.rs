@@ -17,7 +17,8 @@ use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::fake::{ClockChange, End, FakeHypervisor, Script};
 use vmmkit_vmm::{
-    Machine, MachineBuilder, MachineConfig, MachineState, Outcome, PauseOutcome, Paused, Running,
+    ClockPolicy, Machine, MachineBuilder, MachineConfig, MachineState, Outcome, PauseOutcome,
+    Paused, Running,
 };
 
 /// Counts the guest's writes.
@@ -265,6 +266,35 @@ fn dumps_meet_pauses_and_the_end() {
         for thread in threads {
             thread.join().unwrap();
         }
+    }
+}
+
+#[test]
+fn the_clocks_catch_up_where_they_are_to() {
+    let script = Script::new().then(End::WaitForKick);
+    let hypervisor = FakeHypervisor::new().with_script(BOOT, script);
+    let kernel = Kernel::new();
+    let config = MachineConfig {
+        clock_after_pause: ClockPolicy::CatchUp,
+        ..kernel.config()
+    };
+    let machine = MachineBuilder::new(config).build(&hypervisor).unwrap();
+    let handle = machine.handle();
+    let _running = machine.start().unwrap();
+    let mut expected = Vec::new();
+    // As the configuration says, and as one resume says.
+    for (clock, change) in [
+        (None, ClockChange::Skipped),
+        (Some(ClockPolicy::Keep), ClockChange::Started),
+        (Some(ClockPolicy::CatchUp), ClockChange::Skipped),
+    ] {
+        assert!(handle.pause());
+        match clock {
+            None => handle.resume(),
+            Some(clock) => handle.resume_with(clock),
+        }
+        expected.extend([ClockChange::Stopped, change]);
+        assert_eq!(hypervisor.clock_changes(), expected);
     }
 }
 

@@ -133,6 +133,10 @@ pub(crate) struct RunOptions {
     /// as it is [default: exit]
     #[arg(long, value_name = "WHAT")]
     pub(crate) on_crash: Option<String>,
+    /// What the guest's clocks show after a pause: keep, on from where they stood, or catch-up, the right
+    /// time at once [default: keep]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) clock_after_pause: Option<String>,
     /// How long a guest that was asked to power off may take [default: 5]
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub(crate) stop_timeout: Option<String>,

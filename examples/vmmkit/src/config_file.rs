@@ -45,6 +45,7 @@ struct File {
     mp_table: Option<bool>,
     on_reboot: Option<String>,
     on_crash: Option<String>,
+    clock_after_pause: Option<String>,
     stop_timeout: Option<i64>,
     metrics: Option<String>,
     timeline: Option<PathBuf>,
@@ -167,6 +168,7 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         mp_table: options.mp_table || file.mp_table == Some(true),
         on_reboot: options.on_reboot.or(file.on_reboot),
         on_crash: options.on_crash.or(file.on_crash),
+        clock_after_pause: options.clock_after_pause.or(file.clock_after_pause),
         stop_timeout: options
             .stop_timeout
             .or(file.stop_timeout.map(|number| number.to_string())),

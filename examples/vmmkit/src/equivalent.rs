@@ -86,11 +86,7 @@ pub(crate) fn command(settings: &Settings) -> String {
     if let Some(log) = &settings.log {
         words.push(format!("--log {}", quoted(&log.to_string())));
     }
-    let policy = policy::options(Policy {
-        on_reboot: machine.on_reboot,
-        reset_fails: settings.reset_fails,
-        on_crash: machine.on_crash,
-    });
+    let policy = policy::options(Policy::with(machine, settings.reset_fails));
     words.extend(policy.into_iter().map(str::to_owned));
     words.join(" ")
 }

@@ -1,6 +1,7 @@
-//! What a reset and a crash of the guest do: `--on-reboot` and `--on-crash`.
+//! What a reset and a crash of the guest do, and its clocks after a pause: `--on-reboot`, `--on-crash`,
+//! `--clock-after-pause`.
 
-use vmmkit_vmm::{OnCrash, OnReboot};
+use vmmkit_vmm::{ClockPolicy, MachineConfig, OnCrash, OnReboot};
 
 use crate::cli::RunOptions;
 use crate::failure::Failure;
@@ -13,17 +14,34 @@ pub(crate) struct Policy {
     /// A reset that ends the run is a failure.
     pub(crate) reset_fails: bool,
     pub(crate) on_crash: OnCrash,
+    /// After a pause.
+    pub(crate) clock: ClockPolicy,
+}
+
+impl Policy {
+    /// That of `machine`.
+    pub(crate) fn with(machine: &MachineConfig, reset_fails: bool) -> Self {
+        Self {
+            on_reboot: machine.on_reboot,
+            reset_fails,
+            on_crash: machine.on_crash,
+            clock: machine.clock_after_pause,
+        }
+    }
 }
 
 /// What `options` say.
 pub(crate) fn of(options: &RunOptions) -> Result<Policy, Failure> {
     let reboot = options.on_reboot.as_deref().map(on_reboot).transpose()?;
     let crash = options.on_crash.as_deref().map(on_crash).transpose()?;
+    let clock = options.clock_after_pause.as_deref();
+    let clock = clock.map(clock_after_pause).transpose()?;
     let (on_reboot, reset_fails) = reboot.unwrap_or_default();
     Ok(Policy {
         on_reboot,
         reset_fails,
         on_crash: crash.unwrap_or_default(),
+        clock: clock.unwrap_or_default(),
     })
 }
 
@@ -47,6 +65,18 @@ fn on_crash(text: &str) -> Result<OnCrash, Failure> {
     }
 }
 
+/// `--clock-after-pause`.
+fn clock_after_pause(text: &str) -> Result<ClockPolicy, Failure> {
+    match text {
+        "keep" => Ok(ClockPolicy::Keep),
+        "catch-up" => Ok(ClockPolicy::CatchUp),
+        _ => {
+            let next = "give keep or catch-up";
+            Err(unknown("--clock-after-pause", text, next))
+        }
+    }
+}
+
 fn unknown(option: &str, text: &str, next: &str) -> Failure {
     let text = shown(text);
     Failure::usage(format!("{option} {text}: there is no such action"), next)
@@ -64,7 +94,9 @@ pub(crate) fn options(policy: Policy) -> Vec<&'static str> {
         OnCrash::Reboot => Some("--on-crash reboot"),
         OnCrash::Pause => Some("--on-crash pause"),
     };
-    on_reboot.into_iter().chain(on_crash).collect()
+    let catches_up = policy.clock == ClockPolicy::CatchUp;
+    let clock = catches_up.then_some("--clock-after-pause catch-up");
+    on_reboot.into_iter().chain(on_crash).chain(clock).collect()
 }
 
 #[cfg(test)]
@@ -89,11 +121,22 @@ mod tests {
             assert_eq!(of(text, "exit"), [format!("--on-reboot {text}")]);
         }
         assert!(of("exit", "exit").is_empty());
+        for (text, told) in [
+            ("keep", None),
+            ("catch-up", Some("--clock-after-pause catch-up")),
+        ] {
+            let policy = Policy {
+                clock: clock_after_pause(text).unwrap(),
+                ..Policy::default()
+            };
+            assert_eq!(options(policy), Vec::from_iter(told));
+        }
     }
 
     #[test]
     fn what_is_no_action_is_refused() {
         assert!(on_reboot("pause").is_err());
         assert!(on_crash("").is_err());
+        assert!(clock_after_pause("catchup").is_err());
     }
 }

@@ -125,12 +125,10 @@ impl Settings {
             irqchip,
             virtio,
             packed,
-            mp_table: match options.mp_table {
-                true => MpTable::Always,
-                false => MpTable::Auto,
-            },
+            mp_table: mp_table(options.mp_table),
             on_reboot: policy.on_reboot,
             on_crash: policy.on_crash,
+            clock_after_pause: policy.clock,
         };
         Ok(Self {
             machine,
@@ -152,6 +150,14 @@ impl Settings {
             quiet: options.quiet,
             found_kernel,
         })
+    }
+}
+
+/// `--mp-table`, or without it.
+fn mp_table(is_wanted: bool) -> MpTable {
+    match is_wanted {
+        true => MpTable::Always,
+        false => MpTable::Auto,
     }
 }
 

@@ -48,8 +48,10 @@ pub struct LineChange {
 pub enum ClockChange {
     /// To stop.
     Stopped,
-    /// To go on.
+    /// To go on where they stood.
     Started,
+    /// To go on as if they had not stopped.
+    Skipped,
 }
 
 /// The state of a fake vCPU.
@@ -162,6 +164,10 @@ impl GuestClock for Clock {
     fn start(&self) -> Result<()> {
         self.0.lock().clock.push(ClockChange::Started);
         Ok(())
+    }
+
+    fn skip(&self) {
+        self.0.lock().clock.push(ClockChange::Skipped);
     }
 
     fn stops_tsc(&self) -> bool {

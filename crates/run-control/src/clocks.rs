@@ -1,19 +1,23 @@
-//! The clocks of a machine, which stand still while it is paused: a guest sees no gap.
+//! The clocks of a machine, which stand still while it is paused, or catch up.
 
+use std::fmt;
 use std::sync::Arc;
 
 use vmmkit_host_io::Stopwatch;
 use vmmkit_hypervisor::GuestClock;
 
+use crate::ClockPolicy;
+
 /// The hypervisor's clocks and the machine's own.
 #[derive(Default)]
-pub(crate) struct Clocks {
+pub struct Clocks {
     hypervisor: Option<Arc<dyn GuestClock>>,
     machine: Arc<Stopwatch>,
 }
 
 impl Clocks {
-    pub(crate) fn new(hypervisor: Arc<dyn GuestClock>, machine: Arc<Stopwatch>) -> Self {
+    /// Both, which are stopped and started together.
+    pub fn new(hypervisor: Arc<dyn GuestClock>, machine: Arc<Stopwatch>) -> Self {
         Self {
             hypervisor: Some(hypervisor),
             machine,
@@ -21,7 +25,7 @@ impl Clocks {
     }
 
     /// No vCPU runs any more. Where the host refuses, the guest sees the gap.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.machine.stop();
         if let Some(clock) = &self.hypervisor {
             let _ = clock.stop();
@@ -29,10 +33,20 @@ impl Clocks {
     }
 
     /// The vCPUs are about to run.
-    pub(crate) fn start(&self) {
+    pub fn start(&self, policy: ClockPolicy) {
+        if policy == ClockPolicy::CatchUp {
+            self.hypervisor.iter().for_each(|clock| clock.skip());
+            return self.machine.skip();
+        }
         if let Some(clock) = &self.hypervisor {
             let _ = clock.start();
         }
         self.machine.start();
+    }
+}
+
+impl fmt::Debug for Clocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clocks").finish_non_exhaustive()
     }
 }
