@@ -15,6 +15,9 @@ pub(crate) const TRIPLE_FAULT: u8 = 3;
 /// The guest's kernel panicked and said so, by pvpanic or on its console.
 pub(crate) const GUEST_PANIC: u8 = 4;
 
+/// `vmmkit stop`: a guest did not answer the power button, and was stopped.
+pub(crate) const CUT_OFF: u8 = 3;
+
 /// What `--help` says of them.
 pub(crate) const HELP: &str = "\
 Exit codes:

@@ -1,10 +1,12 @@
 //! The running machine, as keys and signals reach it.
 
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vmmkit_host_io::{OutputBuffer, Signal, WindowSize, signal_job, window_size};
 use vmmkit_process::{Command, Guest, HELP, Job, Keyboard};
+use vmmkit_telemetry::Milestone;
 use vmmkit_virtio_devices::Console;
 use vmmkit_vmm::{Handle, MachineState};
 
@@ -16,6 +18,8 @@ use crate::messages;
 #[derive(Debug)]
 pub(crate) struct Remote {
     has_acpi: bool,
+    /// The guest was asked to power off.
+    is_asked: AtomicBool,
     job: Arc<Job>,
     handle: OnceLock<Handle>,
     /// The console that is on the terminal, if it can have a size.
@@ -31,6 +35,7 @@ impl Remote {
     pub(crate) fn new(job: Arc<Job>, has_acpi: bool) -> Self {
         Self {
             has_acpi,
+            is_asked: AtomicBool::new(false),
             job,
             handle: OnceLock::new(),
             console: OnceLock::new(),
@@ -113,6 +118,20 @@ pub(crate) fn ask_to_power_off(machine: &Handle, has_acpi: bool) {
     }
 }
 
+/// Whether a guest can hear that it is asked: it has run, and has not crashed.
+pub(crate) fn can_hear(machine: &Handle) -> bool {
+    let has_run = machine.boot_log().milestones().reached(Milestone::Entry);
+    let state = machine.state();
+    has_run.is_some() && matches!(state, MachineState::Running | MachineState::Paused)
+}
+
+/// Says that a guest was asked in vain, unless it has ended meanwhile.
+pub(crate) fn say_cut_off(machine: &Handle) {
+    if can_hear(machine) {
+        messages::say("warning: the guest did not power off when it was asked: it is stopped");
+    }
+}
+
 /// The registers of each vCPU, a paragraph each.
 fn vcpus(machine: &Handle) -> String {
     let lines = machine.dump_vcpus().into_iter().map(|dump| {
@@ -130,11 +149,26 @@ fn vcpus(machine: &Handle) -> String {
 
 impl Guest for Remote {
     fn ask_to_power_off(&self) {
-        self.with(|machine| ask_to_power_off(machine, self.has_acpi));
+        self.with(|machine| {
+            if !can_hear(machine) {
+                return machine.stop();
+            }
+            self.is_asked.store(true, Ordering::Relaxed);
+            // It has to run to hear it.
+            if machine.state() == MachineState::Paused {
+                machine.resume();
+            }
+            ask_to_power_off(machine, self.has_acpi);
+        });
     }
 
     fn stop(&self) {
-        self.with(Handle::stop);
+        self.with(|machine| {
+            if self.is_asked.load(Ordering::Relaxed) {
+                say_cut_off(machine);
+            }
+            machine.stop();
+        });
     }
 
     fn pause(&self) -> bool {

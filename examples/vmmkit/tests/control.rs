@@ -204,8 +204,75 @@ fn a_guest_that_ignores_the_button_is_stopped_when_its_time_is_over() {
     }
     let place = Place::new("ignores", &waiting_guest());
     let mut guest = place.guest("web", &[]);
-    place.says(&["stop", "-n", "web", "--timeout", "1"]);
+    let output = place.does(&["stop", "-n", "web", "--timeout", "1"]);
+    let told = "web: did not answer the power button in 1 s, stopped\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), told);
+    assert_eq!(output.status.code(), Some(3));
     assert_eq!(guest.ends().code(), Some(0));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut guest.child.stderr.take().unwrap(), &mut said).unwrap();
+    assert!(
+        said.contains("did not power off when it was asked"),
+        "{said}"
+    );
+}
+
+#[test]
+fn stop_says_what_became_of_each_guest() {
+    if !has_kvm("stop_says_what_became_of_each_guest") {
+        return;
+    }
+    let place = Place::new("became", &waiting_guest());
+    let _cut = place.guest("cut", &[]);
+    let _new = place.guest("new", &["--paused"]);
+    let output = place.does(&["stop", "--all", "--timeout", "1", "--json"]);
+    assert_eq!(output.status.code(), Some(3));
+    let ends = json(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!(
+        (&ends[0]["name"], &ends[0]["cut_off"]),
+        (&"cut".into(), &true.into())
+    );
+    assert_eq!(
+        (&ends[1]["name"], &ends[1]["cut_off"]),
+        (&"new".into(), &false.into())
+    );
+    for end in [&ends[0], &ends[1]] {
+        assert_eq!(
+            (&end["state"], &end["outcome"]),
+            (&"ended".into(), &"stopped".into())
+        );
+    }
+    let _quick = place.guest("quick", &[]);
+    let said = place.says(&["stop", "-n", "quick", "--timeout", "0"]);
+    assert!(said.starts_with("quick: stopped after "), "{said}");
+}
+
+/// A guest that has never run, or has crashed, hears no button: it is not waited for.
+#[test]
+fn sigterm_at_a_guest_that_cannot_hear_ends_it_at_once() {
+    if !has_kvm("sigterm_at_a_guest_that_cannot_hear_ends_it_at_once") {
+        return;
+    }
+    for (kernel, way) in [
+        (waiting_guest(), &["--paused"][..]),
+        (support::triple_fault_guest(), &["--on-crash", "pause"]),
+    ] {
+        let place = Place::new("deaf", &kernel);
+        let patient = ["--stop-timeout", "86400"];
+        let mut guest = place.guest("web", &[way, &patient].concat());
+        if way[0] == "--on-crash" {
+            wait_for("it has crashed", || {
+                json(&place.says(&["list", "--json"]))[0]["state"] == "crashed"
+            });
+        }
+        let pid = rustix::process::Pid::from_child(&guest.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = guest.ends();
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(15)
+        );
+    }
 }
 
 #[test]
@@ -411,8 +478,42 @@ fn a_suspended_guest_is_listed_as_such() {
     wait_for("it is suspended", || {
         json(&place.says(&["list", "--json"]))[0]["state"] == "suspended"
     });
+    // What never changes is known all the same.
+    let list = json(&place.says(&["list", "--json"]));
+    assert_eq!(list[0]["machine"]["vcpus"], 1);
+    assert_eq!(list[0]["machine"]["memory_bytes"], 16 << 20);
+    for words in [
+        &["stat", "-n", "web"][..],
+        &["pause", "--all"],
+        &["inspect", "-n", "web"],
+    ] {
+        let (code, error) = place.fails(words);
+        assert_eq!(code, Some(1));
+        assert!(
+            error.contains("-n web: it is suspended (process "),
+            "{error}"
+        );
+        assert!(error.contains("kill -CONT "), "{error}");
+    }
     rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
     wait_for("it runs", || state(&place, "web") == "running");
+}
+
+#[test]
+fn a_suspended_guest_is_woken_to_be_stopped() {
+    if !has_kvm("a_suspended_guest_is_woken_to_be_stopped") {
+        return;
+    }
+    let place = Place::new("woken", &waiting_guest());
+    let mut guest = place.guest("web", &[]);
+    let pid = rustix::process::Pid::from_child(&guest.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TSTP).unwrap();
+    wait_for("it is suspended", || {
+        json(&place.says(&["list", "--json"]))[0]["state"] == "suspended"
+    });
+    let said = place.says(&["stop", "-n", "web", "--timeout", "0"]);
+    assert!(said.starts_with("web: stopped after "), "{said}");
+    assert_eq!(guest.ends().code(), Some(0));
 }
 
 #[test]

@@ -5,12 +5,14 @@
 //!   web/                         0700
 //!     pid                        0600   the process's id; locked (flock) as long as it lives
 //!     api.sock                   0600
+//!     about.json                 0600   what never changes of the machine
 //! ```
 //!
 //! A process that dies without a word leaves its folder, but not its lock: whoever sees that next
 //! removes the folder. No lock is ever waited for but that of the runtime folder, which nobody holds
 //! for longer than a few system calls.
 
+mod about;
 mod error;
 mod folder;
 #[cfg(test)]
@@ -245,6 +247,7 @@ fn try_lock(file: &File) -> bool {
 /// Removes an entry: what it may have, and nothing else.
 fn remove(folder: &Path) {
     let _ = fs::remove_file(folder.join(SOCKET));
+    let _ = fs::remove_file(about::path_in(folder));
     let _ = fs::remove_file(folder.join(PID));
     let _ = fs::remove_dir(folder);
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use vmmkit_control::{Client, ClientError, Instance, InstanceError, RuntimeFolder};
 
@@ -23,14 +24,50 @@ pub(super) struct Target {
 }
 
 /// What machines have answered, in their order.
-pub(super) type Answers<T> = Vec<Result<T, ClientError>>;
+pub(super) type Answers<T> = Vec<Result<T, AskError>>;
+
+/// Why a machine did not do what it was asked.
+#[derive(Debug)]
+pub(super) enum AskError {
+    /// Its process is suspended, and was not asked.
+    Suspended,
+    /// It was to end, and has not.
+    StillThere,
+    Client(ClientError),
+}
+
+impl From<ClientError> for AskError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+/// How long an answer may take: a machine that has one gives it in milliseconds.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Machines that are asked at the same time.
 const AT_ONCE: usize = 32;
 
 impl Target {
     pub(super) fn client(&self) -> Client {
-        Client::new(&self.socket)
+        Client::new(&self.socket).patient_for(PATIENCE)
+    }
+
+    /// Whether its process was stopped by a signal, or by Ctrl-Z: it would not answer (proc_pid_stat(5): the state
+    /// follows the name, which is in parentheses). Unknown, and no, where there is no /proc.
+    pub(super) fn is_suspended(&self) -> bool {
+        let stat = self
+            .pid
+            .and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+        let stat = stat.unwrap_or_default();
+        let state = stat.rsplit(')').next().unwrap_or_default();
+        matches!(state.trim_start().chars().next(), Some('T' | 't'))
+    }
+
+    /// How to call its process.
+    fn process(&self) -> String {
+        self.pid
+            .map_or_else(|| "its process".to_owned(), |pid| format!("process {pid}"))
     }
 
     fn at(path: &Path) -> Self {
@@ -67,23 +104,50 @@ impl Target {
         }
     }
 
+    /// Why it did not do what it was asked, as its client tells it.
+    pub(super) fn refused(&self, error: ClientError) -> Failure {
+        self.failure(&error.into())
+    }
+
     /// Why it did not do what it was asked.
-    pub(super) fn failure(&self, error: &ClientError) -> Failure {
+    pub(super) fn failure(&self, error: &AskError) -> Failure {
+        let pid = self.pid.map(|pid| pid.to_string()).unwrap_or_default();
+        let error = match error {
+            AskError::Client(error) => error,
+            AskError::Suspended => {
+                return Failure::because(
+                    format!("{}: it is suspended ({})", self.option, self.process()),
+                    Vec::new(),
+                    format!(
+                        "fg in its shell, or kill -CONT {pid}; `vmmkit stop` wakes it to end it"
+                    ),
+                );
+            }
+            AskError::StillThere => {
+                return Failure::because(
+                    format!("{}: it has not ended", self.option),
+                    Vec::new(),
+                    format!("kill its process: kill -9 {pid}"),
+                );
+            }
+        };
         let mut reasons = chain(error);
         let what = format!("{}: {}", self.option, reasons.remove(0));
         let next = match error {
             ClientError::Connect { .. } => {
-                "it may just have ended: `vmmkit list` shows which guests run"
+                "it may just have ended: `vmmkit list` shows which guests run".to_owned()
             }
-            ClientError::Transfer(_) => {
-                "its process may be suspended: send it SIGCONT (fg in its shell)"
-            }
+            ClientError::Transfer(_) => format!(
+                "{} does not answer within {} s: ask again; kill -9 ends it in any case",
+                self.process(),
+                PATIENCE.as_secs()
+            ),
             ClientError::Refused(problem) if problem.code == "forbidden" => {
-                "ask as the user who runs it, or as root"
+                "ask as the user who runs it, or as root".to_owned()
             }
-            ClientError::Refused(problem) if problem.code == "busy" => "try again later",
-            ClientError::Refused(_) => "`vmmkit stat` shows what the guest is and has",
-            _ => "is it a machine of vmmkit, and of the same version?",
+            ClientError::Refused(problem) if problem.code == "busy" => "try again later".to_owned(),
+            ClientError::Refused(_) => "`vmmkit stat` shows what the guest is and has".to_owned(),
+            _ => "is it a machine of vmmkit, and of the same version?".to_owned(),
         };
         Failure::because(what, reasons, next)
     }
@@ -119,15 +183,19 @@ impl Whom {
 }
 
 impl One {
-    /// The one whom a command is for.
+    /// The one whom a command is for, and which can answer.
     pub(super) fn target(&self) -> Result<Target, Failure> {
         if let Some(path) = &self.api_socket {
             return Ok(Target::at(path));
         }
         let folder = RuntimeFolder::of_this_user().map_err(|error| no_folder(&error))?;
-        match &self.name {
-            Some(name) => Target::named(&folder, name),
-            None => Err(nobody_named("or --api-socket PATH")),
+        let Some(name) = &self.name else {
+            return Err(nobody_named("or --api-socket PATH"));
+        };
+        let target = Target::named(&folder, name)?;
+        match target.is_suspended() {
+            true => Err(target.failure(&AskError::Suspended)),
+            false => Ok(target),
         }
     }
 }
@@ -145,10 +213,21 @@ pub(super) fn all(folder: &RuntimeFolder) -> Result<Vec<Target>, Failure> {
     Ok(instances.into_iter().map(Target::from).collect())
 }
 
-/// Asks all of `targets`, several at the same time.
+/// Asks all of `targets`, several at the same time, but for those that would not answer.
 pub(super) fn each<T: Send>(
     targets: &[Target],
     ask: impl Fn(&Target) -> Result<T, ClientError> + Sync,
+) -> Answers<T> {
+    each_at_all(targets, |target| match target.is_suspended() {
+        true => Err(AskError::Suspended),
+        false => Ok(ask(target)?),
+    })
+}
+
+/// The same for all of them, whatever they are at.
+pub(super) fn each_at_all<T: Send>(
+    targets: &[Target],
+    ask: impl Fn(&Target) -> Result<T, AskError> + Sync,
 ) -> Answers<T> {
     let ask = &ask;
     let mut answers = Vec::new();
@@ -179,4 +258,20 @@ pub(super) fn sort<T>(
         }
     }
     code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_not_suspended() {
+        let of = |pid| Target {
+            pid,
+            ..Target::at(Path::new("/nowhere"))
+        };
+        assert!(!of(Some(std::process::id())).is_suspended());
+        assert!(!of(Some(u32::MAX)).is_suspended());
+        assert!(!of(None).is_suspended());
+    }
 }

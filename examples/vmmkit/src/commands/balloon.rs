@@ -20,7 +20,7 @@ pub(super) fn balloon(options: &BalloonOptions) -> Result<ExitCode, Failure> {
         Some(target_bytes) => client.put("/v1/balloon", &BalloonTarget { target_bytes }),
         None => client.get("/v1/balloon"),
     };
-    let balloon: Balloon = balloon.map_err(|error| target.failure(&error))?;
+    let balloon: Balloon = balloon.map_err(|error| target.refused(error))?;
     if options.one.json {
         return write_json(&balloon);
     }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use vmmkit_control::Event;
 
@@ -9,13 +10,16 @@ use super::options::One;
 use crate::exit_code;
 use crate::failure::Failure;
 
+/// How long nothing may come: a heartbeat does every 15 s.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Writes events as they happen, a line each, until the machine ends.
 pub(super) fn events(one: &One) -> Result<ExitCode, Failure> {
     let target = one.target()?;
-    let events = target.client().events();
-    let events = events.map_err(|error| target.failure(&error))?;
+    let events = target.client().patient_for(PATIENCE).events();
+    let events = events.map_err(|error| target.refused(error))?;
     for event in events {
-        let event = event.map_err(|error| target.failure(&error))?;
+        let event = event.map_err(|error| target.refused(error))?;
         let line = match one.json {
             true => serde_json::to_string(&event)
                 .map_err(|error| Failure::host("JSON", &error, "please report this"))?,

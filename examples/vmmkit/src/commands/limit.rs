@@ -28,11 +28,11 @@ pub(super) fn limit(options: &LimitOptions) -> Result<ExitCode, Failure> {
     let client = target.client();
     let path = format!("/v1/devices/{device}/limits");
     let now = client.get::<Limits>(&path);
-    let mut limits = now.map_err(|error| target.failure(&error))?;
+    let mut limits = now.map_err(|error| target.refused(error))?;
     if let Some(text) = &options.limits {
         let wanted = changed(limits, text)?;
         let set = client.put(&path, &wanted);
-        limits = set.map_err(|error| target.failure(&error))?;
+        limits = set.map_err(|error| target.refused(error))?;
     }
     if options.one.json {
         return write_json(&limits);

@@ -2,29 +2,26 @@
 
 use std::fmt::Write;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use serde::Serialize;
 use vmmkit_control::{Device, MachineInfo, RuntimeFolder};
 use vmmkit_guest_memory::RamSize;
 
-use super::ask::{self, Target, all, each};
+use super::ask::{self, Target, all, each, each_at_all};
 use super::options::Whom;
 use super::table::Table;
 use super::{no_folder, nobody, write_json};
 use crate::failure::Failure;
 use crate::generate;
 
-/// A list does not wait long for one that does not answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// One line of the list.
 #[derive(Serialize)]
 struct Line {
     name: String,
     pid: Option<u32>,
-    /// That of the machine, or why there is none.
+    /// That of the machine, or why it does not tell.
     state: String,
+    /// Where it does not answer, what it had written down: its `state` is that of the beginning.
     machine: Option<MachineInfo>,
 }
 
@@ -35,7 +32,7 @@ pub(super) fn list(json: bool) -> Result<ExitCode, Failure> {
     if targets.is_empty() {
         return nobody(json);
     }
-    let answers = each(&targets, |target| Ok(line(target)));
+    let answers = each_at_all(&targets, |target| Ok(line(&folder, target)));
     let lines: Vec<Line> = answers.into_iter().flatten().collect();
     if json {
         return write_json(&lines);
@@ -58,13 +55,13 @@ pub(super) fn list(json: bool) -> Result<ExitCode, Failure> {
     generate::write(table.text().as_bytes())
 }
 
-fn line(target: &Target) -> Line {
-    let is_suspended = target.pid.is_some_and(is_suspended);
-    let client = target.client().patient_for(PATIENCE);
+fn line(folder: &RuntimeFolder, target: &Target) -> Line {
+    let name = target.name.clone().unwrap_or_default();
+    let is_suspended = target.is_suspended();
     let machine: Option<MachineInfo> = match is_suspended {
         // It would not answer.
         true => None,
-        false => client.get("/v1/machine").ok(),
+        false => target.client().get("/v1/machine").ok(),
     };
     let state = match (&machine, is_suspended) {
         (Some(machine), _) => machine.state.name(),
@@ -72,19 +69,11 @@ fn line(target: &Target) -> Line {
         (None, false) => "no answer",
     };
     Line {
-        name: target.name.clone().unwrap_or_default(),
         pid: target.pid,
         state: state.to_owned(),
-        machine,
+        machine: machine.or_else(|| folder.about(&name)),
+        name,
     }
-}
-
-/// Whether a process was stopped by a signal (proc_pid_stat(5): the state follows the name, which is
-/// in parentheses).
-fn is_suspended(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit(')').next().unwrap_or_default();
-    matches!(state.trim_start().chars().next(), Some('T' | 't'))
 }
 
 /// A machine with its devices.
@@ -172,11 +161,5 @@ mod tests {
         assert_eq!(age(61_000), "1m01s");
         assert_eq!(age(3_600_000), "1h00m");
         assert_eq!(age(90_000_000), "1d01h");
-    }
-
-    #[test]
-    fn this_process_is_not_suspended() {
-        assert!(!is_suspended(std::process::id()));
-        assert!(!is_suspended(u32::MAX));
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn memory(options: &MemoryOptions) -> Result<ExitCode, Failure> {
     };
     let target = options.one.target()?;
     let client = target.client();
-    let failed = |error| target.failure(&error);
+    let failed = |error| target.refused(error);
     let mut memory: Memory = client.get("/v1/memory").map_err(failed)?;
     if let Some((text, target_bytes)) = wanted {
         check(text, target_bytes, &memory)?;

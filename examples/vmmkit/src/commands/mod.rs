@@ -76,18 +76,18 @@ fn show(
 fn inspect(one: &One) -> Result<ExitCode, Failure> {
     let target = one.target()?;
     let json = target.client().text("GET", "/v1/inspect", None);
-    let json = json.map_err(|error| target.failure(&error))?;
+    let json = json.map_err(|error| target.refused(error))?;
     if one.json {
         return generate::write(format!("{json}\n").as_bytes());
     }
-    let tree = tree::read(&json).map_err(|error| target.failure(&error))?;
+    let tree = tree::read(&json).map_err(|error| target.refused(error))?;
     generate::write(tree.to_string().as_bytes())
 }
 
 fn metrics(one: &One) -> Result<ExitCode, Failure> {
     let target = one.target()?;
     let text = target.client().text("GET", "/v1/metrics", None);
-    generate::write(text.map_err(|error| target.failure(&error))?.as_bytes())
+    generate::write(text.map_err(|error| target.refused(error))?.as_bytes())
 }
 
 /// Writes JSON for people to read too.

@@ -25,7 +25,7 @@ pub(crate) enum Command {
     Reset(Whom),
     /// Press the power button of guests, and do not wait for what comes of it
     PowerButton(Whom),
-    /// Ask guests to power off, stop those that take too long, and wait for their end
+    /// Ask guests to power off, stop those that take too long (code 3), wait for their end, and say what it was
     Stop(StopOptions),
     /// Show or change how much memory a guest gives back
     Balloon(BalloonOptions),

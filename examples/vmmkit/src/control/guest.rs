@@ -13,7 +13,7 @@ use vmmkit_host_io::{Next, Subscription};
 use vmmkit_vmm::{self as vmm, Handle, Outcome};
 
 use crate::devices::{Live, statistics};
-use crate::remote::ask_to_power_off;
+use crate::remote::{ask_to_power_off, say_cut_off};
 use crate::settings::Settings;
 
 /// A machine from its options on: it has its handle as soon as it is built.
@@ -29,6 +29,8 @@ pub(crate) struct Guest {
     // State
     /// It was told to boot, or need not be.
     has_booted: AtomicBool,
+    /// The guest was asked to power off.
+    is_asked: AtomicBool,
 }
 
 /// A page of a balloon.
@@ -55,6 +57,7 @@ impl Guest {
             handle: OnceLock::new(),
             live: OnceLock::new(),
             has_booted: AtomicBool::new(!settings.paused),
+            is_asked: AtomicBool::new(false),
         }
     }
 
@@ -180,11 +183,15 @@ impl Controlled for Guest {
             MachineState::Paused => handle.resume(),
             _ => return handle.stop(),
         }
+        self.is_asked.store(true, Ordering::Relaxed);
         ask_to_power_off(handle, self.has_acpi);
     }
 
     fn stop(&self) {
         if let Ok(handle) = self.handle() {
+            if self.is_asked.load(Ordering::Relaxed) {
+                say_cut_off(handle);
+            }
             handle.stop();
         }
     }

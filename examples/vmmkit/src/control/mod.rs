@@ -6,6 +6,8 @@ mod presence;
 
 use std::sync::Arc;
 
+use vmmkit_control::Controlled;
+
 use crate::failure::Failure;
 use crate::settings::Settings;
 pub(crate) use door::Door;
@@ -18,6 +20,7 @@ pub(crate) fn open(settings: &Settings) -> Result<(Presence, Arc<Guest>, Door), 
     let (presence, places) = Presence::claim(&settings.control, settings.quiet)?;
     let name = presence.name().unwrap_or(&settings.machine.name);
     let guest = Arc::new(Guest::new(settings, name));
+    presence.describe(&guest.machine());
     let door = Door::new(places, guest.clone(), presence.server());
     Ok((presence, guest, door))
 }

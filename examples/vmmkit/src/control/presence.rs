@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use vmmkit_control::{Entry, InstanceError, ListenError, Listening, RuntimeFolder, Server};
+use vmmkit_control::{
+    Entry, InstanceError, ListenError, Listening, MachineInfo, RuntimeFolder, Server,
+};
 
 use crate::failure::{Failure, chain};
 use crate::messages;
@@ -78,6 +80,14 @@ impl Presence {
     /// The machine's name, if it has one.
     pub(crate) fn name(&self) -> Option<&str> {
         self.entry.as_ref().map(Entry::name)
+    }
+
+    /// Writes down what never changes of the machine, for who asks when it cannot answer.
+    pub(crate) fn describe(&self, about: &MachineInfo) {
+        if let Some(entry) = &self.entry {
+            // Without it a list has less to show, and no more.
+            let _ = entry.write_about(about);
+        }
     }
 
     /// Where the server goes when it is started.
