@@ -110,7 +110,11 @@ impl Place {
     pub(crate) fn entries(&self) -> Vec<String> {
         let entries = fs::read_dir(self.instances()).unwrap();
         let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
-        entries.map(|entry| name(entry.unwrap())).collect()
+        // What is no folder is no guest's: what was found out of a software KVM is kept there too.
+        let folders = entries
+            .map(Result::unwrap)
+            .filter(|entry| entry.path().is_dir());
+        folders.map(name).collect()
     }
 }
 
