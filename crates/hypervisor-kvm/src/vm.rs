@@ -124,7 +124,10 @@ impl Descriptor {
             .map_err(|error| Error::host("KVM_SET_TSS_ADDR", error))?;
         create_irqchip(&vm, settings.irqchip)?;
         let bridge = match support {
-            Some(support) => support.build_bridge(&vm)?,
+            Some(support) => {
+                support.leave_hypercalls_alone(&vm);
+                support.build_bridge(&vm)?
+            }
             None => None,
         };
         let vcpus = Mutex::default();

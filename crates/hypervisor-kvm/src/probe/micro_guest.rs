@@ -231,7 +231,7 @@ fn enter(vcpu: &mut KvmVcpu, ring: Ring, cr4: u64) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Host`] where the host has no thread left.
-pub(super) fn watch(kicker: Arc<dyn Kick>) -> Result<Leash> {
+pub(crate) fn watch(kicker: Arc<dyn Kick>) -> Result<Leash> {
     let (call_off, called_off) = mpsc::channel::<()>();
     let thread = thread::Builder::new().name("kvm-probe".to_owned());
     let thread = thread.spawn(move || {
@@ -245,7 +245,7 @@ pub(super) fn watch(kicker: Arc<dyn Kick>) -> Result<Leash> {
 
 /// The watch on a micro-guest. Its thread is gone when it is: one that lingered on would have the
 /// caller's signals delivered to it, whatever mask the caller sets later.
-pub(super) struct Leash(Option<(mpsc::Sender<()>, thread::JoinHandle<()>)>);
+pub(crate) struct Leash(Option<(mpsc::Sender<()>, thread::JoinHandle<()>)>);
 
 impl Drop for Leash {
     fn drop(&mut self) {

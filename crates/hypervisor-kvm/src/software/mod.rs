@@ -27,7 +27,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use kvm_bindings::{KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER, kvm_enable_cap};
+use kvm_bindings::{
+    KVM_CAP_DISABLE_QUIRKS2, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER,
+    KVM_X86_QUIRK_FIX_HYPERCALL_INSN, kvm_enable_cap,
+};
 use kvm_ioctls::{MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_hypervisor::{Error, Result};
@@ -72,6 +75,22 @@ impl Support {
     /// Whether SYSCALL needs the bridge.
     pub(crate) fn needs_bridge(&self) -> bool {
         self.report.lacks("SYSCALL")
+    }
+
+    /// Makes VMCALL and VMMCALL invalid opcodes in ring 0, as on a CPU without VT-x and AMD-V. KVM's emulator
+    /// patches them into the host's own instruction otherwise and begins again, here without end.
+    pub(crate) fn leave_hypercalls_alone(&self, vm: &VmFd) {
+        let mut quirks = kvm_enable_cap {
+            cap: KVM_CAP_DISABLE_QUIRKS2,
+            ..Default::default()
+        };
+        if let Some(disabled) = quirks.args.first_mut() {
+            *disabled = KVM_X86_QUIRK_FIX_HYPERCALL_INSN.into();
+        }
+        // A KVM before Linux 5.19 does not know it, and a guest without hypercalls does not need it.
+        if let Err(error) = vm.enable_cap(&quirks) {
+            tracing::debug!(%error, "hypercalls are patched");
+        }
     }
 
     /// Maps the bridge's pages, and sends SYSCALL's MSRs here; nothing where SYSCALL works.

@@ -47,6 +47,60 @@ fn an_instruction_handed_back_is_completed_and_counted() {
 }
 
 #[test]
+fn what_cpuid_does_not_offer_is_the_guests_fault_and_not_the_end() {
+    let Some(kvm) = software("#UD") else {
+        return;
+    };
+    // Without handlers a fault shuts the guest down: VMCALL, VMMCALL, UD2, MONTMUL of a CPU long gone.
+    for code in [
+        &[0x0f, 0x01, 0xc1][..],
+        &[0x0f, 0x01, 0xd9],
+        &[0x0f, 0x0b],
+        &[0xf3, 0x0f, 0xa6, 0xc0],
+    ] {
+        let mut vcpu = prepare(&kvm, Ring::Kernel, code).unwrap();
+        let _leash = crate::probe::micro_guest::watch(vcpu.kicker()).unwrap();
+        assert_eq!(vcpu.run().unwrap(), VcpuExit::Shutdown, "{code:x?}");
+    }
+}
+
+#[test]
+fn int_n_runs_the_guests_handler_and_iretq_comes_back() {
+    let Some(kvm) = software("INT n") else {
+        return;
+    };
+    let mut code = vec![
+        0xcd, 0x21, // int 21h
+        0x48, 0xff, 0xc0, // inc rax
+        0xf4, // hlt
+    ];
+    code.resize(0x20, 0x90);
+    code.extend([0xb3, 7, 0x48, 0xcf]); // the handler: mov bl, 7; iretq
+    let mut vcpu = prepare(&kvm, Ring::Kernel, &code).unwrap();
+    let start = vcpu.registers().unwrap();
+    let mut special = vcpu.special_registers().unwrap();
+    let (gdt, idt, handler) = (start.rdi + 0x800, start.rdi, start.rip + 0x20);
+    (special.gdt.base, special.gdt.limit) = (gdt, 0x1f);
+    (special.idt.base, special.idt.limit) = (idt, 0x21f);
+    vcpu.set_special_registers(&special).unwrap();
+    let write = |address, value: u64| {
+        let address = vmmkit_guest_memory::GuestAddress(address);
+        assert!(vcpu.vm.write_ram(address, &value.to_le_bytes()));
+    };
+    write(gdt + 8, 0x0020_9b00_0000_0000);
+    write(gdt + 16, 0x00cf_9300_0000_ffff);
+    write(idt + 0x21 * 16, handler & 0xffff | 8 << 16 | 0x8e << 40);
+    write(idt + 0x21 * 16 + 8, 0);
+    let end = {
+        let _leash = crate::probe::micro_guest::watch(vcpu.kicker()).unwrap();
+        assert_eq!(vcpu.run().unwrap(), VcpuExit::Halt);
+        vcpu.registers().unwrap()
+    };
+    assert_eq!((end.rax, end.rbx, end.rsp), (start.rax + 1, 7, start.rsp));
+    assert_eq!(count(&kvm, "INT n"), 1);
+}
+
+#[test]
 fn state_saved_by_xsave_is_the_vcpus_own() {
     let Some(kvm) = software("XSAVE64") else {
         return;
