@@ -2,6 +2,7 @@
 # The machine of tools/lab --vmx; sourced by it. Bochs emulates VT-x with EPT and unrestricted guest,
 # and Debian's own kvm_intel runs on it.
 
+# shellcheck disable=SC2034 # for the caller
 VMX_PACKAGES=(bochs bochs-term bochsbios vgabios grub-pc-bin grub-common xorriso mtools)
 
 # vmx_machine MODEL MEMORY FOLDER KERNEL: sets VMX_MACHINE to a command that starts FOLDER/initrd. The
