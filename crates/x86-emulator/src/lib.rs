@@ -52,6 +52,7 @@ mod operand;
 mod spec;
 
 mod cpuid;
+mod float80;
 mod image;
 mod transfer;
 mod xsave_area;

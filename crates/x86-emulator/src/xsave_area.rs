@@ -118,6 +118,58 @@ impl XsaveArea {
         self.set(4, &[value]);
     }
 
+    /// ST(`number`); `None` where it is empty.
+    pub(crate) fn st(&self, number: usize) -> Option<[u8; 10]> {
+        self.tag(number)
+            .then(|| self.field(X87_REGISTERS.start + number * 16))
+    }
+
+    /// Sets ST(`number`), which is not empty then.
+    pub(crate) fn set_st(&mut self, number: usize, value: [u8; 10]) {
+        self.set(X87_REGISTERS.start + number * 16, &value);
+        let tags = self.tags() | 1 << self.physical(number);
+        self.set_tags(tags);
+    }
+
+    /// A new ST(0); `None`, and nothing is changed, where its register is not empty.
+    pub(crate) fn push(&mut self, value: [u8; 10]) -> Option<()> {
+        (!self.tag(7)).then_some(())?;
+        self.range_mut(X87_REGISTERS).rotate_right(16);
+        self.set_top(self.top() + 7);
+        self.set_st(0, value);
+        Some(())
+    }
+
+    /// ST(0) is empty, and ST(1) takes its place.
+    pub(crate) fn pop(&mut self) {
+        let tags = self.tags() & !(1 << self.physical(0));
+        self.set_tags(tags);
+        self.range_mut(X87_REGISTERS).rotate_left(16);
+        self.set_top(self.top() + 1);
+    }
+
+    fn top(&self) -> u16 {
+        self.fsw() >> 11 & 7
+    }
+
+    fn set_top(&mut self, top: u16) {
+        self.set_fsw(self.fsw() & !(7 << 11) | (top & 7) << 11);
+    }
+
+    /// Where ST(`number`) is in the register file.
+    fn physical(&self, number: usize) -> usize {
+        (usize::from(self.top()) + number) & 7
+    }
+
+    fn tags(&self) -> u8 {
+        let [tags] = self.field(4);
+        tags
+    }
+
+    fn tag(&self, number: usize) -> bool {
+        self.tags() >> self.physical(number) & 1 != 0
+    }
+
     /// An XMM register, byte 0 lowest.
     pub(crate) fn xmm(&self, number: usize) -> u128 {
         u128::from_le_bytes(self.field(XMM_REGISTERS.start + number * 16))

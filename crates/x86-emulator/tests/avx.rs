@@ -1,4 +1,4 @@
-//! VZEROUPPER and VZEROALL.
+//! VZEROUPPER, VZEROALL and the moves of whole registers.
 mod guest;
 
 use guest::*;
@@ -67,4 +67,40 @@ fn without_avx_enabled_it_is_an_invalid_opcode_and_with_ts_set_not_available() {
         |g| g.state.special.cr0 |= CR0_TS,
         Exception::DEVICE_NOT_AVAILABLE,
     );
+}
+
+#[test]
+fn a_move_takes_all_of_a_register_and_clears_what_is_above() {
+    let mut guest = full();
+    guest.state.registers.rdi = DATA;
+    guest.write_bytes(DATA_PHYSICAL, &[0x11; 32]);
+    // VMOVDQA YMM3, [RDI]; VMOVDQA YMM15, YMM3; VMOVUPS [RDI+33], YMM15
+    for code in [
+        &[0xc5, 0xfd, 0x6f, 0x1f][..],
+        &[0xc5, 0x7d, 0x6f, 0xfb],
+        &[0xc5, 0x7c, 0x11, 0x7f, 33],
+    ] {
+        assert!(
+            matches!(guest.run(code), Ok(Completion::Done(_))),
+            "{code:x?}"
+        );
+    }
+    assert_eq!(guest.read_bytes(DATA_PHYSICAL + 32, 34)[1..33], [0x11; 32]);
+    for number in [3, 15] {
+        let (ymm, zmm) = (0x240 + number * 16, 0x480 + number * 32);
+        assert!(is(&guest, ymm..ymm + 16, 0x11) && is(&guest, zmm..zmm + 32, 0));
+    }
+    // VMOVAPS XMM3, XMM4
+    assert!(guest.run(&[0xc5, 0xf8, 0x28, 0xdc]).is_ok());
+    assert!(is(&guest, 160 + 48..160 + 64, 0xff) && is(&guest, 0x270..0x280, 0));
+}
+
+#[test]
+fn an_aligned_move_of_what_is_not_aligned_is_a_general_protection_fault() {
+    let mut guest = full();
+    guest.state.registers.rdi = DATA + 16;
+    let fault = Ok(Completion::Fault(Exception::GENERAL_PROTECTION));
+    assert_eq!(guest.run(&[0xc5, 0xfd, 0x6f, 0x1f]), fault);
+    // Of 16 bytes it is.
+    assert!(guest.run(&[0xc5, 0xf9, 0x6f, 0x1f]).is_ok());
 }

@@ -80,13 +80,13 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         self.store(area)
     }
 
-    fn require_x87(&self) -> Run<E> {
+    pub(super) fn require_x87(&self) -> Run<E> {
         self.require_available(spec::CR0_EM | spec::CR0_TS)
     }
 
     /// #MF where an unmasked exception is pending. Without CR0.NE the CPU would tell an external
     /// interrupt controller instead, as the IBM PC had it; 64-bit kernels set NE.
-    fn raise_pending(&self, area: &XsaveArea) -> Run<E> {
+    pub(super) fn raise_pending(&self, area: &XsaveArea) -> Run<E> {
         let pending = area.fsw() & ERROR_SUMMARY != 0;
         let told = self.state.special.cr0 & spec::CR0_NE != 0;
         self.require(!pending || !told, Exception::X87)

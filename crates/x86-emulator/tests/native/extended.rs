@@ -173,4 +173,7 @@ fn vzeroupper_and_vzeroall() {
     let mut pair = Pair::new(40);
     pair.register_form(&[0xc5, 0xf8, 0x77], true);
     pair.register_form(&[0xc5, 0xfc, 0x77], true);
+    // VMOVDQA YMM15, YMM3; VMOVUPS XMM1, XMM2
+    pair.register_form(&[0xc5, 0x7d, 0x6f, 0xfb], true);
+    pair.register_form(&[0xc5, 0xf8, 0x10, 0xca], true);
 }

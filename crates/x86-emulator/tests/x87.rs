@@ -1,0 +1,199 @@
+//! Arithmetic of the x87, instruction by instruction, against this machine's own arithmetic.
+mod guest;
+
+use guest::*;
+use vmmkit_x86_emulator::{Completion, Exception, NotCompleted};
+
+/// Runs instructions with RDI at the data; each must be completed.
+fn run(guest: &mut Guest, codes: &[&[u8]]) {
+    for code in codes {
+        let outcome = guest.run(code);
+        assert!(
+            matches!(outcome, Ok(Completion::Done(_))),
+            "{code:x?}: {outcome:?}"
+        );
+    }
+}
+
+fn guest() -> Guest {
+    let mut guest = Guest::new();
+    guest.state.registers.rdi = DATA;
+    guest
+}
+
+/// A guest that rounds to 53 bits, with two doubles at the data.
+fn with(a: f64, b: f64) -> Guest {
+    let mut guest = guest();
+    guest.extended.area.bytes_mut()[..2].copy_from_slice(&0x27f_u16.to_le_bytes());
+    guest.extended.area.set_xstate_bv(1);
+    guest.write(DATA_PHYSICAL, a.to_bits());
+    guest.write(DATA_PHYSICAL + 8, b.to_bits());
+    guest
+}
+
+fn double(guest: &Guest) -> f64 {
+    f64::from_bits(guest.read(DATA_PHYSICAL + 16))
+}
+
+fn top(guest: &Guest) -> u16 {
+    guest.extended.area.fsw() >> 11 & 7
+}
+
+const FLD_A: &[u8] = &[0xdd, 0x07]; // fld qword [rdi]
+const FLD_B: &[u8] = &[0xdd, 0x47, 8];
+const FSTP: &[u8] = &[0xdd, 0x5f, 16];
+const FLD1: &[u8] = &[0xd9, 0xe8];
+const FLDZ: &[u8] = &[0xd9, 0xee];
+
+#[test]
+fn constants_are_pushed_and_popped() {
+    let mut guest = guest();
+    run(&mut guest, &[FLDZ, FLD1]);
+    assert_eq!((top(&guest), guest.extended.area.bytes()[4]), (6, 0xc0));
+    run(&mut guest, &[FSTP]);
+    assert_eq!((double(&guest), top(&guest)), (1.0, 7));
+    run(&mut guest, &[FSTP]);
+    assert_eq!((double(&guest), top(&guest)), (0.0, 0));
+    assert_eq!(guest.extended.area.bytes()[4], 0);
+}
+
+#[test]
+fn arithmetic_in_each_form_is_that_of_the_cpu() {
+    type Compute = fn(f64, f64) -> f64;
+    let forms: [(&[u8], Compute); 14] = [
+        (&[0xde, 0xc1], |a, b| a + b), // faddp
+        (&[0xde, 0xe9], |a, b| a - b), // fsubp st(1), st
+        (&[0xde, 0xe1], |a, b| b - a), // fsubrp st(1), st
+        (&[0xde, 0xc9], |a, b| a * b), // fmulp
+        (&[0xde, 0xf9], |a, b| a / b), // fdivp st(1), st
+        (&[0xde, 0xf1], |a, b| b / a), // fdivrp st(1), st
+        (&[0xd8, 0xc1], |a, b| b + a), // fadd st, st(1)
+        (&[0xd8, 0xe1], |a, b| b - a), // fsub st, st(1)
+        (&[0xd8, 0xe9], |a, b| a - b), // fsubr st, st(1)
+        (&[0xdc, 0x0f], |a, b| b * a), // fmul qword [rdi]
+        (&[0xdc, 0x37], |a, b| b / a), // fdiv qword [rdi]
+        (&[0xdc, 0x3f], |a, b| a / b), // fdivr qword [rdi]
+        (&[0xd9, 0xe0], |_, b| -b),    // fchs
+        (&[0xd9, 0xc9], |a, _| a),     // fxch
+    ];
+    for (a, b) in [
+        (1.5, 0.1),
+        (-3.25, 7.0),
+        (1e100, 3e-100),
+        (0.1, 0.3),
+        (0.0, 5.0),
+    ] {
+        for (form, compute) in forms {
+            let expected = compute(a, b);
+            if !expected.is_finite() {
+                continue;
+            }
+            let mut guest = with(a, b);
+            run(&mut guest, &[FLD_A, FLD_B, form, FSTP]);
+            assert_eq!(
+                double(&guest).to_bits(),
+                expected.to_bits(),
+                "{a} {b} {form:x?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn integers_and_singles_are_loaded_and_stored() {
+    let mut guest = guest();
+    guest.write(DATA_PHYSICAL, (-7_i64).cast_unsigned());
+    // fild qword, word and dword [rdi]; faddp; faddp; fistp dword [rdi+16]
+    let codes: [&[u8]; 6] = [
+        &[0xdf, 0x2f],
+        &[0xdf, 0x07],
+        &[0xdb, 0x07],
+        &[0xde, 0xc1],
+        &[0xde, 0xc1],
+        &[0xdb, 0x5f, 16],
+    ];
+    run(&mut guest, &codes);
+    assert_eq!(guest.read(DATA_PHYSICAL + 16) as i32, -21);
+    // fild; fmul dword [rdi+8]; fst dword [rdi+16]; fistp qword [rdi+24]
+    guest.write(DATA_PHYSICAL + 8, 0.5_f32.to_bits().into());
+    let codes: [&[u8]; 4] = [
+        &[0xdf, 0x2f],
+        &[0xd8, 0x4f, 8],
+        &[0xd9, 0x57, 16],
+        &[0xdf, 0x7f, 24],
+    ];
+    run(&mut guest, &codes);
+    let single = f32::from_bits(guest.read(DATA_PHYSICAL + 16) as u32);
+    assert_eq!(single, -3.5);
+    assert_eq!(guest.read(DATA_PHYSICAL + 24).cast_signed(), -4);
+    assert_eq!(guest.extended.area.fsw() & 0x20, 0x20);
+}
+
+#[test]
+fn all_80_bits_go_through_a_load_and_a_store() {
+    let mut guest = guest();
+    let pi = [0x35, 0xc2, 0x68, 0x21, 0xa2, 0xda, 0x0f, 0xc9, 0x00, 0x40];
+    guest.write_bytes(DATA_PHYSICAL, &pi);
+    run(&mut guest, &[&[0xdb, 0x2f], &[0xdb, 0x7f, 16]]);
+    assert_eq!(guest.read_bytes(DATA_PHYSICAL + 16, 10), pi);
+    // A NaN as well.
+    guest.write_bytes(DATA_PHYSICAL, &[0xff; 10]);
+    run(&mut guest, &[&[0xdb, 0x2f], &[0xdb, 0x7f, 16]]);
+    assert_eq!(guest.read_bytes(DATA_PHYSICAL + 16, 10), [0xff; 10]);
+}
+
+#[test]
+fn comparisons_set_the_units_flags_or_the_cpus() {
+    for (a, b, fsw, rflags) in [
+        (1.0, 2.0, 0, 0),
+        (2.0, 1.0, 0x100, CF),
+        (3.0, 3.0, 0x4000, ZF),
+    ] {
+        let mut guest = with(a, b);
+        run(&mut guest, &[FLD_A, FLD_B, &[0xda, 0xe9]]); // fucompp
+        assert_eq!(guest.extended.area.fsw() & 0x4700, fsw, "{a} {b}");
+        assert_eq!(top(&guest), 0);
+        let mut guest = with(a, b);
+        guest.state.registers.rflags |= ARITHMETIC;
+        run(&mut guest, &[FLD_A, FLD_B, &[0xdf, 0xf1]]); // fcomip st, st(1)
+        assert_eq!(guest.state.registers.rflags, 2 | rflags);
+        assert_eq!(top(&guest), 7);
+    }
+}
+
+#[test]
+fn what_would_be_an_exception_of_the_unit_is_not_completed_and_changes_nothing() {
+    let inexact_unmasked = 0x35f_u16;
+    let mut guest = with(1.0, 3.0);
+    guest.extended.area.bytes_mut()[..2].copy_from_slice(&inexact_unmasked.to_le_bytes());
+    run(&mut guest, &[FLD_A, FLD_B]);
+    // An inexact quotient; an empty register; an infinity; a division by zero.
+    let refused = |guest: &mut Guest, code: &[u8]| {
+        let (state, area) = (guest.state, guest.extended.area.clone());
+        let outcome = guest.run(code);
+        assert!(
+            matches!(outcome, Err(NotCompleted::Unsupported { .. })),
+            "{code:x?}"
+        );
+        assert_eq!(guest.state, state);
+        assert_eq!(guest.extended.area, area);
+    };
+    refused(&mut guest, &[0xde, 0xf9]);
+    refused(&mut guest, &[0xd8, 0xc2]);
+    guest.write(DATA_PHYSICAL, f64::INFINITY.to_bits());
+    refused(&mut guest, &[0xdc, 0x07]);
+    guest.write(DATA_PHYSICAL, 0);
+    refused(&mut guest, &[0xdc, 0x37]);
+    run(&mut guest, &[FLDZ, FLDZ, FLDZ, FLDZ, FLDZ, FLDZ]);
+    refused(&mut guest, FLD1);
+}
+
+#[test]
+fn without_the_unit_it_is_not_available() {
+    for bit in [CR0_TS, CR0_EM] {
+        let mut guest = guest();
+        guest.state.special.cr0 |= bit;
+        let fault = Ok(Completion::Fault(Exception::DEVICE_NOT_AVAILABLE));
+        assert_eq!(guest.run(FLDZ), fault);
+    }
+}
