@@ -55,7 +55,7 @@ mod reset_vector;
 mod testing;
 
 pub use bzimage::BzImageError;
-pub use cmdline::{CmdlineError, with_parameters};
+pub use cmdline::{CmdlineError, Parameter, parameters, with_parameters};
 pub use elf::ElfError;
 pub use entry::Entry;
 pub use error::LoadError;

@@ -292,10 +292,12 @@ impl Hypervisor for Kvm {
     /// Those that make up for what a software KVM lacks; none on hardware.
     fn cmdline_additions(
         &self,
-        cmdline: &str,
+        parameters: &[String],
     ) -> std::result::Result<Vec<CmdlineAddition>, CmdlineConflict> {
         let report = self.shortcomings();
-        report.map_or(Ok(Vec::new()), |report| software::cmdline(report, cmdline))
+        report.map_or(Ok(Vec::new()), |report| {
+            software::cmdline(report, parameters)
+        })
     }
 }
 

@@ -119,14 +119,16 @@ pub trait Hypervisor: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// The kernel parameters that a Linux guest with `cmdline` should be given besides, on this host;
-    /// none where the back end runs every guest as it is. What `cmdline` says itself is left alone.
+    /// The kernel parameters that a Linux guest should be given besides `parameters`, on this host;
+    /// none where the back end runs every guest as it is. Each of them is `name` or `name=value`, as
+    /// the kernel takes its command line apart; those for init are not among them. What they say
+    /// themselves is left alone.
     ///
     /// # Errors
     /// [`CmdlineConflict`] where it asks for what cannot work here.
     fn cmdline_additions(
         &self,
-        _cmdline: &str,
+        _parameters: &[String],
     ) -> std::result::Result<Vec<CmdlineAddition>, CmdlineConflict> {
         Ok(Vec::new())
     }

@@ -229,7 +229,10 @@ fn adapt<H: Hypervisor>(
     if config.firmware.is_some() {
         return Ok(Vec::new());
     }
-    let additions = hypervisor.cmdline_additions(&config.cmdline)?;
+    let given: Vec<String> = boot_loader::parameters(&config.cmdline)
+        .map(|parameter| parameter.to_string())
+        .collect();
+    let additions = hypervisor.cmdline_additions(&given)?;
     for addition in &additions {
         config.cmdline = boot_loader::with_parameters(&config.cmdline, addition.parameter);
     }

@@ -84,7 +84,7 @@ fn look(path: &Path) -> Result<Found, Failure> {
         capabilities: kvm.capabilities().clone(),
         forced,
         // A command line without parameters asks for nothing that cannot work.
-        additions: kvm.cmdline_additions("").unwrap_or_default(),
+        additions: kvm.cmdline_additions(&[]).unwrap_or_default(),
     })
 }
 

@@ -17,6 +17,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use vmmkit_boot_loader::{parameters, with_parameters};
 use vmmkit_host_io::OutputBuffer;
 use vmmkit_hypervisor::Hypervisor;
 use vmmkit_hypervisor_kvm::Kvm;
@@ -35,13 +36,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => Symbols::default(),
     };
     let kvm = Kvm::open()?;
-    let mut words = vec![cmdline.clone()];
-    let added = kvm.cmdline_additions(cmdline)?;
-    words.extend(added.iter().map(|addition| addition.parameter.to_owned()));
+    let given: Vec<String> = parameters(cmdline)
+        .map(|parameter| parameter.to_string())
+        .collect();
+    let added = kvm.cmdline_additions(&given)?;
+    let cmdline = added.iter().fold(cmdline.clone(), |line, addition| {
+        with_parameters(&line, addition.parameter)
+    });
     let config = MachineConfig {
         kernel: kernel.into(),
         initrd: Some(initrd.into()),
-        cmdline: words.join(" "),
+        cmdline,
         vcpus: rest.get(1).map_or(Ok(1), |cpus| cpus.parse())?,
         ..MachineConfig::default()
     };

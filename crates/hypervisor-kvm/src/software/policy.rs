@@ -70,16 +70,17 @@ const ADDED: [(CmdlineAddition, &[&str]); 2] = [
     ),
 ];
 
-/// What to add to `cmdline` where `report` says that SYSCALL needs the bridge.
-pub(crate) fn cmdline(
+/// What to add to `parameters` where `report` says that SYSCALL needs the bridge.
+pub(crate) fn cmdline<S: AsRef<str>>(
     report: &ProbeReport,
-    cmdline: &str,
+    parameters: impl IntoIterator<Item = S>,
 ) -> Result<Vec<CmdlineAddition>, CmdlineConflict> {
     if !report.lacks(EMULATED_RING_0) {
         return Ok(Vec::new());
     }
-    let words = || cmdline.split_ascii_whitespace();
-    if let Some(word) = words().find(|word| ["pti=on", "pti"].contains(word)) {
+    let words: Vec<S> = parameters.into_iter().collect();
+    let mut words_as_text = words.iter().map(AsRef::as_ref);
+    if let Some(word) = words_as_text.find(|word| ["pti=on", "pti"].contains(word)) {
         return Err(CmdlineConflict {
             parameter: word.to_owned(),
             reason: "on this host's software KVM programs reach Linux by a bridge that page-table \
@@ -87,7 +88,7 @@ pub(crate) fn cmdline(
         });
     }
     let name = |word: &str| word.split('=').next().unwrap_or_default().to_owned();
-    let given: Vec<String> = words().map(name).collect();
+    let given: Vec<String> = words.iter().map(|word| name(word.as_ref())).collect();
     let wanted = ADDED
         .iter()
         .filter(|(_, by)| !by.iter().any(|name| given.iter().any(|word| word == name)));
@@ -147,8 +148,8 @@ mod tests {
 
     #[test]
     fn parameters_are_added_unless_the_user_gives_his_own() {
-        let added = |text| {
-            let added = cmdline(&report("SYSCALL"), text).unwrap();
+        let added = |text: &str| {
+            let added = cmdline(&report("SYSCALL"), text.split(' ')).unwrap();
             added.iter().map(|a| a.parameter).collect::<Vec<_>>()
         };
         assert_eq!(
@@ -159,13 +160,13 @@ mod tests {
             assert_eq!(added(own), ["clearcpuid=erms,fsrm,ssse3"], "{own}");
         }
         assert_eq!(added("nopti clearcpuid=smap"), [""; 0]);
-        assert!(cmdline(&report("POPCNT"), "quiet").unwrap().is_empty());
+        assert!(cmdline(&report("POPCNT"), ["quiet"]).unwrap().is_empty());
     }
 
     #[test]
     fn page_table_isolation_that_is_asked_for_is_refused() {
-        let conflict = cmdline(&report("SYSCALL"), "quiet pti=on").unwrap_err();
+        let conflict = cmdline(&report("SYSCALL"), ["quiet", "pti=on"]).unwrap_err();
         assert_eq!(conflict.parameter, "pti=on");
-        assert!(cmdline(&report("POPCNT"), "quiet pti=on").is_ok());
+        assert!(cmdline(&report("POPCNT"), ["quiet", "pti=on"]).is_ok());
     }
 }

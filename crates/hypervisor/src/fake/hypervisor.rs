@@ -195,7 +195,7 @@ impl Hypervisor for FakeHypervisor {
 
     fn cmdline_additions(
         &self,
-        _cmdline: &str,
+        _parameters: &[String],
     ) -> std::result::Result<Vec<CmdlineAddition>, CmdlineConflict> {
         Ok(self.cmdline.clone())
     }

@@ -3,6 +3,10 @@
 //! linux-loader's `Cmdline` builds one piece by piece to a capacity that is fixed before the kernel
 //! is known; here the whole line is checked against what the kernel's own header allows.
 
+mod words;
+
+pub use words::{Parameter, parameters, with_parameters};
+
 use thiserror::Error;
 use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};
 
@@ -11,6 +15,9 @@ use crate::memory_map::{CMDLINE, CMDLINE_SIZE};
 /// The longest command line in bytes, without its NUL, of a kernel whose header names no limit:
 /// Linux's `COMMAND_LINE_SIZE` for x86 is 2048 with the NUL.
 pub(crate) const DEFAULT_LIMIT: u32 = 2047;
+
+/// The longest one of a kernel with a boot protocol before 2.06.
+pub(crate) const OLD_LIMIT: u32 = 255;
 
 /// Why a command line cannot be passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -37,14 +44,6 @@ pub enum CmdlineError {
     /// Guest RAM has no room where command lines go.
     #[error("cannot write the command line")]
     Ram(#[from] AccessError),
-}
-
-/// `cmdline` with `parameters` behind its own, and before what ` -- ` leaves to init.
-pub fn with_parameters(cmdline: &str, parameters: &str) -> String {
-    match cmdline.split_once(" -- ") {
-        Some((kernel, init)) => format!("{kernel} {parameters} -- {init}"),
-        None => format!("{cmdline} {parameters}"),
-    }
 }
 
 /// The limit that a header's `cmdline_size` means here, in bytes without the NUL.
@@ -95,15 +94,6 @@ mod tests {
         let mut bytes = [0xff; 14];
         ram.read_bytes(at, &mut bytes).unwrap();
         assert_eq!(&bytes, b"console=ttyS0\0");
-    }
-
-    #[test]
-    fn a_parameter_goes_before_what_is_left_to_init() {
-        assert_eq!(with_parameters("quiet", "nopti"), "quiet nopti");
-        assert_eq!(
-            with_parameters("quiet -- -s x", "nopti"),
-            "quiet nopti -- -s x"
-        );
     }
 
     #[test]
