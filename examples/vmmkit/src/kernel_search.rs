@@ -1,6 +1,7 @@
 //! Where a person would look for a kernel that was not named.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -18,9 +19,10 @@ pub(crate) struct Found {
 }
 
 /// The places in the current folder, in order, each with the RAM disk that lies beside it.
-const PLACES: [(&str, Option<&str>); 4] = [
+const PLACES: [(&str, Option<&str>); 5] = [
     ("vmlinux", None),
     ("bzImage", None),
+    ("arch/x86/boot/bzImage", None),
     (
         "target/guest/lean/vmlinux",
         Some("target/guest/initramfs.cpio"),
@@ -31,19 +33,46 @@ const PLACES: [(&str, Option<&str>); 4] = [
     ),
 ];
 
+/// How distributions name the RAM disk of `vmlinuz-VERSION`: Debian and Ubuntu; others; Fedora and
+/// Arch; openSUSE.
+const RAM_DISKS: [(&str, &str); 4] = [
+    ("initrd.img-", ""),
+    ("initramfs-", ""),
+    ("initramfs-", ".img"),
+    ("initrd-", ""),
+];
+
 /// Finds a kernel; `initrd` is the one that was named, if any.
 pub(crate) fn search(initrd: Option<PathBuf>) -> Result<Found, Failure> {
-    let found = search_in(Path::new(""), Path::new("/boot")).ok_or_else(|| {
-        Failure::usage(
-            "--kernel: none was given, and none can be read at ./vmlinux, ./bzImage, \
-             target/guest or /boot/vmlinuz-*",
-            "name one with --kernel PATH, or run tools/boot, which gets one",
-        )
-    })?;
+    let boot = Path::new("/boot");
+    let Some(found) = search_in(Path::new(""), boot) else {
+        return Err(not_found(unreadable_in(boot, &open)));
+    };
     Ok(Found {
         initrd: initrd.or(found.initrd),
         ..found
     })
+}
+
+/// No kernel is found, but perhaps one that this user may not read.
+fn not_found(unreadable: Option<PathBuf>) -> Failure {
+    match unreadable {
+        Some(path) => Failure::usage(
+            format!(
+                "--kernel: none was given, and this user may not read {}",
+                path.display()
+            ),
+            format!(
+                "name one with --kernel PATH, or run: sudo chmod +r {}",
+                path.display()
+            ),
+        ),
+        None => Failure::usage(
+            "--kernel: none was given, and none can be read at ./vmlinux, ./bzImage, \
+             ./arch/x86/boot/bzImage, target/guest or /boot/vmlinuz-*",
+            "name one with --kernel PATH, or run tools/boot, which gets one",
+        ),
+    }
 }
 
 fn search_in(here: &Path, boot: &Path) -> Option<Found> {
@@ -57,32 +86,61 @@ fn search_in(here: &Path, boot: &Path) -> Option<Found> {
     near.or_else(|| newest_of(boot))
 }
 
-/// The newest kernel that a distribution installed and this user may read.
-fn newest_of(boot: &Path) -> Option<Found> {
-    let kernels = fs::read_dir(boot).ok()?.flatten().filter_map(|entry| {
+/// A kernel that a distribution installed. In their order: a rescue kernel comes first, then the older.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Installed {
+    is_normal: bool,
+    time: SystemTime,
+    version: String,
+    path: PathBuf,
+}
+
+fn installed(boot: &Path) -> Vec<Installed> {
+    let entries = fs::read_dir(boot).into_iter().flatten().flatten();
+    let kernels = entries.filter_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
         let version = name.strip_prefix("vmlinuz-")?.to_owned();
         let time = entry.metadata().and_then(|data| data.modified());
-        is_readable(&entry.path()).then(|| {
-            (
-                time.unwrap_or(SystemTime::UNIX_EPOCH),
-                version,
-                entry.path(),
-            )
+        Some(Installed {
+            is_normal: !version.contains("rescue"),
+            time: time.unwrap_or(SystemTime::UNIX_EPOCH),
+            version,
+            path: entry.path(),
         })
     });
-    let (_, version, kernel) = kernels.max()?;
-    let initrd = ["initrd.img-", "initramfs-"].iter().find_map(|prefix| {
-        let path = boot.join(format!("{prefix}{version}"));
+    kernels.collect()
+}
+
+/// The newest kernel that a distribution installed and this user may read.
+fn newest_of(boot: &Path) -> Option<Found> {
+    let readable = |kernel: &Installed| is_readable(&kernel.path);
+    let newest = installed(boot).into_iter().filter(readable).max()?;
+    let initrd = RAM_DISKS.iter().find_map(|(prefix, suffix)| {
+        let path = boot.join(format!("{prefix}{}{suffix}", newest.version));
         is_readable(&path).then_some(path)
     });
-    Some(Found { kernel, initrd })
+    Some(Found {
+        kernel: newest.path,
+        initrd,
+    })
+}
+
+/// The newest kernel that is there and that `open` says may not be read.
+fn unreadable_in(boot: &Path, open: &dyn Fn(&Path) -> io::Result<bool>) -> Option<PathBuf> {
+    let denied = |kernel: &Installed| {
+        open(&kernel.path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    let newest = installed(boot).into_iter().filter(denied).max()?;
+    Some(newest.path)
+}
+
+/// Whether `path` is a regular file, which can be opened.
+fn open(path: &Path) -> io::Result<bool> {
+    Ok(open_input(path)?.metadata()?.is_file())
 }
 
 fn is_readable(path: &Path) -> bool {
-    open_input(path)
-        .and_then(|file| file.metadata())
-        .is_ok_and(|data| data.is_file())
+    open(path).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -137,5 +195,51 @@ mod tests {
     fn nothing_is_found_where_there_is_nothing() {
         let folder = Folder::with("none", &["other"]);
         assert_eq!(search_in(&folder.0, &folder.0.join("boot")), None);
+    }
+
+    #[test]
+    fn ram_disks_are_found_by_the_names_of_each_distribution() {
+        for (name, initrd) in [
+            ("vmlinuz-6.1.0-13-amd64", "initrd.img-6.1.0-13-amd64"),
+            (
+                "vmlinuz-6.8.5-301.fc40.x86_64",
+                "initramfs-6.8.5-301.fc40.x86_64.img",
+            ),
+            ("vmlinuz-linux", "initramfs-linux.img"),
+            ("vmlinuz-6.4.0-default", "initrd-6.4.0-default"),
+            ("vmlinuz-6.6-gentoo", "initramfs-6.6-gentoo"),
+        ] {
+            let folder = Folder::with(&format!("names-{name}"), &[name, initrd]);
+            let found = newest_of(&folder.0).unwrap();
+            assert_eq!(found.initrd, Some(folder.0.join(initrd)));
+        }
+    }
+
+    #[test]
+    fn a_rescue_kernel_comes_last_and_a_kernel_trees_own_image_is_found() {
+        let rescue = "boot/vmlinuz-0-rescue-abc";
+        let folder = Folder::with("rescue", &["boot/vmlinuz-6.8", rescue]);
+        let boot = folder.0.join("boot");
+        let found = newest_of(&boot).unwrap();
+        assert_eq!(found.kernel, boot.join("vmlinuz-6.8"));
+
+        let folder = Folder::with("only-rescue", &[rescue]);
+        let found = newest_of(&folder.0.join("boot")).unwrap();
+        assert_eq!(found.kernel, folder.0.join(rescue));
+
+        let folder = Folder::with("tree", &["arch/x86/boot/bzImage"]);
+        let found = search_in(&folder.0, &folder.0.join("boot")).unwrap();
+        assert_eq!(found.kernel, folder.0.join("arch/x86/boot/bzImage"));
+    }
+
+    #[test]
+    fn a_kernel_that_may_not_be_read_is_named() {
+        let folder = Folder::with("denied", &["vmlinuz-6.8"]);
+        let denied = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        let path = unreadable_in(&folder.0, &denied);
+        assert_eq!(path, Some(folder.0.join("vmlinuz-6.8")));
+        assert_eq!(unreadable_in(&folder.0, &open), None);
+        let text = not_found(path).text();
+        assert!(text.contains("sudo chmod +r "), "{text}");
     }
 }
