@@ -32,7 +32,7 @@ fn main() -> Result<(), Failure> {
     };
     let payload = payload(&image).ok_or("not a bzImage with a payload")?;
     let compression = Compression::of(payload).ok_or("a payload of unknown compression")?;
-    let mut kernel = file_of(&image)?;
+    let kernel = file_of(&image)?;
     let ram = GuestRam::new(&RamConfig {
         size: RamSize::mebibytes(512),
         ..RamConfig::default()
@@ -46,8 +46,10 @@ fn main() -> Result<(), Failure> {
         alone = alone.min(begin.elapsed());
 
         let source = BootSource {
-            kernel: &mut kernel,
+            kernel: &kernel,
             initrd: None,
+            any_initrd: false,
+            modules: &[],
             cmdline: "",
             entry: EntryChoice::Payload,
         };

@@ -20,6 +20,8 @@ pub fn load(data: &[u8], entry: EntryChoice) {
         let source = BootSource {
             kernel: file,
             initrd: None,
+            any_initrd: false,
+            modules: &[],
             cmdline: "quiet",
             entry,
         };

@@ -3,7 +3,7 @@
 use vmmkit_guest_memory::GuestAddress;
 use vmmkit_hypervisor::x86::{DescriptorTable, Registers, Segment, SpecialRegisters};
 
-use crate::memory_map::{GDT, PVH_START_INFO, STACK_TOP, ZERO_PAGE};
+use crate::memory_map::{BOOT_INFO, GDT, PVH_START_INFO, STACK_TOP, ZERO_PAGE};
 use crate::page_tables::{BOOT_CS, BOOT_DS, BOOT_TSS, GDT_LIMIT};
 
 /// CR0 (AMD APM vol. 2, 3.1.1): protection, extension type, paging.
@@ -40,6 +40,20 @@ pub enum Entry {
         /// EIP.
         address: GuestAddress,
     },
+    /// 32-bit protected mode without paging, ESI at the zero page (Linux/x86 boot protocol, "32-bit
+    /// boot protocol").
+    Linux32 {
+        /// EIP.
+        address: GuestAddress,
+    },
+    /// 32-bit protected mode without paging, EBX at the Multiboot information (Multiboot 0.6.96,
+    /// 3.2; Multiboot2 2.0, 3.3).
+    Multiboot {
+        /// EIP.
+        address: GuestAddress,
+        /// EAX: which version of Multiboot it is.
+        magic: u32,
+    },
     /// 16 bytes below 4 GiB, as after a reset (Intel SDM vol. 3A, 10.1.4).
     ResetVector,
 }
@@ -48,7 +62,10 @@ impl Entry {
     /// Where the kernel is entered.
     pub fn address(&self) -> GuestAddress {
         match self {
-            Self::Long { address, .. } | Self::Pvh { address } => *address,
+            Self::Long { address, .. }
+            | Self::Pvh { address }
+            | Self::Linux32 { address }
+            | Self::Multiboot { address, .. } => *address,
             Self::ResetVector => RESET_VECTOR,
         }
     }
@@ -67,6 +84,11 @@ impl Entry {
                 registers.rsi = ZERO_PAGE.0;
             }
             Self::Pvh { .. } => registers.rbx = PVH_START_INFO.0,
+            Self::Linux32 { .. } => registers.rsi = ZERO_PAGE.0,
+            Self::Multiboot { magic, .. } => {
+                registers.rax = u64::from(*magic);
+                registers.rbx = BOOT_INFO.0;
+            }
             Self::ResetVector => {
                 registers.rip = RESET_VECTOR.0 & 0xffff; // CS has the rest as its base
                 registers.rdx = RESET_SIGNATURE;
@@ -207,6 +229,21 @@ mod tests {
         assert_eq!(special.cr0, 0x6000_0010);
         assert_eq!(Entry::ResetVector.registers().rip, 0xfff0);
         assert_eq!(Entry::ResetVector.address(), GuestAddress(0xffff_fff0));
+    }
+
+    #[test]
+    fn linux_and_multiboot_find_what_they_are_told_by_their_registers() {
+        let address = GuestAddress(0x10_0000);
+        let linux = Entry::Linux32 { address }.registers();
+        assert_eq!((linux.rip, linux.rsi, linux.rbp), (0x10_0000, 0x7000, 0));
+        assert_eq!((linux.rbx, linux.rdi), (0, 0));
+        let magic = 0x2bad_b002;
+        let entry = Entry::Multiboot { address, magic };
+        let multiboot = entry.registers();
+        assert_eq!((multiboot.rax, multiboot.rbx), (0x2bad_b002, 0x1_0000));
+        let mut special = SpecialRegisters::default();
+        entry.apply(&mut special);
+        assert_eq!((special.cr0, special.cs.db), (0x11, true));
     }
 
     #[test]

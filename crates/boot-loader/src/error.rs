@@ -5,7 +5,9 @@ use vmmkit_guest_memory::AccessError;
 
 use crate::acpi::AcpiError;
 use crate::mp_table::MpTableError;
-use crate::{BzImageError, CmdlineError, ElfError, FirmwareError, InitrdError, KindError};
+use crate::{
+    BzImageError, CmdlineError, ElfError, FirmwareError, InitrdError, KindError, MultibootError,
+};
 
 /// Why nothing could be loaded: by the part that was at fault.
 #[derive(Debug, Error)]
@@ -20,6 +22,55 @@ pub enum LoadError {
     /// The kernel is a faulty bzImage.
     #[error(transparent)]
     BzImage(#[from] BzImageError),
+    /// The kernel is a faulty Multiboot kernel.
+    #[error(transparent)]
+    Multiboot(#[from] MultibootError),
+    /// The entry that was asked for is not in the file.
+    #[error("this kernel has no Multiboot header in its first 32 KiB")]
+    NoMultiboot,
+    /// A kernel that takes modules was not given, and modules were.
+    #[error(
+        "this kernel is entered by Linux's boot protocol, which knows an initrd and no modules"
+    )]
+    ModulesNotTaken,
+    /// A boot module.
+    #[error("module {index}")]
+    Module {
+        /// Which one, from 0, the initrd not counted.
+        index: usize,
+        /// Its fault, told as that of an initrd.
+        #[source]
+        source: InitrdError,
+    },
+    /// The modules' list has no room.
+    #[error(
+        "the list of modules takes {size} bytes, and there is room for {limit}: give fewer, or shorter arguments"
+    )]
+    ModulesTooMany {
+        /// Bytes needed.
+        size: u64,
+        /// Bytes there are.
+        limit: u64,
+    },
+    /// A segment of the kernel lies where something is that it needs at entry.
+    #[error(
+        "program header {index}: p_paddr = {start:#x} to {end:#x} lies where {what} lies \
+         ({used_start:#x} to {used_end:#x})"
+    )]
+    LowMemory {
+        /// The segment's program header, from 0.
+        index: usize,
+        /// Its first address.
+        start: u64,
+        /// The first address after it.
+        end: u64,
+        /// What is in its way.
+        what: &'static str,
+        /// Where that begins.
+        used_start: u64,
+        /// The first address after that.
+        used_end: u64,
+    },
     /// The initrd.
     #[error(transparent)]
     Initrd(#[from] InitrdError),
@@ -29,6 +80,9 @@ pub enum LoadError {
     /// The entry that was asked for is not in an ELF.
     #[error("an ELF kernel has no setup code: choose another entry than the bzImage's own")]
     NoSetup,
+    /// A unified kernel image holds no kernel that is loaded here.
+    #[error("the section .linux of this unified kernel image is not a bzImage")]
+    UkiKernel,
     /// RAM without the first mebibyte has no room for boot data.
     #[error("{size} bytes of guest RAM are too few: a kernel needs at least {least}")]
     RamTooSmall {

@@ -7,6 +7,7 @@ use thiserror::Error;
 use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam, MAX_ROM, Rom, RomError};
 
 use crate::Entry;
+use crate::file_kind::{self, FileKind};
 use crate::memory_map::HIGH_MEMORY;
 
 /// How much of its end is below 1 MiB too, in bytes: what a PC's chipset decodes there after a reset.
@@ -31,9 +32,33 @@ pub enum FirmwareError {
     /// The image cannot be a ROM.
     #[error("the firmware cannot be a ROM")]
     Rom(#[from] RomError),
+    /// It is something else, or holds no code where the processor starts.
+    #[error("the firmware {}", not_a_rom(.kind))]
+    Kind {
+        /// What it is, where that is known.
+        kind: Option<FileKind>,
+    },
     /// RAM does not reach up to 1 MiB.
     #[error("the firmware's end cannot be put below 1 MiB")]
     Ram(#[from] AccessError),
+}
+
+fn not_a_rom(kind: &Option<FileKind>) -> String {
+    match kind {
+        Some(kind) => format!("is {kind}, not a ROM"),
+        None => "has no code in its last 16 bytes, where the processor starts".to_owned(),
+    }
+}
+
+/// Refuses other files, and those that have nothing at the reset vector.
+fn check(image: &[u8]) -> Result<(), FirmwareError> {
+    let start = image.get(..file_kind::PROBE).unwrap_or(image);
+    let is_empty = |byte: u8| image.ends_with(&[byte; 16]);
+    match FileKind::of(start) {
+        None if is_empty(0) || is_empty(0xff) => Err(FirmwareError::Kind { kind: None }),
+        None => Ok(()),
+        kind => Err(FirmwareError::Kind { kind }),
+    }
 }
 
 /// Reads the flat image in `file` into a ROM of memory slot `slot`, and its last 128 KiB into `ram`
@@ -55,6 +80,7 @@ pub fn load_firmware(
         .read_to_end(&mut image)
         .map_err(FirmwareError::Read)?;
     let rom = Rom::new(&image, slot)?;
+    check(&image)?;
     let shadow = image.split_at(image.len().saturating_sub(SHADOW)).1;
     let start = HIGH_MEMORY.0.saturating_sub(shadow.len() as u64);
     ram.write_bytes(GuestAddress(start), shadow)?;
@@ -114,6 +140,22 @@ mod tests {
         for (name, size) in [("empty", 0), ("odd", 5000)] {
             let error = load_firmware(&ram, &mut file(name, &vec![0; size]), 5).unwrap_err();
             assert!(matches!(error, FirmwareError::Rom(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_code_at_the_reset_vector_or_is_something_else_is_refused() {
+        let ram = ram(4);
+        let mut qcow2 = vec![7; 4096];
+        qcow2[..4].copy_from_slice(b"QFI\xfb");
+        let table = [
+            ("zeroes", vec![0; 8192], "no code in its last 16 bytes"),
+            ("erased", vec![0xff; 8192], "no code in its last 16 bytes"),
+            ("qcow2", qcow2, "is a qcow2 disk image, not a ROM"),
+        ];
+        for (name, image, expected) in table {
+            let error = load_firmware(&ram, &mut file(name, &image), 5).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
         }
     }
 }

@@ -1,21 +1,25 @@
 //! What kind of file a kernel is, by content.
 
-use std::fs::{File, FileType};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::FileType;
+use std::io;
 use std::os::unix::fs::FileTypeExt;
 
 use thiserror::Error;
 
-/// How many bytes from the start decide.
-const PROBE: usize = 0x210;
-/// Offset of the magic `HdrS` of the Linux/x86 boot protocol, field `header`.
-const HDRS: usize = 0x202;
+use crate::file_kind::{self, FileKind};
+use crate::multiboot::{self, Found};
+use crate::region::Region;
+use crate::uki::{self, Uki};
 
 /// A kind of kernel file that this crate loads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Elf,
+    /// An ELF, and the Multiboot header in it.
+    Elf(Option<Found>),
     BzImage,
+    /// Neither, with a Multiboot header that says where it goes.
+    Flat(Found),
+    Uki(Uki),
 }
 
 /// A file that is no kernel this crate loads.
@@ -32,12 +36,10 @@ pub enum KindError {
     #[error("the kernel is an empty file (0 bytes)")]
     Empty,
     /// Known, but something else.
-    #[error("the kernel file is {kind}: {advice}")]
+    #[error("the kernel file is {kind}: {}", .kind.advice())]
     Other {
         /// What it is.
-        kind: &'static str,
-        /// What to do.
-        advice: &'static str,
+        kind: FileKind,
     },
     /// Not known at all.
     #[error(
@@ -50,21 +52,50 @@ pub enum KindError {
         /// Its first bytes, at most 8.
         start: Vec<u8>,
     },
+    /// A section of a unified kernel image that is not all in the file.
+    #[error("the kernel's section {name} ends at {end:#x}, and the file at {size:#x}")]
+    Section {
+        /// The section's name.
+        name: String,
+        /// Where it would end.
+        end: u64,
+        /// The file's size in bytes.
+        size: u64,
+    },
     /// It could not be read.
     #[error("cannot read the kernel file")]
     Read(#[from] io::Error),
 }
 
-/// The kind of `file` and its size in bytes.
-pub(crate) fn detect(file: &mut File) -> Result<(Kind, u64), KindError> {
-    let metadata = file.metadata()?;
-    if let Some(kind) = irregular(&metadata.file_type()) {
-        return Err(KindError::NotRegular { kind });
+/// The kind of `file`.
+pub(crate) fn detect(file: &Region<'_>) -> Result<Kind, KindError> {
+    let bytes = file.bytes(0, file_kind::PROBE)?;
+    if bytes.is_empty() {
+        return Err(KindError::Empty);
     }
-    let mut bytes = Vec::with_capacity(PROBE);
-    file.seek(SeekFrom::Start(0))?;
-    file.by_ref().take(PROBE as u64).read_to_end(&mut bytes)?;
-    of_bytes(&bytes, metadata.len()).map(|kind| (kind, metadata.len()))
+    let multiboot = multiboot::find(&bytes);
+    let kind = match FileKind::of(&bytes) {
+        Some(FileKind::Elf) => return Ok(Kind::Elf(multiboot)),
+        Some(FileKind::BzImage) => return Ok(Kind::BzImage),
+        Some(FileKind::Pe) => match uki::read(file)? {
+            Some(uki) => return Ok(Kind::Uki(uki)),
+            None => Some(FileKind::Pe),
+        },
+        other => other,
+    };
+    if let Some(found) = multiboot.filter(Found::has_addresses) {
+        return Ok(Kind::Flat(found));
+    }
+    let size = file.size();
+    let last = file.bytes(size.saturating_sub(16), 16)?;
+    let is_rom = file_kind::looks_like_rom(size, &last);
+    match kind.or(is_rom.then_some(FileKind::Rom)) {
+        Some(kind) => Err(KindError::Other { kind }),
+        None => Err(KindError::Unknown {
+            size,
+            start: bytes.iter().take(8).copied().collect(),
+        }),
+    }
 }
 
 /// What a file that is not regular is.
@@ -84,138 +115,56 @@ pub(crate) fn irregular(kind: &FileType) -> Option<&'static str> {
     }
 }
 
-fn of_bytes(bytes: &[u8], size: u64) -> Result<Kind, KindError> {
-    if bytes.is_empty() {
-        return Err(KindError::Empty);
-    }
-    let has = |offset: usize, magic: &[u8]| {
-        bytes
-            .get(offset..)
-            .is_some_and(|rest| rest.starts_with(magic))
-    };
-    if has(0, b"\x7fELF") {
-        return Ok(Kind::Elf);
-    }
-    if has(HDRS, b"HdrS") {
-        return Ok(Kind::BzImage);
-    }
-    let other = |kind, advice| Err(KindError::Other { kind, advice });
-    if has(0x38, b"ARMd") {
-        return other("an ARM64 Image", "only x86-64 kernels run here");
-    }
-    if has(0x24, &[0x18, 0x28, 0x6f, 0x01]) {
-        return other("a 32-bit ARM zImage", "only x86-64 kernels run here");
-    }
-    if has(0x38, b"RSC\x05") {
-        return other("a RISC-V Image", "only x86-64 kernels run here");
-    }
-    if has(0, b"MZ") {
-        return other(
-            "a PE file without a Linux setup header (a unified kernel image, an EFI program or a \
-             foreign kernel)",
-            "give the vmlinuz that is inside: objcopy -O binary --only-section=.linux UKI vmlinuz",
-        );
-    }
-    if has(0, b"070701") || has(0, b"070702") || has(0, b"070707") {
-        return other(
-            "a cpio archive",
-            "an initrd is passed as the initrd, not as the kernel",
-        );
-    }
-    for (magic, kind, advice) in COMPRESSED {
-        if has(0, magic) {
-            return other(kind, advice);
-        }
-    }
-    if has(0, b"#!") {
-        return other("a script", "give an ELF vmlinux or a bzImage");
-    }
-    if has(0, b"!<arch>\n") {
-        return other("an archive or Debian package", "unpack it first");
-    }
-    Err(KindError::Unknown {
-        size,
-        start: bytes.iter().take(8).copied().collect(),
-    })
-}
-
-const COMPRESSED: [(&[u8], &str, &str); 6] = [
-    (
-        &[0x1f, 0x8b],
-        "gzip data (a compressed vmlinux, Image.gz, or an initrd)",
-        "decompress it with gunzip, or pass an initrd as the initrd",
-    ),
-    (
-        &[0xfd, b'7', b'z', b'X', b'Z', 0],
-        "xz data (a compressed vmlinux or an initrd)",
-        "decompress it with xz -d, or pass an initrd as the initrd",
-    ),
-    (
-        &[0x28, 0xb5, 0x2f, 0xfd],
-        "zstd data (a compressed vmlinux or an initrd)",
-        "decompress it with zstd -d, or pass an initrd as the initrd",
-    ),
-    (
-        b"BZh",
-        "bzip2 data",
-        "decompress it with bunzip2, or pass an initrd as the initrd",
-    ),
-    (
-        &[0x02, 0x21, 0x4c, 0x18],
-        "lz4 data (legacy frame)",
-        "decompress it with lz4 -d, or pass an initrd as the initrd",
-    ),
-    (
-        &[0x04, 0x22, 0x4d, 0x18],
-        "lz4 data",
-        "decompress it with lz4 -d, or pass an initrd as the initrd",
-    ),
-];
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
-    use crate::testing::file_of;
+    use crate::testing::{file_of, put};
+
+    fn of(bytes: &[u8]) -> Result<Kind, KindError> {
+        detect(&Region::new(&file_of(bytes), 0, bytes.len() as u64))
+    }
 
     fn message(bytes: &[u8]) -> String {
-        detect(&mut file_of(bytes)).unwrap_err().to_string()
+        of(bytes).unwrap_err().to_string()
     }
 
     #[test]
     fn an_elf_and_a_bzimage_are_told_by_their_magic() {
         let mut bzimage = vec![0; 0x400];
-        bzimage[HDRS..HDRS + 4].copy_from_slice(b"HdrS");
+        put(&mut bzimage, 0x202, b"HdrS");
 
-        assert_eq!(detect(&mut file_of(b"\x7fELF")).unwrap().0, Kind::Elf);
-        assert_eq!(
-            detect(&mut file_of(&bzimage)).unwrap(),
-            (Kind::BzImage, 0x400)
-        );
+        assert_eq!(of(b"\x7fELF").unwrap(), Kind::Elf(None));
+        assert_eq!(of(&bzimage).unwrap(), Kind::BzImage);
     }
 
     #[test]
     fn other_kinds_are_named_with_what_to_do() {
         let mut arm = vec![0; 64];
-        arm[0x38..0x3c].copy_from_slice(b"ARMd");
+        put(&mut arm, 0x38, b"ARMd");
+        let mut rom = vec![0; 64 << 10];
+        put(&mut rom, (64 << 10) - 16, &[0xea, 0x5b, 0xe0, 0, 0xf0]);
 
         assert!(message(&[0x1f, 0x8b, 8]).contains("gunzip"));
         assert!(message(b"070701...").contains("cpio archive"));
         assert!(message(b"MZ").contains("unified kernel image"));
         assert!(message(&arm).contains("ARM64"));
         assert!(message(b"#!/bin/sh").contains("script"));
+        assert!(message(b"QFI\xfb").contains("a qcow2 disk image"));
+        assert!(message(&rom).contains("a firmware ROM"));
         assert_eq!(message(b""), "the kernel is an empty file (0 bytes)");
         assert!(message(b"hello").contains("starts with [68, 65, 6c, 6c, 6f]"));
     }
 
     #[test]
-    fn a_directory_and_a_device_are_no_kernels() {
-        let folder = detect(&mut File::open(std::env::temp_dir()).unwrap()).unwrap_err();
-        let null = detect(&mut File::open("/dev/null").unwrap()).unwrap_err();
-
-        assert_eq!(
-            folder.to_string(),
-            "the kernel is a directory: a regular file is needed"
-        );
-        assert!(null.to_string().contains("a character device"));
+    fn a_directory_and_a_device_are_not_regular_files() {
+        let kind = |path: &std::path::Path| {
+            let metadata = File::open(path).unwrap().metadata().unwrap();
+            irregular(&metadata.file_type())
+        };
+        assert_eq!(kind(&std::env::temp_dir()), Some("a directory"));
+        assert_eq!(kind("/dev/null".as_ref()), Some("a character device"));
+        assert_eq!(kind("/proc/self/exe".as_ref()), None);
     }
 }

@@ -1,5 +1,5 @@
-//! Loads a Linux kernel into guest RAM: an ELF vmlinux or a bzImage, whose payload is decompressed
-//! here at native speed; with it go the initrd, the command line, the zero page or PVH start info,
+//! Loads a kernel into guest RAM: Linux as an ELF vmlinux, a unified kernel image or a bzImage, whose
+//! payload is decompressed here at native speed; others by PVH or Multiboot. With it go the initrd, the command line, the zero page, PVH start info or Multiboot information,
 //! the e820 map, GDT and page tables, ACPI tables and MP table.
 //!
 //! It is not a firmware and not a hypervisor: nothing runs here, and what comes out is plain data.
@@ -12,8 +12,10 @@
 //!
 //! let ram = GuestRam::new(&RamConfig::default())?;
 //! let source = BootSource {
-//!     kernel: &mut File::open("vmlinuz")?,
+//!     kernel: &File::open("vmlinuz")?,
 //!     initrd: None,
+//!     any_initrd: false,
+//!     modules: &[],
 //!     cmdline: "console=ttyS0",
 //!     entry: EntryChoice::Auto,
 //! };
@@ -27,11 +29,16 @@ mod source;
 
 mod load;
 
+mod file_kind;
 mod kind;
 
 mod elf;
+mod little_endian;
+mod region;
 
 mod bzimage;
+mod multiboot;
+mod uki;
 
 pub mod payload;
 
@@ -42,6 +49,7 @@ pub mod acpi;
 pub mod memory_map;
 pub mod mp_table;
 
+mod low_memory;
 mod page_tables;
 mod pvh;
 mod zero_page;
@@ -59,8 +67,11 @@ pub use cmdline::{CmdlineError, Parameter, parameters, with_parameters};
 pub use elf::ElfError;
 pub use entry::Entry;
 pub use error::LoadError;
+pub use file_kind::FileKind;
 pub use firmware::{Firmware, FirmwareError, load_firmware};
 pub use initrd::InitrdError;
 pub use kind::KindError;
 pub use load::{EntryKind, Fallback, KernelFormat, KernelInfo, Loaded, Placed, load};
-pub use source::{BootSource, EntryChoice, Platform};
+pub use multiboot::MultibootError;
+pub use source::{BootModule, BootSource, EntryChoice, Platform};
+pub use uki::unified_cmdline;

@@ -3,16 +3,19 @@
 //! | address | what |
 //! | --- | --- |
 //! | 0x500 | GDT, 5 entries |
-//! | 0x6000 | PVH start info, its module list and memory map |
+//! | 0x6000 | PVH start info and its memory map |
 //! | 0x7000 | zero page (`struct boot_params`) |
 //! | 0x8000 - 0x8ff0 | stack at entry, growing down |
 //! | 0x9000 | page tables: PML4, PDPT, 4 page directories |
+//! | 0x10000 | PVH module list, or Multiboot information, at most 64 KiB |
 //! | 0x20000 | command line, at most 64 KiB |
 //! | 0x9fc00 | EBDA, 1 KiB: MP table |
 //! | 0xa0000 | no RAM for the kernel: where a PC has VGA and option ROMs |
 //! | 0xe0000 | ACPI tables, 128 KiB without 16 bytes |
 //! | 0xffff0 | reset vector: code that resets the machine |
-//! | 0x100000 | the kernel, then nothing of ours but the initrd, as high as it may be |
+//! | 0x100000 | the kernel, then nothing of ours but the initrd, as high as it may be, and modules |
+//!
+//! A kernel that begins lower may lie wherever nothing of this is that its entry needs.
 
 use vmmkit_guest_memory::{GuestAddress, GuestRam, MMIO_HOLE_START};
 
@@ -20,8 +23,6 @@ use vmmkit_guest_memory::{GuestAddress, GuestRam, MMIO_HOLE_START};
 pub const GDT: GuestAddress = GuestAddress(0x500);
 /// `struct hvm_start_info` of the PVH protocol.
 pub const PVH_START_INFO: GuestAddress = GuestAddress(0x6000);
-/// The PVH module list: one entry, the initrd.
-pub const PVH_MODULES: GuestAddress = GuestAddress(0x6100);
 /// The PVH memory map.
 pub const PVH_MEMORY_MAP: GuestAddress = GuestAddress(0x6200);
 /// The zero page: `struct boot_params`, 4 KiB.
@@ -30,6 +31,10 @@ pub const ZERO_PAGE: GuestAddress = GuestAddress(0x7000);
 pub const STACK_TOP: GuestAddress = GuestAddress(0x8ff0);
 /// The page tables: 6 pages.
 pub const PAGE_TABLES: GuestAddress = GuestAddress(0x9000);
+/// The PVH module list, or the information for a Multiboot kernel.
+pub const BOOT_INFO: GuestAddress = GuestAddress(0x1_0000);
+/// Room for it, in bytes.
+pub const BOOT_INFO_SIZE: u32 = 0x1_0000;
 /// The command line.
 pub const CMDLINE: GuestAddress = GuestAddress(0x2_0000);
 /// Room for the command line with its NUL, in bytes.
@@ -44,7 +49,7 @@ pub const ACPI_TABLES: GuestAddress = GuestAddress(0xe_0000);
 pub const ACPI_TABLES_SIZE: u64 = RESET_VECTOR.0 - ACPI_TABLES.0;
 /// The last 16 bytes below 1 MiB, f000:fff0 and ffff:0: where real mode has the reset vector.
 pub const RESET_VECTOR: GuestAddress = GuestAddress(0xf_fff0);
-/// 1 MiB: the lowest address of a kernel.
+/// 1 MiB: where RAM goes on, and most kernels begin.
 pub const HIGH_MEMORY: GuestAddress = GuestAddress(0x10_0000);
 
 /// What a range of physical addresses is (ACPI 6.5, table 15.5).

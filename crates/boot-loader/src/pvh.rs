@@ -9,19 +9,28 @@ use linux_loader::loader::elf::start_info::{
 };
 use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};
 
-use crate::Placed;
-use crate::memory_map::{E820Entry, PVH_MEMORY_MAP, PVH_MODULES, PVH_START_INFO};
+use crate::memory_map::{BOOT_INFO, E820Entry, PVH_MEMORY_MAP, PVH_START_INFO};
+use crate::multiboot::Module;
 
 /// `XEN_HVM_START_MAGIC_VALUE`.
 const MAGIC: u32 = 0x336e_c578;
 /// The version of the structure that has a memory map.
 const VERSION: u32 = 1;
 
-/// Writes all three.
+/// The size of the module list, with the strings in it.
+pub(crate) fn modules_size(modules: &[Module]) -> u64 {
+    let size = |module: &Module| {
+        let size = size_of::<hvm_modlist_entry>() + module.text.len();
+        (size as u64).saturating_add(1)
+    };
+    modules.iter().map(size).fold(0, u64::saturating_add)
+}
+
+/// Writes all three; `modules` fit the place for them.
 pub(crate) fn write(
     ram: &GuestRam,
     cmdline: GuestAddress,
-    initrd: Option<Placed>,
+    modules: &[Module],
     e820: &[E820Entry],
     rsdp: Option<GuestAddress>,
 ) -> Result<(), AccessError> {
@@ -38,19 +47,13 @@ pub(crate) fn write(
         at = GuestAddress(at.0.saturating_add(size_of_val(&entry) as u64));
         map_entries += 1;
     }
-    if let Some(initrd) = initrd {
-        let module = hvm_modlist_entry {
-            paddr: initrd.start.0,
-            size: initrd.size,
-            ..hvm_modlist_entry::default()
-        };
-        ram.write(PVH_MODULES, module)?;
-    }
+    write_modules(ram, modules)?;
+    let count = u32::try_from(modules.len()).unwrap_or(0);
     let info = hvm_start_info {
         magic: MAGIC,
         version: VERSION,
-        nr_modules: u32::from(initrd.is_some()),
-        modlist_paddr: if initrd.is_some() { PVH_MODULES.0 } else { 0 },
+        nr_modules: count,
+        modlist_paddr: if count > 0 { BOOT_INFO.0 } else { 0 },
         cmdline_paddr: cmdline.0,
         rsdp_paddr: rsdp.map_or(0, |address| address.0),
         memmap_paddr: PVH_MEMORY_MAP.0,
@@ -60,34 +63,61 @@ pub(crate) fn write(
     ram.write(PVH_START_INFO, info)
 }
 
+/// The list, and behind it the strings.
+fn write_modules(ram: &GuestRam, modules: &[Module]) -> Result<(), AccessError> {
+    let entry_size = size_of::<hvm_modlist_entry>() as u64;
+    let mut at = BOOT_INFO.0;
+    let mut text_at = at.saturating_add(entry_size.saturating_mul(modules.len() as u64));
+    for module in modules {
+        let text = module.text.as_bytes();
+        let entry = hvm_modlist_entry {
+            paddr: module.placed.start.0,
+            size: module.placed.size,
+            cmdline_paddr: if text.is_empty() { 0 } else { text_at },
+            ..hvm_modlist_entry::default()
+        };
+        ram.write(GuestAddress(at), entry)?;
+        ram.write_bytes(GuestAddress(text_at), &[text, &[0]].concat())?;
+        at = at.saturating_add(entry_size);
+        text_at = text_at.saturating_add(text.len() as u64).saturating_add(1);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Placed;
     use crate::memory_map::e820;
     use crate::testing::ram;
 
     #[test]
     fn start_info_points_to_modules_and_map() {
         let ram = ram(4);
-        let initrd = Placed {
-            start: GuestAddress(0x20_0000),
-            size: 77,
+        let module = |size, text: &str| Module {
+            placed: Placed {
+                start: GuestAddress(0x20_0000),
+                size,
+            },
+            text: text.to_owned(),
         };
+        let modules = [module(77, ""), module(78, "a=b")];
+        assert_eq!(modules_size(&modules), 2 * 32 + 1 + 4);
 
-        write(
-            &ram,
-            GuestAddress(0x2_0000),
-            Some(initrd),
-            &e820(&ram),
-            None,
-        )
-        .unwrap();
+        write(&ram, GuestAddress(0x2_0000), &modules, &e820(&ram), None).unwrap();
 
         let info: hvm_start_info = ram.read(PVH_START_INFO).unwrap();
         let module: hvm_modlist_entry = ram.read(GuestAddress(info.modlist_paddr)).unwrap();
         let first: hvm_memmap_table_entry = ram.read(GuestAddress(info.memmap_paddr)).unwrap();
-        assert_eq!((info.magic, info.version, info.nr_modules), (MAGIC, 1, 1));
+        assert_eq!((info.magic, info.version, info.nr_modules), (MAGIC, 1, 2));
         assert_eq!((module.paddr, module.size), (0x20_0000, 77));
+        assert_eq!(module.cmdline_paddr, 0);
+        let second = GuestAddress(info.modlist_paddr + 32);
+        let second: hvm_modlist_entry = ram.read(second).unwrap();
+        let mut text = [0; 4];
+        ram.read_bytes(GuestAddress(second.cmdline_paddr), &mut text)
+            .unwrap();
+        assert_eq!((second.size, &text), (78, b"a=b\0"));
         assert_eq!((first.addr, first.size, first.type_), (0, 0x9_fc00, 1));
         assert_eq!((info.memmap_entries, info.rsdp_paddr), (4, 0));
     }
@@ -96,7 +126,7 @@ mod tests {
     fn without_an_initrd_there_is_no_module() {
         let ram = ram(4);
 
-        write(&ram, GuestAddress(0x2_0000), None, &e820(&ram), None).unwrap();
+        write(&ram, GuestAddress(0x2_0000), &[], &e820(&ram), None).unwrap();
 
         let info: hvm_start_info = ram.read(PVH_START_INFO).unwrap();
         assert_eq!((info.nr_modules, info.modlist_paddr), (0, 0));

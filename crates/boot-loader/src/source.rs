@@ -7,30 +7,50 @@ use crate::acpi::AcpiConfig;
 /// A kernel, what goes with it, and how it is entered.
 #[derive(Debug)]
 pub struct BootSource<'a> {
-    /// The kernel: an ELF vmlinux or a bzImage, told apart by content.
-    pub kernel: &'a mut File,
-    /// The initial RAM disk, passed on as it is.
-    pub initrd: Option<&'a mut File>,
+    /// The kernel: an ELF, a bzImage, a unified kernel image or a flat Multiboot kernel, told apart by
+    /// content.
+    pub kernel: &'a File,
+    /// The initial RAM disk, passed on as it is; instead of that in a unified kernel image. A kernel
+    /// that takes modules gets it as the first of them.
+    pub initrd: Option<&'a File>,
+    /// Take any file as an initrd, also one that Linux would not.
+    pub any_initrd: bool,
+    /// Boot modules, for a kernel entered by PVH or Multiboot.
+    pub modules: &'a [BootModule],
     /// The kernel's command line, without a terminating NUL.
     pub cmdline: &'a str,
     /// How the kernel is entered.
     pub entry: EntryChoice,
 }
 
+/// A file that a kernel entered by PVH or Multiboot gets beside its initrd.
+#[derive(Debug)]
+pub struct BootModule {
+    /// The file, passed on as it is.
+    pub file: File,
+    /// Its name: Multiboot has it as the first word of the module's string.
+    pub name: String,
+    /// What is told with it, for example a command line of its own.
+    pub arguments: String,
+}
+
 /// How a kernel is entered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EntryChoice {
-    /// What is fastest for the file. A bzImage: its payload, or its own decompressor where the
-    /// payload is compressed in a way this crate cannot undo. An ELF: the 64-bit Linux entry where
-    /// `e_entry` is a loaded physical address, or PVH where only that note says where to enter.
+    /// What is fastest for Linux: of a bzImage its payload, or its own decompressor where the
+    /// payload is compressed in a way this crate cannot undo; of an ELF the entry by Linux's boot
+    /// protocol where `e_entry` is a loaded physical address. An ELF that no note says to be Linux is
+    /// entered by PVH or else Multiboot, where it names such an entry.
     #[default]
     Auto,
-    /// The ELF inside a bzImage, decompressed here, by the 64-bit Linux entry.
+    /// An ELF, or the one inside a bzImage, decompressed here, by Linux's boot protocol.
     Payload,
-    /// The bzImage's own decompressor, by its 64-bit entry.
+    /// The bzImage's own decompressor, by its 64-bit entry or else its 32-bit one.
     Setup,
     /// The 32-bit PVH entry that an ELF note of type 18 names.
     Pvh,
+    /// As the Multiboot header in the file's first 32 KiB says.
+    Multiboot,
 }
 
 /// What the loader tells the kernel about the machine.

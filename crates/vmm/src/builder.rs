@@ -300,8 +300,10 @@ pub(crate) fn load(
         _ => Cow::Borrowed(&config.cmdline),
     };
     let source = BootSource {
-        kernel: &mut files.image,
-        initrd: files.initrd.as_mut(),
+        kernel: &files.image,
+        initrd: files.initrd.as_ref(),
+        any_initrd: config.any_initrd,
+        modules: &files.modules,
         cmdline: &cmdline,
         entry: config.entry,
     };

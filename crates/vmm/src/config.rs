@@ -21,13 +21,17 @@ pub struct MachineConfig {
     /// `web:vcpu0` and `web:vmm`. Linux shows 15 bytes of a name, so a longer prefix is cut. Empty, as
     /// by default: `vcpu0` and `vmm`.
     pub thread_prefix: String,
-    /// The kernel: ELF vmlinux or bzImage.
+    /// The kernel: an ELF, a bzImage, a unified kernel image or a flat Multiboot kernel.
     pub kernel: PathBuf,
     /// Firmware that runs from the reset vector, instead of a kernel: a flat image that ends at 4 GiB.
     /// It gets no initrd, command line or table.
     pub firmware: Option<PathBuf>,
     /// The initial RAM disk.
     pub initrd: Option<PathBuf>,
+    /// Take any file as an initial RAM disk, also one that Linux would not.
+    pub any_initrd: bool,
+    /// Boot modules of a kernel entered by PVH or Multiboot, each with what is told with it.
+    pub modules: Vec<(PathBuf, String)>,
     /// The kernel's command line.
     pub cmdline: String,
     /// How to enter the kernel.
@@ -115,6 +119,8 @@ impl Default for MachineConfig {
             kernel: PathBuf::new(),
             firmware: None,
             initrd: None,
+            any_initrd: false,
+            modules: Vec::new(),
             cmdline: String::new(),
             entry: EntryChoice::Auto,
             ram: RamConfig::default(),

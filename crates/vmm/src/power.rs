@@ -2,9 +2,10 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use vmmkit_boot_loader::BootModule;
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::open_input;
 use vmmkit_hypervisor::Vm;
@@ -69,11 +70,25 @@ pub(crate) struct BootFiles {
     /// Kernel or firmware.
     pub(crate) image: File,
     pub(crate) initrd: Option<File>,
+    pub(crate) modules: Vec<BootModule>,
 }
 
 impl BootFiles {
     pub(crate) fn open(config: &MachineConfig) -> Result<Self, BuildError> {
+        let module = |(path, arguments): &(PathBuf, String)| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            Ok(BootModule {
+                file: open("--module", path)?,
+                name: name.into_owned(),
+                arguments: arguments.clone(),
+            })
+        };
         Ok(Self {
+            modules: config
+                .modules
+                .iter()
+                .map(module)
+                .collect::<Result<_, BuildError>>()?,
             image: match &config.firmware {
                 Some(path) => open("--firmware", path)?,
                 None => open("--kernel", &config.kernel)?,

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use vmmkit_boot_loader::{BzImageError, ElfError, LoadError};
+use vmmkit_boot_loader::{EntryChoice, LoadError};
 use vmmkit_vmm::{BuildError, ConfigError, MachineConfig};
 
 use crate::failure::{Failure, chain};
+use crate::load_advice;
 use crate::memory;
 
 /// What of a machine's configuration messages name.
@@ -14,6 +15,8 @@ pub(crate) struct Asked {
     memory: String,
     cpu: String,
     firmware: String,
+    modules: Vec<String>,
+    chose_entry: bool,
 }
 
 impl Asked {
@@ -28,6 +31,12 @@ impl Asked {
             firmware: shown(&config.firmware),
             memory: memory::text(&config.ram),
             cpu: config.cpu.to_string(),
+            modules: config
+                .modules
+                .iter()
+                .map(|(path, _)| path.display().to_string())
+                .collect(),
+            chose_entry: config.entry != EntryChoice::Auto,
         }
     }
 
@@ -54,6 +63,13 @@ impl Asked {
         ) {
             reasons.remove(0);
         }
+        if let BuildError::Load {
+            source: LoadError::Module { .. },
+            ..
+        } = error
+        {
+            reasons.remove(0); // which module it is, the option says
+        }
         if !reasons.is_empty() {
             thing = format!("{thing}: {}", reasons.remove(0));
         }
@@ -66,7 +82,14 @@ impl Asked {
     /// The option that what cannot be loaded came by.
     fn file(&self, error: &LoadError, kernel: &str) -> String {
         match error {
-            LoadError::Initrd(_) => format!("--initrd {}", self.initrd),
+            LoadError::Initrd(_) if !self.initrd.is_empty() => format!("--initrd {}", self.initrd),
+            LoadError::Module { index, .. } => {
+                let path = self.modules.get(*index).map_or("", String::as_str);
+                format!("--module {path}")
+            }
+            error if load_advice::memory_needed(error).is_some() => {
+                format!("--memory {}", self.memory)
+            }
             LoadError::Cmdline(_) => "--cmdline".to_owned(),
             LoadError::Firmware(_) => format!("--firmware {}", self.firmware),
             LoadError::RamTooSmall { .. } => format!("--memory {}", self.memory),
@@ -84,20 +107,9 @@ impl Asked {
             BuildError::Cpu(_) => {
                 "`vmmkit cpu dump` says what this host has; leave out what it lacks, as in --cpu host,-avx2"
             }
-            BuildError::Load { source, .. } => match source {
-                LoadError::Initrd(_) => {
-                    "give the initrd that belongs to the kernel, and --memory for both"
-                }
-                LoadError::Firmware(_) => "give a flat image, such as bios.bin of Debian's seabios",
-                LoadError::Cmdline(_) => "give a shorter one of printable text",
-                LoadError::RamTooSmall { .. } => "ask for more, such as --memory 256M",
-                LoadError::NoSetup
-                | LoadError::Elf(ElfError::NoPvhNote)
-                | LoadError::BzImage(BzImageError::NoEntry { .. }) => {
-                    "leave --entry out, or give --entry auto"
-                }
-                _ => "give an x86-64 Linux kernel: an ELF vmlinux or a bzImage",
-            },
+            BuildError::Load { source, path } => {
+                return load_advice::of(source, path, self.chose_entry);
+            }
             _ => "`vmmkit doctor` says what this host's KVM can do",
         };
         advice.to_owned()

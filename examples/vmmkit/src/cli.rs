@@ -6,6 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::boot_files::ModuleOption;
 use crate::commands::Command;
 use crate::devices::DeviceOptions;
 use crate::exit_code;
@@ -58,13 +59,16 @@ pub(crate) enum Action {
 /// The options of `run`, as text: `settings` makes values of them. All may be left out.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RunOptions {
-    /// Kernel: ELF vmlinux or bzImage [default: the first of ./vmlinux, ./bzImage, target/guest,
-    /// /boot/vmlinuz-*]
+    /// Kernel: ELF vmlinux, bzImage, unified kernel image, PVH or Multiboot kernel [default: the first of
+    /// ./vmlinux, ./bzImage, arch/x86/boot/bzImage, target/guest, /boot/vmlinuz-*]
     #[arg(long, value_name = "PATH")]
     pub(crate) kernel: Option<PathBuf>,
-    /// Initial RAM disk, best an uncompressed cpio
-    #[arg(long, value_name = "PATH")]
+    /// Initial RAM disk, best an uncompressed cpio; any: also one that Linux would not take
+    #[arg(long, value_name = "PATH[,any]")]
     pub(crate) initrd: Option<PathBuf>,
+    /// Boot module of a PVH or Multiboot kernel, and what is told with it; several times for several
+    #[arg(long = "module", value_name = "PATH[ ARGUMENTS]")]
+    pub(crate) modules: Vec<ModuleOption>,
     /// Kernel command line, instead of the default one
     #[arg(long, value_name = "STRING", allow_hyphen_values = true)]
     pub(crate) cmdline: Option<String>,
@@ -115,7 +119,7 @@ pub(crate) struct RunOptions {
     /// every user of this host reaches, or unix:PATH, which is yours alone
     #[arg(long, value_name = "tcp:PORT|unix:PATH")]
     pub(crate) gdb: Option<String>,
-    /// How to enter the kernel: auto, payload, setup or pvh [default: auto]
+    /// How to enter the kernel: auto, payload, setup, pvh or multiboot [default: auto]
     #[arg(long, value_name = "HOW")]
     pub(crate) entry: Option<String>,
     /// Do not describe the machine by ACPI tables

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use vmmkit_host_io::read_text;
 
+use crate::boot_files::ModuleOption;
 use crate::cli::RunOptions;
 use crate::cpu;
 use crate::devices::DeviceOptions;
@@ -28,6 +29,7 @@ const MAX_BYTES: usize = 1 << 20;
 struct File {
     kernel: Option<PathBuf>,
     initrd: Option<PathBuf>,
+    module: Vec<String>,
     cmdline: Option<String>,
     cpus: Option<Cpus>,
     affinity: Option<String>,
@@ -143,6 +145,7 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
     RunOptions {
         kernel: options.kernel.or(file.kernel.map(|path| folder.join(path))),
         initrd: options.initrd.or(file.initrd.map(|path| folder.join(path))),
+        modules: modules(options.modules, &file.module, folder),
         cmdline: options.cmdline.or(file.cmdline),
         cpus: options.cpus.or(file.cpus.map(|cpus| cpus.text())),
         affinity: options.affinity.or(file.affinity),
@@ -185,6 +188,20 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         platform: options.platform.or(platform, folder),
         ..options
     }
+}
+
+/// The modules that were given, or else those of the file.
+fn modules(given: Vec<ModuleOption>, file: &[String], folder: &Path) -> Vec<ModuleOption> {
+    if !given.is_empty() {
+        return given;
+    }
+    let modules = file.iter().filter_map(|text| text.parse().ok());
+    modules
+        .map(|module: ModuleOption| ModuleOption {
+            path: folder.join(module.path),
+            ..module
+        })
+        .collect()
 }
 
 #[cfg(test)]

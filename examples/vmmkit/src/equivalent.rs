@@ -6,6 +6,7 @@ use vmmkit_boot_loader::EntryChoice;
 use vmmkit_vmm::{MpTable, VirtioTransport};
 use vmmkit_x86_cpu::CpuModel;
 
+use crate::boot_files::ModuleOption;
 use crate::cpus;
 use crate::memory;
 use crate::platform::{self, DebugChoice};
@@ -23,7 +24,11 @@ pub(crate) fn command(settings: &Settings) -> String {
         None => option("--kernel", quoted_path(&machine.kernel)),
     }
     if let Some(initrd) = &machine.initrd {
-        option("--initrd", quoted_path(initrd));
+        let any = if machine.any_initrd { ",any" } else { "" };
+        option("--initrd", format!("{}{any}", quoted_path(initrd)));
+    }
+    for (path, arguments) in &machine.modules {
+        option("--module", quoted(&ModuleOption::text(path, arguments)));
     }
     if machine.firmware.is_none() {
         option("--cmdline", quoted(&machine.cmdline));
@@ -56,6 +61,7 @@ pub(crate) fn command(settings: &Settings) -> String {
         EntryChoice::Payload => option("--entry", "payload".to_owned()),
         EntryChoice::Setup => option("--entry", "setup".to_owned()),
         EntryChoice::Pvh => option("--entry", "pvh".to_owned()),
+        EntryChoice::Multiboot => option("--entry", "multiboot".to_owned()),
         _ => {}
     }
     if settings.debug_port != DebugChoice::Null {

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use crate::cli::{Action, Parsed};
 use crate::failure::Failure;
 
+mod boot_files;
 mod build_failure;
 mod cli;
 mod commands;
@@ -31,6 +32,7 @@ mod gdb;
 mod generate;
 mod inherited;
 mod kernel_search;
+mod load_advice;
 mod log;
 mod memory;
 mod messages;

@@ -21,7 +21,7 @@ use crate::policy;
 use crate::priority::Priorities;
 use crate::reports::{self, MetricsChoice, TimelineChoice};
 use crate::serial::SerialChoice;
-use crate::{cpu, cpus, gdb};
+use crate::{boot_files, cpu, cpus, gdb};
 
 /// The command line of a kernel that was given none: the console on the first serial port; a
 /// reset by the keyboard controller, at once after a panic, so that the VMM ends; no probing for
@@ -105,15 +105,27 @@ impl Settings {
         }
         let found_kernel = options.kernel.is_none() && firmware.is_none();
         let Found { kernel, initrd } = kernel_of(&options)?;
+        let (initrd, any_initrd) = match initrd.map(boot_files::initrd) {
+            Some((path, any)) => (Some(path), any),
+            None => (None, false),
+        };
+        let default_cmdline = || {
+            let cmdline = default_cmdline(&options.devices, virtio);
+            boot_files::with_unified(cmdline, &kernel)
+        };
         let machine = MachineConfig {
             name: control.name.clone().unwrap_or(defaults.name),
             thread_prefix: defaults.thread_prefix,
+            cmdline: options.cmdline.unwrap_or_else(default_cmdline),
             kernel,
             firmware,
             initrd,
-            cmdline: options
-                .cmdline
-                .unwrap_or_else(|| default_cmdline(&options.devices, virtio)),
+            any_initrd,
+            modules: options
+                .modules
+                .into_iter()
+                .map(|module| (module.path, module.arguments))
+                .collect(),
             entry,
             ram,
             vcpus,
@@ -178,6 +190,7 @@ fn no_kernel(options: &RunOptions) -> Result<(), Failure> {
     let given = [
         ("--kernel", options.kernel.is_some()),
         ("--initrd", options.initrd.is_some()),
+        ("--module", !options.modules.is_empty()),
         ("--cmdline", options.cmdline.is_some()),
         ("--entry", options.entry.is_some()),
     ];
@@ -196,12 +209,13 @@ fn entry(text: &str) -> Result<EntryChoice, Failure> {
         "payload" => Ok(EntryChoice::Payload),
         "setup" => Ok(EntryChoice::Setup),
         "pvh" => Ok(EntryChoice::Pvh),
+        "multiboot" => Ok(EntryChoice::Multiboot),
         _ => Err(Failure::usage(
             format!(
                 "--entry {}: there is no such way to enter a kernel",
                 shown(text)
             ),
-            "give auto, payload, setup or pvh",
+            "give auto, payload, setup, pvh or multiboot",
         )),
     }
 }

@@ -193,7 +193,7 @@ const CASES: &[Case] = &[
         "give a port, such as tcp:1234, or a path, such as unix:guest.gdb"),
     text(&["run", "--kernel", "k", "--entry", "bios"],
         "--entry bios: there is no such way to enter a kernel",
-        "give auto, payload, setup or pvh"),
+        "give auto, payload, setup, pvh or multiboot"),
     text(&["run", "--kernel", "k", "--cpu", "i486"],
         "--cpu i486: no CPU model \"i486\": there are host, baseline, x86-64-v2, x86-64-v3, and features after it as in host,-avx2,+aes",
         CPU),
@@ -289,10 +289,10 @@ const CASES: &[Case] = &[
         "--kernel DIR/text: the kernel file of 2100 bytes starts with [74, 68, 69, 73, 20, 69, 73, 20]: neither an ELF (7f 45 4c 46) nor a bzImage (\"HdrS\" at 0x202)",
         KERNEL),
     build(&["run", "--kernel", "DIR/elf32"],
-        "--kernel DIR/elf32: this is a 32-bit ELF (EI_CLASS = 1): a 64-bit x86-64 kernel is needed",
+        "--kernel DIR/elf32: this ELF is for x86-64 (e_machine = 62): a 64-bit one for x86-64 (62) or a 32-bit one for x86 (3) is needed",
         KERNEL),
     build(&["run", "--kernel", "DIR/arm"],
-        "--kernel DIR/arm: this ELF is for ARM aarch64 (e_machine = 183): an x86-64 one (62) is needed",
+        "--kernel DIR/arm: this ELF is for ARM aarch64 (e_machine = 183): a 64-bit one for x86-64 (62) or a 32-bit one for x86 (3) is needed",
         KERNEL),
     build(&["run", "--kernel", "DIR/short"],
         "--kernel DIR/short: the ELF file is truncated: 70 of at least 120 bytes (1 program headers at e_phoff = 0x40)",
@@ -312,6 +312,27 @@ const CASES: &[Case] = &[
     build(&["run", "--kernel", "DIR/loop", "--initrd", "DIR/empty"],
         "--initrd DIR/empty: the initrd is empty (0 bytes)",
         INITRD),
+    build(&["run", "--kernel", "DIR/loop", "--initrd", "DIR/qcow2"],
+        "--initrd DIR/qcow2: the initrd is a qcow2 disk image: Linux takes a cpio archive, compressed or not",
+        "a disk is given by --disk; --initrd PATH,any takes it as it is"),
+    build(&["run", "--kernel", "DIR/qcow2"],
+        "--kernel DIR/qcow2: the kernel file is a qcow2 disk image: give it as a disk",
+        "a disk is given by --disk DIR/qcow2, and a kernel beside it by --kernel"),
+    build(&["run", "--firmware", "DIR/zeroes"],
+        "--firmware DIR/zeroes: the firmware has no code in its last 16 bytes, where the processor starts",
+        "give a flat image, such as bios.bin of Debian's seabios"),
+    build(&["run", "--kernel", "DIR/high", "--memory", "16M"],
+        "--memory 16M: program header 0: p_paddr = 0x4000000 with p_memsz = 0x2 is outside guest RAM, which ends at 0x1000000",
+        "--memory 128M, or more for what runs in it"),
+    build(&["run", "--kernel", "DIR/loop", "--module", "DIR/text a=b"],
+        "--kernel DIR/loop: this kernel is entered by Linux's boot protocol, which knows an initrd and no modules",
+        "leave --module out, or give one file as --initrd"),
+    build(&["run", "--kernel", "DIR/loop", "--module", "DIR/none a=b"],
+        "--module DIR/none: No such file or directory",
+        PATH),
+    build(&["run", "--kernel", "DIR/loop", "--entry", "multiboot"],
+        "--kernel DIR/loop: this kernel has no Multiboot header in its first 32 KiB",
+        "leave --entry out, or give --entry auto"),
     build(&["run", "--kernel", "DIR/loop", "--entry", "pvh"],
         "--kernel DIR/loop: no PVH entry: no PT_NOTE holds a note of owner Xen and type 18 (CONFIG_PVH)",
         "leave --entry out, or give --entry auto"),
@@ -327,6 +348,14 @@ const CASES: &[Case] = &[
 fn bad_files() -> Folder {
     let folder = Folder::new("bad-input");
     let good = elf(&[0xeb, 0xfe]);
+    folder.file(
+        "qcow2",
+        "QFI\u{fb}".chars().map(|c| c as u8).collect::<Vec<u8>>(),
+    );
+    folder.file("zeroes", vec![0; 64 << 10]);
+    let mut high = good.clone();
+    high[64 + 24..64 + 32].copy_from_slice(&0x400_0000_u64.to_le_bytes());
+    folder.file("high", high);
     folder.file("key.toml", "cpus = 2\nkernal = \"x\"\n");
     folder.file("type.toml", "stop-timeout = \"two\"\n");
     folder.file("syntax.toml", "cpus =\n");

@@ -21,10 +21,10 @@ pub enum BzImageError {
         /// The bytes there are.
         size: u64,
     },
-    /// A protocol from before 2.06.
+    /// A protocol from before 2.02, whose command line has another place.
     #[error(
-        "this bzImage has boot protocol {major}.{minor:02} (version): 2.06 or later is needed \
-         (Linux 2.6.22)"
+        "this bzImage has boot protocol {major}.{minor:02} (version): 2.02 or later is needed \
+         (Linux 2.4.0)"
     )]
     Protocol {
         /// The protocol's major number.
@@ -62,6 +62,12 @@ pub enum BzImageError {
         entry: &'static str,
         /// Why not.
         reason: String,
+    },
+    /// It has an entry in real mode alone, and needs a BIOS there.
+    #[error("this bzImage ({name}) can be entered in real mode alone, where it needs a BIOS")]
+    RealMode {
+        /// Its version string, which may be empty.
+        name: String,
     },
     /// A payload that this crate cannot decompress.
     #[error(

@@ -1,13 +1,13 @@
 //! The setup header of a bzImage (Linux/x86 boot protocol, "The Real-Mode Kernel Header").
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-
 use linux_loader::bootparam::setup_header;
 use vmmkit_guest_memory::ByteValued;
 
 use super::BzImageError;
+use crate::cmdline;
+use crate::initrd;
 use crate::memory_map::HIGH_MEMORY;
+use crate::region::Region;
 
 /// Where the header is, in the file as in the zero page: field `setup_sects`.
 const HEADER_START: u64 = 0x1f1;
@@ -35,11 +35,12 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads and checks the header of `file`, which has `size` bytes.
-    pub(crate) fn read(file: &mut File, size: u64) -> Result<Self, BzImageError> {
-        let raw = read_raw(file, size)?;
+    /// Reads and checks the header of `file`.
+    pub(crate) fn read(file: &Region<'_>) -> Result<Self, BzImageError> {
+        let size = file.size();
+        let raw = read_raw(file)?;
         let (major, minor) = ((raw.version >> 8) as u8, (raw.version & 0xff) as u8);
-        if raw.version < 0x206 {
+        if raw.version < 0x202 {
             return Err(BzImageError::Protocol { major, minor });
         }
         let sectors = if raw.setup_sects == 0 {
@@ -47,10 +48,16 @@ impl Header {
         } else {
             u64::from(raw.setup_sects)
         };
+        let code_offset = (sectors + 1) * SECTOR;
+        // Before 2.04 syssize has 16 bits and cannot be trusted: the code goes on to the file's end.
+        let code_size = match raw.version {
+            ..0x204 => size.saturating_sub(code_offset),
+            _ => u64::from(raw.syssize) * 16,
+        };
         let header = Self {
             raw,
-            code_offset: (sectors + 1) * SECTOR,
-            code_size: u64::from(raw.syssize) * 16,
+            code_offset,
+            code_size,
         };
         header.check_layout(size)?;
         header.check_placement()?;
@@ -85,6 +92,22 @@ impl Header {
         self.raw.version >= 0x20c && self.raw.xloadflags & XLF_KERNEL_64 != 0
     }
 
+    /// The longest command line in bytes, without its NUL: 255 before protocol 2.06.
+    pub(crate) fn cmdline_limit(&self) -> u32 {
+        match self.raw.version {
+            ..0x206 => cmdline::OLD_LIMIT,
+            _ => self.raw.cmdline_size,
+        }
+    }
+
+    /// The highest address that an initrd may cover.
+    pub(crate) fn initrd_max(&self) -> u64 {
+        match self.raw.version {
+            ..0x203 => initrd::OLD_ADDRESS_MAX,
+            _ => self.raw.initrd_addr_max.into(),
+        }
+    }
+
     /// Offset in the file and size of the payload, where the protocol has one.
     pub(crate) fn payload(&self) -> Option<(u64, u64)> {
         let (offset, length) = (self.raw.payload_offset, self.raw.payload_length);
@@ -108,7 +131,7 @@ impl Header {
             let rule = "LOADED_HIGH (bit 0) is clear: this is a zImage, not a bzImage";
             return field("loadflags", raw.loadflags.into(), rule);
         }
-        if raw.syssize == 0 {
+        if self.code_size == 0 {
             return field("syssize", 0, "there is no protected-mode code");
         }
         // Rounded up to 16 bytes, so that the last paragraph may be incomplete.
@@ -124,6 +147,9 @@ impl Header {
 
     fn check_placement(&self) -> Result<(), BzImageError> {
         let raw = &self.raw;
+        if raw.version < 0x205 {
+            return Ok(()); // none of these fields is there
+        }
         let alignment = raw.kernel_alignment;
         if raw.relocatable_kernel > 1 {
             let rule = "0 or 1 is needed";
@@ -185,18 +211,15 @@ impl Header {
 }
 
 /// Reads the header and cuts it at the length that its `jump` gives.
-fn read_raw(file: &mut File, size: u64) -> Result<setup_header, BzImageError> {
-    let failed = |source| BzImageError::Read {
-        what: "the setup header",
-        source,
-    };
+fn read_raw(file: &Region<'_>) -> Result<setup_header, BzImageError> {
+    let size = file.size();
     let mut raw = setup_header::default();
-    let mut bytes = Vec::with_capacity(size_of::<setup_header>());
-    file.seek(SeekFrom::Start(HEADER_START)).map_err(failed)?;
-    file.by_ref()
-        .take(size_of::<setup_header>() as u64)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    let bytes = file
+        .bytes(HEADER_START, size_of::<setup_header>())
+        .map_err(|source| BzImageError::Read {
+            what: "the setup header",
+            source,
+        })?;
     // `jump` is a short JMP over the header: its second byte counts from 0x202.
     let [opcode, distance] = match bytes.get(JUMP..JUMP + 2) {
         Some([opcode, distance]) => [*opcode, *distance],
@@ -218,10 +241,10 @@ fn read_raw(file: &mut File, size: u64) -> Result<setup_header, BzImageError> {
         );
     }
     let length = JUMP_END + usize::from(distance) - HEADER_START as usize;
-    // Up to cmdline_size: what protocol 2.06 has.
-    let (least, known) = (0x23c - HEADER_START as usize, size_of::<setup_header>());
+    // Up to cmd_line_ptr: what protocol 2.02 has.
+    let (least, known) = (0x22c - HEADER_START as usize, size_of::<setup_header>());
     if length < least {
-        let rule = "the header it spans ends before the fields of protocol 2.06";
+        let rule = "the header it spans ends before the fields of protocol 2.02";
         return field("jump", u16::from_le_bytes([opcode, distance]).into(), rule);
     }
     let length = length.min(known);

@@ -1,4 +1,4 @@
-//! bzImages of boot protocol 2.06 and later.
+//! bzImages of boot protocol 2.02 and later.
 //!
 //! linux-loader gives `setup_header`; its `BzImage` loader is not used, because it copies the
 //! header beyond its own length, looks at neither `init_size`, `xloadflags`, alignment nor
@@ -11,14 +11,12 @@ mod header;
 pub use error::BzImageError;
 pub(crate) use header::Header;
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-
 use vmmkit_guest_memory::{GuestAddress, GuestRam};
 
 use crate::elf::{self, ElfKernel, ImageStream};
 use crate::memory_map::low_ram_end;
 use crate::payload::{self, Compression};
+use crate::region::Region;
 
 /// Offset of the 64-bit entry in the protected-mode code (boot protocol, "64-bit boot protocol").
 const ENTRY_64: u64 = 0x200;
@@ -28,21 +26,17 @@ const OLD_SIZE_MAX: u64 = 256 << 20;
 
 /// How the payload of a bzImage is compressed; the first bytes where that is not known.
 pub(crate) fn compression(
-    file: &mut File,
+    file: &Region<'_>,
     header: &Header,
 ) -> Result<Result<Compression, Vec<u8>>, BzImageError> {
     let Some((offset, length)) = header.payload() else {
         return Ok(Err(Vec::new()));
     };
-    let mut start = Vec::with_capacity(8);
     let failed = |source| BzImageError::Read {
         what: "the payload's magic",
         source,
     };
-    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-    file.take(length.min(8))
-        .read_to_end(&mut start)
-        .map_err(failed)?;
+    let start = file.bytes(offset, length.min(8) as usize).map_err(failed)?;
     Ok(Compression::of(&start).ok_or(start))
 }
 
@@ -64,7 +58,7 @@ pub(crate) fn unknown_payload(header: &Header, start: Vec<u8>) -> BzImageError {
 /// Decompresses the payload into RAM.
 pub(crate) fn load_payload(
     ram: &GuestRam,
-    file: &mut File,
+    file: &Region<'_>,
     header: &Header,
     compression: Compression,
 ) -> Result<ElfKernel, BzImageError> {
@@ -86,8 +80,8 @@ pub(crate) fn load_payload(
         compression,
         source,
     };
-    file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-    let reader = payload::decompress(compression, file.take(packed)).map_err(failed)?;
+    let reader = file.reader(offset, packed).map_err(failed)?;
+    let reader = payload::decompress(compression, reader).map_err(failed)?;
     let mut image = ImageStream::new(reader, size);
     let kernel = elf::load(ram, &mut image).map_err(|source| BzImageError::PayloadElf {
         compression,
@@ -97,39 +91,50 @@ pub(crate) fn load_payload(
     Ok(kernel)
 }
 
-/// Copies the protected-mode code, as it is, to where it runs; the answer is its 64-bit entry.
+/// The protected-mode code in RAM.
+pub(crate) struct Setup {
+    /// Its entry, by the 64-bit protocol or else the 32-bit one.
+    pub(crate) address: u64,
+    pub(crate) is_64_bit: bool,
+    /// Bytes of it.
+    pub(crate) placed: u64,
+}
+
+/// Copies the protected-mode code, as it is, to where it runs.
 pub(crate) fn load_setup(
     ram: &GuestRam,
-    file: &mut File,
+    file: &Region<'_>,
     header: &Header,
-    size: u64,
-) -> Result<(u64, u64), BzImageError> {
-    if !header.has_64_bit_entry() {
-        let (major, minor) = header.protocol();
-        let reason = format!(
-            "xloadflags = {:#x} has XLF_KERNEL_64 (bit 0) clear, or is older than protocol 2.12 \
-             (this one is {major}.{minor:02})",
-            { header.raw.xloadflags }
-        );
-        return Err(BzImageError::NoEntry {
-            entry: "64-bit entry",
-            reason,
-        });
+) -> Result<Setup, BzImageError> {
+    let is_64_bit = header.has_64_bit_entry();
+    if !is_64_bit {
+        needs_bios(file, header)?;
     }
     check_room(ram, header)?;
     let failed = |source| BzImageError::Read {
         what: "the protected-mode code",
         source,
     };
-    file.seek(SeekFrom::Start(header.code_offset))
+    let placed = file.size().saturating_sub(header.code_offset);
+    let placed = header.code_size.min(placed);
+    let start = header.address();
+    file.copy_to(header.code_offset, placed, ram, GuestAddress(start))
         .map_err(failed)?;
-    let available = header
-        .code_size
-        .min(size.saturating_sub(header.code_offset));
-    let length = usize::try_from(available).map_err(|error| failed(io::Error::other(error)))?;
-    ram.read_volatile_from(file, GuestAddress(header.address()), length)
-        .map_err(|error| failed(io::Error::other(error)))?;
-    Ok((header.address().saturating_add(ENTRY_64), available))
+    Ok(Setup {
+        address: start.saturating_add(if is_64_bit { ENTRY_64 } else { 0 }),
+        is_64_bit,
+        placed,
+    })
+}
+
+/// Refuses programs that dress as a kernel for real-mode loaders' sake: they ask a BIOS for all.
+fn needs_bios(file: &Region<'_>, header: &Header) -> Result<(), BzImageError> {
+    let name = version(file, header).unwrap_or_default();
+    let is_memdisk = name.starts_with("MEMDISK");
+    if is_memdisk || header.raw.code32_start == 0 {
+        return Err(BzImageError::RealMode { name });
+    }
+    Ok(())
 }
 
 /// Checks that the kernel has RAM for all it does before it reads its memory map.
@@ -150,7 +155,7 @@ fn check_room(ram: &GuestRam, header: &Header) -> Result<(), BzImageError> {
 /// The size that the payload says it decompresses to: its last 4 bytes (for gzip its own trailer,
 /// RFC 1952 `ISIZE`; for the others appended by the kernel's build).
 fn decompressed_size(
-    file: &mut File,
+    file: &Region<'_>,
     header: &Header,
     offset: u64,
     length: u64,
@@ -172,9 +177,8 @@ fn decompressed_size(
         source,
     };
     let mut bytes = [0; 4];
-    file.seek(SeekFrom::Start(offset.saturating_add(trailer)))
+    file.read_at(offset.saturating_add(trailer), &mut bytes)
         .map_err(failed)?;
-    file.read_exact(&mut bytes).map_err(failed)?;
     let claimed = u64::from(u32::from_le_bytes(bytes));
     // Linux computes init_size so that the whole decompressed file fits (arch/x86/boot/header.S).
     let limit = header.init_size().unwrap_or(OLD_SIZE_MAX);
@@ -185,10 +189,8 @@ fn decompressed_size(
 }
 
 /// The version string, such as `6.1.0 (builder@host) #1 SMP`, where the header points to one.
-pub(crate) fn version(file: &mut File, header: &Header) -> Option<String> {
-    let mut bytes = Vec::with_capacity(256);
-    file.seek(SeekFrom::Start(header.version_offset()?)).ok()?;
-    file.take(256).read_to_end(&mut bytes).ok()?;
+pub(crate) fn version(file: &Region<'_>, header: &Header) -> Option<String> {
+    let bytes = file.bytes(header.version_offset()?, 256).ok()?;
     let end = bytes.iter().position(|byte| *byte == 0)?;
     let text = std::str::from_utf8(bytes.get(..end)?).ok()?;
     (!text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)))

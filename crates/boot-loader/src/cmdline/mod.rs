@@ -61,7 +61,7 @@ pub(crate) fn write(ram: &GuestRam, text: &str, limit: u32) -> Result<GuestAddre
     Ok(CMDLINE)
 }
 
-fn check(text: &str, limit: u32) -> Result<(), CmdlineError> {
+pub(crate) fn check(text: &str, limit: u32) -> Result<(), CmdlineError> {
     let limit = limit_of(limit);
     if text.len() > limit as usize {
         return Err(CmdlineError::TooLong {

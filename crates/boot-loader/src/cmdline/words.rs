@@ -243,7 +243,10 @@ mod tests {
             ("a=\"b -- c\" d", "a=\"b -- c\" d nopti"),
             ("\"a=b -- c\"", "\"a=b -- c\" nopti"),
             ("a=\"b -- c\" -- d", "a=\"b -- c\" nopti -- d"),
-            ("dyndbg=\"file a.c +p; -- ", "nopti dyndbg=\"file a.c +p; -- "),
+            (
+                "dyndbg=\"file a.c +p; -- ",
+                "nopti dyndbg=\"file a.c +p; -- ",
+            ),
             ("a -- b=\"c", "a nopti -- b=\"c"),
         ];
         for (line, expected) in table {

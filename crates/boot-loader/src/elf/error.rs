@@ -19,11 +19,17 @@ pub enum ElfError {
         /// The bytes there are.
         size: u64,
     },
-    /// A 32-bit file.
-    #[error("this is a 32-bit ELF (EI_CLASS = 1): a 64-bit x86-64 kernel is needed")]
-    Class32,
+    /// A 32-bit file that names no way to enter it.
+    #[error(
+        "this is a 32-bit ELF (EI_CLASS = 1) that has neither a PVH note, nor a Multiboot header, nor \
+         a note of Linux"
+    )]
+    NoEntry32,
     /// Built for another processor.
-    #[error("this ELF is for {name} (e_machine = {value}): an x86-64 one (62) is needed")]
+    #[error(
+        "this ELF is for {name} (e_machine = {value}): a 64-bit one for x86-64 (62) or a 32-bit one for \
+         x86 (3) is needed"
+    )]
     Machine {
         /// The value.
         value: u16,

@@ -1,7 +1,7 @@
 //! ELF kernels: strict checks, then each segment to its physical address.
 //!
-//! linux-loader gives the structures; its `Elf` loader is not used, because it takes a 32-bit or
-//! ARM file for a kernel, leaves a segment without file bytes uncounted and unzeroed, lets a later
+//! linux-loader gives the structures; its `Elf` loader is not used, because it takes an ARM file
+//! for a kernel, knows no 32-bit one, leaves a segment without file bytes uncounted and unzeroed, lets a later
 //! note segment hide the PVH note, does not check entry addresses, and reads only from a seekable
 //! file, so that a compressed kernel would have to be unpacked whole first.
 
@@ -12,19 +12,26 @@ mod place;
 mod segments;
 
 pub use error::ElfError;
-pub(crate) use place::{Image, ImageFile, ImageStream};
+pub(crate) use place::{Image, ImageStream};
 
 use vmmkit_guest_memory::GuestRam;
 
+pub(crate) use segments::LowSegment;
 use segments::Segments;
 
 /// An ELF kernel that is in RAM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ElfKernel {
+    /// It is a 32-bit file (ELFCLASS32).
+    pub(crate) is_32_bit: bool,
     /// `e_entry`, wherever it points.
     pub(crate) entry: u64,
+    /// The physical address of `e_entry` where a segment's virtual addresses include it.
+    pub(crate) entry_by_virtual: Option<u64>,
     /// Whether `e_entry` is the physical address of loaded file bytes.
     pub(crate) entry_is_loaded: bool,
+    /// A note says that it is Linux.
+    pub(crate) is_linux: bool,
     /// What the PVH note says, and whether loaded file bytes lie there.
     pub(crate) pvh: Option<(u64, bool)>,
     /// The lowest address used.
@@ -33,6 +40,8 @@ pub(crate) struct ElfKernel {
     pub(crate) end: u64,
     /// Bytes copied from the file into RAM.
     pub(crate) placed: u64,
+    /// The segments that begin below 1 MiB.
+    pub(crate) low: Vec<LowSegment>,
 }
 
 /// Checks `image` and places it. Nothing is written before every header is checked.
@@ -41,50 +50,53 @@ pub(crate) fn load<I: Image>(ram: &GuestRam, image: &mut I) -> Result<ElfKernel,
     let segments = Segments::read(ram, image, &header)?;
     let mut notes = place::place(ram, image, &segments)?;
     notes.extend(place::notes_in_ram(ram, &segments));
-    let pvh = notes
-        .iter()
-        .find_map(|note| notes::pvh_entry(&note.bytes, note.align))
-        .map(|entry| (entry, segments.holds_code(entry)));
+    let mut found = notes::Found::default();
+    for note in &notes {
+        found.search(&note.bytes, note.align);
+    }
     Ok(ElfKernel {
-        entry: header.e_entry,
-        entry_is_loaded: segments.holds_code(header.e_entry),
-        pvh,
+        is_32_bit: header.is_32_bit,
+        entry: header.entry,
+        entry_by_virtual: segments.physical(header.entry),
+        entry_is_loaded: segments.holds_code(header.entry),
+        is_linux: found.linux,
+        pvh: found.pvh.map(|entry| (entry, segments.holds_code(entry))),
         start: segments.start(),
         end: segments.end(),
         placed: segments.file_bytes(),
+        low: segments.low(),
     })
 }
 
 impl ElfKernel {
-    /// The 64-bit entry address.
-    pub(crate) fn entry_64(&self) -> Result<u64, ElfError> {
+    /// `e_entry`, where code is loaded.
+    pub(crate) fn entry(&self) -> Result<u64, ElfError> {
         if self.entry_is_loaded {
-            Ok(self.entry)
-        } else {
-            let (field, value) = ("e_entry", self.entry);
-            Err(ElfError::EntryOutside {
-                field,
-                value,
-                start: self.start,
-                end: self.end,
-            })
+            return Ok(self.entry);
         }
+        Err(self.outside("e_entry", self.entry))
+    }
+
+    /// `e_entry` as Multiboot loaders take it: a virtual address of a segment, or a physical one.
+    pub(crate) fn entry_multiboot(&self) -> Result<u64, ElfError> {
+        self.entry_by_virtual.map_or_else(|| self.entry(), Ok)
     }
 
     /// The PVH entry address.
     pub(crate) fn entry_pvh(&self) -> Result<u64, ElfError> {
         match self.pvh {
             Some((entry, true)) => Ok(entry),
-            Some((value, false)) => {
-                let field = "the PVH note's entry";
-                Err(ElfError::EntryOutside {
-                    field,
-                    value,
-                    start: self.start,
-                    end: self.end,
-                })
-            }
+            Some((value, false)) => Err(self.outside("the PVH note's entry", value)),
             None => Err(ElfError::NoPvhNote),
+        }
+    }
+
+    fn outside(&self, field: &'static str, value: u64) -> ElfError {
+        ElfError::EntryOutside {
+            field,
+            value,
+            start: self.start,
+            end: self.end,
         }
     }
 }

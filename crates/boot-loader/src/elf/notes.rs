@@ -1,33 +1,62 @@
-//! ELF notes: the search for the PVH entry.
+//! ELF notes: the PVH entry, and the marks of Linux.
 
 /// Xen's `XEN_ELFNOTE_PHYS32_ENTRY`: the physical address of the 32-bit PVH entry.
 const PHYS32_ENTRY: u32 = 18;
+/// Xen's `XEN_ELFNOTE_GUEST_OS`: the system's name.
+const GUEST_OS: u32 = 6;
 
-/// The address in the first PVH note of a note segment's `bytes`; `None` where there is none, or
-/// a note before it is malformed.
-pub(super) fn pvh_entry(mut bytes: &[u8], align: u64) -> Option<u64> {
+/// What the notes of a file say.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The address in the first PVH note.
+    pub(super) pvh: Option<u64>,
+    /// There is a note of owner `Linux`, as each kernel has since 4.19 (`LINUX_ELFNOTE_BUILD_SALT`),
+    /// or one that tells Xen so, as kernels with a PVH entry had before.
+    pub(super) linux: bool,
+}
+
+impl Found {
+    /// Searches the `bytes` of a note segment, up to the first malformed note.
+    pub(super) fn search(&mut self, mut bytes: &[u8], align: u64) {
+        while let Some((note, rest)) = next(bytes, align) {
+            match (note.owner, note.kind) {
+                (b"Xen\0", PHYS32_ENTRY) if self.pvh.is_none() => self.pvh = address(note.data),
+                (b"Xen\0", GUEST_OS) => self.linux |= note.data.starts_with(b"linux"),
+                (b"Linux\0", _) => self.linux = true,
+                _ => {}
+            }
+            bytes = rest;
+        }
+    }
+}
+
+struct Note<'a> {
+    owner: &'a [u8],
+    kind: u32,
+    data: &'a [u8],
+}
+
+/// The first note of `bytes`, and what follows it.
+fn next(bytes: &[u8], align: u64) -> Option<(Note<'_>, &[u8])> {
     // gABI: 4, or 8 where p_align says so; 0 and 1 are in use for 4.
     let align = if align == 8 { 8 } else { 4 };
-    loop {
-        let (header, rest) = bytes.split_first_chunk::<12>()?;
-        let [name_size, data_size, kind] = words(header);
-        let name_end = padded(name_size, 4)?;
-        let name = rest.get(..usize::try_from(name_size).ok()?)?;
-        // The descriptor starts aligned, counted from the note's start, 12 bytes before `rest`.
-        let data_start = if align == 8 {
-            padded_from(name_end, 12, 8)?
-        } else {
-            name_end
-        };
-        let data =
-            rest.get(data_start..data_start.checked_add(usize::try_from(data_size).ok()?)?)?;
-        if kind == PHYS32_ENTRY && name == b"Xen\0" {
-            return address(data);
-        }
-        let next = data_start.checked_add(data.len())?;
-        let next = padded_from(next, 12, align)?;
-        bytes = rest.get(next..)?;
-    }
+    let (header, rest) = bytes.split_first_chunk::<12>()?;
+    let [name_size, data_size, kind] = words(header);
+    let name_end = padded(name_size, 4)?;
+    let owner = rest.get(..usize::try_from(name_size).ok()?)?;
+    // The descriptor starts aligned, counted from the note's start, 12 bytes before `rest`.
+    let data_start = if align == 8 {
+        padded_from(name_end, 12, 8)?
+    } else {
+        name_end
+    };
+    let data = rest.get(data_start..data_start.checked_add(usize::try_from(data_size).ok()?)?)?;
+    let end = padded_from(data_start.checked_add(data.len())?, 12, align)?;
+    // The last note may lack its padding.
+    Some((
+        Note { owner, kind, data },
+        rest.get(end..).unwrap_or_default(),
+    ))
 }
 
 fn words(header: &[u8; 12]) -> [u32; 3] {
@@ -78,6 +107,24 @@ mod tests {
         bytes.extend(data);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes
+    }
+
+    fn found(bytes: &[u8], align: u64) -> Found {
+        let mut found = Found::default();
+        found.search(bytes, align);
+        found
+    }
+
+    fn pvh_entry(bytes: &[u8], align: u64) -> Option<u64> {
+        found(bytes, align).pvh
+    }
+
+    #[test]
+    fn linux_is_told_by_its_own_notes_and_by_what_it_tells_xen() {
+        assert!(found(&note(b"Linux\0", 0x100, b"salt\0"), 4).linux);
+        assert!(found(&note(b"Xen\0", 6, b"linux\0"), 4).linux);
+        assert!(!found(&note(b"Xen\0", 6, b"FreeBSD\0"), 4).linux);
+        assert!(!found(&note(b"GNU\0", 3, b"linux"), 4).linux);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Where the bytes of an ELF come from, and the way into RAM without a buffer of the whole.
 
-use std::fs::File;
-use std::io::{self, BufRead, Seek, SeekFrom};
+use std::io::{self, BufRead};
 
 use vmmkit_guest_memory::{GuestAddress, GuestRam};
 
 use super::ElfError;
 use super::segments::{Segment, Segments};
+use crate::region::Region;
 
 /// The bytes of an ELF file.
 pub(crate) trait Image {
@@ -29,29 +29,16 @@ pub(crate) trait Image {
     ) -> io::Result<()>;
 }
 
-/// An ELF that is a file: the kernel copies straight into guest RAM.
-#[derive(Debug)]
-pub(crate) struct ImageFile<'a> {
-    file: &'a mut File,
-    size: u64,
-}
-
-impl<'a> ImageFile<'a> {
-    pub(crate) fn new(file: &'a mut File, size: u64) -> Self {
-        Self { file, size }
-    }
-}
-
-impl Image for ImageFile<'_> {
+/// An ELF that is a file: the host's kernel copies straight into guest RAM.
+impl Image for Region<'_> {
     const SEQUENTIAL: bool = false;
 
     fn size(&self) -> u64 {
-        self.size
+        self.size()
     }
 
     fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(offset))?;
-        io::Read::read_exact(self.file, bytes)
+        Region::read_at(self, offset, bytes)
     }
 
     fn copy_to(
@@ -61,10 +48,7 @@ impl Image for ImageFile<'_> {
         ram: &GuestRam,
         address: GuestAddress,
     ) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(offset))?;
-        let length = usize::try_from(length).map_err(io::Error::other)?;
-        ram.read_volatile_from(self.file, address, length)
-            .map_err(io::Error::other)
+        Region::copy_to(self, offset, length, ram, address)
     }
 }
 

@@ -1,9 +1,13 @@
 //! The program headers (System V ABI, chapter 5), checked as a whole.
 
-use linux_loader::elf::{self, Elf64_Ehdr, Elf64_Phdr};
+use std::io;
+
+use linux_loader::elf::{self, Elf64_Phdr};
 use vmmkit_guest_memory::{ByteValued, GuestAddress, GuestRam};
 
+use super::header::{Header, PHDR_32};
 use super::{ElfError, Image};
+use crate::little_endian::u32_at;
 use crate::memory_map::{HIGH_MEMORY, low_ram_end};
 
 /// The largest note segment that is read, in bytes.
@@ -15,6 +19,7 @@ pub(super) struct Segment {
     pub(super) index: usize,
     pub(super) offset: u64,
     pub(super) address: u64,
+    pub(super) virtual_address: u64,
     pub(super) file_size: u64,
     pub(super) memory_size: u64,
     pub(super) align: u64,
@@ -27,25 +32,34 @@ pub(super) struct Segments {
     pub(super) notes: Vec<Segment>,
 }
 
+/// A segment that begins below 1 MiB, where what the kernel is told lies too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LowSegment {
+    /// Its program header, from 0.
+    pub(crate) index: usize,
+    /// Its first address.
+    pub(crate) start: u64,
+    /// The first address after it.
+    pub(crate) end: u64,
+}
+
 impl Segments {
     /// Reads the program headers and checks each, and all against each other.
     pub(super) fn read<I: Image>(
         ram: &GuestRam,
         image: &mut I,
-        header: &Elf64_Ehdr,
+        header: &Header,
     ) -> Result<Self, ElfError> {
         let mut segments = Self::default();
-        let count = usize::from(header.e_phnum);
-        let mut offset = header.e_phoff;
+        let count = usize::from(header.count);
+        let mut offset = header.table;
         for index in 0..count {
-            let mut raw = Elf64_Phdr::default();
-            image
-                .read_at(offset, raw.as_mut_slice())
-                .map_err(|source| ElfError::Read {
+            let (raw, size) =
+                read_header(image, offset, header.is_32_bit).map_err(|source| ElfError::Read {
                     what: format!("program header {index}"),
                     source,
                 })?;
-            offset = offset.saturating_add(size_of::<Elf64_Phdr>() as u64);
+            offset = offset.saturating_add(size as u64);
             segments.take(ram, index, &raw, image.size())?;
         }
         if segments.loads.is_empty() {
@@ -71,6 +85,7 @@ impl Segments {
             index,
             offset: raw.p_offset,
             address: raw.p_paddr,
+            virtual_address: raw.p_vaddr,
             file_size: raw.p_filesz,
             memory_size: raw.p_memsz,
             align: raw.p_align,
@@ -142,6 +157,28 @@ impl Segments {
         })
     }
 
+    /// The physical address of the loaded file bytes whose virtual address is `address`.
+    pub(super) fn physical(&self, address: u64) -> Option<u64> {
+        self.loads.iter().find_map(|load| {
+            let offset = address.checked_sub(load.virtual_address)?;
+            (offset < load.file_size).then_some(load.address.saturating_add(offset))
+        })
+    }
+
+    /// The segments that begin below 1 MiB.
+    pub(super) fn low(&self) -> Vec<LowSegment> {
+        let low = |load: &&Segment| load.address < HIGH_MEMORY.0;
+        self.loads
+            .iter()
+            .filter(low)
+            .map(|load| LowSegment {
+                index: load.index,
+                start: load.address,
+                end: load.end(),
+            })
+            .collect()
+    }
+
     pub(super) fn start(&self) -> u64 {
         self.loads
             .iter()
@@ -194,13 +231,6 @@ impl Segment {
         if self.file_size > self.memory_size {
             return field("p_filesz", self.file_size, "it is larger than p_memsz");
         }
-        if self.address < HIGH_MEMORY.0 {
-            return field(
-                "p_paddr",
-                self.address,
-                "it lies below 1 MiB (0x100000), where boot data goes",
-            );
-        }
         if !ram.contains(GuestAddress(self.address), self.memory_size) {
             return Err(ElfError::OutsideRam {
                 index: self.index,
@@ -211,4 +241,31 @@ impl Segment {
         }
         Ok(())
     }
+}
+
+/// The program header at `offset`, and its size in the file.
+fn read_header<I: Image>(
+    image: &mut I,
+    offset: u64,
+    is_32_bit: bool,
+) -> io::Result<(Elf64_Phdr, usize)> {
+    if !is_32_bit {
+        let mut raw = Elf64_Phdr::default();
+        image.read_at(offset, raw.as_mut_slice())?;
+        return Ok((raw, size_of::<Elf64_Phdr>()));
+    }
+    let mut raw = [0; PHDR_32];
+    image.read_at(offset, &mut raw)?;
+    let word = |at| u32_at(&raw, at).unwrap_or(0);
+    let wide = Elf64_Phdr {
+        p_type: word(0),
+        p_offset: word(4).into(),
+        p_vaddr: word(8).into(),
+        p_paddr: word(12).into(),
+        p_filesz: word(16).into(),
+        p_memsz: word(20).into(),
+        p_flags: word(24),
+        p_align: word(28).into(),
+    };
+    Ok((wide, PHDR_32))
 }
