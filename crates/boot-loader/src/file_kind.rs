@@ -188,7 +188,7 @@ impl FileKind {
 /// Whether a file of `size` bytes with these last 16 looks like a ROM: whole pages of 64 KiB, and a
 /// jump where the processor starts (Intel SDM vol. 3A, 10.1.4).
 pub(crate) fn looks_like_rom(size: u64, last: &[u8]) -> bool {
-    let is_jump = |bytes: &[u8]| matches!(bytes, [0xe9 | 0xea | 0xeb, ..]);
+    let is_jump = |bytes: &[u8]| matches!(bytes, [0xe9..=0xeb, ..]);
     let code = last
         .iter()
         .position(|byte| ![0x90, 0xfa, 0xfc, 0x0f, 0x09].contains(byte));

@@ -64,7 +64,7 @@ mod testing;
 
 pub use bzimage::BzImageError;
 pub use cmdline::{CmdlineError, Parameter, parameters, with_parameters};
-pub use elf::ElfError;
+pub use elf::{ElfError, has_unused_pvh_entry};
 pub use entry::Entry;
 pub use error::LoadError;
 pub use file_kind::FileKind;

@@ -2,6 +2,7 @@
 //!
 //! | address | what |
 //! | --- | --- |
+//! | 0x400 | BIOS data area: where the EBDA is, and where RAM below it ends (for Multiboot) |
 //! | 0x500 | GDT, 5 entries |
 //! | 0x6000 | PVH start info and its memory map |
 //! | 0x7000 | zero page (`struct boot_params`) |
@@ -19,6 +20,10 @@
 
 use vmmkit_guest_memory::{GuestAddress, GuestRam, MMIO_HOLE_START};
 
+/// The BIOS data area's segment of the EBDA, 16 bits.
+pub const BDA_EBDA_SEGMENT: GuestAddress = GuestAddress(0x40e);
+/// The BIOS data area's KiB of RAM from address 0 on, 16 bits.
+pub const BDA_BASE_MEMORY: GuestAddress = GuestAddress(0x413);
 /// The global descriptor table.
 pub const GDT: GuestAddress = GuestAddress(0x500);
 /// `struct hvm_start_info` of the PVH protocol.

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use vmmkit_boot_loader::unified_cmdline;
+use vmmkit_boot_loader::{has_unused_pvh_entry, unified_cmdline};
+use vmmkit_vmm::MachineConfig;
 
 /// A value of `--module`: a file, and what is told with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +51,18 @@ pub(crate) fn initrd(path: PathBuf) -> (PathBuf, bool) {
         Some(text) if !path.exists() => (text.into(), true),
         _ => (path, false),
     }
+}
+
+/// How to see more of a guest that ended in a triple fault.
+pub(crate) fn after_triple_fault(machine: &MachineConfig) -> &'static str {
+    if machine.firmware.is_some() {
+        return "boot with --debug-port stderr";
+    }
+    let kernel = File::open(&machine.kernel);
+    if kernel.is_ok_and(|file| has_unused_pvh_entry(&file, machine.entry)) {
+        return "boot with --entry pvh, or with earlyprintk=ttyS0 on the kernel's command line";
+    }
+    "boot with earlyprintk=ttyS0 on the kernel's command line"
 }
 
 /// `default` and then the command line that a unified kernel image brings along.

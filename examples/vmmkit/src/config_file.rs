@@ -195,13 +195,15 @@ fn modules(given: Vec<ModuleOption>, file: &[String], folder: &Path) -> Vec<Modu
     if !given.is_empty() {
         return given;
     }
-    let modules = file.iter().filter_map(|text| text.parse().ok());
-    modules
-        .map(|module: ModuleOption| ModuleOption {
+    let of_folder = |text: &String| {
+        // One without a path names the folder, which cannot be loaded.
+        let module: ModuleOption = text.parse().unwrap_or_default();
+        ModuleOption {
             path: folder.join(module.path),
             ..module
-        })
-        .collect()
+        }
+    };
+    file.iter().map(of_folder).collect()
 }
 
 #[cfg(test)]

@@ -34,7 +34,8 @@ pub(crate) struct Ending {
     pub(crate) outcome: Outcome,
     /// Why the kernel panicked, in its own words, where it said so.
     pub(crate) panic: Option<String>,
-    pub(crate) is_firmware: bool,
+    /// How to see more of a guest that ended in a triple fault.
+    pub(crate) to_see_more: &'static str,
     /// A reset is a failure.
     pub(crate) reset_fails: bool,
     pub(crate) quiet: bool,
@@ -59,11 +60,7 @@ impl Ending {
     fn words(&self) -> Option<String> {
         match self.outcome {
             Outcome::TripleFault(vcpu) => {
-                let next = if self.is_firmware {
-                    "boot with --debug-port stderr"
-                } else {
-                    "boot with earlyprintk=ttyS0 on the kernel's command line"
-                };
+                let next = self.to_see_more;
                 Some(format!(
                     "error: {vcpu}: the guest ended in a triple fault\n  \
                      next: {next} to see how far it came"
@@ -103,7 +100,7 @@ mod tests {
         Ending {
             outcome,
             panic: None,
-            is_firmware: false,
+            to_see_more: "boot with earlyprintk=ttyS0",
             reset_fails: false,
             quiet: false,
         }

@@ -34,8 +34,8 @@ use crate::serial::{Opened, SerialChoice};
 use crate::settings::Settings;
 use crate::startup::Startup;
 use crate::{
-    config_file, control, devices, diagnosis, equivalent, exit_code, gdb, inherited, messages,
-    reports,
+    boot_files, config_file, control, devices, diagnosis, equivalent, exit_code, gdb, inherited,
+    messages, reports,
 };
 use vmmkit_gdb::Supported;
 
@@ -255,7 +255,10 @@ fn ending(settings: &Settings, outcome: Outcome, log: &BootLog) -> Ending {
     Ending {
         outcome,
         panic: log.panic().map(|panic| panic.reason),
-        is_firmware: settings.machine.firmware.is_some(),
+        to_see_more: match outcome {
+            Outcome::TripleFault(_) => boot_files::after_triple_fault(&settings.machine),
+            _ => "",
+        },
         reset_fails: settings.reset_fails,
         quiet: settings.quiet,
     }

@@ -148,6 +148,212 @@ fn a_32_bit_guest_finds_all_that_pvh_promises() {
     }
 }
 
+#[test]
+fn an_elf_that_is_not_linux_is_entered_by_pvh_though_it_has_another_entry() {
+    if !has_kvm("PVH or Linux") {
+        return;
+    }
+    let folder = Folder::new("pvh-or-linux");
+    // Entered at its second byte it prints P; at its first, in 64-bit mode, L.
+    let code = Code::default()
+        .put(&[0xb0, b'L', 0xeb, 0x02]) // mov al, 'L'; jmp over the next
+        .put(&[0xb0, b'P']) // mov al, 'P'
+        .put(&[0x66, 0xba, 0xf8, 0x03, 0xee]) // mov dx, 0x3f8; out dx, al
+        .end(b'.');
+    let mut both = pvh_elf(&code);
+    both[24..32].copy_from_slice(&0x10_0000_u64.to_le_bytes()); // e_entry
+    let entry = both.windows(4).position(|bytes| bytes == b"Xen\0").unwrap() + 4;
+    both[entry..entry + 4].copy_from_slice(&0x10_0004_u32.to_le_bytes());
+    let kernel = folder.file("kernel", both);
+    assert_printed(&run(&["--memory", "8M"], ("--kernel", &kernel)), "P.");
+    let arguments = ["--memory", "8M", "--entry", "payload"];
+    assert_printed(&run(&arguments, ("--kernel", &kernel)), "L.");
+}
+
+/// A flat kernel at 1 MiB with a header of Multiboot 1, or of 2.
+fn multiboot(version: u32, code: &[u8]) -> Vec<u8> {
+    const START: u32 = 0x10_0000;
+    let sum = |words: &[u32]| {
+        words
+            .iter()
+            .fold(0, |sum: u32, word| sum.wrapping_sub(*word))
+    };
+    let mut words = match version {
+        1 => vec![
+            0x1bad_b002,
+            0x1_0003,
+            sum(&[0x1bad_b002, 0x1_0003]),
+            START,
+            START,
+            0,
+            0,
+        ],
+        _ => vec![
+            0xe852_50d6,
+            0,
+            64,
+            sum(&[0xe852_50d6, 64]),
+            2,
+            24,
+            START,
+            START,
+            0,
+            0,
+            3,
+            12,
+        ],
+    };
+    let size = (words.len() as u32 + if version == 1 { 1 } else { 4 }) * 4;
+    words.push(START + size);
+    if version != 1 {
+        words.extend([0, 0, 8]); // padding, the end tag
+    }
+    let mut image = words
+        .into_iter()
+        .flat_map(u32::to_le_bytes)
+        .collect::<Vec<_>>();
+    assert_eq!(image.len(), size as usize);
+    image.extend(code);
+    image
+}
+
+#[test]
+fn a_guest_finds_all_that_multiboot_promises() {
+    if !has_kvm("Multiboot") {
+        return;
+    }
+    let folder = Folder::new("multiboot");
+    let module = folder.file("module", "MODULE");
+    let module = format!("{} a=b", module.display());
+    let arguments = ["--memory", "8M", "--cmdline", "words", "--module", &module];
+    const PRINT: [u8; 8] = [0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8]; // [esi] to its NUL
+    let one = Code::default()
+        .put(&[0x66, 0xba, 0xf8, 0x03]) // mov dx, 0x3f8
+        .put(&[0x3d, 0x02, 0xb0, 0xad, 0x2b]) // cmp eax, the magic
+        .or_fail()
+        .put(&[0x8b, 0x73, 0x10]) // mov esi, [ebx + 16]: the command line
+        .put(&PRINT)
+        .put(&[0x83, 0x7b, 0x14, 0x01]) // cmp dword [ebx + 20], 1: modules
+        .or_fail()
+        .put(&[0x8b, 0x7b, 0x18, 0x8b, 0x37]) // mov edi, [ebx + 24]; mov esi, [edi]: its start
+        .put(&[0xb9, 0x06, 0x00, 0x00, 0x00]) // mov ecx, 6
+        .put(&[0xac, 0xee, 0xe2, 0xfc]) // print six bytes of it
+        .put(&[0x3b, 0x77, 0x04]) // cmp esi, [edi + 4]: its end
+        .or_fail()
+        .put(&[0x8b, 0x77, 0x08]) // mov esi, [edi + 8]: its string
+        .put(&PRINT)
+        .put(&[0x81, 0x7b, 0x08, 0x00, 0x1c, 0x00, 0x00]) // cmp dword [ebx + 8], 7 MiB in KiB
+        .or_fail()
+        .end(b'.');
+    let two = Code::default()
+        .put(&[0x66, 0xba, 0xf8, 0x03]) // mov dx, 0x3f8
+        .put(&[0x3d, 0x89, 0x62, 0xd7, 0x36]) // cmp eax, the magic
+        .or_fail()
+        .put(&[0x83, 0x7b, 0x08, 0x01]) // cmp dword [ebx + 8], 1: the first tag is the command line
+        .or_fail()
+        .put(&[0x8d, 0x73, 0x10]) // lea esi, [ebx + 16]
+        .put(&PRINT)
+        .put(&[0x83, 0xc3, 0x08]) // add ebx, 8: the first tag
+        // The next tag, until there is the module's.
+        .put(&[0x8b, 0x4b, 0x04, 0x83, 0xc1, 0x07]) // mov ecx, [ebx + 4]; add ecx, 7
+        .put(&[0x83, 0xe1, 0xf8, 0x01, 0xcb]) // and ecx, ~7; add ebx, ecx
+        .put(&[0x83, 0x3b, 0x03, 0x75, 0xf0]) // cmp dword [ebx], 3; jne back
+        .put(&[0x8b, 0x73, 0x08]) // mov esi, [ebx + 8]: its start
+        .put(&[0xb9, 0x06, 0x00, 0x00, 0x00]) // mov ecx, 6
+        .put(&[0xac, 0xee, 0xe2, 0xfc]) // print six bytes of it
+        .put(&[0x8d, 0x73, 0x10]) // lea esi, [ebx + 16]: its string
+        .put(&PRINT)
+        .end(b'.');
+    for (version, code) in [(1, one), (2, two)] {
+        let kernel = folder.file("kernel", multiboot(version, &code));
+        let output = run(&arguments, ("--kernel", &kernel));
+        let text = String::from_utf8_lossy(&output.stdout);
+        // A software KVM adds words of its own.
+        let is_whole = text.starts_with("kernel words") && text.ends_with("MODULEmodule a=b.");
+        assert!(is_whole, "Multiboot {version}: {output:?}");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+}
+
+#[test]
+fn a_device_is_announced_to_the_kernel_whatever_its_command_line_leaves_to_init() {
+    if !has_kvm("announced devices") {
+        return;
+    }
+    let folder = Folder::new("announced");
+    let code = Code::default()
+        .put(&[0x66, 0xba, 0xf8, 0x03]) // mov dx, 0x3f8
+        .put(&[0x8b, 0xb6, 0x28, 0x02, 0x00, 0x00]) // mov esi, [rsi + 0x228]: the command line
+        .put(&[0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8]) // print to the NUL
+        .end(b'.');
+    let kernel = folder.file("kernel", elf(&code));
+    for (cmdline, before, after) in [
+        ("quiet -- x", "quiet ", " -- x"),
+        ("quiet --", "quiet ", " --"),
+        ("quiet\t--\tx", "quiet\t", " --\tx"),
+        ("-- x", "", " -- x"),
+        ("a=\"b -- c\" d", "a=\"b -- c\" d ", ""),
+        ("quiet a=\"b -- c", "", " quiet a=\"b -- c"),
+    ] {
+        let arguments = ["--memory", "8M", "--no-acpi", "--rng", "--cmdline", cmdline];
+        let output = run(&arguments, ("--kernel", &kernel));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let text = text.trim_end_matches('.');
+        // A software KVM adds words of its own.
+        let added = text
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after));
+        let is_added = added.is_some_and(|words| {
+            let device = |word: &str| word.starts_with("virtio_mmio.device=");
+            words.split(' ').any(device) && !words.contains("--")
+        });
+        assert!(is_added, "{cmdline:?}: {output:?}");
+    }
+}
+
+#[test]
+fn a_bzimage_without_a_64_bit_entry_is_entered_in_32_bit_mode() {
+    if !has_kvm("the 32-bit boot protocol") {
+        return;
+    }
+    let folder = Folder::new("setup32");
+    let code = Code::default()
+        .put(&[0x66, 0xba, 0xf8, 0x03]) // mov dx, 0x3f8
+        .put(&[0x81, 0xbe, 0x02, 0x02, 0x00, 0x00]) // cmp dword [esi + 0x202], ...
+        .put(b"HdrS")
+        .or_fail()
+        .put(&[0x0f, 0x20, 0xc0, 0xa9, 0x00, 0x00, 0x00, 0x80]) // mov eax, cr0; test eax, PG
+        .or_fail()
+        .put(&[0x8b, 0xb6, 0x28, 0x02, 0x00, 0x00]) // mov esi, [esi + 0x228]: the command line
+        .put(&[0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8]) // print to the NUL
+        .end(b'.');
+    let mut image = vec![0; 5 * 512];
+    for (offset, bytes) in [
+        (0x1f1, &[4][..]),
+        (0x1fe, &[0x55, 0xaa]),
+        (0x200, &[0xeb, 0x6a]),
+        (0x202, b"HdrS"),
+        (0x206, &0x203_u16.to_le_bytes()),
+        (0x211, &[1]),
+        (0x214, &0x10_0000_u32.to_le_bytes()),
+        (0x22c, &0x37ff_ffff_u32.to_le_bytes()),
+    ] {
+        image[offset..offset + bytes.len()].copy_from_slice(bytes);
+    }
+    image.extend(&code);
+    let kernel = folder.file("kernel", image);
+    let output = run(
+        &["--memory", "8M", "--cmdline", "words"],
+        ("--kernel", &kernel),
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.starts_with("words") && text.ends_with('.'),
+        "{output:?}"
+    );
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
 /// Where the guest puts page directories of its own, and the loader's page directory pointers.
 const DIRECTORIES: u64 = 2 << 20;
 const POINTERS: u64 = 0xa000;

@@ -152,9 +152,12 @@ mod tests {
 
     use super::*;
 
+    /// A name and a value.
+    type Pair = (Vec<u8>, Option<Vec<u8>>);
+
     /// `next_arg` and the end of `parse_args`, step by step as Linux 6.1 has them, on a copy that
     /// ends with NUL: the parameters, and what is left to init.
-    fn linux(line: &[u8]) -> (Vec<(Vec<u8>, Option<Vec<u8>>)>, Option<Vec<u8>>) {
+    fn linux(line: &[u8]) -> (Vec<Pair>, Option<Vec<u8>>) {
         let mut line = [line, &[0]].concat();
         let text = |line: &[u8], at: usize| {
             let end = line[at..].iter().position(|byte| *byte == 0).unwrap();
@@ -219,7 +222,7 @@ mod tests {
         (all, None)
     }
 
-    fn ours(line: &str) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    fn ours(line: &str) -> Vec<Pair> {
         Words(line.as_bytes(), 0)
             .take_while(|word| !word.ends_parameters())
             .map(|word| (word.name.to_vec(), word.value.map(<[u8]>::to_vec)))

@@ -14,7 +14,12 @@ mod segments;
 pub use error::ElfError;
 pub(crate) use place::{Image, ImageStream};
 
+use std::fs::File;
+
 use vmmkit_guest_memory::GuestRam;
+
+use crate::EntryChoice;
+use crate::region::Region;
 
 pub(crate) use segments::LowSegment;
 use segments::Segments;
@@ -65,6 +70,19 @@ pub(crate) fn load<I: Image>(ram: &GuestRam, image: &mut I) -> Result<ElfKernel,
         end: segments.end(),
         placed: segments.file_bytes(),
         low: segments.low(),
+    })
+}
+
+/// Whether `kernel`, an ELF, names a PVH entry that [`EntryChoice::Auto`] or [`EntryChoice::Payload`]
+/// leaves unused, because Linux's own is preferred: another way to try where the guest dies early.
+pub fn has_unused_pvh_entry(kernel: &File, choice: EntryChoice) -> bool {
+    let size = kernel.metadata().map_or(0, |data| data.len());
+    let mut file = Region::new(kernel, 0, size);
+    let notes = header::read(&mut file).and_then(|header| segments::notes(&mut file, &header));
+    notes.is_ok_and(|found| match choice {
+        EntryChoice::Auto => found.linux && found.pvh.is_some(),
+        EntryChoice::Payload => found.pvh.is_some(),
+        _ => false,
     })
 }
 

@@ -6,6 +6,7 @@ use linux_loader::elf::{self, Elf64_Phdr};
 use vmmkit_guest_memory::{ByteValued, GuestAddress, GuestRam};
 
 use super::header::{Header, PHDR_32};
+use super::notes::Found;
 use super::{ElfError, Image};
 use crate::little_endian::u32_at;
 use crate::memory_map::{HIGH_MEMORY, low_ram_end};
@@ -241,6 +242,26 @@ impl Segment {
         }
         Ok(())
     }
+}
+
+/// What the notes of a file say that is not to be loaded.
+pub(super) fn notes<I: Image>(image: &mut I, header: &Header) -> Result<Found, ElfError> {
+    let mut found = Found::default();
+    let mut offset = header.table;
+    for index in 0..header.count {
+        let failed = |source| ElfError::Read {
+            what: format!("program header {index}"),
+            source,
+        };
+        let (raw, size) = read_header(image, offset, header.is_32_bit).map_err(failed)?;
+        offset = offset.saturating_add(size as u64);
+        if raw.p_type == elf::PT_NOTE && raw.p_filesz <= MAX_NOTES {
+            let mut bytes = vec![0; usize::try_from(raw.p_filesz).unwrap_or(0)];
+            image.read_at(raw.p_offset, &mut bytes).map_err(failed)?;
+            found.search(&bytes, raw.p_align);
+        }
+    }
+    Ok(found)
 }
 
 /// The program header at `offset`, and its size in the file.

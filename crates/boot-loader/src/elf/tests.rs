@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::region::Region;
 use crate::testing::{DATA, TEXT, file_of, phdr, put, ram, vmlinux};
 
 fn load_bytes(bytes: &[u8]) -> Result<ElfKernel, ElfError> {
@@ -167,6 +166,21 @@ fn a_pvh_note_that_points_nowhere_is_an_error_only_where_pvh_is_used() {
         message.starts_with("the PVH note's entry = 0x10 is not inside"),
         "{message}"
     );
+}
+
+#[test]
+fn a_pvh_entry_that_was_not_used_is_told() {
+    let other = crate::testing::other_elf();
+    let table = [
+        (vmlinux(), EntryChoice::Auto, true),
+        (vmlinux(), EntryChoice::Pvh, false),
+        (other.clone(), EntryChoice::Auto, false),
+        (other, EntryChoice::Payload, true),
+        (b"\x7fELF".to_vec(), EntryChoice::Auto, false),
+    ];
+    for (image, choice, expected) in table {
+        assert_eq!(has_unused_pvh_entry(&file_of(&image), choice), expected);
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@ use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};
 use super::{EntryKind, Kernel, Loaded};
 use crate::low_memory::Used;
 use crate::memory_map::{
-    BOOT_INFO, BOOT_INFO_SIZE, CMDLINE, GDT, PAGE_TABLES, PVH_START_INFO, STACK_TOP, ZERO_PAGE,
+    BDA_BASE_MEMORY, BDA_EBDA_SEGMENT, BOOT_INFO, BOOT_INFO_SIZE, CMDLINE, EBDA, GDT, PAGE_TABLES,
+    PVH_START_INFO, STACK_TOP, ZERO_PAGE,
 };
 use crate::multiboot::{self, Module, Told, Version};
 use crate::page_tables::GDT_LIMIT;
@@ -143,7 +144,9 @@ fn by_multiboot(
         rsdp: loaded.rsdp,
         kernel: kernel.start,
     };
+    write_bda(ram).map_err(failed("the BIOS data area"))?;
     let size = multiboot::write(ram, version, &told)?;
+    used.push(Used::new("the BIOS data area", BDA_EBDA_SEGMENT, 7));
     used.push(Used::new("the Multiboot information", BOOT_INFO, size));
     let magic = match version {
         Version::One => MAGIC_1,
@@ -153,4 +156,11 @@ fn by_multiboot(
         address: GuestAddress(kernel.address),
         magic,
     })
+}
+
+/// What a BIOS leaves behind of low memory's end: Xen, for one, believes nothing else.
+fn write_bda(ram: &GuestRam) -> Result<(), AccessError> {
+    let field = |value: u64| u16::try_from(value).unwrap_or(0);
+    ram.write(BDA_EBDA_SEGMENT, field(EBDA.0 >> 4))?;
+    ram.write(BDA_BASE_MEMORY, field(EBDA.0 >> 10))
 }

@@ -252,6 +252,9 @@ fn modules_go_to_kernels_that_take_them() {
         .collect();
     assert_eq!(starts, [0x10_2000, 0x10_3000, 0x10_4000]);
     assert_eq!(word(BOOT_INFO.0 + 20), 3);
+    // The end of low memory as a BIOS tells it.
+    assert_eq!(word(0x40e) & 0xffff, 0x9fc0);
+    assert_eq!(word(0x413) & 0xffff, 639);
 
     let pvh = load(&other_elf()).unwrap();
     assert_eq!(pvh.modules.len(), 2);

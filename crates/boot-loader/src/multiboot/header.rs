@@ -144,10 +144,10 @@ fn version_2(bytes: &[u8], offset: u32) -> Option<Found> {
             break;
         }
         let tag = tags.get(..size).unwrap_or(tags);
-        if let Some(lacking) = found.take(kind, tag) {
-            if flags & OPTIONAL == 0 {
-                found.lacks = found.lacks.or(Some(("tag", lacking)));
-            }
+        if let Some(lacking) = found.take(kind, tag)
+            && flags & OPTIONAL == 0
+        {
+            found.lacks = found.lacks.or(Some(("tag", lacking)));
         }
         let next = size.checked_next_multiple_of(ALIGN_2);
         tags = next.and_then(|next| tags.get(next..)).unwrap_or_default();
