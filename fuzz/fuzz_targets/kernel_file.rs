@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Seek, Write};
 
-use vmmkit_boot_loader::{BootSource, EntryChoice, Platform, load as load_kernel};
+use vmmkit_boot_loader::{BootSource, EntryChoice, Platform, load as load_kernel, unified_cmdline};
 use vmmkit_guest_memory::{GuestRam, RamConfig, RamSize};
 
 thread_local! {
@@ -33,6 +33,16 @@ pub fn load(data: &[u8], entry: EntryChoice) {
         if let Ok(loaded) = load_kernel(ram, source, &platform) {
             assert!(loaded.kernel.end.0 <= ram.size());
             assert!(loaded.entry.address() < loaded.kernel.end);
+        }
+    });
+}
+
+/// Reads the command line of what was loaded last as a unified kernel image.
+#[allow(dead_code, reason = "each target has this module, and one calls it")]
+pub fn read_unified_cmdline() {
+    SCRATCH.with_borrow(|(file, _)| {
+        if let Some(cmdline) = unified_cmdline(file) {
+            assert!(!cmdline.contains(char::is_control));
         }
     });
 }
