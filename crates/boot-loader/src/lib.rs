@@ -63,7 +63,7 @@ mod reset_vector;
 mod testing;
 
 pub use bzimage::BzImageError;
-pub use cmdline::{CmdlineError, Parameter, parameters, with_parameters};
+pub use cmdline::{CmdlineError, Parameter, parameter_words, parameters, with_parameters};
 pub use elf::{ElfError, has_unused_pvh_entry};
 pub use entry::Entry;
 pub use error::LoadError;

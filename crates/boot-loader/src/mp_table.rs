@@ -7,6 +7,30 @@ use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};
 /// The most vCPUs: more do not fit into the first KiB of the EBDA, where kernels look for the table.
 pub const MAX_VCPUS: u32 = 40;
 
+/// Whether there is an MP table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MpTable {
+    /// Where one can describe the vCPUs. A kernel that has ACPI does not use it, but looks for it all
+    /// the same: Linux maps and unmaps memory 4,000 times where it finds none.
+    #[default]
+    Auto,
+    /// Always: an error where it cannot describe the vCPUs.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl MpTable {
+    /// Whether a machine of `vcpus` vCPUs gets one.
+    pub fn is_for(self, vcpus: u32) -> bool {
+        match self {
+            Self::Auto => vcpus <= MAX_VCPUS,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
 /// Bytes of the floating pointer structure (table 4-1).
 const POINTER: u64 = 16;
 /// Bytes of the configuration table's header (table 4-2).

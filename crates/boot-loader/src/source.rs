@@ -1,6 +1,7 @@
 //! What to load, and the machine it is loaded for.
 
 use std::fs::File;
+use std::path::Path;
 
 use crate::acpi::AcpiConfig;
 
@@ -32,6 +33,18 @@ pub struct BootModule {
     pub name: String,
     /// What is told with it, for example a command line of its own.
     pub arguments: String,
+}
+
+impl BootModule {
+    /// `file`, which was opened at `path`, and what is told with it; its name is the path's last part.
+    pub fn new(file: File, path: &Path, arguments: &str) -> Self {
+        let name = path.file_name().unwrap_or_default();
+        Self {
+            file,
+            name: name.to_string_lossy().into_owned(),
+            arguments: arguments.to_owned(),
+        }
+    }
 }
 
 /// How a kernel is entered.

@@ -127,7 +127,9 @@ impl MachineBuilder {
         } = self;
         control.boot_log().mark(Milestone::BuildBegan);
         config.check(hypervisor.capabilities())?;
-        check_count(devices.len(), config.virtio.most())?;
+        let (asked, most) = (devices.len(), config.virtio.most());
+        let fits = (asked <= most).then_some(());
+        fits.ok_or(ConfigError::TooManyDevices { asked, most })?;
         let cmdline_additions = adapt(&mut config, hypervisor)?;
         let ram = GuestRam::new(&config.ram)?;
         map::check((&ports, &mmio), &config, &ram, &memory)?;
@@ -229,10 +231,7 @@ fn adapt<H: Hypervisor>(
     if config.firmware.is_some() {
         return Ok(Vec::new());
     }
-    let given: Vec<String> = boot_loader::parameters(&config.cmdline)
-        .map(|parameter| parameter.to_string())
-        .collect();
-    let additions = hypervisor.cmdline_additions(&given)?;
+    let additions = hypervisor.cmdline_additions(&boot_loader::parameter_words(&config.cmdline))?;
     for addition in &additions {
         config.cmdline = boot_loader::with_parameters(&config.cmdline, addition.parameter);
     }
@@ -326,10 +325,4 @@ fn reach(vm: &impl Vm, ram: &GuestRam, memory: &[GuestRam]) -> Result<GuestRam, 
         vm.map_ram(more)?;
     }
     Ok(reach)
-}
-
-/// There must be room for each device.
-fn check_count(asked: usize, most: usize) -> Result<(), ConfigError> {
-    let fits = (asked <= most).then_some(());
-    fits.ok_or(ConfigError::TooManyDevices { asked, most })
 }

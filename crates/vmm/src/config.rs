@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 use vmmkit_boot_loader::EntryChoice;
-use vmmkit_boot_loader::mp_table::MAX_VCPUS;
+use vmmkit_boot_loader::mp_table::MpTable;
 use vmmkit_guest_memory::RamConfig;
 use vmmkit_host_io::{HostCpus, ThreadPriority};
 use vmmkit_hypervisor::{Capabilities, Irqchip};
@@ -83,30 +83,6 @@ impl VirtioTransport {
         match self {
             Self::Mmio => crate::virtio::MOST,
             Self::Pci => crate::pci::MOST,
-        }
-    }
-}
-
-/// Whether there is an MP table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MpTable {
-    /// Where one can describe the vCPUs. A kernel that has ACPI does not use it, but looks for it all
-    /// the same: Linux maps and unmaps memory 4,000 times where it finds none.
-    #[default]
-    Auto,
-    /// Always: an error where it cannot describe the vCPUs.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl MpTable {
-    /// Whether a machine of `vcpus` vCPUs gets one.
-    pub(crate) fn is_for(self, vcpus: u32) -> bool {
-        match self {
-            Self::Auto => vcpus <= MAX_VCPUS,
-            Self::Always => true,
-            Self::Never => false,
         }
     }
 }

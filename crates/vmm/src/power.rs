@@ -76,19 +76,11 @@ pub(crate) struct BootFiles {
 impl BootFiles {
     pub(crate) fn open(config: &MachineConfig) -> Result<Self, BuildError> {
         let module = |(path, arguments): &(PathBuf, String)| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            Ok(BootModule {
-                file: open("--module", path)?,
-                name: name.into_owned(),
-                arguments: arguments.clone(),
-            })
+            Ok(BootModule::new(open("--module", path)?, path, arguments))
         };
+        let modules: Result<_, BuildError> = config.modules.iter().map(module).collect();
         Ok(Self {
-            modules: config
-                .modules
-                .iter()
-                .map(module)
-                .collect::<Result<_, BuildError>>()?,
+            modules: modules?,
             image: match &config.firmware {
                 Some(path) => open("--firmware", path)?,
                 None => open("--kernel", &config.kernel)?,

@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use vmmkit_boot_loader::{parameters, with_parameters};
+use vmmkit_boot_loader::{parameter_words, with_parameters};
 use vmmkit_host_io::OutputBuffer;
 use vmmkit_hypervisor::Hypervisor;
 use vmmkit_hypervisor_kvm::Kvm;
@@ -36,10 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => Symbols::default(),
     };
     let kvm = Kvm::open()?;
-    let given: Vec<String> = parameters(cmdline)
-        .map(|parameter| parameter.to_string())
-        .collect();
-    let added = kvm.cmdline_additions(&given)?;
+    let added = kvm.cmdline_additions(&parameter_words(cmdline))?;
     let cmdline = added.iter().fold(cmdline.clone(), |line, addition| {
         with_parameters(&line, addition.parameter)
     });

@@ -5,7 +5,7 @@
 
 mod words;
 
-pub use words::{Parameter, parameters, with_parameters};
+pub use words::{Parameter, parameter_words, parameters, with_parameters};
 
 use thiserror::Error;
 use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};

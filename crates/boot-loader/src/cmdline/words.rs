@@ -35,6 +35,12 @@ pub fn parameters(cmdline: &str) -> impl Iterator<Item = Parameter<'_>> {
         })
 }
 
+/// The same, each as text: `name` or `name=value`.
+pub fn parameter_words(cmdline: &str) -> Vec<String> {
+    let words = parameters(cmdline);
+    words.map(|parameter| parameter.to_string()).collect()
+}
+
 /// `cmdline` with `parameters` where the kernel takes them for its own: behind those that it has,
 /// before a word `--`. They go to the front where nothing can follow: a quote that is never closed
 /// takes in all that is behind it.
@@ -259,9 +265,7 @@ mod tests {
 
     #[test]
     fn parameters_are_those_of_the_kernel_without_their_quotes() {
-        let all: Vec<String> = parameters("a=\"b c\" \"d=e f\" \"g\" =h i= -- j")
-            .map(|parameter| parameter.to_string())
-            .collect();
+        let all = parameter_words("a=\"b c\" \"d=e f\" \"g\" =h i= -- j");
         assert_eq!(all, ["a=b c", "d=e f", "g", "=h", "i="]);
     }
 
