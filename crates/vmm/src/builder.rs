@@ -23,7 +23,7 @@ use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::platform::Platform;
 use crate::power::{Board, BootFiles};
-use crate::{ConfigError, Event, MachineConfig, VirtioTransport, cpus, map, pci, report, virtio};
+use crate::{Event, MachineConfig, VirtioTransport, cpus, map, pci, report, virtio};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -127,9 +127,7 @@ impl MachineBuilder {
         } = self;
         control.boot_log().mark(Milestone::BuildBegan);
         config.check(hypervisor.capabilities())?;
-        let (asked, most) = (devices.len(), config.virtio.most());
-        let fits = (asked <= most).then_some(());
-        fits.ok_or(ConfigError::TooManyDevices { asked, most })?;
+        config.virtio.check(devices.len())?;
         let cmdline_additions = adapt(&mut config, hypervisor)?;
         let ram = GuestRam::new(&config.ram)?;
         map::check((&ports, &mmio), &config, &ram, &memory)?;

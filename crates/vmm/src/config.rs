@@ -78,12 +78,14 @@ pub enum VirtioTransport {
 }
 
 impl VirtioTransport {
-    /// The most devices that there can be.
-    pub(crate) fn most(self) -> usize {
-        match self {
+    /// There must be room for `asked` devices.
+    pub(crate) fn check(self, asked: usize) -> Result<(), ConfigError> {
+        let most = match self {
             Self::Mmio => crate::virtio::MOST,
             Self::Pci => crate::pci::MOST,
-        }
+        };
+        let fits = (asked <= most).then_some(());
+        fits.ok_or(ConfigError::TooManyDevices { asked, most })
     }
 }
 

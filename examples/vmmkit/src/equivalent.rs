@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vmmkit_boot_loader::EntryChoice;
-use vmmkit_vmm::{MpTable, VirtioTransport};
+use vmmkit_vmm::{MachineConfig, MpTable, VirtioTransport};
 use vmmkit_x86_cpu::CpuModel;
 
 use crate::boot_files::ModuleOption;
@@ -18,21 +18,8 @@ use crate::settings::Settings;
 pub(crate) fn command(settings: &Settings) -> String {
     let machine = &settings.machine;
     let mut words = vec!["vmmkit run".to_owned()];
+    words.extend(boot(machine));
     let mut option = |name: &str, value: String| words.push(format!("{name} {value}"));
-    match &machine.firmware {
-        Some(firmware) => option("--firmware", quoted_path(firmware)),
-        None => option("--kernel", quoted_path(&machine.kernel)),
-    }
-    if let Some(initrd) = &machine.initrd {
-        let any = if machine.any_initrd { ",any" } else { "" };
-        option("--initrd", format!("{}{any}", quoted_path(initrd)));
-    }
-    for (path, arguments) in &machine.modules {
-        option("--module", quoted(&ModuleOption::text(path, arguments)));
-    }
-    if machine.firmware.is_none() {
-        option("--cmdline", quoted(&machine.cmdline));
-    }
     option("--cpus", cpus::text(machine.vcpus, machine.topology));
     if !machine.affinity.is_empty() {
         option("--affinity", cpus::affinity_text(&machine.affinity));
@@ -95,6 +82,27 @@ pub(crate) fn command(settings: &Settings) -> String {
     let policy = policy::options(Policy::with(machine, settings.reset_fails));
     words.extend(policy.into_iter().map(str::to_owned));
     words.join(" ")
+}
+
+/// What is booted, and what goes with it.
+fn boot(machine: &MachineConfig) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut option = |name: &str, value: String| words.push(format!("{name} {value}"));
+    match &machine.firmware {
+        Some(firmware) => option("--firmware", quoted_path(firmware)),
+        None => option("--kernel", quoted_path(&machine.kernel)),
+    }
+    if let Some(initrd) = &machine.initrd {
+        let any = if machine.any_initrd { ",any" } else { "" };
+        option("--initrd", format!("{}{any}", quoted_path(initrd)));
+    }
+    for (path, arguments) in &machine.modules {
+        option("--module", quoted(&ModuleOption::text(path, arguments)));
+    }
+    if machine.firmware.is_none() {
+        option("--cmdline", quoted(&machine.cmdline));
+    }
+    words
 }
 
 /// How the machine is controlled.

@@ -104,28 +104,16 @@ impl Settings {
             no_kernel(&options)?;
         }
         let found_kernel = options.kernel.is_none() && firmware.is_none();
-        let Found { kernel, initrd } = kernel_of(&options)?;
-        let (initrd, any_initrd) = match initrd.map(boot_files::initrd) {
-            Some((path, any)) => (Some(path), any),
-            None => (None, false),
-        };
-        let default_cmdline = || {
-            let cmdline = default_cmdline(&options.devices, virtio);
-            boot_files::with_unified(cmdline, &kernel)
-        };
+        let boot = boot(&options, virtio)?;
         let machine = MachineConfig {
             name: control.name.clone().unwrap_or(defaults.name),
             thread_prefix: defaults.thread_prefix,
-            cmdline: options.cmdline.unwrap_or_else(default_cmdline),
-            kernel,
+            kernel: boot.kernel,
             firmware,
-            initrd,
-            any_initrd,
-            modules: options
-                .modules
-                .into_iter()
-                .map(|module| (module.path, module.arguments))
-                .collect(),
+            initrd: boot.initrd,
+            any_initrd: boot.any_initrd,
+            modules: boot.modules,
+            cmdline: boot.cmdline,
             entry,
             ram,
             vcpus,
@@ -171,6 +159,37 @@ fn mp_table(is_wanted: bool) -> MpTable {
         true => MpTable::Always,
         false => MpTable::Auto,
     }
+}
+
+/// A kernel, and what goes with it.
+struct Boot {
+    kernel: PathBuf,
+    initrd: Option<PathBuf>,
+    any_initrd: bool,
+    modules: Vec<(PathBuf, String)>,
+    cmdline: String,
+}
+
+fn boot(options: &RunOptions, virtio: VirtioTransport) -> Result<Boot, Failure> {
+    let Found { kernel, initrd } = kernel_of(options)?;
+    let (initrd, any_initrd) = match initrd.map(boot_files::initrd) {
+        Some((path, any)) => (Some(path), any),
+        None => (None, false),
+    };
+    let modules = options.modules.iter().cloned();
+    let cmdline = options.cmdline.clone();
+    Ok(Boot {
+        cmdline: cmdline.unwrap_or_else(|| {
+            let cmdline = default_cmdline(&options.devices, virtio);
+            boot_files::with_unified(cmdline, &kernel)
+        }),
+        kernel,
+        initrd,
+        any_initrd,
+        modules: modules
+            .map(|module| (module.path, module.arguments))
+            .collect(),
+    })
 }
 
 /// The kernel that was named, or one that is found; with firmware there is none.
