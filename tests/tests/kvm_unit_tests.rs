@@ -25,9 +25,16 @@ use vmmkit_tests::diskless::skip;
 use vmmkit_vmm::{MachineBuilder, MachineConfig, Outcome};
 
 /// Programs that pass on every KVM, a software one and the lab's.
-const PASS: [&str; 4] = ["idt_test", "memory", "setjmp", "smap"];
+const PASS: [&str; 5] = ["idt_test", "memory", "pcid", "rdpru", "setjmp"];
 /// Those that pass besides where the KVM is genuine.
-const PASS_GENUINE: [&str; 5] = ["hypercall", "rmap_chain", "smptest", "syscall", "tsc"];
+const PASS_GENUINE: [&str; 6] = [
+    "hypercall",
+    "rmap_chain",
+    "smap",
+    "syscall",
+    "tsc_adjust",
+    "umip",
+];
 /// Programs that are started on two CPUs.
 const TWO_CPUS: [&str; 3] = ["apic", "kvmclock_test", "smptest"];
 /// What a program writes to the debug-exit port when it has skipped everything.

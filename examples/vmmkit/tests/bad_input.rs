@@ -218,7 +218,7 @@ const CASES: &[Case] = &[
         "use 1 to 64 letters, digits, -, _ and ., with no . at the start"),
     text(&["run", "--kernel", "k", "--on-reboot", "dance"],
         "--on-reboot dance: there is no such action",
-        "give exit or reboot"),
+        "give exit, fail or reboot"),
     text(&["run", "--kernel", "k", "--on-crash", ""],
         "--on-crash \"\": there is no such action",
         "give exit, reboot or pause"),
