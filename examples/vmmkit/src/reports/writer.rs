@@ -153,7 +153,8 @@ impl Work {
         if let Err(error) = written
             && !std::mem::replace(&mut self.has_failed, true)
         {
-            messages::say(&error.failure.text());
+            // The guest goes on.
+            messages::say(&error.failure.text().replacen("error", "warning", 1));
         }
     }
 
