@@ -17,15 +17,17 @@ fn full() -> Guest {
     let mut guest = Guest::new();
     let bytes = guest.extended.area.bytes_mut();
     for range in [XMM, YMM_UPPER, ZMM_UPPER, ZMM_HIGH] {
-        bytes[range].fill(0xff);
+        let range = bytes.iter_mut().take(range.end).skip(range.start);
+        range.for_each(|byte| *byte = 0xff);
     }
     guest.extended.area.set_xstate_bv(0xe6);
     guest
 }
 
 fn is(guest: &Guest, range: std::ops::Range<usize>, value: u8) -> bool {
-    let bytes = &guest.extended.area.bytes()[range];
-    bytes.iter().all(|byte| *byte == value)
+    let bytes = guest.extended.area.bytes();
+    let mut range = bytes.iter().take(range.end).skip(range.start);
+    range.all(|byte| *byte == value)
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn integers_are_rounded_in_each_direction() {
         0.0,
         1e-30,
         4e18,
-        -9.223_372_036_854_775_8e18,
+        -(2_f64.powi(63)),
     ];
     let numbers = pairs()
         .map(|(a, _)| a)
