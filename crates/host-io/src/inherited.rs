@@ -46,8 +46,10 @@ mod tests {
     fn what_lacks_close_on_exec_was_inherited() {
         let (reader, writer) = std::io::pipe().unwrap();
         assert!(!is_inherited(reader.as_raw_fd()));
-        // SAFETY: dup takes no pointer; what it gives is ours alone.
-        let inherited = unsafe { OwnedFd::from_raw_fd(libc::dup(writer.as_raw_fd())) };
+        // SAFETY: dup takes no pointer.
+        let number = unsafe { libc::dup(writer.as_raw_fd()) };
+        // SAFETY: dup made the descriptor, and nothing else knows it.
+        let inherited = unsafe { OwnedFd::from_raw_fd(number) };
         assert!(is_inherited(inherited.as_raw_fd()));
         drop(inherited);
     }

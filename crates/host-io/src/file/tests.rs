@@ -229,7 +229,6 @@ fn a_pipe_without_a_reader_or_a_full_one_is_not_waited_for() {
 
 /// A link of another user's can only be made by root.
 #[test]
-#[expect(clippy::print_stderr, reason = "a skip is loud")]
 fn a_link_of_another_users_in_an_open_folder_is_not_followed() {
     use std::os::unix::fs::{PermissionsExt, lchown};
 
