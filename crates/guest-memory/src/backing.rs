@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -120,7 +120,13 @@ fn take(file: &File, path: &Path, size: u64) -> Result<u64, RamError> {
     if !metadata.is_file() {
         return Err(RamError::NotAFile { path });
     }
-    match file.try_lock() {
+    let locked = match metadata.nlink() {
+        // A file without a name (a memfd by /proc/self/fd) is reached by those alone who were handed it, such as
+        // the back end of a device in another process: they share it.
+        0 => Ok(()),
+        _ => file.try_lock(),
+    };
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(RamError::FileInUse { path }),
         // A file system without locks.

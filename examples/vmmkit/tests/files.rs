@@ -247,7 +247,7 @@ fn output_is_added_to_a_file_and_a_log_can_be_rotated() {
         .unwrap()
         .set_len(0)
         .unwrap();
-    place.says(&["stop", "-n", "one"]);
+    place.cuts_off("one");
     guest.ends();
     assert_eq!(fs::read(&out).unwrap(), b"");
 }
@@ -299,7 +299,7 @@ fn a_pipe_for_output_that_nobody_reads_holds_up_nothing() {
         let value = at(option[1]);
         let words = [option[0], &value, "--stop-timeout", "0"];
         let mut guest = place.guest("one", &words);
-        place.says(&["stop", "-n", "one"]);
+        place.cuts_off("one");
         guest.ends();
     }
     // Nor one whose reader goes: metrics are written again and again.
@@ -311,7 +311,7 @@ fn a_pipe_for_output_that_nobody_reads_holds_up_nothing() {
         .unwrap();
     let mut guest = place.guest("one", &["--metrics", &value, "--stop-timeout", "0"]);
     drop(reader);
-    place.says(&["stop", "-n", "one"]);
+    place.cuts_off("one");
     guest.ends();
 }
 

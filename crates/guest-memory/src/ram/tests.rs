@@ -176,14 +176,17 @@ fn neighbours(region: &RamRegion) -> [String; 2] {
 
 #[test]
 fn a_copy_that_runs_out_of_a_region_meets_a_page_without_access() {
-    let scratch = Scratch::new();
-    for backing in [
-        Backing::Anonymous,
-        Backing::Memfd,
-        Backing::File(scratch.0.clone()),
-    ] {
-        let rams: Vec<_> = (0..3)
-            .map(|_| GuestRam::new(&config(3074, backing.clone())).unwrap())
+    // A file each: one that is RAM is locked.
+    let files: Vec<_> = (0..3).map(|_| Scratch::new()).collect();
+    let backings: [fn(&Scratch) -> Backing; 3] = [
+        |_| Backing::Anonymous,
+        |_| Backing::Memfd,
+        |file| Backing::File(file.0.clone()),
+    ];
+    for backing in backings {
+        let rams: Vec<_> = files
+            .iter()
+            .map(|file| GuestRam::new(&config(3074, backing(file))).unwrap())
             .collect();
         for region in rams.iter().flat_map(GuestRam::regions) {
             assert_eq!(neighbours(region), ["---p", "---p"], "{region:?}");

@@ -160,12 +160,9 @@ fn a_device_goes_on_with_another_back_end_from_what_was_saved() {
 fn regions_above_the_hole_have_their_place_in_the_file() {
     let fake = Fake::new(Manner::default());
     let mut options = shared();
-    let path = std::env::temp_dir().join(format!("vmmkit-vhost-ram-{}", std::process::id()));
-    options.ram.backing = Backing::File(path.clone());
+    options.ram.backing = Backing::Memfd;
     options.ram.size = "3073M".parse().unwrap();
-    let driver = Driver::start_with(fs(&fake), &options);
-    std::fs::remove_file(path).unwrap();
-    let mut driver = driver.unwrap();
+    let mut driver = Driver::start_with(fs(&fake), &options).unwrap();
     // The fake back end compares the places.
     assert_eq!(fake.last(spec::SET_MEM_TABLE.0).len(), 8 + 2 * 32);
     echo(&mut driver, "large");

@@ -69,6 +69,13 @@ impl Place {
         (output.status.code(), error)
     }
 
+    /// Stops a guest that does not hear the power button, which `stop` says by its code.
+    pub(crate) fn cuts_off(&self, name: &str) {
+        let output = self.does(&["stop", "-n", name]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+    }
+
     /// Starts a guest, without waiting for it.
     pub(crate) fn start(&self, arguments: &[&str]) -> Guest {
         let mut command = self.command(&["run", "--quiet"]);
