@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -11,6 +12,7 @@ use crate::commands::Command;
 use crate::devices::DeviceOptions;
 use crate::exit_code;
 use crate::failure::Failure;
+use crate::os_text;
 use crate::platform::PlatformOptions;
 
 /// Boots a Linux guest as one ordinary process.
@@ -61,10 +63,10 @@ pub(crate) enum Action {
 pub(crate) struct RunOptions {
     /// Kernel: ELF vmlinux, bzImage, unified kernel image, PVH or Multiboot kernel [default: the first of
     /// ./vmlinux, ./bzImage, arch/x86/boot/bzImage, target/guest, /boot/vmlinuz-*]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH")]
     pub(crate) kernel: Option<PathBuf>,
     /// Initial RAM disk, best an uncompressed cpio; any: also one that Linux would not take
-    #[arg(long, value_name = "PATH[,any]")]
+    #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH[,any]")]
     pub(crate) initrd: Option<PathBuf>,
     /// Boot module of a PVH or Multiboot kernel, and what is told with it; several times for several
     #[arg(long = "module", value_name = "PATH[ ARGUMENTS]")]
@@ -107,7 +109,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// One more UNIX socket for the control API, at a place of your own
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH")]
     pub(crate) api_socket: Option<PathBuf>,
     /// Do not make it known: `vmmkit list` and the other commands will not find it
     #[arg(long)]
@@ -149,14 +151,14 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "PATH[,every=SECONDS][,format=prometheus|json]")]
     pub(crate) metrics: Option<String>,
     /// Draw the boot when the guest has ended: a picture, or the same as JSON
-    #[arg(long, value_name = "PATH.svg|PATH.json")]
+    #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH.svg|PATH.json")]
     pub(crate) timeline: Option<PathBuf>,
     /// Write what happens to the machine, a line each: error, warn, info or debug, to stderr or at the end
     /// of a file [default: $VMMKIT_LOG, or nothing]
     #[arg(long, value_name = "LEVEL[,FILE]")]
     pub(crate) log: Option<String>,
     /// TOML file with these options; the command line has precedence
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
     /// Build the machine, say what would run, and do not run it
     #[arg(long)]
@@ -165,7 +167,7 @@ pub(crate) struct RunOptions {
     #[arg(long, short)]
     pub(crate) quiet: bool,
     /// The KVM device
-    #[arg(long, value_name = "PATH", hide = true)]
+    #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH", hide = true)]
     pub(crate) kvm: Option<PathBuf>,
 }
 
@@ -178,7 +180,7 @@ pub(crate) enum CpuAction {
         #[arg(default_value = "host")]
         model: String,
         /// The KVM device
-        #[arg(long, value_name = "PATH", hide = true)]
+        #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH", hide = true)]
         kvm: Option<PathBuf>,
     },
     /// Say how two CPUs differ: exit code 0 if they do not, 1 if they do
@@ -191,7 +193,7 @@ pub(crate) enum CpuAction {
         /// Likewise
         two: String,
         /// The KVM device
-        #[arg(long, value_name = "PATH", hide = true)]
+        #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH", hide = true)]
         kvm: Option<PathBuf>,
     },
 }
@@ -203,7 +205,7 @@ pub(crate) struct DoctorOptions {
     #[arg(long, short)]
     pub(crate) quiet: bool,
     /// The KVM device
-    #[arg(long, value_name = "PATH", hide = true)]
+    #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH", hide = true)]
     pub(crate) kvm: Option<PathBuf>,
 }
 
@@ -217,7 +219,8 @@ pub(crate) enum Parsed {
 
 /// Parses this process's arguments.
 pub(crate) fn parse() -> Result<Parsed, Failure> {
-    match Cli::try_parse() {
+    let given = std::env::args_os().map(|argument| os_text::of(&argument));
+    match Cli::try_parse_from(given) {
         Ok(cli) => Ok(Parsed::Action(cli.action)),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -269,7 +272,12 @@ fn usage(error: &clap::Error) -> Failure {
     let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand]
         .into_iter()
         .find_map(context);
-    let help = help_of(std::env::args().nth(1).as_deref());
+    let help = help_of(
+        std::env::args_os()
+            .nth(1)
+            .as_deref()
+            .and_then(OsStr::to_str),
+    );
     let next = match (error.kind(), suggested) {
         (_, Some(suggested)) => format!("did you mean {suggested}? See `{help}`"),
         (ErrorKind::UnknownArgument, None) if !argument.starts_with('-') => {

@@ -11,6 +11,7 @@ use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_x86_cpu::{CPU_MSRS, Clocks, CpuModel, Profile, Topology, cpuid};
 
 use crate::cli::CpuAction;
+use crate::devices::words;
 use crate::failure::Failure;
 use crate::settings::shown;
 use crate::{exit_code, generate};
@@ -23,7 +24,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// The model that `text` is; messages begin with `option` and the text.
 pub(crate) fn model(option: &str, text: &str) -> Result<CpuModel, Failure> {
     let what = format!("{option}{}", shown(text));
-    let mut parts = text.split(',');
+    let mut parts = words::split(text).into_iter();
     let base = parts.next().unwrap_or_default();
     let parsed = match is_file(base) {
         true => CpuModel::of_profile(read(option, base)?, parts),
@@ -34,9 +35,14 @@ pub(crate) fn model(option: &str, text: &str) -> Result<CpuModel, Failure> {
 
 /// The same text, its file relative to `folder`.
 pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
-    match is_file(text.split(',').next().unwrap_or_default()) {
-        true => folder.join(text).to_string_lossy().into_owned(),
-        false => text.to_owned(),
+    let mut parts = words::split(text);
+    match parts.first_mut() {
+        Some(base) if is_file(base) => {
+            let moved = words::of_path(&folder.join(words::path(base)));
+            *base = &moved;
+            parts.join(",")
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -47,7 +53,7 @@ fn is_file(base: &str) -> bool {
 
 fn read(option: &str, path: &str) -> Result<Profile, Failure> {
     let what = format!("{option}{path}");
-    let text = match read_text(path.as_ref(), MAX_BYTES) {
+    let text = match read_text(&words::path(path), MAX_BYTES) {
         Ok(text) => text,
         Err(FileError::TooLong(_)) => {
             let what = format!("{what}: this is no profile: it is larger than 1 MiB");

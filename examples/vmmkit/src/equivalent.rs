@@ -9,6 +9,7 @@ use vmmkit_x86_cpu::CpuModel;
 use crate::boot_files::ModuleOption;
 use crate::cpus;
 use crate::memory;
+use crate::os_text::{self, quoted};
 use crate::platform::{self, DebugChoice};
 use crate::policy::{self, Policy};
 use crate::priority::Priorities;
@@ -127,16 +128,7 @@ fn control(settings: &Settings) -> Vec<String> {
 }
 
 fn quoted_path(path: &Path) -> String {
-    quoted(&path.to_string_lossy())
-}
-
-/// The text as one word of a POSIX shell.
-fn quoted(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
+    quoted(&os_text::of_path(path))
 }
 
 #[cfg(test)]
@@ -190,11 +182,5 @@ mod tests {
         let text = command(&Settings::new(options).unwrap());
         let cpus = " --cpus 4,sockets=1,dies=1,cores=2,threads=2 --priority vcpu=nice:19,io=nice:19 --cpu x86-64-v2,+aes ";
         assert!(text.contains(cpus), "{text}");
-    }
-
-    #[test]
-    fn a_quote_survives_the_shell() {
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
     }
 }

@@ -13,22 +13,32 @@ use vmmkit_vmm::{Event, Handle, MachineBuilder, Outcome};
 use crate::failure::Failure;
 use crate::follow::Follow;
 use crate::messages;
+use crate::os_text;
 use crate::settings::shown;
 
 /// Where GDB is to come to.
 pub(crate) fn place(text: &str) -> Result<Place, Failure> {
-    text.parse().map_err(|reason| {
+    let place = text.parse().map_err(|reason| {
         Failure::usage(
             format!("--gdb {}: {reason}", shown(text)),
             "give a port, such as tcp:1234, or a path, such as unix:guest.gdb",
         )
+    })?;
+    Ok(match place {
+        Place::Unix(path) => Place::Unix(os_text::path(&path.to_string_lossy())),
+        other => other,
     })
 }
 
 /// `text` with its path relative to `folder`.
 pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
     match text.strip_prefix("unix:") {
-        Some(path) if !path.is_empty() => format!("unix:{}", folder.join(path).display()),
+        Some(path) if !path.is_empty() => {
+            format!(
+                "unix:{}",
+                os_text::of_path(&folder.join(os_text::path(path)))
+            )
+        }
         _ => text.to_owned(),
     }
 }

@@ -16,6 +16,7 @@ use vmmkit_host_io::Sharing;
 use crate::failure::Failure;
 use crate::files::Outputs;
 use crate::messages;
+use crate::os_text;
 
 /// What `--log` is where it is not given.
 const VARIABLE: &str = "VMMKIT_LOG";
@@ -44,8 +45,8 @@ impl LogChoice {
         if let Some(text) = option {
             return parse("--log ", text).map(Some);
         }
-        match std::env::var(VARIABLE) {
-            Ok(text) if !text.is_empty() => parse(&format!("{VARIABLE}="), &text).map(Some),
+        match std::env::var_os(VARIABLE).map(|text| os_text::of(&text)) {
+            Some(text) if !text.is_empty() => parse(&format!("{VARIABLE}="), &text).map(Some),
             _ => Ok(None),
         }
     }
@@ -164,7 +165,7 @@ impl Write for Late {
 
 fn parse(option: &str, text: &str) -> Result<LogChoice, Failure> {
     let (level, file) = match text.split_once(',') {
-        Some((level, file)) => (level, Some(PathBuf::from(file))),
+        Some((level, file)) => (level, Some(os_text::path(file))),
         None => (text, None),
     };
     let wrong = |reason: &str| Failure::usage(format!("{option}{text}: {reason}"), LEVELS);
@@ -183,7 +184,10 @@ fn parse(option: &str, text: &str) -> Result<LogChoice, Failure> {
 /// `text` with its path relative to `folder`.
 pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
     match text.split_once(',') {
-        Some((level, file)) => format!("{level},{}", folder.join(file).display()),
+        Some((level, file)) => format!(
+            "{level},{}",
+            os_text::of_path(&folder.join(os_text::path(file)))
+        ),
         None => text.to_owned(),
     }
 }
@@ -222,7 +226,7 @@ impl fmt::Display for LogChoice {
             Level::Debug => "debug",
         })?;
         match &self.file {
-            Some(file) => write!(f, ",{}", file.display()),
+            Some(file) => write!(f, ",{}", os_text::of_path(file)),
             None => Ok(()),
         }
     }

@@ -37,6 +37,7 @@ mod log;
 mod memory;
 mod messages;
 mod news;
+mod os_text;
 mod platform;
 mod policy;
 mod priority;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use vmmkit_guest_memory::{Backing, RamConfig, RamError, RamSize, RamSizeError, ThpAdvice};
 
-use crate::devices::Words;
+use crate::devices::{Words, words};
 use crate::failure::Failure;
 
 const SIZES: &str = "give a whole number with a unit K, M, G or T, such as --memory 256M";
@@ -116,7 +116,7 @@ fn size(text: &str, word: &str) -> Result<RamSize, Failure> {
 
 fn backing(text: &str) -> Option<Backing> {
     match text.split_once('=') {
-        Some(("file", path)) if !path.is_empty() => Some(Backing::File(path.into())),
+        Some(("file", path)) if !path.is_empty() => Some(Backing::File(words::path(path))),
         Some(("hugetlb", size)) => Some(Backing::HugeTlb(size.parse::<RamSize>().ok()?.bytes())),
         Some(_) => None,
         None => match text {
@@ -135,7 +135,7 @@ pub(crate) fn text(config: &RamConfig) -> String {
     match &config.backing {
         Backing::Anonymous => {}
         Backing::Memfd => words.push("backend=memfd".to_owned()),
-        Backing::File(path) => words.push(format!("backend=file={}", path.display())),
+        Backing::File(path) => words.push(format!("backend=file={}", words::of_path(path))),
         Backing::HugeTlb(size) => match RamSize::new(*size) {
             Ok(size) => words.push(format!("backend=hugetlb={size}")),
             Err(_) => words.push(format!("backend=hugetlb={size}")),
@@ -160,12 +160,16 @@ pub(crate) fn text(config: &RamConfig) -> String {
 
 /// `text` of a file in `folder`, whose paths are relative to that.
 pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
-    let words = text
-        .split(',')
-        .map(|word| match word.strip_prefix("backend=file=") {
-            Some(path) => format!("backend=file={}", folder.join(path).display()),
-            None => word.to_owned(),
-        });
+    let words =
+        words::split(text)
+            .into_iter()
+            .map(|word| match word.strip_prefix("backend=file=") {
+                Some(path) => {
+                    let path = folder.join(words::path(path));
+                    format!("backend=file={}", words::of_path(&path))
+                }
+                None => word.to_owned(),
+            });
     words.collect::<Vec<_>>().join(",")
 }
 

@@ -1,6 +1,8 @@
 //! Messages on stderr. Nothing but the guest writes to stdout.
 
 use std::io::{Write, stderr};
+
+use crate::os_text;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A line was begun that is to be continued: whoever writes first ends it.
@@ -37,10 +39,11 @@ pub(crate) fn end_line() {
 
 fn put(text: &str) {
     let is_terminal = std::io::IsTerminal::is_terminal(&stderr());
+    let text = os_text::shown(text);
     let text = if is_terminal {
         text.replace('\n', "\r\n")
     } else {
-        text.to_owned()
+        text
     };
     // Where stderr is closed there is nobody to tell.
     let _ = stderr().write_all(text.as_bytes());

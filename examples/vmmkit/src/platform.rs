@@ -12,13 +12,14 @@ use vmmkit_legacy_devices::SerialOutput;
 use crate::failure::Failure;
 use crate::files::{self, Outputs};
 use crate::messages;
+use crate::os_text;
 use crate::serial::CONSOLE_MODE;
 
 /// The options, as text.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PlatformOptions {
     /// Firmware that runs instead of a kernel: a flat image that ends at 4 GiB
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH")]
     pub(crate) firmware: Option<PathBuf>,
     /// Where what firmware writes to port 0x402 goes: null, stderr or file=PATH [default: null]
     #[arg(long, value_name = "WHERE")]
@@ -38,7 +39,10 @@ impl PlatformOptions {
     /// relative to that.
     pub(crate) fn or(self, file: Self, folder: &Path) -> Self {
         let moved = |text: String| match text.strip_prefix("file=") {
-            Some(path) => format!("file={}", folder.join(path).display()),
+            Some(file) => format!(
+                "file={}",
+                os_text::of_path(&folder.join(os_text::path(file)))
+            ),
             None => text,
         };
         Self {
@@ -88,7 +92,9 @@ impl PlatformOptions {
             None | Some("null") => Ok(DebugChoice::Null),
             Some("stderr") => Ok(DebugChoice::Stderr),
             Some(text) => match text.split_once('=') {
-                Some(("file", path)) if !path.is_empty() => Ok(DebugChoice::File(path.into())),
+                Some(("file", path)) if !path.is_empty() => {
+                    Ok(DebugChoice::File(os_text::path(path)))
+                }
                 _ => Err(Failure::usage(
                     format!("--debug-port {text:?}: there is no such place"),
                     "give null, stderr or file=PATH",
@@ -123,7 +129,7 @@ impl fmt::Display for DebugChoice {
         match self {
             Self::Null => f.write_str("null"),
             Self::Stderr => f.write_str("stderr"),
-            Self::File(path) => write!(f, "file={}", path.display()),
+            Self::File(path) => write!(f, "file={}", os_text::of_path(path)),
         }
     }
 }

@@ -17,6 +17,7 @@ use vmmkit_process::Keyboard;
 use crate::failure::Failure;
 use crate::files::{self, Outputs};
 use crate::messages;
+use crate::os_text;
 use crate::remote::Remote;
 use crate::stdin::{FdInput, Source};
 
@@ -58,8 +59,8 @@ impl FromStr for SerialChoice {
                 format!("--serial {text}: the path is empty"),
                 format!("give {kind}=PATH"),
             )),
-            Some(("file", path)) => Ok(Self::File(path.into())),
-            Some(("socket", path)) => Ok(Self::Socket(path.into())),
+            Some(("file", path)) => Ok(Self::File(os_text::path(path))),
+            Some(("socket", path)) => Ok(Self::Socket(os_text::path(path))),
             _ => Err(Failure::usage(
                 format!("--serial {text}: there is no such place"),
                 next,
@@ -74,8 +75,8 @@ impl fmt::Display for SerialChoice {
             Self::Stdio => f.write_str("stdio"),
             Self::Null => f.write_str("null"),
             Self::Pty => f.write_str("pty"),
-            Self::File(path) => write!(f, "file={}", path.display()),
-            Self::Socket(path) => write!(f, "socket={}", path.display()),
+            Self::File(path) => write!(f, "file={}", os_text::of_path(path)),
+            Self::Socket(path) => write!(f, "socket={}", os_text::of_path(path)),
         }
     }
 }

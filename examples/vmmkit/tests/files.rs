@@ -10,11 +10,13 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::fs::{FileType, Mode};
 use rustix::process::Signal;
@@ -329,5 +331,75 @@ fn a_start_that_waits_is_ended_by_a_signal() {
         rustix::process::kill_process(pid, signal).unwrap();
         let status = guest.ends();
         assert_eq!(status.signal(), Some(signal.as_raw()));
+    }
+}
+
+#[test]
+fn any_path_can_be_given() {
+    if !has_kvm("any_path_can_be_given") {
+        return;
+    }
+    let place = place("files-names", &echo_guest());
+    let folder = place.folder.path();
+    for name in [&b"a,b"[..], b"it's \"one\"", b"bytes\xff\xfe", b"tab\tend"] {
+        let name = OsStr::from_bytes(name);
+        let file = |what: &str| {
+            let mut path = OsString::from(format!("{what}-"));
+            path.push(name);
+            path
+        };
+        fs::copy(folder.join("kernel"), folder.join(file("kernel"))).unwrap();
+        fs::write(folder.join(file("disk")), vec![0; 1 << 20]).unwrap();
+        fs::write(folder.join(file("pmem")), vec![0; 2 << 20]).unwrap();
+        let value = |before: &str, what: &str, after: &str| {
+            // In a list of words a comma of the path is doubled.
+            let path = file(what);
+            let doubled = path
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .collect::<Vec<_>>();
+            let mut value = OsString::from(before);
+            value.push(OsStr::from_bytes(&doubled.join(&b",,"[..])));
+            value.push(after);
+            value
+        };
+        let plain = |before: &str, what: &str| {
+            let mut value = OsString::from(before);
+            value.push(file(what));
+            value
+        };
+        let mut words: Vec<OsString> = ["run", "--quiet", "--dry-run"].map(Into::into).to_vec();
+        for (option, value) in [
+            ("--kernel", plain("", "kernel")),
+            ("--disk", value("", "disk", ",readonly")),
+            ("--pmem", value("", "pmem", ",discard")),
+            ("--memory", value("16M,backend=file=", "ram", ",dump=on")),
+            ("--serial", plain("file=", "serial")),
+            ("--console", plain("file=", "console")),
+            ("--debug-port", plain("file=", "debug")),
+            ("--metrics", value("", "metrics", ",every=2")),
+            ("--log", plain("info,", "log")),
+            ("--vsock", value("cid=3,socket=", "vsock", "")),
+            ("--api-socket", plain("", "api")),
+        ] {
+            words.extend([option.into(), value]);
+        }
+        let run = |program: &mut Command| {
+            let output = program.current_dir(folder).stdin(Stdio::null()).output();
+            let output = output.unwrap();
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.success(), "{name:?}: {error}");
+            error
+        };
+        let said = run(place.command(&[]).args(&words));
+        // What it says is a command that a shell reads as the same.
+        let command = said
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("vmmkit run "));
+        let script = format!("\"$0\" run --dry-run --quiet {}", command.unwrap());
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &script]).arg(support::vmmkit());
+        shell.env("XDG_RUNTIME_DIR", folder.join("run"));
+        assert_eq!(run(&mut shell), said);
     }
 }

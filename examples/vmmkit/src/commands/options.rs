@@ -53,7 +53,7 @@ pub(crate) struct Whom {
     #[arg(long, conflicts_with_all = ["name", "api_socket"])]
     pub(crate) all: bool,
     /// The guest whose API listens there
-    #[arg(long, value_name = "PATH", conflicts_with = "name")]
+    #[arg(value_parser = crate::os_text::path_parser(), long, value_name = "PATH", conflicts_with = "name")]
     pub(crate) api_socket: Option<PathBuf>,
     /// Write JSON
     #[arg(long)]
@@ -67,7 +67,7 @@ pub(crate) struct One {
     #[arg(long, short, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// The guest whose API listens there
-    #[arg(long, value_name = "PATH", conflicts_with = "name")]
+    #[arg(value_parser = crate::os_text::path_parser(), long, value_name = "PATH", conflicts_with = "name")]
     pub(crate) api_socket: Option<PathBuf>,
     /// Write JSON
     #[arg(long)]

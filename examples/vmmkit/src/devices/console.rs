@@ -11,6 +11,7 @@ use vmmkit_vmm::{ConsoleInput, ConsoleRead};
 use super::{Choice, Plan, failed};
 use crate::failure::Failure;
 use crate::files::{self, Named, Role};
+use crate::os_text;
 use crate::serial::{self, CONSOLE_MODE, Input, PATIENCE};
 
 const NEXT: &str = "give stdio, null, pty, file=PATH or socket=PATH";
@@ -45,12 +46,12 @@ impl ConsoleChoice {
         };
         Ok(match self.0.split_once('=') {
             Some(("file", path)) => {
-                let file = plan
-                    .outputs()
-                    .open(path.as_ref(), Sharing::Alone, CONSOLE_MODE)?;
+                let file =
+                    plan.outputs()
+                        .open(&os_text::path(path), Sharing::Alone, CONSOLE_MODE)?;
                 Port::streams(None, Some(file.into())).with_patience(PATIENCE)?
             }
-            Some((_, path)) => Port::listen(path.as_ref())?.with_patience(PATIENCE)?,
+            Some((_, path)) => Port::listen(&os_text::path(path))?.with_patience(PATIENCE)?,
             None if self.0 == "stdio" => streams(
                 serial::stdin(plan.remote(), plan.end_of_input())?,
                 serial::stdout()?,
@@ -77,7 +78,7 @@ impl Choice for ConsoleChoice {
             format!("--console {}", self.0),
             Role::Output(Sharing::Alone),
         );
-        vec![Named::new(option, path.as_ref(), role)]
+        vec![Named::new(option, &os_text::path(path), role)]
     }
 
     fn plug(&self, plan: Plan) -> Result<Plan, Failure> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vmmkit_virtio_devices::{Block, BlockBackend, BlockConfig, DiskFormat, RateLimit, VhostUser};
 
-use super::words::Words;
+use super::words::{self, Words};
 use super::{Choice, Live, Plan, disk_failure, failed, rate};
 use crate::failure::Failure;
 use crate::files::{Named, Role};
@@ -31,7 +31,7 @@ impl DiskChoice {
     pub(super) fn new(text: &str) -> Result<Self, Failure> {
         let mut words = Words::new("--disk", text);
         let kind = match words.value("vhost-user")? {
-            Some(socket) => Kind::VhostUser(socket.into()),
+            Some(socket) => Kind::VhostUser(words::path(socket)),
             None => Kind::Own(config(&mut words)?),
         };
         words.end(KEYS)?;
@@ -64,10 +64,10 @@ fn config(words: &mut Words<'_>) -> Result<BlockConfig, Failure> {
         _ => None,
     };
     Ok(BlockConfig {
-        path: path.into(),
+        path: words::path(path),
         read_only: words.flag("readonly")?,
         direct: words.flag("direct")?,
-        serial: words.value("serial")?.unwrap_or_default().to_owned(),
+        serial: words::plain(words.value("serial")?.unwrap_or_default()),
         queues: words
             .parsed("queues", "a number from 1 to 64", |text| text.parse().ok())?
             .unwrap_or(defaults.queues),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vmmkit_virtio_devices::VhostUser;
 
-use super::words::Words;
+use super::words::{self, Words};
 use super::{Choice, Plan, failed};
 use crate::failure::Failure;
 
@@ -33,8 +33,8 @@ impl FsChoice {
         words.end(KEYS)?;
         Ok(Self {
             text: text.to_owned(),
-            socket: socket.into(),
-            tag: tag.to_owned(),
+            socket: words::path(socket),
+            tag: words::plain(tag),
             queues: queues.unwrap_or(1),
         })
     }

@@ -11,7 +11,7 @@ mod net;
 mod plan;
 mod pmem;
 mod vsock;
-mod words;
+pub(crate) mod words;
 
 use std::error::Error;
 use std::num::NonZeroU64;

@@ -8,7 +8,7 @@ use vmmkit_virtio_devices::{
     Net, NetAttachment, NetConfig, NetError, NetOptions, RateLimit, VhostUser,
 };
 
-use super::words::Words;
+use super::words::{self, Words};
 use super::{Choice, Live, Plan, failed, rate};
 use crate::failure::Failure;
 use crate::messages;
@@ -46,10 +46,10 @@ impl NetChoice {
                 interface: interface.to_owned(),
                 may_be_made: words.flag("create")?,
             },
-            (None, Some(path), None) => {
-                Place::Attached(NetAttachment::Stream { path: path.into() })
-            }
-            (None, None, Some(path)) => Place::VhostUser(path.into()),
+            (None, Some(path), None) => Place::Attached(NetAttachment::Stream {
+                path: words::path(path),
+            }),
+            (None, None, Some(path)) => Place::VhostUser(words::path(path)),
             (None, None, None) => return Err(words.wrong("nothing to attach it to", KEYS)),
             _ => return Err(words.wrong("it is attached to one thing only", KEYS)),
         };

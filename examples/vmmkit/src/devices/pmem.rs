@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vmmkit_virtio_devices::{Pmem, PmemConfig};
 
-use super::words::Words;
+use super::words::{self, Words};
 use super::{Choice, Plan, failed};
 use crate::failure::Failure;
 use crate::files::{Named, Role};
@@ -31,7 +31,7 @@ impl PmemChoice {
         words.end(KEYS)?;
         Ok(Self {
             text: text.to_owned(),
-            path: path.into(),
+            path: words::path(path),
             discard,
         })
     }

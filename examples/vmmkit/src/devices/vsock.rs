@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vmmkit_virtio_devices::{Vsock, VsockConfig};
 
-use super::words::Words;
+use super::words::{self, Words};
 use super::{Choice, Plan, failed};
 use crate::failure::Failure;
 
@@ -36,7 +36,7 @@ impl VsockChoice {
         Ok(Self {
             text: text.to_owned(),
             cid,
-            socket: socket.into(),
+            socket: words::path(socket),
         })
     }
 }

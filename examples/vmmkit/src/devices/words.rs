@@ -1,8 +1,9 @@
 //! The value of an option that describes a device: `PLACE,key=value,flag`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
+use crate::os_text;
 
 /// The words of one such value, taken one by one; what is left at the end is unknown.
 pub(crate) struct Words<'a> {
@@ -13,10 +14,9 @@ pub(crate) struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    /// The words of `text`, the value of `option`. Commas are between words; there is no way to
-    /// write one within a word.
+    /// The words of `text`, the value of `option`. A comma is between words, two are one within a word.
     pub(crate) fn new(option: &'static str, text: &'a str) -> Self {
-        let words = text.split(',').filter(|word| !word.is_empty());
+        let words = split(text).into_iter().filter(|word| !word.is_empty());
         let words = words.map(|word| match word.split_once('=') {
             Some((key, value)) => (key, Some(value)),
             None => (word, None),
@@ -30,7 +30,8 @@ impl<'a> Words<'a> {
 
     /// Takes the first word as it is, whatever it looks like.
     pub(crate) fn first(&mut self) -> Option<&'a str> {
-        let first = self.text.split(',').next().filter(|word| !word.is_empty());
+        let first = split(self.text).into_iter().next();
+        let first = first.filter(|word| !word.is_empty());
         if first.is_some() && !self.words.is_empty() {
             self.words.remove(0);
         }
@@ -109,20 +110,54 @@ impl<'a> Words<'a> {
     }
 }
 
+/// The words of `text`, commas within them still doubled.
+pub(crate) fn split(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let (mut rest, mut from) = (text, 0);
+    while let Some(comma) = rest.get(from..).and_then(|rest| rest.find(',')) {
+        let comma = from + comma;
+        let after = rest.get(comma + 1..).unwrap_or_default();
+        if after.starts_with(',') {
+            from = comma + 2;
+            continue;
+        }
+        words.push(rest.get(..comma).unwrap_or_default());
+        (rest, from) = (after, 0);
+    }
+    words.push(rest);
+    words
+}
+
+/// A word as it was meant: its commas single.
+pub(crate) fn plain(word: &str) -> String {
+    word.replace(",,", ",")
+}
+
+/// The path that a word is.
+pub(crate) fn path(word: &str) -> PathBuf {
+    os_text::path(&plain(word))
+}
+
+/// A path as a word: its commas doubled.
+pub(crate) fn of_path(path: &Path) -> String {
+    os_text::of_path(path).replace(',', ",,")
+}
+
 /// `text` with its paths relative to `folder`: the first word, where it is no `key=value`, and those of
 /// sockets.
 pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
-    let moved = |path: &str| folder.join(path).display().to_string();
-    let words = text
-        .split(',')
-        .enumerate()
-        .map(|(place, word)| match word.split_once('=') {
-            Some((key @ ("socket" | "vhost-user" | "passt"), path)) => {
-                format!("{key}={}", moved(path))
-            }
-            None if place == 0 => moved(word),
-            _ => word.to_owned(),
-        });
+    let moved = |word: &str| of_path(&folder.join(path(word)));
+    let words =
+        split(text)
+            .into_iter()
+            .enumerate()
+            .map(|(place, word)| match word.split_once('=') {
+                Some((key @ ("socket" | "vhost-user" | "passt"), path)) => {
+                    format!("{key}={}", moved(path))
+                }
+                None if place == 0 => moved(word),
+                _ => word.to_owned(),
+            });
     words.collect::<Vec<_>>().join(",")
 }
 
@@ -138,6 +173,22 @@ mod tests {
         assert!(!words.flag("direct").unwrap());
         assert_eq!(words.value("serial").unwrap(), Some("x"));
         assert!(words.end("").is_ok());
+    }
+
+    #[test]
+    fn two_commas_are_one_within_a_word() {
+        assert_eq!(split("a,,b.img,readonly"), ["a,,b.img", "readonly"]);
+        assert_eq!(split("a,,,b"), ["a,,", "b"]);
+        assert_eq!(split(",,"), [",,"]);
+        assert_eq!(split("a,"), ["a", ""]);
+        assert_eq!(path("a,,b,,,,c"), Path::new("a,b,,c"));
+        for name in ["a,b", ",", "x,,y", "plain", "a=b"] {
+            let text = format!("{},readonly", of_path(Path::new(name)));
+            let mut words = Words::new("--disk", &text);
+            assert_eq!(path(words.first().unwrap()), Path::new(name));
+            assert!(words.flag("readonly").unwrap());
+            assert!(words.end("").is_ok());
+        }
     }
 
     #[test]
@@ -159,6 +210,8 @@ mod tests {
         let moved = |text| in_folder(text, Path::new("/vm"));
         assert_eq!(moved("d.img,readonly"), "/vm/d.img,readonly");
         assert_eq!(moved("/d.img"), "/d.img");
+        assert_eq!(moved("a,,b.img,readonly"), "/vm/a,,b.img,readonly");
+        assert_eq!(in_folder("d.img", Path::new("/v,m")), "/v,,m/d.img");
         assert_eq!(moved("cid=3,socket=v"), "cid=3,socket=/vm/v");
         assert_eq!(moved("tap=tap0"), "tap=tap0");
     }

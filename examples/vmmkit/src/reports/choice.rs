@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use vmmkit_telemetry::{Metrics, Timeline};
 
-use crate::devices::Words;
+use crate::devices::{Words, words};
 use crate::failure::Failure;
+use crate::os_text;
 
 const METRICS: &str = "give PATH, and every=SECONDS or format=prometheus|json";
 const TIMELINE: &str = "give a path that ends in .svg or .json";
@@ -45,7 +46,7 @@ impl MetricsChoice {
         let format = words.parsed("format", "prometheus or json", format)?;
         let every = words.parsed("every", "a number of seconds from 0.1 to 86400", seconds)?;
         words.end(METRICS)?;
-        let path = PathBuf::from(path);
+        let path = words::path(path);
         Ok(Self {
             text: text.to_owned(),
             every: every.unwrap_or(EVERY),
@@ -126,7 +127,7 @@ impl TimelineChoice {
 
 impl fmt::Display for TimelineChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())
+        f.write_str(&os_text::of_path(&self.path))
     }
 }
 
