@@ -43,7 +43,7 @@ pub struct KernelInfo {
     pub format: KernelFormat,
     /// How the kernel is entered.
     pub entry: EntryKind,
-    /// Why [`EntryChoice::Auto`] did not take the payload of a bzImage.
+    /// Why [`EntryChoice::Auto`](crate::EntryChoice::Auto) did not take the payload of a bzImage.
     pub fallback: Option<Fallback>,
     /// The boot protocol of a bzImage: major, minor.
     pub protocol: Option<(u8, u8)>,
