@@ -92,8 +92,9 @@ need_packages() {
         die "these are missing and there is no apt-get (named as Debian's packages): ${missing[*]}" "install them with this system's package manager"
     say "installing ${missing[*]}"
     refresh_index
+    # Steps that run side by side wait for each other's lock.
     retry as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null ||
+        apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}" >/dev/null ||
         die "cannot install ${missing[*]}" "run: apt-get install ${missing[*]}"
 }
 
