@@ -44,22 +44,30 @@ fn a_spinning_guest_is_paused_and_stopped_where_no_signal_can_be_queued() {
     guest.ends();
 }
 
+/// The tool of that name which says that it is `maker`'s: busybox has a setpriv of its own.
+fn tool(name: &str, maker: &str) -> Option<String> {
+    let folders = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
+    let mut paths = folders.iter().map(|folder| format!("{folder}/{name}"));
+    paths.find(|path| {
+        let version = Command::new(path).arg("--version").output();
+        version.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains(maker))
+    })
+}
+
 /// vmmkit by a shell that sets `limit`, as a user who is bound by the number of processes; `None` where
 /// the tools for that are not here.
 fn limited(place: &Place, kernel: &str, limit: &str) -> Option<Command> {
     /// Nobody, and in each test another one: processes are counted by user.
     static NEXT: AtomicU32 = AtomicU32::new(61_234);
     let user = NEXT.fetch_add(1, Ordering::Relaxed);
-    let has = |tool: &str| {
-        let folders = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"];
-        folders
-            .iter()
-            .any(|folder| fs::exists(format!("{folder}/{tool}")).unwrap_or(false))
+    let tools = (tool("bash", "GNU bash"), tool("setpriv", "util-linux"));
+    let (Some(bash), Some(setpriv)) = tools else {
+        return None;
     };
-    if !rustix::process::geteuid().is_root() || !has("bash") || !has("setpriv") {
+    if !rustix::process::geteuid().is_root() {
         return None;
     }
-    let mut command = Command::new("bash");
+    let mut command = Command::new(bash);
     let kernel = place.folder.file(
         kernel,
         match kernel {
@@ -71,7 +79,7 @@ fn limited(place: &Place, kernel: &str, limit: &str) -> Option<Command> {
     command
         .arg("-c")
         .arg(format!(
-            "ulimit {limit} || exit 99; exec setpriv --reuid={user} --regid={user} --clear-groups \
+            "ulimit {limit} || exit 99; exec {setpriv} --reuid={user} --regid={user} --clear-groups \
              --inh-caps=+dac_override --ambient-caps=+dac_override \"$@\""
         ))
         .arg("bash")
