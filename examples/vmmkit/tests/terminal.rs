@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, tcgetattr};
-use support::running::waiting_guest;
+use support::running::{wait_for, waiting_guest};
 use support::{Folder, echo_guest, has_kvm, triple_fault_guest};
 use vmmkit_host_io::{Pty, open_pty};
 
@@ -355,6 +355,16 @@ fn a_crash_that_is_kept_is_quit_by_its_key() {
         return;
     };
     session.becomes_raw();
+    // Before the crash the key quits a guest that runs, whose code is another.
+    let id = session.child.id();
+    wait_for("the crash is known", || {
+        let list = Command::new(support::vmmkit())
+            .args(["list", "--json"])
+            .output();
+        let list = String::from_utf8(list.unwrap().stdout).unwrap();
+        let mut guests = list.split('{');
+        guests.any(|guest| guest.contains(&id.to_string()) && guest.contains("\"crashed\""))
+    });
     session.types(b"abcdefghijklmnopqrstuvwxyz\x01x");
     assert_eq!(session.ends().code(), Some(3));
 }
