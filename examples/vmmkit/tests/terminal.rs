@@ -388,7 +388,7 @@ fn a_long_paste_reaches_a_guest_that_reads_whole() {
         return;
     };
     session.sees(b"R");
-    let paste: Vec<u8> = (0..2_500)
+    let paste: Vec<u8> = (0..1_000)
         .flat_map(|n| format!("{n:05};").into_bytes())
         .collect();
     let mut keyboard = session.keyboard.try_clone().unwrap();
