@@ -87,8 +87,11 @@ impl Storage for ImageFile {
     }
 }
 
-/// Reads; zeroes are behind the end of the file.
-fn read_with_zeroes(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+/// Fills `buffer` from the file at `offset` in bytes; behind the end of the file are zeroes.
+///
+/// # Errors
+/// The host's, but for interruptions.
+pub fn read_with_zeroes(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !buffer.is_empty() {
         match file.read_at(buffer, offset) {
             Ok(0) => break,

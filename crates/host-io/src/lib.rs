@@ -72,7 +72,7 @@ pub use file::{
     open_input, open_options, read_text, replace_file,
 };
 pub use heap::share_one_heap;
-pub use image_file::ImageFile;
+pub use image_file::{ImageFile, read_with_zeroes};
 pub use inherited::close_inherited;
 pub use input::{InputRead, read_ready};
 pub use last_close::close_after_exit;

@@ -6,7 +6,9 @@ use rustix::fs::{SeekFrom, seek};
 
 use super::clusters::Clusters;
 use super::error::{Damage, Qcow2Error};
-use super::header::{Header, read_at};
+use vmmkit_host_io::read_with_zeroes;
+
+use super::header::Header;
 use super::refcounts::{OFFSET, is_counted};
 
 /// An L2 entry of a compressed cluster: bit 62.
@@ -78,7 +80,7 @@ impl Image<'_> {
         let (offset, bytes) = (self.header.refcount_offset, self.header.table_bytes());
         self.take("its refcount table", offset, bytes)?;
         let mut table = vec![0; bytes as usize];
-        read_at(self.file, &mut table, offset)?;
+        read_with_zeroes(self.file, &mut table, offset)?;
         let blocks: Vec<u64> = entries(&table).map(|entry| entry & OFFSET).collect();
         for block in blocks.iter().filter(|block| **block != 0) {
             self.take("a refcount block", *block, size)?;
@@ -93,7 +95,7 @@ impl Image<'_> {
         let (offset, bytes) = (self.header.l1_offset, self.header.l1_bytes());
         self.take("its L1 table", offset, bytes)?;
         let mut l1 = vec![0; bytes as usize];
-        read_at(self.file, &mut l1, offset)?;
+        read_with_zeroes(self.file, &mut l1, offset)?;
         let mut l2 = vec![0; size];
         for table in entries(&l1).map(|entry| entry & OFFSET) {
             if table == 0 {
@@ -105,7 +107,7 @@ impl Image<'_> {
             if self.is_hole(table, size as u64) {
                 continue;
             }
-            read_at(self.file, &mut l2, table)?;
+            read_with_zeroes(self.file, &mut l2, table)?;
             for entry in entries(&l2).filter(|entry| *entry != 0) {
                 if entry & COMPRESSED != 0 {
                     self.take_compressed(entry)?;
@@ -166,7 +168,7 @@ impl Image<'_> {
         for cluster in self.used.iter().chain(self.compressed.iter()) {
             let place = self.block_of(cluster)?;
             if loaded != Some(place) {
-                read_at(self.file, &mut block, place)?;
+                read_with_zeroes(self.file, &mut block, place)?;
                 loaded = Some(place);
             }
             let index = (cluster & ((1 << block_bits) - 1)) as usize;

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+
+use vmmkit_host_io::read_with_zeroes;
 
 use super::error::{Damage, Qcow2Error};
 
@@ -46,7 +47,7 @@ impl Header {
     /// Reads it, and refuses by name what nobody here reads: before any table is looked at.
     pub(super) fn read(file: &File) -> Result<Self, Qcow2Error> {
         let mut bytes = [0; HEADER];
-        read_at(file, &mut bytes, 0)?;
+        read_with_zeroes(file, &mut bytes, 0)?;
         let long = |at| number(&bytes, at);
         // The upper half of what is there.
         let short = |at| (number(&bytes, at) >> 32) as u32;
@@ -132,7 +133,7 @@ impl Header {
     ) -> Result<Option<Backing>, Qcow2Error> {
         let damage = |what| Qcow2Error::from(Damage::Header(what));
         let mut cluster = vec![0; self.cluster_size()];
-        read_at(file, &mut cluster, 0)?;
+        read_with_zeroes(file, &mut cluster, 0)?;
         let mut rest = cluster.get(length as usize..).ok_or(damage("length"))?;
         let mut format = None;
         // Each extension: type, length, and what it has, filled up to a multiple of 8.
@@ -226,21 +227,4 @@ fn check_features(features: u64, compression: u8) -> Result<(), Qcow2Error> {
 pub(super) fn number(bytes: &[u8], at: usize) -> u64 {
     let bytes = bytes.get(at..).and_then(|rest| rest.first_chunk());
     bytes.map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
-
-/// Reads; behind the end of the file are zeroes.
-pub(super) fn read_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match file.read_at(buffer, offset) {
-            Ok(0) => break,
-            Ok(length) => {
-                buffer = buffer.get_mut(length..).unwrap_or_default();
-                offset += length as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    buffer.fill(0);
-    Ok(())
 }

@@ -14,11 +14,10 @@ use std::io;
 use std::sync::{PoisonError, RwLock};
 
 use imago::{FormatAccess, ShallowMapping};
-use vmmkit_host_io::ImageFile;
+use vmmkit_host_io::{ImageFile, read_with_zeroes};
 
 use super::chain::Layers;
 use super::error::Qcow2Error;
-use super::header::read_at;
 
 /// An L1 entry whose table belongs to it alone: bit 63 (COPIED).
 const COPIED: u64 = 1 << 63;
@@ -154,7 +153,7 @@ impl Image {
         let index = offset >> header.range_bits();
         let mut entry = [0; 8];
         // imago writes these entries at once.
-        read_at(self.layers.file(), &mut entry, header.l1_offset + index * 8)?;
+        read_with_zeroes(self.layers.file(), &mut entry, header.l1_offset + index * 8)?;
         Ok(u64::from_be_bytes(entry) & COPIED != 0)
     }
 }

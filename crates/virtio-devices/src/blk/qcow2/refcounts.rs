@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::header::{Header, number, read_at};
+use vmmkit_host_io::read_with_zeroes;
+
+use super::header::{Header, number};
 
 /// Where a table's entry has the offset of a cluster: bits 9 to 55.
 pub(super) const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
@@ -42,7 +44,7 @@ pub(super) fn count_before_use(
     let used = u64::from_be_bytes(entry) & OFFSET;
     // The refcount table moves when it grows.
     let mut place = [0; 16];
-    read_at(file, &mut place, 48)?;
+    read_with_zeroes(file, &mut place, 48)?;
     let table = number(&place, 0);
     let clusters = number(&place, 8) >> 32;
     let in_table = table..table.saturating_add(clusters << header.cluster_bits);
@@ -58,7 +60,7 @@ pub(super) fn count_before_use(
     }
     let mut block = [0; 8];
     if in_table.contains(&at) {
-        read_at(file, &mut block, at)?;
+        read_with_zeroes(file, &mut block, at)?;
     }
     let block = u64::from_be_bytes(block) & OFFSET;
     if block == 0 {
@@ -75,7 +77,7 @@ fn count(file: &File, block: u64, index: u64, order: u32) -> io::Result<()> {
     let at = block + ((index << order) / 8);
     let mut bytes = [0; 8];
     let bytes = bytes.get_mut(..length).unwrap_or_default();
-    read_at(file, bytes, at)?;
+    read_with_zeroes(file, bytes, at)?;
     let within = (index % (8 >> order.min(3))) as usize;
     if is_counted(bytes, within, order) {
         return Ok(());
