@@ -5,18 +5,17 @@
 //! large as the kernel was packed with, and bounded), and is given back after the load.
 
 mod lz4;
+mod zstd;
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 
-use liblzma::stream::Stream;
+use lzma_rust2::{LzmaReader, XzReader};
 
 /// The size of each buffer between decompressor and guest RAM, in bytes.
 pub const BUFFER_SIZE: usize = 64 << 10;
-/// What an xz or lzma decoder may allocate: Linux packs with a window of up to 128 MiB.
-const LZMA_MEMORY_LIMIT: u64 = 160 << 20;
-/// The largest zstd window: 2 to this power bytes, what `zstd --ultra -22` makes.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// What an xz or lzma decoder may allocate, in KiB: Linux packs with a window of up to 128 MiB.
+const LZMA_MEMORY_LIMIT: u32 = 160 << 10;
 
 /// How a payload is compressed: each of the ways Linux offers for x86, but lzo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,19 +94,10 @@ pub fn decompress<'a, R: Read + 'a>(
         Compression::None | Compression::Lz4 => Box::new(input),
         Compression::Gzip => buffered(flate2::bufread::GzDecoder::new(input)),
         Compression::Bzip2 => buffered(bzip2::bufread::BzDecoder::new(input)),
-        Compression::Xz => {
-            let stream = Stream::new_stream_decoder(LZMA_MEMORY_LIMIT, 0)?;
-            buffered(liblzma::bufread::XzDecoder::new_stream(input, stream))
-        }
-        Compression::Lzma => {
-            let stream = Stream::new_lzma_decoder(LZMA_MEMORY_LIMIT)?;
-            buffered(liblzma::bufread::XzDecoder::new_stream(input, stream))
-        }
-        Compression::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?.single_frame();
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-            buffered(decoder)
-        }
+        // One stream: what follows it is not looked at.
+        Compression::Xz => buffered(XzReader::new_mem_limit(input, false, LZMA_MEMORY_LIMIT)),
+        Compression::Lzma => buffered(LzmaReader::new_mem_limit(input, LZMA_MEMORY_LIMIT, None)?),
+        Compression::Zstd => buffered(zstd::Frame::new(input)?),
     })
 }
 
