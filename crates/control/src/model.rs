@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::whole;
 
 /// What a machine is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum MachineState {
     /// It was made, and its guest has not run yet.
@@ -40,7 +40,8 @@ impl MachineState {
 }
 
 /// A machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct MachineInfo {
     /// The name of its instance.
     pub name: String,
@@ -61,7 +62,8 @@ pub struct MachineInfo {
 }
 
 /// How a machine is to stop.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StopRequest {
     /// Seconds that the guest, which is asked to power off, may take before it is stopped; 0 does not
@@ -71,12 +73,13 @@ pub struct StopRequest {
         deserialize_with = "whole::optional",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(minimum = 0, maximum = 86400)]
+    #[cfg_attr(test, schema(minimum = 0, maximum = 86400))]
     pub timeout_seconds: Option<u32>,
 }
 
 /// A paravirtual device.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Device {
     /// Its name in the machine, such as `blk0`.
     pub name: String,
@@ -94,7 +97,8 @@ pub struct Device {
 
 /// The limits of a device. A disk has `requests`; a network interface has `receive` and `transmit`,
 /// as the guest names them. What a request leaves out stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Of all requests of a disk.
@@ -109,7 +113,8 @@ pub struct Limits {
 }
 
 /// The limits of one flow; null or nothing is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FlowLimits {
     /// Of bytes.
@@ -121,20 +126,21 @@ pub struct FlowLimits {
 }
 
 /// A token bucket: a token is a byte or an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Bucket {
     /// Tokens that come back in the time of `refill_milliseconds`, and the most that are saved up.
     #[serde(deserialize_with = "whole::number")]
-    #[schema(minimum = 1, maximum = 1125899906842624_i64)]
+    #[cfg_attr(test, schema(minimum = 1, maximum = 1125899906842624_i64))]
     pub size: u64,
     /// Tokens that are there once, on top of `size`.
     #[serde(default, deserialize_with = "whole::number")]
-    #[schema(minimum = 0, maximum = 1125899906842624_i64)]
+    #[cfg_attr(test, schema(minimum = 0, maximum = 1125899906842624_i64))]
     pub burst: u64,
     /// The time in which an empty bucket becomes full.
     #[serde(default = "a_second", deserialize_with = "whole::number")]
-    #[schema(minimum = 1, maximum = 86400000)]
+    #[cfg_attr(test, schema(minimum = 1, maximum = 86400000))]
     pub refill_milliseconds: u32,
 }
 
@@ -150,7 +156,8 @@ fn a_second() -> u32 {
 }
 
 /// A memory balloon.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Balloon {
     /// Bytes that it should take from the guest.
     pub target_bytes: u64,
@@ -161,12 +168,16 @@ pub struct Balloon {
 }
 
 /// How large a balloon should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BalloonTarget {
     /// Bytes, whole mebibytes, less than the guest has RAM.
     #[serde(deserialize_with = "whole::number")]
-    #[schema(minimum = 0, maximum = 1125899906842624_i64, multiple_of = 1048576)]
+    #[cfg_attr(
+        test,
+        schema(minimum = 0, maximum = 1125899906842624_i64, multiple_of = 1048576)
+    )]
     pub target_bytes: u64,
 }
 
@@ -178,7 +189,8 @@ impl BalloonTarget {
 }
 
 /// A guest's memory, of which some may be plugged and given back while it runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Memory {
     /// Bytes that it has from the start, and always.
     pub boot_bytes: u64,
@@ -193,12 +205,16 @@ pub struct Memory {
 }
 
 /// How much memory a guest should have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MemoryTarget {
     /// Bytes in all: what it has from the start, and whole blocks besides.
     #[serde(deserialize_with = "whole::number")]
-    #[schema(minimum = 0, maximum = 1125899906842624_i64, multiple_of = 4096)]
+    #[cfg_attr(
+        test,
+        schema(minimum = 0, maximum = 1125899906842624_i64, multiple_of = 4096)
+    )]
     pub target_bytes: u64,
 }
 
@@ -210,7 +226,8 @@ impl MemoryTarget {
 }
 
 /// Something that happened to a machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Event {
     /// What: `state` is the first of a stream and says how the machine is, `lost` says how many
     /// events a slow reader has missed; the others are what happened.

@@ -2,12 +2,12 @@
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::Refusal;
 
 /// Why a request was not done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Problem {
     /// What kind of error it is, for programs: one of a fixed set of words.
     pub code: String,
@@ -17,7 +17,7 @@ pub struct Problem {
     pub field: Option<String>,
     /// The status that it is sent with; not part of the body.
     #[serde(skip)]
-    #[schema(ignore)]
+    #[cfg_attr(test, schema(ignore))]
     pub status: u16,
 }
 

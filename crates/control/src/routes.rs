@@ -49,6 +49,13 @@ pub(crate) enum Answer {
 }
 
 /// One row of the table.
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the document is made of the rest, and compared, in the tests"
+    )
+)]
 pub(crate) struct Route {
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,

@@ -103,7 +103,7 @@ impl Api {
             }
             Operation::Events => return self.events(),
             Operation::OpenApi => {
-                let document = Bytes::from_static(openapi::SERVED.as_bytes());
+                let document = Bytes::from_static(openapi::document().as_bytes());
                 return Ok(whole(StatusCode::OK, "application/json", document));
             }
             Operation::Stop

@@ -40,7 +40,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Events(one) => events::events(&one),
         Command::Inspect(one) => inspect(&one),
         Command::Metrics(one) => metrics(&one),
-        Command::Openapi => write_json(&document()),
+        Command::Openapi => generate::write(document().as_bytes()),
     }
 }
 
