@@ -14,7 +14,7 @@ use vmmkit_tests::terminal::Terminal;
 
 const CMDLINE: &str = "console=ttyS0 reboot=k panic=-1 quiet";
 /// Long enough for any answer of a booted guest in the lab.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A guest with the lean kernel at its first prompt.
 fn shell(name: &str, arguments: &[&str]) -> Option<Terminal> {
@@ -171,8 +171,8 @@ fn a_pasted_text_arrives_whole() {
     let text = line.repeat(800);
     ask(
         &mut terminal,
-        "stty -echo; cat >/tmp/pasted; stty echo; echo pasted; wc -c </tmp/pasted",
-        "\n",
+        "stty -echo; echo quiet; cat >/tmp/pasted; stty echo; echo pasted; wc -c </tmp/pasted",
+        "\nquiet\r\n",
     );
     terminal.types(format!("{text}\x04"));
     terminal.sees("pasted\r\n", LIMIT).unwrap();
