@@ -12,6 +12,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,22 @@ pub struct Guests {
     folder: PathBuf,
     /// The `vmmkit` binary.
     pub vmmkit: PathBuf,
+}
+
+/// Whether this host's KVM can boot Linux, as the binary's own examination says; asked once.
+fn boots_linux(vmmkit: &Path) -> Result<(), String> {
+    static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
+    let examine = || {
+        let mut command = Command::new(vmmkit);
+        command.args(["doctor", "--quiet"]);
+        let doctor = run_bounded(&mut command, b"", Duration::from_secs(60))
+            .map_err(|error| format!("vmmkit doctor: {error}"))?;
+        match doctor.code() {
+            Some(0) => Ok(()),
+            _ => Err("vmmkit doctor says that this host's KVM cannot boot Linux".to_owned()),
+        }
+    };
+    ANSWER.get_or_init(examine).clone()
 }
 
 impl Guests {
@@ -107,16 +124,8 @@ impl Guests {
                 return Err(format!("{} is not there", file.display()));
             }
         }
-        let doctor = run_bounded(
-            Command::new(&guests.vmmkit).args(["doctor", "--quiet"]),
-            b"",
-            Duration::from_secs(60),
-        )
-        .map_err(|error| format!("vmmkit doctor: {error}"))?;
-        match doctor.code() {
-            Some(0) => Ok(guests),
-            _ => Err("vmmkit doctor says that this host's KVM cannot boot Linux".to_owned()),
-        }
+        boots_linux(&guests.vmmkit)?;
+        Ok(guests)
     }
 
     /// The lean kernel as an ELF executable.
