@@ -49,6 +49,9 @@ pub struct Uring {
     free: Vec<usize>,
     /// Whether something was pushed since the last submission.
     has_unsubmitted: bool,
+    /// Entries that were pushed so far.
+    pushed: u64,
+    is_closed: bool,
     /// io_uring_enter; tests have a host that refuses it.
     call: fn(&IoUring, usize) -> io::Result<usize>,
     /// Since when the host has had no resources for it, and how long that is put up with.
@@ -81,6 +84,8 @@ impl Uring {
             slots: (0..count).map(|_| Slot::default()).collect(),
             free: (0..count).rev().collect(),
             has_unsubmitted: false,
+            pushed: 0,
+            is_closed: false,
             call: |ring, wanted| ring.submitter().submit_and_wait(wanted),
             refused_since: None,
             patience: PATIENCE,
@@ -183,7 +188,8 @@ impl Uring {
     /// event, which is raised for that.
     ///
     /// # Errors
-    /// The host's. What is in flight is then lost to the caller; the ring keeps its memory for good.
+    /// The host's, which has not taken everything: [`close`](Self::close) tells what. What it has taken
+    /// is complete some time.
     pub fn submit(&mut self) -> io::Result<()> {
         if self.has_unsubmitted {
             self.enter(0)?;
@@ -196,10 +202,34 @@ impl Uring {
     /// # Errors
     /// See [`submit`](Self::submit).
     pub fn wait(&mut self) -> io::Result<()> {
-        if self.in_flight() > 0 {
-            self.enter(1)?;
+        if self.in_flight() == 0 {
+            return Ok(());
         }
-        Ok(())
+        if self.is_closed {
+            // What the host has taken is complete without a call.
+            thread::sleep(BACK_OFF);
+            return Ok(());
+        }
+        self.enter(1)
+    }
+
+    /// Gives the host nothing any more: after this, pushing fails. Returns the numbers of the operations
+    /// that it has not taken, which are over; the others are complete some time.
+    pub fn close(&mut self) -> Vec<u64> {
+        if mem::replace(&mut self.is_closed, true) {
+            return Vec::new();
+        }
+        self.has_unsubmitted = false;
+        let untaken = self.ring.submission().len() as u64;
+        let first = self.pushed.saturating_sub(untaken);
+        let mut numbers = Vec::new();
+        for (index, slot) in self.slots.iter().enumerate() {
+            if slot.sequence >= first && !self.free.contains(&index) {
+                self.free.push(index);
+                numbers.push(slot.user_data);
+            }
+        }
+        numbers
     }
 
     /// The next operation that is complete. After the last one, [`submit`](Self::submit) again: what
@@ -243,17 +273,23 @@ impl Uring {
     }
 
     fn enqueue(&mut self, index: usize) -> io::Result<()> {
-        let slot = self.slots.get(index).ok_or(io::ErrorKind::NotFound)?;
+        if self.is_closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let slot = self.slots.get_mut(index).ok_or(io::ErrorKind::NotFound)?;
+        slot.sequence = self.pushed;
         let entry: squeue::Entry = slot.entry().user_data(index as u64);
         // SAFETY: the entry names iovecs of `slot`, which stay where they are and as they are until
         // its completion: a slot is changed only while it is free (`prepare`) or after its completion
         // (`advance`), and it is free only after `finish`. The iovecs name RAM that was checked when
         // they were made and is mapped while `self.memory` is held; `drop` waits for all completions,
-        // or leaks the slots and the memory.
+        // or leaks the slots and the memory. What `close` frees is never taken by the host, which
+        // looks for entries only when it is called (there is no IORING_SETUP_SQPOLL).
         let pushed = unsafe { self.ring.submission().push(&entry) };
         // There are as many slots as entries, each in the queue at most once.
         pushed.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
         self.has_unsubmitted = true;
+        self.pushed += 1;
         Ok(())
     }
 

@@ -40,6 +40,8 @@ pub(super) enum Progress {
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) user_data: u64,
+    /// How many entries were pushed before its own.
+    pub(super) sequence: u64,
     operation: Operation,
     /// Where the rest begins in the file.
     offset: u64,

@@ -233,3 +233,29 @@ fn a_host_that_refuses_for_good_is_an_error_after_some_time_and_no_end_waits_for
         drop(ring);
     }
 }
+
+#[test]
+fn a_ring_that_is_closed_gives_back_what_the_host_has_not_taken_and_completes_the_rest() {
+    let (memory, file) = (memory(), file(&[1; 4096]));
+    let Some(mut ring) = ring(&memory, &file, 4) else {
+        return;
+    };
+    ring.read(1, 0, [buffer(0, 512)]).unwrap();
+    ring.submit().unwrap();
+    ring.call = |_, _| Err(io::Error::from_raw_os_error(libc::EAGAIN));
+    ring.patience = Duration::ZERO;
+    ring.read(2, 0, [buffer(512, 512)]).unwrap();
+    ring.read(3, 0, [buffer(1024, 512)]).unwrap();
+    assert!(ring.submit().is_err());
+    let mut untaken = ring.close();
+    untaken.sort_unstable();
+    assert_eq!((untaken, ring.close()), (vec![2, 3], vec![]));
+    let taken = finish(&mut ring);
+    assert_eq!(taken.len(), 1);
+    assert_eq!(ring.in_flight(), 0);
+    let error = ring.read(4, 0, [buffer(0, 512)]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    ring.submit().unwrap();
+    ring.wait().unwrap();
+    assert!(ring.completed().is_none());
+}
