@@ -23,27 +23,24 @@ impl AlignedBuffer {
         }
     }
 
-    /// All of it.
-    pub(super) fn all(&mut self) -> &mut [u8] {
-        let end = self.start + self.length;
-        self.bytes.get_mut(self.start..end).unwrap_or_default()
-    }
-
     /// The first bytes, at most `most`.
-    pub(super) fn first(&self, most: u64) -> &[u8] {
+    pub(super) fn first(&mut self, most: u64) -> &mut [u8] {
         let length = self.length.min(usize::try_from(most).unwrap_or(usize::MAX));
         let end = self.start + length;
-        self.bytes.get(self.start..end).unwrap_or_default()
+        self.bytes.get_mut(self.start..end).unwrap_or_default()
     }
 }
 
+/// A buffer, and the bytes by which the first piece is shorter than that: less than there are.
+type Buffer<'a> = (&'a mut [u8], u64);
+
 /// Fills the segments by way of `buffer`: `read` fills a piece of it with what is at an offset from
-/// the beginning. Pieces are as large as the buffer, but the last.
+/// the beginning. Pieces are as large as the buffer, but the first and the last.
 pub(super) fn fill(
     ram: &GuestRam,
     segments: &[Segment],
-    buffer: &mut [u8],
-    read: impl Fn(&mut [u8], u64) -> io::Result<()>,
+    buffer: Buffer<'_>,
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
 ) -> io::Result<()> {
     pieces(segments, buffer, |piece, at, parts| {
         read(&mut *piece, at)?;
@@ -61,8 +58,8 @@ pub(super) fn fill(
 pub(super) fn drain(
     ram: &GuestRam,
     segments: &[Segment],
-    buffer: &mut [u8],
-    write: impl Fn(&[u8], u64) -> io::Result<()>,
+    buffer: Buffer<'_>,
+    mut write: impl FnMut(&[u8], u64) -> io::Result<()>,
 ) -> io::Result<()> {
     pieces(segments, buffer, |piece, at, parts| {
         let mut rest = &mut *piece;
@@ -82,7 +79,7 @@ type Part = (GuestAddress, usize);
 /// beginning, and the parts of segments that it stands for.
 fn pieces(
     segments: &[Segment],
-    buffer: &mut [u8],
+    (buffer, lead): Buffer<'_>,
     mut each: impl FnMut(&mut [u8], u64, &mut dyn Iterator<Item = Part>) -> io::Result<()>,
 ) -> io::Result<()> {
     let most = buffer.len() as u64;
@@ -91,8 +88,10 @@ fn pieces(
         .map(|segment| u64::from(segment.length))
         .sum();
     let mut done = 0;
-    while done < total && most > 0 {
-        let length = most.min(total - done);
+    let mut room = most.saturating_sub(lead);
+    while done < total && room > 0 {
+        let length = room.min(total - done);
+        room = most;
         let piece = buffer.get_mut(..length as usize).unwrap_or_default();
         each(piece, done, &mut parts(segments, done, done + length))?;
         done += length;

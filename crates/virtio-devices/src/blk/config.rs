@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::spec::request::ID_BYTES;
-use super::{ForeignFormat, Qcow2Error};
+use super::{ForeignFormat, Qcow2Error, Topology};
 use crate::RateLimit;
 
 /// How a disk is had and shown.
@@ -26,8 +26,13 @@ pub struct BlockConfig {
     pub queues: u16,
     /// What the guest reads as its serial number: up to 20 bytes of ASCII.
     pub serial: String,
-    /// Past the host's page cache (O_DIRECT); raw only.
+    /// Past the host's page cache (O_DIRECT); raw only. Sectors that are smaller than what the host
+    /// then writes as a whole are written by reading that, changing it and writing it back.
     pub direct: bool,
+    /// Bytes of a sector, as the guest sees it (`blk_size`, virtio 1.2 section 5.2.4): 512 or 4096. The
+    /// disk must be a multiple. What is partitioned with sectors of one size cannot be read with the
+    /// other.
+    pub block_size: u32,
     /// How the host is asked.
     pub backend: BlockBackend,
     /// Limits; they can be changed later.
@@ -45,6 +50,7 @@ impl Default for BlockConfig {
             queues: 1,
             serial: String::new(),
             direct: false,
+            block_size: 512,
             backend: BlockBackend::Auto,
             rate: RateLimit::default(),
         }
@@ -76,6 +82,19 @@ impl BlockConfig {
         Ok(bytes)
     }
 
+    /// What the guest is told of a disk of this topology.
+    pub(super) fn told(&self, topology: Topology) -> Result<Topology, BlockError> {
+        let size = self.block_size;
+        if !BLOCK_SIZES.contains(&size) {
+            return Err(BlockError::BlockSize { size });
+        }
+        let logical_block = topology.logical_block.max(size);
+        Ok(Topology {
+            logical_block,
+            physical_block: topology.physical_block.max(logical_block),
+        })
+    }
+
     pub(super) fn checked_queues(&self) -> Result<u16, BlockError> {
         let (count, most) = (self.queues, MAX_QUEUES);
         if !(1..=most).contains(&count) {
@@ -84,6 +103,9 @@ impl BlockConfig {
         Ok(count)
     }
 }
+
+/// The sizes of a sector in bytes.
+const BLOCK_SIZES: [u32; 2] = [512, 4096];
 
 /// What is in the file of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,6 +255,12 @@ pub enum BlockError {
         serial: String,
         /// The most bytes.
         most: usize,
+    },
+    /// Sectors of another size than 512 and 4096 bytes.
+    #[error("sectors of {size} bytes for a disk: 512 or 4096 can be")]
+    BlockSize {
+        /// Bytes.
+        size: u32,
     },
     /// So many queues cannot be had.
     #[error("{count} queues for a disk: 1 to {most} can be")]

@@ -93,17 +93,44 @@ pub trait Disk: Send + Sync + fmt::Debug {
         false
     }
 
-    /// Whether [`file`](Self::file) takes these segments as they lie in RAM.
-    fn takes(&self, segments: &[Segment]) -> bool {
-        let _ = segments;
+    /// Whether [`file`](Self::file) takes these segments at `offset` as they lie in RAM.
+    fn takes(&self, segments: &[Segment], offset: u64) -> bool {
+        let _ = (segments, offset);
         true
+    }
+
+    /// Whether a range of [`file`](Self::file) can be discarded or made zeroes as it is.
+    fn takes_range(&self, offset: u64, length: u64) -> bool {
+        let _ = (offset, length);
+        true
+    }
+
+    /// Whether this disk's own calls may have to read what is around a change and write it back. They
+    /// then wait for each change that was [begun](Self::begin_change), and their caller must have
+    /// none under way.
+    fn rewrites(&self) -> bool {
+        false
+    }
+
+    /// A range is about to be changed by way of [`file`](Self::file), until
+    /// [`end_change`](Self::end_change). `false`, if what is around another change is being written
+    /// back there: this disk's own calls wait for that.
+    fn begin_change(&self, offset: u64, length: u64) -> bool {
+        let _ = (offset, length);
+        true
+    }
+
+    /// The change of that range is over, whatever became of it.
+    fn end_change(&self, offset: u64, length: u64) {
+        let _ = (offset, length);
     }
 }
 
 /// How a disk wants to be used. The default fits memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topology {
-    /// The smallest unit that can be read or written, in bytes: a power of 2 from 512.
+    /// The smallest unit that can be read or written, in bytes: a power of 2 from 512. The guest's
+    /// sectors are not smaller.
     pub logical_block: u32,
     /// The unit that is written without reading what was around it, in bytes: a power of 2, not
     /// below the logical block.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vmmkit_guest_memory::{GuestAddress, GuestRam, Segment};
 use vmmkit_host_io::{Interest, Ready};
-use vmmkit_virtio::{ActivateError, Activation, Chain, Context, Engine, Fault, Queue};
+use vmmkit_virtio::{ActivateError, Activation, Chain, Context, Engine, Queue};
 
 use super::at_once::AtOnce;
 use super::disk::is_unsupported;
@@ -31,7 +31,6 @@ const SHOWN_BYTES: u64 = 256 << 10;
 pub(super) struct BlockEngine {
     // Wiring
     shared: Arc<Shared>,
-    fault: Arc<Fault>,
     throttle: Throttle,
     /// The queue.
     index: u16,
@@ -39,6 +38,8 @@ pub(super) struct BlockEngine {
     /// `None`: each request is done on this thread.
     ring: Option<InFlight>,
     at_once: AtOnce,
+    /// Whether what this thread changes may wait for what is under way.
+    rewrites: bool,
     /// What was done at once and not shown to the driver: requests, and bytes.
     unshown: (u32, u64),
     /// Whether the host can make zeroes by itself, as far as is known.
@@ -68,9 +69,9 @@ impl BlockEngine {
         Ok(Self {
             throttle: Throttle::new(&shared.limiter).map_err(host("making a timer"))?,
             at_once: AtOnce::new(&*shared.disk),
+            rewrites: shared.disk.rewrites(),
             unshown: (0, 0),
             shared,
-            fault: activation.fault.clone(),
             index,
             features: activation.features,
             ring,
@@ -146,7 +147,7 @@ impl BlockEngine {
             head: self.chain.head(),
             written: u32::try_from(room).unwrap_or(u32::MAX),
         };
-        if let Some(result) = self.begin(queue.ram(), pending) {
+        if let Some(result) = self.begin(queue, pending) {
             self.finish(queue, pending, result);
             self.unshown.0 += 1;
             self.unshown.1 += bytes;
@@ -159,47 +160,93 @@ impl BlockEngine {
 
     /// Begins a request; its result where it is done already.
     #[inline]
-    fn begin(&mut self, ram: &GuestRam, pending: Pending) -> Option<io::Result<()>> {
-        let (reader, writer) = (self.chain.reader(ram), self.chain.writer(ram));
-        match pending.request {
-            BlockRequest::Read { length, .. } => writer.rest(length, &mut self.data),
+    fn begin(&mut self, queue: &mut Queue, pending: Pending) -> Option<io::Result<()>> {
+        let request = &pending.request;
+        self.gather(queue.ram(), request);
+        let durable = self.shared.is_writethrough(self.features);
+        if self.goes_by_ring(request, durable) {
+            let disk = &*self.shared.disk;
+            // A durable write waits for the disk.
+            let may_wait = durable && matches!(request, BlockRequest::Write { .. });
+            let done =
+                (!may_wait).then(|| self.at_once.run(disk, queue.ram(), request, &self.data));
+            if let Some(result) = done.flatten() {
+                return Some(result);
+            }
+            let change = request.change();
+            if change.is_none_or(|(offset, length)| disk.begin_change(offset, length)) {
+                return self.begin_by_ring(pending, durable);
+            }
+        }
+        self.settle(queue, request);
+        Some(self.run(queue.ram(), request, durable))
+    }
+
+    /// Takes down where the data of the chain's request is.
+    #[inline]
+    fn gather(&mut self, ram: &GuestRam, request: &BlockRequest) {
+        match *request {
+            BlockRequest::Read { length, .. } => {
+                let writer = self.chain.writer(ram);
+                writer.rest(length, &mut self.data);
+            }
             BlockRequest::Write { length, .. } => {
-                let mut reader = reader;
+                let mut reader = self.chain.reader(ram);
                 reader.skip(request::HEADER as u64);
                 reader.rest(length, &mut self.data);
             }
             _ => self.data.clear(),
         }
-        let durable = self.shared.is_writethrough(self.features);
-        let goes = self.goes_by_ring(&pending.request, durable);
-        match &mut self.ring {
-            Some(ring) if goes => {
-                let disk = &*self.shared.disk;
-                // A durable write waits for the disk.
-                let is_durable = durable && matches!(pending.request, BlockRequest::Write { .. });
-                let tried = (!is_durable)
-                    .then(|| self.at_once.run(disk, ram, &pending.request, &self.data));
-                tried
-                    .flatten()
-                    .or_else(|| ring.begin(pending, &self.data, durable).err().map(Err))
-            }
-            _ => Some(self.run(ram, &pending.request, durable)),
+    }
+
+    /// Begins a request, whose change has begun, by io_uring.
+    #[inline]
+    fn begin_by_ring(&mut self, pending: Pending, durable: bool) -> Option<io::Result<()>> {
+        let begun = match &mut self.ring {
+            Some(ring) => ring.begin(pending, &self.data, durable),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        let error = begun.err()?;
+        self.end_change(&pending.request);
+        Some(Err(error))
+    }
+
+    #[inline]
+    fn end_change(&self, request: &BlockRequest) {
+        if let Some((offset, length)) = request.change() {
+            self.shared.disk.end_change(offset, length);
+        }
+    }
+
+    /// Before a change that may wait for others to end: none is under way here.
+    fn settle(&mut self, queue: &mut Queue, request: &BlockRequest) {
+        if self.rewrites && request.change().is_some() {
+            self.drain(queue);
         }
     }
 
     /// Whether io_uring can do a request.
     #[inline]
     fn goes_by_ring(&self, request: &BlockRequest, durable: bool) -> bool {
-        match *request {
-            BlockRequest::Read { length, .. } | BlockRequest::Write { length, .. } => {
-                length > 0 && self.shared.disk.takes(&self.data)
+        let disk = &self.shared.disk;
+        let has_ring = self.ring.as_ref().is_some_and(InFlight::is_usable);
+        has_ring
+            && match *request {
+                BlockRequest::Read { offset, length } | BlockRequest::Write { offset, length } => {
+                    length > 0 && disk.takes(&self.data, offset)
+                }
+                BlockRequest::Flush => true,
+                BlockRequest::Discard { offset, length } => {
+                    length > 0 && disk.takes_range(offset, length)
+                }
+                // There is no such operation that is durable at once, and what the host cannot do
+                // is made up for when others are under way.
+                BlockRequest::WriteZeroes { offset, length, .. } => {
+                    let is_possible = self.can_zero && !durable && !self.rewrites;
+                    length > 0 && is_possible && disk.takes_range(offset, length)
+                }
+                BlockRequest::Identify => false,
             }
-            BlockRequest::Flush => true,
-            BlockRequest::Discard { length, .. } => length > 0,
-            // There is no such operation that is durable at once.
-            BlockRequest::WriteZeroes { length, .. } => length > 0 && self.can_zero && !durable,
-            BlockRequest::Identify => false,
-        }
     }
 
     /// Does a request on this thread.
@@ -240,20 +287,32 @@ impl BlockEngine {
 
     fn submit(&mut self) {
         let Some(ring) = &mut self.ring else { return };
-        if let Err(error) = ring.submit() {
-            self.fault.report(format!("io_uring: {error}"));
+        ring.submit();
+    }
+
+    /// Waits for everything that is under way, and gives it back.
+    fn drain(&mut self, queue: &mut Queue) {
+        while let Some(ring) = self.ring.as_mut().filter(|ring| !ring.is_empty()) {
+            ring.wait();
+            self.reap(queue);
         }
     }
 
     /// Gives back what the host has done.
     #[inline]
     fn reap(&mut self, queue: &mut Queue) {
-        while let Some((pending, result)) = self.ring.as_mut().and_then(InFlight::done) {
-            let result = self.make_up(&pending.request, result);
-            self.finish(queue, pending, result);
+        loop {
+            while let Some((pending, result)) = self.ring.as_mut().and_then(InFlight::done) {
+                self.end_change(&pending.request);
+                let result = self.make_up(&pending.request, result);
+                self.finish(queue, pending, result);
+            }
+            // What was done in part goes on.
+            self.submit();
+            if !self.ring.as_ref().is_some_and(InFlight::has_failed) {
+                return;
+            }
         }
-        // What was done in part goes on.
-        self.submit();
     }
 
     /// What a file system cannot do is done without it.
@@ -301,13 +360,7 @@ impl Engine for BlockEngine {
         let Some(queue) = context.queues.get_mut(self.index) else {
             return;
         };
-        while let Some(ring) = self.ring.as_mut().filter(|ring| !ring.is_empty()) {
-            if let Err(error) = ring.wait() {
-                self.fault.report(format!("io_uring: {error}"));
-                break;
-            }
-            self.reap(queue);
-        }
+        self.drain(queue);
         queue.publish();
         self.shared.write_back();
     }

@@ -13,6 +13,7 @@
 mod at_once;
 mod bounce;
 mod config;
+mod direct;
 mod disk;
 mod engine;
 mod foreign;
@@ -23,6 +24,7 @@ mod qcow2;
 mod raw;
 mod request;
 mod saved;
+mod shared_blocks;
 mod space;
 mod spec;
 mod stats;
@@ -106,9 +108,9 @@ impl Block {
         let serial = config.serial_bytes()?;
         let queues = config.checked_queues()?;
         let backend = choose_backend(config, &*disk)?;
-        let topology = disk.topology();
+        let topology = config.told(disk.topology())?;
         let shared = Shared {
-            capacity: AtomicU64::new(checked_size(&*disk)?),
+            capacity: AtomicU64::new(checked_size(&*disk, topology)?),
             disk,
             topology,
             serial,
@@ -142,7 +144,7 @@ impl Block {
     /// # Errors
     /// [`BlockError::Ask`] or [`BlockError::Size`]; the guest then keeps the old size.
     pub fn resized(&self) -> Result<u64, BlockError> {
-        let size = checked_size(&*self.shared.disk)?;
+        let size = checked_size(&*self.shared.disk, self.shared.topology)?;
         if self.shared.capacity.swap(size, Ordering::Relaxed) != size {
             let change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(change) = change.clone() {
@@ -191,7 +193,7 @@ fn choose_backend(config: &BlockConfig, disk: &dyn Disk) -> Result<BlockBackend,
 }
 
 /// The size of the disk, which must be whole blocks.
-fn checked_size(disk: &dyn Disk) -> Result<u64, BlockError> {
+fn checked_size(disk: &dyn Disk, topology: Topology) -> Result<u64, BlockError> {
     let size = disk.size().map_err(|source| BlockError::Ask {
         name: disk.name(),
         what: "size",
@@ -200,7 +202,7 @@ fn checked_size(disk: &dyn Disk) -> Result<u64, BlockError> {
     if size == 0 {
         return Err(BlockError::Empty { name: disk.name() });
     }
-    let block = disk.topology().logical_block.max(SECTOR as u32);
+    let block = topology.logical_block.max(SECTOR as u32);
     if !size.is_multiple_of(block.into()) {
         let name = disk.name();
         return Err(BlockError::Size { name, size, block });

@@ -117,7 +117,7 @@ impl Disk for Qcow2Disk {
 
     fn read(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()> {
         self.with_buffer(|buffer| {
-            fill(ram, segments, buffer, |piece, at| {
+            fill(ram, segments, (buffer, 0), |piece, at| {
                 self.image.read(piece, offset + at)
             })
         })
@@ -125,7 +125,7 @@ impl Disk for Qcow2Disk {
 
     fn write(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()> {
         self.with_buffer(|buffer| {
-            drain(ram, segments, buffer, |piece, at| {
+            drain(ram, segments, (buffer, 0), |piece, at| {
                 self.image.write(piece, offset + at)
             })
         })

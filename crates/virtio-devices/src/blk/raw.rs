@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, fstatfs, statx};
+use rustix::fs::{FallocateFlags, OFlags, fallocate, fstatfs};
 use rustix::fs::{ioctl_blkpbszget, ioctl_blksszget};
 use vmmkit_guest_memory::{GuestRam, Segment};
 
-use super::bounce::{AlignedBuffer, drain, fill};
+use super::direct::Direct;
 use super::disk::is_unsupported;
 use super::foreign::{self, ForeignFormat};
 use super::lock::{check_same, lock};
+use super::spec::SECTOR;
 use super::{BlockConfig, BlockError, Disk, Topology};
 
-/// Bytes that an unaligned transfer or the writing of zeroes moves at once.
+/// Bytes that the writing of zeroes writes at once.
 const PIECE: usize = 64 << 10;
 /// The kind of file system that tmpfs is (statfs(2)).
 const TMPFS_MAGIC: i64 = 0x0102_1994;
@@ -29,20 +30,14 @@ pub struct RawDisk {
     path: PathBuf,
     is_read_only: bool,
     topology: Topology,
+    /// What ranges to discard or to zero are multiples of, in bytes: fallocate(2) takes no others on a
+    /// block device.
+    unit: u32,
     direct: Option<Direct>,
     /// Whether the file is nowhere but in the host's memory.
     is_in_memory: bool,
     /// Held for its lock.
     _locked: File,
-}
-
-/// What O_DIRECT wants, in bytes; powers of 2.
-#[derive(Clone, Copy, Debug)]
-struct Direct {
-    /// Of the address of each buffer.
-    memory: u32,
-    /// Of the length of each buffer and of the offset in the file.
-    block: u32,
 }
 
 impl RawDisk {
@@ -66,46 +61,77 @@ impl RawDisk {
             check_foreign(found, config)?;
         }
         let metadata = file.metadata().map_err(|error| ask("kind", error))?;
-        let mut topology = if metadata.file_type().is_block_device() {
-            blocks_of_device(&file).map_err(|error| ask("block size", error))?
-        } else {
-            Topology::default()
+        let device = match metadata.file_type().is_block_device() {
+            true => Some(blocks_of_device(&file).map_err(|error| ask("block size", error))?),
+            false => None,
         };
-        let direct = config.direct.then(|| Direct::of(&file, &topology));
-        if let Some(direct) = direct {
-            topology.logical_block = topology.logical_block.max(direct.block);
-            topology.physical_block = topology.physical_block.max(direct.block);
-        }
+        let direct = match config.direct {
+            true => Some(Direct::new(&file, open_cached(config, &locked)?, device)),
+            false => None,
+        };
         let system = fstatfs(&file).map_err(|error| ask("file system", error.into()))?;
         Ok(Self {
             file,
             is_in_memory: system.f_type == TMPFS_MAGIC,
             path: path.clone(),
             is_read_only: config.read_only,
-            topology,
+            topology: topology(device, direct.as_ref()),
+            unit: device.map_or(1, |device| device.logical_block),
             direct,
             _locked: locked,
         })
     }
 
-    /// A buffer that the file takes.
-    fn buffer(&self) -> AlignedBuffer {
-        let alignment = self
-            .direct
-            .map_or(1, |direct| direct.memory.max(direct.block));
-        AlignedBuffer::new(PIECE, alignment as usize)
+    /// As a host has it that takes blocks of this size alone, at any address.
+    #[cfg(test)]
+    pub(super) fn with_blocks(mut self, block: u32) -> Self {
+        let direct = Direct::with_alignment(self.file.try_clone().unwrap(), 1, block);
+        self.topology = topology(None, Some(&direct));
+        self.direct = Some(direct);
+        self
+    }
+
+    /// Has the host give up a range, or make it zeroes.
+    fn allocate(&self, how: FallocateFlags, offset: u64, length: u64) -> io::Result<()> {
+        let mode = how | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(&self.file, mode, offset, length)?)
     }
 
     fn zeroes(&self, mut offset: u64, mut length: u64) -> io::Result<()> {
-        let buffer = self.buffer();
+        if let Some(direct) = &self.direct {
+            return direct.zeroes(&self.file, offset, length);
+        }
+        let zeroes = vec![0; PIECE.min(usize::try_from(length).unwrap_or(PIECE))];
         while length > 0 {
-            let piece = buffer.first(length);
+            let most = usize::try_from(length).unwrap_or(PIECE);
+            let piece = zeroes.get(..most).unwrap_or(&zeroes);
             self.file.write_all_at(piece, offset)?;
             offset += piece.len() as u64;
             length -= piece.len() as u64;
         }
         Ok(())
     }
+}
+
+/// The blocks that the guest should know of: sectors can be read and written alone on any host, if not
+/// as fast as what the host has for a block.
+fn topology(device: Option<Topology>, direct: Option<&Direct>) -> Topology {
+    let physical = device.map_or(Topology::default().physical_block, |device| {
+        device.physical_block
+    });
+    Topology {
+        logical_block: SECTOR as u32,
+        physical_block: physical.max(direct.map_or(0, Direct::block)),
+    }
+}
+
+/// The units that lie in a range as a whole: where the first begins, and where the last ends.
+fn units(offset: u64, length: u64, unit: u32) -> Option<(u64, u64)> {
+    let unit = u64::from(unit);
+    let end = offset.checked_add(length)?;
+    let start = offset.checked_next_multiple_of(unit)?;
+    let end = end - end % unit;
+    (start < end).then_some((start, end))
 }
 
 /// Refuses what an open may wait for (a pipe) or wind (a tape).
@@ -151,6 +177,21 @@ pub(super) fn open(config: &BlockConfig) -> Result<File, BlockError> {
     })
 }
 
+/// The file that is to be used past the page cache, by way of it.
+fn open_cached(config: &BlockConfig, locked: &File) -> Result<File, BlockError> {
+    let path = &config.path;
+    let mut options = OpenOptions::new();
+    options.read(true).write(!config.read_only);
+    let opened = options.open(path);
+    let cached = opened.map_err(|source| BlockError::Open {
+        path: path.clone(),
+        read_only: config.read_only,
+        source,
+    })?;
+    check_same(locked, &cached, path)?;
+    Ok(cached)
+}
+
 /// Opens, and gives a device that is busy some time: the host takes the io_uring of a process that was
 /// killed apart a moment after its end.
 fn open_when_free(options: &OpenOptions, path: &Path) -> io::Result<File> {
@@ -185,29 +226,6 @@ fn blocks_of_device(file: &File) -> io::Result<Topology> {
     })
 }
 
-impl Direct {
-    /// Hosts before 6.1 do not say, and a page serves everywhere.
-    fn of(file: &File, topology: &Topology) -> Self {
-        const PAGE: u32 = 4096;
-        let told = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
-        let told = told.ok().filter(|told| {
-            told.stx_mask & StatxFlags::DIOALIGN.bits() != 0
-                && told.stx_dio_mem_align.is_power_of_two()
-                && told.stx_dio_offset_align.is_power_of_two()
-        });
-        match told {
-            Some(told) => Self {
-                memory: told.stx_dio_mem_align,
-                block: told.stx_dio_offset_align.max(512),
-            },
-            None => Self {
-                memory: PAGE,
-                block: topology.physical_block.max(PAGE),
-            },
-        }
-    }
-}
-
 impl Disk for RawDisk {
     fn name(&self) -> String {
         self.path.display().to_string()
@@ -227,30 +245,30 @@ impl Disk for RawDisk {
     }
 
     fn read(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()> {
-        if self.takes(segments) {
-            return whole(
+        match &self.direct {
+            Some(direct) if !direct.takes(segments, offset) => {
+                direct.read(&self.file, ram, segments, offset)
+            }
+            _ => whole(
                 segments,
                 offset,
                 io::ErrorKind::UnexpectedEof,
                 |rest, at| ram.read_at(&self.file, rest, at),
-            );
+            ),
         }
-        let mut buffer = self.buffer();
-        fill(ram, segments, buffer.all(), |piece, at| {
-            self.file.read_exact_at(piece, offset + at)
-        })
     }
 
     fn write(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()> {
-        if self.takes(segments) {
-            return whole(segments, offset, io::ErrorKind::WriteZero, |rest, at| {
+        let direct = self.direct.as_ref();
+        let _change = direct.and_then(|direct| direct.change(offset, total(segments)));
+        match direct {
+            Some(direct) if !direct.takes(segments, offset) => {
+                direct.write(&self.file, ram, segments, offset)
+            }
+            _ => whole(segments, offset, io::ErrorKind::WriteZero, |rest, at| {
                 ram.write_at(&self.file, rest, at)
-            });
+            }),
         }
-        let mut buffer = self.buffer();
-        drain(ram, segments, buffer.all(), |piece, at| {
-            self.file.write_all_at(piece, offset + at)
-        })
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -258,8 +276,12 @@ impl Disk for RawDisk {
     }
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
-        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match fallocate(&self.file, mode, offset, length).map_err(io::Error::from) {
+        let Some((start, end)) = units(offset, length, self.unit) else {
+            return Ok(());
+        };
+        let direct = self.direct.as_ref();
+        let _change = direct.and_then(|direct| direct.change(offset, length));
+        match self.allocate(FallocateFlags::PUNCH_HOLE, start, end - start) {
             Err(error) if is_unsupported(&error) => Ok(()),
             answer => answer,
         }
@@ -271,11 +293,17 @@ impl Disk for RawDisk {
         } else {
             FallocateFlags::ZERO_RANGE
         };
-        let mode = how | FallocateFlags::KEEP_SIZE;
-        match fallocate(&self.file, mode, offset, length).map_err(io::Error::from) {
-            Err(error) if is_unsupported(&error) => self.zeroes(offset, length),
-            answer => answer,
+        let direct = self.direct.as_ref();
+        let _change = direct.and_then(|direct| direct.change(offset, length));
+        let Some((start, end)) = units(offset, length, self.unit) else {
+            return self.zeroes(offset, length);
+        };
+        match self.allocate(how, start, end - start) {
+            Err(error) if is_unsupported(&error) => return self.zeroes(offset, length),
+            answer => answer?,
         }
+        self.zeroes(offset, start - offset)?;
+        self.zeroes(end, offset + length - end)
     }
 
     fn read_now(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()> {
@@ -301,14 +329,37 @@ impl Disk for RawDisk {
         Some(&self.file)
     }
 
-    fn takes(&self, segments: &[Segment]) -> bool {
-        let Some(Direct { memory, block }) = self.direct else {
+    fn takes(&self, segments: &[Segment], offset: u64) -> bool {
+        let direct = self.direct.as_ref();
+        direct.is_none_or(|direct| direct.takes(segments, offset))
+    }
+
+    fn takes_range(&self, offset: u64, length: u64) -> bool {
+        let direct = self.direct.as_ref();
+        let unit = self.unit.into();
+        offset.is_multiple_of(unit)
+            && length.is_multiple_of(unit)
+            && direct.is_none_or(|direct| direct.is_whole(offset, length))
+    }
+
+    fn rewrites(&self) -> bool {
+        let direct = self.direct.as_ref();
+        direct.is_some_and(|direct| direct.shared().is_some())
+    }
+
+    fn begin_change(&self, offset: u64, length: u64) -> bool {
+        let Some(direct) = &self.direct else {
             return true;
         };
-        // Guest addresses are as aligned as the host's: RAM begins at multiples of 2 MiB.
-        segments.iter().all(|segment| {
-            segment.address.0.is_multiple_of(memory.into()) && segment.length.is_multiple_of(block)
-        })
+        let shared = direct.shared();
+        shared.is_none_or(|shared| shared.try_whole(direct.blocks(offset, length)))
+    }
+
+    fn end_change(&self, offset: u64, length: u64) {
+        let direct = self.direct.as_ref();
+        if let Some((direct, shared)) = direct.and_then(|it| Some((it, it.shared()?))) {
+            shared.end_whole(&direct.blocks(offset, length));
+        }
     }
 }
 

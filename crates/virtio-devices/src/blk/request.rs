@@ -81,6 +81,16 @@ impl BlockRequest {
             _ => 0,
         }
     }
+
+    /// The range of the disk that it changes: offset and length.
+    pub(super) fn change(&self) -> Option<(u64, u64)> {
+        match *self {
+            Self::Write { offset, length }
+            | Self::Discard { offset, length }
+            | Self::WriteZeroes { offset, length, .. } => Some((offset, length)),
+            Self::Read { .. } | Self::Flush | Self::Identify => None,
+        }
+    }
 }
 
 /// Reads a request: `head` is the beginning of what the driver has written (32 bytes, if there are so

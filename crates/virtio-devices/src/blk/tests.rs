@@ -2,6 +2,7 @@ mod faults;
 mod growth;
 mod host;
 mod open;
+mod partial_blocks;
 mod qcow2_images;
 mod requests;
 mod stream;
@@ -89,16 +90,21 @@ enum BackEnd {
     Uring,
     Direct,
     DirectUring,
+    /// A file that takes blocks of 4 KiB alone.
+    Blocks,
+    BlocksUring,
     Qcow2,
 }
 
 impl BackEnd {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Memory,
         Self::Sync,
         Self::Uring,
         Self::Direct,
         Self::DirectUring,
+        Self::Blocks,
+        Self::BlocksUring,
         Self::Qcow2,
     ];
 
@@ -121,10 +127,17 @@ impl BackEnd {
         config.path = path.get().clone();
         config.direct = matches!(self, Self::Direct | Self::DirectUring);
         config.backend = match self {
-            Self::Uring | Self::DirectUring => BlockBackend::Uring,
+            Self::Uring | Self::DirectUring | Self::BlocksUring => BlockBackend::Uring,
             _ => BlockBackend::Sync,
         };
-        match Block::open(&config) {
+        let opened = match self {
+            Self::Blocks | Self::BlocksUring => {
+                let disk = RawDisk::open(&config).unwrap().with_blocks(4096);
+                Block::with_disk(Arc::new(disk), &config)
+            }
+            _ => Block::open(&config),
+        };
+        match opened {
             Ok(block) => Some((Arc::new(block), Some(path))),
             Err(BlockError::Uring { .. } | BlockError::NoDirect { .. }) => None,
             Err(error) => panic!("{self:?}: {error}"),

@@ -12,7 +12,8 @@ use crate::files::{Named, Role};
 use crate::messages;
 
 const KEYS: &str = "give PATH, and readonly, direct, serial=TEXT, queues=N, format=raw|qcow2, \
-     backing=on, backend=sync|uring, bandwidth=BYTES or iops=N; or vhost-user=SOCKET";
+     backing=on, block-size=512|4096, backend=sync|uring, bandwidth=BYTES or iops=N; or \
+     vhost-user=SOCKET";
 
 /// A disk, as it was asked for.
 #[derive(Debug)]
@@ -57,6 +58,11 @@ fn config(words: &mut Words<'_>) -> Result<BlockConfig, Failure> {
         "off" => Some(false),
         _ => None,
     };
+    let block_size = |text: &str| match text {
+        "512" => Some(512),
+        "4096" | "4K" | "4k" => Some(4096),
+        _ => None,
+    };
     let backend = |text: &str| match text {
         "auto" => Some(BlockBackend::Auto),
         "sync" => Some(BlockBackend::Sync),
@@ -67,6 +73,9 @@ fn config(words: &mut Words<'_>) -> Result<BlockConfig, Failure> {
         path: words::path(path),
         read_only: words.flag("readonly")?,
         direct: words.flag("direct")?,
+        block_size: words
+            .parsed("block-size", "512 or 4096", block_size)?
+            .unwrap_or(defaults.block_size),
         serial: words::plain(words.value("serial")?.unwrap_or_default()),
         queues: words
             .parsed("queues", "a number from 1 to 64", |text| text.parse().ok())?
@@ -152,6 +161,10 @@ mod tests {
         assert_eq!((full.serial.as_str(), full.queues), ("s1", 4));
         assert_eq!(full.format, Some(DiskFormat::Qcow2));
         assert_eq!(full.backend, BlockBackend::Sync);
+        assert_eq!(
+            (full.block_size, own("d,block-size=4096").block_size),
+            (512, 4096)
+        );
         assert_eq!(full.rate.operations.unwrap().size.get(), 10);
     }
 
@@ -163,6 +176,8 @@ mod tests {
             "d,queues=x",
             "d,format=vmdk",
             "d,iops=0",
+            "d,block-size=1024",
+            "d,block-size=",
             "vhost-user=",
         ] {
             assert!(DiskChoice::new(text).is_err(), "{text}");
