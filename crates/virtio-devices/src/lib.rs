@@ -31,7 +31,7 @@ pub use balloon::{
 pub use blk::{
     Block, BlockBackend, BlockConfig, BlockError, BlockLimits, BlockRequest, BlockStats,
     BlockStatus, Damage, Disk, DiskFormat, ForeignFormat, MemoryDisk, Qcow2Disk, Qcow2Error,
-    RawDisk, Topology, parse_block_request,
+    RawDisk, ResizeError, Topology, parse_block_request,
 };
 pub use console::{
     Console, ConsoleCounters, ConsoleError, ConsoleMessage, FdInput, PendingMessage, Port,

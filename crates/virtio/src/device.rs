@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
 use vmmkit_guest_memory::GuestRam;
@@ -216,14 +215,26 @@ fn no_thread(source: io::Error) -> ActivateError {
 /// balloon should have. Any thread may call it.
 #[derive(Clone)]
 pub struct ConfigChange {
-    pub(crate) generation: Arc<AtomicU32>,
+    pub(crate) generation: Arc<Mutex<u32>>,
     pub(crate) interrupts: Arc<dyn Interrupts>,
 }
 
 impl ConfigChange {
-    /// Call it after the change.
+    /// Call it after the change of a field that the driver reads by one access.
     pub fn notify(&self) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.apply(|| {});
+    }
+
+    /// Makes a change, which must not wait: a driver that reads a field of 64 bits in two halves finds
+    /// that the generation is another one after it if it is between them (virtio 1.2 section 2.5.1).
+    pub fn apply(&self, change: impl FnOnce()) {
+        let mut generation = self
+            .generation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        change();
+        *generation = generation.wrapping_add(1);
+        drop(generation);
         self.interrupts.configuration();
     }
 }

@@ -21,6 +21,20 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// The host's.
     fn size(&self) -> io::Result<u64>;
 
+    /// Why its size cannot change while a guest uses it, if that is so.
+    fn fixed_size(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Makes it `size` bytes large, which is more than it has; what is new reads as zeroes.
+    ///
+    /// # Errors
+    /// The host's.
+    fn grow(&self, size: u64) -> io::Result<()> {
+        let _ = size;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Whether it cannot be written.
     fn is_read_only(&self) -> bool {
         false

@@ -66,6 +66,12 @@ impl Disk for MemoryDisk {
         Ok(self.shared().len() as u64)
     }
 
+    fn grow(&self, size: u64) -> io::Result<()> {
+        let size = usize::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        self.resize(size);
+        Ok(())
+    }
+
     fn is_read_only(&self) -> bool {
         self.is_read_only
     }

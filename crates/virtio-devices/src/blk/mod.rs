@@ -23,6 +23,7 @@ mod memory;
 mod qcow2;
 mod raw;
 mod request;
+mod resize;
 mod saved;
 mod shared_blocks;
 mod space;
@@ -53,6 +54,7 @@ pub use memory::MemoryDisk;
 pub use qcow2::{Damage, Qcow2Disk, Qcow2Error};
 pub use raw::RawDisk;
 pub use request::{BlockLimits, BlockRequest, BlockStatus, parse_block_request};
+pub use resize::ResizeError;
 pub use stats::BlockStats;
 
 /// Entries of each queue.
@@ -136,22 +138,6 @@ impl Block {
     /// Bytes of the disk, as the guest knows them.
     pub fn capacity(&self) -> u64 {
         self.shared.capacity.load(Ordering::Relaxed)
-    }
-
-    /// The disk's size on the host may have changed: asks for it, and tells the driver. Requests that
-    /// are under way beyond a new end fail. Returns the size in bytes.
-    ///
-    /// # Errors
-    /// [`BlockError::Ask`] or [`BlockError::Size`]; the guest then keeps the old size.
-    pub fn resized(&self) -> Result<u64, BlockError> {
-        let size = checked_size(&*self.shared.disk, self.shared.topology)?;
-        if self.shared.capacity.swap(size, Ordering::Relaxed) != size {
-            let change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(change) = change.clone() {
-                change.notify();
-            }
-        }
-        Ok(size)
     }
 
     /// The limits, to change them while the device works.

@@ -107,6 +107,12 @@ impl Disk for Qcow2Disk {
         Ok(self.image.size())
     }
 
+    fn fixed_size(&self) -> Option<&'static str> {
+        Some(
+            "that of a qcow2 image is in its header; `qemu-img resize` changes it while no guest has the image",
+        )
+    }
+
     fn is_read_only(&self) -> bool {
         self.is_read_only
     }

@@ -29,6 +29,8 @@ pub struct RawDisk {
     file: File,
     path: PathBuf,
     is_read_only: bool,
+    /// Whether it is a block device.
+    is_device: bool,
     topology: Topology,
     /// What ranges to discard or to zero are multiples of, in bytes: fallocate(2) takes no others on a
     /// block device.
@@ -75,6 +77,7 @@ impl RawDisk {
             is_in_memory: system.f_type == TMPFS_MAGIC,
             path: path.clone(),
             is_read_only: config.read_only,
+            is_device: device.is_some(),
             topology: topology(device, direct.as_ref()),
             unit: device.map_or(1, |device| device.logical_block),
             direct,
@@ -234,6 +237,20 @@ impl Disk for RawDisk {
     fn size(&self) -> io::Result<u64> {
         // Files and block devices alike; nobody uses the position.
         (&self.file).seek(SeekFrom::End(0))
+    }
+
+    /// A block device is as large as the host has it.
+    fn grow(&self, size: u64) -> io::Result<()> {
+        if self.is_device {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "it is a block device: make it larger by what made it",
+            ));
+        }
+        if size > self.size()? {
+            self.file.set_len(size)?;
+        }
+        Ok(())
     }
 
     fn is_read_only(&self) -> bool {

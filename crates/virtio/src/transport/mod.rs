@@ -12,7 +12,7 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vmmkit_device_bus::Lifecycle;
@@ -50,7 +50,7 @@ pub struct Transport {
     counters: Vec<Arc<QueueCounters>>,
     interrupts: Arc<dyn Interrupts>,
     fault: Arc<Fault>,
-    generation: Arc<AtomicU32>,
+    generation: Arc<Mutex<u32>>,
     was_driven: AtomicBool,
     shared_thread: OnceLock<SharedThread>,
     inner: Mutex<Inner>,
@@ -84,7 +84,7 @@ impl Transport {
         let kicks = sizes.iter().map(|_| Ok(Arc::new(EventFd::new()?)));
         let kicks = kicks.collect::<io::Result<Vec<_>>>()?;
         let counters = sizes.iter().map(|_| Arc::default()).collect();
-        let generation = Arc::new(AtomicU32::new(0));
+        let generation = Arc::<Mutex<u32>>::default();
         let queues = sizes.iter().map(|most| QueueSetup::new(*most)).collect();
         device.connect(ConfigChange {
             generation: generation.clone(),
@@ -244,9 +244,16 @@ impl Transport {
         self.device.write_config(offset, bytes);
     }
 
-    /// Changes whenever the configuration does (section 2.5.1).
+    /// Changes whenever the configuration does (section 2.5.1). It is not read in the middle of a
+    /// [change](ConfigChange::apply).
     pub fn config_generation(&self) -> u32 {
-        self.generation.load(Ordering::SeqCst)
+        *self.generation()
+    }
+
+    fn generation(&self) -> MutexGuard<'_, u32> {
+        self.generation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the device its queues.

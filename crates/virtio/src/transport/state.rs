@@ -99,8 +99,7 @@ impl Transport {
         self.device.restore(&saved.device)?;
         inner.status = saved.status;
         inner.driver_features = saved.driver_features;
-        self.generation
-            .store(saved.generation, std::sync::atomic::Ordering::SeqCst);
+        *self.generation() = saved.generation;
         if saved.status & status::DRIVER_OK != 0 && !inner.is_held {
             self.activate(&mut inner);
         }

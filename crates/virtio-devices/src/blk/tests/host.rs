@@ -115,6 +115,96 @@ fn a_file_that_grows_is_seen_when_it_is_asked_for() {
 }
 
 #[test]
+fn a_disk_is_made_larger_and_never_smaller_or_told_why_not() {
+    for kind in BackEnd::ALL {
+        let Some((block, path)) = kind.block(1) else {
+            continue;
+        };
+        let mut driver = Driver::start(block.clone()).unwrap();
+        let seen = driver.interrupts();
+        let more = SIZE + 4096;
+        if kind == BackEnd::Qcow2 {
+            for size in [None, Some(SIZE), Some(more)] {
+                let error = block.resize(size).unwrap_err();
+                assert!(matches!(error, ResizeError::Fixed { .. }), "{error}");
+                assert!(error.to_string().contains("qemu-img resize"), "{error}");
+            }
+            continue;
+        }
+        let error = block.resize(Some(SIZE - 512)).unwrap_err();
+        assert!(matches!(error, ResizeError::Smaller { size: SIZE, .. }));
+        let error = block.resize(Some(more + 1)).unwrap_err();
+        assert!(matches!(error, ResizeError::Fraction { block: 512 }));
+        assert_eq!(block.resize(Some(SIZE)).unwrap(), SIZE);
+        assert_eq!((block.capacity(), driver.interrupts()), (SIZE, seen));
+        assert_eq!(block.resize(Some(more)).unwrap(), more, "{kind:?}");
+        assert_eq!(driver.interrupts(), seen + 1, "{kind:?}");
+        assert_eq!(u64::from_le_bytes(driver.config(0)), more / 512);
+        // The new end can be written, and what is before it is zeroes.
+        assert_eq!(write(&mut driver, more / 512 - 1, &[7; 512]), 0, "{kind:?}");
+        let (found, status) = read(&mut driver, SIZE / 512, 4096);
+        assert!(status == 0 && found[..3584] == [0; 3584] && found[3584..] == [7; 512]);
+        assert_eq!(write(&mut driver, more / 512, &[7; 512]), 1);
+        if let Some(path) = path {
+            assert_eq!(std::fs::metadata(path.get()).unwrap().len(), more);
+            let error = block.resize(Some(1 << 62)).unwrap_err();
+            assert!(matches!(error, ResizeError::Host { .. }), "{error}");
+            assert_eq!(block.capacity(), more);
+        }
+    }
+}
+
+#[test]
+fn a_read_only_disk_is_looked_at_and_not_made_larger() {
+    let path = TempPath::raw(4096);
+    let config = BlockConfig {
+        read_only: true,
+        ..path.config()
+    };
+    let block = Block::open(&config).unwrap();
+    let error = block.resize(Some(8192)).unwrap_err();
+    assert!(matches!(error, ResizeError::ReadOnly { .. }), "{error}");
+    let file = File::options().write(true).open(path.get()).unwrap();
+    file.set_len(8192).unwrap();
+    assert_eq!(block.resize(Some(8192)).unwrap(), 8192);
+    file.set_len(12288).unwrap();
+    assert_eq!(block.resize(None).unwrap(), 12288);
+    file.set_len(12289).unwrap();
+    let error = block.resize(None).unwrap_err();
+    assert!(matches!(error, ResizeError::Size(BlockError::Size { .. })));
+    assert_eq!(block.capacity(), 12288);
+}
+
+#[test]
+fn the_halves_of_a_capacity_are_of_one_size_where_the_generation_stays() {
+    const LARGE: u64 = 3 << 41;
+    let file = TempPath::raw(SIZE);
+    let block = Arc::new(Block::open(&file.config()).unwrap());
+    let driver = Driver::start(block.clone()).unwrap();
+    let sparse = File::options().write(true).open(file.get()).unwrap();
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..500 {
+                let size = if round % 2 == 0 { LARGE } else { SIZE };
+                sparse.set_len(size).unwrap();
+                block.resized().unwrap();
+            }
+            is_done.store(true, Ordering::Relaxed);
+        });
+        while !is_done.load(Ordering::Relaxed) {
+            let before = driver.transport().transport().config_generation();
+            let low = u32::from_le_bytes(driver.config(0));
+            let high = u32::from_le_bytes(driver.config(4));
+            if driver.transport().transport().config_generation() == before {
+                let sectors = u64::from(high) << 32 | u64::from(low);
+                assert!([SIZE / 512, LARGE / 512].contains(&sectors), "{sectors:#x}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_limit_holds_requests_back_until_it_is_lifted() {
     for (kind, block, mut driver, _path) in BackEnd::drivers() {
         let two_an_hour = Bucket {
