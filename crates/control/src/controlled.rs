@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::{Balloon, Device, Event, Limits, MachineInfo, MachineState, Memory};
 
 /// A machine as the API sees it. Any thread calls it, several at once. `machine`, `devices`,
-/// `balloon`, `memory` and `power_button` must not wait; the others may, for the guest to leave its vCPUs or
+/// `size`, `balloon`, `memory` and `power_button` must not wait; the others may, for the guest to leave its vCPUs or
 /// for devices to come to rest.
 pub trait Controlled: Send + Sync + 'static {
     /// What it is and does.
@@ -59,6 +59,25 @@ pub trait Controlled: Send + Sync + 'static {
     /// [`Refusal::NoSuchDevice`], and [`Refusal::Field`] for a flow that it does not have.
     fn limit(&self, device: &str, limits: &Limits) -> Result<Limits, Refusal>;
 
+    /// How large a disk is in bytes, as the guest knows it.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchDevice`] for what is not a disk, and [`Refusal::Unsupported`] for a disk whose
+    /// size is not known here.
+    fn size(&self, device: &str) -> Result<u64, Refusal> {
+        Err(no_size(device))
+    }
+
+    /// Makes a disk so many bytes large, a multiple of 512, or looks at it again, and tells the guest;
+    /// returns the bytes that it has then.
+    ///
+    /// # Errors
+    /// See [`size`](Self::size); [`Refusal::Field`] for a size that it cannot have.
+    fn resize(&self, device: &str, size_bytes: Option<u64>) -> Result<u64, Refusal> {
+        let _ = size_bytes;
+        Err(no_size(device))
+    }
+
     /// Its balloon, if it has one.
     fn balloon(&self) -> Option<Balloon>;
 
@@ -97,6 +116,11 @@ pub trait Controlled: Send + Sync + 'static {
 
 /// What a machine lacks whose memory cannot grow.
 pub(crate) const NO_MEMORY: &str = "memory to plug: run it with --memory SIZE,max=SIZE";
+
+/// What a device lacks that is not a disk.
+fn no_size(device: &str) -> Refusal {
+    Refusal::NoSuchDevice(format!("size of {device}"))
+}
 
 /// Events, one after the other.
 pub trait EventSource: Send {

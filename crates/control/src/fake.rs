@@ -16,6 +16,8 @@ const MEMORY: u64 = 256 << 20;
 /// How much that may become: 1 GiB, by blocks of 2 MiB.
 const MAXIMUM: u64 = 1 << 30;
 const BLOCK: u64 = 2 << 20;
+/// Its disk: 1 MiB.
+const DISK: u64 = 1 << 20;
 /// Events that wait for a reader.
 const EVENTS: usize = 1024;
 
@@ -31,6 +33,7 @@ struct Inner {
     state: MachineState,
     target: u64,
     plugged: u64,
+    size: u64,
     limits: Limits,
     calls: Vec<&'static str>,
     events: Option<SyncSender<Event>>,
@@ -50,6 +53,7 @@ impl FakeMachine {
                 state,
                 target: 0,
                 plugged: 0,
+                size: DISK,
                 limits: Limits {
                     requests: Some(FlowLimits::default()),
                     ..Limits::default()
@@ -203,6 +207,25 @@ impl Controlled for FakeMachine {
             inner.limits = limits.clone();
         }
         Ok(inner.limits.clone())
+    }
+
+    fn size(&self, device: &str) -> Result<u64, Refusal> {
+        match device {
+            "blk0" => Ok(self.inner().size),
+            _ => Err(Refusal::NoSuchDevice(format!("size of {device}"))),
+        }
+    }
+
+    fn resize(&self, device: &str, size_bytes: Option<u64>) -> Result<u64, Refusal> {
+        let size = self.size(device)?;
+        let wanted = size_bytes.unwrap_or(size);
+        if wanted < size {
+            let field = "size_bytes";
+            let reason = format!("{device} has {size} bytes, and is not made smaller");
+            return Err(Refusal::Field { field, reason });
+        }
+        self.inner().size = wanted;
+        Ok(wanted)
     }
 
     fn balloon(&self) -> Option<Balloon> {

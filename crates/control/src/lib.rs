@@ -44,8 +44,8 @@ pub use controlled::{Controlled, EventSource, Refusal};
 pub use instances::{Entry, Instance, InstanceError, RuntimeFolder, is_name};
 pub use listening::{ListenError, Listening};
 pub use model::{
-    Balloon, BalloonTarget, Bucket, Device, Event, FlowLimits, Limits, MachineInfo, MachineState,
-    Memory, MemoryTarget, StopRequest,
+    Balloon, BalloonTarget, Bucket, Device, DiskResize, DiskSize, Event, FlowLimits, Limits,
+    MachineInfo, MachineState, Memory, MemoryTarget, StopRequest,
 };
 pub use openapi::document;
 pub use problem::Problem;

@@ -155,6 +155,40 @@ fn a_second() -> u32 {
     1000
 }
 
+/// How large a disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct DiskSize {
+    /// Bytes, as the guest is told.
+    pub size_bytes: u64,
+}
+
+/// How large a disk should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DiskResize {
+    /// Bytes, whole sectors of the guest's; no less than it has. If it is left out, the guest is told of
+    /// the size that the disk has on the host.
+    #[serde(
+        default,
+        deserialize_with = "whole::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(
+        test,
+        schema(minimum = 512, maximum = 1125899906842624_i64, multiple_of = 512)
+    )]
+    pub size_bytes: Option<u64>,
+}
+
+impl DiskResize {
+    /// What `size_bytes` is a multiple of: a sector.
+    pub const UNIT: u64 = 512;
+    /// The largest `size_bytes`: 2^50.
+    pub const MOST: u64 = 1 << 50;
+}
+
 /// A memory balloon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]

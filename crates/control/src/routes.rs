@@ -15,6 +15,8 @@ pub(crate) enum Operation {
     Device,
     Limits,
     SetLimits,
+    Size,
+    Resize,
     Balloon,
     SetBalloon,
     Memory,
@@ -163,6 +165,27 @@ pub(crate) const ROUTES: &[Route] = &[
         "Limits",
         "Limits",
     ),
+    Route {
+        errors: &[404, 409],
+        ..get(
+            Operation::Size,
+            "/v1/devices/{name}/size",
+            "size",
+            "How large a disk is, as the guest knows it",
+            Answer::Json("DiskSize"),
+        )
+    },
+    Route {
+        body: Body::Optional("DiskResize"),
+        ..put(
+            Operation::Resize,
+            "/v1/devices/{name}/size",
+            "resize",
+            "Make a disk larger, or look at its size again, and tell the guest",
+            "DiskResize",
+            "DiskSize",
+        )
+    },
     Route {
         errors: &[404],
         ..get(

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use support::running::{Place, spinning_guest, wait_for, waiting_guest};
-use support::{echo_guest, has_kvm, vmmkit};
+use support::{echo_guest, elf, has_kvm, vmmkit};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -347,6 +347,90 @@ fn a_balloon_and_limits_change_while_the_guest_runs() {
             .to_string()
             .contains("its flow is called requests")
     );
+}
+
+/// A kernel that ends with the code in the low byte of its first disk's `blk_size` by 512 once the
+/// capacity of that is 4,096 sectors.
+fn guest_that_waits_for_2_mib() -> Vec<u8> {
+    elf(&[
+        // again: mov eax, [0xd0000100] (capacity, virtio 1.2 section 5.2.4)
+        0xa1, 0x00, 0x01, 0x00, 0xd0, 0, 0, 0, 0, //
+        0x3d, 0x00, 0x10, 0x00, 0x00, // cmp eax, 4096
+        0x75, 0xf0, // jne again
+        // mov eax, [0xd0000114] (blk_size)
+        0xa1, 0x14, 0x01, 0x00, 0xd0, 0, 0, 0, 0, //
+        0xc1, 0xe8, 0x09, // shr eax, 9
+        0x83, 0xc0, 0x28, // add eax, 40
+        0xe6, 0xf4, // out 0xf4, al (the debug exit)
+        0xf4, // hlt
+    ])
+}
+
+#[test]
+fn a_disk_grows_while_its_guest_runs() {
+    let name = "a_disk_grows_while_its_guest_runs";
+    if !has_kvm(name) {
+        return;
+    }
+    let place = Place::new("resize", &guest_that_waits_for_2_mib());
+    let disk = place.folder.file("disk", vec![0; 1 << 20]);
+    let image = place.folder.file("fixed.qcow2", small_qcow2());
+    for (options, code) in [("", 41), (",block-size=4096", 48)] {
+        fs::write(&disk, vec![0; 1 << 20]).unwrap();
+        let shown = format!("{}{options}", disk.display());
+        let disks = ["--disk", &shown, "--disk", image.to_str().unwrap(), "--rng"];
+        let mut guest = place.guest("web", &disks);
+        let asked = |words: &[&'static str]| [&["resize", "-n", "web"], words].concat();
+        assert_eq!(place.says(&asked(&["blk0"])), "blk0 has 1048576 bytes\n");
+        for (words, code, part) in [
+            (
+                &["blk0", "512K"][..],
+                1,
+                "has 1048576 bytes and is not made smaller",
+            ),
+            (&["blk0", "1000"], 2, "this is no size of a disk"),
+            (&["blk1"], 1, "qemu-img resize"),
+            (&["blk1", "1G"], 1, "qemu-img resize"),
+            (&["blk9"], 1, "this machine has no blk9"),
+            (&["rng0"], 1, "this machine has no size of rng0"),
+            (&["../x"], 2, "this is no device's name"),
+        ] {
+            let (exit, error) = place.fails(&asked(words));
+            assert_eq!(exit, Some(code), "{error}");
+            assert!(error.contains(part), "no {part} in {error}");
+            assert!(error.contains("\n  next: "), "{error}");
+        }
+        // What another program makes larger is seen when it is asked for.
+        let file = fs::File::options().write(true).open(&disk).unwrap();
+        file.set_len(0x17_0000).unwrap();
+        let told = json(&place.says(&asked(&["blk0", "--json"])));
+        assert_eq!(told["size_bytes"], 0x17_0000);
+        assert_eq!(
+            place.says(&asked(&["blk0", "2M"])),
+            "blk0 has 2097152 bytes\n"
+        );
+        assert_eq!(guest.ends().code(), Some(code));
+        assert_eq!(fs::metadata(&disk).unwrap().len(), 2 << 20);
+    }
+}
+
+/// An image of 1 MiB without clusters: header, refcount table, refcount block and L1 table (QEMU,
+/// docs/interop/qcow2).
+fn small_qcow2() -> Vec<u8> {
+    let mut image = vec![0; 4 << 16];
+    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"QFI\xfb\0\0\0\x02");
+    put(20, &16_u32.to_be_bytes());
+    put(24, &(1_u64 << 20).to_be_bytes());
+    put(36, &1_u32.to_be_bytes());
+    put(40, &(3_u64 << 16).to_be_bytes());
+    put(48, &(1_u64 << 16).to_be_bytes());
+    put(56, &1_u32.to_be_bytes());
+    put(1 << 16, &(2_u64 << 16).to_be_bytes());
+    for cluster in 0..4 {
+        put((2 << 16) + 2 * cluster, &[0, 1]);
+    }
+    image
 }
 
 #[test]

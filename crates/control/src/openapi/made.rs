@@ -5,8 +5,8 @@ use utoipa::PartialSchema;
 
 use crate::routes::{Answer, Body, ROUTES, Route};
 use crate::{
-    Balloon, BalloonTarget, Bucket, Device, Event, FlowLimits, Limits, MachineInfo, MachineState,
-    Memory, MemoryTarget, Problem, StopRequest,
+    Balloon, BalloonTarget, Bucket, Device, DiskResize, DiskSize, Event, FlowLimits, Limits,
+    MachineInfo, MachineState, Memory, MemoryTarget, Problem, StopRequest,
 };
 
 /// The errors that any request may get, with their meaning.
@@ -50,6 +50,8 @@ fn schemas() -> Value {
         "BalloonTarget": BalloonTarget::schema(),
         "Bucket": Bucket::schema(),
         "Device": Device::schema(),
+        "DiskResize": DiskResize::schema(),
+        "DiskSize": DiskSize::schema(),
         "Event": Event::schema(),
         "FlowLimits": FlowLimits::schema(),
         "Limits": Limits::schema(),
@@ -197,6 +199,7 @@ mod tests {
             "FlowLimits",
             "Bucket",
             "BalloonTarget",
+            "DiskResize",
             "MemoryTarget",
         ] {
             let schema = &document["components"]["schemas"][name];

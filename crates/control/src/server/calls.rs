@@ -16,7 +16,8 @@ use super::body::{self, AnswerBody};
 use crate::controlled::NO_MEMORY;
 use crate::routes::{self, Found, Operation, Route};
 use crate::{
-    BalloonTarget, Bucket, Controlled, Limits, MemoryTarget, Problem, Refusal, StopRequest, openapi,
+    BalloonTarget, Bucket, Controlled, DiskResize, DiskSize, Limits, MemoryTarget, Problem,
+    Refusal, StopRequest, openapi,
 };
 
 /// The longest time that a guest may be given to stop: a day, in seconds.
@@ -74,6 +75,7 @@ impl Api {
         match route.operation {
             Operation::Stop => return self.stop(route, request).await,
             Operation::SetLimits => return self.set_limits(name, request).await,
+            Operation::Resize => return self.resize(name, request).await,
             Operation::SetBalloon => return self.set_balloon(request).await,
             Operation::SetMemory => return self.set_memory(request).await,
             _ => body::nothing(&request)?,
@@ -89,6 +91,7 @@ impl Api {
             Operation::Devices => return json(route, &machine.devices()),
             Operation::Device => return json(route, &self.device(name)?),
             Operation::Limits => return json(route, &self.limits(name)?),
+            Operation::Size => return self.size(route, name),
             Operation::Balloon => return json(route, &self.balloon()?),
             Operation::Memory => return json(route, &self.memory()?),
             Operation::Inspect => {
@@ -108,6 +111,7 @@ impl Api {
             }
             Operation::Stop
             | Operation::SetLimits
+            | Operation::Resize
             | Operation::SetBalloon
             | Operation::SetMemory => {}
         }
@@ -180,6 +184,30 @@ impl Api {
         self.device(name)?;
         let limits = self.machine.limit(name, &limits)?;
         json_of(StatusCode::OK, &limits)
+    }
+
+    fn size(&self, route: &Route, name: &str) -> Answered {
+        self.device(name)?;
+        let size_bytes = self.machine.size(name)?;
+        json(route, &DiskSize { size_bytes })
+    }
+
+    async fn resize(&self, name: &str, request: Request<Incoming>) -> Answered {
+        let asked: DiskResize = self.read(request).await?.unwrap_or_default();
+        let wanted = asked.size_bytes;
+        let is_size = |bytes: u64| {
+            (DiskResize::UNIT..=DiskResize::MOST).contains(&bytes)
+                && bytes.is_multiple_of(DiskResize::UNIT)
+        };
+        if let Some(bytes) = wanted.filter(|bytes| !is_size(*bytes)) {
+            let message = format!("{bytes} is not a multiple of 512 from 512 to 2^50");
+            return Err(Problem::bad_field("size_bytes", message));
+        }
+        self.device(name)?;
+        let disk = name.to_owned();
+        let size = self.waiting(move |machine| machine.resize(&disk, wanted));
+        let size_bytes = size.await?;
+        json_of(StatusCode::OK, &DiskSize { size_bytes })
     }
 
     fn balloon(&self) -> Result<crate::Balloon, Problem> {

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fake::{FakeMachine, Folder};
 use crate::{
-    Client, ClientError, Event, MachineInfo, MachineState, Memory, MemoryTarget, Problem,
-    StopRequest,
+    Client, ClientError, DiskResize, DiskSize, Event, MachineInfo, MachineState, Memory,
+    MemoryTarget, Problem, StopRequest,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -187,6 +187,47 @@ fn memory_is_what_it_was_set_to() {
     let put: Memory = client.put("/v1/memory", &body).unwrap();
     assert_eq!((put.boot_bytes, put.actual_bytes), (256 << 20, 768 << 20));
     assert_eq!(client.get::<Memory>("/v1/memory").unwrap(), put);
+}
+
+#[test]
+fn a_disk_grows_and_never_shrinks() {
+    let served = Served::fake();
+    let client = served.client();
+    let path = "/v1/devices/blk0/size";
+    let size_bytes = 1 << 20;
+    assert_eq!(
+        client.get::<DiskSize>(path).unwrap(),
+        DiskSize { size_bytes }
+    );
+    let again: DiskSize = client.put(path, &DiskResize::default()).unwrap();
+    assert_eq!(again, DiskSize { size_bytes });
+    let size_bytes = 3 << 20;
+    let wanted = DiskResize {
+        size_bytes: Some(size_bytes),
+    };
+    let larger: DiskSize = client.put(path, &wanted).unwrap();
+    assert_eq!(larger, DiskSize { size_bytes });
+    assert_eq!(client.get::<DiskSize>(path).unwrap(), larger);
+    let put = |body: &str| problem("PUT", path, body);
+    let wrong = (
+        400,
+        "invalid_field".to_owned(),
+        Some("size_bytes".to_owned()),
+    );
+    for bytes in ["0", "-1", "511", "1048577", "1125899906843136", "\"1M\""] {
+        assert_eq!(
+            put(&format!(r#"{{"size_bytes": {bytes}}}"#)),
+            wrong,
+            "{bytes}"
+        );
+    }
+    let smaller = (409, "impossible_value".into(), Some("size_bytes".into()));
+    assert_eq!(put(r#"{"size_bytes": 512}"#), smaller);
+    for (name, status) in [("rng0", 404), ("blk7", 404)] {
+        let path = format!("/v1/devices/{name}/size");
+        assert_eq!(problem("PUT", &path, "{}").0, status);
+        assert_eq!(problem("GET", &path, "").0, status);
+    }
 }
 
 #[test]

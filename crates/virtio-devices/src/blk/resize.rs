@@ -42,11 +42,12 @@ pub enum ResizeError {
         reason: &'static str,
     },
     /// The host does not make it larger.
-    #[error("the host does not make the disk {name} larger: {source}")]
+    #[error("the host does not make the disk {name} larger")]
     Host {
         /// The disk.
         name: String,
         /// The host's reason.
+        #[source]
         source: io::Error,
     },
     /// The size that it has now is none that a disk can have, or the host does not tell it.

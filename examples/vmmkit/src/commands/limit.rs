@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use vmmkit_control::{Bucket, FlowLimits, Limits};
 
 use super::options::LimitOptions;
-use super::write_json;
+use super::{check_device, write_json};
 use crate::devices::{Words, per_second};
 use crate::failure::Failure;
 use crate::generate;
@@ -18,12 +18,7 @@ const NET: &str = "give bandwidth=BYTES or packets=N a second, or none instead o
 /// Shows the limits of a device, after they were changed if any are given. What is not named stays.
 pub(super) fn limit(options: &LimitOptions) -> Result<ExitCode, Failure> {
     let device = &options.device;
-    if device.is_empty() || !device.chars().all(|c| c.is_ascii_alphanumeric()) {
-        return Err(Failure::usage(
-            format!("limit {device:?}: this is no device's name"),
-            "`vmmkit stat` shows the names: blk0 is the first disk, net0 the first network interface",
-        ));
-    }
+    check_device("limit", device)?;
     let target = options.one.target()?;
     let client = target.client();
     let path = format!("/v1/devices/{device}/limits");

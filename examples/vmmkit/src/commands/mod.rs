@@ -7,6 +7,7 @@ mod limit;
 mod list;
 mod memory;
 mod options;
+mod resize;
 mod stop;
 mod table;
 mod tree;
@@ -37,11 +38,23 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Balloon(options) => balloon::balloon(&options),
         Command::Memory(options) => memory::memory(&options),
         Command::Limit(options) => limit::limit(&options),
+        Command::Resize(options) => resize::resize(&options),
         Command::Events(one) => events::events(&one),
         Command::Inspect(one) => inspect(&one),
         Command::Metrics(one) => metrics(&one),
         Command::Openapi => generate::write(document().as_bytes()),
     }
+}
+
+/// `device`, of the command of that name, can be a device's name.
+fn check_device(command: &str, device: &str) -> Result<(), Failure> {
+    if !device.is_empty() && device.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        format!("{command} {device:?}: this is no device's name"),
+        "`vmmkit stat` shows the names: blk0 is the first disk, net0 the first network interface",
+    ))
 }
 
 /// POSTs to each machine, and shows what it does then.

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Memory(MemoryOptions),
     /// Show or change what a disk or network interface may do a second
     Limit(LimitOptions),
+    /// Make a disk larger, or look at its size again, and tell the guest
+    Resize(ResizeOptions),
     /// Show what happens to a guest, as it happens
     Events(One),
     /// Show the state of every part of a guest's machine
@@ -116,4 +118,18 @@ pub(crate) struct LimitOptions {
     /// bandwidth=BYTES,packets=N[,receive|transmit]; none instead of a number is no limit
     #[arg(value_name = "KEY=N|none[,...]")]
     pub(crate) limits: Option<String>,
+}
+
+/// The options of `resize`.
+#[derive(Args, Debug)]
+pub(crate) struct ResizeOptions {
+    #[command(flatten)]
+    pub(crate) one: One,
+    /// The disk, as `vmmkit stat` shows it: blk0
+    #[arg(value_name = "DEVICE")]
+    pub(crate) device: String,
+    /// How large it should be, with a unit M, G or T, no less than it is; its file is made so. Without it,
+    /// the guest is told how large the file or block device is now
+    #[arg(value_name = "SIZE")]
+    pub(crate) size: Option<String>,
 }

@@ -12,6 +12,7 @@ use vmmkit_guest_memory::BLOCK_SIZE;
 use vmmkit_host_io::{Next, Subscription};
 use vmmkit_vmm::{self as vmm, Handle, Outcome};
 
+use super::disk;
 use crate::devices::{Live, statistics};
 use crate::remote::{ask_to_power_off, say_cut_off};
 use crate::settings::Settings;
@@ -242,6 +243,14 @@ impl Controlled for Guest {
             },
         })?;
         live.limits().ok_or_else(none)
+    }
+
+    fn size(&self, device: &str) -> Result<u64, Refusal> {
+        Ok(disk::of(self.named(device), device)?.capacity())
+    }
+
+    fn resize(&self, device: &str, size_bytes: Option<u64>) -> Result<u64, Refusal> {
+        disk::resize(disk::of(self.named(device), device)?, size_bytes)
     }
 
     fn balloon(&self) -> Option<Balloon> {

@@ -1,5 +1,6 @@
 //! The running machine for others: by its name among the user's machines, and by its API.
 
+mod disk;
 mod door;
 mod guest;
 mod presence;
