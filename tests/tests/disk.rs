@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use vmmkit_control::{Client, DiskResize, DiskSize};
 use vmmkit_tests::disk::{Scratch, check, repair};
 use vmmkit_tests::guest::{BOOT_LIMIT, Guests};
 use vmmkit_tests::process::{Finished, run_bounded, wait_until};
@@ -239,6 +240,78 @@ fn a_full_disk_of_the_host_is_an_error_of_the_guests_write() {
     assert!(run.stdout.contains("failed"), "{run:#?}");
     assert!(run.stdout.contains("reads"), "{run:#?}");
     assert_eq!(run.stderr.matches("No space left").count(), 1, "{run:#?}");
+}
+
+/// vmmkit as `command` has it, whose files may have so many bytes.
+fn limited(command: &Command, bytes: u64) -> Command {
+    let mut limited = Command::new("bash");
+    let script = format!("ulimit -f {} && exec \"$@\"", bytes >> 10);
+    limited.args(["-c", &script, "bash"]);
+    limited.arg(command.get_program()).args(command.get_args());
+    limited
+}
+
+#[test]
+fn a_limit_of_file_sizes_is_an_error_of_the_guests_write() {
+    let Some(guest) = Guest::find("file size limit") else {
+        return;
+    };
+    let disk = guest.scratch.path().join("disk");
+    let limit = fs::metadata(guest.guests.root_disk()).unwrap().len();
+    fs::File::create(&disk).unwrap().set_len(2 * limit).unwrap();
+    let script = format!(
+        "dd if=/dev/zero of=/dev/vdc bs=64k seek={} count=64 conv=fsync 2>&1 || echo failed
+        dd if=/dev/zero of=/dev/vdc bs=64k count=16 conv=fsync 2>&1 && echo writes\n",
+        (limit >> 16) - 1
+    );
+    let command = guest.command(&script, &[shown(&disk)]);
+    let run = guest.guests.run(&mut limited(&command, limit), b"");
+    let run = run.unwrap();
+    assert_eq!(run.code(), Some(0), "{run:#?}");
+    assert!(run.stdout.contains("failed"), "{run:#?}");
+    assert!(run.stdout.contains("writes"), "{run:#?}");
+    assert_eq!(run.stderr.matches("File too large").count(), 1, "{run:#?}");
+}
+
+#[test]
+fn a_disk_grows_under_a_running_guest() {
+    let Some(guest) = Guest::find("resize") else {
+        return;
+    };
+    let disk = guest.scratch.path().join("disk");
+    fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
+    let socket = guest.scratch.path().join("api.sock");
+    let script = "size() { cat /sys/block/vdc/size; }
+        echo \"before: $(size)\"; until [ $(size) = 8192 ]; do usleep 100000; done
+        dd if=/dev/zero of=/dev/vdc bs=64k seek=63 count=1 conv=fsync 2>&1 && echo \"after: $(size)\"\n";
+    let mut command = guest.command(script, &[shown(&disk)]);
+    command.arg("--api-socket").arg(&socket);
+    let mut running = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let client = Client::new(&socket).patient_for(BOOT_LIMIT);
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    let mut seen = |text: &str| {
+        let mut lines = lines.by_ref().map_while(Result::ok);
+        lines.any(|line| line.contains(text))
+    };
+    let before = seen("before: 2048");
+    let told = client.put::<DiskSize>(
+        "/v1/devices/blk2/size",
+        &DiskResize {
+            size_bytes: Some(4 << 20),
+        },
+    );
+    let after = told.is_ok() && seen("after: 8192");
+    if !after {
+        running.kill().unwrap();
+    }
+    let status = wait_until(&mut running, Instant::now() + BOOT_LIMIT).unwrap();
+    assert!(before && after, "{told:?}");
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    assert_eq!(fs::metadata(&disk).unwrap().len(), 4 << 20);
 }
 
 #[test]

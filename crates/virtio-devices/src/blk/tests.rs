@@ -1,4 +1,5 @@
 mod faults;
+mod file_limit;
 mod growth;
 mod host;
 mod open;
