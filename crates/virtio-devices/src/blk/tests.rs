@@ -2,6 +2,7 @@ mod faults;
 mod file_limit;
 mod growth;
 mod host;
+mod no_ring;
 mod open;
 mod partial_blocks;
 mod qcow2_images;
