@@ -7,8 +7,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, a skip is loud, and a child tells its parent how far it is"
+    reason = "a test fails by panicking, and a skip is loud"
 )]
 
 use std::io::{BufRead, BufReader};
