@@ -20,6 +20,7 @@ mod foreign;
 mod in_flight;
 mod lock;
 mod memory;
+mod opened;
 mod qcow2;
 mod raw;
 mod request;

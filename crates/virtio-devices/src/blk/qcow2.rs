@@ -20,7 +20,7 @@ use vmmkit_guest_memory::{GuestRam, Segment};
 use super::bounce::{drain, fill};
 use super::disk::is_unsupported;
 use super::lock::{check_same, lock};
-use super::raw::{check_kind, open};
+use super::opened::{check_kind, open};
 use super::{BlockConfig, BlockError, Disk, Topology};
 use chain::Layers;
 use check::check_counted;

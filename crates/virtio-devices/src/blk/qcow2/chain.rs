@@ -15,7 +15,7 @@ use super::error::Qcow2Error;
 use super::header::{Backing, Header};
 use super::refcounts::count_before_use;
 use crate::blk::lock::lock;
-use crate::blk::raw::check_kind;
+use crate::blk::opened::check_kind;
 
 /// The most images behind each other.
 const DEPTH: usize = 32;
