@@ -62,12 +62,18 @@ impl Emulator {
         let stop = match cpu.step(given, &mut bytes) {
             Ok(completed) => {
                 state.registers.rflags &= !spec::RF;
-                // INT n clears TF itself.
-                let steps = before.rflags & spec::TF != 0 && completed != Completed::Int;
-                return Ok(if !steps {
-                    Completion::Done(completed)
+                let flags = match completed {
+                    // INT n clears TF itself.
+                    Completed::Int => 0,
+                    // The one with which they end counts (AMD APM vol. 2, 13.1.4).
+                    Completed::Sysret | Completed::Sysretq => state.registers.rflags,
+                    _ => before.rflags,
+                };
+                let steps = flags & spec::TF != 0;
+                return Ok(if steps {
+                    Completion::Stepped(completed)
                 } else {
-                    Completion::Fault(Exception::SINGLE_STEP)
+                    Completion::Done(completed)
                 });
             }
             Err(Stop::Trap(exception)) => {

@@ -55,6 +55,7 @@ impl Float80 {
         exponent: 0,
         significand: 0,
     };
+    #[cfg(test)]
     pub(crate) const ONE: Self = Self {
         negative: false,
         exponent: 0,

@@ -10,9 +10,11 @@ use crate::Completed;
 pub enum Completion {
     /// It ran: RIP is past it, or where it leads; RFLAGS.RF is clear.
     Done(Completed),
+    /// It ran, and RFLAGS.TF was set: the caller sets DR6.BS and injects #DB (Intel SDM vol. 3, 18.3.1.4).
+    Stepped(Completed),
     /// The caller injects this exception. For a fault the general registers are as they were, and
-    /// memory too; for a trap (#BP, and #DB because RFLAGS.TF was set) RIP is past the instruction.
-    /// For #PF, CR2 of the state is set. DR6.BS of #DB is the caller's.
+    /// memory too; for a trap (#BP, and #DB of INT1) RIP is past the instruction. For #PF, CR2 of the
+    /// state is set.
     Fault(Exception),
 }
 
@@ -26,8 +28,8 @@ pub struct Exception {
 }
 
 impl Exception {
-    /// #DB: the trap after a single step.
-    pub const SINGLE_STEP: Self = Self::plain(1);
+    /// #DB: the trap after a single step, and INT1.
+    pub const DEBUG: Self = Self::plain(1);
     /// #BP: INT3.
     pub const BREAKPOINT: Self = Self::plain(3);
     /// #UD: invalid opcode.

@@ -131,6 +131,45 @@ impl XsaveArea {
         self.set_tags(tags);
     }
 
+    /// The bytes of ST(`number`), empty or not.
+    pub(crate) fn register(&self, number: usize) -> [u8; 10] {
+        self.field(X87_REGISTERS.start + number * 16)
+    }
+
+    /// Sets the bytes of ST(`number`), and does not fill it.
+    pub(crate) fn set_register(&mut self, number: usize, value: [u8; 10]) {
+        self.set(X87_REGISTERS.start + number * 16, &value);
+    }
+
+    /// Makes ST(`number`) empty.
+    pub(crate) fn free(&mut self, number: usize) {
+        let tags = self.tags() & !(1 << self.physical(number));
+        self.set_tags(tags);
+    }
+
+    /// Adds `count`, 0 to 7, to TOP. The registers stay where they are in the register file.
+    pub(crate) fn turn(&mut self, count: u16) {
+        let registers = self.range_mut(X87_REGISTERS);
+        registers.rotate_left(usize::from(count & 7) * 16 % registers.len().max(1));
+        self.set_top(self.top() + count);
+    }
+
+    /// Where the last instruction and its operand were, 32 bits of each.
+    pub(crate) fn pointers(&self) -> Pointers {
+        Pointers {
+            opcode: u16::from_le_bytes(self.field(6)),
+            instruction: u32::from_le_bytes(self.field(8)),
+            data: u32::from_le_bytes(self.field(16)),
+        }
+    }
+
+    /// Sets them, with nothing above.
+    pub(crate) fn set_pointers(&mut self, pointers: &Pointers) {
+        self.set(6, &pointers.opcode.to_le_bytes());
+        self.set(8, &u64::from(pointers.instruction).to_le_bytes());
+        self.set(16, &u64::from(pointers.data).to_le_bytes());
+    }
+
     /// A new ST(0); `None`, and nothing is changed, where its register is not empty.
     pub(crate) fn push(&mut self, value: [u8; 10]) -> Option<()> {
         (!self.tag(7)).then_some(())?;
@@ -142,10 +181,8 @@ impl XsaveArea {
 
     /// ST(0) is empty, and ST(1) takes its place.
     pub(crate) fn pop(&mut self) {
-        let tags = self.tags() & !(1 << self.physical(0));
-        self.set_tags(tags);
-        self.range_mut(X87_REGISTERS).rotate_left(16);
-        self.set_top(self.top() + 1);
+        self.free(0);
+        self.turn(1);
     }
 
     fn top(&self) -> u16 {
@@ -157,7 +194,7 @@ impl XsaveArea {
     }
 
     /// Where ST(`number`) is in the register file.
-    fn physical(&self, number: usize) -> usize {
+    pub(crate) fn physical(&self, number: usize) -> usize {
         (usize::from(self.top()) + number) & 7
     }
 
@@ -274,6 +311,13 @@ impl XsaveArea {
         let rest = self.0.get(offset..).unwrap_or_default();
         rest.first_chunk().copied().unwrap_or([0; N])
     }
+}
+
+/// What the x87 notes of its last instruction (Intel SDM vol. 1, 8.1.8 and 8.1.9).
+pub(crate) struct Pointers {
+    pub(crate) opcode: u16,
+    pub(crate) instruction: u32,
+    pub(crate) data: u32,
 }
 
 impl Default for XsaveArea {

@@ -103,6 +103,9 @@ fn an_aligned_move_of_what_is_not_aligned_is_a_general_protection_fault() {
     guest.state.registers.rdi = DATA + 16;
     let fault = Ok(Completion::Fault(Exception::GENERAL_PROTECTION));
     assert_eq!(guest.run(&[0xc5, 0xfd, 0x6f, 0x1f]), fault);
+    // VMOVNTDQA YMM3, [RDI]; VMOVNTDQ [RDI], YMM3
+    assert_eq!(guest.run(&[0xc4, 0xe2, 0x7d, 0x2a, 0x1f]), fault);
+    assert_eq!(guest.run(&[0xc5, 0xfd, 0xe7, 0x1f]), fault);
     // Of 16 bytes it is.
     assert!(guest.run(&[0xc5, 0xf9, 0x6f, 0x1f]).is_ok());
 }

@@ -130,6 +130,80 @@ fn integers_and_singles_are_loaded_and_stored() {
 }
 
 #[test]
+fn fisttp_cuts_off_whatever_the_direction_of_rounding() {
+    for (number, whole) in [(2.9, 2), (-2.9, -2), (0.25, 0)] {
+        let mut guest = with(number, 0.0);
+        // fisttp dword [rdi+16]
+        run(&mut guest, &[FLD_A, &[0xdb, 0x4f, 16]]);
+        assert_eq!(guest.read(DATA_PHYSICAL + 16) as i32, whole, "{number}");
+        assert_eq!(top(&guest), 0);
+    }
+}
+
+#[test]
+fn the_environment_and_the_state_have_the_layout_of_32_bits() {
+    let mut guest = with(1.0, 0.0);
+    run(&mut guest, &[FLD_A, FLDZ]);
+    guest.extended.area.bytes_mut()[6..8].copy_from_slice(&0x123_u16.to_le_bytes());
+    guest.extended.area.bytes_mut()[8..16].copy_from_slice(&0x11_2233_4455_u64.to_le_bytes());
+    guest.extended.area.bytes_mut()[16..24].copy_from_slice(&0x6677_8899_u64.to_le_bytes());
+    // fnstenv [rdi+0x100]; fnsave [rdi+0x200]
+    run(&mut guest, &[&[0xd9, 0xb7, 0, 1, 0, 0]]);
+    assert_eq!(guest.extended.area.fcw(), 0x27f);
+    run(&mut guest, &[&[0xdd, 0xb7, 0, 2, 0, 0]]);
+    // Control, status with TOP 6, tags: zero in 6, a number in 7; FIP, FOP, FDP, FDS.
+    let words: [u32; 7] = [
+        0xffff_027f,
+        0xffff_3000,
+        0xffff_1fff,
+        0x2233_4455,
+        0x0123_0000,
+        0x6677_8899,
+        0xffff_0000,
+    ];
+    let expected: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    for offset in [0x100, 0x200] {
+        assert_eq!(guest.read_bytes(DATA_PHYSICAL + offset, 28), expected);
+    }
+    // Then ST(0) and ST(1); the unit is as after FNINIT.
+    let numbers = guest.read_bytes(DATA_PHYSICAL + 0x21c, 20);
+    let one = [0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f];
+    assert_eq!((&numbers[..10], &numbers[10..]), (&[0; 10][..], &one[..]));
+    assert_eq!((guest.extended.area.fcw(), top(&guest)), (0x37f, 0));
+    assert_eq!(guest.extended.area.bytes()[4], 0);
+    // frstor [rdi+0x200]; fstp; fstp
+    run(&mut guest, &[&[0xdd, 0xa7, 0, 2, 0, 0], FSTP]);
+    assert_eq!(double(&guest), 0.0);
+    run(&mut guest, &[FSTP]);
+    assert_eq!((double(&guest), top(&guest)), (1.0, 0));
+}
+
+#[test]
+fn an_environment_that_unmasks_what_it_brings_makes_it_pending() {
+    let mut guest = guest();
+    // FCW unmasks the invalid operation that FSW has; all registers empty.
+    guest.write(DATA_PHYSICAL, 0x37e | 1 << 32);
+    guest.write(DATA_PHYSICAL + 8, 0xffff);
+    run(&mut guest, &[&[0xd9, 0x27]]);
+    let pending = Ok(Completion::Fault(Exception::X87));
+    assert_eq!(guest.run(FLDZ), pending);
+    assert_eq!(guest.run(&[0xd9, 0xd0]), pending);
+    // FNSTENV does not look, and masks it.
+    run(&mut guest, &[&[0xd9, 0x77, 0x40], FLDZ]);
+}
+
+#[test]
+fn the_formats_of_16_bits_are_not_completed() {
+    for code in [[0x66, 0xd9, 0x37], [0x66, 0xdd, 0x37], [0x66, 0xd9, 0x27]] {
+        let outcome = guest().run(&code);
+        assert!(
+            matches!(outcome, Err(NotCompleted::Unsupported { .. })),
+            "{code:x?}"
+        );
+    }
+}
+
+#[test]
 fn all_80_bits_go_through_a_load_and_a_store() {
     let mut guest = guest();
     let pi = [0x35, 0xc2, 0x68, 0x21, 0xa2, 0xda, 0x0f, 0xc9, 0x00, 0x40];

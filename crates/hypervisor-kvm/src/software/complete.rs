@@ -15,6 +15,9 @@ use crate::run_page::{DIRTY_REGS, INTERNAL, SYNC_REGS, SYNC_SREGS};
 use crate::vm::Inner;
 use crate::{KvmVcpu, convert, failure};
 
+/// DR6.BS (Intel SDM vol. 3, 18.2.3).
+const SINGLE_STEP: u64 = 1 << 14;
+
 impl KvmVcpu {
     /// KVM could not emulate an instruction: it is done here, or the exit goes up.
     pub(super) fn complete(&mut self) -> Result<Answer> {
@@ -54,6 +57,11 @@ impl KvmVcpu {
                 software.support.counters.count_completed(instruction);
                 None
             }
+            Ok(Completion::Stepped(instruction)) => {
+                software.support.counters.count_completed(instruction);
+                self.note_step()?;
+                Some(Exception::DEBUG)
+            }
             Ok(Completion::Fault(exception)) => {
                 Counters::count(&software.support.counters.faults);
                 Some(exception)
@@ -77,6 +85,16 @@ impl KvmVcpu {
             self.inject(exception)?;
         }
         Ok(Some(Answer::Done))
+    }
+
+    /// Sets DR6.BS, which tells the guest's handler of #DB that it was a single step.
+    fn note_step(&mut self) -> Result<()> {
+        let debug = self.fd.get_debug_regs();
+        let mut debug = debug.map_err(|error| Error::host("KVM_GET_DEBUGREGS", error))?;
+        debug.dr6 |= SINGLE_STEP;
+        self.fd
+            .set_debug_regs(&debug)
+            .map_err(|error| Error::host("KVM_SET_DEBUGREGS", error))
     }
 
     /// Makes the guest take `exception` before its next instruction (KVM API, KVM_SET_VCPU_EVENTS).

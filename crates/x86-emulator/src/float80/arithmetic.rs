@@ -75,6 +75,36 @@ impl Float80 {
         )
     }
 
+    /// `None` also of a negative number, but for zero.
+    pub(crate) fn square_root(self, rounding: Rounding) -> Option<Rounded<Self>> {
+        if self.is_zero() {
+            return exact(self.negative);
+        }
+        (!self.negative).then_some(())?;
+        // 66 bits, two of them before the point: at least 1 and less than 4.
+        let odd = self.exponent.rem_euclid(2);
+        let square = u128::from(self.significand) << (1 + odd);
+        let (mut root, mut rest) = (0_u128, 0_u128);
+        for digit in 0..66 {
+            let pair = if digit < 33 {
+                square >> (64 - 2 * digit) & 3
+            } else {
+                0
+            };
+            rest = rest << 2 | pair;
+            let trial = root << 2 | 1;
+            root <<= 1;
+            if rest >= trial {
+                rest -= trial;
+                root |= 1;
+            }
+        }
+        let all = root << 1 | u128::from(rest != 0);
+        // Bit 66 of it is worth 1.
+        let exponent = self.exponent.div_euclid(2);
+        round(false, exponent + 127 - 66, all, rounding)
+    }
+
     /// To an integer of the same format.
     pub(crate) fn to_whole(self, direction: Direction) -> Option<Rounded<Self>> {
         if self.is_zero() || self.exponent >= 63 {

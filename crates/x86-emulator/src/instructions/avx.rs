@@ -21,19 +21,23 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         self.zero_vectors(true)
     }
 
-    /// VMOVAPS, VMOVAPD and VMOVDQA.
+    /// VMOVAPS, VMOVAPD, VMOVDQA and the non-temporal moves.
     pub(super) fn move_vector_aligned(&mut self) -> Run<E> {
         self.move_vector(true)
     }
 
-    /// VMOVUPS, VMOVUPD and VMOVDQU.
+    /// VMOVUPS, VMOVUPD, VMOVDQU and VLDDQU.
     pub(super) fn move_vector_unaligned(&mut self) -> Run<E> {
         self.move_vector(false)
     }
 
     fn move_vector(&mut self, aligned: bool) -> Run<E> {
-        // Not the forms of AVX-512, with masks and more registers.
-        if self.instruction.cpuid_features() != [CpuidFeature::AVX] {
+        // Not the forms of AVX-512, with masks and more registers. VMOVNTDQA of 32 bytes is AVX2's.
+        let known = [[CpuidFeature::AVX], [CpuidFeature::AVX2]];
+        if !known
+            .iter()
+            .any(|known| self.instruction.cpuid_features() == known)
+        {
             return Err(Stop::Unsupported);
         }
         let mut area = self.load_avx()?;

@@ -56,7 +56,7 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
 
     /// INT1 (ICEBP) asks for no privilege and leaves DR6 alone.
     pub(super) fn int1(&mut self) -> Run<E> {
-        Err(Stop::Trap(Exception::SINGLE_STEP))
+        Err(Stop::Trap(Exception::DEBUG))
     }
 
     /// INT n.

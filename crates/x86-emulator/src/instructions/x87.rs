@@ -62,12 +62,16 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         self.require_x87()?;
         let mut area = self.load()?;
         self.raise_pending(&area)?;
-        let value = u16::from_le_bytes(self.read(self.place())?) & FCW_BITS | FCW_FIXED;
-        area.set_fcw(value);
-        let unmasked = area.fsw() & EXCEPTIONS & !value != 0;
+        area.set_fcw(control_word(u16::from_le_bytes(self.read(self.place())?)));
+        self.settle_summary(&mut area);
+        self.store(area)
+    }
+
+    /// Makes ES and B tell whether an exception is not masked.
+    pub(super) fn settle_summary(&self, area: &mut XsaveArea) {
+        let unmasked = area.fsw() & EXCEPTIONS & !area.fcw() != 0;
         let summary = if unmasked { ERROR_SUMMARY } else { 0 };
         area.set_fsw(area.fsw() & !ERROR_SUMMARY | summary);
-        self.store(area)
     }
 
     /// All registers are empty, and TOP is 0 as after any MMX instruction (Intel SDM vol. 3, 12.2).
@@ -91,4 +95,9 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         let told = self.state.special.cr0 & spec::CR0_NE != 0;
         self.require(!pending || !told, Exception::X87)
     }
+}
+
+/// What becomes of a control word that is loaded.
+pub(super) fn control_word(value: u16) -> u16 {
+    value & FCW_BITS | FCW_FIXED
 }

@@ -16,10 +16,10 @@ use crate::{ExtendedState, PhysicalMemory, XsaveArea, spec};
 const PRECISION_MASK: u16 = 1 << 5;
 /// FSW: an inexact result (PE), and rounded away from zero (C1).
 const PRECISION: u16 = 1 << 5;
-const C0: u16 = 1 << 8;
-const C1: u16 = 1 << 9;
-const C2: u16 = 1 << 10;
-const C3: u16 = 1 << 14;
+pub(super) const C0: u16 = 1 << 8;
+pub(super) const C1: u16 = 1 << 9;
+pub(super) const C2: u16 = 1 << 10;
+pub(super) const C3: u16 = 1 << 14;
 
 /// An operation on two numbers.
 type Operation = fn(Float80, Float80, Rounding) -> Option<Rounded<Float80>>;
@@ -46,16 +46,7 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         self.store(area)
     }
 
-    /// FLD1 and FLDZ.
-    pub(super) fn x87_constant(&mut self) -> Run<E> {
-        let mut area = self.x87()?;
-        let one = self.instruction.mnemonic() == Mnemonic::Fld1;
-        let number = if one { Float80::ONE } else { Float80::ZERO };
-        push(&mut area, number.to_bytes())?;
-        self.store(area)
-    }
-
-    /// FST, FSTP, FIST and FISTP.
+    /// FST, FSTP, FIST, FISTP and FISTTP.
     pub(super) fn x87_store(&mut self) -> Run<E> {
         let mut area = self.x87()?;
         let bytes = defined(area.st(0))?;
@@ -77,7 +68,10 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
 
     /// The number in the format of the memory operand, and its bytes.
     fn stored(&mut self, area: &mut XsaveArea, bytes: [u8; 10]) -> Run<E, ([u8; 10], usize)> {
-        let direction = rounding(area).direction;
+        let direction = match self.instruction.mnemonic() {
+            Mnemonic::Fisttp => Direction::Zero,
+            _ => rounding(area).direction,
+        };
         let number = || defined(Float80::from_bytes(bytes));
         let mut image = [0; 10];
         let mut put = |word: u64| {
@@ -179,7 +173,7 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         self.store(area)
     }
 
-    /// FABS, FCHS and FRNDINT.
+    /// FABS, FCHS, FRNDINT and FSQRT.
     pub(super) fn x87_unary(&mut self) -> Run<E> {
         let mut area = self.x87()?;
         let number = self.st_number(&area, 0)?;
@@ -191,6 +185,7 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         let result = match self.instruction.mnemonic() {
             Mnemonic::Fabs => exact(number.magnitude()),
             Mnemonic::Fchs => exact(number.negated()),
+            Mnemonic::Fsqrt => defined(number.square_root(rounding(&area)))?,
             _ => defined(number.to_whole(rounding(&area).direction))?,
         };
         let value = settle(&mut area, result)?;
@@ -210,7 +205,7 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
     }
 
     /// The state, where the unit is to be used and has no error to report.
-    fn x87(&mut self) -> Run<E, XsaveArea> {
+    pub(super) fn x87(&mut self) -> Run<E, XsaveArea> {
         self.require_x87()?;
         let area = self.load()?;
         self.raise_pending(&area)?;
@@ -247,7 +242,7 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
     }
 
     /// The register that is the source: the last operand.
-    fn source_register(&self) -> usize {
+    pub(super) fn source_register(&self) -> usize {
         let last = self.instruction.op_count().saturating_sub(1);
         register_number(self.instruction.op_register(last))
     }
@@ -263,7 +258,7 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
             mnemonic,
             M::Fcomp | M::Fcompp | M::Ficomp | M::Fcomip | M::Fucomp | M::Fucompp | M::Fucomip
         );
-        arithmetic || comparison || matches!(mnemonic, M::Fstp | M::Fistp)
+        arithmetic || comparison || matches!(mnemonic, M::Fstp | M::Fistp | M::Fisttp)
     }
 }
 
@@ -282,7 +277,7 @@ fn operation(mnemonic: Mnemonic) -> (Operation, bool) {
 }
 
 /// What FCW asks for (8.1.5).
-fn rounding(area: &XsaveArea) -> Rounding {
+pub(super) fn rounding(area: &XsaveArea) -> Rounding {
     let word = area.fcw();
     Rounding {
         bits: match word >> 8 & 3 {
@@ -311,22 +306,22 @@ fn settle<T, E>(area: &mut XsaveArea, result: Rounded<T>) -> Result<T, Stop<E>> 
     Ok(result.value)
 }
 
-fn set_flags(area: &mut XsaveArea, all: u16, set: u16) {
+pub(super) fn set_flags(area: &mut XsaveArea, all: u16, set: u16) {
     area.set_fsw(area.fsw() & !all | set);
 }
 
-fn push<E>(area: &mut XsaveArea, bytes: [u8; 10]) -> Result<(), Stop<E>> {
+pub(super) fn push<E>(area: &mut XsaveArea, bytes: [u8; 10]) -> Result<(), Stop<E>> {
     defined(area.push(bytes))?;
     set_flags(area, C1, 0);
     Ok(())
 }
 
 /// What is not there, or no number of ours, is not completed.
-fn defined<T, E>(value: Option<T>) -> Result<T, Stop<E>> {
+pub(super) fn defined<T, E>(value: Option<T>) -> Result<T, Stop<E>> {
     value.ok_or(Stop::Unsupported)
 }
 
 /// ST(0) to ST(7).
-fn register_number(register: Register) -> usize {
+pub(super) fn register_number(register: Register) -> usize {
     (register as usize).saturating_sub(Register::ST0 as usize) & 7
 }

@@ -19,6 +19,95 @@ fn x87_control() {
     pair.memory_forms(&Opcode::new(&[], false, &[0xd9], 5), 1, true, as_is);
 }
 
+/// The bytes of an image of the x87 from which `instruction` runs without an exception.
+fn x87_forms(pair: &mut Pair, code: &[u8], tags: u8, number: Option<[u8; 10]>) {
+    for _ in 0..ROUNDS {
+        pair.shuffle(true);
+        let image = &mut pair.frame.before.0;
+        image[512] |= 1;
+        // C1 is clear: FFREE and FCMOVcc leave it alone on some CPUs only.
+        image[3] &= !2;
+        image[4] = tags;
+        if let Some(number) = number {
+            image[32..40].copy_from_slice(&(pair.random.next() | 1 << 63).to_le_bytes());
+            image[38..42].copy_from_slice(&number[6..]);
+        }
+        pair.settle();
+        pair.compare(code);
+    }
+}
+
+#[test]
+fn x87_constants_in_each_direction_of_rounding() {
+    if !has_xsave() {
+        return;
+    }
+    let mut pair = Pair::new(41);
+    for constant in 0xe8..=0xee {
+        x87_forms(&mut pair, &[0xd9, constant], 0, None);
+    }
+}
+
+#[test]
+fn x87_registers() {
+    if !has_xsave() {
+        return;
+    }
+    let mut pair = Pair::new(42);
+    // FXAM, FINCSTP, FDECSTP, FNOP
+    for code in [[0xd9, 0xe5], [0xd9, 0xf7], [0xd9, 0xf6], [0xd9, 0xd0]] {
+        pair.register_form(&code, false);
+    }
+    // FFREE ST(3), FFREEP ST(2)
+    for code in [[0xdd, 0xc3], [0xdf, 0xc2]] {
+        x87_forms(&mut pair, &code, 0x5a, None);
+    }
+    // FCMOVcc ST(0), ST(5)
+    for opcode in [0xda, 0xdb] {
+        for condition in [0xc5, 0xcd, 0xd5, 0xdd] {
+            x87_forms(&mut pair, &[opcode, condition], 0xff, None);
+        }
+    }
+}
+
+#[test]
+fn x87_square_roots() {
+    if !has_xsave() {
+        return;
+    }
+    let mut pair = Pair::new(43);
+    // FSQRT of positive numbers of either parity of the exponent.
+    for exponent in [0x3fff, 0x4000, 0x0123, 0x7ff0_u16] {
+        let mut number = [0xa5; 10];
+        number[8..].copy_from_slice(&exponent.to_le_bytes());
+        x87_forms(&mut pair, &[0xd9, 0xfa], 0xff, Some(number));
+    }
+}
+
+#[test]
+fn x87_environment_and_state_in_memory() {
+    if !has_xsave() {
+        return;
+    }
+    // Words that are all ones above, no exception pending, pointers that the CPU may keep.
+    fn image(random: &mut Random, operand: &mut [u8], _: &mut Frame) {
+        let tags = random.next() as u16;
+        operand[4..6].copy_from_slice(&(random.next() as u16 & 0x7f00).to_le_bytes());
+        operand[8..10].copy_from_slice(&tags.to_le_bytes());
+    }
+    let mut pair = Pair::new(44);
+    for (opcode, digit) in [(0xd9, 4), (0xdd, 4)] {
+        pair.memory_forms(&Opcode::new(&[], false, &[opcode], digit), 1, false, image);
+    }
+    // The pointers: AMD's CPUs keep those of the test itself, and older ones store selectors too.
+    if is_amd() || !has("FCS and FDS of zero", 7, 0, 13, |leaf| leaf.ebx) {
+        return;
+    }
+    for (opcode, digit) in [(0xd9, 6), (0xdd, 6)] {
+        pair.memory_forms(&Opcode::new(&[], false, &[opcode], digit), 1, false, as_is);
+    }
+}
+
 #[test]
 fn mxcsr() {
     if !has_xsave() {
@@ -176,4 +265,39 @@ fn vzeroupper_and_vzeroall() {
     // VMOVDQA YMM15, YMM3; VMOVUPS XMM1, XMM2
     pair.register_form(&[0xc5, 0x7d, 0x6f, 0xfb], true);
     pair.register_form(&[0xc5, 0xf8, 0x10, 0xca], true);
+}
+
+#[test]
+fn non_temporal_and_unaligned_moves_of_vectors() {
+    if !has_xsave() || !has("AVX", 1, 0, 28, |leaf| leaf.ecx) {
+        return;
+    }
+    let mut pair = Pair::new(45);
+    pair.masked = true;
+    // VMOVNTPS, VMOVNTPD and VMOVNTDQ of 32 and 16 bytes, of register 2; VLDDQU; VMOVNTDQA of 16.
+    for (prefix, opcode) in [
+        ([0xc5, 0xfc].as_slice(), 0x2b),
+        (&[0xc5, 0xfd], 0x2b),
+        (&[0xc5, 0xfd], 0xe7),
+        (&[0xc5, 0xf9], 0xe7),
+        (&[0xc5, 0xff], 0xf0),
+        (&[0xc5, 0xfb], 0xf0),
+        (&[0xc4, 0xe2, 0x79], 0x2a),
+    ] {
+        vector_forms(&mut pair, prefix, opcode);
+    }
+    if has("AVX2", 7, 0, 5, |leaf| leaf.ebx) {
+        vector_forms(&mut pair, &[0xc4, 0xe2, 0x7d], 0x2a);
+    }
+}
+
+/// Register 2 and the memory at RDI, a multiple of 32.
+fn vector_forms(pair: &mut Pair, prefix: &[u8], opcode: u8) {
+    let code = [prefix, &[opcode, 0x17]].concat();
+    for round in 0..ROUNDS as u64 {
+        pair.shuffle(true);
+        pair.frame.gpr[7] = pair.arena.data() + round * 32;
+        pair.settle();
+        pair.compare(&code);
+    }
 }
