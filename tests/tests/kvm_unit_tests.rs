@@ -1,6 +1,7 @@
 //! kvm-unit-tests, a suite that nobody here wrote, on vmmkit: each flat program in the folder that
 //! KVM_UNIT_TESTS names (x86/ of a built tree) is booted by Multiboot. docs/kvm-unit-tests.md has the
-//! results. KVM_UNIT_TESTS_SECONDS is the limit of each program, KVM_UNIT_TESTS_ONLY names some of them.
+//! results. KVM_UNIT_TESTS_SECONDS is the limit of each program, KVM_UNIT_TESTS_ONLY names some of them, whose
+//! own lines are then shown.
 #![expect(
     clippy::unwrap_used,
     reason = "a test fails by panicking, its helpers too"
@@ -201,6 +202,9 @@ fn the_programs_that_are_known_to_pass_do() {
         let run = run(&kvm, &program, cpus, limit, &scratch);
         let (good, bad) = (run.count("PASS"), run.count("FAIL"));
         println!("| {name} | {cpus} | {good} | {bad} | {} |", run.outcome);
+        if std::env::var_os("KVM_UNIT_TESTS_ONLY").is_some() {
+            println!("{}", run.lines);
+        }
         let known = PASS.contains(&&*name) || (is_genuine && PASS_GENUINE.contains(&&*name));
         if known && !run.passed {
             failed.push(format!("{name}: {}\n{}", run.outcome, run.lines));

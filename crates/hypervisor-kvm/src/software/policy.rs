@@ -19,7 +19,7 @@ struct Bit {
 const EMULATED_RING_0: &str = "SYSCALL";
 
 /// Masked where the finding is missing. The others the host forces on, or are completed.
-const MASKED: [Bit; 2] = [
+const MASKED: [Bit; 5] = [
     // CX16: without it Linux's allocator takes a path that is cheaper than an exit.
     Bit {
         finding: "CMPXCHG16B",
@@ -36,7 +36,23 @@ const MASKED: [Bit; 2] = [
         register: |leaf| &mut leaf.ecx,
         bit: 16,
     },
+    // What Linux would do by a hypercall, an invalid opcode here (`leave_hypercalls_alone`): wake a vCPU that
+    // waits for a spin lock (KVM_FEATURE_PV_UNHALT), send IPIs, yield to another vCPU.
+    hypercall(7),
+    hypercall(11),
+    hypercall(13),
 ];
+
+/// A feature of KVM itself (KVM's cpuid.rst).
+const fn hypercall(bit: u32) -> Bit {
+    Bit {
+        finding: EMULATED_RING_0,
+        leaf: 0x4000_0001,
+        subleaf: 0,
+        register: |leaf| &mut leaf.eax,
+        bit,
+    }
+}
 
 /// Clears the bits that `report` makes unwelcome.
 pub(super) fn mask(report: &ProbeReport, leaves: &mut [CpuidEntry]) {
@@ -133,6 +149,13 @@ mod tests {
         assert_eq!((leaves[0].ecx, leaves[1]), (!(1 << 13), leaf(7)));
         mask(&report("SYSCALL"), &mut leaves);
         assert_eq!((leaves[1].ebx, leaves[1].ecx), (u32::MAX, !(1 << 16)));
+    }
+
+    #[test]
+    fn what_needs_a_hypercall_is_not_offered() {
+        let mut leaves = [leaf(0x4000_0001)];
+        mask(&report("SYSCALL"), &mut leaves);
+        assert_eq!(leaves[0].eax, !(1 << 7 | 1 << 11 | 1 << 13));
     }
 
     #[test]

@@ -65,6 +65,34 @@ fn what_cpuid_does_not_offer_is_the_guests_fault_and_not_the_end() {
 }
 
 #[test]
+fn a_hypercall_is_not_offered_where_it_is_an_invalid_opcode() {
+    let Some(kvm) = software("KVM's features") else {
+        return;
+    };
+    // mov eax, 40000001h; cpuid
+    let code = [0xb8, 1, 0, 0, 0x40, 0x0f, 0xa2];
+    let end = run(&kvm, &code, |_| {});
+    assert_ne!(end.rax, 0);
+    let wake_send_yield = 1 << 7 | 1 << 11 | 1 << 13;
+    assert_eq!(end.rax & wake_send_yield, 0, "{:#x}", end.rax);
+}
+
+#[test]
+fn a_single_step_of_a_completed_instruction_says_so_in_dr6() {
+    let Some(kvm) = software("a single step") else {
+        return;
+    };
+    // STAC, with TF set: #DB, which has no handler and shuts the guest down.
+    let mut vcpu = prepare(&kvm, Ring::Kernel, &[0x0f, 0x01, 0xcb]).unwrap();
+    let mut start = vcpu.registers().unwrap();
+    start.rflags |= 1 << 8;
+    vcpu.set_registers(&start).unwrap();
+    let _leash = crate::probe::micro_guest::watch(vcpu.kicker()).unwrap();
+    assert_eq!(vcpu.run().unwrap(), VcpuExit::Shutdown);
+    assert_eq!(vcpu.fd.get_debug_regs().unwrap().dr6 >> 14 & 1, 1);
+}
+
+#[test]
 fn int_n_runs_the_guests_handler_and_iretq_comes_back() {
     let Some(kvm) = software("INT n") else {
         return;
