@@ -16,25 +16,19 @@
 //! The vCPU's thread clears `immediate_exit` when, and only when, it reports
 //! [`Interrupted`](vmmkit_hypervisor::VcpuExit::Interrupted).
 
+mod protocol;
+
 use std::cell::Cell;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, atomic};
 
 use vmm_sys_util::signal::unblock_signal;
 use vmmkit_hypervisor::Kick;
 
 use crate::KickSignal;
 use crate::run_page::RunPage;
+use protocol::Runner;
 
-/// `immediate_exit`: nobody wants the vCPU out.
-const IDLE: u8 = 0;
-/// `immediate_exit`: a kick wants it out.
-const KICKED: u8 = 1;
-/// `immediate_exit`: its own thread wants an access completed, no more.
-const COMPLETING: u8 = 2;
-/// No thread has run the vCPU yet, or it is gone.
-const NOBODY: i32 = 0;
 /// The calling thread does not know its number yet; no `Kicker` has this one.
 const UNKNOWN: i32 = -1;
 
@@ -42,8 +36,7 @@ const UNKNOWN: i32 = -1;
 pub(crate) struct Kicker {
     page: Arc<RunPage>,
     signal: KickSignal,
-    /// The thread that runs the vCPU, as gettid(2) names it.
-    thread: AtomicI32,
+    thread: Runner,
 }
 
 impl Kicker {
@@ -52,14 +45,14 @@ impl Kicker {
         Self {
             page,
             signal,
-            thread: AtomicI32::new(NOBODY),
+            thread: Runner::new(),
         }
     }
 
     /// Notes that the calling thread is about to run the vCPU.
     #[inline]
     pub(crate) fn enter(&self) {
-        if self.thread.load(Ordering::Relaxed) != THREAD.get() {
+        if !self.thread.is(THREAD.get()) {
             self.move_here();
         }
     }
@@ -69,49 +62,40 @@ impl Kicker {
         // A mask inherited with the signal blocked would make it useless. It fails for an invalid
         // signal number only, which `KickSignal` excludes.
         let _ = unblock_signal(self.signal.number());
-        // Ordering: with `kick`: either the kicker sees this thread, or KVM_RUN sees its store.
-        self.thread.store(current_thread(), Ordering::SeqCst);
+        self.thread.set(current_thread());
     }
 
     /// Whether there is a kick that has not been taken.
     pub(crate) fn is_kicked(&self) -> bool {
-        // Ordering: acquires what `kick` released, as `take` does.
-        self.page.immediate_exit().load(Ordering::Acquire) == KICKED
+        protocol::is_kicked(self.page.immediate_exit())
     }
 
     /// Takes the kick that ended a run. What its sender wrote before is visible from here on.
     #[inline]
     pub(crate) fn take(&self) {
-        // Ordering: acquires what `kick` released.
-        self.page.immediate_exit().swap(IDLE, Ordering::AcqRel);
+        protocol::take(self.page.immediate_exit());
     }
 
     /// Makes the next `KVM_RUN` complete the pending access and return.
     pub(crate) fn begin_completion(&self) {
-        // A kick that is there already has the same effect, and stays.
-        let byte = self.page.immediate_exit();
-        let _ = byte.compare_exchange(IDLE, COMPLETING, Ordering::SeqCst, Ordering::SeqCst);
+        protocol::begin_completion(self.page.immediate_exit());
     }
 
     /// Undoes [`begin_completion`](Self::begin_completion); a kick that came meanwhile stays.
     pub(crate) fn end_completion(&self) {
-        let byte = self.page.immediate_exit();
-        let _ = byte.compare_exchange(COMPLETING, IDLE, Ordering::SeqCst, Ordering::SeqCst);
+        protocol::end_completion(self.page.immediate_exit());
     }
 
     /// Forgets the thread: the vCPU is gone.
     pub(crate) fn leave(&self) {
-        self.thread.store(NOBODY, Ordering::SeqCst);
+        self.thread.clear();
     }
 }
 
 impl Kick for Kicker {
     fn kick(&self) {
-        // Ordering: with `move_here`, and releases what the caller wrote to `take`.
-        self.page.immediate_exit().store(KICKED, Ordering::SeqCst);
-        let thread = self.thread.load(Ordering::SeqCst);
-        // The vCPU's own thread is not in the guest: `immediate_exit` is enough.
-        if thread != NOBODY && thread != current_thread() {
+        let immediate_exit = self.page.immediate_exit();
+        if let Some(thread) = self.thread.kick(immediate_exit, current_thread()) {
             send(thread, self.signal);
         }
     }
