@@ -6,11 +6,17 @@ use std::sync::Arc;
 use vmmkit_device_bus::{BusView, Mmio, Ports};
 use vmmkit_hypervisor::x86::{ClockControl, VcpuState};
 use vmmkit_hypervisor::{
-    Devices, ExitCounter, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit, VcpuId,
+    Devices, ExitCounter, InternalError, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit,
+    VcpuId,
 };
 use vmmkit_telemetry::Milestone;
 
 use crate::{Control, Ending, Outcome, RunError, VcpuDump};
+
+/// An instruction could not be emulated (KVM API, `KVM_EXIT_INTERNAL_ERROR`).
+const EMULATION: u32 = 1;
+/// Where a processor fetches its first instruction (Intel SDM vol. 3, 10.1.4).
+const RESET_VECTOR: u64 = 0xffff_fff0;
 
 /// One vCPU with its own view of the buses. It lives on one thread.
 pub struct VcpuLoop<V> {
@@ -190,10 +196,22 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
             VcpuExit::SystemEvent(SystemEvent::Shutdown) => Outcome::PowerOff,
             VcpuExit::SystemEvent(SystemEvent::Reset) => Outcome::Reset,
             VcpuExit::SystemEvent(SystemEvent::Crash) => Outcome::GuestPanic,
+            VcpuExit::InternalError(error) if self.is_at_reset_vector(&error) => Outcome::Reset,
             other => return Some(Err(self.unanswered(other))),
         };
         control.guest_asks(outcome);
         None
+    }
+
+    /// Whether the guest jumped to where a processor begins, and nothing is there: without firmware, what a
+    /// PC's firmware would make of a jump to it.
+    fn is_at_reset_vector(&mut self, error: &InternalError) -> bool {
+        let registers = (self.vcpu.registers(), self.vcpu.special_registers());
+        let (Ok(registers), Ok(special)) = registers else {
+            return false;
+        };
+        let linear = special.cs.base.wrapping_add(registers.rip);
+        error.suberror == EMULATION && error.instruction.is_empty() && linear == RESET_VECTOR
     }
 
     /// The exits that nothing answers.

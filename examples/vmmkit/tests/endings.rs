@@ -38,7 +38,7 @@ fn says(text: &str, then: &[u8]) -> Vec<u8> {
 }
 
 /// 64-bit code that resets the machine, by each way that a PC has.
-const RESETS: [(&str, &[u8]); 8] = [
+const RESETS: [(&str, &[u8]); 9] = [
     ("the keyboard controller's pulse", &[0xb0, 0xfe, 0xe6, 0x64]),
     (
         "the keyboard controller's output port",
@@ -67,6 +67,10 @@ const RESETS: [(&str, &[u8]); 8] = [
         &[
             0xb0, 0x0f, 0xe6, 0x70, 0xb0, 0x0a, 0xe6, 0x71, 0xb0, 0xfe, 0xe6, 0x64,
         ],
+    ),
+    (
+        "a jump to the reset vector", // mov eax, 0xfffffff0; jmp rax
+        &[0xb8, 0xf0, 0xff, 0xff, 0xff, 0xff, 0xe0],
     ),
     (
         "a pulse while the processor waits",
