@@ -207,6 +207,17 @@ impl XsaveArea {
         self.tags() >> self.physical(number) & 1 != 0
     }
 
+    /// An MMX register, where TOP is 0: the significand of a register of the x87.
+    pub(crate) fn mmx(&self, number: usize) -> u64 {
+        u64::from_le_bytes(self.field(X87_REGISTERS.start + number * 16))
+    }
+
+    /// Sets it; sign and exponent are all ones then.
+    pub(crate) fn set_mmx(&mut self, number: usize, value: u64) {
+        self.set(X87_REGISTERS.start + number * 16, &value.to_le_bytes());
+        self.set(X87_REGISTERS.start + number * 16 + 8, &[0xff; 2]);
+    }
+
     /// An XMM register, byte 0 lowest.
     pub(crate) fn xmm(&self, number: usize) -> u128 {
         u128::from_le_bytes(self.field(XMM_REGISTERS.start + number * 16))

@@ -83,20 +83,31 @@ fn sse_needs_osfxsr_and_obeys_em_and_ts() {
 }
 
 #[test]
-fn mmx_forms_are_not_completed() {
-    // PXOR MM1, [RDI]; PXOR MM1, MM2; MOVD MM1, EAX; MOVD EAX, MM1; MOVQ MM1, MM2; MOVQ [RDI], MM1
-    for code in [
-        &[0x0f, 0xef, 0x0f][..],
-        &[0x0f, 0xef, 0xca],
-        &[0x0f, 0x6e, 0xc8],
-        &[0x0f, 0x7e, 0xc8],
-        &[0x0f, 0x6f, 0xca],
-        &[0x0f, 0x7f, 0x0f],
-    ] {
-        let outcome = guest().run(code);
+fn mmx_forms_that_compute_are_not_completed() {
+    // PXOR MM1, [RDI]; PXOR MM1, MM2
+    for code in [[0x0f, 0xef, 0x0f], [0x0f, 0xef, 0xca]] {
+        let outcome = guest().run(&code);
         assert!(
             matches!(outcome, Err(NotCompleted::Unsupported { .. })),
             "{code:x?}"
         );
     }
+}
+
+#[test]
+fn a_move_of_mmx_obeys_em_and_ts_and_reports_an_error_of_the_x87() {
+    // MOVQ MM1, MM2
+    let code = [0x0f, 0x6f, 0xca];
+    for (bit, exception) in [
+        (CR0_EM, Exception::INVALID_OPCODE),
+        (CR0_TS, Exception::DEVICE_NOT_AVAILABLE),
+    ] {
+        let mut guest = guest();
+        guest.state.special.cr0 |= bit;
+        assert_eq!(guest.run(&code), Ok(Completion::Fault(exception)));
+    }
+    let mut guest = guest();
+    guest.extended.area.bytes_mut()[..4].copy_from_slice(&[0x7e, 3, 0x81, 0x80]);
+    guest.extended.area.set_xstate_bv(3);
+    assert_eq!(guest.run(&code), Ok(Completion::Fault(Exception::X87)));
 }

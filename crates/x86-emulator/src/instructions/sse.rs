@@ -1,5 +1,6 @@
 //! Moves, logic and integer arithmetic on XMM registers, as kernels use them between
-//! kernel_fpu_begin and kernel_fpu_end (Intel SDM vol. 2). Not their MMX and VEX forms.
+//! kernel_fpu_begin and kernel_fpu_end (Intel SDM vol. 2). Not their VEX forms, and of those of MMX the
+//! moves alone.
 
 use iced_x86::{OpKind, Register};
 
@@ -48,10 +49,13 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
 
     /// A move into an XMM register clears the rest of it.
     fn move_low(&mut self, size: usize) -> Run<E> {
+        let from = self.instruction.op1_register();
+        if from.is_mm() || self.instruction.op0_register().is_mm() {
+            return self.move_mmx(size);
+        }
         self.require_sse()?;
         let mut area = self.load()?;
         let mask = if size == 4 { 0xffff_ffff } else { u64::MAX };
-        let from = self.instruction.op1_register();
         let value = match xmm_number(from) {
             Some(number) => area.xmm(number) as u64,
             None => self.operand(1, size)?,
@@ -61,7 +65,6 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
             area.set_xmm(number, value.into());
             return self.store(area);
         }
-        // What is left must have had an XMM register: MMX forms have none.
         xmm_number(from).ok_or(Stop::Unsupported)?;
         if self.instruction.op0_kind() == OpKind::Memory {
             let bytes = value.to_le_bytes();
@@ -69,6 +72,33 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         }
         self.set_value(to, value);
         Ok(())
+    }
+
+    /// To or from an MMX register, which makes all eight valid and TOP 0 (vol. 3, 12.2).
+    fn move_mmx(&mut self, size: usize) -> Run<E> {
+        self.require_simd()?;
+        let mut area = self.load()?;
+        self.raise_pending(&area)?;
+        area.reset_top();
+        area.set_tags(u8::MAX);
+        let (to, from) = (
+            self.instruction.op0_register(),
+            self.instruction.op1_register(),
+        );
+        let mask = if size == 4 { 0xffff_ffff } else { u64::MAX };
+        let value = match mmx_number(from) {
+            Some(number) => area.mmx(number),
+            None => self.operand(1, size)?,
+        } & mask;
+        if let Some(number) = mmx_number(to) {
+            area.set_mmx(number, value);
+        } else if self.instruction.op0_kind() == OpKind::Memory {
+            let bytes = value.to_le_bytes();
+            self.write(self.place(), bytes.get(..size).unwrap_or(&bytes))?;
+        } else {
+            self.set_value(to, value);
+        }
+        self.store(area)
     }
 
     pub(super) fn packed_and(&mut self) -> Run<E> {
@@ -197,6 +227,11 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
 fn xmm_number(register: Register) -> Option<usize> {
     let number = (register as usize).checked_sub(Register::XMM0 as usize)?;
     (number < 16).then_some(number)
+}
+
+/// MM0 to MM7.
+fn mmx_number(register: Register) -> Option<usize> {
+    register.is_mm().then(|| register.number())
 }
 
 /// Applies `operation` to each of the parts of so many bits.

@@ -71,6 +71,27 @@ fn x87_registers() {
 }
 
 #[test]
+fn moves_of_mmx() {
+    if !has_xsave() {
+        return;
+    }
+    let mut pair = Pair::new(46);
+    // MOVD MM1, EAX; MOVD EAX, MM1; MOVQ MM1, RAX; MOVQ RAX, MM1; MOVQ MM1, MM2
+    for code in [
+        &[0x0f, 0x6e, 0xc8][..],
+        &[0x0f, 0x7e, 0xc8],
+        &[0x48, 0x0f, 0x6e, 0xc8],
+        &[0x48, 0x0f, 0x7e, 0xc8],
+        &[0x0f, 0x6f, 0xca],
+    ] {
+        pair.register_form(code, true);
+    }
+    for opcode in [0x6e, 0x7e, 0x6f, 0x7f] {
+        pair.memory_forms(&Opcode::new(&[], false, &[0x0f, opcode], 3), 1, true, as_is);
+    }
+}
+
+#[test]
 fn x87_square_roots() {
     if !has_xsave() {
         return;
