@@ -20,7 +20,8 @@ pub trait Controlled: Send + Sync + 'static {
     /// Takes the guest off its vCPUs. One that is paused stays so.
     ///
     /// # Errors
-    /// [`Refusal::State`] where the guest has ended.
+    /// [`Refusal::State`] where the guest has ended; [`Refusal::Busy`] where a device does not come to rest
+    /// within two seconds or so: the guest runs on.
     fn pause(&self) -> Result<(), Refusal>;
 
     /// Lets the guest run on. One that runs does so already.
@@ -154,6 +155,9 @@ pub enum Refusal {
     /// This machine cannot do it at all.
     #[error("{0}")]
     Unsupported(String),
+    /// It waits for something, and can be asked again.
+    #[error("{0}")]
+    Busy(String),
     /// The host failed.
     #[error("{0}")]
     Host(String),

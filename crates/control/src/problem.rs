@@ -74,6 +74,7 @@ impl From<Refusal> for Problem {
                 ..Self::new(StatusCode::CONFLICT, "impossible_value", message)
             },
             Refusal::Unsupported(_) => Self::new(StatusCode::CONFLICT, "unsupported", message),
+            Refusal::Busy(_) => Self::busy(&message),
             Refusal::Host(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "host_error", message),
         }
     }

@@ -60,7 +60,7 @@ mod view;
 
 pub use bus::{Bus, MmioBus, Plug, PortBus, RegionInfo};
 pub use error::PlugError;
-pub use lifecycle::Lifecycle;
+pub use lifecycle::{Lifecycle, bring_to_rest};
 pub use line::{Gsi, IrqLine, LineDriver};
 pub use msi::{MessageVector, MsiMessage, MsiVector};
 pub use range::AddressRange;

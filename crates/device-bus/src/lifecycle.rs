@@ -1,6 +1,7 @@
 //! What happens to a device besides accesses.
 
 use std::io;
+use std::time::Instant;
 
 /// The life of a device, as the machine leads it. Every step has a default that does nothing,
 /// which is right for a device without threads, timers and host I/O.
@@ -39,6 +40,14 @@ pub trait Lifecycle: Send + Sync {
     /// not taken is kept, not dropped.
     fn wait_paused(&self) {}
 
+    /// As [`wait_paused`](Self::wait_paused), until `deadline` at most; whether the device is at rest. One
+    /// that is not may still come to rest, until [`resume`](Self::resume) revokes the pause.
+    fn wait_paused_until(&self, deadline: Instant) -> bool {
+        let _ = deadline;
+        self.wait_paused();
+        true
+    }
+
     /// Works again, from exactly where it was paused.
     fn resume(&self) {}
 
@@ -52,8 +61,33 @@ pub trait Lifecycle: Send + Sync {
     fn stop(&self) {}
 }
 
+/// Brings `devices` to rest, all at the same time and the last one first. Where one of them is not at rest
+/// at `deadline`, all work again.
+///
+/// # Errors
+/// The place of the device that did not come to rest in time.
+pub fn bring_to_rest<'a>(
+    devices: &(impl DoubleEndedIterator<Item = &'a dyn Lifecycle> + ExactSizeIterator + Clone),
+    deadline: Option<Instant>,
+) -> Result<(), usize> {
+    devices.clone().rev().for_each(Lifecycle::pause);
+    for (place, device) in devices.clone().enumerate().rev() {
+        let Some(deadline) = deadline else {
+            device.wait_paused();
+            continue;
+        };
+        if !device.wait_paused_until(deadline) {
+            devices.clone().for_each(Lifecycle::resume);
+            return Err(place);
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     #[test]
@@ -67,5 +101,55 @@ mod tests {
         device.reset();
         device.resume();
         device.stop();
+    }
+
+    /// Writes down what it is told; one that hangs never comes to rest.
+    #[derive(Default)]
+    struct Told {
+        steps: Mutex<Vec<&'static str>>,
+        hangs: bool,
+    }
+
+    impl Told {
+        fn note(&self, step: &'static str) {
+            self.steps.lock().unwrap().push(step);
+        }
+    }
+
+    impl Lifecycle for Told {
+        fn pause(&self) {
+            self.note("pause");
+        }
+        fn wait_paused(&self) {
+            self.note("wait");
+        }
+        fn wait_paused_until(&self, _: Instant) -> bool {
+            self.wait_paused();
+            !self.hangs
+        }
+        fn resume(&self) {
+            self.note("resume");
+        }
+    }
+
+    #[test]
+    fn all_work_again_where_one_does_not_come_to_rest() {
+        let hanging = Told {
+            hangs: true,
+            ..Told::default()
+        };
+        let (first, last) = (Told::default(), Told::default());
+        let devices = [&first, &hanging, &last];
+        let devices = devices.iter().map(|device| *device as &dyn Lifecycle);
+        assert_eq!(bring_to_rest(&devices, Some(Instant::now())), Err(1));
+        assert_eq!(*first.steps.lock().unwrap(), ["pause", "resume"]);
+        let all = ["pause", "wait", "resume"];
+        assert_eq!(*hanging.steps.lock().unwrap(), all);
+        assert_eq!(*last.steps.lock().unwrap(), all);
+        assert_eq!(bring_to_rest(&devices, None), Ok(()));
+        assert_eq!(
+            *first.steps.lock().unwrap(),
+            ["pause", "resume", "pause", "wait"]
+        );
     }
 }

@@ -36,7 +36,7 @@ impl Debugged for Machine {
 
     fn halt(&self) {
         self.control.hold(|_| true);
-        self.control.pause();
+        let _ = self.control.pause(None);
     }
 
     fn resume(&self, runs: &dyn Fn(VcpuId) -> bool) {
@@ -150,7 +150,6 @@ fn run(mut vcpu: FakeVcpu, control: &Control) {
             other => panic!("{other:?}"),
         }
     }
-    control.finish_vcpu();
 }
 
 fn breakpoint(exception: u32, address: u64, dr6: u64) -> VcpuExit {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
 
 use thiserror::Error;
 use vmmkit_device_bus::{AddressRange, DeviceMmio, Lifecycle, MmioAddress, MmioBus};
@@ -205,6 +206,12 @@ impl Lifecycle for PciBus {
         for slot in self.slots().iter().rev() {
             slot.function.wait_paused();
         }
+    }
+
+    fn wait_paused_until(&self, deadline: Instant) -> bool {
+        let slots = self.slots();
+        let mut functions = slots.iter().rev().map(|slot| &slot.function);
+        functions.all(|function| function.wait_paused_until(deadline))
     }
 
     fn resume(&self) {

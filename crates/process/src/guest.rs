@@ -1,6 +1,6 @@
 //! A machine, as signals reach it.
 
-use vmmkit_host_io::WindowSize;
+use vmmkit_host_io::{Signal, WindowSize};
 
 /// What a process may be asked to do to its machine. The event loop's thread calls it; nothing here
 /// waits for the guest.
@@ -11,7 +11,14 @@ pub trait Guest: Send + Sync {
     /// Ends the run at once.
     fn stop(&self);
 
-    /// Pauses it; whether it ran, and [`resume`](Self::resume) is due.
+    /// The run does not end although it was [stopped](Self::stop), because a device or its back end hangs,
+    /// and somebody wants the process to end all the same: by `signal`.
+    fn give_up(&self, signal: Signal) {
+        let _ = signal;
+    }
+
+    /// Pauses it if that takes no longer than a second or two; whether it ran, and [`resume`](Self::resume)
+    /// is due.
     fn pause(&self) -> bool;
 
     /// Lets it run on.

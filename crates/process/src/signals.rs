@@ -24,11 +24,15 @@ const HANDLED: [Signal; 7] = [
     Signal::WindowChange,
 ];
 
+/// How long the end may take that was asked for twice. A back end of another process is waited for half a
+/// second of it.
+const LAST_PATIENCE: Duration = Duration::from_millis(700);
+
 /// Turns signals into requests to the machine.
 ///
 /// | signal | what it does |
 /// | --- | --- |
-/// | TERM, INT, HUP | the first asks the guest to power off; the second, or the timeout, stops it. The process is to die by the first |
+/// | TERM, INT, HUP | the first asks the guest to power off; the second, or the timeout, stops it. The process is to die by the first. Where the run has not ended 700 ms after the second, it is given up |
 /// | QUIT | says what the vCPUs are at |
 /// | TSTP | pauses the guest, restores the terminal, stops the process; the guest goes on when it is continued |
 /// | CONT | after SIGSTOP: takes the terminal back and tells the guest of the gap |
@@ -39,6 +43,8 @@ pub struct Signals {
     timeout: TimerFd,
     patience: Duration,
     asked: bool,
+    /// A signal came again: the timeout is the last.
+    insisted: bool,
     job: Arc<Job>,
     guest: Arc<dyn Guest>,
 }
@@ -56,6 +62,7 @@ impl Signals {
             timeout: TimerFd::new()?,
             patience,
             asked: false,
+            insisted: false,
             job,
             guest,
         })
@@ -63,12 +70,22 @@ impl Signals {
 
     fn end(&mut self, signal: Signal) {
         self.job.end_by(signal);
-        if self.asked || self.patience.is_zero() {
+        let is_again = std::mem::replace(&mut self.asked, true);
+        if is_again && !std::mem::replace(&mut self.insisted, true) {
+            self.timeout.arm_once(LAST_PATIENCE);
+        }
+        if is_again || self.patience.is_zero() {
             return self.guest.stop();
         }
-        self.asked = true;
         self.timeout.arm_once(self.patience);
         self.guest.ask_to_power_off();
+    }
+
+    fn lose_patience(&self) {
+        match self.job.ended_by() {
+            Some(signal) if self.insisted => self.guest.give_up(signal),
+            _ => self.guest.stop(),
+        }
     }
 
     /// What SIGTSTP does to any process, with the guest paused and the terminal given back.
@@ -107,7 +124,7 @@ impl Signals {
 impl MutEventSubscriber for Signals {
     fn process(&mut self, _events: Events, _ops: &mut EventOps<'_>) {
         if self.timeout.drain() {
-            self.guest.stop();
+            self.lose_patience();
         }
         if self.job.look.drain() {
             self.look();
@@ -145,5 +162,72 @@ impl fmt::Debug for Signals {
             .field("asked", &self.asked)
             .field("job", &self.job)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use vmmkit_host_io::WindowSize;
+
+    use super::*;
+
+    /// Writes down what it is told, and does nothing of it.
+    #[derive(Default)]
+    struct Deaf(Mutex<Vec<String>>);
+
+    impl Deaf {
+        fn note(&self, call: &str) {
+            self.0.lock().unwrap().push(call.to_owned());
+        }
+    }
+
+    impl Guest for Deaf {
+        fn ask_to_power_off(&self) {
+            self.note("ask");
+        }
+        fn stop(&self) {
+            self.note("stop");
+        }
+        fn give_up(&self, signal: Signal) {
+            self.note(&format!("give up by {signal:?}"));
+        }
+        fn pause(&self) -> bool {
+            false
+        }
+        fn resume(&self) {}
+        fn dump(&self) {}
+        fn resize(&self, _: WindowSize) {}
+    }
+
+    fn told(patience: Duration, signals: &[Signal]) -> Vec<String> {
+        let guest = Arc::new(Deaf::default());
+        let job = Arc::new(Job::new().unwrap());
+        let mut all = Signals::new(job, guest.clone(), patience).unwrap();
+        for signal in signals {
+            all.end(*signal);
+        }
+        // What the event loop does.
+        while !all.timeout.drain() {
+            std::thread::yield_now();
+        }
+        all.lose_patience();
+        let told = guest.0.lock().unwrap();
+        told.clone()
+    }
+
+    #[test]
+    fn a_machine_that_does_not_end_is_given_up_where_somebody_insists() {
+        use Signal::{Interrupt, Terminate};
+        let (soon, late) = (Duration::from_millis(1), Duration::from_secs(3600));
+        assert_eq!(told(soon, &[Terminate]), ["ask", "stop"]);
+        let given_up = ["ask", "stop", "give up by Terminate"];
+        assert_eq!(told(late, &[Terminate, Interrupt]), given_up);
+        // However often it is asked for, it is not put off.
+        let often = told(late, &[Interrupt; 4]);
+        assert_eq!(often.last().unwrap(), "give up by Interrupt");
+        let at_once = told(Duration::ZERO, &[Terminate, Terminate]);
+        assert_eq!(at_once, ["stop", "stop", "give up by Terminate"]);
     }
 }

@@ -15,6 +15,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use vmmkit_host_io::Broadcast;
 use vmmkit_hypervisor::{Kick, VcpuId};
@@ -33,6 +34,8 @@ mod log;
 mod pause;
 mod reset;
 mod visit;
+
+pub use pause::PauseError;
 
 const RUN: u8 = 0;
 const PAUSE: u8 = 1;
@@ -71,9 +74,8 @@ struct Phase {
     /// The vCPUs that have threads; 0 before the start.
     vcpus: usize,
     parked: usize,
-    finished: usize,
-    /// Whether the last request of pause and resume was a pause.
-    paused: bool,
+    /// The pauses that were asked for since the last resume, and were not withdrawn.
+    pauses: usize,
     /// How the guest crashed, if it did since its start.
     crash: Option<Outcome>,
     /// The guest's crash kernel was told of.
@@ -91,11 +93,17 @@ struct Phase {
     visits: Vec<Option<Visit>>,
     /// Visits that are not over.
     visitors: usize,
+    /// Which round of visits they are of.
+    visit_round: u64,
     /// Whether each vCPU is held out of the guest, by number; none where nobody holds any.
     held: Vec<bool>,
 }
 
 impl Phase {
+    fn is_paused(&self) -> bool {
+        self.pauses > 0
+    }
+
     fn may_resume(&self) -> bool {
         let is_dead = matches!(self.crash, Some(Outcome::TripleFault(_)));
         self.ending.is_none() && !(is_dead && self.reset.is_none())
@@ -155,7 +163,7 @@ impl Control {
 
     /// Whether the last request of pause and resume was a pause.
     pub fn is_paused(&self) -> bool {
-        self.lock().paused
+        self.lock().is_paused()
     }
 
     /// Tells all subscribers.
@@ -185,7 +193,7 @@ impl Control {
             Some(ended) => ended,
             None if phase.vcpus == 0 => MachineState::Ready,
             None if phase.reset.is_some() => MachineState::Resetting,
-            None if phase.paused => phase
+            None if phase.is_paused() => phase
                 .crash
                 .map_or(MachineState::Paused, MachineState::Crashed),
             None => MachineState::Running,
@@ -197,16 +205,10 @@ impl Control {
         self.lock().ending.is_some()
     }
 
-    /// A vCPU's thread is done with its vCPU.
-    pub fn finish_vcpu(&self) {
-        self.lock().finished += 1;
-        self.changed.notify_all();
-    }
-
-    /// Waits until the run has ended and every vCPU's thread is done.
+    /// Waits until the run has ended; vCPUs may still be on their way out of the guest.
     pub fn wait_for_end(&self) {
         let mut phase = self.lock();
-        while phase.ending.is_none() || phase.finished < phase.vcpus {
+        while phase.ending.is_none() {
             phase = self.wait(phase);
         }
     }
@@ -234,6 +236,21 @@ impl Control {
         self.changed
             .wait(phase)
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, no longer than until `deadline`; whether that has passed.
+    fn wait_until<'a>(
+        &self,
+        phase: MutexGuard<'a, Phase>,
+        deadline: Option<Instant>,
+    ) -> (MutexGuard<'a, Phase>, bool) {
+        let Some(deadline) = deadline else {
+            return (self.wait(phase), false);
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let waited = self.changed.wait_timeout(phase, left);
+        let (phase, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        (phase, left.is_zero())
     }
 }
 

@@ -34,7 +34,7 @@ mod outcome;
 mod vcpu_loop;
 
 pub use clocks::Clocks;
-pub use control::{Control, Ending, LastEvent, Rest};
+pub use control::{Control, Ending, LastEvent, PauseError, Rest};
 pub use event::{Event, MachineState, ResetCause};
 pub use lives::{ClockPolicy, OnCrash, OnReboot, PowerOn, VcpuBody, Vcpus};
 pub use outcome::{Outcome, RunError};

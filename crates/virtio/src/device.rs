@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use thiserror::Error;
 use vmmkit_guest_memory::GuestRam;
@@ -99,6 +100,13 @@ pub trait Active: Send {
     fn pause(&mut self);
     /// Waits for the rest that `pause` began.
     fn wait_paused(&mut self);
+    /// The same, until `deadline` at most; whether it rests. [`resume`](Self::resume) revokes a pause that is
+    /// still under way.
+    fn wait_paused_until(&mut self, deadline: Instant) -> bool {
+        let _ = deadline;
+        self.wait_paused();
+        true
+    }
     /// Works again.
     fn resume(&mut self);
     /// Lets go of a queue, which the driver resets (virtio 1.2, section 2.6.1).

@@ -215,7 +215,7 @@ fn set_policy(control: &Control, config: &MachineConfig, devices: &Arc<Devices>)
     let devices = Arc::downgrade(devices);
     let rest = Box::new(move |control: &Control| {
         if let Some(devices) = devices.upgrade() {
-            devices.rest(control);
+            let _ = devices.rest(control, None);
         }
     });
     control.set_policy(config.on_reboot, config.on_crash, rest);

@@ -2,12 +2,17 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use vmmkit_run_control::{ClockPolicy, Clocks, Control, Event};
+use vmmkit_device_bus::{Lifecycle, bring_to_rest};
+use vmmkit_run_control::{ClockPolicy, Clocks, Control, Event, PauseError};
 use vmmkit_telemetry::{Metrics, Tree};
 use vmmkit_virtio::{SharedThread, TransportEvent};
 
 use crate::virtio::Plugged;
+
+/// Until when a pause may take; `None` is as long as it takes.
+pub(crate) type Deadline = Option<Instant>;
 
 /// A paravirtual device, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +27,8 @@ pub struct DeviceInfo {
     pub faults: u64,
     /// Why, if it cannot go on now.
     pub fault: Option<String>,
+    /// How long it has been starting, stopping or coming to rest, if it is at that.
+    pub busy: Option<Duration>,
 }
 
 /// The devices, in the order they were plugged in.
@@ -43,20 +50,28 @@ impl Devices {
     }
 
     /// Brings them to rest and stops the clocks, if `control` is still paused: another thread may have resumed it.
-    pub(crate) fn rest(&self, control: &Control) {
+    /// Where one is not at rest at `deadline`, all work again, and the pause is withdrawn.
+    pub(crate) fn rest(&self, control: &Control, deadline: Deadline) -> Result<(), PauseError> {
         let mut are_at_rest = self.lock();
         if *are_at_rest || !control.is_paused() {
-            return;
+            return Ok(());
         }
-        for device in self.list.iter().rev() {
-            device.pause();
-        }
-        for device in self.list.iter().rev() {
-            device.wait_paused();
+        let list = self.list.iter().map(|device| &**device as &dyn Lifecycle);
+        if let Err(place) = bring_to_rest(&list, deadline) {
+            control.withdraw_pause();
+            let device = self.list.get(place).map(name).unwrap_or_default();
+            return Err(PauseError::Device { device });
         }
         self.clocks.stop();
         *are_at_rest = true;
         control.is_at_rest();
+        Ok(())
+    }
+
+    /// Those that do what a driver asked for at this moment.
+    pub(crate) fn busy(&self) -> Vec<String> {
+        let busy = |device: &&Arc<dyn Plugged>| device.transport().busy().is_some();
+        self.list.iter().filter(busy).map(name).collect()
     }
 
     /// Has them work again, and then `control` run.
@@ -80,15 +95,11 @@ impl Devices {
         // Held so that nobody brings them to rest meanwhile. Those that are reset have no work, and
         // so are at rest as much as they are not.
         let are_at_rest = self.lock();
+        let list = self.list.iter().map(|device| &**device as &dyn Lifecycle);
         if !*are_at_rest {
-            self.list.iter().rev().for_each(|device| device.pause());
+            let _ = bring_to_rest(&list, None);
         }
-        for device in self.list.iter().rev() {
-            if !*are_at_rest {
-                device.wait_paused();
-            }
-            device.reset();
-        }
+        list.rev().for_each(Lifecycle::reset);
     }
 
     /// How many there are.
@@ -120,6 +131,7 @@ impl Devices {
                 was_driven: transport.was_driven(),
                 faults: transport.fault().count(),
                 fault: transport.fault().reason(),
+                busy: transport.busy(),
             }
         };
         self.list.iter().map(info).collect()
@@ -145,6 +157,10 @@ impl Devices {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn name(device: &Arc<dyn Plugged>) -> String {
+    device.transport().name().to_string()
 }
 
 /// Tells of what happens between `devices` and their drivers, and has the slow

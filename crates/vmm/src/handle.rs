@@ -3,16 +3,16 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{OutputBuffer, Subscription};
 use vmmkit_hypervisor::CmdlineAddition;
-use vmmkit_run_control::{ClockPolicy, Control, Event, MachineState, ResetCause};
+use vmmkit_run_control::{ClockPolicy, Control, Event, MachineState, PauseError, ResetCause};
 use vmmkit_telemetry::Tree;
 
-use crate::devices::{DeviceInfo, Devices};
+use crate::devices::{Deadline, DeviceInfo, Devices};
 use crate::platform::Platform;
 use crate::{Outcome, VcpuDump};
 
@@ -35,12 +35,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Takes every vCPU out of the guest, and brings the devices to rest.
-    pub(crate) fn pause(&self) -> bool {
-        let paused = self.control.pause();
-        if paused {
-            self.devices.rest(&self.control);
+    pub(crate) fn pause(&self, deadline: Deadline) -> Result<(), PauseError> {
+        let mut paused = self.control.pause(deadline);
+        if let Err(PauseError::Vcpus { devices, .. }) = &mut paused {
+            *devices = self.devices.busy();
         }
-        paused
+        paused.and_then(|()| self.devices.rest(&self.control, deadline))
     }
 
     /// Writes what the console still holds.
@@ -137,9 +137,20 @@ impl Handle {
     /// ended. A machine that was not started begins paused. Where several threads pause and
     /// resume, the last one to ask is obeyed.
     ///
-    /// It waits for the vCPUs, so a device must not call it from within an access.
+    /// It waits for the vCPUs and the devices however long it takes, which a back end or a disk of the host
+    /// that hangs makes long: see [`pause_within`](Self::pause_within). A device must not call it from
+    /// within an access.
     pub fn pause(&self) -> bool {
-        self.shared.pause()
+        self.shared.pause(None).is_ok()
+    }
+
+    /// As [`pause`](Self::pause), or not at all: where vCPUs and devices are not at rest after `limit`, the
+    /// guest runs on as if nobody had asked, unless somebody else asked for a pause too.
+    ///
+    /// # Errors
+    /// [`PauseError`] says what did not come to rest.
+    pub fn pause_within(&self, limit: Duration) -> Result<(), PauseError> {
+        self.shared.pause(Instant::now().checked_add(limit))
     }
 
     /// Lets every vCPU run again, with clocks as

@@ -48,5 +48,6 @@ pub use map::{FREE_MMIO, FREE_PORTS};
 pub use vmmkit_boot_loader::mp_table::MpTable;
 pub use vmmkit_host_io::{Console, ConsoleInput, ConsoleRead, Subscriber};
 pub use vmmkit_run_control::{
-    ClockPolicy, Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause, RunError, VcpuDump,
+    ClockPolicy, Event, MachineState, OnCrash, OnReboot, Outcome, PauseError, ResetCause, RunError,
+    VcpuDump,
 };

@@ -108,7 +108,7 @@ impl Machine<Running> {
     /// Takes every vCPU out of the guest.
     pub fn pause(self) -> PauseOutcome {
         let Self { shared, state } = self;
-        if shared.pause() {
+        if shared.pause(None).is_ok() {
             PauseOutcome::Paused(Machine {
                 shared,
                 state: Paused {

@@ -53,20 +53,10 @@ impl Threads {
         control.start(count);
         for (index, body) in vcpus.into_iter().enumerate() {
             let (thread_control, board) = (control.clone(), board.clone());
-            let spawned = Builder::new()
+            let thread = Builder::new()
                 .name(name(&format!("vcpu{index}")))
-                .spawn(move || thread_control.run_vcpu(index, body, &*board));
-            match spawned {
-                Ok(thread) => threads.vcpus.push(thread),
-                Err(error) => {
-                    // The vCPUs that never got a thread count as done, or the drop of `threads`
-                    // would wait for them.
-                    for _ in index..count {
-                        control.finish_vcpu();
-                    }
-                    return Err(error);
-                }
-            }
+                .spawn(move || thread_control.run_vcpu(index, body, &*board))?;
+            threads.vcpus.push(thread);
         }
         Ok(threads)
     }
@@ -81,6 +71,7 @@ impl Threads {
 
     fn join_all(&mut self) {
         self.control.wait_for_end();
+        // A vCPU may wait for a device.
         self.devices.abandon();
         for thread in self.vcpus.drain(..) {
             // A panic was caught and reported in `run_vcpu`.

@@ -32,6 +32,7 @@ mod gdb;
 mod generate;
 mod inherited;
 mod kernel_search;
+mod last_resort;
 mod load_advice;
 mod log;
 mod memory;

@@ -10,6 +10,8 @@ use vmmkit_telemetry::Milestone;
 use vmmkit_virtio_devices::Console;
 use vmmkit_vmm::{Handle, MachineState};
 
+use crate::control::{PAUSE_TIME, Presence};
+use crate::last_resort::LastResort;
 use crate::messages;
 
 /// What the parts of the binary that live on the machine's event loop share with `run`. Threads: `run`
@@ -26,6 +28,8 @@ pub(crate) struct Remote {
     console: OnceLock<Arc<Console>>,
     /// The output that is on the terminal, if its lines can be stamped.
     output: OnceLock<Arc<OutputBuffer>>,
+    /// For a machine that does not end.
+    last_resort: OnceLock<Arc<LastResort>>,
     /// The terminal's keys, until the event loop takes them over.
     keyboard: Mutex<Option<Keyboard>>,
 }
@@ -40,6 +44,7 @@ impl Remote {
             handle: OnceLock::new(),
             console: OnceLock::new(),
             output: OnceLock::new(),
+            last_resort: OnceLock::new(),
             keyboard: Mutex::default(),
         }
     }
@@ -53,6 +58,13 @@ impl Remote {
     pub(crate) fn connect(&self, handle: Handle) {
         // Once only, in `run`.
         let _ = self.handle.set(handle);
+    }
+
+    /// Has the process end where the machine does not; `presence` is removed in either case.
+    pub(crate) fn end_by(&self, presence: Presence) -> Arc<LastResort> {
+        // Once only, in `run`.
+        let last_resort = || Arc::new(LastResort::new(presence));
+        self.last_resort.get_or_init(last_resort).clone()
     }
 
     /// Does something to the machine.
@@ -171,9 +183,19 @@ impl Guest for Remote {
         });
     }
 
+    fn give_up(&self, signal: Signal) {
+        let devices = self.handle.get().map(Handle::devices).unwrap_or_default();
+        let hanging = devices.iter().filter(|device| device.busy.is_some());
+        let hanging: Vec<_> = hanging.map(|device| device.name.to_string()).collect();
+        if let Some(last_resort) = self.last_resort.get() {
+            last_resort.end(signal, &hanging);
+        }
+    }
+
     fn pause(&self) -> bool {
         let runs = |handle: &&Handle| handle.state() == MachineState::Running;
-        self.handle.get().filter(runs).is_some_and(Handle::pause)
+        let handle = self.handle.get().filter(runs);
+        handle.is_some_and(|handle| handle.pause_within(PAUSE_TIME).is_ok())
     }
 
     fn resume(&self) {

@@ -183,12 +183,12 @@ fn boot(
         Signals::new(job.clone(), remote.clone(), settings.stop_timeout).map_err(no_descriptor)?;
     let startup = Startup::watch().map_err(no_descriptor)?;
     let (presence, guest, door) = control::open(&settings)?;
+    let last_resort = remote.end_by(presence);
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let Opened {
         mut console,
         socket,
     } = settings.serial.open(&remote, &end, &opening.outputs)?;
-
     console.on_first_output = Some(Box::new(move || progress.first_output()));
     let reports = Reports::new(&settings);
     let log = reports.log();
@@ -233,7 +233,7 @@ fn boot(
     if let Some(socket) = socket {
         socket.finish(FINISH_TIME);
     }
-    presence.leave();
+    last_resort.leave();
     job.give_terminal_back();
     messages::end_line();
     // From here on the process ends, and where the host has it wait for its VM, it waits.
@@ -302,7 +302,16 @@ fn run_to_end(machine: Machine<Ready>, job: &Job) -> Result<Outcome, Failure> {
         let next = "raise the limit of processes (ulimit -u)";
         Failure::host("threads", &error, next)
     })?;
+    hang_if_asked();
     Ok(machine.wait()?)
+}
+
+/// A hook of the tests: a machine that does not come to its end.
+fn hang_if_asked() {
+    #[cfg(any(test, debug_assertions, feature = "test-hooks"))]
+    while std::env::var_os("VMMKIT_TEST_HANG").is_some() {
+        std::thread::park();
+    }
 }
 
 /// A hook of the tests: a bug while the terminal is raw.

@@ -12,10 +12,13 @@ use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::running::{Place, spinning_guest, wait_for, waiting_guest};
+use support::back_end::{Dripping, driving_guest};
+use support::running::{self, Place, spinning_guest, wait_for, waiting_guest};
 use support::{echo_guest, elf, has_kvm, vmmkit};
 
 fn json(text: &str) -> Value {
@@ -675,4 +678,104 @@ fn a_client_that_says_nothing_holds_up_nobody() {
     assert_eq!(state(&place, "web"), "running");
     place.says(&["stop", "-n", "web", "--timeout", "0"]);
     assert_eq!(guest.ends().code(), Some(0));
+}
+
+/// A guest called `slow` whose disk is a back end that drips.
+fn dripping(test: &str, resets: bool) -> (Place, running::Guest, Dripping) {
+    let place = Place::new(test, &driving_guest(resets));
+    let socket = place.folder.path().join("disk.sock");
+    let back_end = Dripping::at(&socket);
+    let disk = format!("vhost-user={}", socket.display());
+    let memory = ["--memory", "32M,backend=memfd", "--disk", &disk];
+    let guest = place.guest("slow", &memory);
+    (place, guest, back_end)
+}
+
+/// Sends the signal of `kill -TERM`.
+fn terminate(guest: &running::Guest) {
+    let pid = guest.pid().to_string();
+    let status = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(status.success());
+}
+
+/// The first signal asks a guest that does not hear it; the second ends it, whatever it waits for.
+fn ends_at_the_second_signal(mut guest: running::Guest) {
+    let began = Instant::now();
+    terminate(&guest);
+    // Two that come at once are one.
+    std::thread::sleep(Duration::from_millis(100));
+    terminate(&guest);
+    assert_eq!(guest.ends().signal(), Some(15));
+    // Far less than a back end, or the guest, is waited for otherwise.
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn a_guest_that_waits_for_a_slow_back_end_is_reported_and_ends() {
+    if !has_kvm("a_guest_that_waits_for_a_slow_back_end_is_reported_and_ends") {
+        return;
+    }
+    let (place, guest, back_end) = dripping("drips-at-reset", true);
+    wait_for("the driver resets the disk", || back_end.is_asked());
+    let tree = json(&place.says(&["inspect", "-n", "slow", "--json"]));
+    assert_eq!(tree["blk0"]["busy"], true, "{tree}");
+    let (code, error) = place.fails(&["pause", "-n", "slow"]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(
+        error.contains("waiting for blk0; the guest runs on"),
+        "{error}"
+    );
+    assert_eq!(state(&place, "slow"), "running");
+    ends_at_the_second_signal(guest);
+    assert_eq!(place.entries(), Vec::<String>::new());
+}
+
+#[test]
+fn a_pause_that_a_slow_back_end_holds_up_is_refused() {
+    if !has_kvm("a_pause_that_a_slow_back_end_holds_up_is_refused") {
+        return;
+    }
+    let (place, guest, back_end) = dripping("drips-at-pause", false);
+    wait_for("the disk is driven", || {
+        let devices = json(&place.says(&["inspect", "-n", "slow", "--json"]));
+        devices["blk0"]["was_driven"] == true
+    });
+    let (code, error) = place.fails(&["pause", "-n", "slow"]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(
+        error.contains("blk0 did not come to rest in time"),
+        "{error}"
+    );
+    assert!(back_end.is_asked());
+    assert_eq!(state(&place, "slow"), "running");
+    ends_at_the_second_signal(guest);
+}
+
+#[test]
+fn a_machine_that_does_not_end_is_given_up_at_the_second_signal() {
+    if !has_kvm("a_machine_that_does_not_end_is_given_up_at_the_second_signal") {
+        return;
+    }
+    let place = Place::new("hangs", &waiting_guest());
+    let mut command = place.command(&["run", "--quiet", "--memory", "16M", "--name", "hangs"]);
+    command.env("VMMKIT_TEST_HANG", "1").arg("--kernel");
+    let child = command
+        .arg(place.folder.path().join("kernel"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut guest = running::Guest { child };
+    wait_for("it answers", || {
+        place.does(&["stat", "-n", "hangs"]).status.success()
+    });
+    let stderr = guest.child.stderr.take().unwrap();
+    ends_at_the_second_signal(guest);
+    let said = std::io::read_to_string(stderr).unwrap();
+    assert!(said.contains("the machine did not come to rest"), "{said}");
+    assert_eq!(place.entries(), Vec::<String>::new());
 }

@@ -44,7 +44,6 @@ impl Control {
             self.end(Err(error));
         }
         debug!(vcpu = index, "thread ends");
-        self.finish_vcpu();
     }
 
     /// The next life of the thread of vCPU `index`, whose vCPU is gone; `None` when the run has ended.
@@ -84,7 +83,7 @@ impl Control {
         phase.crash_loaded = false;
         self.boot_log().forget_last_words();
         self.console_is_ready.store(false, Ordering::Relaxed);
-        let request = if phase.paused { PAUSE } else { RUN };
+        let request = if phase.is_paused() { PAUSE } else { RUN };
         self.request.store(request, Ordering::Release);
         if let Some(cause) = phase.reset.take() {
             self.publish(Event::Reset(cause));

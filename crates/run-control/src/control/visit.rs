@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::x86::{VcpuDump, VcpuState};
@@ -12,11 +13,16 @@ use super::{Control, Phase};
 /// What is done on the thread of one vCPU while it is out of the guest.
 pub(super) type Visit = Box<dyn FnOnce(&mut dyn VcpuState) + Send>;
 
+/// How long a vCPU may take to say what it is at: one that waits for a device may take far longer.
+const DUMP_TIME: Duration = Duration::from_secs(1);
+
 impl Control {
     /// What the registers of every vCPU hold, each read on its own thread; none before the start and
-    /// after the end. A vCPU that ends meanwhile is left out.
+    /// after the end. A vCPU that ends meanwhile is left out, and so is one that does not answer for a
+    /// second, because it waits for a device.
     pub fn dump(&self) -> Vec<VcpuDump> {
-        self.visit(0..u32::MAX, |id, state| VcpuDump::of(id, state))
+        let deadline = Instant::now().checked_add(DUMP_TIME);
+        self.visit_until(deadline, 0..u32::MAX, |id, state| VcpuDump::of(id, state))
     }
 
     /// Does `work` on the thread of each of `vcpus`, by number, and answers with what came of it, in
@@ -26,6 +32,15 @@ impl Control {
     /// It waits for the vCPUs, so a device must not call it from within an access.
     pub fn visit<T: Send + 'static>(
         &self,
+        vcpus: Range<u32>,
+        work: impl Fn(VcpuId, &mut dyn VcpuState) -> T + Send + Sync + 'static,
+    ) -> Vec<T> {
+        self.visit_until(None, vcpus, work)
+    }
+
+    fn visit_until<T: Send + 'static>(
+        &self,
+        deadline: Option<Instant>,
         vcpus: Range<u32>,
         work: impl Fn(VcpuId, &mut dyn VcpuState) -> T + Send + Sync + 'static,
     ) -> Vec<T> {
@@ -46,6 +61,7 @@ impl Control {
             .map(|id| vcpus.contains(&id.0).then(|| visit(id)))
             .collect();
         phase.visitors = phase.visits.iter().flatten().count();
+        phase.visit_round += 1;
         if phase.visitors == 0 {
             return Vec::new();
         }
@@ -54,11 +70,13 @@ impl Control {
         self.kick(&vcpus);
         self.changed.notify_all();
         let mut phase = self.lock();
-        while phase.visitors > 0 && phase.ending.is_none() {
-            phase = self.wait(phase);
+        let mut is_late = false;
+        while phase.visitors > 0 && phase.ending.is_none() && !is_late {
+            (phase, is_late) = self.wait_until(phase, deadline);
         }
         phase.visits.clear();
         phase.visitors = 0;
+        phase.visit_round += 1;
         self.look_for_work(&mut phase);
         drop(phase);
         let mut answers: Vec<_> = answers.try_iter().collect();

@@ -1,6 +1,8 @@
 //! The device while a driver runs it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
 
 use vmmkit_virtio::{ActivateError, Activation, Active, Queue, QueueState};
 
@@ -10,11 +12,74 @@ use super::error::sentence;
 use super::forward::Forwarder;
 use super::work::{Ring, Rings, Work};
 
+/// The thread does nothing that is deep.
+const STACK: usize = 128 << 10;
+
 /// A device at work in another process.
 #[derive(Debug)]
 pub(super) struct VhostUserActive {
+    name: Arc<str>,
     work: Arc<Work>,
     forwarder: Forwarder,
+    rest: Arc<Rest>,
+}
+
+/// Coming to rest, which the back end's answers take their time for: by a thread that lives as long, so
+/// that whoever pauses may give it up.
+#[derive(Debug, Default)]
+struct Rest {
+    state: Mutex<RestState>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum RestState {
+    /// Nobody is at it.
+    #[default]
+    Idle,
+    /// The thread makes the back end let go of the queues.
+    Stopping,
+    /// The pause was revoked meanwhile: the back end gets them again.
+    Revoked,
+}
+
+impl Rest {
+    fn state(&self) -> MutexGuard<'_, RestState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// On the thread, or on the caller's where the host has no thread left.
+    fn run(&self, work: &Work) {
+        let mut rings = work.rings();
+        rings.is_paused = true;
+        work.stop_all(&mut rings);
+        let mut state = self.state();
+        if *state == RestState::Revoked {
+            *state = RestState::Idle;
+            drop(state);
+            rings.is_paused = false;
+            work.start_all(&mut rings);
+        } else {
+            *state = RestState::Idle;
+        }
+        self.changed.notify_all();
+    }
+
+    /// Waits until nobody is at it, or until `deadline`; whether nobody is.
+    fn wait(&self, deadline: Option<Instant>) -> bool {
+        let mut state = self.state();
+        while *state != RestState::Idle {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return false;
+            }
+            // Without a limit it is looked at from time to time, which does no harm.
+            let left = left.unwrap_or(Duration::from_secs(1));
+            let waited = self.changed.wait_timeout(state, left);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
 }
 
 impl VhostUserActive {
@@ -31,7 +96,12 @@ impl VhostUserActive {
         let name = format!("virtio-{}", activation.name);
         let forwarder = Forwarder::start(name, work.clone())
             .map_err(|source| host("starting a thread", source))?;
-        let active = Self { work, forwarder };
+        let active = Self {
+            name: activation.name.clone(),
+            work,
+            forwarder,
+            rest: Arc::default(),
+        };
         let indices: Vec<u16> = activation.queues.iter().map(Queue::index).collect();
         for index in indices {
             if let Some(queue) = activation.queues.remove(index) {
@@ -62,19 +132,45 @@ fn host(what: &'static str, source: std::io::Error) -> ActivateError {
 
 impl Active for VhostUserActive {
     fn pause(&mut self) {
-        self.work.rings().is_paused = true;
-    }
-
-    /// The driver has all its interrupts then.
-    fn wait_paused(&mut self) {
-        let mut rings = self.work.rings();
-        if rings.is_paused {
-            self.work.stop_all(&mut rings);
-            self.forwarder.flush();
+        {
+            let mut state = self.rest.state();
+            if *state != RestState::Idle {
+                // The last pause was revoked, and is still under way.
+                *state = RestState::Stopping;
+                return;
+            }
+            *state = RestState::Stopping;
+        }
+        let (rest, work) = (self.rest.clone(), self.work.clone());
+        let thread = Builder::new().name(format!("{}-rest", self.name));
+        let thread = thread.stack_size(STACK).spawn(move || rest.run(&work));
+        if thread.is_err() {
+            self.rest.run(&self.work);
         }
     }
 
+    fn wait_paused(&mut self) {
+        self.rest.wait(None);
+        self.forwarder.flush();
+    }
+
+    /// The driver has all its interrupts then.
+    fn wait_paused_until(&mut self, deadline: Instant) -> bool {
+        let is_at_rest = self.rest.wait(Some(deadline));
+        if is_at_rest {
+            self.forwarder.flush();
+        }
+        is_at_rest
+    }
+
     fn resume(&mut self) {
+        {
+            let mut state = self.rest.state();
+            if *state != RestState::Idle {
+                *state = RestState::Revoked;
+                return;
+            }
+        }
         let mut rings = self.work.rings();
         rings.is_paused = false;
         self.work.start_all(&mut rings);

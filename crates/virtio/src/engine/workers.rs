@@ -4,8 +4,9 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use vmmkit_host_io::{EventFd, take_on_io_priority};
 
@@ -142,8 +143,24 @@ impl Active for Workers {
         }
     }
 
+    fn wait_paused_until(&mut self, deadline: Instant) -> bool {
+        for remote in &mut self.0 {
+            let Some(resting) = &remote.resting else {
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            // One that has ended rests.
+            if resting.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                return false;
+            }
+            remote.resting = None;
+        }
+        true
+    }
+
     fn resume(&mut self) {
-        for remote in &self.0 {
+        for remote in &mut self.0 {
+            remote.resting = None;
             remote.ask(Command::Resume);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use vmmkit_device_bus::{DeviceMmio, Lifecycle, MmioAddress};
 use vmmkit_guest_memory::GuestRam;
@@ -164,6 +165,10 @@ impl Lifecycle for Attachment {
 
     fn wait_paused(&self) {
         self.life().wait_paused();
+    }
+
+    fn wait_paused_until(&self, deadline: Instant) -> bool {
+        self.life().wait_paused_until(deadline)
     }
 
     fn resume(&self) {

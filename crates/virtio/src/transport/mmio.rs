@@ -5,6 +5,7 @@ mod interrupts;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use vmmkit_device_bus::{DeviceMmio, Lifecycle, MmioAddress, MmioAddressOffset};
 use vmmkit_guest_memory::GuestRam;
@@ -203,6 +204,10 @@ impl Lifecycle for MmioTransport {
 
     fn wait_paused(&self) {
         self.transport.wait_paused();
+    }
+
+    fn wait_paused_until(&self, deadline: Instant) -> bool {
+        self.transport.wait_paused_until(deadline)
     }
 
     fn resume(&self) {

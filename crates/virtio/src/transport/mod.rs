@@ -6,6 +6,7 @@ mod pci;
 mod report;
 mod setup;
 mod state;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use vmmkit_device_bus::Lifecycle;
 use vmmkit_guest_memory::GuestRam;
@@ -31,6 +33,7 @@ pub use pci::{Doorbells, PciTransport, PciTransportState};
 pub use setup::QueuePart;
 pub(crate) use setup::QueueSetup;
 pub use state::TransportState;
+use work::AtWork;
 
 /// Features that every device has by its transport.
 const OFFERED: u64 =
@@ -52,6 +55,7 @@ pub struct Transport {
     fault: Arc<Fault>,
     generation: Arc<Mutex<u32>>,
     was_driven: AtomicBool,
+    work: AtWork,
     shared_thread: OnceLock<SharedThread>,
     inner: Mutex<Inner>,
 }
@@ -103,6 +107,7 @@ impl Transport {
             interrupts,
             generation,
             was_driven: AtomicBool::new(false),
+            work: AtWork::default(),
             shared_thread: OnceLock::new(),
             inner: Mutex::new(Inner {
                 queues,
@@ -185,6 +190,7 @@ impl Transport {
     /// The driver writes the device status: 0 resets the device; a bit that is set stays set.
     pub fn set_status(&self, value: u8) {
         let mut inner = self.lock();
+        let _work = self.work.begin();
         if value == 0 {
             self.reset_inner(&mut inner);
             return;
@@ -209,6 +215,7 @@ impl Transport {
     /// and a driver that gets ready waits. Then everything goes on: PCI's bus mastering.
     pub fn hold(&self, is_held: bool) {
         let mut inner = self.lock();
+        let _work = self.work.begin();
         if std::mem::replace(&mut inner.is_held, is_held) == is_held {
             return;
         }
@@ -333,13 +340,23 @@ impl Lifecycle for Transport {
     }
 
     fn wait_paused(&self) {
-        if let Some(active) = self.lock().working() {
+        let mut inner = self.lock();
+        let _work = self.work.begin();
+        if let Some(active) = inner.working() {
             active.wait_paused();
         }
     }
 
+    fn wait_paused_until(&self, deadline: Instant) -> bool {
+        let mut inner = self.lock();
+        let _work = self.work.begin();
+        let active = inner.working();
+        active.is_none_or(|active| active.wait_paused_until(deadline))
+    }
+
     fn resume(&self) {
         let mut inner = self.lock();
+        let _work = self.work.begin();
         inner.is_paused = false;
         if inner.is_held {
             return;
@@ -352,12 +369,17 @@ impl Lifecycle for Transport {
 
     fn reset(&self) {
         let mut inner = self.lock();
+        let _work = self.work.begin();
         inner.is_paused = false;
         self.reset_inner(&mut inner);
     }
 
     fn stop(&self) {
-        self.lock().active = None;
+        let mut inner = self.lock();
+        let work = self.work.begin();
+        inner.active = None;
+        drop(work);
+        drop(inner);
         self.device.close();
     }
 }

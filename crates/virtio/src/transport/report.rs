@@ -28,7 +28,7 @@ impl Transport {
     /// those that lie in the guest's RAM now.
     ///
     /// It does not wait for the device: while this one does what its driver asked for, a reset for
-    /// instance, it is `busy`, and its registers are not told.
+    /// instance, it is `busy`, `busy_milliseconds` says for how long so far, and its registers are not told.
     pub fn inspect(&self) -> Tree {
         let mut tree = Tree::new().text("kind", self.kind().name());
         let registers = self.registers();
@@ -36,7 +36,11 @@ impl Transport {
             Some(registers) => tree
                 .text("status", words(registers.status))
                 .hex("driver_features", registers.driver_features),
-            None => tree.flag("busy", true),
+            None => {
+                let so_far = self.busy().unwrap_or_default().as_millis();
+                let so_far = u64::try_from(so_far).unwrap_or(u64::MAX);
+                tree.flag("busy", true).number("busy_milliseconds", so_far)
+            }
         };
         tree = tree
             .hex("offered_features", self.offered_features())
@@ -53,6 +57,12 @@ impl Transport {
             tree = tree.tree(format!("queue{index}"), queue);
         }
         tree.tree("device", self.device.inspect())
+    }
+
+    /// How long its device has been at what the driver, a pause or the end asked for: to start, to stop or
+    /// to come to rest. `None` where nobody waits for it. It does not wait.
+    pub fn busy(&self) -> Option<Duration> {
+        self.work.duration()
     }
 
     /// Adds what it and its device have counted. It does not wait for the device: while that is busy,

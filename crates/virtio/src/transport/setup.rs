@@ -88,6 +88,7 @@ impl Transport {
     /// Enables queue `index`. While the device works, that is only for a queue that was reset.
     pub fn enable_queue(&self, index: u32) {
         let mut inner = self.lock();
+        let _work = self.work.begin();
         let features = inner.driver_features;
         let is_running = inner.status & status::DRIVER_OK != 0;
         if is_running && features & feature::RING_RESET == 0 {
@@ -115,6 +116,7 @@ impl Transport {
     /// Resets queue `index` (section 2.6.1): when this returns, the device has let go of it.
     pub fn reset_queue(&self, index: u32) {
         let mut inner = self.lock();
+        let _work = self.work.begin();
         let Some(place) = place(index).filter(|place| *place < inner.queues.len()) else {
             return;
         };

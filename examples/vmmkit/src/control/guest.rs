@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vmmkit_control::{
     Balloon, Controlled, Device, Event, EventSource, Limits, MachineInfo, MachineState, Memory,
@@ -10,7 +10,7 @@ use vmmkit_control::{
 };
 use vmmkit_guest_memory::BLOCK_SIZE;
 use vmmkit_host_io::{Next, Subscription};
-use vmmkit_vmm::{self as vmm, Handle, Outcome};
+use vmmkit_vmm::{self as vmm, Handle, Outcome, PauseError};
 
 use super::disk;
 use crate::devices::{Live, statistics};
@@ -33,6 +33,9 @@ pub(crate) struct Guest {
     /// The guest was asked to power off.
     is_asked: AtomicBool,
 }
+
+/// How long devices may take to come to rest before a pause is refused.
+pub(crate) const PAUSE_TIME: Duration = Duration::from_millis(1500);
 
 /// A page of a balloon.
 const PAGE: u64 = 4096;
@@ -147,9 +150,10 @@ impl Controlled for Guest {
             MachineState::Running | MachineState::Created | MachineState::Paused => {}
             _ => return Err(self.refused("cannot be paused")),
         }
-        match self.handle()?.pause() {
-            true => Ok(()),
-            false => Err(self.refused("cannot be paused")),
+        match self.handle()?.pause_within(PAUSE_TIME) {
+            Ok(()) => Ok(()),
+            Err(PauseError::Ended) => Err(self.refused("cannot be paused")),
+            Err(error) => Err(Refusal::Busy(format!("{error}; the guest runs on"))),
         }
     }
 

@@ -12,7 +12,7 @@ use vmmkit_control::Controlled;
 use crate::failure::Failure;
 use crate::settings::Settings;
 pub(crate) use door::Door;
-pub(crate) use guest::Guest;
+pub(crate) use guest::{Guest, PAUSE_TIME};
 pub(crate) use presence::{Choice, Presence};
 
 /// Makes the machine of `settings` known: its entry, the machine as the API has it, and the API's

@@ -29,6 +29,8 @@ pub(super) struct Manner {
     pub(super) is_immortal: bool,
     /// A request that is answered oddly.
     pub(super) oddity: Option<(u32, Oddity)>,
+    /// What it waits for where it answers late.
+    pub(super) gate: Arc<Mutex<()>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub(super) enum Oddity {
     Silent,
     /// A byte now and then.
     Drip,
+    /// Not before [`Manner::gate`] can be locked.
+    Late,
 }
 
 fn patience() -> Deadline {
@@ -68,6 +72,7 @@ impl Default for Manner {
             config: vec![0; 60],
             is_immortal: false,
             oddity: None,
+            gate: Arc::default(),
         }
     }
 }
@@ -207,6 +212,10 @@ impl Session {
             Some(Oddity::Other) => Some(message(99, reply, &[0; 8])),
             Some(Oddity::Long) => Some(message(header.request, reply, &[0; 4096])),
             Some(Oddity::Silent) => return Ok(()),
+            Some(Oddity::Late) => {
+                drop(self.manner.gate.lock());
+                None
+            }
             Some(Oddity::Drip) => {
                 for byte in message(header.request, reply, &[0; 8]) {
                     self.socket

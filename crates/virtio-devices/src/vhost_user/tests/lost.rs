@@ -220,3 +220,36 @@ fn the_end_of_the_machine_does_not_wait_for_one_that_is_silent_or_drips() {
         assert!(began.elapsed() < Duration::from_secs(8));
     }
 }
+
+#[test]
+fn one_that_answers_late_refuses_the_pause_and_goes_on() {
+    let manner = Manner {
+        oddity: Some((spec::GET_VRING_BASE.0, Oddity::Late)),
+        ..Manner::default()
+    };
+    let gate = manner.gate.clone();
+    let (fake, mut driver) = driven(manner);
+    echo(&mut driver, "before");
+    let soon = || Instant::now() + Duration::from_millis(20);
+    let shut = gate.lock().unwrap();
+    driver.transport().pause();
+    assert!(!driver.transport().wait_paused_until(soon()));
+    // Neither waits for it.
+    driver.transport().resume();
+    driver.transport().pause();
+    assert!(!driver.transport().wait_paused_until(soon()));
+    driver.transport().resume();
+    drop(shut);
+    echo(&mut driver, "after");
+    driver.transport().pause();
+    driver.transport().wait_paused();
+    let stops = |all: &[u32]| {
+        all.iter()
+            .filter(|one| **one == spec::GET_VRING_BASE.0)
+            .count()
+    };
+    let queues = 2;
+    assert!(stops(&fake.requests()) >= 2 * queues);
+    driver.transport().resume();
+    echo(&mut driver, "in the end");
+}

@@ -14,6 +14,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use vmmkit_device_bus::{Lifecycle, MsiVector};
 use vmmkit_guest_memory::GuestRam;
@@ -268,6 +269,10 @@ impl Lifecycle for PciTransport {
 
     fn wait_paused(&self) {
         self.transport.wait_paused();
+    }
+
+    fn wait_paused_until(&self, deadline: Instant) -> bool {
+        self.transport.wait_paused_until(deadline)
     }
 
     fn resume(&self) {
