@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("guest-memory", &[]),
     ("device-bus", &["telemetry"]),
     ("host-io", &[]),
-    ("control", &[]),
+    ("control", &["telemetry"]),
     ("hypervisor", &["guest-memory", "device-bus", "telemetry"]),
     (
         "hypervisor-kvm",
@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "guest-memory",
             "device-bus",
             "host-io",
+            "telemetry",
             "x86-emulator",
         ],
     ),
@@ -41,7 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("gdb", &["hypervisor", "guest-memory", "host-io"]),
     ("pci", &["device-bus"]),
-    ("process", &["host-io"]),
+    ("process", &["host-io", "telemetry"]),
     (
         "virtio",
         &["guest-memory", "device-bus", "host-io", "pci", "telemetry"],
@@ -50,7 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "virtio-devices",
         &["virtio", "guest-memory", "host-io", "telemetry"],
     ),
-    ("boot-loader", &["hypervisor", "guest-memory"]),
+    ("boot-loader", &["hypervisor", "guest-memory", "telemetry"]),
     (
         "vmm",
         &[

@@ -24,6 +24,7 @@ use std::sync::{Arc, atomic};
 
 use vmm_sys_util::signal::unblock_signal;
 use vmmkit_hypervisor::Kick;
+use vmmkit_telemetry::Occasions;
 
 use crate::KickSignal;
 use crate::run_page::RunPage;
@@ -101,6 +102,9 @@ impl Kick for Kicker {
     }
 }
 
+/// Kicks come as often as a client of the machine asks for something.
+static REFUSALS: Occasions = Occasions::new();
+
 /// Interrupts `thread` of this process. A thread that is gone is not there to be interrupted.
 fn send(thread: i32, signal: KickSignal) {
     let process = std::process::id() as libc::pid_t;
@@ -111,8 +115,10 @@ fn send(thread: i32, signal: KickSignal) {
     // else (tgkill(2)), unless a filter of system calls does.
     if answer < 0 {
         let refused = io::Error::last_os_error();
-        if refused.raw_os_error() != Some(libc::ESRCH) {
-            tracing::error!(thread, %refused, "tgkill: a vCPU cannot be taken out of the guest");
+        if refused.raw_os_error() != Some(libc::ESRCH)
+            && let Some(count) = REFUSALS.next()
+        {
+            tracing::error!(thread, %refused, count, "tgkill: a vCPU cannot be taken out of the guest");
         }
     }
 }

@@ -9,6 +9,7 @@ use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use vmmkit_host_io::{
     Signal, SignalFd, TimerFd, block_terminal_access_signals, stop_as_asked, window_size,
 };
+use vmmkit_telemetry::Occasions;
 
 use crate::job::with_stdin;
 use crate::{Guest, Job};
@@ -45,6 +46,7 @@ pub struct Signals {
     asked: bool,
     /// A signal came again: the timeout is the last.
     insisted: bool,
+    told: Occasions,
     job: Arc<Job>,
     guest: Arc<dyn Guest>,
 }
@@ -63,6 +65,7 @@ impl Signals {
             patience,
             asked: false,
             insisted: false,
+            told: Occasions::default(),
             job,
             guest,
         })
@@ -132,7 +135,9 @@ impl MutEventSubscriber for Signals {
         // The SIGCONT that ends our own stop is still to be read after it.
         let mut was_stopped = false;
         while let Some(signal) = self.signals.read() {
-            tracing::debug!(?signal, "signal");
+            if let Some(count) = self.told.next() {
+                tracing::debug!(?signal, count, "signal");
+            }
             match signal {
                 Signal::Hangup | Signal::Interrupt | Signal::Terminate => self.end(signal),
                 Signal::Quit => self.guest.dump(),

@@ -21,6 +21,11 @@ const ALL: u64 = 32;
 pub struct Occasions(AtomicU64);
 
 impl Occasions {
+    /// None so far.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     /// One more; its number, from 1, if it is one to tell of.
     pub fn next(&self) -> Option<u64> {
         let number = self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1);

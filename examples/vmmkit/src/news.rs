@@ -18,6 +18,8 @@ pub(crate) struct News {
     log: Arc<BootLog>,
     /// A guest that crashes again and again is told of once a second.
     told: Option<Instant>,
+    /// And, however long it does so, not for ever.
+    crashes: Occasions,
     /// Back ends that were lost, and were back.
     losses: Occasions,
 }
@@ -28,6 +30,7 @@ impl News {
             on_crash,
             log,
             told: None,
+            crashes: Occasions::default(),
             losses: Occasions::default(),
         }
     }
@@ -43,7 +46,9 @@ impl News {
         let Some(text) = self.text(event) else { return };
         if self.told.is_none_or(|told| told.elapsed() >= PACE) {
             self.told = Some(Instant::now());
-            messages::say(&text);
+            if self.crashes.next().is_some() {
+                messages::say(&text);
+            }
         }
     }
 

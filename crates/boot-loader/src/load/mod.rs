@@ -10,6 +10,7 @@ pub use info::{EntryKind, Fallback, KernelFormat, KernelInfo, Loaded, Placed};
 use std::fs::File;
 
 use vmmkit_guest_memory::{GuestAddress, GuestRam};
+use vmmkit_telemetry::Occasions;
 
 use crate::elf::LowSegment;
 use crate::low_memory::{self, Used};
@@ -22,6 +23,9 @@ use crate::{
     BootSource, Entry, KindError, LoadError, Platform, acpi, cmdline, kind, mp_table, reset_vector,
 };
 use kernel::Kernel;
+
+/// A guest that resets itself is loaded as often.
+static LOADS: Occasions = Occasions::new();
 
 /// Loads a kernel and all it is told into `ram`, which is best untouched.
 ///
@@ -60,17 +64,20 @@ pub fn load(
     loaded.entry = entry;
     used.extend(needed);
     low_memory::check(&kernel.low, &used)?;
-    tracing::info!(
-        format = ?loaded.kernel.format,
-        entry = ?loaded.kernel.entry,
-        address = %format_args!("{:#x}", kernel.address),
-        fallback = ?loaded.kernel.fallback,
-        kernel_bytes = loaded.kernel.placed_bytes,
-        initrd_bytes = loaded.initrd.map(|initrd| initrd.size),
-        modules = loaded.modules.len(),
-        acpi = loaded.rsdp.is_some(),
-        "kernel loaded"
-    );
+    if let Some(count) = LOADS.next() {
+        tracing::info!(
+            format = ?loaded.kernel.format,
+            entry = ?loaded.kernel.entry,
+            address = %format_args!("{:#x}", kernel.address),
+            fallback = ?loaded.kernel.fallback,
+            kernel_bytes = loaded.kernel.placed_bytes,
+            initrd_bytes = loaded.initrd.map(|initrd| initrd.size),
+            modules = loaded.modules.len(),
+            acpi = loaded.rsdp.is_some(),
+            count,
+            "kernel loaded"
+        );
+    }
     Ok(loaded)
 }
 

@@ -35,8 +35,10 @@ impl Api {
             .answered(request)
             .await
             .unwrap_or_else(|problem| whole(problem.status(), "application/json", problem.json()));
-        if let Some((method, path)) = asked {
-            debug!(%method, path, status = answer.status().as_u16(), "request");
+        if let Some((method, path)) = asked
+            && let Some(count) = self.requests.next()
+        {
+            debug!(%method, path, status = answer.status().as_u16(), count, "request");
         }
         answer
     }

@@ -22,6 +22,7 @@ use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+use vmmkit_telemetry::Occasions;
 
 use crate::{Controlled, Listening};
 use connection::{Door, Limits};
@@ -42,6 +43,8 @@ pub struct Api {
     /// What will stop a guest that was asked to.
     stopping: Arc<Mutex<Option<AbortHandle>>>,
     limits: Limits,
+    /// Those that were answered, for a log.
+    requests: Arc<Occasions>,
 }
 
 impl Api {
@@ -52,6 +55,7 @@ impl Api {
             machine,
             stopping: Arc::default(),
             limits: Limits::default(),
+            requests: Arc::default(),
         }
     }
 

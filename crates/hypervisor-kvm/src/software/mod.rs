@@ -34,6 +34,7 @@ use kvm_bindings::{
 use kvm_ioctls::{MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags, VmFd};
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_hypervisor::{Error, Result};
+use vmmkit_telemetry::Occasions;
 
 use crate::ProbeReport;
 
@@ -42,6 +43,9 @@ pub(crate) use counters::Counters;
 pub use counters::SoftwareCounters;
 pub(crate) use policy::cmdline;
 pub(crate) use vcpu::VcpuSupport;
+
+/// Each reset of a guest makes a VM.
+static PATCHED: Occasions = Occasions::new();
 
 /// What a software KVM needs, as the probe found it. One for each `Kvm`, shared by its VMs.
 #[derive(Debug)]
@@ -88,8 +92,10 @@ impl Support {
             *disabled = KVM_X86_QUIRK_FIX_HYPERCALL_INSN.into();
         }
         // A KVM before Linux 5.19 does not know it, and a guest without hypercalls does not need it.
-        if let Err(error) = vm.enable_cap(&quirks) {
-            tracing::debug!(%error, "hypercalls are patched");
+        if let Err(error) = vm.enable_cap(&quirks)
+            && let Some(count) = PATCHED.next()
+        {
+            tracing::debug!(%error, count, "hypercalls are patched");
         }
     }
 
