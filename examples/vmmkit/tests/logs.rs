@@ -10,9 +10,8 @@ mod support;
 use std::fs;
 use std::io::Read;
 
+use support::has_kvm;
 use support::running::{Place, spinning_guest, wait_for};
-use support::{elf, has_kvm};
-use vmmkit_control::{Client, MachineInfo};
 
 #[test]
 fn a_log_tells_what_became_of_the_machine_and_its_parts() {
@@ -101,36 +100,4 @@ fn the_environment_asks_for_a_log_where_no_option_does() {
         error.starts_with("vmmkit: error: --log info,/nowhere/vm.log: No such file"),
         "{error}"
     );
-}
-
-#[test]
-fn a_guest_and_a_client_that_repeat_themselves_do_not_fill_a_log() {
-    if !has_kvm("a_guest_and_a_client_that_repeat_themselves_do_not_fill_a_log") {
-        return;
-    }
-    // A pulse of the reset line, at once: mov al, 0xfe; out 0x64, al; jmp to itself.
-    let place = Place::new("log-flood", &elf(&[0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe]));
-    let file = place.folder.path().join("vm.log");
-    let log = format!("debug,{}", file.display());
-    let mut guest = place.guest("web", &["--on-reboot", "reboot", "--log", &log]);
-    let client = Client::new(&place.socket("web"));
-    for round in 0..600 {
-        // A guest that is being reset may refuse it.
-        let verb = if round % 2 == 0 { "pause" } else { "resume" };
-        let _ = client.post::<MachineInfo>(&format!("/v1/machine/{verb}"), None);
-    }
-    let text = || fs::read_to_string(&file).unwrap();
-    let resets = |count: u32| text().contains(&format!("reset cause=Guest count={count}\n"));
-    let _ = client.post::<MachineInfo>("/v1/machine/resume", None);
-    wait_for("the guest has reset itself a hundred times", || resets(128));
-    place.says(&["stop", "-n", "web", "--timeout", "0"]);
-    guest.ends();
-    let text = text();
-    let count = |part: &str| text.lines().filter(|line| line.contains(part)).count();
-    // The first 32, and powers of two up to 2^20.
-    for part in ["kernel loaded", "request method", " reset cause"] {
-        assert!((32..=48).contains(&count(part)), "{part}: {}", count(part));
-    }
-    assert!(count("paused") + count("resumed") <= 48, "{text}");
-    assert!(text.lines().count() < 250, "{}", text.lines().count());
 }
