@@ -1,5 +1,6 @@
 //! A vhost-user back end of a disk, which answers what it is asked but for one question, and a guest that
 //! drives it.
+#![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
