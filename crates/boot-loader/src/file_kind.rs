@@ -133,8 +133,12 @@ const MAGICS: [(usize, &[u8], FileKind); 37] = [
 ];
 
 impl FileKind {
-    /// What `bytes`, a file's first [`PROBE`] or all of a smaller one, tell.
-    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+    /// How many bytes from the start of a file decide.
+    pub const PROBE: usize = PROBE;
+
+    /// What `bytes`, a file's first [`PROBE`](Self::PROBE) or all of a smaller one, tell. `None` where they
+    /// could be anything; a [`Rom`](Self::Rom) is told by its end, and never here.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
         let has = |offset: usize, magic: &[u8]| {
             let rest = bytes.get(offset..);
             rest.is_some_and(|rest| rest.starts_with(magic))

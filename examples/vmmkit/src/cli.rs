@@ -1,9 +1,8 @@
 //! The command line.
 
-use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -14,15 +13,11 @@ use crate::exit_code;
 use crate::failure::Failure;
 use crate::os_text;
 use crate::platform::PlatformOptions;
+use crate::usage;
 
 /// Boots a Linux guest as one ordinary process.
 #[derive(Parser, Debug)]
-#[command(
-    name = "vmmkit",
-    version,
-    disable_help_subcommand = true,
-    max_term_width = 100
-)]
+#[command(name = "vmmkit", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     action: Action,
@@ -56,6 +51,8 @@ pub(crate) enum Action {
     },
     /// Write the manual page to stdout
     Man,
+    /// Say which version this is
+    Version,
 }
 
 /// The options of `run`, as text: `settings` makes values of them. All may be left out.
@@ -219,14 +216,19 @@ pub(crate) enum Parsed {
 
 /// Parses this process's arguments.
 pub(crate) fn parse() -> Result<Parsed, Failure> {
-    let given = std::env::args_os().map(|argument| os_text::of(&argument));
-    match Cli::try_parse_from(given) {
+    let given: Vec<String> = std::env::args_os()
+        .map(|argument| os_text::of(&argument))
+        .collect();
+    match Cli::try_parse_from(&given) {
         Ok(cli) => Ok(Parsed::Action(cli.action)),
         Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp if usage::is_other_help(&given) => {
+                Err(usage::explain(&error, &given))
+            }
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Parsed::Text(error.render().to_string()))
             }
-            _ => Err(usage(&error)),
+            _ => Err(usage::explain(&error, &given)),
         },
     }
 }
@@ -234,71 +236,6 @@ pub(crate) fn parse() -> Result<Parsed, Failure> {
 /// The command, for completions and the manual page.
 pub(crate) fn command() -> clap::Command {
     Cli::command()
-}
-
-/// clap's error in vmmkit's form.
-fn usage(error: &clap::Error) -> Failure {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.clone()),
-        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
-        _ => None,
-    };
-    let argument = context(ContextKind::InvalidArg).unwrap_or_default();
-    // `--kernel <PATH>` is the option as its help shows it.
-    let argument = argument.split(" <").next().unwrap_or_default();
-    let argument = argument.trim_matches(['<', '>']);
-    let value = context(ContextKind::InvalidValue).unwrap_or_default();
-    let valid = context(ContextKind::ValidValue).unwrap_or_default();
-    let what = match error.kind() {
-        ErrorKind::UnknownArgument if argument.starts_with('-') => {
-            format!("{argument}: there is no such option")
-        }
-        ErrorKind::UnknownArgument => format!("{argument}: there is no place for this argument"),
-        ErrorKind::InvalidSubcommand => {
-            let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            format!("{name}: there is no such command")
-        }
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            "no command was given: there are run, list, stop, cpu, doctor and others".to_owned()
-        }
-        ErrorKind::ArgumentConflict => format!("{argument}: it was given twice"),
-        ErrorKind::InvalidValue if value.is_empty() => format!("{argument}: its value is missing"),
-        ErrorKind::InvalidValue => format!("{argument} {value}: it must be one of {valid}"),
-        ErrorKind::MissingRequiredArgument => format!("{argument}: it is missing"),
-        ErrorKind::InvalidUtf8 => "arguments: one of them is not UTF-8 text".to_owned(),
-        ErrorKind::TooManyValues => format!("{argument} {value}: this option takes no value"),
-        other => format!("arguments: {other}"),
-    };
-    let suggested = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand]
-        .into_iter()
-        .find_map(context);
-    let help = help_of(
-        std::env::args_os()
-            .nth(1)
-            .as_deref()
-            .and_then(OsStr::to_str),
-    );
-    let next = match (error.kind(), suggested) {
-        (_, Some(suggested)) => format!("did you mean {suggested}? See `{help}`"),
-        (ErrorKind::UnknownArgument, None) if !argument.starts_with('-') => {
-            format!("a kernel is named by --kernel; see `{help}`")
-        }
-        (
-            ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
-            None,
-        ) => format!("boot a guest with `vmmkit run`, or see `{help}`"),
-        _ => format!("see `{help}`"),
-    };
-    Failure::usage(what, next)
-}
-
-/// The command that helps with the one that was given.
-fn help_of(given: Option<&str>) -> String {
-    let command = command();
-    let known = given.filter(|name| command.find_subcommand(name).is_some());
-    known.map_or("vmmkit --help".to_owned(), |name| {
-        format!("vmmkit {name} --help")
-    })
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ mod serial;
 mod settings;
 mod startup;
 mod stdin;
+mod usage;
 
 fn main() -> ExitCode {
     reports::note_start();
@@ -73,6 +74,9 @@ fn act() -> Result<ExitCode, Failure> {
         Parsed::Action(Action::Control(command)) => commands::run(command),
         Parsed::Action(Action::Completions { shell }) => generate::completions(shell),
         Parsed::Action(Action::Man) => generate::man(),
+        Parsed::Action(Action::Version) => {
+            generate::write(cli::command().render_version().as_bytes())
+        }
     }
 }
 

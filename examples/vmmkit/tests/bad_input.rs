@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod bad_words;
 mod support;
 
 use std::os::unix::process::CommandExt;
@@ -82,15 +83,15 @@ const CASES: &[Case] = &[
     // Commands and options.
     text(&[],
         "no command was given: there are run, list, stop, cpu, doctor and others",
-        "boot a guest with `vmmkit run`, or see `vmmkit --help`"),
-    text(&["rnu"], "rnu: there is no such command", "see `vmmkit --help`"),
+        "boot a guest with `vmmkit run`; see `vmmkit --help`"),
+    text(&["rnu"], "rnu: there is no such command", "did you mean run? See `vmmkit --help`"),
     text(&["run", "--kernle", "x"],
         "--kernle: there is no such option",
         "did you mean --kernel? See `vmmkit run --help`"),
     text(&["run", "-z"], "-z: there is no such option", RUN_HELP),
     text(&["run", "vmlinux"],
         "vmlinux: there is no place for this argument",
-        "a kernel is named by --kernel; see `vmmkit run --help`"),
+        "give a kernel by --kernel PATH, a disk by --disk PATH; images are not downloaded; see `vmmkit run --help`"),
     text(&["run", "--kernel"], "--kernel: its value is missing", RUN_HELP),
     text(&["run", "--kernel", "a", "--kernel", "b"], "--kernel: it was given twice", RUN_HELP),
     text(&["run", "--dry-run=yes"], "--dry-run yes: this option takes no value", RUN_HELP),
@@ -102,7 +103,7 @@ const CASES: &[Case] = &[
     text(&["completions", "tcsh"],
         "SHELL tcsh: it must be one of bash, elvish, fish, powershell, zsh",
         "see `vmmkit completions --help`"),
-    text(&["power-button"], "no guest was named", "give -n NAME or --all; `vmmkit list` shows the names"),
+    text(&["power-button"], "no guest was named", "give NAME or --all; `vmmkit list` shows the names"),
     text(&["limit", "-n", "web"], "DEVICE: it is missing", "see `vmmkit limit --help`"),
     text(&["run", "--kernel", "k", "--log", "loud,vm.log"],
         "--log loud,vm.log: there is no level \"loud\"",
@@ -373,6 +374,7 @@ fn bad_files() -> Folder {
     // e_ident[EI_CLASS] = ELFCLASS32; e_machine = EM_AARCH64.
     folder.file("elf32", with(&good, 4, 1));
     folder.file("arm", with(&good, 18, 183));
+    bad_words::files(&folder, &good);
     folder.file("loop", good);
     folder
 }
@@ -387,7 +389,8 @@ fn with(file: &[u8], offset: usize, byte: u8) -> Vec<u8> {
 fn every_bad_input_gets_its_message() {
     let folder = bad_files();
     let kvm = has_kvm("bad inputs that are found out with KVM in hand");
-    let cases = CASES.iter().filter(|case| kvm || !case.needs_kvm);
+    let cases = CASES.iter().chain(bad_words::CASES);
+    let cases = cases.filter(|case| kvm || !case.needs_kvm);
     let complaints: Vec<String> = cases.filter_map(|case| complaint(case, &folder)).collect();
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }

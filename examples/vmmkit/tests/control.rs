@@ -614,7 +614,7 @@ fn who_asks_for_nobody_is_told_whom_there_is() {
     let (code, error) = place.fails(&["pause"]);
     assert_eq!(code, Some(2));
     assert!(
-        error.contains("no guest was named\n  next: give -n NAME or --all"),
+        error.contains("no guest was named\n  next: give NAME or --all"),
         "{error}"
     );
     let _guest = place.guest("web", &[]);
@@ -778,4 +778,46 @@ fn a_machine_that_does_not_end_is_given_up_at_the_second_signal() {
     let said = std::io::read_to_string(stderr).unwrap();
     assert!(said.contains("the machine did not come to rest"), "{said}");
     assert_eq!(place.entries(), Vec::<String>::new());
+}
+
+#[test]
+fn names_are_plain_arguments_too() {
+    if !has_kvm("names_are_plain_arguments_too") {
+        return;
+    }
+    let place = Place::new("plain-names", &waiting_guest());
+    let mut guests = ["g10", "g2", "g1"].map(|name| place.guest(name, &["--balloon"]));
+    // In the order of people.
+    assert_eq!(place.says(&["list", "-q"]), "g1\ng2\ng10\n");
+    let paused = "NAME  STATE\ng2    paused\ng1    paused\n";
+    assert_eq!(place.says(&["pause", "g2", "g1", "-n", "g2"]), paused);
+    place.says(&["resume", "--all"]);
+    for words in [
+        &["stat", "g1"][..],
+        &["inspect", "g1"],
+        &["metrics", "g1", "g2"],
+        &["memory", "g1", "--json"],
+        &["balloon", "g1", "1M"],
+        &["balloon", "-n", "g1", "0"],
+    ] {
+        let output = place.does(words);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Without --memory max=SIZE there is no memory to change.
+        let is_well = output.status.success() || words[0] == "memory";
+        assert!(is_well, "{words:?}: {error}");
+    }
+    let (code, error) = place.fails(&["limit", "g1", "blk0"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("error: -n g1: "), "{error}");
+    place.says(&["stop", "g10", "g2", "--timeout", "0"]);
+    place.says(&["stop", "g1", "--timeout", "0"]);
+    for guest in &mut guests {
+        assert_eq!(guest.ends().code(), Some(0));
+    }
+    assert_eq!(place.says(&["help"]), place.says(&["--help"]));
+    assert_eq!(
+        place.says(&["help", "stop"]),
+        place.says(&["stop", "--help"])
+    );
+    assert!(place.says(&["version"]).starts_with("vmmkit "));
 }

@@ -174,24 +174,51 @@ impl Whom {
         if self.all {
             return all(&folder);
         }
-        if self.name.is_empty() {
+        let mut names: Vec<&String> = Vec::new();
+        for name in self.names.iter().chain(&self.name) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        if names.is_empty() {
             return Err(nobody_named("or --all"));
         }
-        let names = self.name.iter();
-        names.map(|name| Target::named(&folder, name)).collect()
+        names
+            .into_iter()
+            .map(|name| Target::named(&folder, name))
+            .collect()
     }
 }
 
 impl One {
-    /// The one whom a command is for, and which can answer.
-    pub(super) fn target(&self) -> Result<Target, Failure> {
-        if let Some(path) = &self.api_socket {
-            return Ok(Target::at(path));
+    /// The one whom a command is for, whose name is the first of `words` unless an option says who it is;
+    /// and the words that are left.
+    pub(super) fn split<'a>(&'a self, words: &'a [String]) -> (Choice<'a>, &'a [String]) {
+        match (&self.api_socket, &self.name, words) {
+            (Some(path), _, _) => (Choice::At(path), words),
+            (None, Some(name), _) => (Choice::Named(name), words),
+            (None, None, [name, rest @ ..]) => (Choice::Named(name), rest),
+            (None, None, []) => (Choice::Nobody, words),
         }
-        let folder = RuntimeFolder::of_this_user().map_err(|error| no_folder(&error))?;
-        let Some(name) = &self.name else {
-            return Err(nobody_named("or --api-socket PATH"));
+    }
+}
+
+/// The one whom a command is for.
+pub(super) enum Choice<'a> {
+    At(&'a Path),
+    Named(&'a str),
+    Nobody,
+}
+
+impl Choice<'_> {
+    /// It, if it can answer.
+    pub(super) fn target(&self) -> Result<Target, Failure> {
+        let name = match self {
+            Self::At(path) => return Ok(Target::at(path)),
+            Self::Named(name) => name,
+            Self::Nobody => return Err(nobody_named("or --api-socket PATH")),
         };
+        let folder = RuntimeFolder::of_this_user().map_err(|error| no_folder(&error))?;
         let target = Target::named(&folder, name)?;
         match target.is_suspended() {
             true => Err(target.failure(&AskError::Suspended)),
@@ -203,14 +230,38 @@ impl One {
 fn nobody_named(or: &str) -> Failure {
     Failure::usage(
         "no guest was named",
-        format!("give -n NAME {or}; `vmmkit list` shows the names"),
+        format!("give NAME {or}; `vmmkit list` shows the names"),
     )
 }
 
 /// All machines of this user.
 pub(super) fn all(folder: &RuntimeFolder) -> Result<Vec<Target>, Failure> {
-    let instances = folder.instances().map_err(|error| no_folder(&error))?;
+    let mut instances = folder.instances().map_err(|error| no_folder(&error))?;
+    instances.sort_by(|one, other| natural(&one.name).cmp(&natural(&other.name)));
     Ok(instances.into_iter().map(Target::from).collect())
+}
+
+/// A name as people sort it: g2 comes before g10. Digits are a number, told by their count without leading
+/// zeros and then themselves; the name decides between g2 and g02.
+fn natural(name: &str) -> (Vec<(usize, String)>, &str) {
+    let mut parts: Vec<(usize, String)> = Vec::new();
+    let mut was_digit = None;
+    for character in name.chars() {
+        let is_digit = character.is_ascii_digit();
+        if was_digit != Some(is_digit) {
+            // A number comes before text.
+            parts.push((if is_digit { 0 } else { usize::MAX }, String::new()));
+            was_digit = Some(is_digit);
+        }
+        if let Some((length, part)) = parts.last_mut() {
+            let is_leading = is_digit && part.is_empty() && character == '0';
+            *length = length.saturating_add(usize::from(is_digit && !is_leading));
+            if !is_leading {
+                part.push(character);
+            }
+        }
+    }
+    (parts, name)
 }
 
 /// Asks all of `targets`, several at the same time, but for those that would not answer.
@@ -263,6 +314,17 @@ pub(super) fn sort<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_in_the_order_of_their_numbers() {
+        let mut names = ["g10", "h1", "g2", "g02", "g10b", "a", "g", "g1"];
+        names.sort_by(|one, other| natural(one).cmp(&natural(other)));
+        let sorted = ["a", "g", "g1", "g02", "g2", "g10", "g10b", "h1"];
+        assert_eq!(names, sorted);
+        let mut names = ["a10", "9", "10", "a", "a9-2", "a9-10"];
+        names.sort_by(|one, other| natural(one).cmp(&natural(other)));
+        assert_eq!(names, ["9", "10", "a", "a9-2", "a9-10", "a10"]);
+    }
 
     #[test]
     fn this_process_is_not_suspended() {

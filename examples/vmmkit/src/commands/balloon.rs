@@ -7,14 +7,15 @@ use vmmkit_control::{Balloon, BalloonTarget};
 use vmmkit_guest_memory::RamSize;
 
 use super::options::BalloonOptions;
-use super::write_json;
+use super::{at_most_one, write_json};
 use crate::failure::Failure;
 use crate::generate;
 
 /// Shows a balloon, after it was told its size if one is given.
 pub(super) fn balloon(options: &BalloonOptions) -> Result<ExitCode, Failure> {
-    let size = options.size.as_deref().map(bytes).transpose()?;
-    let target = options.one.target()?;
+    let (one, words) = options.one.split(&options.words);
+    let size = at_most_one(words)?.map(bytes).transpose()?;
+    let target = one.target()?;
     let client = target.client();
     let balloon = match size {
         Some(target_bytes) => client.put("/v1/balloon", &BalloonTarget { target_bytes }),

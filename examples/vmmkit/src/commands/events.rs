@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use vmmkit_control::Event;
 
-use super::options::One;
+use super::nothing_more;
+use super::options::OneOptions;
 use crate::exit_code;
 use crate::failure::Failure;
 
@@ -14,13 +15,15 @@ use crate::failure::Failure;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Writes events as they happen, a line each, until the machine ends.
-pub(super) fn events(one: &One) -> Result<ExitCode, Failure> {
+pub(super) fn events(options: &OneOptions) -> Result<ExitCode, Failure> {
+    let (one, words) = options.one.split(&options.words);
+    nothing_more(words)?;
     let target = one.target()?;
     let events = target.client().patient_for(PATIENCE).events();
     let events = events.map_err(|error| target.refused(error))?;
     for event in events {
         let event = event.map_err(|error| target.refused(error))?;
-        let line = match one.json {
+        let line = match options.one.json {
             true => serde_json::to_string(&event)
                 .map_err(|error| Failure::host("JSON", &error, "please report this"))?,
             false => line(&event),

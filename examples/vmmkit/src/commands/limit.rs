@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use vmmkit_control::{Bucket, FlowLimits, Limits};
 
 use super::options::LimitOptions;
-use super::{check_device, write_json};
+use super::{at_most_one, device_and_rest, write_json};
 use crate::devices::{Words, per_second};
 use crate::failure::Failure;
 use crate::generate;
@@ -17,14 +17,15 @@ const NET: &str = "give bandwidth=BYTES or packets=N a second, or none instead o
 
 /// Shows the limits of a device, after they were changed if any are given. What is not named stays.
 pub(super) fn limit(options: &LimitOptions) -> Result<ExitCode, Failure> {
-    let device = &options.device;
-    check_device("limit", device)?;
-    let target = options.one.target()?;
+    let (one, words) = options.one.split(&options.words);
+    let (device, rest) = device_and_rest("limit", words)?;
+    let limits_text = at_most_one(rest)?;
+    let target = one.target()?;
     let client = target.client();
     let path = format!("/v1/devices/{device}/limits");
     let now = client.get::<Limits>(&path);
     let mut limits = now.map_err(|error| target.refused(error))?;
-    if let Some(text) = &options.limits {
+    if let Some(text) = limits_text {
         let wanted = changed(limits, text)?;
         let set = client.put(&path, &wanted);
         limits = set.map_err(|error| target.refused(error))?;

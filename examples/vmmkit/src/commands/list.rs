@@ -8,7 +8,7 @@ use vmmkit_control::{Device, MachineInfo, RuntimeFolder};
 use vmmkit_guest_memory::RamSize;
 
 use super::ask::{self, Target, all, each, each_at_all};
-use super::options::Whom;
+use super::options::{ListOptions, Whom};
 use super::table::Table;
 use super::{no_folder, nobody, write_json};
 use crate::failure::Failure;
@@ -26,15 +26,20 @@ struct Line {
 }
 
 /// Lists all machines, those too that do not answer.
-pub(super) fn list(json: bool) -> Result<ExitCode, Failure> {
+pub(super) fn list(options: &ListOptions) -> Result<ExitCode, Failure> {
     let folder = RuntimeFolder::of_this_user().map_err(|error| no_folder(&error))?;
     let targets = all(&folder)?;
+    if options.quiet {
+        let names = targets.iter().filter_map(|target| target.name.as_deref());
+        let lines: String = names.map(|name| format!("{name}\n")).collect();
+        return generate::write(lines.as_bytes());
+    }
     if targets.is_empty() {
-        return nobody(json);
+        return nobody(options.json);
     }
     let answers = each_at_all(&targets, |target| Ok(line(&folder, target)));
     let lines: Vec<Line> = answers.into_iter().flatten().collect();
-    if json {
+    if options.json {
         return write_json(&lines);
     }
     let mut table = Table::new(["NAME", "STATE", "PID", "CPUS", "MEMORY", "AGE", "KERNEL"]);

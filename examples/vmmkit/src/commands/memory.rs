@@ -6,17 +6,18 @@ use vmmkit_control::{Memory, MemoryTarget};
 use vmmkit_guest_memory::RamSize;
 
 use super::options::MemoryOptions;
-use super::write_json;
+use super::{at_most_one, write_json};
 use crate::failure::Failure;
 use crate::generate;
 
 /// Shows how much memory a guest has, after it was told to have another amount if one is given.
 pub(super) fn memory(options: &MemoryOptions) -> Result<ExitCode, Failure> {
-    let wanted = match options.size.as_deref() {
+    let (one, words) = options.one.split(&options.words);
+    let wanted = match at_most_one(words)? {
         Some(text) => Some((text, bytes(text)?)),
         None => None,
     };
-    let target = options.one.target()?;
+    let target = one.target()?;
     let client = target.client();
     let failed = |error| target.refused(error);
     let mut memory: Memory = client.get("/v1/memory").map_err(failed)?;

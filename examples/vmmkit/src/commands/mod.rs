@@ -6,6 +6,7 @@ mod events;
 mod limit;
 mod list;
 mod memory;
+mod metrics;
 mod options;
 mod resize;
 mod stop;
@@ -21,13 +22,13 @@ use crate::failure::{Failure, chain};
 use crate::{exit_code, generate, messages};
 use ask::{Answers, Target, each};
 pub(crate) use options::Command;
-use options::{One, Whom};
+use options::{InspectOptions, Whom};
 use table::Table;
 
 /// Does what a command says.
 pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::List { json } => list::list(json),
+        Command::List(options) => list::list(&options),
         Command::Stat(whom) => list::stat(&whom),
         Command::Boot(whom) => tell(&whom, "/v1/machine/boot"),
         Command::Pause(whom) => tell(&whom, "/v1/machine/pause"),
@@ -41,15 +42,24 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Resize(options) => resize::resize(&options),
         Command::Events(one) => events::events(&one),
         Command::Inspect(one) => inspect(&one),
-        Command::Metrics(one) => metrics(&one),
+        Command::Metrics(whom) => metrics::metrics(&whom),
         Command::Openapi => generate::write(document().as_bytes()),
     }
 }
 
-/// `device`, of the command of that name, can be a device's name.
-fn check_device(command: &str, device: &str) -> Result<(), Failure> {
+/// The device that `command`'s `words` begin with, and those behind it.
+fn device_and_rest<'a>(
+    command: &str,
+    words: &'a [String],
+) -> Result<(&'a str, &'a [String]), Failure> {
+    let Some((device, rest)) = words.split_first() else {
+        return Err(Failure::usage(
+            "DEVICE: it is missing",
+            format!("see `vmmkit {command} --help`"),
+        ));
+    };
     if !device.is_empty() && device.chars().all(|c| c.is_ascii_alphanumeric()) {
-        return Ok(());
+        return Ok((device, rest));
     }
     Err(Failure::usage(
         format!("{command} {device:?}: this is no device's name"),
@@ -86,21 +96,36 @@ fn show(
     Ok(code)
 }
 
-fn inspect(one: &One) -> Result<ExitCode, Failure> {
+fn inspect(options: &InspectOptions) -> Result<ExitCode, Failure> {
+    let (one, words) = options.one.split(&options.words);
+    let part = at_most_one(words)?;
     let target = one.target()?;
     let json = target.client().text("GET", "/v1/inspect", None);
     let json = json.map_err(|error| target.refused(error))?;
-    if one.json {
+    if options.one.json && part.is_none() {
         return generate::write(format!("{json}\n").as_bytes());
     }
     let tree = tree::read(&json).map_err(|error| target.refused(error))?;
     generate::write(tree.to_string().as_bytes())
 }
 
-fn metrics(one: &One) -> Result<ExitCode, Failure> {
-    let target = one.target()?;
-    let text = target.client().text("GET", "/v1/metrics", None);
-    generate::write(text.map_err(|error| target.refused(error))?.as_bytes())
+/// What a command takes beside the guest's name, if it is given.
+fn at_most_one(words: &[String]) -> Result<Option<&str>, Failure> {
+    match words {
+        [] => Ok(None),
+        [word, rest @ ..] => nothing_more(rest).map(|()| Some(word.as_str())),
+    }
+}
+
+/// A command takes no more than it has got.
+fn nothing_more(words: &[String]) -> Result<(), Failure> {
+    match words.first() {
+        None => Ok(()),
+        Some(word) => Err(Failure::usage(
+            format!("{word}: there is no place for this argument"),
+            "the guest is named once, by -n NAME or without -n",
+        )),
+    }
 }
 
 /// Writes JSON for people to read too.

@@ -6,16 +6,16 @@ use vmmkit_control::{DiskResize, DiskSize};
 use vmmkit_guest_memory::RamSize;
 
 use super::options::ResizeOptions;
-use super::{check_device, write_json};
+use super::{at_most_one, device_and_rest, write_json};
 use crate::failure::Failure;
 use crate::generate;
 
 /// Makes a disk larger, or has the machine look at it again where no size is given.
 pub(super) fn resize(options: &ResizeOptions) -> Result<ExitCode, Failure> {
-    let device = &options.device;
-    check_device("resize", device)?;
-    let size_bytes = options.size.as_deref().map(bytes).transpose()?;
-    let target = options.one.target()?;
+    let (one, words) = options.one.split(&options.words);
+    let (device, rest) = device_and_rest("resize", words)?;
+    let size_bytes = at_most_one(rest)?.map(bytes).transpose()?;
+    let target = one.target()?;
     let path = format!("/v1/devices/{device}/size");
     let answer = target.client().put(&path, &DiskResize { size_bytes });
     let size: DiskSize = answer.map_err(|error| target.refused(error))?;
