@@ -91,7 +91,15 @@ fn metrics_tell_what_the_guest_did() {
     let folder = Folder::new("metrics");
     let (file, lines) = (folder.at("metrics.prom"), folder.at("metrics.jsonl"));
     for file in [&file, &lines] {
-        let arguments = ["--rng", "--cpus", "2", "--metrics", text(file)];
+        let arguments = [
+            "--rng",
+            "--cpus",
+            "2",
+            "--name",
+            "tested",
+            "--metrics",
+            text(file),
+        ];
         let run = guests.boot(&guests.lean_elf(), BATCH, &arguments).unwrap();
         assert_eq!(run.code(), Some(0), "{run:#?}");
     }
@@ -101,11 +109,20 @@ fn metrics_tell_what_the_guest_did() {
         let number = line.unwrap_or_else(|| panic!("no {name} in {metrics}"));
         number.trim().parse().unwrap()
     };
-    assert!(value("vmmkit_vcpu_exits_total{vcpu=\"0\",reason=\"io_out\"}") > 1000.0);
-    assert!(value("vmmkit_vcpu_exits_total{vcpu=\"1\",reason=\"mmio_read\"}") >= 0.0);
-    assert!(value("vmmkit_queue_requests_total{device=\"rng0\",queue=\"0\"}") >= 1.0);
-    assert!(value("vmmkit_milestone_seconds{milestone=\"end\"}") > 0.0);
-    assert_eq!(value("vmmkit_device_faults_total{device=\"rng0\"}"), 0.0);
+    assert!(
+        value("vmmkit_vcpu_exits_total{name=\"tested\",vcpu=\"0\",reason=\"io_out\"}") > 1000.0
+    );
+    assert!(
+        value("vmmkit_vcpu_exits_total{name=\"tested\",vcpu=\"1\",reason=\"mmio_read\"}") >= 0.0
+    );
+    assert!(
+        value("vmmkit_queue_requests_total{name=\"tested\",device=\"rng0\",queue=\"0\"}") >= 1.0
+    );
+    assert!(value("vmmkit_milestone_seconds{name=\"tested\",milestone=\"end\"}") > 0.0);
+    assert_eq!(
+        value("vmmkit_device_faults_total{name=\"tested\",device=\"rng0\"}"),
+        0.0
+    );
 
     for line in fs::read_to_string(&lines).unwrap().lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();

@@ -26,6 +26,16 @@ pub enum MachineState {
 }
 
 impl MachineState {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Created,
+        Self::Running,
+        Self::Paused,
+        Self::Crashed,
+        Self::Resetting,
+        Self::Ended,
+    ];
+
     /// As it is written.
     pub fn name(self) -> &'static str {
         match self {

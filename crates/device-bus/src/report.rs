@@ -37,7 +37,7 @@ impl AccessCounts {
 
     /// Adds reads and writes of each device to `metrics`, as those of `vcpu` to `space`.
     pub fn measure(&self, vcpu: &str, space: &str, metrics: &mut Metrics) {
-        let name = "vmmkit_vcpu_accesses_total";
+        let name = "vcpu_accesses_total";
         let help = "Accesses of a vCPU to a device, or to what no device owns";
         for owner in &self.owners {
             for (access, count) in [("read", owner.reads), ("write", owner.writes)] {

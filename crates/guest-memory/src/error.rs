@@ -5,15 +5,15 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::size::ByteCount;
+
 /// Why RAM could not be had.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RamError {
     /// More than the host could ever provide. The limit is the host's memory and swap together;
     /// with prefault, what is available of both now.
-    #[error(
-        "guest RAM of {size} bytes is more than this host can give: {limit} bytes of {resource}"
-    )]
+    #[error("guest RAM of {} is more than this host can give: {} of {resource}", ByteCount(*size), ByteCount(*limit))]
     MoreThanHost {
         /// Bytes asked for.
         size: u64,
@@ -23,13 +23,13 @@ pub enum RamError {
         resource: &'static str,
     },
     /// More than a process can map.
-    #[error("guest RAM of {size} bytes is more than a process can map")]
+    #[error("guest RAM of {} is more than a process can map", ByteCount(*size))]
     AddressSpace {
         /// Bytes asked for.
         size: u64,
     },
     /// The host refused the mapping.
-    #[error("cannot map {size} bytes of guest RAM")]
+    #[error("cannot map {} of guest RAM", ByteCount(*size))]
     Map {
         /// Bytes asked for.
         size: u64,
@@ -38,7 +38,7 @@ pub enum RamError {
         source: io::Error,
     },
     /// The host refused a memfd of this size.
-    #[error("cannot make a memfd of {size} bytes for guest RAM")]
+    #[error("cannot make a memfd of {} for guest RAM", ByteCount(*size))]
     Memfd {
         /// Bytes asked for.
         size: u64,
@@ -47,7 +47,7 @@ pub enum RamError {
         source: io::Error,
     },
     /// The file could not be opened or made large enough.
-    #[error("cannot {action} the RAM file {} of {size} bytes", path.display())]
+    #[error("cannot {action} the RAM file {} of {}", path.display(), ByteCount(*size))]
     File {
         /// What was tried.
         action: &'static str,

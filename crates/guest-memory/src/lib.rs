@@ -46,6 +46,6 @@ pub use pluggable::BLOCK_SIZE;
 pub use ram::{GuestRam, RamRegion};
 pub use rom::{MAX_ROM, Rom, RomError};
 pub use scatter::{MAX_SEGMENTS, Segment};
-pub use size::{PAGE_SIZE, RamSize, RamSizeError};
+pub use size::{ByteCount, PAGE_SIZE, RamSize, RamSizeError};
 pub use vm_memory::{ByteValued, GuestAddress, ReadVolatile};
 pub use window::{RamView, RamWindow};

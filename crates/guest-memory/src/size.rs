@@ -22,6 +22,37 @@ const MEBIBYTE: NonZeroU64 = match NonZeroU64::new(1 << 20) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RamSize(NonZeroU64);
 
+/// A number of bytes for people: in the largest unit of which there is one, with at most one digit after
+/// the point.
+///
+/// ```
+/// use vmmkit_guest_memory::ByteCount;
+///
+/// assert_eq!(ByteCount(25_276_063_744).to_string(), "23.5 GiB");
+/// assert_eq!(ByteCount(512).to_string(), "512 bytes");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteCount(pub u64);
+
+impl fmt::Display for ByteCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        if self.0 < 1024 {
+            return write!(f, "{} bytes", self.0);
+        }
+        let mut size = self.0 as f64 / 1024.0;
+        let mut units = UNITS.into_iter();
+        let mut unit = units.next().unwrap_or_default();
+        // 1023.95 would be shown as 1024.0.
+        while size >= 1023.95 {
+            let Some(next) = units.next() else { break };
+            (size, unit) = (size / 1024.0, next);
+        }
+        let number = format!("{size:.1}");
+        write!(f, "{} {unit}", number.trim_end_matches(".0"))
+    }
+}
+
 /// Why a size cannot be a size of RAM.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -142,6 +173,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn bytes_are_shown_in_the_unit_that_fits() {
+        for (number, text) in [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            ((1 << 20) - 1, "1 MiB"),
+            (25_276_063_744, "23.5 GiB"),
+            (100 << 40, "100 TiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(ByteCount(number).to_string(), text);
+        }
+    }
 
     fn bytes(text: &str) -> u64 {
         text.parse::<RamSize>().unwrap().bytes()

@@ -99,7 +99,7 @@ impl VcpuExits {
         let vcpu = self.vcpu.0.to_string();
         for (reason, count) in self.reasons() {
             metrics.counter(
-                "vmmkit_vcpu_exits_total",
+                "vcpu_exits_total",
                 "Exits of a vCPU to the VMM, by reason",
                 &[("vcpu", &vcpu), ("reason", &reason)],
                 count,

@@ -30,8 +30,9 @@
 //! assert_eq!(state.to_string(), "status  0xf\nreads   1\n");
 //!
 //! let mut metrics = Metrics::new();
-//! metrics.counter("vmmkit_blk_reads_total", "Reads that were done", &[("device", "blk0")], 1);
-//! assert!(metrics.to_prometheus().contains("vmmkit_blk_reads_total{device=\"blk0\"} 1\n"));
+//! metrics.counter("blk_reads_total", "Reads that were done", &[("device", "blk0")], 1);
+//! let text = metrics.published("my_vmm", &[("name", "web")]).to_prometheus();
+//! assert!(text.contains("my_vmm_blk_reads_total{name=\"web\",device=\"blk0\"} 1\n"));
 //! ```
 #![forbid(unsafe_code)]
 

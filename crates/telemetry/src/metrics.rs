@@ -57,26 +57,76 @@ impl Metrics {
         self.add(name, help, Kind::Counter, labels, value as f64);
     }
 
+    /// The same of a number with a fraction, such as seconds.
+    pub fn counter_of(&mut self, name: &str, help: &str, labels: &[(&str, &str)], value: f64) {
+        self.add(name, help, Kind::Counter, labels, value);
+    }
+
     /// Adds a number that goes up and down.
     pub fn gauge(&mut self, name: &str, help: &str, labels: &[(&str, &str)], value: f64) {
         self.add(name, help, Kind::Gauge, labels, value);
     }
 
-    /// Adds every counter and gauge of `tree`, by their names after `prefix`: `reads` after
-    /// `vmmkit_blk` is `vmmkit_blk_reads_total`. `whose` ends their descriptions.
+    /// Adds every counter and gauge of `tree`, by their names after `prefix`: `reads` after `blk` is
+    /// `blk_reads_total`. `whose` ends their descriptions, such as "of a blk device".
     pub fn tree(&mut self, prefix: &str, whose: &str, labels: &[(&str, &str)], tree: &Tree) {
+        self.branch(prefix, "", whose, labels, tree);
+    }
+
+    /// The same for a part of a tree, whose names are `path` in the descriptions.
+    fn branch(
+        &mut self,
+        prefix: &str,
+        path: &str,
+        whose: &str,
+        labels: &[(&str, &str)],
+        tree: &Tree,
+    ) {
         for (name, node) in tree.entries() {
             let full = allowed(&format!("{prefix}_{name}"));
-            let help = format!("{} {whose}", name.replace('_', " "));
+            let words = format!("{path}{}", name.replace('_', " "));
             match node {
                 Node::Counter(value) => {
+                    let help = format!("Total {words} {whose}");
                     self.counter(&format!("{full}_total"), &help, labels, *value);
                 }
-                Node::Gauge(value) => self.gauge(&full, &help, labels, *value as f64),
-                Node::Tree(tree) => self.tree(&full, whose, labels, tree),
+                Node::Gauge(value) => {
+                    let help = format!("Present {words} {whose}");
+                    self.gauge(&full, &help, labels, *value as f64);
+                }
+                Node::Tree(tree) => self.branch(&full, &format!("{words} "), whose, labels, tree),
                 _ => {}
             }
         }
+    }
+
+    /// Describes the family `name`, if it is there, by `help` instead of the words that its numbers came
+    /// with.
+    pub fn describe(&mut self, name: &str, help: &str) {
+        let mut families = self.families.iter_mut();
+        if let Some(family) = families.find(|family| family.name == name) {
+            help.clone_into(&mut family.help);
+        }
+    }
+
+    /// These numbers as one program publishes them beside others: each name begins with `prefix` and `_`,
+    /// and each number has `labels` before its own. Labels that a number has already stay as they are.
+    #[must_use]
+    pub fn published(mut self, prefix: &str, labels: &[(&str, &str)]) -> Self {
+        for family in &mut self.families {
+            family.name = allowed(&format!("{prefix}_{}", family.name));
+            for sample in &mut family.samples {
+                let own = std::mem::take(&mut sample.labels);
+                let is_new =
+                    |(name, _): &&(&str, &str)| !own.iter().any(|(other, _)| other == name);
+                let new = labels.iter().filter(is_new);
+                sample.labels = new
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect();
+                sample.labels.extend(own);
+            }
+        }
+        self
     }
 
     /// The families, in the order of their first number.
@@ -177,16 +227,33 @@ mod tests {
             .gauge("open files", 2u64)
             .hex("status", 15u64);
         let mut metrics = Metrics::new();
-        metrics.tree(
-            "vmmkit_net",
-            "of a net device",
-            &[("device", "net0")],
-            &tree,
-        );
+        metrics.tree("net", "of a net device", &[("device", "net0")], &tree);
         let value = |name| metrics.value(name, &[("device", "net0")]);
-        assert_eq!(value("vmmkit_net_received_packets_total"), Some(3.0));
-        assert_eq!(value("vmmkit_net_open_files"), Some(2.0));
-        assert_eq!(metrics.families().len(), 2);
+        assert_eq!(value("net_received_packets_total"), Some(3.0));
+        assert_eq!(value("net_open_files"), Some(2.0));
+        let help: Vec<&str> = metrics.families().iter().map(|f| f.help.as_str()).collect();
+        let expected = [
+            "Total received packets of a net device",
+            "Present open files of a net device",
+        ];
+        assert_eq!(help, expected);
+        metrics.describe("net_open_files", "Files");
+        metrics.describe("none", "None");
+        assert_eq!(metrics.families()[1].help, "Files");
+    }
+
+    #[test]
+    fn what_is_published_has_the_name_of_its_program_and_labels_of_its_own() {
+        let mut metrics = Metrics::new();
+        metrics.gauge("depth", "Depth", &[("queue", "0")], 1.0);
+        metrics.gauge("depth", "Depth", &[("name", "own")], 2.0);
+        let metrics = metrics.published("my_vmm", &[("name", "web"), ("rack", "7")]);
+        let value = |labels: &[(&str, &str)]| metrics.value("my_vmm_depth", labels);
+        assert_eq!(
+            value(&[("name", "web"), ("rack", "7"), ("queue", "0")]),
+            Some(1.0)
+        );
+        assert_eq!(value(&[("rack", "7"), ("name", "own")]), Some(2.0));
     }
 
     #[test]

@@ -112,8 +112,8 @@ impl Milestones {
 
     /// Adds them to `metrics`.
     pub fn measure(&self, metrics: &mut Metrics) {
-        let name = "vmmkit_milestone_seconds";
-        let help = "When the machine reached a milestone of its boot, from its start on";
+        let name = "milestone_seconds";
+        let help = "Seconds from the start of the machine to a milestone of its boot";
         for (milestone, at) in self.all() {
             metrics.gauge(
                 name,

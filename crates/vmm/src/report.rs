@@ -21,24 +21,20 @@ impl Handle {
         self.shared().control.boot_log()
     }
 
-    /// All that the machine counts, as of now; it costs the guest nothing.
+    /// All that the machine counts, as of now; it costs the guest nothing. The names are those of the parts:
+    /// see [`Metrics::published`].
     pub fn metrics(&self) -> Metrics {
         let shared = self.shared();
         let mut metrics = Metrics::new();
-        let help = "The bytes of RAM that the guest was given";
-        metrics.gauge("vmmkit_ram_bytes", help, &[], shared.ram.size() as f64);
+        let help = "RAM of the guest, from its start on";
+        metrics.gauge("ram_bytes", help, &[], shared.ram.size() as f64);
         self.boot_log().milestones().measure(&mut metrics);
         for exits in self.exits() {
             exits.measure(&mut metrics);
         }
         for (name, device) in inspected(&shared.platform) {
-            let prefix = format!("vmmkit_{name}");
-            metrics.tree(
-                &prefix,
-                "of a device of the platform",
-                &[],
-                &device.inspect(),
-            );
+            let whose = format!("of the device {name}");
+            metrics.tree(name, &whose, &[], &device.inspect());
         }
         shared.devices.measure(&mut metrics);
         metrics

@@ -43,7 +43,7 @@ fn exits_are_counted_by_reason_and_by_device() {
     let metrics = handle.metrics();
     let exits = |reason| {
         let labels = [("vcpu", "0"), ("reason", reason)];
-        metrics.value("vmmkit_vcpu_exits_total", &labels)
+        metrics.value("vcpu_exits_total", &labels)
     };
     assert_eq!(exits("io_in"), Some(2.0));
     assert_eq!(exits("mmio_write"), Some(1.0));
@@ -53,7 +53,7 @@ fn exits_are_counted_by_reason_and_by_device() {
         ("device", "serial"),
         ("access", "write"),
     ];
-    let name = "vmmkit_vcpu_accesses_total";
+    let name = "vcpu_accesses_total";
     assert_eq!(metrics.value(name, &serial), Some(3.0));
 }
 

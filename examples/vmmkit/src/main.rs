@@ -15,6 +15,7 @@ mod build_failure;
 mod cli;
 mod commands;
 mod config_file;
+mod consumption;
 mod control;
 mod cpu;
 mod cpus;

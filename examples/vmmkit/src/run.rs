@@ -216,13 +216,14 @@ fn boot(
         .map_err(|error| Asked::of(&settings.machine).explain(&error))
         .and_then(|machine| {
             remote.connect(machine.handle());
-            guest.connect(machine.handle(), live);
+            guest.connect(machine.handle(), live, reports::software(kvm));
             if settings.paused {
                 machine.handle().pause();
             }
             gdb.start(&machine.handle(), settings.quiet)?;
             opening.commit()?;
-            running = reports.start(machine.handle(), reports::software(kvm))?;
+            let numbers = Box::new(move || guest.numbers());
+            running = reports.start(machine.handle(), numbers)?;
             say_all(&software_notes(&settings, kvm, &machine.handle()));
             progress.booting(&settings);
             drop(startup);

@@ -10,11 +10,12 @@
 
 mod support;
 
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -122,4 +123,102 @@ fn a_guest_that_runs_is_as_documented() {
     assert_eq!(guest.child.try_wait().unwrap(), None, "it lives");
     place.says(&["stop", "-n", "web", "--timeout", "0"]);
     assert_eq!(guest.ends().code(), Some(0));
+}
+
+/// A page of metrics in Prometheus' text format as strictly as its parsers in use read it: a family is one
+/// group with HELP and TYPE before its numbers, and no series is there twice. The series, with their values.
+fn series_of(page: &str) -> BTreeMap<String, f64> {
+    let mut series = BTreeMap::new();
+    let (mut done, mut family) = (BTreeSet::new(), String::new());
+    let mut lines = page.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').unwrap();
+            assert!(done.insert(name.to_owned()), "{name} is there twice");
+            assert!(!help.is_empty() && !help.ends_with('.'), "{line}");
+            family = name.to_owned();
+            let kind = lines.next().unwrap().strip_prefix("# TYPE ").unwrap();
+            let (of, kind) = kind.split_once(' ').unwrap();
+            assert_eq!(of, family);
+            assert!(["counter", "gauge"].contains(&kind), "{kind}");
+            assert_eq!(family.ends_with("_total"), kind == "counter", "{family}");
+            assert!(
+                lines.peek().unwrap().starts_with(&family),
+                "{family} is empty"
+            );
+            continue;
+        }
+        let (one, value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = one.strip_suffix('}').unwrap().split_once('{').unwrap();
+        assert_eq!(name, family, "{line}");
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        assert!(
+            name.starts_with("vmmkit_") && name.chars().all(is_name),
+            "{line}"
+        );
+        for label in labels.split("\",") {
+            let (label, value) = label.split_once("=\"").unwrap();
+            assert!(label.chars().all(is_name), "{line}");
+            assert!(!value.trim_end_matches('"').contains('"'), "{line}");
+        }
+        let value = value.parse().unwrap();
+        assert!(
+            series.insert(one.to_owned(), value).is_none(),
+            "twice: {one}"
+        );
+    }
+    series
+}
+
+#[test]
+fn metrics_of_several_guests_are_one_page_that_prometheus_reads() {
+    if !has_kvm("metrics_of_several_guests_are_one_page_that_prometheus_reads") {
+        return;
+    }
+    let place = Place::new("one-page", &waiting_guest());
+    let disk = place.folder.file("disk", vec![0; 1 << 20]);
+    let disk = format!("{},readonly", disk.to_str().unwrap());
+    let _guests = ["web", "db"].map(|name| place.guest(name, &["--disk", &disk, "--cpus", "2"]));
+    let page = place.says(&["metrics", "--all"]);
+    let series = series_of(&page);
+    for (name, labels) in [
+        ("ram_bytes", ""),
+        ("state", ",state=\"running\""),
+        ("rss_bytes", ""),
+        ("cpu_seconds_total", ""),
+        ("vcpu_seconds_total", ",vcpu=\"1\""),
+        ("blk_read_bytes_total", ",device=\"blk0\""),
+    ] {
+        for guest in ["web", "db"] {
+            let key = format!("vmmkit_{name}{{name=\"{guest}\"{labels}}}");
+            assert!(series.contains_key(&key), "no {key} in {page}");
+        }
+    }
+    assert_eq!(series["vmmkit_state{name=\"web\",state=\"running\"}"], 1.0);
+    assert_eq!(series["vmmkit_state{name=\"web\",state=\"paused\"}"], 0.0);
+    let info = "vmmkit_info{name=\"web\",version=\"";
+    assert!(series.keys().any(|key| key.starts_with(info)), "{page}");
+    check_with_promtool(&page);
+}
+
+/// By Prometheus' own tool, where the host has it.
+#[expect(clippy::print_stderr, reason = "a skip is loud")]
+fn check_with_promtool(page: &str) {
+    let promtool = std::env::var_os("VMMKIT_PROMTOOL").unwrap_or_else(|| "promtool".into());
+    let mut command = Command::new(promtool);
+    let command = command.args(["check", "metrics"]).stdin(Stdio::piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("SKIPPED: the check by promtool: {error}");
+            return;
+        }
+    };
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(page.as_bytes())
+        .unwrap();
+    assert!(child.wait().unwrap().success(), "{page}");
 }

@@ -657,7 +657,7 @@ fn a_machine_shows_its_parts_and_its_metrics() {
     assert!(text.starts_with("machine:\n  name"), "{text}");
     let metrics = place.says(&["metrics", "-n", "web"]);
     assert!(
-        metrics.contains("\nvmmkit_ram_bytes 16777216\n"),
+        metrics.contains("\nvmmkit_ram_bytes{name=\"web\"} 16777216\n"),
         "{metrics}"
     );
 }

@@ -37,7 +37,7 @@ fn what_went_through_the_queue_is_counted_over_a_reset() {
     let mut metrics = Metrics::new();
     driver.transport().transport().measure(&mut metrics);
     let count = |name: &str| {
-        let name = format!("vmmkit_queue_{name}");
+        let name = format!("queue_{name}");
         metrics.value(&name, &[("device", "rng0"), ("queue", "0")])
     };
     assert_eq!(count("requests_total"), Some(2.0), "{metrics:?}");

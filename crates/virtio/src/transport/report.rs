@@ -80,15 +80,14 @@ impl Transport {
                 let depth = available.wrapping_sub(used).min(setup.state.layout.size);
                 tree = tree.gauge("depth", depth);
             }
-            metrics.tree("vmmkit_queue", "of a virtqueue", &labels, &tree);
+            metrics.tree("queue", "of a virtqueue", &labels, &tree);
         }
         let help = "Times that a device could not go on without a reset";
         let faults = self.fault.count();
-        metrics.counter("vmmkit_device_faults_total", help, &[device], faults);
+        metrics.counter("device_faults_total", help, &[device], faults);
         let kind = self.kind().name();
         let help = format!("of a {kind} device");
-        let prefix = format!("vmmkit_{kind}");
-        metrics.tree(&prefix, &help, &[device], &self.device.inspect());
+        metrics.tree(kind, &help, &[device], &self.device.inspect());
     }
 
     /// The registers as of now; `None` where somebody else has them for longer than a moment.

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use vmmkit_control::{Device, MachineInfo, RuntimeFolder};
-use vmmkit_guest_memory::RamSize;
+use vmmkit_guest_memory::{ByteCount, RamSize};
 
 use super::ask::{self, Target, all, each, each_at_all};
 use super::options::{ListOptions, Whom};
 use super::table::Table;
 use super::{no_folder, nobody, write_json};
+use crate::consumption::{self, Consumption};
 use crate::failure::Failure;
 use crate::generate;
 
@@ -23,6 +24,27 @@ struct Line {
     state: String,
     /// Where it does not answer, what it had written down: its `state` is that of the beginning.
     machine: Option<MachineInfo>,
+    #[serde(flatten)]
+    used: Used,
+}
+
+/// What a machine's process has used; nothing where that cannot be known.
+#[derive(Default, Serialize)]
+struct Used {
+    cpu_seconds: Option<f64>,
+    cpu_percent: Option<f64>,
+    resident_bytes: Option<u64>,
+}
+
+impl Used {
+    fn by(pid: Option<u32>) -> Self {
+        let used = pid.and_then(|pid| Consumption::of(Some(pid)));
+        used.map_or_else(Self::default, |used| Self {
+            cpu_seconds: Some(used.cpu_seconds),
+            cpu_percent: Some((10.0 * used.cpu_percent()).round() / 10.0),
+            resident_bytes: Some(used.resident_bytes),
+        })
+    }
 }
 
 /// Lists all machines, those too that do not answer.
@@ -42,9 +64,19 @@ pub(super) fn list(options: &ListOptions) -> Result<ExitCode, Failure> {
     if options.json {
         return write_json(&lines);
     }
-    let mut table = Table::new(["NAME", "STATE", "PID", "CPUS", "MEMORY", "AGE", "KERNEL"]);
+    let mut table = Table::new([
+        "NAME", "STATE", "PID", "CPUS", "CPU", "MEMORY", "RSS", "AGE", "KERNEL",
+    ]);
     for line in lines {
         let pid = line.pid.map(|pid| pid.to_string()).unwrap_or_default();
+        let percent = line
+            .used
+            .cpu_percent
+            .map(|percent| format!("{percent:.0}%"));
+        let resident = line
+            .used
+            .resident_bytes
+            .map(|bytes| ByteCount(bytes).to_string());
         let rest = match line.machine {
             Some(machine) => [
                 machine.vcpus.to_string(),
@@ -55,7 +87,17 @@ pub(super) fn list(options: &ListOptions) -> Result<ExitCode, Failure> {
             None => Default::default(),
         };
         let [cpus, memory, age, kernel] = rest;
-        table.row([line.name, line.state, pid, cpus, memory, age, kernel]);
+        table.row([
+            line.name,
+            line.state,
+            pid,
+            cpus,
+            percent.unwrap_or_default(),
+            memory,
+            resident.unwrap_or_default(),
+            age,
+            kernel,
+        ]);
     }
     generate::write(table.text().as_bytes())
 }
@@ -77,6 +119,7 @@ fn line(folder: &RuntimeFolder, target: &Target) -> Line {
         pid: target.pid,
         state: state.to_owned(),
         machine: machine.or_else(|| folder.about(&name)),
+        used: Used::by(target.pid),
         name,
     }
 }
@@ -85,6 +128,10 @@ fn line(folder: &RuntimeFolder, target: &Target) -> Line {
 #[derive(Serialize)]
 struct Stat {
     machine: MachineInfo,
+    #[serde(flatten)]
+    used: Used,
+    /// Seconds of processor time, in the order of the vCPUs.
+    vcpu_seconds: Vec<f64>,
     devices: Vec<Device>,
 }
 
@@ -96,8 +143,12 @@ pub(super) fn stat(whom: &Whom) -> Result<ExitCode, Failure> {
     }
     let answers = each(&targets, |target| {
         let client = target.client();
+        let machine: MachineInfo = client.get("/v1/machine")?;
+        let pid = target.pid.or(Some(machine.pid));
         Ok(Stat {
-            machine: client.get("/v1/machine")?,
+            machine,
+            used: Used::by(pid),
+            vcpu_seconds: consumption::vcpus(pid).into_values().collect(),
             devices: client.get("/v1/devices")?,
         })
     });
@@ -117,15 +168,30 @@ fn text(stat: &Stat) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{}: {}, process {}, {} vCPUs, {}, {} old, {}",
+        "{}: {}, process {}, {} vCPU{}, {}, {} old, {}",
         machine.name,
         machine.state.name(),
         machine.pid,
         machine.vcpus,
+        if machine.vcpus == 1 { "" } else { "s" },
         size(machine.memory_bytes),
         age(machine.age_milliseconds),
         machine.kernel
     );
+    if let (Some(seconds), Some(percent), Some(resident)) = (
+        stat.used.cpu_seconds,
+        stat.used.cpu_percent,
+        stat.used.resident_bytes,
+    ) {
+        let resident = ByteCount(resident);
+        let _ = writeln!(
+            text,
+            "  CPU: {seconds:.1} s, {percent:.0}% since its start; memory: {resident} resident"
+        );
+    }
+    for (number, seconds) in stat.vcpu_seconds.iter().enumerate() {
+        let _ = writeln!(text, "  vcpu{number}: {seconds:.1} s");
+    }
     for device in &stat.devices {
         let state = match (&device.fault, device.driven) {
             (Some(fault), _) => format!("cannot go on: {fault}"),

@@ -10,11 +10,13 @@ use vmmkit_control::{
 };
 use vmmkit_guest_memory::BLOCK_SIZE;
 use vmmkit_host_io::{Next, Subscription};
+use vmmkit_telemetry::Metrics;
 use vmmkit_vmm::{self as vmm, Handle, Outcome, PauseError};
 
 use super::disk;
 use crate::devices::{Live, statistics};
 use crate::remote::{ask_to_power_off, say_cut_off};
+use crate::reports::{MoreMetrics, Publisher};
 use crate::settings::Settings;
 
 /// A machine from its options on: it has its handle as soon as it is built.
@@ -27,11 +29,13 @@ pub(crate) struct Guest {
     // Wiring
     handle: OnceLock<Handle>,
     live: OnceLock<Vec<(String, Live)>>,
+    more: OnceLock<MoreMetrics>,
     // State
     /// It was told to boot, or need not be.
     has_booted: AtomicBool,
     /// The guest was asked to power off.
     is_asked: AtomicBool,
+    publisher: Publisher,
 }
 
 /// How long devices may take to come to rest before a pause is refused.
@@ -60,16 +64,28 @@ impl Guest {
             has_acpi: machine.acpi,
             handle: OnceLock::new(),
             live: OnceLock::new(),
+            more: OnceLock::new(),
             has_booted: AtomicBool::new(!settings.paused),
             is_asked: AtomicBool::new(false),
+            publisher: Publisher::default(),
         }
     }
 
-    /// The machine has been built.
-    pub(crate) fn connect(&self, handle: Handle, live: Vec<(String, Live)>) {
-        // Both once, in `run`, before anybody can ask.
+    /// The machine has been built. `more` are numbers to publish beside its own.
+    pub(crate) fn connect(&self, handle: Handle, live: Vec<(String, Live)>, more: MoreMetrics) {
+        // All once, in `run`, before anybody can ask.
         let _ = self.live.set(live);
+        let _ = self.more.set(more);
         let _ = self.handle.set(handle);
+    }
+
+    /// All numbers to publish, as of now.
+    pub(crate) fn numbers(&self) -> Metrics {
+        let mut metrics = self.handle.get().map_or_else(Metrics::new, Handle::metrics);
+        if let Some(more) = self.more.get() {
+            more(&mut metrics);
+        }
+        self.publisher.publish(metrics, &self.machine())
     }
 
     fn handle(&self) -> Result<&Handle, Refusal> {
@@ -316,8 +332,7 @@ impl Controlled for Guest {
     }
 
     fn metrics(&self) -> String {
-        let metrics = self.handle().map(|handle| handle.metrics());
-        metrics.map_or_else(|_| String::new(), |metrics| metrics.to_prometheus())
+        self.numbers().to_prometheus()
     }
 
     fn events(&self) -> Box<dyn EventSource> {

@@ -1,11 +1,13 @@
 //! `--metrics` and `--timeline`: what is written about a machine while it runs and when it has ended.
 
 mod choice;
+mod published;
 mod software;
 mod start;
 mod writer;
 
 pub(crate) use choice::{MetricsChoice, TimelineChoice};
+pub(crate) use published::Publisher;
 pub(crate) use software::of as software;
 pub(crate) use start::note_start;
 
@@ -20,7 +22,10 @@ use crate::settings::Settings;
 use writer::Writer;
 
 /// More numbers than those of the machine.
-pub(crate) type MoreMetrics = Box<dyn Fn(&mut Metrics) + Send>;
+pub(crate) type MoreMetrics = Box<dyn Fn(&mut Metrics) + Send + Sync>;
+
+/// All numbers, as of when it is called.
+pub(crate) type MetricsSource = Box<dyn Fn() -> Metrics + Send>;
 
 /// The reports that `options` ask for.
 pub(crate) fn choices(
@@ -67,11 +72,11 @@ impl Reports {
 
     /// Writes each file once, so that one that cannot be written is known before the guest runs, and
     /// again and again from now on.
-    pub(crate) fn start(self, machine: Handle, more: MoreMetrics) -> Result<Running, Failure> {
+    pub(crate) fn start(self, machine: Handle, numbers: MetricsSource) -> Result<Running, Failure> {
         if self.metrics.is_none() && self.timeline.is_none() {
             return Ok(Running(None));
         }
-        Writer::start(self, machine, more).map(|writer| Running(Some(writer)))
+        Writer::start(self, machine, numbers).map(|writer| Running(Some(writer)))
     }
 }
 

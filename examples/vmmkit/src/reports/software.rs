@@ -18,7 +18,7 @@ pub(crate) fn of(kvm: &Kvm) -> MoreMetrics {
 
 fn add(counters: &vmmkit_hypervisor_kvm::SoftwareCounters, metrics: &mut Metrics) {
     for (instruction, count) in &counters.completed {
-        let name = "vmmkit_software_completed_total";
+        let name = "software_completed_total";
         let help = "Instructions that a software KVM handed back, and that were completed";
         metrics.counter(name, help, &[("instruction", instruction)], *count);
     }
@@ -40,6 +40,6 @@ fn add(counters: &vmmkit_hypervisor_kvm::SoftwareCounters, metrics: &mut Metrics
         ),
     ];
     for (name, help, count) in others {
-        metrics.counter(&format!("vmmkit_software_{name}_total"), help, &[], count);
+        metrics.counter(&format!("software_{name}_total"), help, &[], count);
     }
 }

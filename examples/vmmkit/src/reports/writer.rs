@@ -9,7 +9,7 @@ use vmmkit_host_io::{FileError, replace_file};
 use vmmkit_telemetry::{Bins, Timeline};
 use vmmkit_vmm::Handle;
 
-use super::{MoreMetrics, Reports, start};
+use super::{MetricsSource, Reports, start};
 use crate::failure::Failure;
 use crate::messages;
 
@@ -29,7 +29,7 @@ pub(super) struct Writer {
 struct Work {
     reports: Reports,
     machine: Handle,
-    more: MoreMetrics,
+    numbers: MetricsSource,
     exits: Bins,
     /// A report could not be written, and that was said.
     has_failed: bool,
@@ -40,12 +40,12 @@ impl Writer {
     pub(super) fn start(
         reports: Reports,
         machine: Handle,
-        more: MoreMetrics,
+        numbers: MetricsSource,
     ) -> Result<Self, Failure> {
         let mut work = Work {
             reports,
             machine,
-            more,
+            numbers,
             exits: Bins::default(),
             has_failed: false,
         };
@@ -133,9 +133,7 @@ impl Work {
         let Some(choice) = &self.reports.metrics else {
             return Ok(());
         };
-        let mut metrics = self.machine.metrics();
-        (self.more)(&mut metrics);
-        write("--metrics", &choice.path, &choice.encode(&metrics))
+        write("--metrics", &choice.path, &choice.encode(&(self.numbers)()))
     }
 
     fn write_timeline(&mut self) -> Result<(), NotWritten> {

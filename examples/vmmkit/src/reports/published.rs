@@ -1,0 +1,99 @@
+//! A machine's metrics as they are published: under the name of this program and the guest's.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use vmmkit_control::{MachineInfo, MachineState};
+use vmmkit_telemetry::Metrics;
+
+use crate::consumption::{self, Consumption};
+
+/// What the names begin with.
+const PREFIX: &str = "vmmkit";
+
+/// Better words for what the parts of a machine count by their short names.
+const HELP: &[(&str, &str)] = &[
+    (
+        "queue_kicks_total",
+        "Notifications by which the driver of a virtqueue asked for work",
+    ),
+    (
+        "queue_requests_total",
+        "Requests that the driver put into a virtqueue and that were taken from it",
+    ),
+    (
+        "queue_written_bytes_total",
+        "Bytes that a device wrote into the buffers of a virtqueue",
+    ),
+    (
+        "queue_interrupts_total",
+        "Interrupts that a device sent for a virtqueue",
+    ),
+    ("queue_depth", "Requests in a virtqueue that are not done"),
+    (
+        "serial_received_waiting",
+        "Bytes in the serial port that the guest has not read",
+    ),
+    (
+        "serial_unsent_waiting",
+        "Bytes of the guest that the serial console has not taken",
+    ),
+    (
+        "serial_dropped_bytes_total",
+        "Bytes of the guest that nobody took from the serial console in time",
+    ),
+    (
+        "i8042_keys_waiting",
+        "Bytes in the keyboard controller that the guest has not read",
+    ),
+];
+
+/// Adds what only this program knows to the numbers of a machine, and names them all.
+#[derive(Debug, Default)]
+pub(crate) struct Publisher {
+    /// The processor time of each vCPU, which stays when its thread has ended.
+    vcpus: Mutex<BTreeMap<u32, f64>>,
+}
+
+impl Publisher {
+    /// `metrics` of the machine that is `about`.
+    pub(crate) fn publish(&self, mut metrics: Metrics, about: &MachineInfo) -> Metrics {
+        for (name, help) in HELP {
+            metrics.describe(name, help);
+        }
+        metrics.gauge(
+            "info",
+            "A constant 1: what the machine is, by its labels",
+            &[("version", &about.version), ("kernel", &about.kernel)],
+            1.0,
+        );
+        for state in MachineState::ALL {
+            let value = f64::from(u8::from(state == about.state));
+            let help = "1 for the state that the machine is in, 0 for the others";
+            metrics.gauge("state", help, &[("state", state.name())], value);
+        }
+        let help = "Seconds since the machine was made";
+        metrics.gauge(
+            "age_seconds",
+            help,
+            &[],
+            about.age_milliseconds as f64 / 1e3,
+        );
+        metrics.gauge("vcpus", "Number of vCPUs", &[], f64::from(about.vcpus));
+        if let Some(used) = Consumption::of(None) {
+            let help = "Memory of the process that is resident, with the part of the guest's RAM that was \
+                        touched";
+            metrics.gauge("rss_bytes", help, &[], used.resident_bytes as f64);
+            let help = "Processor time of the whole process";
+            metrics.counter_of("cpu_seconds_total", help, &[], used.cpu_seconds);
+        }
+        let mut vcpus = self.vcpus.lock().unwrap_or_else(PoisonError::into_inner);
+        vcpus.extend(consumption::vcpus(None));
+        for (number, seconds) in &*vcpus {
+            let help = "Processor time of a vCPU, in the guest and for it in the host";
+            let labels = [("vcpu", &*number.to_string())];
+            metrics.counter_of("vcpu_seconds_total", help, &labels, *seconds);
+        }
+        metrics.published(PREFIX, &[("name", &about.name)])
+    }
+}
