@@ -7,6 +7,8 @@
 //! cpus = 2
 //! ```
 
+mod values;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -18,7 +20,9 @@ use crate::cpu;
 use crate::devices::DeviceOptions;
 use crate::failure::Failure;
 use crate::platform::PlatformOptions;
+use crate::usage::nearest;
 use crate::{devices, gdb, log, memory};
+use values::{Balloon, Switch, Text, Texts};
 
 /// How large a file may be: far more than any that was meant.
 const MAX_BYTES: usize = 1 << 20;
@@ -29,62 +33,46 @@ const MAX_BYTES: usize = 1 << 20;
 struct File {
     kernel: Option<PathBuf>,
     initrd: Option<PathBuf>,
-    module: Vec<String>,
+    module: Texts,
     cmdline: Option<String>,
-    cpus: Option<Cpus>,
-    affinity: Option<String>,
-    priority: Option<String>,
-    memory: Option<String>,
+    cpus: Option<Text>,
+    affinity: Option<Text>,
+    priority: Option<Text>,
+    memory: Option<Text>,
     serial: Option<String>,
     cpu: Option<String>,
     name: Option<String>,
     api_socket: Option<PathBuf>,
     instance: Option<bool>,
+    no_instance: Option<bool>,
     paused: Option<bool>,
     gdb: Option<String>,
     entry: Option<String>,
     acpi: Option<bool>,
+    no_acpi: Option<bool>,
     mp_table: Option<bool>,
     on_reboot: Option<String>,
     on_crash: Option<String>,
     clock_after_pause: Option<String>,
     stop_timeout: Option<i64>,
-    metrics: Option<String>,
+    metrics: Option<Text>,
     timeline: Option<PathBuf>,
     log: Option<String>,
-    disk: Vec<String>,
-    vsock: Option<String>,
-    fs: Vec<String>,
-    net: Vec<String>,
-    pmem: Vec<String>,
-    balloon: Option<String>,
+    quiet: Option<bool>,
+    dry_run: Option<bool>,
+    disk: Texts,
+    vsock: Option<Text>,
+    fs: Texts,
+    net: Texts,
+    pmem: Texts,
+    balloon: Option<Balloon>,
     console: Option<String>,
     virtio: Option<String>,
     rng: bool,
     firmware: Option<PathBuf>,
     debug_port: Option<String>,
     irqchip: Option<String>,
-    legacy_timer: Option<bool>,
-}
-
-/// `cpus = 2`, or `cpus = "2,threads=2"`.
-#[derive(Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected a number of vCPUs, or text such as \"2,threads=2\""
-)]
-enum Cpus {
-    Number(i64),
-    Text(String),
-}
-
-impl Cpus {
-    fn text(self) -> String {
-        match self {
-            Self::Number(number) => number.to_string(),
-            Self::Text(text) => text,
-        }
-    }
+    legacy_timer: Option<Switch>,
 }
 
 /// Fills what the command line left out from the file at `path`.
@@ -92,43 +80,104 @@ pub(crate) fn complete(options: RunOptions, path: &Path) -> Result<RunOptions, F
     let name = format!("--config {}", path.display());
     let text = read_text(path, MAX_BYTES)
         .map_err(|error| Failure::host(&name, &error, "check the path and its permissions"))?;
-    let file = parse(&text).map_err(|(line, reason)| {
-        let next = match reason.starts_with("unknown field") {
-            true => "the keys are the long options of `vmmkit run --help`, without the dashes",
-            false => "write key = value, with text in quotes and numbers without",
-        };
-        Failure::usage(format!("{name}: line {line}: {reason}"), next)
+    let file = parse(&text).map_err(|wrong| {
+        let (reason, next) = wrong.explain();
+        Failure::usage(format!("{name}: line {}: {reason}", wrong.line), next)
     })?;
     Ok(merge(options, file, path.parent().unwrap_or(Path::new(""))))
 }
 
-/// The file, or the line (from 1) of the first error and the reason.
-fn parse(text: &str) -> Result<File, (usize, String)> {
+/// The file, or what is wrong with it.
+fn parse(text: &str) -> Result<File, Wrong> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
-        let before = error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .unwrap_or_default();
-        (
-            before.matches('\n').count() + 1,
-            // serde's names of types are no words of a configuration file.
-            error
-                .message()
-                .replace('\n', " ")
-                .replace("expected i64", "expected a whole number")
-                .replace("expected a string", "expected text"),
-        )
+        let span = error.span().unwrap_or_default();
+        let before = text.get(..span.start).unwrap_or_default();
+        Wrong {
+            line: before.matches('\n').count() + 1,
+            place: text.get(span).unwrap_or_default().to_owned(),
+            message: error.message().replace('\n', " "),
+        }
     })
+}
+
+/// The first mistake of a file.
+#[derive(Debug)]
+struct Wrong {
+    /// From 1.
+    line: usize,
+    /// What is there.
+    place: String,
+    /// As the parser tells it.
+    message: String,
+}
+
+impl Wrong {
+    /// The reason and the next step, in the words of a configuration file: serde's are those of a program.
+    fn explain(&self) -> (String, String) {
+        let message = &self.message;
+        if let Some(rest) = message.strip_prefix("unknown field `") {
+            let mut words = rest.split('`').step_by(2);
+            let key = words.next().unwrap_or_default();
+            let keys: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
+            let all = "the keys are the long options of `vmmkit run --help`, without the dashes";
+            let next = match nearest(key, keys) {
+                Some(near) => format!("did you mean {near}? T{}", all.get(1..).unwrap_or_default()),
+                None => all.to_owned(),
+            };
+            return (format!("there is no key {key}"), next);
+        }
+        if message.starts_with("duplicate key") {
+            let key = self.place.trim();
+            let next = "write it once; several disks and the like are a list: disk = [\"a.img\", \"b.img\"]";
+            return (format!("{key} is given twice"), next.to_owned());
+        }
+        let next = "write key = value, with text in quotes and numbers without";
+        let reason = message.strip_prefix("invalid type: ").and_then(|rest| {
+            let (found, wanted) = rest.split_once(", expected ")?;
+            Some(format!(
+                "{} is given, and {} is needed",
+                plain(found),
+                plain(wanted)
+            ))
+        });
+        let reason = reason.or_else(|| {
+            let wanted = message.strip_prefix("expected ")?;
+            Some(format!("{} is needed", plain(wanted)))
+        });
+        (reason.unwrap_or_else(|| message.clone()), next.to_owned())
+    }
+}
+
+/// serde's word for a kind of value in those of a configuration file.
+fn plain(kind: &str) -> String {
+    const WORDS: [(&str, &str); 11] = [
+        ("integer `", "the number "),
+        ("floating point `", "the number "),
+        ("boolean `", "the value "),
+        ("string \"", "the text \""),
+        ("sequence", "a list"),
+        ("map", "a table"),
+        ("a string", "text in quotes"),
+        ("path string", "a path in quotes"),
+        ("a boolean", "true or false"),
+        ("i64", "a whole number"),
+        ("u64", "a whole number"),
+    ];
+    let found = WORDS.iter().find_map(|(theirs, ours)| {
+        let rest = kind.strip_prefix(theirs)?;
+        Some(format!("{ours}{}", rest.trim_end_matches('`')))
+    });
+    found.unwrap_or_else(|| kind.to_owned())
 }
 
 fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
     let devices = DeviceOptions {
-        disk: file.disk,
-        vsock: file.vsock,
-        fs: file.fs,
-        net: file.net,
-        pmem: file.pmem,
-        balloon: file.balloon,
+        disk: file.disk.0,
+        vsock: file.vsock.map(Text::text),
+        fs: file.fs.0,
+        net: file.net.0,
+        pmem: file.pmem.0,
+        balloon: file.balloon.and_then(Balloon::text),
         console: file.console,
         virtio: file.virtio,
         rng: file.rng,
@@ -137,22 +186,19 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         firmware: file.firmware,
         debug_port: file.debug_port,
         irqchip: file.irqchip,
-        legacy_timer: file.legacy_timer.map(|is_on| {
-            let word = if is_on { "on" } else { "off" };
-            word.to_owned()
-        }),
+        legacy_timer: file.legacy_timer.map(Switch::text),
     };
     RunOptions {
         kernel: options.kernel.or(file.kernel.map(|path| folder.join(path))),
         initrd: options.initrd.or(file.initrd.map(|path| folder.join(path))),
-        modules: modules(options.modules, &file.module, folder),
+        modules: modules(options.modules, &file.module.0, folder),
         cmdline: options.cmdline.or(file.cmdline),
-        cpus: options.cpus.or(file.cpus.map(|cpus| cpus.text())),
-        affinity: options.affinity.or(file.affinity),
-        priority: options.priority.or(file.priority),
-        memory: options
+        cpus: options.cpus.or(file.cpus.map(Text::text)),
+        affinity: options.affinity.or(file.affinity.map(Text::text)),
+        priority: options.priority.or(file.priority.map(Text::text)),
+        memory: options.memory.or(file
             .memory
-            .or(file.memory.map(|text| memory::in_folder(&text, folder))),
+            .map(|text| memory::in_folder(&text.text(), folder))),
         serial: options.serial.or(file.serial),
         cpu: options
             .cpu
@@ -161,13 +207,15 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         api_socket: options
             .api_socket
             .or(file.api_socket.map(|path| folder.join(path))),
-        no_instance: options.no_instance || file.instance == Some(false),
+        no_instance: options.no_instance
+            || file.instance == Some(false)
+            || file.no_instance == Some(true),
         paused: options.paused || file.paused == Some(true),
         gdb: options
             .gdb
             .or(file.gdb.map(|text| gdb::in_folder(&text, folder))),
         entry: options.entry.or(file.entry),
-        no_acpi: options.no_acpi || file.acpi == Some(false),
+        no_acpi: options.no_acpi || file.acpi == Some(false) || file.no_acpi == Some(true),
         mp_table: options.mp_table || file.mp_table == Some(true),
         on_reboot: options.on_reboot.or(file.on_reboot),
         on_crash: options.on_crash.or(file.on_crash),
@@ -175,15 +223,17 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         stop_timeout: options
             .stop_timeout
             .or(file.stop_timeout.map(|number| number.to_string())),
-        metrics: options
+        metrics: options.metrics.or(file
             .metrics
-            .or(file.metrics.map(|text| devices::in_folder(&text, folder))),
+            .map(|text| devices::in_folder(&text.text(), folder))),
         timeline: options
             .timeline
             .or(file.timeline.map(|path| folder.join(path))),
         log: options
             .log
             .or(file.log.map(|text| log::in_folder(&text, folder))),
+        quiet: options.quiet || file.quiet == Some(true),
+        dry_run: options.dry_run || file.dry_run == Some(true),
         devices: options.devices.or(devices, folder),
         platform: options.platform.or(platform, folder),
         ..options
@@ -253,9 +303,106 @@ mod tests {
         };
         assert_eq!(cpus("cpus = 2"), "2");
         assert_eq!(cpus("cpus = \"4,threads=2\""), "4,threads=2");
-        let (line, reason) = parse("cpus = [2]").unwrap_err();
-        assert_eq!(line, 1);
-        assert!(reason.starts_with("expected a number of vCPUs"), "{reason}");
+        let wrong = parse("cpus = [2]").unwrap_err();
+        assert_eq!(wrong.line, 1);
+        let (reason, _) = wrong.explain();
+        assert_eq!(reason, "text in quotes, a number or a table is needed");
+    }
+
+    #[test]
+    fn a_list_may_be_one_text_or_tables() {
+        let disks = |text| {
+            let merged = merge(
+                RunOptions::default(),
+                parse(text).unwrap(),
+                Path::new("/vm"),
+            );
+            merged.devices.disk
+        };
+        assert_eq!(disks("disk = \"a.img,readonly\""), ["/vm/a.img,readonly"]);
+        assert_eq!(
+            disks("disk = [\"a.img\", \"b.img\"]"),
+            ["/vm/a.img", "/vm/b.img"]
+        );
+        assert_eq!(
+            disks("disk = [{path = \"a,b.img\", readonly = true, queues = 2}]"),
+            ["path=/vm/a,,b.img,queues=2,readonly=true"]
+        );
+        assert_eq!(
+            disks("[[disk]]\npath = \"a.img\"\n[[disk]]\nserial = \"x\"\npath = \"/b\"\n"),
+            ["path=/vm/a.img", "path=/b,serial=x"]
+        );
+        let file = parse("[net]\ntap = \"tap0\"\n[vsock]\ncid = 3\nsocket = \"s\"\n").unwrap();
+        let merged = merge(RunOptions::default(), file, Path::new("/vm"));
+        assert_eq!(merged.devices.net, ["tap=tap0"]);
+        assert_eq!(merged.devices.vsock.as_deref(), Some("cid=3,socket=/vm/s"));
+    }
+
+    #[test]
+    fn the_options_that_say_no_are_keys_too() {
+        let text = "no-acpi = true\nno-instance = true\nquiet = true\ndry-run = true\nballoon = true\n\
+                    legacy-timer = \"off\"\nmemory = {size = \"1G\", merge = true}\n";
+        let merged = merge(RunOptions::default(), parse(text).unwrap(), Path::new(""));
+        assert!(merged.no_acpi && merged.no_instance && merged.quiet && merged.dry_run);
+        assert_eq!(merged.devices.balloon.as_deref(), Some(""));
+        assert_eq!(merged.platform.legacy_timer.as_deref(), Some("off"));
+        assert_eq!(merged.memory.as_deref(), Some("1G,merge=true"));
+    }
+
+    #[test]
+    fn a_mistake_is_told_in_the_words_of_the_file() {
+        let says = |text| parse(text).unwrap_err().explain();
+        for (text, reason, next) in [
+            (
+                "kernl = \"k\"",
+                "there is no key kernl",
+                "did you mean kernel? The keys are ",
+            ),
+            (
+                "mem = \"1G\"",
+                "there is no key mem",
+                "did you mean memory?",
+            ),
+            (
+                "xyzzy = 1",
+                "there is no key xyzzy",
+                "the keys are the long options",
+            ),
+            (
+                "kernel = 1",
+                "the number 1 is given, and a path in quotes is needed",
+                "write key = value",
+            ),
+            (
+                "cmdline = true",
+                "the value true is given, and text in quotes is needed",
+                "write key",
+            ),
+            (
+                "paused = \"yes\"",
+                "the text \"yes\" is given, and true or false is needed",
+                "write key",
+            ),
+            (
+                "serial = [1]",
+                "a list is given, and text in quotes is needed",
+                "write key",
+            ),
+            (
+                "disk = 1",
+                "text in quotes, a table or a list of them is needed",
+                "write key",
+            ),
+            (
+                "name = \"a\"\nname = \"b\"",
+                "name is given twice",
+                "write it once",
+            ),
+        ] {
+            let (said, then) = says(text);
+            assert_eq!(said, reason, "{text}");
+            assert!(then.starts_with(next), "{text}: {then}");
+        }
     }
 
     #[test]
@@ -274,8 +421,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_with_its_line() {
-        let (line, reason) = parse("cpus = 2\nkernal = \"x\"").unwrap_err();
-        assert_eq!(line, 2);
-        assert!(reason.contains("unknown field `kernal`"), "{reason}");
+        let wrong = parse("cpus = 2\nkernal = \"x\"").unwrap_err();
+        assert_eq!(wrong.line, 2);
+        assert_eq!(wrong.explain().0, "there is no key kernal");
     }
 }

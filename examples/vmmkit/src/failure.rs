@@ -99,13 +99,28 @@ impl Failure {
 
     /// What the user reads, without `vmmkit: `.
     pub(crate) fn text(&self) -> String {
-        let mut text = format!("error: {}", self.what);
+        let mut text = format!("error: {}", cut(&self.what));
         for cause in &self.causes {
             let _ = write!(text, "\n  caused by: {cause}");
         }
         let _ = write!(text, "\n  next: {}", self.next);
         text
     }
+}
+
+/// The longest first line that is shown whole.
+const LONGEST: usize = 500;
+
+/// `text` without its middle where that is long: a value may be, and the reason stands at the end.
+fn cut(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= LONGEST {
+        return text.to_owned();
+    }
+    let half = LONGEST / 2;
+    let start: String = text.chars().take(half).collect();
+    let end: String = text.chars().skip(count - half).collect();
+    format!("{start} [...] {end}")
 }
 
 /// What `error` says, without the number that std adds to a host's error.
@@ -165,6 +180,18 @@ mod tests {
     use std::io;
 
     use super::*;
+
+    #[test]
+    fn a_long_value_is_cut() {
+        let value = "x".repeat(3000);
+        let text = Failure::usage(format!("--cmdline {value}: it is too long"), "cut it").text();
+        assert!(text.starts_with("error: --cmdline xxx"), "{text}");
+        assert!(
+            text.ends_with("xxx: it is too long\n  next: cut it"),
+            "{text}"
+        );
+        assert!(text.contains("x [...] x") && text.len() < 600, "{text}");
+    }
 
     #[test]
     fn a_failure_reads_as_thing_reason_and_next_step() {

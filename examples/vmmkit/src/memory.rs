@@ -46,12 +46,7 @@ pub(crate) fn parse(text: Option<&str>, is_shared: bool) -> Result<RamConfig, Fa
         .value("max")?
         .map(|value| max(&words, value, &config))
         .transpose()?;
-    let switch = |text: &str| match text {
-        "on" => Some(true),
-        "off" => Some(false),
-        _ => None,
-    };
-    let thp = words.parsed("thp", "on or off", switch)?;
+    let thp = words.parsed("thp", "on or off", words::switch)?;
     config.thp = match thp {
         Some(_) if matches!(config.backing, Backing::HugeTlb(_)) => {
             let reason = "thp is for memory whose pages are not huge already";
@@ -61,7 +56,9 @@ pub(crate) fn parse(text: Option<&str>, is_shared: bool) -> Result<RamConfig, Fa
         Some(false) => ThpAdvice::Never,
         None => ThpAdvice::Host,
     };
-    config.dump = words.parsed("dump", "on or off", switch)?.unwrap_or(false);
+    config.dump = words
+        .parsed("dump", "on or off", words::switch)?
+        .unwrap_or(false);
     config.prefault = words.flag("prefault")?;
     config.merge = words.flag("merge")?;
     if config.merge && config.backing != Backing::Anonymous {
@@ -75,6 +72,10 @@ pub(crate) fn parse(text: Option<&str>, is_shared: bool) -> Result<RamConfig, Fa
 /// How much the RAM of `config` may become.
 fn max(words: &Words<'_>, value: &str, config: &RamConfig) -> Result<RamSize, Failure> {
     let size = config.size;
+    if let Some(meant) = with_unit(value) {
+        let reason = format!("max={value} is {value} bytes: did you mean max={meant}?");
+        return Err(words.wrong(&reason, SIZES));
+    }
     let max = value
         .parse::<RamSize>()
         .map_err(|_| words.wrong(&format!("max={value} is not a size"), SIZES))?;
@@ -99,7 +100,21 @@ fn max(words: &Words<'_>, value: &str, config: &RamConfig) -> Result<RamSize, Fa
     Ok(max)
 }
 
+/// What was meant by `word`, a number without a unit: other programs have mebibytes where it would be
+/// bytes here, and so few are of no use.
+pub(crate) fn with_unit(word: &str) -> Option<String> {
+    let number: u64 = word.parse().ok()?;
+    let is_plain = word.bytes().all(|byte| byte.is_ascii_digit());
+    (is_plain && (1..1 << 20).contains(&number)).then(|| format!("{number}M"))
+}
+
 fn size(text: &str, word: &str) -> Result<RamSize, Failure> {
+    if let Some(meant) = with_unit(word) {
+        return Err(Failure::usage(
+            format!("--memory {text}: {word} bytes of memory are too few: did you mean {meant}?"),
+            SIZES,
+        ));
+    }
     word.parse().map_err(|error| {
         let text = if text.is_empty() { "\"\"" } else { text };
         let reason = match &error {
@@ -270,6 +285,12 @@ mod tests {
                 "merges pages of anonymous memory only",
             ),
             ("1G,max=x", "max=x is not a size"),
+            ("1G,max=4096", "did you mean max=4096M?"),
+            (
+                "4096",
+                "4096 bytes of memory are too few: did you mean 4096M?",
+            ),
+            ("16384,merge", "did you mean 16384M?"),
             ("1G,max=1G", "max=1G is not more than the 1G from the start"),
             ("max=128M", "max=128M is not more than the 256M"),
             ("200M,max=1G", "give max=968M, for instance"),

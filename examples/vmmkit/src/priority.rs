@@ -44,7 +44,7 @@ impl Priorities {
     }
 }
 
-fn read(words: &mut Words<'_>, key: &str) -> Result<Option<ThreadPriority>, Failure> {
+fn read(words: &mut Words<'_>, key: &'static str) -> Result<Option<ThreadPriority>, Failure> {
     let Some(text) = words.value(key)? else {
         return Ok(None);
     };

@@ -10,6 +10,7 @@ use super::options::BalloonOptions;
 use super::{at_most_one, write_json};
 use crate::failure::Failure;
 use crate::generate;
+use crate::memory::with_unit;
 
 /// Shows a balloon, after it was told its size if one is given.
 pub(super) fn balloon(options: &BalloonOptions) -> Result<ExitCode, Failure> {
@@ -47,8 +48,10 @@ fn bytes(text: &str) -> Result<u64, Failure> {
     bytes
         .filter(|bytes| bytes.is_multiple_of(BalloonTarget::UNIT))
         .ok_or_else(|| {
+            let meant = with_unit(text);
+            let meant = meant.map_or(String::new(), |meant| format!(": did you mean {meant}?"));
             Failure::usage(
-                format!("{text:?}: this is no size of whole mebibytes"),
+                format!("{text:?}: this is not a size of whole mebibytes{meant}"),
                 "give 0, or a whole number with a unit M or G, such as 64M",
             )
         })

@@ -9,6 +9,7 @@ use super::options::MemoryOptions;
 use super::{at_most_one, write_json};
 use crate::failure::Failure;
 use crate::generate;
+use crate::memory::with_unit;
 
 /// Shows how much memory a guest has, after it was told to have another amount if one is given.
 pub(super) fn memory(options: &MemoryOptions) -> Result<ExitCode, Failure> {
@@ -41,6 +42,12 @@ pub(super) fn memory(options: &MemoryOptions) -> Result<ExitCode, Failure> {
 }
 
 fn bytes(text: &str) -> Result<u64, Failure> {
+    if let Some(meant) = with_unit(text) {
+        return Err(Failure::usage(
+            format!("{text}: there is no unit: did you mean {meant}?"),
+            "give all that the guest should have, with a unit M or G, such as 768M",
+        ));
+    }
     text.parse::<RamSize>().map(RamSize::bytes).map_err(|_| {
         Failure::usage(
             format!("{text:?}: this is no size"),
@@ -130,7 +137,7 @@ mod tests {
         for text in ["256M", "768M", "1G"] {
             assert!(check(text, bytes(text).unwrap(), &memory).is_ok(), "{text}");
         }
-        for text in ["", "0", "x", "-1M"] {
+        for text in ["", "0", "x", "-1M", "768"] {
             assert!(
                 bytes(text).unwrap_err().text().contains("such as 768M"),
                 "{text}"

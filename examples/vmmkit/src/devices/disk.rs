@@ -53,11 +53,6 @@ fn config(words: &mut Words<'_>) -> Result<BlockConfig, Failure> {
         "qcow2" => Some(DiskFormat::Qcow2),
         _ => None,
     };
-    let on_or_off = |text: &str| match text {
-        "on" => Some(true),
-        "off" => Some(false),
-        _ => None,
-    };
     let block_size = |text: &str| match text {
         "512" => Some(512),
         "4096" | "4K" | "4k" => Some(4096),
@@ -78,11 +73,11 @@ fn config(words: &mut Words<'_>) -> Result<BlockConfig, Failure> {
             .unwrap_or(defaults.block_size),
         serial: words::plain(words.value("serial")?.unwrap_or_default()),
         queues: words
-            .parsed("queues", "a number from 1 to 64", |text| text.parse().ok())?
+            .parsed("queues", "a number from 1 to 64", words::queues)?
             .unwrap_or(defaults.queues),
         format: words.parsed("format", "raw or qcow2", format)?,
         backing: words
-            .parsed("backing", "on or off", on_or_off)?
+            .parsed("backing", "on or off", words::switch)?
             .unwrap_or(false),
         backend: words
             .parsed("backend", "auto, sync or uring", backend)?
@@ -112,6 +107,13 @@ impl Choice for DiskChoice {
             &config.path,
             role,
         )]
+    }
+
+    fn takes(&self) -> Option<String> {
+        match &self.kind {
+            Kind::VhostUser(socket) => Some(format!("socket {}", socket.display())),
+            Kind::Own(_) => None,
+        }
     }
 
     fn needs_shared_ram(&self) -> bool {

@@ -23,13 +23,15 @@ pub(super) struct FsChoice {
 impl FsChoice {
     pub(super) fn new(text: &str) -> Result<Self, Failure> {
         let mut words = Words::new("--fs", text);
-        let socket = words
-            .first()
-            .ok_or_else(|| words.wrong("there is no socket", KEYS))?;
+        let socket = match words.value("socket")? {
+            Some(socket) => Some(socket),
+            None => words.first(),
+        };
+        let socket = socket.ok_or_else(|| words.wrong("there is no socket", KEYS))?;
         let tag = words
             .value("tag")?
             .ok_or_else(|| words.wrong("there is no tag", KEYS))?;
-        let queues = words.parsed("queues", "a number from 1 to 64", |text| text.parse().ok())?;
+        let queues = words.parsed("queues", "a number from 1 to 64", words::queues)?;
         words.end(KEYS)?;
         Ok(Self {
             text: text.to_owned(),
@@ -43,6 +45,10 @@ impl FsChoice {
 impl Choice for FsChoice {
     fn option(&self) -> (&'static str, Option<String>) {
         ("--fs", Some(self.text.clone()))
+    }
+
+    fn takes(&self) -> Option<String> {
+        Some(format!("socket {}", self.socket.display()))
     }
 
     fn needs_shared_ram(&self) -> bool {

@@ -13,6 +13,7 @@ mod pmem;
 mod vsock;
 pub(crate) mod words;
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -83,6 +84,11 @@ pub(crate) trait Choice: std::fmt::Debug {
         Vec::new()
     }
 
+    /// What of the host it takes that no other can have: an interface, a socket.
+    fn takes(&self) -> Option<String> {
+        None
+    }
+
     /// Whether another process must see the guest's RAM.
     fn needs_shared_ram(&self) -> bool {
         false
@@ -120,7 +126,28 @@ pub(crate) fn choices(options: &DeviceOptions) -> Result<Vec<Box<dyn Choice>>, F
     if options.rng {
         choices.push(Box::new(RngChoice));
     }
+    each_once(&choices)?;
     Ok(choices)
+}
+
+/// No two take the same.
+fn each_once(choices: &[Box<dyn Choice>]) -> Result<(), Failure> {
+    let mut taken = HashSet::new();
+    for choice in choices {
+        if let Some(thing) = choice.takes()
+            && !taken.insert(thing.clone())
+        {
+            let (option, value) = choice.option();
+            return Err(Failure::usage(
+                format!(
+                    "{option} {}: {thing} is given twice",
+                    value.unwrap_or_default()
+                ),
+                format!("give {option} once for each; the guest has one device for each"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 impl DeviceOptions {
@@ -207,7 +234,7 @@ fn failed(option: &str, text: &str, error: &dyn Error, next: &str) -> Failure {
 }
 
 /// A limit of so much a second.
-fn rate(words: &mut Words<'_>, key: &str, what: &str) -> Result<Option<Bucket>, Failure> {
+fn rate(words: &mut Words<'_>, key: &'static str, what: &str) -> Result<Option<Bucket>, Failure> {
     words.parsed(key, what, |text| {
         Some(Bucket {
             size: per_second(text)?,

@@ -57,12 +57,12 @@ impl NetChoice {
             bandwidth: rate(&mut words, "bandwidth", "bytes a second, such as 64M")?,
             operations: rate(&mut words, "packets", "packets a second, such as 1000")?,
         };
-        let number = |text: &str| text.parse::<u16>().ok();
+        let mtu = |text: &str| text.parse::<u16>().ok().filter(|mtu| *mtu >= 68);
         let options = NetOptions {
             mac: words.parsed("mac", "an address such as 52:54:00:12:34:56", mac)?,
-            mtu: words.parsed("mtu", "a number from 68 to 65535", number)?,
+            mtu: words.parsed("mtu", "a number from 68 to 65535", mtu)?,
             queue_pairs: words
-                .parsed("queues", "a number from 1 to 64", number)?
+                .parsed("queues", "a number from 1 to 64", words::queues)?
                 .unwrap_or(1),
             rate_rx: limit,
             rate_tx: limit,
@@ -141,6 +141,16 @@ impl NetChoice {
 impl Choice for NetChoice {
     fn option(&self) -> (&'static str, Option<String>) {
         ("--net", Some(self.text.clone()))
+    }
+
+    fn takes(&self) -> Option<String> {
+        match &self.place {
+            Place::Tap { interface, .. } => Some(format!("interface {interface}")),
+            Place::VhostUser(path) | Place::Attached(NetAttachment::Stream { path }) => {
+                Some(format!("socket {}", path.display()))
+            }
+            Place::Attached(_) => None,
+        }
     }
 
     fn needs_shared_ram(&self) -> bool {

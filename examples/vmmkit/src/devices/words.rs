@@ -4,6 +4,44 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 use crate::os_text;
+use crate::usage::nearest;
+
+/// What other programs call a key, and what it is here: ours where it takes the same value.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("ro", "readonly"),
+    ("read-only", "readonly"),
+    ("read_only", "readonly"),
+    ("queue", "queues"),
+    ("num-queues", "queues"),
+    ("num_queues", "queues"),
+    ("bw", "bandwidth"),
+    ("bps", "bandwidth"),
+    ("rate", "bandwidth"),
+    ("ops", "iops"),
+    ("pps", "packets"),
+    ("id", "serial"),
+    ("o_direct", "direct"),
+    ("cache", "direct"),
+    ("aio", "backend"),
+    ("ifname", "tap"),
+    ("macaddr", "mac"),
+    ("host_mtu", "mtu"),
+    ("sock", "socket"),
+    ("uds", "socket"),
+    ("uds_path", "socket"),
+    ("vhost-socket", "vhost-user"),
+    ("mount_tag", "tag"),
+    ("guest-cid", "cid"),
+    ("guest_cid", "cid"),
+    ("user", "passt"),
+    ("hugepages", "backend=hugetlb"),
+    ("hugepage_size", "backend=hugetlb"),
+    ("shared", "backend=memfd"),
+    ("share", "backend=memfd"),
+    ("mergeable", "merge"),
+    ("prealloc", "prefault"),
+    ("maxmem", "max"),
+];
 
 /// The words of one such value, taken one by one; what is left at the end is unknown.
 pub(crate) struct Words<'a> {
@@ -11,6 +49,8 @@ pub(crate) struct Words<'a> {
     text: &'a str,
     /// Each key with its value; a flag has none. The first word may be a place instead.
     words: Vec<(&'a str, Option<&'a str>)>,
+    /// The keys that there are.
+    keys: Vec<&'static str>,
 }
 
 impl<'a> Words<'a> {
@@ -25,17 +65,20 @@ impl<'a> Words<'a> {
             option,
             text,
             words: words.collect(),
+            keys: Vec::new(),
         }
     }
 
-    /// Takes the first word as it is, whatever it looks like.
+    /// Takes the first word as it is, whatever it looks like; but `path=` before it, and `file=`, as other
+    /// programs have it, are left out. A file that is really called so is `./file=...`.
     pub(crate) fn first(&mut self) -> Option<&'a str> {
         let first = split(self.text).into_iter().next();
         let first = first.filter(|word| !word.is_empty());
         if first.is_some() && !self.words.is_empty() {
             self.words.remove(0);
         }
-        first
+        let named = first.map(|word| without_key(word).unwrap_or(word));
+        named.filter(|word| !word.is_empty())
     }
 
     /// Takes the first word, if it is no `key=value`.
@@ -53,7 +96,7 @@ impl<'a> Words<'a> {
     }
 
     /// Takes the value of `key`.
-    pub(crate) fn value(&mut self, key: &str) -> Result<Option<&'a str>, Failure> {
+    pub(crate) fn value(&mut self, key: &'static str) -> Result<Option<&'a str>, Failure> {
         match self.take(key) {
             None => Ok(None),
             Some(Some(value)) if !value.is_empty() => Ok(Some(value)),
@@ -61,21 +104,24 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// Takes the flag `key`.
-    pub(crate) fn flag(&mut self, key: &str) -> Result<bool, Failure> {
+    /// Takes the flag `key`: alone, or with a value that says yes or no.
+    pub(crate) fn flag(&mut self, key: &'static str) -> Result<bool, Failure> {
         match self.take(key) {
             None => Ok(false),
             Some(None) => Ok(true),
-            Some(Some(_)) => {
-                Err(self.wrong(&format!("{key} takes no value"), &format!("write {key}")))
-            }
+            Some(Some(value)) => switch(value).ok_or_else(|| {
+                self.wrong(
+                    &format!("{key}={value} is neither on nor off"),
+                    &format!("write {key}, or leave it out"),
+                )
+            }),
         }
     }
 
     /// Takes a value of `key` that `parse` understands; `what` names such values.
     pub(crate) fn parsed<T>(
         &mut self,
-        key: &str,
+        key: &'static str,
         what: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, Failure> {
@@ -95,8 +141,30 @@ impl<'a> Words<'a> {
     pub(crate) fn end(self, keys: &str) -> Result<(), Failure> {
         match self.words.first() {
             None => Ok(()),
-            Some((key, _)) => Err(self.wrong(&format!("there is no {key}"), keys)),
+            Some((key, _)) if self.keys.contains(key) => {
+                let next = format!("give {key} once");
+                Err(self.wrong(&format!("{key} is given twice"), &next))
+            }
+            Some((key, _)) => {
+                let reason = format!("there is no {key}");
+                let next = match self.meant(key) {
+                    Some(meant) => format!("did you mean {meant}? Else {keys}"),
+                    None => keys.to_owned(),
+                };
+                Err(self.wrong(&reason, &next))
+            }
         }
+    }
+
+    /// What an unknown key may have been meant as.
+    fn meant(&self, key: &str) -> Option<&'static str> {
+        let here = |word: &str| {
+            let name = word.split('=').next().unwrap_or_default();
+            self.keys.contains(&name)
+        };
+        let mut elsewhere = ELSEWHERE.iter().filter(|(_, ours)| here(ours));
+        let elsewhere = elsewhere.find_map(|(theirs, ours)| (*theirs == key).then_some(*ours));
+        elsewhere.or_else(|| nearest(key, self.keys.iter().copied()))
     }
 
     /// The value is wrong, and why.
@@ -104,10 +172,31 @@ impl<'a> Words<'a> {
         Failure::usage(format!("{} {}: {reason}", self.option, self.text), next)
     }
 
-    fn take(&mut self, key: &str) -> Option<Option<&'a str>> {
+    fn take(&mut self, key: &'static str) -> Option<Option<&'a str>> {
+        self.keys.push(key);
         let place = self.words.iter().position(|(word, _)| *word == key)?;
         Some(self.words.remove(place).1)
     }
+}
+
+/// What a value says that is on or off.
+pub(crate) fn switch(value: &str) -> Option<bool> {
+    match value {
+        "on" | "true" | "yes" | "1" => Some(true),
+        "off" | "false" | "no" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// A number of queues, from 1 to 64.
+pub(crate) fn queues(value: &str) -> Option<u16> {
+    value.parse().ok().filter(|count| (1..=64).contains(count))
+}
+
+/// The path behind `path=` or `file=`.
+fn without_key(word: &str) -> Option<&str> {
+    word.strip_prefix("path=")
+        .or_else(|| word.strip_prefix("file="))
 }
 
 /// The words of `text`, commas within them still doubled.
@@ -155,6 +244,9 @@ pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
                 Some((key @ ("socket" | "vhost-user" | "passt"), path)) => {
                     format!("{key}={}", moved(path))
                 }
+                _ if place == 0 && without_key(word).is_some() => {
+                    format!("path={}", moved(without_key(word).unwrap_or_default()))
+                }
                 None if place == 0 => moved(word),
                 _ => word.to_owned(),
             });
@@ -194,15 +286,84 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let text = |failure: Failure| failure.text();
-        let mut words = Words::new("--net", "tap=,mac=zz,ip=1,flag=1");
+        let mut words = Words::new("--net", "tap=,mac=zz,ip=1");
         assert_eq!(
             text(words.value("tap").unwrap_err()),
-            "error: --net tap=,mac=zz,ip=1,flag=1: tap has no value\n  next: write tap=..."
+            "error: --net tap=,mac=zz,ip=1: tap has no value\n  next: write tap=..."
         );
-        assert!(text(words.flag("flag").unwrap_err()).contains("flag takes no value"));
         let mac = words.parsed("mac", "a MAC address", |_| None::<u8>);
         assert!(text(mac.unwrap_err()).contains("mac=zz is not a MAC address"));
         assert!(text(words.end("").unwrap_err()).contains("there is no ip"));
+    }
+
+    #[test]
+    fn a_flag_may_have_a_value() {
+        let flag = |text| Words::new("--disk", text).flag("readonly");
+        for text in [
+            "readonly",
+            "readonly=true",
+            "readonly=on",
+            "readonly=1",
+            "readonly=yes",
+        ] {
+            assert!(flag(text).unwrap(), "{text}");
+        }
+        for text in [
+            "",
+            "readonly=false",
+            "readonly=off",
+            "readonly=0",
+            "readonly=no",
+        ] {
+            assert!(!flag(text).unwrap(), "{text}");
+        }
+        let text = flag("readonly=maybe").unwrap_err().text();
+        assert!(
+            text.contains("readonly=maybe is neither on nor off"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_path_may_have_a_key() {
+        for text in ["a.img", "path=a.img", "file=a.img"] {
+            assert_eq!(Words::new("--disk", text).first(), Some("a.img"), "{text}");
+        }
+        assert_eq!(Words::new("--disk", "./file=x").first(), Some("./file=x"));
+        assert_eq!(Words::new("--disk", "a=b.img").first(), Some("a=b.img"));
+        assert_eq!(Words::new("--disk", "file=").first(), None);
+    }
+
+    #[test]
+    fn a_key_that_there_is_not_may_have_been_meant_as_one_that_there_is() {
+        let says = |text: &str, keys: &[&'static str]| {
+            let mut words = Words::new("--x", text);
+            for key in keys {
+                let _ = words.take(key);
+            }
+            words.end("give KEYS").unwrap_err().text()
+        };
+        for (text, meant) in [
+            (
+                "ro",
+                "there is no ro\n  next: did you mean readonly? Else give KEYS",
+            ),
+            ("queue=2", "there is no queue\n  next: did you mean queues?"),
+            ("read", "there is no read\n  next: did you mean readonly?"),
+            (
+                "readolny",
+                "there is no readolny\n  next: did you mean readonly?",
+            ),
+            (
+                "queues=1,queues=2",
+                "queues is given twice\n  next: give queues once",
+            ),
+            ("ifname=t", "there is no ifname\n  next: give KEYS"),
+        ] {
+            let said = says(text, &["readonly", "queues"]);
+            assert!(said.contains(meant), "{said}");
+        }
+        assert!(says("ifname=t", &["tap"]).contains("did you mean tap?"));
     }
 
     #[test]
@@ -210,6 +371,7 @@ mod tests {
         let moved = |text| in_folder(text, Path::new("/vm"));
         assert_eq!(moved("d.img,readonly"), "/vm/d.img,readonly");
         assert_eq!(moved("/d.img"), "/d.img");
+        assert_eq!(moved("file=d.img,readonly"), "path=/vm/d.img,readonly");
         assert_eq!(moved("a,,b.img,readonly"), "/vm/a,,b.img,readonly");
         assert_eq!(in_folder("d.img", Path::new("/v,m")), "/v,,m/d.img");
         assert_eq!(moved("cid=3,socket=v"), "cid=3,socket=/vm/v");

@@ -15,7 +15,7 @@ pub(crate) fn nearest<'a>(
     let begun = all().filter(|word| word.starts_with(&given));
     let begins = all().filter(|word| word.len() >= 3 && given.starts_with(word));
     let near = all().map(|word| (distance(&given, word), word));
-    let near = near.filter(|(distance, _)| *distance <= (length / 3).clamp(1, 3));
+    let near = near.filter(|(distance, _)| *distance <= (length / 3).min(3));
     begun
         .min_by_key(|word| word.len())
         .or_else(|| begins.max_by_key(|word| word.len()))

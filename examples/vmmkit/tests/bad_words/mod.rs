@@ -1,13 +1,29 @@
 //! What is typed out of habit, from other programs' command lines, and what is nearly right.
 
 use super::support::Folder;
-use super::{Case, text};
+use super::{Case, build, text};
 
 /// The files that the table speaks of.
 pub(crate) fn files(folder: &Folder, kernel: &[u8]) {
     folder.file("vm.toml", "kernel = \"k\"\n");
     folder.file("my kernel", kernel);
     folder.file("initrd", "070701");
+    folder.file("disk", vec![0; 1 << 20]);
+    folder.file("none.img", "");
+    folder.file("vmdk", "KDMV");
+    let mut iso = vec![0; 1 << 20];
+    iso[0x8001..0x8006].copy_from_slice(b"CD001");
+    folder.file("iso", iso);
+    folder.file("mem.toml", "kernel = \"k\"\nmem = \"1G\"\n");
+    folder.file("twice.conf", "name = \"a\"\nname = \"b\"\n");
+    folder.file(
+        "table.toml",
+        "kernel = \"loop\"\n[[disk]]\npath = \"none,0.img\"\nreadonly = true\n",
+    );
+    folder.file(
+        "ro.toml",
+        "kernel = \"loop\"\ndisk = {path = \"disk\", ro = true}\n",
+    );
 }
 
 #[rustfmt::skip]
@@ -93,4 +109,52 @@ pub(crate) const CASES: &[Case] = &[
     text(&["events", "a", "b"], "b: there is no place for this argument", "the guest is named once, by -n NAME or without -n"),
     text(&["limit", "web", "blk0", "iops=1", "x"], "x: there is no place for this argument", "the guest is named once"),
     text(&["metrics", "--all", "--json"], "--json: metrics are written as Prometheus reads them", "leave it out; "),
+    // Keys of devices.
+    text(&["run", "--kernel", "k", "--disk", "d.img,ro"],
+        "--disk d.img,ro: there is no ro", "did you mean readonly? Else give PATH, and readonly, "),
+    text(&["run", "--kernel", "k", "--disk", "d.img,queue=2"],
+        "--disk d.img,queue=2: there is no queue", "did you mean queues?"),
+    text(&["run", "--kernel", "k", "--disk", "d.img,queues=0"],
+        "--disk d.img,queues=0: queues=0 is not a number from 1 to 64", "give queues as a number from 1 to 64"),
+    text(&["run", "--kernel", "k", "--disk", "d.img,readonly=maybe"],
+        "--disk d.img,readonly=maybe: readonly=maybe is neither on nor off", "write readonly, or leave it out"),
+    text(&["run", "--kernel", "k", "--disk", "d.img,serial=a,serial=b"],
+        "--disk d.img,serial=a,serial=b: serial is given twice", "give serial once"),
+    text(&["run", "--kernel", "k", "--net", "tap=t0,macaddr=52:54:00:12:34:56"],
+        "--net tap=t0,macaddr=52:54:00:12:34:56: there is no macaddr", "did you mean mac?"),
+    text(&["run", "--kernel", "k", "--net", "ifname=t0"],
+        "--net ifname=t0: nothing to attach it to", "give tap=NAME"),
+    text(&["run", "--kernel", "k", "--net", "tap=t0,queues=0"],
+        "--net tap=t0,queues=0: queues=0 is not a number from 1 to 64", "give queues as"),
+    text(&["run", "--kernel", "k", "--net", "tap=t0", "--net", "tap=t0"],
+        "--net tap=t0: interface t0 is given twice", "give --net once for each"),
+    text(&["run", "--kernel", "k", "--net", "passt=s", "--fs", "s,tag=t"],
+        "--fs s,tag=t: socket s is given twice", "give --fs once for each"),
+    text(&["run", "--kernel", "k", "--memory", "1G,prealloc"],
+        "--memory 1G,prealloc: there is no prealloc", "did you mean prefault?"),
+    text(&["run", "--kernel", "k", "--memory", "4096"],
+        "--memory 4096: 4096 bytes of memory are too few: did you mean 4096M?", "give a whole number with a unit"),
+    text(&["run", "--kernel", "k", "--memory", "1G,max=8192"],
+        "--memory 1G,max=8192: max=8192 is 8192 bytes: did you mean max=8192M?", "give a whole number"),
+    build(&["run", "--kernel", "DIR/loop", "--disk", "file=DIR/nothing"],
+        "--disk file=DIR/nothing: ", "check the path, its permissions, and who uses it"),
+    build(&["run", "--kernel", "DIR/loop", "--disk", "DIR/none.img"],
+        "--disk DIR/none.img: ", "make a disk of it with `truncate -s 10G DIR/none.img`"),
+    build(&["run", "--kernel", "DIR/loop", "--disk", "DIR/vmdk"],
+        "--disk DIR/vmdk: ", "convert it with `qemu-img convert -f vmdk -O qcow2 DIR/vmdk new.qcow2`, or say format=raw"),
+    build(&["run", "--kernel", "DIR/loop", "--disk", "DIR/disk", "--disk", "DIR/disk"],
+        "--disk DIR/disk: the same file is given twice", "give each disk once, or readonly in all places"),
+    build(&["run", "--kernel", "DIR/iso"],
+        "--kernel DIR/iso: ", "a CD boots by firmware: --firmware FILE --disk DIR/iso,readonly"),
+    build(&["run", "--kernel", "DIR/loop", "--memory", "100T"],
+        "--memory 100T: guest RAM of 100 TiB is more than this host can give: ", "ask for less with --memory"),
+    // Configuration files.
+    text(&["run", "--config", "DIR/mem.toml"],
+        "--config DIR/mem.toml: line 2: there is no key mem", "did you mean memory?"),
+    text(&["run", "--config", "DIR/twice.conf"],
+        "--config DIR/twice.conf: line 2: name is given twice", "write it once"),
+    text(&["run", "--config", "DIR/ro.toml"],
+        "--disk path=DIR/disk,ro=true: there is no ro", "did you mean readonly?"),
+    build(&["run", "--config", "DIR/table.toml"],
+        "--disk path=DIR/none,,0.img,readonly=true: ", "check the path"),
 ];
