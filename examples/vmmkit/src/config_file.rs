@@ -17,7 +17,7 @@ use vmmkit_host_io::read_text;
 use crate::boot_files::ModuleOption;
 use crate::cli::RunOptions;
 use crate::cpu;
-use crate::devices::DeviceOptions;
+use crate::devices::{DeviceOptions, words};
 use crate::failure::Failure;
 use crate::platform::PlatformOptions;
 use crate::usage::nearest;
@@ -199,7 +199,9 @@ fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
         memory: options.memory.or(file
             .memory
             .map(|text| memory::in_folder(&text.text(), folder))),
-        serial: options.serial.or(file.serial),
+        serial: options.serial.or(file
+            .serial
+            .map(|text| words::console_in_folder(&text, folder))),
         cpu: options
             .cpu
             .or(file.cpu.map(|text| cpu::in_folder(&text, folder))),
@@ -274,8 +276,12 @@ mod tests {
 
     #[test]
     fn paths_are_relative_to_the_file() {
-        let file = parse("kernel = \"vmlinux\"\ninitrd = \"/abs\"").unwrap();
+        let text =
+            "kernel = \"vmlinux\"\ninitrd = \"/abs\"\nserial = \"file=s.log\"\nconsole = \"pty\"";
+        let file = parse(text).unwrap();
         let merged = merge(RunOptions::default(), file, Path::new("/vm"));
+        assert_eq!(merged.serial.as_deref(), Some("file=/vm/s.log"));
+        assert_eq!(merged.devices.console.as_deref(), Some("pty"));
         assert_eq!(merged.kernel, Some("/vm/vmlinux".into()));
         assert_eq!(merged.initrd, Some("/abs".into()));
     }
@@ -424,5 +430,37 @@ mod tests {
         let wrong = parse("cpus = 2\nkernal = \"x\"").unwrap_err();
         assert_eq!(wrong.line, 2);
         assert_eq!(wrong.explain().0, "there is no key kernal");
+    }
+
+    /// docs/config.md describes the keys that there are, and each of them; every option of `run` is one.
+    #[test]
+    fn the_keys_are_those_that_are_documented() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/config.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+        let mut documented: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+        let message = parse("xyzzy = 1").unwrap_err().message;
+        let mut keys: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
+        documented.sort_unstable();
+        keys.sort_unstable();
+        assert_eq!(documented, keys);
+        let command = crate::cli::command();
+        let run = command.find_subcommand("run").unwrap();
+        let options = run.get_arguments().filter(|option| !option.is_hide_set());
+        for option in options.filter_map(clap::Arg::get_long) {
+            assert!(option == "config" || keys.contains(&option), "{option}");
+        }
+        let example = text
+            .split("```toml\n")
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap();
+        let file = parse(example).unwrap();
+        assert_eq!(
+            file.disk.0,
+            ["root.ext4", "path=data,, old.qcow2,readonly=true"]
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! What is written to stdout and is no guest's: help, completions, the manual page.
+//! What is written to stdout and is not a guest's: help, completions, the manual.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
 use clap_complete::Shell;
 
 use crate::failure::Failure;
@@ -23,22 +24,103 @@ pub(crate) fn write(text: &[u8]) -> Result<ExitCode, Failure> {
 /// Writes the completions of `shell`.
 pub(crate) fn completions(shell: Shell) -> Result<ExitCode, Failure> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut cli::command(), "vmmkit", &mut text);
-    write(&text)
+    clap_complete::generate(shell, &mut with_values(cli::command()), "vmmkit", &mut text);
+    let text = String::from_utf8_lossy(&text);
+    write(with_guests(shell, &text).as_bytes())
 }
 
-/// Writes the manual page: that of vmmkit, then one section for each command.
-pub(crate) fn man() -> Result<ExitCode, Failure> {
-    let mut command = cli::command();
-    command.build();
-    let mut page = Vec::new();
-    let mut render = || -> io::Result<()> {
-        clap_mangen::Man::new(command.clone()).render(&mut page)?;
-        for subcommand in command.get_subcommands() {
-            clap_mangen::Man::new(subcommand.clone()).render(&mut page)?;
+/// What a shell offers as values of options of `run`. Here they are text that has more forms, which
+/// `settings` knows.
+const VALUES: &[(&str, &[&str])] = &[
+    ("entry", &["auto", "payload", "setup", "pvh", "multiboot"]),
+    ("cpu", &["host", "baseline", "x86-64-v2", "x86-64-v3"]),
+    ("virtio", &["mmio", "pci", "mmio,packed", "pci,packed"]),
+    ("serial", &["stdio", "null", "pty", "file=", "socket="]),
+    ("console", &["stdio", "null", "pty", "file=", "socket="]),
+    ("debug_port", &["null", "stderr", "file="]),
+    ("irqchip", &["kernel", "split"]),
+    ("legacy_timer", &["on", "off"]),
+    ("on_reboot", &["exit", "fail", "reboot"]),
+    ("on_crash", &["exit", "reboot", "pause"]),
+    ("clock_after_pause", &["keep", "catch-up"]),
+    ("log", &["error", "warn", "info", "debug"]),
+];
+
+fn with_values(command: clap::Command) -> clap::Command {
+    command.mut_subcommand("run", |run| {
+        VALUES.iter().fold(run, |run, (name, values)| {
+            run.mut_arg(name, |argument| {
+                argument.value_parser(PossibleValuesParser::new(values.iter().copied()))
+            })
+        })
+    })
+}
+
+/// The commands that take the name of a guest.
+const OF_GUESTS: &str = "stat boot pause resume reset power-button stop balloon memory limit events inspect \
+                         metrics";
+
+/// `script` with the names of the guests that run where a guest is named.
+fn with_guests(shell: Shell, script: &str) -> String {
+    match shell {
+        Shell::Bash => format!(
+            "{script}
+_vmmkit_with_guests() {{
+    _vmmkit \"$@\"
+    local cur=\"${{COMP_WORDS[COMP_CWORD]}}\" command=\"${{COMP_WORDS[1]}}\"
+    case \" {OF_GUESTS} \" in
+    *\" $command \"*)
+        if [[ $cur != -* && ${{COMP_WORDS[COMP_CWORD-1]}} != --@(timeout|api-socket) ]]; then
+            mapfile -t COMPREPLY < <(compgen -W \"$(vmmkit list -q 2>/dev/null)\" -- \"$cur\")
+        fi
+        ;;
+    esac
+}}
+complete -F _vmmkit_with_guests -o nosort -o bashdefault -o default vmmkit
+"
+        ),
+        Shell::Fish => format!(
+            "{script}
+complete -c vmmkit -n \"__fish_seen_subcommand_from {OF_GUESTS}\" -f -a \"(vmmkit list -q 2>/dev/null)\"
+complete -c vmmkit -n \"__fish_seen_subcommand_from {OF_GUESTS}\" -s n -l name -x -a \"(vmmkit list -q 2>/dev/null)\"
+"
+        ),
+        Shell::Zsh => {
+            let is_guests = |line: &str| {
+                ["'-n+[", "::names --", "::words --"].iter().any(|part| line.contains(part))
+                    || (line.contains("--name=[") && !line.contains("--name=[Name of"))
+            };
+            let line = |line: &str| match is_guests(line) {
+                true => line.replace(":_default", ":_vmmkit_guests") + "\n",
+                false => format!("{line}\n"),
+            };
+            let script: String = script.lines().map(line).collect();
+            let guests = "_vmmkit_guests() {\n    local -a names=(${(f)\"$(vmmkit list -q 2>/dev/null)\"})\n    \
+                          _describe 'guest' names\n}\n\n_vmmkit() {";
+            script.replacen("_vmmkit() {", guests, 1)
         }
-        Ok(())
-    };
-    render().map_err(|error| Failure::host("man", &error, "please report this"))?;
-    write(&page)
+        _ => script.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script(shell: Shell) -> String {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut with_values(cli::command()), "vmmkit", &mut text);
+        with_guests(shell, &String::from_utf8(text).unwrap())
+    }
+
+    #[test]
+    fn names_of_guests_and_values_are_offered() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let script = script(shell);
+            assert!(script.contains("vmmkit list -q"), "{shell}");
+            assert!(script.contains("x86-64-v3"), "{shell}");
+        }
+        let zsh = script(Shell::Zsh);
+        assert!(zsh.matches(":_vmmkit_guests'").count() > 20, "{zsh}");
+    }
 }

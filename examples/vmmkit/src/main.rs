@@ -36,6 +36,7 @@ mod kernel_search;
 mod last_resort;
 mod load_advice;
 mod log;
+mod manual;
 mod memory;
 mod messages;
 mod news;
@@ -74,7 +75,12 @@ fn act() -> Result<ExitCode, Failure> {
         Parsed::Action(Action::Doctor(options)) => doctor::doctor(&options),
         Parsed::Action(Action::Control(command)) => commands::run(command),
         Parsed::Action(Action::Completions { shell }) => generate::completions(shell),
-        Parsed::Action(Action::Man) => generate::man(),
+        Parsed::Action(Action::Man { out: Some(out), .. }) => {
+            manual::write(&out).map(|()| exit_code::SUCCESS.into())
+        }
+        Parsed::Action(Action::Man { command, .. }) => {
+            generate::write(&manual::page(command.as_deref())?)
+        }
         Parsed::Action(Action::Version) => {
             generate::write(cli::command().render_version().as_bytes())
         }

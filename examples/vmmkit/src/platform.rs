@@ -9,6 +9,7 @@ use vmmkit_host_io::Sharing;
 use vmmkit_hypervisor::Irqchip;
 use vmmkit_legacy_devices::SerialOutput;
 
+use crate::cli::{BOOT, CPUS, DEBUG};
 use crate::failure::Failure;
 use crate::files::{self, Outputs};
 use crate::messages;
@@ -18,19 +19,25 @@ use crate::serial::CONSOLE_MODE;
 /// The options, as text.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PlatformOptions {
-    /// Firmware that runs instead of a kernel: a flat image that ends at 4 GiB
-    #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH")]
+    /// Firmware that runs instead of a kernel
+    ///
+    /// A flat image that ends at 4 GiB.
+    #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH", help_heading = BOOT)]
     pub(crate) firmware: Option<PathBuf>,
-    /// Where what firmware writes to port 0x402 goes: null, stderr or file=PATH [default: null]
-    #[arg(long, value_name = "WHERE")]
+    /// Where port 0x402 of firmware goes [default: null]
+    ///
+    /// null, stderr or file=PATH.
+    #[arg(long, value_name = "WHERE", help_heading = DEBUG)]
     pub(crate) debug_port: Option<String>,
-    /// Interrupt controllers of the host's kernel, or local APICs there and the I/O APIC here: kernel
-    /// or split [default: kernel]
-    #[arg(long, value_name = "kernel|split")]
+    /// Interrupt controllers: kernel or split [default: kernel]
+    ///
+    /// Those of the host's kernel, or local APICs there and the I/O APIC here.
+    #[arg(long, value_name = "kernel|split", help_heading = CPUS)]
     pub(crate) irqchip: Option<String>,
-    /// The 8254 timer, and with a split irqchip the 8259: on or off [default: on; off with a split
-    /// irqchip]
-    #[arg(long, value_name = "on|off")]
+    /// The 8254 timer: on or off [default: on]
+    ///
+    /// With --irqchip split there is neither it nor the 8259, and it is off.
+    #[arg(long, value_name = "on|off", help_heading = CPUS)]
     pub(crate) legacy_timer: Option<String>,
 }
 

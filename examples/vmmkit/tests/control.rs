@@ -655,6 +655,14 @@ fn a_machine_shows_its_parts_and_its_metrics() {
     assert_eq!(tree["machine"]["memory"], 16 << 20);
     let text = place.says(&["inspect", "-n", "web"]);
     assert!(text.starts_with("machine:\n  name"), "{text}");
+    assert!(text.contains("\n  memory   16 MiB\n"), "{text}");
+    let part = place.says(&["inspect", "web", "serial/divisor"]);
+    assert_eq!(part, "divisor  12\n");
+    let part = json(&place.says(&["inspect", "web", "machine", "--json"]));
+    assert_eq!(part["memory"], 16 << 20);
+    let (code, error) = place.fails(&["inspect", "web", "rng1"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("next: did you mean rng0?"), "{error}");
     let metrics = place.says(&["metrics", "-n", "web"]);
     assert!(
         metrics.contains("\nvmmkit_ram_bytes{name=\"web\"} 16777216\n"),

@@ -105,8 +105,15 @@ fn inspect(options: &InspectOptions) -> Result<ExitCode, Failure> {
     if options.one.json && part.is_none() {
         return generate::write(format!("{json}\n").as_bytes());
     }
-    let tree = tree::read(&json).map_err(|error| target.refused(error))?;
-    generate::write(tree.to_string().as_bytes())
+    let mut tree = tree::read(&json).map_err(|error| target.refused(error))?;
+    if let Some(part) = part {
+        tree = tree::part(&tree, part)?;
+    }
+    let text = match options.one.json {
+        true => format!("{}\n", tree.to_json()),
+        false => tree::for_people(&tree).to_string(),
+    };
+    generate::write(text.as_bytes())
 }
 
 /// What a command takes beside the guest's name, if it is given.

@@ -24,6 +24,7 @@ use vmmkit_guest_memory::RamSize;
 use vmmkit_virtio_devices::{Bucket, Rng};
 use vmmkit_vmm::{DeviceInfo, VirtioTransport};
 
+use crate::cli::{CONSOLE, DEVICES};
 use crate::failure::{Failure, chain};
 use crate::files::Named;
 use crate::messages;
@@ -41,37 +42,55 @@ pub(crate) use words::{Words, in_folder};
 /// The options, as text.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DeviceOptions {
-    /// A disk: a file or block device, raw or qcow2; or vhost-user=SOCKET. The guest's vda, vdb and so
-    /// on, in this order
-    #[arg(long, value_name = "PATH[,readonly][,KEY=VALUE...]")]
+    /// A disk, raw or qcow2
+    ///
+    /// A file or block device; the guest's vda, vdb and so on, in this order. Or vhost-user=SOCKET. Keys:
+    /// readonly, direct, serial=TEXT, queues=N, format=raw|qcow2, backing=on, backend=sync|uring, and
+    /// bandwidth=BYTES and iops=N a second.
+    #[arg(long, value_name = "PATH[,readonly][,KEY...]", help_heading = DEVICES)]
     pub(crate) disk: Vec<String>,
-    /// A network interface: a tap interface of the host's, or passt's socket, which needs no privilege
-    #[arg(long, value_name = "tap=NAME|passt=SOCKET[,mac=MAC][,KEY=VALUE...]")]
+    /// A network interface, by a tap or passt
+    ///
+    /// A tap interface of the host's (with create: one that is made), or passt=SOCKET, which needs no
+    /// privilege, or vhost-user=SOCKET. Keys: mac=MAC, mtu=N, queues=N, and bandwidth=BYTES and packets=N a
+    /// second.
+    #[arg(long, value_name = "tap=NAME[,KEY=VALUE...]", help_heading = DEVICES)]
     pub(crate) net: Vec<String>,
-    /// Persistent memory in a file: the guest's pmem0 and so on
-    #[arg(long, value_name = "PATH[,discard]")]
-    pub(crate) pmem: Vec<String>,
-    /// Memory that the guest gives back: SIZE from the start, and what it does not use
-    #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
-    pub(crate) balloon: Option<String>,
-    /// A second console, the guest's hvc0: stdio, null, pty, file=PATH or socket=PATH; with stdio the
-    /// serial console is null unless it is asked for
-    #[arg(long, value_name = "WHERE")]
-    pub(crate) console: Option<String>,
-    /// Sockets between guest and host: host programs connect to PATH and say CONNECT PORT; those
-    /// that listen on PATH_PORT are the guest's CID 2
-    #[arg(long, value_name = "cid=N,socket=PATH")]
+    /// Sockets between guest and host
+    ///
+    /// Host programs connect to PATH and say CONNECT PORT; those that listen on PATH_PORT are the guest's
+    /// CID 2.
+    #[arg(long, value_name = "cid=N,socket=PATH", help_heading = DEVICES)]
     pub(crate) vsock: Option<String>,
-    /// A folder of the host's: the socket of a virtiofsd, and the tag to mount it by
-    #[arg(long, value_name = "SOCKET,tag=NAME")]
+    /// A folder of the host's, by virtiofsd
+    ///
+    /// The socket of a virtiofsd, and the tag to mount it by.
+    #[arg(long, value_name = "SOCKET,tag=NAME", help_heading = DEVICES)]
     pub(crate) fs: Vec<String>,
-    /// Where these devices are: mmio, or pci for the kernels of distributions; with packed queues where
-    /// the guest has them [default: mmio]
-    #[arg(long, value_name = "mmio|pci[,packed]")]
-    pub(crate) virtio: Option<String>,
+    /// Persistent memory in a file
+    ///
+    /// The guest's pmem0 and so on; discard loses what it writes.
+    #[arg(long, value_name = "PATH[,discard]", help_heading = DEVICES)]
+    pub(crate) pmem: Vec<String>,
+    /// Memory that the guest gives back
+    ///
+    /// SIZE from the start, and what it does not use. Keys: keep-on-oom, stats=SECONDS.
+    #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = DEVICES)]
+    pub(crate) balloon: Option<String>,
     /// A source of random numbers
-    #[arg(long)]
+    #[arg(long, help_heading = DEVICES)]
     pub(crate) rng: bool,
+    /// Where these devices are [default: mmio]
+    ///
+    /// mmio, or pci for the kernels of distributions; with packed queues where the guest has them.
+    #[arg(long, value_name = "mmio|pci[,packed]", help_heading = DEVICES)]
+    pub(crate) virtio: Option<String>,
+    /// A second console, the guest's hvc0
+    ///
+    /// stdio, null, pty, file=PATH or socket=PATH; with stdio the serial console is null unless it is asked
+    /// for.
+    #[arg(long, value_name = "WHERE", help_heading = CONSOLE)]
+    pub(crate) console: Option<String>,
 }
 
 /// A device that was asked for: it can be written as it was read, and opened.
@@ -165,7 +184,9 @@ impl DeviceOptions {
             net: either(self.net, file.net),
             pmem: either(self.pmem, file.pmem),
             balloon: self.balloon.or(file.balloon),
-            console: self.console.or(file.console),
+            console: self.console.or(file
+                .console
+                .map(|text| words::console_in_folder(&text, folder))),
             fs: either(self.fs, file.fs),
             virtio: self.virtio.or(file.virtio),
             rng: self.rng || file.rng,

@@ -253,6 +253,17 @@ pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
     words.collect::<Vec<_>>().join(",")
 }
 
+/// Where a console is, with the path behind `file=` or `socket=` relative to `folder`.
+pub(crate) fn console_in_folder(text: &str, folder: &Path) -> String {
+    match text.split_once('=') {
+        Some((key @ ("file" | "socket"), path)) if !path.is_empty() => {
+            let path = folder.join(os_text::path(path));
+            format!("{key}={}", os_text::of_path(&path))
+        }
+        _ => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,267 @@
+//! What the manual says beside the options.
+
+/// The part of a command's page that its options do not tell.
+pub(super) struct Page {
+    pub(super) command: &'static str,
+    pub(super) examples: &'static [(&'static str, &'static str)],
+    pub(super) status: &'static str,
+    pub(super) related: &'static [&'static str],
+}
+
+/// Exit status of most commands.
+pub(super) const STATUS: &str =
+    "0 if all went well, 1 if a guest or the host refused, 2 for a usage error.";
+
+pub(super) const FILES: &[(&str, &str)] = &[
+    (
+        "$XDG_RUNTIME_DIR/vmmkit/NAME/",
+        "The entry of a guest that runs, with the socket of its control API, api.sock. Its folder is of mode 0700.",
+    ),
+    (
+        "/tmp/vmmkit-UID/NAME/",
+        "The same where there is no XDG_RUNTIME_DIR.",
+    ),
+    (
+        "/dev/kvm",
+        "The KVM device, which its user must be able to read and write.",
+    ),
+];
+
+pub(super) const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        "XDG_RUNTIME_DIR",
+        "The folder of the user's running guests.",
+    ),
+    (
+        "VMMKIT_LOG",
+        "What run logs if there is no --log, in the same words.",
+    ),
+];
+
+pub(super) const KEYS: &[(&str, &str)] = &[
+    ("Ctrl-a h", "Show what the keys do."),
+    ("Ctrl-a x", "Quit: stop the guest at once."),
+    ("Ctrl-a b", "Send a BREAK; the next key is a SysRq command."),
+    ("Ctrl-a c", "Show the state of every part of the machine."),
+    (
+        "Ctrl-a t",
+        "Begin each line of output with the time, or cease to.",
+    ),
+    (
+        "Ctrl-a z",
+        "Pause the guest and go back to the shell; fg goes on.",
+    ),
+    ("Ctrl-a Ctrl-a", "Send Ctrl-a to the guest."),
+];
+
+pub(super) const MAIN: &[(&str, &str)] = &[
+    ("Say what this host's KVM can do:", "vmmkit doctor"),
+    (
+        "Boot a kernel with its initial RAM disk; the serial console is this terminal:",
+        "vmmkit run --kernel bzImage --initrd initramfs.cpio",
+    ),
+    (
+        "List the guests that run, and end one:",
+        "vmmkit list; vmmkit stop web",
+    ),
+];
+
+const fn page(
+    command: &'static str,
+    examples: &'static [(&'static str, &'static str)],
+    related: &'static [&'static str],
+) -> Page {
+    Page {
+        command,
+        examples,
+        status: STATUS,
+        related,
+    }
+}
+
+pub(super) fn all() -> [Page; 21] {
+    [
+        page(
+            "run",
+            &[
+                (
+                    "With a disk, two vCPUs and a gigabyte of memory:",
+                    "vmmkit run --kernel vmlinux --disk root.ext4 --cpus 2 --memory 1G --cmdline \
+                     'console=ttyS0 root=/dev/vda rw'",
+                ),
+                (
+                    "A command in the guest, and its end:",
+                    "echo 'uname -a' | vmmkit run --kernel vmlinux --initrd initramfs.cpio",
+                ),
+                (
+                    "All options from a file, but for the name:",
+                    "vmmkit run --config web.toml --name web",
+                ),
+                (
+                    "What would run, without running it:",
+                    "vmmkit run --dry-run",
+                ),
+            ],
+            &["list", "stop", "doctor", "cpu"],
+        ),
+        Page {
+            command: "cpu",
+            examples: &[
+                (
+                    "Write this host's CPU as a profile:",
+                    "vmmkit cpu dump > my.toml",
+                ),
+                (
+                    "Compare it with the least that is offered:",
+                    "vmmkit cpu diff my.toml baseline",
+                ),
+            ],
+            status: "0 if all went well (diff: if there is no difference), 1 if there is one or the host \
+                     refused, 2 for a usage error.",
+            related: &["run", "doctor"],
+        },
+        Page {
+            command: "doctor",
+            examples: &[(
+                "In a script:",
+                "vmmkit doctor --quiet && vmmkit run --kernel vmlinux",
+            )],
+            status: "0 if a Linux guest can be booted, 1 if not, 2 for a usage error.",
+            related: &["run", "cpu"],
+        },
+        page(
+            "list",
+            &[
+                ("All guests, as a table:", "vmmkit list"),
+                ("Their names alone, for a script:", "vmmkit list -q"),
+            ],
+            &["stat", "stop"],
+        ),
+        page(
+            "stat",
+            &[("Two guests, for a program:", "vmmkit stat web db --json")],
+            &["list", "metrics"],
+        ),
+        page(
+            "boot",
+            &[("One that was run with --paused:", "vmmkit boot web")],
+            &["run", "resume"],
+        ),
+        page(
+            "pause",
+            &[("All guests:", "vmmkit pause --all")],
+            &["resume"],
+        ),
+        page(
+            "resume",
+            &[("Two of them:", "vmmkit resume web db")],
+            &["pause"],
+        ),
+        page("reset", &[("One guest:", "vmmkit reset web")], &["stop"]),
+        page(
+            "power-button",
+            &[("One guest:", "vmmkit power-button web")],
+            &["stop"],
+        ),
+        Page {
+            command: "stop",
+            examples: &[
+                (
+                    "Give it half a minute to power off:",
+                    "vmmkit stop web --timeout 30",
+                ),
+                ("At once:", "vmmkit stop web --timeout 0"),
+            ],
+            status: "0 if the guests have ended by themselves or were to be stopped at once, 1 if one is still \
+                     there, 2 for a usage error, 3 if a guest did not answer the power button and was stopped.",
+            related: &["power-button", "list"],
+        },
+        page(
+            "balloon",
+            &[
+                ("Take 64 MiB from a guest:", "vmmkit balloon web 64M"),
+                ("Show what it gave:", "vmmkit balloon web"),
+            ],
+            &["memory"],
+        ),
+        page(
+            "memory",
+            &[(
+                "To a guest of --memory 256M,max=1G:",
+                "vmmkit memory web 768M",
+            )],
+            &["balloon"],
+        ),
+        page(
+            "limit",
+            &[
+                ("A disk:", "vmmkit limit web blk0 bandwidth=64M,iops=500"),
+                (
+                    "A network interface again without a limit, in one direction:",
+                    "vmmkit limit web net0 packets=none,receive",
+                ),
+            ],
+            &["stat"],
+        ),
+        page(
+            "events",
+            &[(
+                "Until the guest ends, a line of JSON each:",
+                "vmmkit events web --json",
+            )],
+            &["stat"],
+        ),
+        page(
+            "inspect",
+            &[
+                ("All of it:", "vmmkit inspect web"),
+                ("One part:", "vmmkit inspect web vcpu0"),
+                (
+                    "A part of that, for a program:",
+                    "vmmkit inspect web blk0/queue0 --json",
+                ),
+            ],
+            &["stat", "metrics"],
+        ),
+        page(
+            "metrics",
+            &[(
+                "For node_exporter's textfile collector:",
+                "vmmkit metrics --all > vmmkit.prom.new && mv vmmkit.prom.new vmmkit.prom",
+            )],
+            &["stat", "inspect"],
+        ),
+        page(
+            "openapi",
+            &[(
+                "For a generator of clients:",
+                "vmmkit openapi > openapi.json",
+            )],
+            &["stat"],
+        ),
+        page(
+            "completions",
+            &[(
+                "For bash, in this session:",
+                "source <(vmmkit completions bash)",
+            )],
+            &["man"],
+        ),
+        page(
+            "man",
+            &[
+                ("Read one page:", "vmmkit man run | man -l -"),
+                (
+                    "Install all of them:",
+                    "vmmkit man --out ~/.local/share/man/man1",
+                ),
+            ],
+            &["completions"],
+        ),
+        page(
+            "version",
+            &[("The version:", "vmmkit version")],
+            &["doctor"],
+        ),
+    ]
+}
