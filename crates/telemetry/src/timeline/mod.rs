@@ -21,6 +21,8 @@ pub use bins::Bins;
 pub struct Timeline {
     /// What was booted, for the heading.
     pub title: String,
+    /// What else a reader should know, such as the kernel, the day and the outcome: a line each below it.
+    pub facts: Vec<String>,
     /// Points in time, in order.
     pub marks: Vec<Mark>,
     /// Lines of the console, in order.
@@ -53,11 +55,18 @@ impl Timeline {
         marks.sort_by_key(|mark| mark.at);
         Self {
             title: title.into(),
+            facts: Vec::new(),
             marks,
             lines,
             lost_lines,
             exits,
         }
+    }
+
+    /// The kernel's first line, its version, if the console showed it.
+    pub fn kernel_version(&self) -> Option<&str> {
+        let mut texts = self.lines.iter().map(|line| message(&line.text));
+        texts.find(|text| text.starts_with("Linux version "))
     }
 
     /// When a mark was.
@@ -112,6 +121,7 @@ impl Serialize for Timeline {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("title", &self.title)?;
+        map.serialize_entry("facts", &self.facts)?;
         map.serialize_entry("marks_us", &Marks(&self.marks))?;
         map.serialize_entry("exits", &self.exits)?;
         map.serialize_entry("lines", &self.lines)?;

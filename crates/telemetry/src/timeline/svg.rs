@@ -14,9 +14,11 @@ const RIGHT: f64 = 1160.0;
 const LANE: f64 = 22.0;
 const ROW: f64 = 34.0;
 const LINE: f64 = 14.0;
-/// The most devices and lines that are drawn.
+/// The maximum of devices and lines that are drawn.
 const DEVICES: usize = 10;
 const LINES: usize = 400;
+/// The longest fact that is drawn whole, in characters.
+const FACT: usize = 180;
 /// A wait before a line that is at least this part of the boot is pointed out.
 const LONG: f64 = 0.04;
 
@@ -66,9 +68,16 @@ impl Picture<'_> {
         let exits: u64 = self.timeline.exits.series().iter().map(|s| sum(s.1)).sum();
         let lines = self.timeline.lines.len() as u64 + self.timeline.lost_lines;
         let total = time(self.total);
-        let facts = format!("{total} from exec to end, {exits} exits to devices, {lines} lines");
+        let exits = counted(exits, "exit");
+        let lines = counted(lines, "line");
+        let facts = format!("{total} from exec to end, {exits} to devices, {lines}");
         self.text(16.0, 46.0, "s", &facts);
-        self.y = 62.0;
+        self.y = 46.0;
+        for fact in &self.timeline.facts {
+            self.y += 16.0;
+            self.text(16.0, self.y, "s", &shortened(fact, FACT));
+        }
+        self.y += 16.0;
     }
 
     /// Times along the top.
@@ -182,6 +191,12 @@ impl Picture<'_> {
     /// The console's lines, each beside a dot at its time.
     fn lines(&mut self) {
         let lines = &self.timeline.lines;
+        if !lines.is_empty() {
+            let legend =
+                "lines of the console, each with its time; in red, how long nothing came before it";
+            self.text(LEFT, self.y + 8.0, "s", legend);
+            self.y += 16.0;
+        }
         let mut before = None::<Duration>;
         for line in lines.iter().take(LINES) {
             let gap = line.at.saturating_sub(before.unwrap_or(line.at));
@@ -190,7 +205,7 @@ impl Picture<'_> {
         }
         let left_out = lines.len().saturating_sub(LINES) as u64 + self.timeline.lost_lines;
         if left_out > 0 {
-            let text = format!("and {left_out} lines more");
+            let text = format!("and {} more", counted(left_out, "line"));
             self.text(LEFT, self.y + LINE, "s", &text);
             self.y += LINE;
         }
@@ -261,9 +276,15 @@ fn time(duration: Duration) -> String {
     match us {
         _ if us < 999.5 => format!("{us:.0} µs"),
         _ if us < 99_950.0 => format!("{:.1} ms", us / 1e3),
-        _ if us < 9_999_500.0 => format!("{:.0} ms", us / 1e3),
+        _ if us < 999_500.0 => format!("{:.0} ms", us / 1e3),
+        _ if us < 9_995_000.0 => format!("{:.2} s", us / 1e6),
         _ => format!("{:.1} s", us / 1e6),
     }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 fn sum(bins: &[u64]) -> u64 {

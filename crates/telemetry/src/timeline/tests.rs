@@ -28,6 +28,7 @@ fn boot() -> Timeline {
     exits.sample(at(150), "serial", 5000);
     Timeline {
         title: "lean <kernel> & \"initramfs\"".to_owned(),
+        facts: vec!["ended: <panic>".to_owned()],
         marks: marks
             .iter()
             .map(|(name, ms)| Mark { name, at: at(*ms) })
@@ -87,4 +88,26 @@ fn the_picture_shows_phases_devices_and_lines_and_escapes_them() {
 fn a_boot_that_came_to_nothing_has_a_picture_too() {
     let svg = Timeline::default().to_svg();
     assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
+}
+
+#[test]
+fn a_picture_says_what_was_booted_and_how_it_ended() {
+    let boot = boot();
+    assert_eq!(
+        boot.kernel_version(),
+        Some("Linux version 6.12 <root@host>")
+    );
+    let picture = boot.to_svg();
+    for text in [
+        "ended: &lt;panic&gt;",
+        "5000 exits to devices, 2 lines",
+        "in red, how long nothing came",
+    ] {
+        assert!(picture.contains(text), "{picture}");
+    }
+    let one = Timeline {
+        lines: boot.lines[..1].to_vec(),
+        ..boot
+    };
+    assert!(one.to_svg().contains(", 1 line<"), "{}", one.to_svg());
 }

@@ -41,6 +41,7 @@ pub(crate) struct Reports {
     metrics: Option<MetricsChoice>,
     timeline: Option<TimelineChoice>,
     title: String,
+    cmdline: String,
     log: Arc<BootLog>,
 }
 
@@ -61,6 +62,10 @@ impl Reports {
             metrics: settings.metrics.clone(),
             timeline: settings.timeline.clone(),
             title: format!("{name}: {kernel}, {cpus} vCPU{plural}, {ram}"),
+            cmdline: match machine.firmware {
+                Some(_) => String::new(),
+                None => machine.cmdline.clone(),
+            },
             log: Arc::new(log),
         }
     }

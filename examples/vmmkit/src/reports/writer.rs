@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use vmmkit_host_io::{FileError, replace_file};
 use vmmkit_telemetry::{Bins, Timeline};
-use vmmkit_vmm::Handle;
+use vmmkit_vmm::{Handle, MachineState, Outcome};
 
 use super::{MetricsSource, Reports, start};
 use crate::failure::Failure;
@@ -142,8 +142,35 @@ impl Work {
         };
         let title = self.reports.title.as_str();
         let exits = self.exits.clone();
-        let timeline = Timeline::of(title, &self.reports.log, start::main(), exits);
+        let mut timeline = Timeline::of(title, &self.reports.log, start::main(), exits);
+        timeline.facts = self.facts(&timeline);
         write("--timeline", &choice.path, &choice.encode(&timeline))
+    }
+
+    /// What a report of a bug needs to say.
+    fn facts(&self, timeline: &Timeline) -> Vec<String> {
+        let now = utc(vmmkit_host_io::wall_clock());
+        let panic = self.reports.log.panic();
+        let outcome = match (self.machine.state(), panic) {
+            (_, Some(panic)) => format!("the guest's kernel panicked: {}", panic.reason),
+            (MachineState::Ended(outcome), None) => match outcome {
+                Outcome::PowerOff => "the guest powered off".to_owned(),
+                Outcome::Reset => "the guest reset itself".to_owned(),
+                Outcome::Stopped => "it was stopped".to_owned(),
+                Outcome::GuestPanic => "the guest's kernel panicked".to_owned(),
+                Outcome::TripleFault(vcpu) => format!("a triple fault of {vcpu}"),
+                other => format!("{other:?}"),
+            },
+            (MachineState::Failed, None) => "the machine failed".to_owned(),
+            _ => "it has not ended".to_owned(),
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        let mut facts = vec![format!("{outcome}; vmmkit {version}, {now}")];
+        facts.extend(timeline.kernel_version().map(str::to_owned));
+        if !self.reports.cmdline.is_empty() {
+            facts.push(format!("command line: {}", self.reports.cmdline));
+        }
+        facts
     }
 
     /// Says once that something could not be written; the guest goes on.
@@ -168,6 +195,22 @@ impl Work {
     }
 }
 
+/// A time as `2026-11-29 18:03 UTC`, of seconds since 1970 (the days of a civil calendar from 1 March on, so
+/// that a leap day is the last of a year).
+fn utc(seconds: i64) -> String {
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let days = days + 719_468; // from 0000-03-01
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+}
+
 /// Why a report could not be written.
 struct NotWritten {
     failure: Failure,
@@ -188,4 +231,18 @@ fn write(option: &str, path: &Path, text: &str) -> Result<(), NotWritten> {
             is_for_a_reader,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_utc() {
+        assert_eq!(utc(0), "1970-01-01 00:00 UTC");
+        assert_eq!(utc(1_709_251_140), "2024-02-29 23:59 UTC");
+        assert_eq!(utc(1_709_251_200), "2024-03-01 00:00 UTC");
+        assert_eq!(utc(4_102_444_799), "2099-12-31 23:59 UTC");
+        assert_eq!(utc(-1), "1969-12-31 23:59 UTC");
+    }
 }
