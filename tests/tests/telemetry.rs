@@ -90,13 +90,14 @@ fn metrics_tell_what_the_guest_did() {
     };
     let folder = Folder::new("metrics");
     let (file, lines) = (folder.at("metrics.prom"), folder.at("metrics.jsonl"));
+    let name = format!("metrics-{}", std::process::id());
     for file in [&file, &lines] {
         let arguments = [
             "--rng",
             "--cpus",
             "2",
             "--name",
-            "tested",
+            &name,
             "--metrics",
             text(file),
         ];
@@ -104,9 +105,10 @@ fn metrics_tell_what_the_guest_did() {
         assert_eq!(run.code(), Some(0), "{run:#?}");
     }
     let metrics = fs::read_to_string(&file).unwrap();
-    let value = |name: &str| -> f64 {
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-        let number = line.unwrap_or_else(|| panic!("no {name} in {metrics}"));
+    let value = |series: &str| -> f64 {
+        let series = series.replace("tested", &name);
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&*series));
+        let number = line.unwrap_or_else(|| panic!("no {series} in {metrics}"));
         number.trim().parse().unwrap()
     };
     assert!(

@@ -222,8 +222,7 @@ fn boot(
             }
             gdb.start(&machine.handle(), settings.quiet)?;
             opening.commit()?;
-            let numbers = Box::new(move || guest.numbers());
-            running = reports.start(machine.handle(), numbers)?;
+            running = reports.start(machine.handle(), Box::new(move || guest.numbers()))?;
             say_all(&software_notes(&settings, kvm, &machine.handle()));
             progress.booting(&settings);
             drop(startup);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "expected text in quotes, a number or a table")]
 pub(super) enum Text {
-    Text(String),
+    Words(String),
     Number(i64),
     Table(toml::Table),
 }
@@ -14,7 +14,7 @@ pub(super) enum Text {
 impl Text {
     pub(super) fn text(self) -> String {
         match self {
-            Self::Text(text) => text,
+            Self::Words(text) => text,
             Self::Number(number) => number.to_string(),
             Self::Table(table) => of_table(&table),
         }

@@ -52,7 +52,6 @@ pub(crate) fn write(out: &Path) -> Result<(), Failure> {
 fn all() -> Result<Vec<Rendered>, Failure> {
     let mut command = cli::command().disable_help_subcommand(true);
     command.build();
-    let pages = pages::all();
     let names: Vec<&str> = command
         .get_subcommands()
         .map(clap::Command::get_name)
@@ -63,7 +62,9 @@ fn all() -> Result<Vec<Rendered>, Failure> {
             text: main_page(&command, &names)?,
         }];
         for one in command.get_subcommands() {
-            let page = pages.iter().find(|page| page.command == one.get_name());
+            let page = pages::ALL
+                .iter()
+                .find(|page| page.command == one.get_name());
             rendered.push(Rendered {
                 file: format!("vmmkit-{}.1", one.get_name()),
                 text: command_page(one, page)?,
@@ -244,7 +245,7 @@ mod tests {
     fn every_command_has_a_page_of_its_own() {
         let rendered = all().unwrap();
         let command = cli::command();
-        for page in pages::all() {
+        for page in pages::ALL {
             assert!(
                 command.find_subcommand(page.command).is_some(),
                 "{}",

@@ -79,189 +79,187 @@ const fn page(
     }
 }
 
-pub(super) fn all() -> [Page; 21] {
-    [
-        page(
-            "run",
-            &[
-                (
-                    "With a disk, two vCPUs and a gigabyte of memory:",
-                    "vmmkit run --kernel vmlinux --disk root.ext4 --cpus 2 --memory 1G --cmdline \
+pub(super) const ALL: &[Page] = &[
+    page(
+        "run",
+        &[
+            (
+                "With a disk, two vCPUs and a gigabyte of memory:",
+                "vmmkit run --kernel vmlinux --disk root.ext4 --cpus 2 --memory 1G --cmdline \
                      'console=ttyS0 root=/dev/vda rw'",
-                ),
-                (
-                    "A command in the guest, and its end:",
-                    "echo 'uname -a' | vmmkit run --kernel vmlinux --initrd initramfs.cpio",
-                ),
-                (
-                    "All options from a file, but for the name:",
-                    "vmmkit run --config web.toml --name web",
-                ),
-                (
-                    "What would run, without running it:",
-                    "vmmkit run --dry-run",
-                ),
-            ],
-            &["list", "stop", "doctor", "cpu"],
-        ),
-        Page {
-            command: "cpu",
-            examples: &[
-                (
-                    "Write this host's CPU as a profile:",
-                    "vmmkit cpu dump > my.toml",
-                ),
-                (
-                    "Compare it with the least that is offered:",
-                    "vmmkit cpu diff my.toml baseline",
-                ),
-            ],
-            status: "0 if all went well (diff: if there is no difference), 1 if there is one or the host \
+            ),
+            (
+                "A command in the guest, and its end:",
+                "echo 'uname -a' | vmmkit run --kernel vmlinux --initrd initramfs.cpio",
+            ),
+            (
+                "All options from a file, but for the name:",
+                "vmmkit run --config web.toml --name web",
+            ),
+            (
+                "What would run, without running it:",
+                "vmmkit run --dry-run",
+            ),
+        ],
+        &["list", "stop", "doctor", "cpu"],
+    ),
+    Page {
+        command: "cpu",
+        examples: &[
+            (
+                "Write this host's CPU as a profile:",
+                "vmmkit cpu dump > my.toml",
+            ),
+            (
+                "Compare it with the least that is offered:",
+                "vmmkit cpu diff my.toml baseline",
+            ),
+        ],
+        status: "0 if all went well (diff: if there is no difference), 1 if there is one or the host \
                      refused, 2 for a usage error.",
-            related: &["run", "doctor"],
-        },
-        Page {
-            command: "doctor",
-            examples: &[(
-                "In a script:",
-                "vmmkit doctor --quiet && vmmkit run --kernel vmlinux",
-            )],
-            status: "0 if a Linux guest can be booted, 1 if not, 2 for a usage error.",
-            related: &["run", "cpu"],
-        },
-        page(
-            "list",
-            &[
-                ("All guests, as a table:", "vmmkit list"),
-                ("Their names alone, for a script:", "vmmkit list -q"),
-            ],
-            &["stat", "stop"],
-        ),
-        page(
-            "stat",
-            &[("Two guests, for a program:", "vmmkit stat web db --json")],
-            &["list", "metrics"],
-        ),
-        page(
-            "boot",
-            &[("One that was run with --paused:", "vmmkit boot web")],
-            &["run", "resume"],
-        ),
-        page(
-            "pause",
-            &[("All guests:", "vmmkit pause --all")],
-            &["resume"],
-        ),
-        page(
-            "resume",
-            &[("Two of them:", "vmmkit resume web db")],
-            &["pause"],
-        ),
-        page("reset", &[("One guest:", "vmmkit reset web")], &["stop"]),
-        page(
-            "power-button",
-            &[("One guest:", "vmmkit power-button web")],
-            &["stop"],
-        ),
-        Page {
-            command: "stop",
-            examples: &[
-                (
-                    "Give it half a minute to power off:",
-                    "vmmkit stop web --timeout 30",
-                ),
-                ("At once:", "vmmkit stop web --timeout 0"),
-            ],
-            status: "0 if the guests have ended by themselves or were to be stopped at once, 1 if one is still \
+        related: &["run", "doctor"],
+    },
+    Page {
+        command: "doctor",
+        examples: &[(
+            "In a script:",
+            "vmmkit doctor --quiet && vmmkit run --kernel vmlinux",
+        )],
+        status: "0 if a Linux guest can be booted, 1 if not, 2 for a usage error.",
+        related: &["run", "cpu"],
+    },
+    page(
+        "list",
+        &[
+            ("All guests, as a table:", "vmmkit list"),
+            ("Their names alone, for a script:", "vmmkit list -q"),
+        ],
+        &["stat", "stop"],
+    ),
+    page(
+        "stat",
+        &[("Two guests, for a program:", "vmmkit stat web db --json")],
+        &["list", "metrics"],
+    ),
+    page(
+        "boot",
+        &[("One that was run with --paused:", "vmmkit boot web")],
+        &["run", "resume"],
+    ),
+    page(
+        "pause",
+        &[("All guests:", "vmmkit pause --all")],
+        &["resume"],
+    ),
+    page(
+        "resume",
+        &[("Two of them:", "vmmkit resume web db")],
+        &["pause"],
+    ),
+    page("reset", &[("One guest:", "vmmkit reset web")], &["stop"]),
+    page(
+        "power-button",
+        &[("One guest:", "vmmkit power-button web")],
+        &["stop"],
+    ),
+    Page {
+        command: "stop",
+        examples: &[
+            (
+                "Give it half a minute to power off:",
+                "vmmkit stop web --timeout 30",
+            ),
+            ("At once:", "vmmkit stop web --timeout 0"),
+        ],
+        status: "0 if the guests have ended by themselves or were to be stopped at once, 1 if one is still \
                      there, 2 for a usage error, 3 if a guest did not answer the power button and was stopped.",
-            related: &["power-button", "list"],
-        },
-        page(
-            "balloon",
-            &[
-                ("Take 64 MiB from a guest:", "vmmkit balloon web 64M"),
-                ("Show what it gave:", "vmmkit balloon web"),
-            ],
-            &["memory"],
-        ),
-        page(
-            "memory",
-            &[(
-                "To a guest of --memory 256M,max=1G:",
-                "vmmkit memory web 768M",
-            )],
-            &["balloon"],
-        ),
-        page(
-            "limit",
-            &[
-                ("A disk:", "vmmkit limit web blk0 bandwidth=64M,iops=500"),
-                (
-                    "A network interface again without a limit, in one direction:",
-                    "vmmkit limit web net0 packets=none,receive",
-                ),
-            ],
-            &["stat"],
-        ),
-        page(
-            "events",
-            &[(
-                "Until the guest ends, a line of JSON each:",
-                "vmmkit events web --json",
-            )],
-            &["stat"],
-        ),
-        page(
-            "inspect",
-            &[
-                ("All of it:", "vmmkit inspect web"),
-                ("One part:", "vmmkit inspect web vcpu0"),
-                (
-                    "A part of that, for a program:",
-                    "vmmkit inspect web blk0/queue0 --json",
-                ),
-            ],
-            &["stat", "metrics"],
-        ),
-        page(
-            "metrics",
-            &[(
-                "For node_exporter's textfile collector:",
-                "vmmkit metrics --all > vmmkit.prom.new && mv vmmkit.prom.new vmmkit.prom",
-            )],
-            &["stat", "inspect"],
-        ),
-        page(
-            "openapi",
-            &[(
-                "For a generator of clients:",
-                "vmmkit openapi > openapi.json",
-            )],
-            &["stat"],
-        ),
-        page(
-            "completions",
-            &[(
-                "For bash, in this session:",
-                "source <(vmmkit completions bash)",
-            )],
-            &["man"],
-        ),
-        page(
-            "man",
-            &[
-                ("Read one page:", "vmmkit man run | man -l -"),
-                (
-                    "Install all of them:",
-                    "vmmkit man --out ~/.local/share/man/man1",
-                ),
-            ],
-            &["completions"],
-        ),
-        page(
-            "version",
-            &[("The version:", "vmmkit version")],
-            &["doctor"],
-        ),
-    ]
-}
+        related: &["power-button", "list"],
+    },
+    page(
+        "balloon",
+        &[
+            ("Take 64 MiB from a guest:", "vmmkit balloon web 64M"),
+            ("Show what it gave:", "vmmkit balloon web"),
+        ],
+        &["memory"],
+    ),
+    page(
+        "memory",
+        &[(
+            "To a guest of --memory 256M,max=1G:",
+            "vmmkit memory web 768M",
+        )],
+        &["balloon"],
+    ),
+    page(
+        "limit",
+        &[
+            ("A disk:", "vmmkit limit web blk0 bandwidth=64M,iops=500"),
+            (
+                "A network interface again without a limit, in one direction:",
+                "vmmkit limit web net0 packets=none,receive",
+            ),
+        ],
+        &["stat"],
+    ),
+    page(
+        "events",
+        &[(
+            "Until the guest ends, a line of JSON each:",
+            "vmmkit events web --json",
+        )],
+        &["stat"],
+    ),
+    page(
+        "inspect",
+        &[
+            ("All of it:", "vmmkit inspect web"),
+            ("One part:", "vmmkit inspect web vcpu0"),
+            (
+                "A part of that, for a program:",
+                "vmmkit inspect web blk0/queue0 --json",
+            ),
+        ],
+        &["stat", "metrics"],
+    ),
+    page(
+        "metrics",
+        &[(
+            "For node_exporter's textfile collector:",
+            "vmmkit metrics --all > vmmkit.prom.new && mv vmmkit.prom.new vmmkit.prom",
+        )],
+        &["stat", "inspect"],
+    ),
+    page(
+        "openapi",
+        &[(
+            "For a generator of clients:",
+            "vmmkit openapi > openapi.json",
+        )],
+        &["stat"],
+    ),
+    page(
+        "completions",
+        &[(
+            "For bash, in this session:",
+            "source <(vmmkit completions bash)",
+        )],
+        &["man"],
+    ),
+    page(
+        "man",
+        &[
+            ("Read one page:", "vmmkit man run | man -l -"),
+            (
+                "Install all of them:",
+                "vmmkit man --out ~/.local/share/man/man1",
+            ),
+        ],
+        &["completions"],
+    ),
+    page(
+        "version",
+        &[("The version:", "vmmkit version")],
+        &["doctor"],
+    ),
+];

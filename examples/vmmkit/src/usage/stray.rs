@@ -15,10 +15,9 @@ pub(super) fn advice(word: &str) -> Option<String> {
     let there = fs::metadata(&path).ok()?;
     let shown = os_text::quoted(word);
     if there.is_dir() {
-        return Some(format!(
-            "it is a folder: the guest sees one by virtiofsd and --fs SOCKET,tag=NAME, and boots from \
-             --disk PATH or --initrd PATH"
-        ));
+        let advice = "it is a folder: the guest sees one by virtiofsd and --fs SOCKET,tag=NAME, and boots from \
+                      --disk PATH or --initrd PATH";
+        return Some(advice.to_owned());
     }
     if there.file_type().is_block_device() {
         return Some(format!("it is a block device: --disk {shown}"));
