@@ -56,6 +56,21 @@ impl Choice for FsChoice {
     }
 
     fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
+        if self.socket.is_dir() {
+            let folder = self.socket.display();
+            return Err(Failure::because(
+                format!(
+                    "--fs {}: {folder} is a folder, and not virtiofsd's socket",
+                    self.text
+                ),
+                Vec::new(),
+                format!(
+                    "start virtiofsd --socket-path=fs.sock --shared-dir={folder}, and give --fs \
+                     fs.sock,tag={}",
+                    self.tag
+                ),
+            ));
+        }
         let next = "start virtiofsd with this --socket-path and a --shared-dir first";
         let fs = VhostUser::fs_with_queues(&self.socket, &self.tag, self.queues)
             .map_err(|error| failed("--fs", &self.text, &error, next))?;

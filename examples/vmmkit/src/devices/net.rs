@@ -50,7 +50,7 @@ impl NetChoice {
                 path: words::path(path),
             }),
             (None, None, Some(path)) => Place::VhostUser(words::path(path)),
-            (None, None, None) => return Err(words.wrong("nothing to attach it to", KEYS)),
+            (None, None, None) => return Err(words.wrong("nothing to attach it to", advice(text))),
             _ => return Err(words.wrong("it is attached to one thing only", KEYS)),
         };
         let limit = RateLimit {
@@ -73,6 +73,21 @@ impl NetChoice {
             place,
             options,
         })
+    }
+}
+
+/// What to do about `text`, which names nothing to attach to.
+fn advice(text: &str) -> &'static str {
+    match text.split([',', '=', ':']).next() {
+        Some("user" | "slirp" | "nat" | "usernet") => {
+            "start passt --socket passt.sock, and give passt=passt.sock: it needs no privilege"
+        }
+        Some("bridge" | "br" | "network") => {
+            "make a tap in the bridge (ip tuntap add dev tap0 mode tap user $USER; ip link set tap0 master \
+             BRIDGE), and give tap=tap0"
+        }
+        Some("none" | "off") => "leave --net out: there is no interface without it",
+        _ => KEYS,
     }
 }
 

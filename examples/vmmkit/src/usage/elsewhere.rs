@@ -260,11 +260,71 @@ const OF_RUN: &[(&[&str], &str)] = &[
         &["--cloud-init", "--seed"],
         "make the seed's image with cloud-localds, and give it by --disk",
     ),
+    (
+        &["--command-line", "--cmd", "--kernel-cmdline"],
+        "did you mean --cmdline 'WORDS'? It replaces the default line, which --dry-run shows",
+    ),
+    (
+        &[
+            "-rtc",
+            "-nodefaults",
+            "-no-user-config",
+            "-no-hpet",
+            "-L",
+            "-boot",
+            "--boot",
+        ],
+        "leave it out: there is nothing of it to choose",
+    ),
+    (
+        &["-pidfile", "--pid-file", "--pidfile"],
+        "`vmmkit list` and `vmmkit stat NAME` tell the process; the shell's is $!",
+    ),
+    (
+        &["--uefi", "--ovmf", "--efi"],
+        "give a flat image of it by --firmware PATH; it keeps no variables",
+    ),
+    (
+        &[
+            "--console-log",
+            "--output",
+            "--serial-log",
+            "--logfile",
+            "--tee",
+        ],
+        "did you mean --serial file=PATH? It keeps what the guest writes",
+    ),
+    (
+        &["-e", "--env"],
+        "give the kernel words by --cmdline: those with = and without a dot are init's environment",
+    ),
+    (
+        &[
+            "-u",
+            "--user",
+            "-runas",
+            "--chroot",
+            "--jail",
+            "--sandbox",
+            "--seccomp",
+            "--no-seccomp",
+        ],
+        "start it as the user it is to be, by sudo -u, systemd-run or bwrap: it needs /dev/kvm and its files",
+    ),
+    (
+        &["--numa", "-numa", "--watchdog", "-watchdog", "--tpm"],
+        "leave it out: the machine has none",
+    ),
     (&["-V"], "did you mean `vmmkit --version`?"),
 ];
 
 /// Options of other commands, and what serves there.
 const OF_OTHERS: &[(&str, &[&str], &str)] = &[
+    ("stat", &["-a"], "did you mean --all?"),
+    ("stop", &["-a"], "did you mean --all?"),
+    ("pause", &["-a"], "did you mean --all?"),
+    ("resume", &["-a"], "did you mean --all?"),
+    ("metrics", &["-a"], "did you mean --all?"),
     (
         "stop",
         &["-f", "--force", "--now", "-9"],

@@ -158,6 +158,10 @@ impl Usage<'_> {
             {
                 Some("give one of them".to_owned())
             }
+            ErrorKind::InvalidValue if self.context(ContextKind::InvalidValue).is_empty() => {
+                self.with_value(&argument)
+            }
+            ErrorKind::TooManyValues => Some(format!("write {argument} alone")),
             _ => None,
         };
         match advice {
@@ -165,6 +169,18 @@ impl Usage<'_> {
             Some(advice) => format!("{advice}; see `{help}`"),
             None => format!("see `{help}`"),
         }
+    }
+
+    /// An option with the value that it takes, as the help shows it.
+    fn with_value(&self, argument: &str) -> Option<String> {
+        let whole = cli::command();
+        let command = whole.find_subcommand(self.command()?)?;
+        let name = argument.trim_start_matches('-');
+        let option = command
+            .get_arguments()
+            .find(|option| option.get_long() == Some(name))?;
+        let value = option.get_value_names()?.first()?;
+        Some(format!("give {argument} {value}"))
     }
 
     /// What an option that there is not may have been meant as.
@@ -200,6 +216,11 @@ impl Usage<'_> {
                     vmmkit run"
                 .to_owned();
         }
+        let place = self.given.iter().position(|word| word == argument);
+        let before = place.and_then(|place| self.given.get(place.checked_sub(1)?));
+        if before.is_some_and(|before| before == "--balloon") {
+            return format!("did you mean --balloon={argument}? See `{help}`");
+        }
         match stray::advice(argument) {
             Some(advice) => format!("{advice}; see `{help}`"),
             None => format!(
@@ -228,7 +249,12 @@ fn command(word: &str, within: Option<&str>) -> Option<String> {
     if let Some(command) = within.filter(|name| *name != "help") {
         let commands = commands.find_subcommand(command).into_iter();
         let names: Vec<&str> = commands.flat_map(names).collect();
-        return nearest(word, names.iter().copied()).map(|near| format!("did you mean {near}?"));
+        let near = nearest(word, names.iter().copied()).map(|near| format!("did you mean {near}?"));
+        return near.or_else(|| {
+            let next =
+                format!("`vmmkit cpu dump {word}` shows one CPU, `vmmkit cpu diff` compares two");
+            (command == "cpu").then_some(next)
+        });
     }
     if let Some(advice) = elsewhere::command(word) {
         return Some(advice.to_owned());

@@ -157,4 +157,17 @@ pub(crate) const CASES: &[Case] = &[
         "--disk path=DIR/disk,ro=true: there is no ro", "did you mean readonly?"),
     build(&["run", "--config", "DIR/table.toml"],
         "--disk path=DIR/none,,0.img,readonly=true: ", "check the path"),
+    // Values.
+    text(&["run", "--kernel", "k", "--balloon", "64M"],
+        "64M: there is no place for this argument", "did you mean --balloon=64M?"),
+    text(&["run", "--rng=/dev/urandom"], "--rng /dev/urandom: this option takes no value", "write --rng alone; "),
+    text(&["run", "--disk"], "--disk: its value is missing", "give --disk PATH[,readonly][,KEY...]; "),
+    text(&["stop", "-a"], "-a: there is no such option", "did you mean --all?"),
+    text(&["cpu", "baseline"], "baseline: there is no such command", "`vmmkit cpu dump baseline` shows one CPU"),
+    text(&["run", "--kernel", "k", "--net", "user"],
+        "--net user: nothing to attach it to", "start passt --socket passt.sock, and give passt=passt.sock"),
+    text(&["run", "--kernel", "k", "--net", "bridge=br0"],
+        "--net bridge=br0: nothing to attach it to", "make a tap in the bridge"),
+    build(&["run", "--kernel", "DIR/loop", "--fs", "DIR,tag=home"],
+        "--fs DIR,tag=home: DIR is a folder, and not virtiofsd's socket", "start virtiofsd --socket-path=fs.sock --shared-dir=DIR"),
 ];
