@@ -107,3 +107,131 @@ fn bash_completes_names_of_guests_and_values() {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+/// Commands of the README that are not run as they are written, by how they begin, and why.
+const NOT_RUN: &[(&str, &str)] = &[
+    (
+        "tools/boot",
+        "it needs the network and minutes; tools/fresh runs it",
+    ),
+    ("tools/check", "it is what runs this"),
+    ("vmmkit run ... --disk data.qcow2", "it needs qemu-img"),
+    ("vmmkit run ... --disk overlay.qcow2", "it needs qemu-img"),
+    (
+        "vmmkit run ... --net",
+        "it needs a tap interface, and so a privilege",
+    ),
+    ("vmmkit run ... --fs", "it needs virtiofsd"),
+    (
+        "vmmkit run ... --memory 4G,backend=hugetlb",
+        "it needs pages that the host has reserved",
+    ),
+    ("vmmkit run ... --cpus 8", "it needs a host with four CPUs"),
+    ("vmmkit run ... --priority", "it needs a privilege"),
+    (
+        "vmmkit run ... --on-reboot reboot",
+        "a guest that resets reboots for ever",
+    ),
+    ("vmmkit run ... --gdb", "it waits for GDB"),
+    ("vmmkit run --firmware", "it needs SeaBIOS"),
+    (
+        "vmmkit run ... --cpu baseline",
+        "a software KVM lacks some of it",
+    ),
+    ("vmmkit doctor", "its exit code is that of the host"),
+    ("vmmkit events web", "it ends with the guest"),
+    ("api events -N", "it ends with the guest"),
+    ("api ", "it needs curl of 7.82 or newer"),
+];
+
+/// A shell in which the words of the README mean a small guest: `...` is what it leaves out, and `vmmkit` the
+/// program under test. `known` waits for a guest in the background.
+const SHELL: &str = r#"
+    vmmkit() {
+        local guest="--kernel vmlinux" word words=()
+        [[ " $* " == *" --name web "* ]] &&
+            guest="--kernel waiting --memory 256M,max=1G --balloon --disk root.ext4"
+        for word; do
+            case $word in
+            ...) words+=($guest) ;;
+            *) words+=("$word") ;;
+            esac
+        done
+        "$VMMKIT" "${words[@]}"
+    }
+    known() {
+        for _ in {1..2000}; do
+            "$VMMKIT" stat "$1" >/dev/null 2>&1 && return
+            sleep 0.01
+        done
+        return 1
+    }
+"#;
+
+/// The commands of a document's console blocks, a list for each block.
+fn commands_of(document: &str) -> Vec<Vec<String>> {
+    let blocks = document.split("```console\n").skip(1);
+    let block = |text: &str| {
+        let text = text.split("```").next().unwrap_or_default();
+        text.lines()
+            .filter_map(|line| line.strip_prefix("$ "))
+            .map(str::to_owned)
+            .collect()
+    };
+    blocks.map(block).collect()
+}
+
+#[test]
+fn the_commands_of_the_readme_work_as_they_are_written() {
+    if !has_kvm("the_commands_of_the_readme_work_as_they_are_written") {
+        return;
+    }
+    let place = Place::new("readme", &waiting_guest());
+    // mov al, 0xfe; out 0x64, al: a reset, by the keyboard controller.
+    let resets = support::elf(&[0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfd]);
+    place.folder.file("vmlinux", &resets);
+    place.folder.file("bzImage", &resets);
+    place.folder.file("waiting", waiting_guest());
+    place.folder.file("initramfs.cpio", b"070701");
+    place.folder.file("root.ext4", vec![0; 1 << 20]);
+    place.folder.file("pm.img", vec![0; 4 << 20]);
+    place.folder.file("web.toml", "kernel = \"vmlinux\"\n");
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let mut unused: Vec<&str> = NOT_RUN.iter().map(|(start, _)| *start).collect();
+    let mut ran = 0;
+    for block in commands_of(&readme) {
+        let mut script = format!("{SHELL}\n");
+        for line in block {
+            if let Some((start, _)) = NOT_RUN.iter().find(|(start, _)| line.starts_with(start)) {
+                unused.retain(|other| other != start);
+                continue;
+            }
+            ran += 1;
+            let command = line.split("  #").next().unwrap().trim_end();
+            match command.strip_suffix(" &") {
+                Some(command) => script.push_str(&format!("{command} </dev/null >log 2>&1 &\nknown web || exit 99\n")),
+                // A guest that does not hear the power button is stopped, which is code 3.
+                None if command.starts_with("vmmkit stop") => {
+                    script.push_str(&format!("{}\n[ $? = 3 ] || exit 98\n", command.replace("30", "1")));
+                }
+                None => script.push_str(&format!(
+                    "{line}\nstatus=$?; [ $status = 0 ] || {{ echo \"$status: \" {command:?} >&2; exit 1; }}\n"
+                )),
+            }
+        }
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &script]).current_dir(place.folder.path());
+        bash.env("VMMKIT", vmmkit())
+            .env("XDG_RUNTIME_DIR", place.folder.path().join("run"));
+        let output = bash.stdin(std::process::Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.success(),
+            "{:?}: {said}\n{script}",
+            output.status
+        );
+    }
+    assert!(ran > 15, "only {ran} commands were run");
+    assert_eq!(unused, [""; 0], "not in the README any more");
+}
