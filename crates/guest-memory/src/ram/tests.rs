@@ -316,7 +316,7 @@ fn what_is_not_a_file_is_refused() {
 fn a_file_that_cannot_be_opened_is_named() {
     for path in ["/nonexistent/ram", "/"] {
         let error = error(&config(1, Backing::File(path.into())));
-        let expected = format!("cannot open the RAM file {path} of 1048576 bytes");
+        let expected = format!("cannot open the RAM file {path} of 1 MiB");
         assert_eq!(error.to_string(), expected);
     }
 }
@@ -334,7 +334,7 @@ fn more_than_the_host_has_is_refused_with_both_numbers() {
     assert!(size == 64 << 40 && limit > 0 && limit < size);
     let text = error.to_string();
     assert!(
-        text.contains(&size.to_string()) && text.contains(&limit.to_string()),
+        text.contains("64 TiB") && text.contains("of memory and swap"),
         "{text}"
     );
 }

@@ -5,15 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use vmmkit_control::{
-    Balloon, Controlled, Device, Event, EventSource, Limits, MachineInfo, MachineState, Memory,
-    Refusal,
+    Balloon, Controlled, Device, EventSource, Limits, MachineInfo, MachineState, Memory, Refusal,
 };
 use vmmkit_guest_memory::BLOCK_SIZE;
-use vmmkit_host_io::{Next, Subscription};
 use vmmkit_telemetry::Metrics;
 use vmmkit_vmm::{self as vmm, Handle, Outcome, PauseError};
 
 use super::disk;
+use super::happenings::Happenings;
 use crate::devices::{Live, statistics};
 use crate::remote::{ask_to_power_off, say_cut_off};
 use crate::reports::{MoreMetrics, Publisher};
@@ -338,70 +337,6 @@ impl Controlled for Guest {
     fn events(&self) -> Box<dyn EventSource> {
         // Without a descriptor for it there are none, and the stream ends.
         let events = self.handle().ok().and_then(|handle| handle.events().ok());
-        Box::new(Happenings {
-            events,
-            // Both clocks began at the same time, but for the time that building took.
-            offset: self.age_milliseconds(),
-            subscribed: Instant::now(),
-        })
-    }
-}
-
-/// The machine's events as the API tells them.
-struct Happenings {
-    events: Option<Subscription<vmm::Event>>,
-    offset: u64,
-    subscribed: Instant,
-}
-
-impl EventSource for Happenings {
-    fn next(&mut self) -> Option<Event> {
-        let (kind, detail) = match self.events.as_ref()?.wait() {
-            Next::Message(message) => told(&message.body),
-            Next::Missed(count) => ("lost", Some(count.to_string())),
-            Next::Empty | Next::Closed => return None,
-        };
-        let since = u64::try_from(self.subscribed.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Some(Event {
-            kind: kind.to_owned(),
-            age_milliseconds: self.offset.saturating_add(since),
-            detail,
-        })
-    }
-}
-
-fn told(event: &vmm::Event) -> (&'static str, Option<String>) {
-    match event {
-        vmm::Event::Started => ("started", None),
-        vmm::Event::ConsoleReady => ("console-ready", None),
-        vmm::Event::DriverReady { device } => ("driver-ready", Some(device.to_string())),
-        vmm::Event::DeviceFault { device, reason } => {
-            ("device-fault", Some(format!("{device}: {reason}")))
-        }
-        vmm::Event::DeviceLost { device, reason } => {
-            ("device-lost", Some(format!("{device}: {reason}")))
-        }
-        vmm::Event::DeviceBack { device } => ("device-back", Some(device.to_string())),
-        vmm::Event::Paused => ("paused", None),
-        vmm::Event::Resumed => ("resumed", None),
-        vmm::Event::Panicked => ("panicked", None),
-        vmm::Event::CrashLoaded => ("crash-loaded", None),
-        vmm::Event::TripleFault(vcpu) => ("triple-fault", Some(vcpu.to_string())),
-        vmm::Event::Reset(cause) => ("reset", Some(format!("{cause:?}").to_lowercase())),
-        vmm::Event::Ended(outcome) => ("ended", Some(ended(*outcome))),
-        vmm::Event::Failed(error) => ("failed", Some(error.clone())),
-        other => ("other", Some(format!("{other:?}"))),
-    }
-}
-
-fn ended(outcome: Outcome) -> String {
-    match outcome {
-        Outcome::PowerOff => "power-off".to_owned(),
-        Outcome::Reset => "reset".to_owned(),
-        Outcome::Stopped => "stopped".to_owned(),
-        Outcome::GuestPanic => "guest-panic".to_owned(),
-        Outcome::TripleFault(vcpu) => format!("triple-fault of {vcpu}"),
-        Outcome::DebugExit(code) => format!("debug-exit {code}"),
-        other => format!("{other:?}"),
+        Box::new(Happenings::new(events, self.age_milliseconds()))
     }
 }

@@ -3,6 +3,7 @@
 mod disk;
 mod door;
 mod guest;
+mod happenings;
 mod presence;
 
 use std::sync::Arc;

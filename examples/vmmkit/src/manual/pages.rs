@@ -203,6 +203,17 @@ pub(super) const ALL: &[Page] = &[
         &["stat"],
     ),
     page(
+        "resize",
+        &[
+            ("A disk and its file grow:", "vmmkit resize web blk0 20G"),
+            (
+                "Its file has grown; the guest is to hear of it:",
+                "vmmkit resize web blk0",
+            ),
+        ],
+        &["stat", "limit"],
+    ),
+    page(
         "events",
         &[(
             "Until the guest ends, a line of JSON each:",

@@ -1,0 +1,78 @@
+//! What happens to the machine, as the control API tells it.
+
+use std::time::Instant;
+
+use vmmkit_control::{Event, EventSource};
+use vmmkit_host_io::{Next, Subscription};
+use vmmkit_vmm::{self as vmm, Outcome};
+
+/// The machine's events as the API tells them.
+pub(super) struct Happenings {
+    events: Option<Subscription<vmm::Event>>,
+    offset: u64,
+    subscribed: Instant,
+}
+
+impl Happenings {
+    /// Of a machine that is `age_milliseconds` old.
+    pub(super) fn new(events: Option<Subscription<vmm::Event>>, age_milliseconds: u64) -> Self {
+        Self {
+            events,
+            // Both clocks began at the same time, but for the time that building took.
+            offset: age_milliseconds,
+            subscribed: Instant::now(),
+        }
+    }
+}
+
+impl EventSource for Happenings {
+    fn next(&mut self) -> Option<Event> {
+        let (kind, detail) = match self.events.as_ref()?.wait() {
+            Next::Message(message) => told(&message.body),
+            Next::Missed(count) => ("lost", Some(count.to_string())),
+            Next::Empty | Next::Closed => return None,
+        };
+        let since = u64::try_from(self.subscribed.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Some(Event {
+            kind: kind.to_owned(),
+            age_milliseconds: self.offset.saturating_add(since),
+            detail,
+        })
+    }
+}
+
+fn told(event: &vmm::Event) -> (&'static str, Option<String>) {
+    match event {
+        vmm::Event::Started => ("started", None),
+        vmm::Event::ConsoleReady => ("console-ready", None),
+        vmm::Event::DriverReady { device } => ("driver-ready", Some(device.to_string())),
+        vmm::Event::DeviceFault { device, reason } => {
+            ("device-fault", Some(format!("{device}: {reason}")))
+        }
+        vmm::Event::DeviceLost { device, reason } => {
+            ("device-lost", Some(format!("{device}: {reason}")))
+        }
+        vmm::Event::DeviceBack { device } => ("device-back", Some(device.to_string())),
+        vmm::Event::Paused => ("paused", None),
+        vmm::Event::Resumed => ("resumed", None),
+        vmm::Event::Panicked => ("panicked", None),
+        vmm::Event::CrashLoaded => ("crash-loaded", None),
+        vmm::Event::TripleFault(vcpu) => ("triple-fault", Some(vcpu.to_string())),
+        vmm::Event::Reset(cause) => ("reset", Some(format!("{cause:?}").to_lowercase())),
+        vmm::Event::Ended(outcome) => ("ended", Some(ended(*outcome))),
+        vmm::Event::Failed(error) => ("failed", Some(error.clone())),
+        other => ("other", Some(format!("{other:?}"))),
+    }
+}
+
+fn ended(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::PowerOff => "power-off".to_owned(),
+        Outcome::Reset => "reset".to_owned(),
+        Outcome::Stopped => "stopped".to_owned(),
+        Outcome::GuestPanic => "guest-panic".to_owned(),
+        Outcome::TripleFault(vcpu) => format!("triple-fault of {vcpu}"),
+        Outcome::DebugExit(code) => format!("debug-exit {code}"),
+        other => format!("{other:?}"),
+    }
+}
