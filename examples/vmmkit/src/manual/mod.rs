@@ -84,7 +84,7 @@ fn title(name: &str) -> String {
 }
 
 /// A page as formatters like it: the generator's definitions once for all sections, no white space at the end
-/// of a line, and text of at most [`WIDTH`] columns.
+/// of a line, and text of at most `WIDTH` columns.
 fn finished(page: Vec<u8>) -> Vec<u8> {
     const WIDTH: usize = 78;
     let page = String::from_utf8_lossy(&page).into_owned();
