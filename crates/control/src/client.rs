@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::connecting::connect_within;
 use crate::{Event, Problem};
 
 /// How long an answer may take.
@@ -145,7 +146,7 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<AnswerHead, ClientError> {
         let mut stream =
-            UnixStream::connect(&self.socket).map_err(|source| ClientError::Connect {
+            connect_within(&self.socket, self.patience).map_err(|source| ClientError::Connect {
                 socket: self.socket.clone(),
                 source,
             })?;

@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod connecting;
 mod controlled;
 pub mod fake;
 mod instances;

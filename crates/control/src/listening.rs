@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fmt, fs};
 
 use rustix::fs::Mode;
@@ -11,6 +12,8 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
 use thiserror::Error;
+
+use crate::connecting::connect_within;
 
 /// Connections that may wait for the server.
 const BACKLOG: i32 = 128;
@@ -115,13 +118,15 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
     if !file.file_type().is_socket() {
         return Err(ListenError::NotASocket);
     }
-    match UnixStream::connect(path) {
+    match connect_within(path, Duration::ZERO) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
             .map_err(|source| ListenError::Host {
                 what: "removing the socket that nobody listens to",
                 source,
             }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Its process is busy, or stopped.
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(ListenError::InUse),
         Err(source) => Err(ListenError::Host {
             what: "finding out whether somebody listens to the socket that is there",
             source,
@@ -140,6 +145,7 @@ fn refused(what: &'static str) -> impl Fn(rustix::io::Errno) -> ListenError {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
 
     use super::*;
     use crate::fake::Folder;

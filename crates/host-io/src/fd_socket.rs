@@ -69,6 +69,11 @@ impl FdSocket {
         }
     }
 
+    /// The connection itself, which does not block.
+    pub(crate) fn into_stream(self) -> UnixStream {
+        self.0
+    }
+
     /// Two sockets, each the other's peer.
     ///
     /// # Errors

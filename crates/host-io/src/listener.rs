@@ -3,14 +3,17 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
+
+use crate::{Deadline, FdSocket};
 
 /// How many clients may wait.
 const WAITING: i32 = 16;
@@ -21,6 +24,7 @@ pub struct Listener {
     socket: UnixListener,
     /// `None` once the file is removed: another may have the name then.
     path: Option<PathBuf>,
+    identity: Option<(u64, u64)>,
 }
 
 impl Listener {
@@ -38,6 +42,7 @@ impl Listener {
         }?;
         Ok(Self {
             socket,
+            identity: identity(path),
             path: Some(path.to_owned()),
         })
     }
@@ -47,9 +52,10 @@ impl Listener {
         self.socket.accept().ok().map(|(stream, _)| stream)
     }
 
-    /// Removes the file: nobody finds the socket any more.
+    /// Removes the file, unless another has taken its name: nobody finds the socket any more.
     pub fn remove_file(&mut self) {
-        if let Some(path) = self.path.take() {
+        let path = self.path.take();
+        if let Some(path) = path.filter(|path| identity(path) == self.identity) {
             let _ = fs::remove_file(path);
         }
     }
@@ -66,11 +72,17 @@ fn make(path: &Path) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-/// Whether there is a socket of a process that has ended.
+/// Whether there is a socket of a process that has ended. One that does not accept is not waited for.
 fn is_left_over(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && UnixStream::connect(path).is_err_and(refused)
+    is_socket && FdSocket::connect(path, &Deadline::after(Duration::ZERO)).is_err_and(refused)
+}
+
+/// Which file it is.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::symlink_metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 impl AsFd for Listener {
@@ -105,7 +117,27 @@ mod tests {
         assert!(!path.exists());
         // One that a process left behind is replaced.
         drop(UnixListener::bind(&path).unwrap());
-        Listener::bind(&path).unwrap();
+        let first = Listener::bind(&path).unwrap();
+        // One that has taken the name stays.
+        fs::remove_file(&path).unwrap();
+        let second = Listener::bind(&path).unwrap();
+        drop(first);
+        assert!(path.exists());
+        drop(second);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_process_that_does_not_accept_is_there_and_is_not_waited_for() {
+        let path = std::env::temp_dir().join(format!("vmmkit-busy-{}", std::process::id()));
+        let _listener = Listener::bind(&path).unwrap();
+        let now = Deadline::after(Duration::ZERO);
+        let mut waiting = Vec::new();
+        while let Ok(client) = FdSocket::connect(&path, &now) {
+            waiting.push(client);
+            assert!(waiting.len() < 1000);
+        }
+        let error = Listener::bind(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

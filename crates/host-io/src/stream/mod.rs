@@ -10,11 +10,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use thiserror::Error;
 
+use crate::{Deadline, FdSocket};
 use frames::FrameWriter;
 pub use frames::{FrameReader, MAX_FRAME};
 
@@ -30,6 +32,9 @@ pub struct StreamError {
     source: io::Error,
 }
 
+/// How long a connection may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A connection that carries Ethernet frames, each after its length: 32 bits, big-endian. No call
 /// blocks: what the peer does not take yet is kept, up to two frames of the largest size, and so is
 /// the part of a frame that has come.
@@ -41,13 +46,14 @@ pub struct StreamSocket {
 }
 
 impl StreamSocket {
-    /// Connects to whoever listens at `path`.
+    /// Connects to whoever listens at `path`. One that has too many others waiting is tried again for
+    /// five seconds.
     ///
     /// # Errors
     /// [`StreamError`], with what to do.
     pub fn connect(path: &Path) -> Result<Self, StreamError> {
-        UnixStream::connect(path)
-            .and_then(Self::new)
+        FdSocket::connect(path, &Deadline::after(PATIENCE))
+            .and_then(|socket| Self::new(socket.into_stream()))
             .map_err(|source| StreamError {
                 path: path.to_owned(),
                 advice: advice(path, &source),
