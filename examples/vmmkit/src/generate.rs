@@ -56,19 +56,28 @@ fn with_values(command: clap::Command) -> clap::Command {
     })
 }
 
-/// The commands that take the name of a guest.
-const OF_GUESTS: &str = "stat boot pause resume reset power-button stop balloon memory limit events inspect \
-                         metrics";
+/// The commands that take the name of a guest, which `run` gives it.
+fn of_guests() -> String {
+    let command = cli::command();
+    let takes_name = |command: &&clap::Command| {
+        let mut arguments = command.get_arguments();
+        command.get_name() != "run" && arguments.any(|argument| argument.get_id() == "name")
+    };
+    let commands = command.get_subcommands().filter(takes_name);
+    let names: Vec<&str> = commands.map(clap::Command::get_name).collect();
+    names.join(" ")
+}
 
 /// `script` with the names of the guests that run where a guest is named.
 fn with_guests(shell: Shell, script: &str) -> String {
+    let of_guests = of_guests();
     match shell {
         Shell::Bash => format!(
             "{script}
 _vmmkit_with_guests() {{
     _vmmkit \"$@\"
     local cur=\"${{COMP_WORDS[COMP_CWORD]}}\" command=\"${{COMP_WORDS[1]}}\"
-    case \" {OF_GUESTS} \" in
+    case \" {of_guests} \" in
     *\" $command \"*)
         if [[ $cur != -* && ${{COMP_WORDS[COMP_CWORD-1]}} != --@(timeout|api-socket) ]]; then
             mapfile -t COMPREPLY < <(compgen -W \"$(vmmkit list -q 2>/dev/null)\" -- \"$cur\")
@@ -81,8 +90,8 @@ complete -F _vmmkit_with_guests -o nosort -o bashdefault -o default vmmkit
         ),
         Shell::Fish => format!(
             "{script}
-complete -c vmmkit -n \"__fish_seen_subcommand_from {OF_GUESTS}\" -f -a \"(vmmkit list -q 2>/dev/null)\"
-complete -c vmmkit -n \"__fish_seen_subcommand_from {OF_GUESTS}\" -s n -l name -x -a \"(vmmkit list -q 2>/dev/null)\"
+complete -c vmmkit -n \"__fish_seen_subcommand_from {of_guests}\" -f -a \"(vmmkit list -q 2>/dev/null)\"
+complete -c vmmkit -n \"__fish_seen_subcommand_from {of_guests}\" -s n -l name -x -a \"(vmmkit list -q 2>/dev/null)\"
 "
         ),
         Shell::Zsh => {
@@ -111,6 +120,14 @@ mod tests {
         let mut text = Vec::new();
         clap_complete::generate(shell, &mut with_values(cli::command()), "vmmkit", &mut text);
         with_guests(shell, &String::from_utf8(text).unwrap())
+    }
+
+    #[test]
+    fn the_commands_of_guests_are_those_that_take_a_name() {
+        assert_eq!(
+            of_guests(),
+            "stat boot pause resume reset power-button stop balloon memory limit resize events inspect metrics"
+        );
     }
 
     #[test]

@@ -154,6 +154,7 @@ pub(crate) struct LimitOptions {
 
 /// The options of `resize`.
 #[derive(Args, Debug)]
+#[command(override_usage = "vmmkit resize [OPTIONS] NAME DEVICE [SIZE]")]
 pub(crate) struct ResizeOptions {
     #[command(flatten)]
     pub(crate) one: One,
