@@ -2,20 +2,24 @@
 
 /// A moment as a clock shows it. Fields may be out of range when a guest sets them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment {
-    pub(super) year: i64,
+pub struct Moment {
+    /// 0 to 9999.
+    pub year: i64,
     /// 1 to 12.
-    pub(super) month: i64,
+    pub month: i64,
     /// 1 to 31.
-    pub(super) day: i64,
-    pub(super) hour: i64,
-    pub(super) minute: i64,
-    pub(super) second: i64,
+    pub day: i64,
+    /// 0 to 23.
+    pub hour: i64,
+    /// 0 to 59.
+    pub minute: i64,
+    /// 0 to 59.
+    pub second: i64,
 }
 
 impl Moment {
     /// The moment `seconds` after 1970, held within years 0 to 9999.
-    pub(super) fn from_unix(seconds: i64) -> Self {
+    pub fn from_unix(seconds: i64) -> Self {
         let seconds = seconds.clamp(-62_167_219_200, 253_402_300_799);
         let days = seconds.div_euclid(86_400);
         let rest = seconds.rem_euclid(86_400);
@@ -43,7 +47,7 @@ impl Moment {
     }
 
     /// Seconds after 1970; fields out of range carry over.
-    pub(super) fn to_unix(self) -> i64 {
+    pub fn to_unix(self) -> i64 {
         let months = self.year * 12 + self.month - 1;
         let (year, month) = (months.div_euclid(12), months.rem_euclid(12) + 1);
         let year = year - i64::from(month <= 2);

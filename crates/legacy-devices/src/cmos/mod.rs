@@ -15,6 +15,7 @@ use vmmkit_device_bus::{DevicePio, Lifecycle, PioAddress, PioAddressOffset};
 use vmmkit_telemetry::{Inspect, Tree};
 
 use crate::lock::lock;
+pub use calendar::Moment;
 pub use rtc::CmosState;
 use rtc::Rtc;
 

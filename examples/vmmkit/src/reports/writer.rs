@@ -6,6 +6,7 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use vmmkit_host_io::{FileError, replace_file};
+use vmmkit_legacy_devices::cmos::Moment;
 use vmmkit_telemetry::{Bins, Timeline};
 use vmmkit_vmm::{Handle, MachineState, Outcome};
 
@@ -195,19 +196,16 @@ impl Work {
     }
 }
 
-/// A time as `2026-11-29 18:03 UTC`, of seconds since 1970 (the days of a civil calendar from 1 March on, so
-/// that a leap day is the last of a year).
+/// A time as `2026-11-29 18:03 UTC`, of seconds since 1970.
 fn utc(seconds: i64) -> String {
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let days = days + 719_468; // from 0000-03-01
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
+    let Moment {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        ..
+    } = Moment::from_unix(seconds);
     format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
 }
 
