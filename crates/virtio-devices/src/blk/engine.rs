@@ -173,7 +173,7 @@ impl BlockEngine {
             if let Some(result) = done.flatten() {
                 return Some(result);
             }
-            let change = request.change();
+            let change = self.change(request);
             if change.is_none_or(|(offset, length)| disk.begin_change(offset, length)) {
                 return self.begin_by_ring(pending, durable);
             }
@@ -211,16 +211,22 @@ impl BlockEngine {
         Some(Err(error))
     }
 
+    /// The range that a request changes, where others have to know of it.
+    #[inline]
+    fn change(&self, request: &BlockRequest) -> Option<(u64, u64)> {
+        self.rewrites.then(|| request.change()).flatten()
+    }
+
     #[inline]
     fn end_change(&self, request: &BlockRequest) {
-        if let Some((offset, length)) = request.change() {
+        if let Some((offset, length)) = self.change(request) {
             self.shared.disk.end_change(offset, length);
         }
     }
 
     /// Before a change that may wait for others to end: none is under way here.
     fn settle(&mut self, queue: &mut Queue, request: &BlockRequest) {
-        if self.rewrites && request.change().is_some() {
+        if self.change(request).is_some() {
             self.drain(queue);
         }
     }
