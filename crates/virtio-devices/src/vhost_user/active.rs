@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vmmkit_virtio::{ActivateError, Activation, Active, Queue, QueueState};
 
@@ -53,14 +53,10 @@ impl Rest {
         let mut rings = work.rings();
         rings.is_paused = true;
         work.stop_all(&mut rings);
-        let mut state = self.state();
-        if *state == RestState::Revoked {
-            *state = RestState::Idle;
-            drop(state);
+        let state = std::mem::take(&mut *self.state());
+        if state == RestState::Revoked {
             rings.is_paused = false;
             work.start_all(&mut rings);
-        } else {
-            *state = RestState::Idle;
         }
         self.changed.notify_all();
     }
@@ -69,12 +65,15 @@ impl Rest {
     fn wait(&self, deadline: Option<Instant>) -> bool {
         let mut state = self.state();
         while *state != RestState::Idle {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            let Some(deadline) = deadline else {
+                let waited = self.changed.wait(state);
+                state = waited.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
                 return false;
             }
-            // Without a limit it is looked at from time to time, which does no harm.
-            let left = left.unwrap_or(Duration::from_secs(1));
             let waited = self.changed.wait_timeout(state, left);
             (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
