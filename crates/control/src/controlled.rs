@@ -119,7 +119,7 @@ pub trait Controlled: Send + Sync + 'static {
 pub(crate) const NO_MEMORY: &str = "memory to plug: run it with --memory SIZE,max=SIZE";
 
 /// What a device lacks that is not a disk.
-fn no_size(device: &str) -> Refusal {
+pub(crate) fn no_size(device: &str) -> Refusal {
     Refusal::NoSuchDevice(format!("size of {device}"))
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::controlled::no_size;
 use crate::{
     Balloon, Controlled, Device, Event, EventSource, FlowLimits, Limits, MachineInfo, MachineState,
     Memory, Refusal,
@@ -212,7 +213,7 @@ impl Controlled for FakeMachine {
     fn size(&self, device: &str) -> Result<u64, Refusal> {
         match device {
             "blk0" => Ok(self.inner().size),
-            _ => Err(Refusal::NoSuchDevice(format!("size of {device}"))),
+            _ => Err(no_size(device)),
         }
     }
 

@@ -68,6 +68,12 @@ impl Usage<'_> {
         }
     }
 
+    /// Another option that excludes `argument`; none where it excludes itself.
+    fn rival(&self, argument: &str) -> Option<String> {
+        let prior = plain(&self.context(ContextKind::PriorArg));
+        (!prior.is_empty() && prior != argument).then_some(prior)
+    }
+
     /// The command that was given, if there is such a one.
     fn command(&self) -> Option<&str> {
         let name = self.given.get(1)?;
@@ -104,11 +110,9 @@ impl Usage<'_> {
             ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                 format!("no command was given: there are {}", self.commands())
             }
-            ErrorKind::ArgumentConflict => match plain(&self.context(ContextKind::PriorArg)) {
-                prior if prior.is_empty() || prior == argument => {
-                    format!("{argument}: it was given twice")
-                }
-                prior => format!("{argument}: it cannot be given with {prior}"),
+            ErrorKind::ArgumentConflict => match self.rival(&argument) {
+                None => format!("{argument}: it was given twice"),
+                Some(rival) => format!("{argument}: it cannot be given with {rival}"),
             },
             ErrorKind::InvalidValue if value.is_empty() => {
                 format!("{argument}: its value is missing")
@@ -152,11 +156,8 @@ impl Usage<'_> {
                     _ => "boot a guest with `vmmkit run`".to_owned(),
                 })
             }
-            ErrorKind::ArgumentConflict
-                if !plain(&self.context(ContextKind::PriorArg)).is_empty()
-                    && plain(&self.context(ContextKind::PriorArg)) != argument =>
-            {
-                Some("give one of them".to_owned())
+            ErrorKind::ArgumentConflict => {
+                self.rival(&argument).map(|_| "give one of them".to_owned())
             }
             ErrorKind::InvalidValue if self.context(ContextKind::InvalidValue).is_empty() => {
                 self.with_value(&argument)
