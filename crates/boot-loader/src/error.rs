@@ -1,5 +1,7 @@
 //! Why nothing could be loaded.
 
+use std::fmt;
+
 use thiserror::Error;
 use vmmkit_guest_memory::AccessError;
 
@@ -43,9 +45,7 @@ pub enum LoadError {
         source: InitrdError,
     },
     /// The modules' list has no room.
-    #[error(
-        "the list of modules takes {size} bytes, and there is room for {limit}: give fewer, or shorter arguments"
-    )]
+    #[error("the list of modules takes {size} bytes, and there is room for {limit}")]
     ModulesTooMany {
         /// Bytes needed.
         size: u64,
@@ -78,7 +78,7 @@ pub enum LoadError {
     #[error(transparent)]
     Cmdline(#[from] CmdlineError),
     /// The entry that was asked for is not in an ELF.
-    #[error("an ELF kernel has no setup code: choose another entry than the bzImage's own")]
+    #[error("an ELF kernel has no setup code, which is a bzImage's")]
     NoSetup,
     /// A unified kernel image holds no kernel that is loaded here.
     #[error("the section .linux of this unified kernel image is not a bzImage")]
@@ -109,4 +109,49 @@ pub enum LoadError {
         #[source]
         source: AccessError,
     },
+}
+
+/// A part of what is booted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BootPart {
+    /// The kernel.
+    Kernel,
+    /// Firmware instead of a kernel.
+    Firmware,
+    /// The initial RAM disk.
+    Initrd,
+    /// A boot module by its index, from 0.
+    Module(usize),
+    /// The kernel's command line.
+    Cmdline,
+    /// The guest's RAM, where there is too little of it.
+    Ram,
+}
+
+impl fmt::Display for BootPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernel => f.write_str("kernel"),
+            Self::Firmware => f.write_str("firmware"),
+            Self::Initrd => f.write_str("initrd"),
+            Self::Module(index) => write!(f, "module {index}"),
+            Self::Cmdline => f.write_str("command line"),
+            Self::Ram => f.write_str("RAM"),
+        }
+    }
+}
+
+impl LoadError {
+    /// The part at fault; the kernel for all that is wrong between it and the others.
+    pub fn part(&self) -> BootPart {
+        match self {
+            Self::Firmware(_) => BootPart::Firmware,
+            Self::Initrd(_) => BootPart::Initrd,
+            Self::Module { index, .. } => BootPart::Module(*index),
+            Self::Cmdline(_) => BootPart::Cmdline,
+            Self::RamTooSmall { .. } => BootPart::Ram,
+            _ => BootPart::Kernel,
+        }
+    }
 }

@@ -66,7 +66,7 @@ pub use bzimage::BzImageError;
 pub use cmdline::{CmdlineError, Parameter, parameter_words, parameters, with_parameters};
 pub use elf::{ElfError, has_unused_pvh_entry};
 pub use entry::Entry;
-pub use error::LoadError;
+pub use error::{BootPart, LoadError};
 pub use file_kind::FileKind;
 pub use firmware::{Firmware, FirmwareError, load_firmware};
 pub use initrd::InitrdError;

@@ -131,7 +131,7 @@ impl MachineBuilder {
         let cmdline_additions = adapt(&mut config, hypervisor)?;
         let ram = GuestRam::new(&config.ram)?;
         map::check((&ports, &mmio), &config, &ram, &memory)?;
-        let mut files = BootFiles::open(&config)?;
+        let mut files = BootFiles::open(&config, free_slot(&ram, &memory))?;
         let (vm, entry) = create_and_load(
             hypervisor,
             &VmSettings {
@@ -236,8 +236,14 @@ fn adapt<H: Hypervisor>(
     Ok(additions)
 }
 
-/// The memory slot of firmware: RAM and persistent memory have lower ones.
-const ROM_SLOT: u32 = 30;
+/// The first memory slot after those of `ram` and `memory`.
+fn free_slot(ram: &GuestRam, memory: &[GuestRam]) -> u32 {
+    let regions = memory
+        .iter()
+        .flat_map(GuestRam::regions)
+        .chain(ram.regions());
+    regions.map(|region| region.slot + 1).max().unwrap_or(0)
+}
 
 /// Makes the VM and loads its RAM at the same time: making interrupt controllers and mapping memory
 /// is waiting for the host's kernel most of the time (RCU), loading is copying.
@@ -288,7 +294,7 @@ pub(crate) fn load(
         move |source| BuildError::Load { path, source }
     };
     if let Some(path) = &config.firmware {
-        let firmware = boot_loader::load_firmware(ram, &mut files.image, ROM_SLOT);
+        let firmware = boot_loader::load_firmware(ram, &mut files.image, files.rom_slot);
         let firmware = firmware.map_err(|error| failed(path)(error.into()))?;
         return Ok((firmware.entry, Some(firmware.rom)));
     }

@@ -80,12 +80,12 @@ pub enum VirtioTransport {
 impl VirtioTransport {
     /// There must be room for `asked` devices.
     pub(crate) fn check(self, asked: usize) -> Result<(), ConfigError> {
-        let most = match self {
+        let max = match self {
             Self::Mmio => crate::virtio::MOST,
             Self::Pci => crate::pci::MOST,
         };
-        let fits = (asked <= most).then_some(());
-        fits.ok_or(ConfigError::TooManyDevices { asked, most })
+        let fits = (asked <= max).then_some(());
+        fits.ok_or(ConfigError::TooManyDevices { asked, max })
     }
 }
 
@@ -124,29 +124,29 @@ impl Default for MachineConfig {
 #[non_exhaustive]
 pub enum ConfigError {
     /// No vCPU.
-    #[error("cpus 0: a machine needs at least 1 vCPU")]
+    #[error("a machine needs at least 1 vCPU")]
     NoVcpu,
     /// More vCPUs than the hypervisor can give.
-    #[error("cpus {asked}: this hypervisor gives a machine at most {most}")]
+    #[error("this hypervisor gives a machine at most {max} vCPUs, not {asked}")]
     TooManyVcpus {
         /// The number asked for.
         asked: u32,
-        /// The most there can be.
-        most: u32,
+        /// The maximum.
+        max: u32,
     },
     /// The vCPUs cannot be arranged so.
-    #[error("cpus {0}")]
+    #[error(transparent)]
     Topology(#[from] TopologyError),
     /// More paravirtual devices than there are places or interrupts for.
-    #[error("{asked} paravirtual devices: there is room for {most}")]
+    #[error("there is room for {max} virtio devices, not for {asked}")]
     TooManyDevices {
         /// The number asked for.
         asked: usize,
-        /// The most there can be.
-        most: usize,
+        /// The maximum.
+        max: usize,
     },
     /// No kernel named.
-    #[error("kernel: no path was given")]
+    #[error("there is neither a kernel nor firmware")]
     NoKernel,
 }
 
@@ -154,7 +154,7 @@ impl MachineConfig {
     /// Checks what needs no file to be opened.
     ///
     /// # Errors
-    /// [`ConfigError`] names the option and its value.
+    /// [`ConfigError`], a variant for each field and fault.
     pub fn check(&self, capabilities: &Capabilities) -> Result<(), ConfigError> {
         if self.firmware.is_none() && self.kernel.as_os_str().is_empty() {
             return Err(ConfigError::NoKernel);
@@ -163,10 +163,9 @@ impl MachineConfig {
             return Err(ConfigError::NoVcpu);
         }
         if self.vcpus > capabilities.max_vcpus {
-            let most = capabilities.max_vcpus;
             return Err(ConfigError::TooManyVcpus {
                 asked: self.vcpus,
-                most,
+                max: capabilities.max_vcpus,
             });
         }
         let topology = self.topology();

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
-use vmmkit_boot_loader::LoadError;
+use vmmkit_boot_loader::{BootPart, LoadError};
 use vmmkit_device_bus::PlugError;
 use vmmkit_guest_memory::RamError;
 use vmmkit_hypervisor::VcpuId;
@@ -23,10 +23,10 @@ pub enum BuildError {
     #[error("memory")]
     Ram(#[from] RamError),
     /// A file could not be opened.
-    #[error("{option} {}", .path.display())]
+    #[error("{part} {}", .path.display())]
     Open {
-        /// The option it was given by.
-        option: &'static str,
+        /// What it is of what is booted.
+        part: BootPart,
         /// The path as given.
         path: PathBuf,
         /// The host's reason.

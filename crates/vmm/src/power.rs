@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vmmkit_boot_loader::BootModule;
+use vmmkit_boot_loader::{BootModule, BootPart};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::open_input;
 use vmmkit_hypervisor::Vm;
@@ -71,31 +71,36 @@ pub(crate) struct BootFiles {
     pub(crate) image: File,
     pub(crate) initrd: Option<File>,
     pub(crate) modules: Vec<BootModule>,
+    /// The memory slot of firmware, which no other memory has.
+    pub(crate) rom_slot: u32,
 }
 
 impl BootFiles {
-    pub(crate) fn open(config: &MachineConfig) -> Result<Self, BuildError> {
-        let module = |(path, arguments): &(PathBuf, String)| {
-            Ok(BootModule::new(open("--module", path)?, path, arguments))
+    pub(crate) fn open(config: &MachineConfig, rom_slot: u32) -> Result<Self, BuildError> {
+        let module = |(index, (path, arguments)): (usize, &(PathBuf, String))| {
+            let file = open(BootPart::Module(index), path)?;
+            Ok(BootModule::new(file, path, arguments))
         };
-        let modules: Result<_, BuildError> = config.modules.iter().map(module).collect();
+        let modules: Result<_, BuildError> =
+            config.modules.iter().enumerate().map(module).collect();
         Ok(Self {
             modules: modules?,
+            rom_slot,
             image: match &config.firmware {
-                Some(path) => open("--firmware", path)?,
-                None => open("--kernel", &config.kernel)?,
+                Some(path) => open(BootPart::Firmware, path)?,
+                None => open(BootPart::Kernel, &config.kernel)?,
             },
             initrd: match &config.initrd {
-                Some(path) => Some(open("--initrd", path)?),
+                Some(path) => Some(open(BootPart::Initrd, path)?),
                 None => None,
             },
         })
     }
 }
 
-fn open(option: &'static str, path: &Path) -> Result<File, BuildError> {
+fn open(part: BootPart, path: &Path) -> Result<File, BuildError> {
     open_input(path).map_err(|source| BuildError::Open {
-        option,
+        part,
         path: path.to_owned(),
         source,
     })

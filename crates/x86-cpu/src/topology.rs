@@ -27,10 +27,10 @@ pub enum TopologyError {
     #[error("0 {0}: there must be at least 1")]
     Zero(&'static str),
     /// There are not that many APIC IDs.
-    #[error("{0}: no machine has that many vCPUs")]
-    TooMany(String),
+    #[error("no machine has that many vCPUs")]
+    TooMany,
     /// It is of another number of vCPUs.
-    #[error("{vcpus},{topology}: these are {} vCPUs", .topology.vcpus())]
+    #[error("{topology} are {} vCPUs, not {vcpus}", .topology.vcpus())]
     OtherNumber {
         /// The number asked for.
         vcpus: u32,
@@ -38,14 +38,14 @@ pub enum TopologyError {
         topology: Topology,
     },
     /// It needs APIC IDs that the hypervisor does not have.
-    #[error("{topology}: its APIC IDs go up to {highest}, those of this hypervisor to {most}")]
+    #[error("the APIC IDs of {topology} go up to {highest}, those of this hypervisor to {max}")]
     ApicIds {
         /// The arrangement.
         topology: Topology,
         /// Its highest APIC ID.
         highest: u32,
-        /// The highest there can be.
-        most: u32,
+        /// The highest that the hypervisor has.
+        max: u32,
     },
 }
 
@@ -86,7 +86,7 @@ impl Topology {
         }
         let bits: u32 = levels.into_iter().map(|(_, count)| bits_of(count)).sum();
         if bits > 31 {
-            return Err(TopologyError::TooMany(topology.to_string()));
+            return Err(TopologyError::TooMany);
         }
         Ok(topology)
     }
@@ -96,21 +96,21 @@ impl Topology {
         self.sockets * self.package()
     }
 
-    /// It must arrange `vcpus` vCPUs, by APIC IDs up to `most`.
+    /// It must arrange `vcpus` vCPUs, by APIC IDs up to `max`.
     ///
     /// # Errors
     /// [`TopologyError`] if it does not.
-    pub fn check(&self, vcpus: u32, most: u32) -> Result<(), TopologyError> {
+    pub fn check(&self, vcpus: u32, max: u32) -> Result<(), TopologyError> {
         let topology = *self;
         let highest = self.apic_id(self.vcpus() - 1);
         if vcpus != self.vcpus() {
             return Err(TopologyError::OtherNumber { vcpus, topology });
         }
-        if highest > most {
+        if highest > max {
             return Err(TopologyError::ApicIds {
                 topology,
                 highest,
-                most,
+                max,
             });
         }
         Ok(())

@@ -1,119 +1,135 @@
 //! Why a machine cannot be built, in the words of the options that it was asked for by.
 
-use std::path::PathBuf;
+use std::error::Error;
+use std::path::Path;
 
-use vmmkit_boot_loader::{EntryChoice, LoadError};
-use vmmkit_vmm::{BuildError, ConfigError, MachineConfig};
+use vmmkit_boot_loader::{BootPart, EntryChoice, LoadError};
+use vmmkit_vmm::{BuildError, ConfigError, MachineConfig, VirtioTransport};
 
-use crate::failure::{Failure, chain};
-use crate::load_advice;
-use crate::memory;
+use crate::failure::Failure;
+use crate::{cpus, load_advice, memory};
 
-/// What of a machine's configuration messages name.
-pub(crate) struct Asked {
-    initrd: String,
-    memory: String,
-    cpu: String,
-    firmware: String,
-    modules: Vec<String>,
-    chose_entry: bool,
+/// A field of a machine's configuration, as errors of the library tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Kernel,
+    Firmware,
+    Initrd,
+    Module(usize),
+    Cmdline,
+    Memory,
+    Cpus,
+    Cpu,
+    /// All paravirtual devices, each of which has an option of its own.
+    Devices,
 }
 
-impl Asked {
-    /// Notes it before the builder takes the configuration.
-    pub(crate) fn of(config: &MachineConfig) -> Self {
-        let shown = |path: &Option<PathBuf>| {
-            let path = path.as_ref();
-            path.map_or(String::new(), |path| path.display().to_string())
-        };
-        Self {
-            initrd: shown(&config.initrd),
-            firmware: shown(&config.firmware),
-            memory: memory::text(&config.ram),
-            cpu: config.cpu.to_string(),
-            modules: config
-                .modules
-                .iter()
-                .map(|(path, _)| path.display().to_string())
-                .collect(),
-            chose_entry: config.entry != EntryChoice::Auto,
+impl Field {
+    /// The option that sets it, and what to do where the error itself says no more.
+    fn option(self) -> (&'static str, &'static str) {
+        const PATH: &str = "check the path and its permissions";
+        match self {
+            Self::Kernel => ("--kernel", PATH),
+            Self::Firmware => ("--firmware", PATH),
+            Self::Initrd => ("--initrd", PATH),
+            Self::Module(_) => ("--module", PATH),
+            Self::Cmdline => (
+                "--cmdline",
+                "leave it out, or boot on a host with VT-x or AMD-V",
+            ),
+            Self::Memory => ("--memory", "ask for more, such as --memory 256M"),
+            Self::Cpus => ("--cpus", "ask for fewer with --cpus"),
+            Self::Cpu => (
+                "--cpu",
+                "`vmmkit cpu dump` says what this host has; leave out what it lacks, as in --cpu host,-avx2",
+            ),
+            Self::Devices => ("--disk, --net and other devices", "leave some of them out"),
         }
     }
 
-    /// `error` as the user reads it.
-    pub(crate) fn explain(&self, error: &BuildError) -> Failure {
-        // A build error names the thing, its cause is the reason.
-        let mut reasons = chain(error);
-        let mut thing = match error {
-            BuildError::Config(_) => format!("--{}", reasons.remove(0)),
-            BuildError::Ram(_) => format!("--memory {}", self.memory),
-            BuildError::Cpu(_) => format!("--cpu {}", self.cpu),
-            BuildError::Load { path, source } => {
-                self.file(source, &format!("--kernel {}", path.display()))
+    /// Its value in `config`, as it is given.
+    fn value(self, config: &MachineConfig) -> String {
+        let path = |path: &Path| path.display().to_string();
+        match self {
+            Self::Kernel => path(&config.kernel),
+            Self::Firmware => config.firmware.as_deref().map_or(String::new(), path),
+            Self::Initrd => config.initrd.as_deref().map_or(String::new(), path),
+            Self::Module(index) => {
+                let module = config.modules.get(index);
+                module.map_or(String::new(), |(name, _)| path(name))
             }
-            BuildError::Cmdline(conflict) => format!("--cmdline {}", conflict.parameter),
-            _ => reasons.remove(0),
-        };
-        if let BuildError::Cmdline(conflict) = error {
-            reasons = vec![conflict.reason.to_owned()];
+            Self::Memory => memory::text(&config.ram),
+            Self::Cpus => cpus::text(config.vcpus, config.topology),
+            Self::Cpu => config.cpu.to_string(),
+            Self::Cmdline | Self::Devices => String::new(),
         }
-        if matches!(
-            error,
-            BuildError::Ram(_) | BuildError::Cpu(_) | BuildError::Load { .. }
-        ) {
-            reasons.remove(0);
-        }
-        if let BuildError::Load {
-            source: LoadError::Module { .. },
-            ..
-        } = error
-        {
-            reasons.remove(0); // which module it is, the option says
-        }
-        if !reasons.is_empty() {
-            thing = format!("{thing}: {}", reasons.remove(0));
-        }
-        if matches!(error, BuildError::Cmdline(_)) {
-            return Failure::usage(thing, self.advice(error));
-        }
-        Failure::because(thing, reasons, self.advice(error))
     }
+}
 
-    /// The option that what cannot be loaded came by.
-    fn file(&self, error: &LoadError, kernel: &str) -> String {
-        match error {
-            LoadError::Initrd(_) if !self.initrd.is_empty() => format!("--initrd {}", self.initrd),
-            LoadError::Module { index, .. } => {
-                let path = self.modules.get(*index).map_or("", String::as_str);
-                format!("--module {path}")
-            }
-            error if load_advice::memory_needed(error).is_some() => {
-                format!("--memory {}", self.memory)
-            }
-            LoadError::Cmdline(_) => "--cmdline".to_owned(),
-            LoadError::Firmware(_) => format!("--firmware {}", self.firmware),
-            LoadError::RamTooSmall { .. } => format!("--memory {}", self.memory),
-            _ => kernel.to_owned(),
+impl From<BootPart> for Field {
+    fn from(part: BootPart) -> Self {
+        match part {
+            BootPart::Firmware => Self::Firmware,
+            BootPart::Initrd => Self::Initrd,
+            BootPart::Module(index) => Self::Module(index),
+            BootPart::Cmdline => Self::Cmdline,
+            BootPart::Ram => Self::Memory,
+            _ => Self::Kernel,
         }
     }
+}
 
-    fn advice(&self, error: &BuildError) -> String {
-        let advice = match error {
-            BuildError::Ram(error) => return memory::advice(error),
-            BuildError::Cmdline(_) => "leave it out, or boot on a host with VT-x or AMD-V",
-            BuildError::Open { .. } => "check the path and its permissions",
-            BuildError::Config(ConfigError::TooManyVcpus { .. }) => "ask for fewer with --cpus",
-            BuildError::Config(_) => "see `vmmkit run --help`",
-            BuildError::Cpu(_) => {
-                "`vmmkit cpu dump` says what this host has; leave out what it lacks, as in --cpu host,-avx2"
-            }
-            BuildError::Load { source, path } => {
-                return load_advice::of(source, path, self.chose_entry);
-            }
-            _ => "`vmmkit doctor` says what this host's KVM can do",
+/// `error`, met with `config`, as the user reads it.
+pub(crate) fn explain(error: &BuildError, config: &MachineConfig) -> Failure {
+    let of = |field: Field, reason: &dyn Error, next: Option<String>| {
+        let (option, advice) = field.option();
+        let thing = match field.value(config) {
+            value if value.is_empty() => option.to_owned(),
+            value => format!("{option} {value}"),
         };
-        advice.to_owned()
+        Failure::host(&thing, reason, next.unwrap_or_else(|| advice.to_owned()))
+    };
+    match error {
+        BuildError::Config(error) => match error {
+            ConfigError::TooManyDevices { .. } => of(Field::Devices, error, too_many(config)),
+            ConfigError::NoKernel => of(Field::Kernel, error, None),
+            _ => of(Field::Cpus, error, None),
+        },
+        BuildError::Ram(error) => of(Field::Memory, error, Some(memory::advice(error))),
+        BuildError::Cpu(error) => of(Field::Cpu, error, None),
+        BuildError::Open { part, source, .. } => of((*part).into(), source, None),
+        BuildError::Cmdline(conflict) => {
+            let (option, advice) = Field::Cmdline.option();
+            let what = format!("{option} {}: {}", conflict.parameter, conflict.reason);
+            Failure::usage(what, advice)
+        }
+        BuildError::Load { path, source } => {
+            let next = load_advice::of(source, path, config.entry != EntryChoice::Auto);
+            let field = match load_advice::memory_needed(source) {
+                Some(_) => Field::Memory,
+                None => source.part().into(),
+            };
+            match source {
+                // Which one it is, the option says.
+                LoadError::Module { source, .. } => of(field, source, Some(next)),
+                source => of(field, source, Some(next)),
+            }
+        }
+        // These name the thing, and their cause is the reason.
+        error => {
+            let next = "`vmmkit doctor` says what this host's KVM can do";
+            match error.source() {
+                Some(reason) => Failure::host(&error.to_string(), reason, next),
+                None => Failure::because(error.to_string(), Vec::new(), next),
+            }
+        }
     }
+}
+
+/// What to do about more devices than there is room for.
+fn too_many(config: &MachineConfig) -> Option<String> {
+    let has_room = config.virtio == VirtioTransport::Mmio;
+    has_room.then(|| "leave some of them out, or give --virtio pci, which has more room".to_owned())
 }
 
 #[cfg(test)]
@@ -122,22 +138,19 @@ mod tests {
 
     use super::*;
 
-    fn asked() -> Asked {
-        Asked::of(&MachineConfig {
-            initrd: Some("vm.cpio".into()),
-            ..MachineConfig::default()
-        })
-    }
-
     #[test]
     fn the_reason_is_in_the_first_line() {
         let error = BuildError::Open {
-            option: "--kernel",
+            part: BootPart::Kernel,
             path: "/nope".into(),
             source: io::Error::from_raw_os_error(2),
         };
+        let config = MachineConfig {
+            kernel: "/nope".into(),
+            ..MachineConfig::default()
+        };
         assert_eq!(
-            asked().explain(&error).text(),
+            explain(&error, &config).text(),
             "error: --kernel /nope: No such file or directory\n  next: check the path and its \
              permissions"
         );
@@ -150,8 +163,7 @@ mod tests {
             source: LoadError::RamTooSmall { size: 1, least: 2 },
         };
         assert!(
-            asked()
-                .explain(&error)
+            explain(&error, &MachineConfig::default())
                 .text()
                 .starts_with("error: --memory 256M: 1 bytes of guest RAM are too few")
         );

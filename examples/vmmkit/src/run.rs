@@ -16,7 +16,7 @@ use vmmkit_process::{Job, Signals};
 use vmmkit_telemetry::BootLog;
 use vmmkit_vmm::{Event, Handle, Machine, MachineBuilder, Outcome, Ready};
 
-use crate::build_failure::Asked;
+use crate::build_failure::explain;
 use crate::cli::RunOptions;
 use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
@@ -136,7 +136,7 @@ fn dry_run(mut settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
     let plan = Plan::new(builder, ram, remote, end, outputs);
     let plan = devices::plug(plan, &settings.devices)?;
     let machine = plan.into_builder().build(kvm);
-    let machine = machine.map_err(|error| Asked::of(&settings.machine).explain(&error))?;
+    let machine = machine.map_err(|error| explain(&error, &settings.machine))?;
     let notes = software_notes(&settings, kvm, &machine.handle());
     drop(machine);
     say_all(&notes);
@@ -213,7 +213,7 @@ fn boot(
         .subscribe(Box::new(door))
         .subscribe(Box::new(EndOfInput::new(end, remote.clone())))
         .build(kvm)
-        .map_err(|error| Asked::of(&settings.machine).explain(&error))
+        .map_err(|error| explain(&error, &settings.machine))
         .and_then(|machine| {
             remote.connect(machine.handle());
             guest.connect(machine.handle(), live, reports::software(kvm));

@@ -338,7 +338,7 @@ const CASES: &[Case] = &[
         "--kernel DIR/loop: no PVH entry: no PT_NOTE holds a note of owner Xen and type 18 (CONFIG_PVH)",
         "leave --entry out, or give --entry auto"),
     build(&["run", "--kernel", "DIR/loop", "--entry", "setup"],
-        "--kernel DIR/loop: an ELF kernel has no setup code: choose another entry than the bzImage's own",
+        "--kernel DIR/loop: an ELF kernel has no setup code, which is a bzImage's",
         "leave --entry out, or give --entry auto"),
     build(&["run", "--kernel", "DIR/loop", "--cmdline", "two\nlines"],
         "--cmdline: byte 3 of the command line is a newline: remove it",
@@ -346,8 +346,8 @@ const CASES: &[Case] = &[
 ];
 
 /// The files that the table speaks of.
-fn bad_files() -> Folder {
-    let folder = Folder::new("bad-input");
+fn bad_files(name: &str) -> Folder {
+    let folder = Folder::new(name);
     let good = elf(&[0xeb, 0xfe]);
     folder.file(
         "qcow2",
@@ -387,7 +387,7 @@ fn with(file: &[u8], offset: usize, byte: u8) -> Vec<u8> {
 
 #[test]
 fn every_bad_input_gets_its_message() {
-    let folder = bad_files();
+    let folder = bad_files("bad-input");
     let kvm = has_kvm("bad inputs that are found out with KVM in hand");
     let cases = CASES.iter().chain(bad_words::CASES);
     let cases = cases.filter(|case| kvm || !case.needs_kvm);
@@ -454,4 +454,87 @@ fn complaint(case: &Case, folder: &Folder) -> Option<String> {
 #[test]
 fn the_table_is_long_enough() {
     assert!(CASES.len() >= 40);
+}
+
+/// `run --dry-run` with `arguments`, and so many `count`s of what `each` makes: the exit code and stderr.
+fn dry_run(
+    folder: &Folder,
+    arguments: &[&str],
+    count: u32,
+    each: [&str; 2],
+) -> (Option<i32>, String) {
+    let place = folder.path().to_str().unwrap();
+    let [option, value] = each;
+    let repeated =
+        (0..count).flat_map(|number| [option.to_owned(), value.replace('N', &number.to_string())]);
+    let output = Command::new(support::vmmkit())
+        .args(["run", "--dry-run", "--no-instance"])
+        .args(
+            arguments
+                .iter()
+                .map(|argument| argument.replace("DIR", place)),
+        )
+        .args(repeated.map(|argument| argument.replace("DIR", place)))
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn more_devices_than_there_is_room_for_are_told_without_an_option_of_that_name() {
+    if !has_kvm("a machine with too many devices") {
+        return;
+    }
+    let folder = bad_files("too-many");
+    for (virtio, room, next) in [
+        (
+            "mmio",
+            16,
+            "leave some of them out, or give --virtio pci, which has more room",
+        ),
+        ("pci", 31, "leave some of them out"),
+    ] {
+        let arguments = ["--kernel", "DIR/loop", "--virtio", virtio];
+        let (code, said) = dry_run(
+            &folder,
+            &arguments,
+            room + 1,
+            ["--disk", "DIR/disk,readonly"],
+        );
+        assert_eq!(code, Some(HOST), "{said}");
+        let more = room + 1;
+        let expected = format!(
+            "vmmkit: error: --disk, --net and other devices: there is room for {room} virtio devices, \
+             not for {more}\n  next: {next}\n"
+        );
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn firmware_and_as_many_persistent_memories_as_there_is_room_for_are_one_machine() {
+    if !has_kvm("a machine with much persistent memory") {
+        return;
+    }
+    let folder = bad_files("many-pmem");
+    let mut firmware = vec![0; 64 << 10];
+    firmware[0xfff0..0xfff2].copy_from_slice(&[0xeb, 0xfe]);
+    folder.file("rom", firmware);
+    for number in 0..31 {
+        let file = std::fs::File::create(folder.path().join(format!("pmem{number}"))).unwrap();
+        file.set_len(2 << 20).unwrap();
+    }
+    let arguments = [
+        "--firmware",
+        "DIR/rom",
+        "--memory",
+        "64M",
+        "--virtio",
+        "pci",
+    ];
+    let (code, said) = dry_run(&folder, &arguments, 31, ["--pmem", "DIR/pmemN"]);
+    assert_eq!(code, Some(0), "{said}");
 }
