@@ -216,7 +216,7 @@ fn pages_that_the_guest_reports_free_go_back_to_the_host() {
         let script = "load virtio_balloon; mount -t tmpfs -o size=100% tmp /mnt
             dd if=/dev/zero of=/mnt/a bs=1M count=100 2>/dev/null; echo full; read line
             rm /mnt/a; echo empty; read line
-            seq 1000000 >/mnt/a; seq 1000000 | cmp - /mnt/a && echo \"all is there\"\n";
+            seq 100000 >/mnt/a; seq 100000 | cmp - /mnt/a && echo \"all is there\"\n";
         let mut terminal = start(&guest, script, &["--memory", "256M", "--balloon"]);
         terminal.sees("full", BOOT_LIMIT).unwrap();
         let full = terminal.resident().unwrap();

@@ -129,7 +129,7 @@ fn tcp_goes_both_ways_and_the_guest_sends_large_segments() {
 
 /// Sixteen streams from each side to an echo of the other, at once; what the guest said.
 fn sixteen_streams(guest: &Scripted, script: &str, arguments: &[&str]) -> Finished {
-    const EACH: usize = 1 << 20;
+    const EACH: usize = 256 << 10;
     serve("10.9.0.1:7", |stream| {
         let mut back = stream;
         drain(stream, |now| back.write_all(now).unwrap());
