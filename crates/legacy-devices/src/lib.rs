@@ -43,6 +43,9 @@ pub mod serial;
 
 mod lock;
 
+#[cfg(test)]
+mod saved_tests;
+
 pub use acpi_pm::{AcpiPm, AcpiPmState};
 pub use cmos::{Cmos, CmosState};
 pub use debug_exit::{DebugConsole, DebugExit, PostCode, SystemControlB};

@@ -6,6 +6,7 @@
 
 mod block;
 pub mod spec;
+mod state;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -33,6 +34,8 @@ pub struct AcpiPm {
 
 struct Inner {
     block: Block,
+    /// The nanoseconds that the timer is ahead of the clock, modulo 2^64.
+    ahead_ns: u64,
     line: IrqLine,
     level: bool,
 }
@@ -49,6 +52,7 @@ impl AcpiPm {
     pub fn new(clock: MonotonicClock, line: IrqLine, request: RequestSink) -> Self {
         let inner = Inner {
             block: Block::default(),
+            ahead_ns: 0,
             line,
             level: false,
         };
@@ -64,7 +68,7 @@ impl AcpiPm {
         self.change(|block| block.raise(spec::POWER_BUTTON))
     }
 
-    /// All that the guest can see; the timer is the clock's to carry on.
+    /// All that the guest can see but the timer, which goes on.
     pub fn state(&self) -> AcpiPmState {
         lock(&self.inner).block.state.clone()
     }
@@ -77,6 +81,12 @@ impl AcpiPm {
     /// Goes back to power-on. The timer runs on.
     pub fn reset(&self) {
         self.restore(AcpiPmState::default());
+    }
+
+    /// Nanoseconds since the timer was 0.
+    fn timer_ns(&self) -> u64 {
+        let now = (self.clock)();
+        now.wrapping_add(lock(&self.inner).ahead_ns)
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut Block) -> R) -> R {
@@ -103,7 +113,7 @@ impl Inspect for AcpiPm {
 
 impl DevicePio for AcpiPm {
     fn pio_read(&self, _base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
-        let now = (self.clock)();
+        let now = self.timer_ns();
         let inner = lock(&self.inner);
         for (register, byte) in (offset..=u16::MAX).zip(data) {
             *byte = inner.block.read(register, now);

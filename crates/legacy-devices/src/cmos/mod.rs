@@ -7,6 +7,7 @@
 mod calendar;
 mod rtc;
 pub mod spec;
+mod state;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};

@@ -3,6 +3,7 @@
 mod console;
 mod post;
 pub mod spec;
+mod state;
 mod system_control;
 
 pub use console::DebugConsole;

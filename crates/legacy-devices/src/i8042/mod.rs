@@ -5,6 +5,7 @@
 
 mod controller;
 pub mod spec;
+mod state;
 
 use std::fmt;
 use std::sync::Mutex;

@@ -6,6 +6,7 @@
 
 mod pins;
 pub mod spec;
+mod state;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};

@@ -4,6 +4,7 @@
 //! CONFIG_PVPANIC_MMIO): after the message is on the console, before anything that `panic=` asks for.
 
 pub mod spec;
+mod state;
 
 use std::fmt;
 

@@ -6,6 +6,7 @@
 //! register from single bytes alone. A guest that looks for PCI there neither finds it nor resets.
 
 pub mod spec;
+mod state;
 
 use std::fmt;
 use std::sync::Mutex;

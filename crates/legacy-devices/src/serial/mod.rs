@@ -20,6 +20,7 @@
 
 mod port;
 pub mod spec;
+mod state;
 mod uart;
 
 pub use port::SerialPort;

@@ -6,7 +6,7 @@ use super::SerialOutput;
 use super::spec::*;
 
 /// How many reads of LSR in a row, with nothing to wait for but input, make a polling reader.
-const POLLS: u8 = 16;
+pub(super) const POLLS: u8 = 16;
 
 /// All that the guest can see of a serial port, and what it has not taken yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
