@@ -15,19 +15,19 @@ use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize};
 use vmmkit_hypervisor::fake::{End, FakeHypervisor, FakeVcpu, Script};
 use vmmkit_hypervisor::x86::{DebugExit, VcpuState};
 use vmmkit_hypervisor::{Hypervisor, Kick, Vcpu, VcpuExit, VcpuId, Vm, VmSettings};
-use vmmkit_run_control::{Control, Outcome};
+use vmmkit_run_control::{Ending, Hardware, Settings, Supervisor, VcpuBody, VcpuThread, Vcpus};
 use vmmkit_tests::gdb::GdbClient;
 
 const CODE: u64 = 0x1000;
 
 struct Machine {
-    control: Arc<Control>,
+    supervisor: Supervisor,
     ram: GuestRam,
 }
 
 impl Debugged for Machine {
     fn vcpus(&self) -> u32 {
-        self.control.vcpus()
+        self.supervisor.control().vcpus()
     }
 
     fn ram(&self) -> &GuestRam {
@@ -35,13 +35,13 @@ impl Debugged for Machine {
     }
 
     fn halt(&self) {
-        self.control.hold(|_| true);
-        let _ = self.control.pause(None);
+        self.supervisor.control().hold(|_| true);
+        let _ = self.supervisor.pause(None);
     }
 
     fn resume(&self, runs: &dyn Fn(VcpuId) -> bool) {
-        self.control.hold(|vcpu| !runs(vcpu));
-        self.control.resume(false);
+        self.supervisor.control().hold(|vcpu| !runs(vcpu));
+        self.supervisor.resume(false);
     }
 
     fn visit<T: Send + 'static>(
@@ -50,20 +50,21 @@ impl Debugged for Machine {
         work: impl Fn(&mut dyn VcpuState) -> T + Send + Sync + 'static,
     ) -> Option<T> {
         let visited = self
-            .control
+            .supervisor
+            .control()
             .visit(vcpu.0..vcpu.0 + 1, move |_, it| work(it));
         visited.into_iter().next()
     }
 
     fn stop(&self) {
-        self.control.end(Ok(Outcome::Stopped));
+        self.supervisor.control().stop();
     }
 }
 
 /// A machine that runs, with a client; all of it ends when it is dropped.
 struct Bench {
     fake: FakeHypervisor,
-    control: Arc<Control>,
+    supervisor: Supervisor,
     ram: GuestRam,
     server: Option<RunningServer>,
     vcpus: Vec<thread::JoinHandle<()>>,
@@ -84,32 +85,37 @@ impl Bench {
         let vcpus: Vec<_> = (0..2)
             .map(|id| vm.create_vcpu(VcpuId(id)).unwrap())
             .collect();
-        let control = Arc::new(Control::default());
+        let settings = Settings {
+            vcpus: 2,
+            ..Settings::default()
+        };
+        let supervisor = Supervisor::new(settings, Arc::default());
         let kickers: Vec<Arc<dyn Kick>> = vcpus.iter().map(Vcpu::kicker).collect();
-        control.set_vcpus(kickers);
         let socket = std::env::temp_dir().join(format!("vmmkit-gdb-{name}-{}", std::process::id()));
         let server = Server::bind(&Place::Unix(socket.clone())).unwrap();
         let notices = Arc::new(Notices::new().unwrap());
         let told = notices.clone();
-        control.set_debugger(move |vcpu, exit| told.stopped(vcpu, exit));
+        let control = supervisor.control();
+        control.attach_debugger(move |vcpu, exit| told.stopped(vcpu, exit));
         let machine = Machine {
-            control: control.clone(),
+            supervisor: supervisor.clone(),
             ram: ram.clone(),
         };
         machine.halt();
         let server = server
             .start(machine, Supported::default(), notices.clone())
             .unwrap();
-        control.start(vcpus.len());
+        supervisor.start(kickers);
         notices.started();
         let threads = vcpus.into_iter().map(|vcpu| {
-            let control = control.clone();
-            thread::spawn(move || run(vcpu, &control))
+            let (supervisor, id) = (supervisor.clone(), vcpu.id());
+            let body: VcpuBody = Box::new(move |thread| run(vcpu, thread));
+            thread::spawn(move || supervisor.run_vcpu(id, body, &NeverReset))
         });
         Self {
             fake,
             vcpus: threads.collect(),
-            control,
+            supervisor,
             ram,
             server: Some(server),
             socket,
@@ -131,7 +137,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        self.control.end(Ok(Outcome::Stopped));
+        self.supervisor.control().stop();
         self.server.take().unwrap().finish(Ended::Exited(0));
         for vcpu in self.vcpus.drain(..) {
             vcpu.join().unwrap();
@@ -141,15 +147,26 @@ impl Drop for Bench {
 }
 
 /// The loop of a vCPU, as a VMM has it.
-fn run(mut vcpu: FakeVcpu, control: &Control) {
-    let id = vcpu.id();
-    while control.may_run() || (!control.is_over() && control.park(id, &mut vcpu)) {
+fn run(mut vcpu: FakeVcpu, thread: &VcpuThread<'_>) -> Option<Ending> {
+    while thread.may_run() || (!thread.is_over() && thread.park(&mut vcpu)) {
         match vcpu.run().unwrap() {
-            VcpuExit::Debug(exit) => assert!(control.stop_for_debugger(id, *exit)),
+            VcpuExit::Debug(exit) => assert!(thread.stop_for_debugger(*exit)),
             VcpuExit::Interrupted => {}
             other => panic!("{other:?}"),
         }
     }
+    None
+}
+
+/// What is under the vCPUs, of which nothing is wanted here.
+struct NeverReset;
+
+impl Hardware for NeverReset {
+    fn power_on(&self) -> Result<Vcpus, Box<dyn std::error::Error + Send + Sync>> {
+        Err("nobody resets it".into())
+    }
+
+    fn quiesce(&self, _: &Supervisor) {}
 }
 
 fn breakpoint(exception: u32, address: u64, dr6: u64) -> VcpuExit {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use vmmkit_hypervisor::Kick;
 
-use crate::{Control, Ending};
+use crate::{Ending, Supervisor, VcpuThread};
 
-/// The life of one vCPU, on its thread: it runs until [`Control::is_over`]; `Some` where it is what ends
+/// The life of one vCPU, on its thread: it runs until [`VcpuThread::is_over`]; `Some` where it is what ends
 /// the run. It owns the vCPU, which is gone when it returns.
-pub type VcpuBody = Box<dyn FnOnce(&Control) -> Option<Ending> + Send>;
+pub type VcpuBody = Box<dyn FnOnce(&VcpuThread<'_>) -> Option<Ending> + Send>;
 
 /// Every vCPU, ready to run, and what kicks it; both by number.
 pub struct Vcpus {
@@ -26,13 +26,18 @@ impl fmt::Debug for Vcpus {
     }
 }
 
-/// Brings a machine to its state at power-on, whatever hypervisor it is on.
-pub trait PowerOn: Send + Sync {
-    /// Makes vCPUs that start the guest anew. No vCPU of the machine is left when it is called.
+/// What is under the vCPUs of a machine, whatever hypervisor it is on.
+pub trait Hardware: Send + Sync {
+    /// Brings the machine to its state at power-on, and creates as many vCPUs as it had, which start the guest
+    /// anew. No vCPU of the machine is left when it is called.
     ///
     /// # Errors
     /// Why the guest cannot be started anew.
     fn power_on(&self) -> Result<Vcpus, Box<dyn Error + Send + Sync>>;
+
+    /// Brings devices and clocks to rest, if the machine is still paused: a crash has paused it, on the thread of
+    /// a vCPU, and no vCPU is in the guest any more.
+    fn quiesce(&self, supervisor: &Supervisor);
 }
 
 /// What a reset that the guest asks for does.
@@ -67,6 +72,6 @@ pub enum OnCrash {
     /// The guest starts anew in the same machine.
     Reboot,
     /// The machine is paused and kept as it is, for somebody to look at. After a triple fault it cannot
-    /// be resumed, but for a [reset](Control::reset).
+    /// be resumed, but for a [reset](crate::Control::reset).
     Pause,
 }

@@ -24,6 +24,9 @@ pub enum Outcome {
     Stopped,
 }
 
+/// How the run ended, before the threads have.
+pub type Ending = Result<Outcome, RunError>;
+
 /// A run that ended because the host, the hypervisor or the VMM could not go on.
 #[derive(Debug, Error)]
 #[non_exhaustive]

@@ -11,7 +11,7 @@ use vmmkit_hypervisor::{
 };
 use vmmkit_telemetry::Milestone;
 
-use crate::{Control, Ending, Outcome, RunError, VcpuDump};
+use crate::{Ending, Outcome, RunError, VcpuDump, VcpuThread};
 
 /// An instruction could not be emulated (KVM API, `KVM_EXIT_INTERNAL_ERROR`).
 const EMULATION: u32 = 1;
@@ -103,22 +103,22 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
     /// Runs until the machine ends; `Some` when this vCPU is what ended it.
     ///
     /// Accesses are answered inside `run_with`, where the back end decodes them. Who wants this
-    /// vCPU to wait or to end kicks it, and a kick is never lost: [`Control`] is asked before the
+    /// vCPU to wait or to end kicks it, and a kick is never lost: [`VcpuThread`] is asked before the
     /// first run and after each kick, not for each exit.
-    pub fn run(&mut self, control: &Control) -> Option<Ending> {
-        if !self.may_run_on(control) {
+    pub fn run(&mut self, thread: &VcpuThread<'_>) -> Option<Ending> {
+        if !self.may_run_on(thread) {
             return None;
         }
-        let mut first = self.first_run(control);
+        let mut first = self.first_run(thread);
         loop {
             let exit = match first.take() {
                 Some(exit) => exit,
                 None => self.vcpu.run_with(&mut self.buses),
             };
-            if let Some(ending) = self.after(exit, control) {
+            if let Some(ending) = self.after(exit, thread) {
                 return Some(ending);
             }
-            if !self.may_run_on(control) {
+            if !self.may_run_on(thread) {
                 return None;
             }
         }
@@ -127,14 +127,17 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
     /// Runs until the first exit, which is noted, so that the loop need not look; `None` where it was
     /// an access and is answered.
     #[cold]
-    fn first_run(&mut self, control: &Control) -> Option<vmmkit_hypervisor::Result<VcpuExit>> {
+    fn first_run(
+        &mut self,
+        thread: &VcpuThread<'_>,
+    ) -> Option<vmmkit_hypervisor::Result<VcpuExit>> {
         let is_first = self.id == VcpuId(0);
         if is_first {
-            control.boot_log().mark(Milestone::Entry);
+            thread.boot_log().mark(Milestone::Entry);
         }
         let exit = self.vcpu.run();
         if is_first {
-            control.boot_log().mark(Milestone::FirstExit);
+            thread.boot_log().mark(Milestone::FirstExit);
         }
         match exit {
             Ok(exit) => exit.answered_by(&mut self.buses, self.vcpu.data()).map(Ok),
@@ -147,7 +150,7 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
     fn after(
         &mut self,
         exit: vmmkit_hypervisor::Result<VcpuExit>,
-        control: &Control,
+        thread: &VcpuThread<'_>,
     ) -> Option<Ending> {
         if let Ok(exit) = &exit {
             self.exits.count(exit);
@@ -162,8 +165,8 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
                 self.buses.end_of_interrupt(vector);
                 None
             }
-            Ok(VcpuExit::Debug(exit)) if control.stop_for_debugger(self.id, *exit) => None,
-            Ok(other) => self.rare(other, control),
+            Ok(VcpuExit::Debug(exit)) if thread.stop_for_debugger(*exit) => None,
+            Ok(other) => self.rare(other, thread),
             Err(source) => Some(self.failed(source)),
         }
     }
@@ -171,9 +174,8 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
     /// Waits while the machine is paused; whether this vCPU may run then, or must end. No access is
     /// pending here, so the registers read true meanwhile.
     #[cold]
-    fn may_run_on(&mut self, control: &Control) -> bool {
-        let may_run =
-            control.may_run() || (!control.is_over() && control.park(self.id, &mut self.vcpu));
+    fn may_run_on(&mut self, thread: &VcpuThread<'_>) -> bool {
+        let may_run = thread.may_run() || (!thread.is_over() && thread.park(&mut self.vcpu));
         if may_run && std::mem::take(&mut self.is_interrupted) {
             let _ = self.vcpu.mark_paused();
         }
@@ -190,7 +192,7 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
 
     /// The exits that end a run.
     #[cold]
-    fn rare(&mut self, exit: VcpuExit, control: &Control) -> Option<Ending> {
+    fn rare(&mut self, exit: VcpuExit, thread: &VcpuThread<'_>) -> Option<Ending> {
         let outcome = match exit {
             VcpuExit::Shutdown => Outcome::TripleFault(self.id),
             VcpuExit::SystemEvent(SystemEvent::Shutdown) => Outcome::PowerOff,
@@ -199,7 +201,7 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
             VcpuExit::InternalError(error) if self.is_at_reset_vector(&error) => Outcome::Reset,
             other => return Some(Err(self.unanswered(other))),
         };
-        control.guest_asks(outcome);
+        thread.guest_asks(outcome);
         None
     }
 

@@ -12,7 +12,7 @@ use vmmkit_guest_memory::{GuestRam, Rom};
 use vmmkit_host_io::{Console, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription};
 use vmmkit_hypervisor::{CmdlineAddition, Hypervisor, Vm, VmSettings};
 use vmmkit_legacy_devices::SerialOutput;
-use vmmkit_run_control::{Clocks, Control};
+use vmmkit_run_control::{Clocks, Control, Settings, Supervisor};
 use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
 
@@ -27,7 +27,6 @@ use crate::{Event, MachineConfig, VirtioTransport, cpus, map, pci, report, virti
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
-#[derive(Default)]
 pub struct MachineBuilder {
     config: MachineConfig,
     console: Console,
@@ -37,7 +36,7 @@ pub struct MachineBuilder {
     virtio: Vec<Arc<dyn Device>>,
     memory: Vec<GuestRam>,
     pub(crate) lives: Vec<Arc<dyn Lifecycle>>,
-    pub(crate) control: Arc<Control>,
+    pub(crate) supervisor: Supervisor,
 }
 
 impl std::fmt::Debug for MachineBuilder {
@@ -56,9 +55,27 @@ impl std::fmt::Debug for MachineBuilder {
 impl MachineBuilder {
     /// A builder of the machine that `config` describes, with no console.
     pub fn new(config: MachineConfig) -> Self {
+        Self::with_boot_log(config, Arc::default())
+    }
+
+    /// The same, whose milestones and serial console's output are written to `log`; otherwise the machine keeps
+    /// a log of its own.
+    pub fn with_boot_log(config: MachineConfig, log: Arc<BootLog>) -> Self {
+        let settings = Settings {
+            vcpus: config.vcpus,
+            on_reboot: config.on_reboot,
+            on_crash: config.on_crash,
+        };
         Self {
             config,
-            ..Self::default()
+            console: Console::default(),
+            subscribers: Vec::new(),
+            ports: Vec::new(),
+            mmio: Vec::new(),
+            virtio: Vec::new(),
+            memory: Vec::new(),
+            lives: Vec::new(),
+            supervisor: Supervisor::new(settings, log),
         }
     }
 
@@ -98,15 +115,7 @@ impl MachineBuilder {
     /// # Errors
     /// The host's, when it has no descriptor left.
     pub fn events(&self) -> io::Result<Subscription<Event>> {
-        self.control.events().subscribe()
-    }
-
-    /// Has milestones written to `log`, and the serial console's output; otherwise the machine keeps
-    /// a log of its own.
-    #[must_use]
-    pub fn boot_log(self, log: Arc<BootLog>) -> Self {
-        self.control.set_boot_log(log);
-        self
+        self.supervisor.control().events().subscribe()
     }
 
     /// Builds the machine on `hypervisor`.
@@ -123,8 +132,9 @@ impl MachineBuilder {
             virtio: devices,
             memory,
             lives,
-            control,
+            supervisor,
         } = self;
+        let control = supervisor.control().clone();
         control.boot_log().mark(Milestone::BuildBegan);
         config.check(hypervisor.capabilities())?;
         config.virtio.check(devices.len())?;
@@ -157,14 +167,12 @@ impl MachineBuilder {
                 Vec::new(),
             ),
         };
-        devices::watch_all(&devices, &control, config.packed);
+        devices::watch_all(&devices, &supervisor, config.packed);
         platform.plug_extra(ports, mmio)?;
         let supported = cpus::supported(hypervisor, &config)?;
         let vcpus = cpus::create(&supported, &*vm, &config, &platform, &entry)?;
-        control.set_vcpus(vcpus.kickers);
         let devices = Arc::new(Devices::new(devices, clocks));
         let platform = Arc::new(platform);
-        set_policy(&control, &config, &devices);
 
         let output = console.output.clone();
         subscribers.extend(connect(console, &platform)?);
@@ -180,7 +188,7 @@ impl MachineBuilder {
             wires,
         };
         let shared = Shared {
-            control,
+            supervisor,
             platform,
             devices,
             ram,
@@ -190,13 +198,12 @@ impl MachineBuilder {
             thread_prefix: board.config.thread_prefix.clone(),
             clock_after_pause: board.config.clock_after_pause,
         };
-        let (vcpus, board) = (vcpus.bodies, Arc::new(board));
-        Ok(Machine::built(shared, vcpus, board, event_loop))
+        Ok(Machine::built(shared, vcpus, Arc::new(board), event_loop))
     }
 }
 
 /// What the serial port writes to.
-fn transmitter(console: &Console, control: &Arc<Control>) -> Box<dyn SerialOutput> {
+fn transmitter(console: &Console, control: &Control) -> Box<dyn SerialOutput> {
     Box::new(FirstByte {
         output: Transmitter(console.output.clone()),
         control: control.clone(),
@@ -207,18 +214,6 @@ fn transmitter(console: &Console, control: &Arc<Control>) -> Box<dyn SerialOutpu
 fn connect(console: Console, platform: &Platform) -> Result<Vec<Subscriber>, BuildError> {
     let port: Arc<dyn ConsolePort> = Arc::new(Receiver(platform.serial.clone()));
     console.connect(&port).map_err(BuildError::Console)
-}
-
-/// What the guest's own reset and crash do.
-fn set_policy(control: &Control, config: &MachineConfig, devices: &Arc<Devices>) {
-    // Handles and request sinks keep `control`, and must not keep the devices by it.
-    let devices = Arc::downgrade(devices);
-    let rest = Box::new(move |control: &Control| {
-        if let Some(devices) = devices.upgrade() {
-            let _ = devices.rest(control, None);
-        }
-    });
-    control.set_policy(config.on_reboot, config.on_crash, rest);
 }
 
 /// Adds to the command line what `hypervisor` asks for; a guest that is not Linux has none.

@@ -19,7 +19,7 @@ impl SerialOutput for Transmitter {
 /// A transmitter that tells of the first byte of each boot, and shows the boot log all of them.
 pub(crate) struct FirstByte<O> {
     pub(crate) output: O,
-    pub(crate) control: Arc<Control>,
+    pub(crate) control: Control,
 }
 
 impl<O: SerialOutput> SerialOutput for FirstByte<O> {

@@ -41,7 +41,7 @@ pub(crate) fn create(
         };
         let mut vcpu_loop = VcpuLoop::new(id, vcpu, buses, exits);
         let (cpus, priority) = (config.affinity.get(&id.0).cloned(), config.vcpu_priority);
-        vcpus.bodies.push(Box::new(move |control| {
+        vcpus.bodies.push(Box::new(move |thread| {
             if let Some(Err(refused)) = cpus.map(|cpus| cpus.confine_this_thread()) {
                 let source = Error::host("sched_setaffinity", refused);
                 return Some(Err(RunError::Vcpu { vcpu: id, source }));
@@ -50,7 +50,7 @@ pub(crate) fn create(
                 let source = Error::host("sched_setscheduler", refused);
                 return Some(Err(RunError::Vcpu { vcpu: id, source }));
             }
-            vcpu_loop.run(control)
+            vcpu_loop.run(thread)
         }));
     }
     Ok(vcpus)

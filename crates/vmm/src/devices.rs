@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use vmmkit_device_bus::{Lifecycle, bring_to_rest};
-use vmmkit_run_control::{ClockPolicy, Clocks, Control, Event, PauseError};
+use vmmkit_run_control::{ClockPolicy, Clocks, Event, PauseError, Supervisor};
 use vmmkit_telemetry::{Metrics, Tree};
 use vmmkit_virtio::{SharedThread, TransportEvent};
 
@@ -49,22 +49,26 @@ impl Devices {
         }
     }
 
-    /// Brings them to rest and stops the clocks, if `control` is still paused: another thread may have resumed it.
+    /// Brings them to rest and stops the clocks, if the machine is still paused: another thread may have resumed it.
     /// Where one is not at rest at `deadline`, all work again, and the pause is withdrawn.
-    pub(crate) fn rest(&self, control: &Control, deadline: Deadline) -> Result<(), PauseError> {
+    pub(crate) fn rest(
+        &self,
+        supervisor: &Supervisor,
+        deadline: Deadline,
+    ) -> Result<(), PauseError> {
         let mut are_at_rest = self.lock();
-        if *are_at_rest || !control.is_paused() {
+        if *are_at_rest || !supervisor.control().is_paused() {
             return Ok(());
         }
         let list = self.list.iter().map(|device| &**device as &dyn Lifecycle);
         if let Err(place) = bring_to_rest(&list, deadline) {
-            control.withdraw_pause();
+            supervisor.withdraw_pause();
             let device = self.list.get(place).map(name).unwrap_or_default();
             return Err(PauseError::Device { device });
         }
         self.clocks.stop();
         *are_at_rest = true;
-        control.is_at_rest();
+        supervisor.report_paused();
         Ok(())
     }
 
@@ -74,10 +78,10 @@ impl Devices {
         self.list.iter().filter(busy).map(name).collect()
     }
 
-    /// Has them work again, and then `control` run.
-    pub(crate) fn resume(&self, control: &Control, clock: ClockPolicy) {
+    /// Has them work again, and then the vCPUs run.
+    pub(crate) fn resume(&self, supervisor: &Supervisor, clock: ClockPolicy) {
         let mut are_at_rest = self.lock();
-        if !control.may_resume() {
+        if !supervisor.may_resume() {
             return;
         }
         let were_at_rest = std::mem::take(&mut *are_at_rest);
@@ -87,7 +91,7 @@ impl Devices {
             }
             self.clocks.start(clock);
         }
-        control.resume(were_at_rest);
+        supervisor.resume(were_at_rest);
     }
 
     /// Brings them to their state at power-on. No vCPU runs.
@@ -165,19 +169,15 @@ fn name(device: &Arc<dyn Plugged>) -> String {
 
 /// Tells of what happens between `devices` and their drivers, and has the slow
 /// ones share a thread and all offer `packed` queues.
-pub(crate) fn watch_all(devices: &[Arc<dyn Plugged>], control: &Arc<Control>, packed: bool) {
+pub(crate) fn watch_all(devices: &[Arc<dyn Plugged>], supervisor: &Supervisor, packed: bool) {
     let slow = SharedThread::new();
     for transport in devices.iter().map(|device| device.transport()) {
         transport.share_thread(&slow);
         transport.offer_packed(packed);
-        // `control` reaches the devices, so they must not keep it: the machine would keep itself.
-        let (device, control) = (transport.name().clone(), Arc::downgrade(control));
+        let (device, publish) = (transport.name().clone(), supervisor.publisher());
         transport.watch(Box::new(move |event| {
-            let Some(control) = control.upgrade() else {
-                return;
-            };
             let device = device.clone();
-            control.publish(match event {
+            publish(match event {
                 TransportEvent::DriverReady => Event::DriverReady { device },
                 TransportEvent::NeedsReset(reason) => Event::DeviceFault { device, reason },
                 TransportEvent::Lost(reason) => Event::DeviceLost { device, reason },

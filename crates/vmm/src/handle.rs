@@ -9,19 +9,21 @@ use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{OutputBuffer, Subscription};
 use vmmkit_hypervisor::CmdlineAddition;
-use vmmkit_run_control::{ClockPolicy, Control, Event, MachineState, PauseError, ResetCause};
+use vmmkit_run_control::{
+    ClockPolicy, Control, Event, MachineState, PauseError, ResetCause, Supervisor,
+};
 use vmmkit_telemetry::Tree;
 
+use crate::VcpuDump;
 use crate::devices::{Deadline, DeviceInfo, Devices};
 use crate::platform::Platform;
-use crate::{Outcome, VcpuDump};
 
 /// How long the last of the console's output may take when its reader is slow.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// What every state of a machine and every handle share.
 pub(crate) struct Shared {
-    pub(crate) control: Arc<Control>,
+    pub(crate) supervisor: Supervisor,
     pub(crate) platform: Arc<Platform>,
     pub(crate) devices: Arc<Devices>,
     pub(crate) ram: GuestRam,
@@ -36,11 +38,11 @@ pub(crate) struct Shared {
 impl Shared {
     /// Takes every vCPU out of the guest, and brings the devices to rest.
     pub(crate) fn pause(&self, deadline: Deadline) -> Result<(), PauseError> {
-        let mut paused = self.control.pause(deadline);
+        let mut paused = self.supervisor.pause(deadline);
         if let Err(PauseError::Vcpus { devices, .. }) = &mut paused {
             *devices = self.devices.busy();
         }
-        paused.and_then(|()| self.devices.rest(&self.control, deadline))
+        paused.and_then(|()| self.devices.rest(&self.supervisor, deadline))
     }
 
     /// Writes what the console still holds.
@@ -55,7 +57,7 @@ impl Shared {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
-            .field("control", &self.control)
+            .field("state", &self.supervisor.control().state())
             .finish_non_exhaustive()
     }
 }
@@ -107,9 +109,9 @@ impl Handle {
     }
 
     /// Ends the run at once, as pulling the plug does. [`Machine::wait`](crate::Machine::wait)
-    /// returns [`Outcome::Stopped`] unless the guest had ended before.
+    /// returns [`Outcome::Stopped`](crate::Outcome::Stopped) unless the guest had ended before.
     pub fn stop(&self) {
-        self.shared.control.end(Ok(Outcome::Stopped));
+        self.run_control().stop();
     }
 
     /// Presses the power button (ACPI 6.5, 4.8.2.2.1): a guest that listens shuts down.
@@ -161,12 +163,12 @@ impl Handle {
 
     /// Lets every vCPU run again, with clocks as `clock` says.
     pub fn resume_with(&self, clock: ClockPolicy) {
-        self.shared.devices.resume(&self.shared.control, clock);
+        self.shared.devices.resume(&self.shared.supervisor, clock);
     }
 
     /// What the machine does now.
     pub fn state(&self) -> MachineState {
-        self.shared.control.state()
+        self.run_control().state()
     }
 
     /// All that happens to the machine from now on, in order; up to 256 events wait for a slow
@@ -191,7 +193,7 @@ impl Handle {
     /// # Errors
     /// The host's, when it has no descriptor left.
     pub fn events(&self) -> io::Result<Subscription<Event>> {
-        self.shared.control.events().subscribe()
+        self.run_control().events().subscribe()
     }
 
     /// Starts the guest anew, as the reset button does: the devices and the RAM are as after power-on,
@@ -199,7 +201,7 @@ impl Handle {
     /// [`Event::Reset`] tells when it is done. `false` if the run has ended; a machine that was not
     /// started needs no reset, and a paused one stays paused.
     pub fn reset(&self) -> bool {
-        self.shared.control.reset(ResetCause::Host)
+        self.run_control().reset(ResetCause::Host)
     }
 
     /// The registers of every vCPU, in order; a running guest is held up for as long as it takes to
@@ -207,17 +209,17 @@ impl Handle {
     ///
     /// It waits for the vCPUs, so a device must not call it from within an access.
     pub fn dump_vcpus(&self) -> Vec<VcpuDump> {
-        self.shared.control.dump()
+        self.run_control().dump()
     }
 
-    /// Who may run: for what needs the vCPUs' own threads, as a debugger does.
-    pub fn run_control(&self) -> &Arc<Control> {
-        &self.shared.control
+    /// The run state: for what needs the vCPUs' own threads, as a debugger does.
+    pub fn run_control(&self) -> &Control {
+        self.shared.supervisor.control()
     }
 
     /// Whether the run has ended.
     pub fn has_ended(&self) -> bool {
-        self.shared.control.has_ended()
+        self.run_control().has_ended()
     }
 
     /// The guest's RAM.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vmmkit_host_io::EventLoop;
-use vmmkit_run_control::{LastEvent, PowerOn, VcpuBody};
+use vmmkit_run_control::{Hardware, LastEvent, Vcpus};
 use vmmkit_telemetry::Milestone;
 
 use crate::error::StartError;
@@ -20,17 +20,15 @@ pub struct Machine<S> {
 
 /// Built: every file, socket and byte of memory is in hand. The caller may drop privileges now.
 pub struct Ready {
-    pub(crate) vcpus: Vec<VcpuBody>,
-    pub(crate) board: Arc<dyn PowerOn>,
+    pub(crate) vcpus: Vcpus,
+    pub(crate) board: Arc<dyn Hardware>,
     pub(crate) event_loop: EventLoop,
     pub(crate) last: LastEvent,
 }
 
 impl std::fmt::Debug for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ready")
-            .field("vcpus", &self.vcpus.len())
-            .finish()
+        f.debug_struct("Ready").field("vcpus", &self.vcpus).finish()
     }
 }
 
@@ -65,16 +63,20 @@ impl<S> Machine<S> {
 impl Machine<Ready> {
     pub(crate) fn built(
         shared: Shared,
-        vcpus: Vec<VcpuBody>,
-        board: Arc<dyn PowerOn>,
+        vcpus: Vcpus,
+        board: Arc<dyn Hardware>,
         event_loop: EventLoop,
     ) -> Self {
-        shared.control.boot_log().mark(Milestone::Built);
+        shared
+            .supervisor
+            .control()
+            .boot_log()
+            .mark(Milestone::Built);
         let state = Ready {
             vcpus,
             board,
             event_loop,
-            last: LastEvent(shared.control.clone()),
+            last: shared.supervisor.last_event(),
         };
         let shared = Arc::new(shared);
         Self { shared, state }

@@ -102,6 +102,6 @@ impl MachineBuilder {
     /// let builder = builder.plug_port_device("exit code", range, device);
     /// ```
     pub fn requests(&self) -> RequestSink {
-        self.control.requests()
+        self.supervisor.control().requests()
     }
 }

@@ -10,7 +10,7 @@ use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::open_input;
 use vmmkit_hypervisor::Vm;
 use vmmkit_hypervisor::x86::CpuidEntry;
-use vmmkit_run_control::{PowerOn, Vcpus};
+use vmmkit_run_control::{Hardware, Supervisor, Vcpus};
 
 use crate::cpus;
 use crate::devices::Devices;
@@ -31,9 +31,14 @@ pub(crate) struct Board<V> {
     pub(crate) wires: Vec<Wire>,
 }
 
-impl<V: Vm> PowerOn for Board<V> {
+impl<V: Vm> Hardware for Board<V> {
     fn power_on(&self) -> Result<Vcpus, Box<dyn Error + Send + Sync>> {
         Ok(self.start_anew()?)
+    }
+
+    fn quiesce(&self, supervisor: &Supervisor) {
+        // Without a deadline only an end cuts it short.
+        let _ = self.devices.rest(supervisor, None);
     }
 }
 

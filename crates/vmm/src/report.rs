@@ -18,7 +18,7 @@ impl Handle {
 
     /// When the machine got how far.
     pub fn boot_log(&self) -> &Arc<BootLog> {
-        self.shared().control.boot_log()
+        self.run_control().boot_log()
     }
 
     /// All that the machine counts, as of now; it costs the guest nothing. The names are those of the parts:

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use vmmkit_host_io::{EventLoopStop, thread_name};
-use vmmkit_run_control::{Control, Ending, LastEvent};
+use vmmkit_hypervisor::VcpuId;
+use vmmkit_run_control::{Ending, LastEvent, Supervisor};
 
 use crate::RunError;
 use crate::devices::Devices;
@@ -16,7 +17,7 @@ use crate::machine::Ready;
 /// The running threads. Dropping it ends the run and joins them.
 #[derive(Debug)]
 pub(crate) struct Threads {
-    control: Arc<Control>,
+    supervisor: Supervisor,
     devices: Arc<Devices>,
     vcpus: Vec<JoinHandle<()>>,
     events: Option<(EventLoopStop, JoinHandle<()>)>,
@@ -32,16 +33,16 @@ impl Threads {
             event_loop,
             last,
         } = ready;
-        let control = &shared.control;
+        let supervisor = &shared.supervisor;
         let mut threads = Self {
-            control: control.clone(),
+            supervisor: supervisor.clone(),
             devices: shared.devices.clone(),
-            vcpus: Vec::with_capacity(vcpus.len()),
+            vcpus: Vec::with_capacity(vcpus.bodies.len()),
             events: None,
             _last: last,
         };
         let stop = event_loop.stop_handle();
-        let ends = control.clone();
+        let ends = supervisor.clone();
         let name = |thread: &str| thread_name(&shared.thread_prefix, thread);
         let events = Builder::new().name(name("vmm")).spawn(move || {
             if let Some(error) = guarded("vmm", || Ok(event_loop.run()?)) {
@@ -49,13 +50,12 @@ impl Threads {
             }
         })?;
         threads.events = Some((stop, events));
-        let count = vcpus.len();
-        control.start(count);
-        for (index, body) in vcpus.into_iter().enumerate() {
-            let (thread_control, board) = (control.clone(), board.clone());
+        supervisor.start(vcpus.kickers);
+        for (id, body) in (0..).map(VcpuId).zip(vcpus.bodies) {
+            let (supervisor, board) = (supervisor.clone(), board.clone());
             let thread = Builder::new()
-                .name(name(&format!("vcpu{index}")))
-                .spawn(move || thread_control.run_vcpu(index, body, &*board))?;
+                .name(name(&id.to_string()))
+                .spawn(move || supervisor.run_vcpu(id, body, &*board))?;
             threads.vcpus.push(thread);
         }
         Ok(threads)
@@ -64,13 +64,11 @@ impl Threads {
     /// Waits for the run to end and for every thread, and says how it ended.
     pub(crate) fn join(mut self) -> Ending {
         self.join_all();
-        self.control
-            .take_ending()
-            .unwrap_or(Ok(crate::Outcome::Stopped))
+        self.supervisor.take_ending()
     }
 
     fn join_all(&mut self) {
-        self.control.wait_for_end();
+        self.supervisor.wait_for_end();
         // A vCPU may wait for a device.
         self.devices.abandon();
         for thread in self.vcpus.drain(..) {
@@ -88,7 +86,7 @@ impl Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         if self.events.is_some() {
-            self.control.end(Ok(crate::Outcome::Stopped));
+            self.supervisor.control().stop();
             self.join_all();
         }
     }

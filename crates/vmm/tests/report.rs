@@ -62,8 +62,7 @@ fn milestones_come_in_order_and_the_console_is_kept_where_it_is_asked_for() {
     let kernel = Kernel::new();
     let log = Arc::new(BootLog::since(Instant::now()).with_lines());
     let script = reset(Script::new().port_write(COM1, b"hello\nworld"));
-    let machine = MachineBuilder::new(kernel.config())
-        .boot_log(log.clone())
+    let machine = MachineBuilder::with_boot_log(kernel.config(), log.clone())
         .build(&playing(script))
         .unwrap();
     assert_eq!(machine.start().unwrap().wait().unwrap(), Outcome::Reset);

@@ -128,7 +128,7 @@ impl Debugger {
         let told = notices.clone();
         handle
             .run_control()
-            .set_debugger(move |vcpu, exit| told.stopped(vcpu, exit));
+            .attach_debugger(move |vcpu, exit| told.stopped(vcpu, exit));
         let machine = Machine(handle.clone());
         machine.halt();
         if !quiet {

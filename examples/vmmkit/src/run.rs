@@ -129,7 +129,7 @@ fn dry_run(mut settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
         settings.machine.ram.backing = Backing::Memfd;
     }
     let outputs = Arc::new(Outputs::dry());
-    let builder = builder(&settings, &outputs)?;
+    let builder = builder(&settings, &outputs, Arc::default())?;
     let remote = Arc::new(Remote::new(job()?, settings.machine.acpi));
     let ram = settings.machine.ram.clone();
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
@@ -151,8 +151,12 @@ fn say_all(notes: &[String]) {
 }
 
 /// A machine with what is not paravirtual.
-fn builder(settings: &Settings, outputs: &Outputs) -> Result<MachineBuilder, Failure> {
-    let builder = MachineBuilder::new(settings.machine.clone());
+fn builder(
+    settings: &Settings,
+    outputs: &Outputs,
+    log: Arc<BootLog>,
+) -> Result<MachineBuilder, Failure> {
+    let builder = MachineBuilder::with_boot_log(settings.machine.clone(), log);
     let Some(output) = settings.debug_port.open(outputs)? else {
         return Ok(builder);
     };
@@ -193,7 +197,7 @@ fn boot(
     let reports = Reports::new(&settings);
     let log = reports.log();
     let mut running = reports::Running::default();
-    let builder = builder(&settings, &opening.outputs)?.boot_log(log.clone());
+    let builder = builder(&settings, &opening.outputs, log.clone())?;
     let ram = settings.machine.ram.clone();
     let outputs = opening.outputs.clone();
     let plan = Plan::new(builder, ram, remote.clone(), end.clone(), outputs);

@@ -35,11 +35,11 @@ fn a_log_tells_what_became_of_the_machine_and_its_parts() {
         "INFO load vmmkit_boot_loader::load: kernel loaded format=Elf entry=Linux64 address=0x100000",
         "milestone=\"built\"",
         "started",
-        "DEBUG vcpu0 vmmkit_run_control::control::reset: thread began vcpu=0",
+        "DEBUG vcpu0 vmmkit_run_control::supervisor: thread began vcpu=0",
         "request method=POST path=\"/v1/machine/pause\" status=200",
         "paused",
         "resumed",
-        "INFO vcpu0 vmmkit_run_control::control::log: reset cause=Host count=1",
+        "INFO vcpu0 vmmkit_run_control::log: reset cause=Host count=1",
         "thread ends vcpu=0",
         "ended outcome=Stopped",
     ] {

@@ -1,60 +1,24 @@
-//! What the guest asks for, the policy over it, and the end of the run.
+//! What the guest asks for, and the end of the run.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use vmmkit_device_bus::{GuestRequest, RequestSink};
 use vmmkit_telemetry::Milestone;
 
-use super::{Control, Ending, STOP};
-use crate::{Event, MachineState, OnCrash, OnReboot, Outcome, ResetCause};
+use super::Control;
+use crate::state::{Answer, Crash};
+use crate::{Ending, Outcome};
 
 impl Control {
-    /// Where devices send what the guest asks for.
-    pub fn requests(self: &Arc<Self>) -> RequestSink {
-        let control = self.clone();
-        Arc::new(move |request| match request {
-            GuestRequest::Reset => control.guest_asks(Outcome::Reset),
-            GuestRequest::PowerOff => control.guest_asks(Outcome::PowerOff),
-            GuestRequest::DebugExit(code) => control.guest_asks(Outcome::DebugExit(code)),
-            GuestRequest::Panicked => control.guest_asks(Outcome::GuestPanic),
-            GuestRequest::CrashLoaded => control.crash_is_loaded(),
-        })
-    }
-
     /// The guest did something that ends its run, or whatever the policy says.
-    pub fn guest_asks(&self, outcome: Outcome) {
+    pub(crate) fn guest_asks(&self, outcome: Outcome) {
         let outcome = self.with_last_words(outcome);
-        let crash = match outcome {
-            Outcome::GuestPanic => Some(Event::Panicked),
-            Outcome::TripleFault(vcpu) => Some(Event::TripleFault(vcpu)),
-            _ => None,
-        };
-        let is_crash = crash.is_some();
-        let mut phase = self.lock();
-        // What other vCPUs do until they are out of the guest is of no interest.
-        if phase.ending.is_some() || phase.reset.is_some() || (is_crash && phase.crash.is_some()) {
-            return;
-        }
-        if let Some(event) = crash {
-            phase.crash = Some(outcome);
-            self.publish(event);
-        }
-        let (on_reboot, on_crash) = self.policy.get().copied().unwrap_or_default();
-        let pauses = is_crash && on_crash == OnCrash::Pause;
-        if pauses {
-            self.request_pause(&mut phase);
-        }
-        drop(phase);
-        match outcome {
-            _ if pauses => self.kick_all(),
-            _ if is_crash && on_crash == OnCrash::Reboot => {
-                self.reset(ResetCause::Crash);
+        let settings = &self.core.settings;
+        let policy = (settings.on_reboot, settings.on_crash);
+        match self.core.change(|state| state.guest_asks(outcome, policy)) {
+            Answer::Ignore => {}
+            Answer::Pause => self.core.kick_all(),
+            Answer::Reset(cause) => {
+                self.reset(cause);
             }
-            Outcome::Reset if on_reboot == OnReboot::Reboot => {
-                self.reset(ResetCause::Guest);
-            }
-            _ => self.end(Ok(outcome)),
+            Answer::End(outcome) => self.end(Ok(outcome)),
         }
     }
 
@@ -66,52 +30,27 @@ impl Control {
             outcome,
             Outcome::Reset | Outcome::PowerOff | Outcome::TripleFault(_)
         );
-        let is_panic = is_end && self.lock().crash.is_none() && self.boot_log().panic().is_some();
+        let has_crashed = || {
+            self.core
+                .read(|state| matches!(state.crash, Crash::Crashed(_)))
+        };
         match outcome {
-            _ if is_panic => Outcome::GuestPanic,
+            _ if is_end && self.boot_log().panic().is_some() && !has_crashed() => {
+                Outcome::GuestPanic
+            }
             Outcome::TripleFault(_) if self.boot_log().restarts() => Outcome::Reset,
             outcome => outcome,
         }
     }
 
-    /// The guest's crash kernel takes over; told once.
-    fn crash_is_loaded(&self) {
-        if !std::mem::replace(&mut self.lock().crash_loaded, true) {
-            self.publish(Event::CrashLoaded);
-        }
-    }
-
-    /// Whether the guest's kernel has said last that it panicked, and that it does nothing any more.
-    fn has_panicked_for_good(&self) -> bool {
-        self.boot_log().panic().is_some_and(|panic| panic.is_over)
-    }
-
     /// Ends the run. The first ending stands.
-    pub fn end(&self, ending: Ending) {
+    pub(crate) fn end(&self, ending: Ending) {
         self.boot_log().mark(Milestone::End);
-        let mut phase = self.lock();
-        if phase.ending.is_none() {
-            // Who stops a guest that crashed learns how it did.
-            let ending = match (ending, phase.crash) {
-                (Ok(Outcome::Stopped), Some(crash)) => Ok(crash),
-                (Ok(Outcome::Stopped), None) if self.has_panicked_for_good() => {
-                    Ok(Outcome::GuestPanic)
-                }
-                (ending, _) => ending,
-            };
-            let (state, event) = match &ending {
-                Ok(outcome) => (MachineState::Ended(*outcome), Event::Ended(*outcome)),
-                Err(error) => (MachineState::Failed, Event::Failed(error.to_string())),
-            };
-            phase.ended = Some(state);
-            self.publish(event);
-            phase.ending = Some(ending);
-        }
-        self.request.store(STOP, Ordering::Release);
-        // Unlocked first, so that nobody wakes up only to wait for the lock.
-        drop(phase);
-        self.kick_all();
-        self.changed.notify_all();
+        // The kernel has said last that it panicked, and that it does nothing any more.
+        let has_panicked = self.boot_log().panic().is_some_and(|panic| panic.is_over);
+        let unused = self.core.change(|state| state.end(ending, has_panicked));
+        self.core.kick_all();
+        drop(unused);
     }
 }
 
@@ -120,19 +59,21 @@ mod tests {
     use vmmkit_hypervisor::VcpuId;
 
     use super::*;
+    use crate::{MachineState, Supervisor};
 
     const PANIC: &str = "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n";
     const OVER: &str = "[    1.1] ---[ end Kernel panic - not syncing: VFS ]---\r\n";
 
     /// How a guest ends that says `words` and then does `last`.
     fn end_of(words: &str, last: Outcome) -> MachineState {
-        let control = Control::default();
-        control.start(1);
+        let supervisor = Supervisor::default();
+        supervisor.start(Vec::new());
+        let control = supervisor.control();
         words
             .bytes()
             .for_each(|byte| control.boot_log().output(byte));
         match last {
-            Outcome::Stopped => control.end(Ok(last)),
+            Outcome::Stopped => control.stop(),
             last => control.guest_asks(last),
         }
         control.state()
