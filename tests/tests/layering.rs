@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("guest-memory", &[]),
     ("device-bus", &["telemetry"]),
     ("host-io", &[]),
-    ("control", &["telemetry"]),
+    ("control", &["host-io", "telemetry"]),
     ("hypervisor", &["guest-memory", "device-bus", "telemetry"]),
     (
         "hypervisor-kvm",
@@ -180,6 +180,48 @@ fn library_crates_neither_print_nor_exit() {
             let excused = MAY_EXIT.iter().any(|(path, _)| file.ends_with(path));
             assert!(!exits || excused, "{} exits the process", file.display());
         }
+    }
+}
+
+/// Production files that may start a thread by themselves, each with its reason.
+const MAY_SPAWN: &[(&str, &str)] = &[
+    ("crates/host-io/src/thread.rs", "it is the one place"),
+    (
+        "crates/guest-memory/src/prefault.rs",
+        "below host-io; its threads end within the call that starts them",
+    ),
+    (
+        "crates/hypervisor/src/conformance/guest.rs",
+        "a suite of tests",
+    ),
+];
+
+#[test]
+fn threads_begin_in_one_place() {
+    const SPAWNS: &[&str] = &["thread::spawn(", "thread::Builder", "scope.spawn("];
+    let folders = fs::read_dir(workspace_root().join("crates")).unwrap();
+    let folders = folders.map(|entry| entry.unwrap().path().join("src"));
+    let example = workspace_root().join("examples/vmmkit/src");
+    let files = folders
+        .chain([example])
+        .flat_map(|folder| rust_files(&folder));
+    for file in files.filter(|file| !file.ends_with("tests.rs")) {
+        let text = fs::read_to_string(&file).unwrap();
+        let production = text.split("#[cfg(test)]").next().unwrap();
+        let imports_it = |line: &str| {
+            line.starts_with("use std::thread::")
+                && (line.contains("Builder") || line.contains("spawn"))
+        };
+        let spawns = production
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .any(|line| SPAWNS.iter().any(|spawn| line.contains(spawn)) || imports_it(line));
+        let excused = MAY_SPAWN.iter().any(|(path, _)| file.ends_with(path));
+        assert!(
+            !spawns || excused,
+            "{} starts a thread without vmmkit_host_io::ThreadSpec",
+            file.display()
+        );
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 
-use vmmkit_host_io::{Interest, Poller};
+use vmmkit_host_io::{Interest, Poller, ThreadRole, ThreadSpec};
 
 use crate::notices::{Ended, Notice};
 use crate::session::{self, End};
@@ -61,7 +61,7 @@ impl Server {
         poller.add(&*notices, 0, Interest::Readable)?;
         poller.add(&self.listener, 1, Interest::Readable)?;
         let told = notices.clone();
-        let thread = Builder::new().name("gdb".to_owned()).spawn(move || {
+        let thread = ThreadSpec::new(ThreadRole::Server, "gdb").spawn(move || {
             // It ends with the run; whatever fails, the guest must not wait for a client for ever.
             let mut guest = Guest::new(machine, can);
             if self.serve(&mut guest, &told, &poller).is_err() {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use thiserror::Error;
 
-use crate::{EventFd, take_on_io_priority};
+use crate::EventFd;
 
 /// Why an event loop cannot go on.
 #[derive(Debug, Error)]
@@ -57,13 +57,11 @@ impl EventLoop {
         self.stop.clone()
     }
 
-    /// Runs until it is stopped.
+    /// Runs until it is stopped, on a thread of [`ThreadRole::Device`](crate::ThreadRole::Device) at best.
     ///
     /// # Errors
     /// The host's, of epoll_wait(2).
     pub fn run(mut self) -> Result<(), EventLoopError> {
-        // Who set it has tried it out.
-        let _ = take_on_io_priority();
         // Ordering: pairs with the store in `EventLoopStop::stop`.
         while !self.stop.stopping.load(Ordering::Acquire) {
             match self.manager.run() {

@@ -52,6 +52,7 @@ mod stopwatch;
 mod stream;
 mod tap;
 mod terminal;
+mod thread;
 mod thread_name;
 mod timer;
 mod uring;
@@ -80,7 +81,7 @@ pub use listener::Listener;
 pub use output::{Flush, OutputBuffer};
 pub use pollable::Pollable;
 pub use poller::{Interest, Poller, Ready};
-pub use priority::{ThreadPriority, ThreadPriorityError, set_io_priority, take_on_io_priority};
+pub use priority::{ThreadPriority, ThreadPriorityError, set_io_priority};
 pub use pty::{Pty, open_pty};
 pub use signals::{
     Signal, SignalFd, block_terminal_access_signals, die_by, signal_job, start_with_clean_signals,
@@ -94,6 +95,7 @@ pub use terminal::{
     RawTerminal, WindowSize, is_foreground, is_raw, is_terminal, restore_all, ring_bell,
     window_size,
 };
+pub use thread::{ThreadRole, ThreadSpec};
 pub use thread_name::thread_name;
 pub use timer::TimerFd;
 pub use uring::{Completion, SharedMemory, Uring};

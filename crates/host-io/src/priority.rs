@@ -5,9 +5,10 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::OnceLock;
-use std::thread;
 
 use thiserror::Error;
+
+use crate::{ThreadRole, ThreadSpec};
 
 /// How the host schedules a thread (sched(7)), written as `fifo:1`, `rr:1` or `nice:-5`.
 ///
@@ -47,17 +48,14 @@ pub enum ThreadPriorityError {
 /// What threads that serve devices take on; process-wide.
 static OF_IO: OnceLock<ThreadPriority> = OnceLock::new();
 
-/// Has the threads of this process that serve devices take on `priority` when they begin: event loops
-/// and the threads of engines. Those that are there already keep theirs, and a second call does nothing.
+/// Has the threads of this process that serve devices ([`ThreadRole::Device`]) take on `priority` when they
+/// begin: event loops and the threads of engines. Those that are there already keep theirs, and a second call does nothing.
 pub fn set_io_priority(priority: ThreadPriority) {
     let _ = OF_IO.set(priority);
 }
 
 /// The calling thread serves devices: it takes on what [`set_io_priority`] says.
-///
-/// # Errors
-/// As [`ThreadPriority::take_on`].
-pub fn take_on_io_priority() -> io::Result<()> {
+pub(crate) fn take_on_io_priority() -> io::Result<()> {
     OF_IO.get().map_or(Ok(()), |priority| priority.take_on())
 }
 
@@ -84,7 +82,8 @@ impl ThreadPriority {
     /// # Errors
     /// As [`take_on`](Self::take_on).
     pub fn try_out(self) -> io::Result<()> {
-        let thread = thread::Builder::new().spawn(move || self.take_on())?;
+        let thread =
+            ThreadSpec::new(ThreadRole::Helper, "priority").spawn(move || self.take_on())?;
         // Nothing panics in it.
         thread.join().unwrap_or(Ok(()))
     }
@@ -174,7 +173,7 @@ mod tests {
     fn a_thread_alone_takes_it_on() {
         // Everybody may be nicer.
         let own = rustix::process::getpriority_process(None).unwrap();
-        let thread = thread::spawn(|| {
+        let thread = std::thread::spawn(|| {
             ThreadPriority::Nice(19).take_on().unwrap();
             rustix::process::getpriority_process(None).unwrap()
         });

@@ -9,7 +9,9 @@ use std::thread;
 use vmmkit_boot_loader::{self as boot_loader, BootSource, Entry};
 use vmmkit_device_bus::{Lifecycle, Mmio, Plug, Ports};
 use vmmkit_guest_memory::{GuestRam, Rom};
-use vmmkit_host_io::{Console, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription};
+use vmmkit_host_io::{
+    Console, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription, ThreadRole, ThreadSpec,
+};
 use vmmkit_hypervisor::{CmdlineAddition, Hypervisor, Vm, VmSettings};
 use vmmkit_legacy_devices::SerialOutput;
 use vmmkit_run_control::{Clocks, Control, Settings, Supervisor};
@@ -257,8 +259,7 @@ fn create_and_load<H: Hypervisor>(
         Ok(vm)
     };
     thread::scope(|scope| {
-        let loading = thread::Builder::new()
-            .name("load".to_owned())
+        let loading = ThreadSpec::new(ThreadRole::Helper, "load")
             .spawn_scoped(scope, || {
                 let loaded = load(files, ram, config, devices);
                 boot_log.mark(Milestone::Loaded);

@@ -3,9 +3,9 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 
-use vmmkit_host_io::{EventLoopStop, thread_name};
+use vmmkit_host_io::{EventLoopStop, ThreadRole, ThreadSpec, thread_name};
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_run_control::{Ending, LastEvent, Supervisor};
 
@@ -44,7 +44,7 @@ impl Threads {
         let stop = event_loop.stop_handle();
         let ends = supervisor.clone();
         let name = |thread: &str| thread_name(&shared.thread_prefix, thread);
-        let events = Builder::new().name(name("vmm")).spawn(move || {
+        let events = ThreadSpec::new(ThreadRole::Device, name("vmm")).spawn(move || {
             if let Some(error) = guarded("vmm", || Ok(event_loop.run()?)) {
                 ends.end(Err(error));
             }
@@ -53,8 +53,7 @@ impl Threads {
         supervisor.start(vcpus.kickers);
         for (id, body) in (0..).map(VcpuId).zip(vcpus.bodies) {
             let (supervisor, board) = (supervisor.clone(), board.clone());
-            let thread = Builder::new()
-                .name(name(&id.to_string()))
+            let thread = ThreadSpec::new(ThreadRole::Vcpu, name(&id.to_string()))
                 .spawn(move || supervisor.run_vcpu(id, body, &*board))?;
             threads.vcpus.push(thread);
         }

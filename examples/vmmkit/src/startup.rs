@@ -2,9 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
-use vmmkit_host_io::{EventFd, Interest, Poller, Signal, SignalFd, die_by, restore_all};
+use vmmkit_host_io::{
+    EventFd, Interest, Poller, Signal, SignalFd, ThreadRole, ThreadSpec, die_by, restore_all,
+};
 
 /// The signals that end the process. Nothing runs yet that could be asked to end by itself.
 const ENDING: [Signal; 4] = [
@@ -42,7 +44,7 @@ impl Startup {
                 }
             }
         };
-        let thread = thread::Builder::new().name("startup".to_owned());
+        let thread = ThreadSpec::new(ThreadRole::Helper, "startup");
         Ok(Self {
             is_over,
             thread: Some(thread.spawn(wait)?),

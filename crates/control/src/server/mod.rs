@@ -15,13 +15,13 @@ use std::io;
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+use vmmkit_host_io::{ThreadRole, ThreadSpec};
 use vmmkit_telemetry::Occasions;
 
 use crate::{Controlled, Listening};
@@ -104,14 +104,12 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let (end, ended) = channel();
         let runtime = runtime(true)?;
-        thread::Builder::new()
-            .name("api".to_owned())
-            .spawn(move || {
-                runtime.block_on(serve(api, &places, stopped));
-                runtime.shutdown_background();
-                drop(places);
-                drop(end);
-            })?;
+        ThreadSpec::new(ThreadRole::Server, "api").spawn(move || {
+            runtime.block_on(serve(api, &places, stopped));
+            runtime.shutdown_background();
+            drop(places);
+            drop(end);
+        })?;
         Ok(Self { stop, ended })
     }
 

@@ -3,12 +3,12 @@
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
+use vmmkit_host_io::{ThreadRole, ThreadSpec};
 
 use crate::{Controlled, Event, EventSource, Problem};
 
@@ -112,7 +112,7 @@ impl Streams {
     fn feed(self: &Arc<Self>, machine: &Arc<dyn Controlled>) -> std::io::Result<()> {
         let mut source: Box<dyn EventSource> = machine.events();
         let streams = self.clone();
-        let thread = thread::Builder::new().name("api-events".to_owned());
+        let thread = ThreadSpec::new(ThreadRole::Server, "api-events");
         thread.spawn(move || {
             while let Some(event) = source.next() {
                 streams.give(&event);

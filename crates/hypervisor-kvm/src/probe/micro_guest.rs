@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize};
+use vmmkit_host_io::{ThreadRole, ThreadSpec};
 use vmmkit_hypervisor::x86::{
     CpuidEntry, DescriptorTable, Msr, Registers, Segment, SpecialRegisters, VcpuState,
 };
@@ -233,7 +234,7 @@ fn enter(vcpu: &mut KvmVcpu, ring: Ring, cr4: u64) -> Result<()> {
 /// [`Error::Host`] where the host has no thread left.
 pub(crate) fn watch(kicker: Arc<dyn Kick>) -> Result<Leash> {
     let (call_off, called_off) = mpsc::channel::<()>();
-    let thread = thread::Builder::new().name("kvm-probe".to_owned());
+    let thread = ThreadSpec::new(ThreadRole::Helper, "kvm-probe");
     let thread = thread.spawn(move || {
         if called_off.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             kicker.kick();

@@ -1,9 +1,9 @@
 //! The device while a driver runs it.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::Builder;
 use std::time::Instant;
 
+use vmmkit_host_io::{ThreadRole, ThreadSpec};
 use vmmkit_virtio::{ActivateError, Activation, Active, Queue, QueueState};
 
 use super::Config;
@@ -141,7 +141,7 @@ impl Active for VhostUserActive {
             *state = RestState::Stopping;
         }
         let (rest, work) = (self.rest.clone(), self.work.clone());
-        let thread = Builder::new().name(format!("{}-rest", self.name));
+        let thread = ThreadSpec::new(ThreadRole::Helper, format!("{}-rest", self.name));
         let thread = thread.stack_size(STACK).spawn(move || rest.run(&work));
         if thread.is_err() {
             self.rest.run(&self.work);

@@ -3,10 +3,10 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use vmmkit_host_io::{EventFd, FdSocket, Interest, Poller, TimerFd, take_on_io_priority};
+use vmmkit_host_io::{EventFd, FdSocket, Interest, Poller, ThreadRole, ThreadSpec, TimerFd};
 use vmmkit_virtio::{Queue, QueueInterrupt, Signal};
 
 use super::error::sentence;
@@ -81,16 +81,16 @@ impl Forwarder {
         poller.add(&shared.stop, STOP, Interest::Readable)?;
         poller.add(&shared.work.lost, LOST, Interest::Readable)?;
         poller.add(&shared.again, AGAIN, Interest::Readable)?;
-        let thread = Builder::new().name(name).stack_size(STACK).spawn({
-            let shared = shared.clone();
-            move || {
-                // Who set it has tried it out.
-                let _ = take_on_io_priority();
-                if let Err(error) = shared.run() {
-                    shared.work.fault.report(sentence(&error));
+        let thread = ThreadSpec::new(ThreadRole::Device, name)
+            .stack_size(STACK)
+            .spawn({
+                let shared = shared.clone();
+                move || {
+                    if let Err(error) = shared.run() {
+                        shared.work.fault.report(sentence(&error));
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(Self {
             shared,
             thread: Some(thread),

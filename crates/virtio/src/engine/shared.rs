@@ -6,9 +6,9 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 
-use vmmkit_host_io::{EventFd, Interest, Poller, Ready, take_on_io_priority};
+use vmmkit_host_io::{EventFd, Interest, Poller, Ready, ThreadRole, ThreadSpec};
 
 use super::worker::Worker;
 use super::workers::{STACK, message};
@@ -112,8 +112,7 @@ impl Running {
             joined: 0,
             ready: Vec::with_capacity(32),
         };
-        let thread = Builder::new()
-            .name("virtio-slow".to_owned())
+        let thread = ThreadSpec::new(ThreadRole::Device, "virtio-slow")
             .stack_size(STACK)
             .spawn(move || turns.run())?;
         Ok(Self {
@@ -139,8 +138,6 @@ struct Loop {
 
 impl Loop {
     fn run(mut self) {
-        // Who set it has tried it out.
-        let _ = take_on_io_priority();
         if let Err(error) = self.take_turns() {
             let waiting: Vec<_> = self.newcomers.try_iter().collect();
             for member in self.members.values().chain(&waiting) {

@@ -5,10 +5,10 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
-use vmmkit_host_io::{EventFd, take_on_io_priority};
+use vmmkit_host_io::{EventFd, ThreadRole, ThreadSpec};
 
 use super::worker::{Command, Worker};
 use super::{Engine, Queues, SharedThread};
@@ -51,8 +51,7 @@ impl Workers {
         fault: Arc<Fault>,
     ) -> io::Result<()> {
         let (mut remote, worker) = prepare(engine, indices, queues)?;
-        let thread = Builder::new()
-            .name(name)
+        let thread = ThreadSpec::new(ThreadRole::Device, name)
             .stack_size(STACK)
             .spawn(move || run(worker, &fault))?;
         remote.end = Some(End::Thread(thread));
@@ -102,8 +101,6 @@ fn prepare(
 
 /// Runs a worker; what it ends with but a stop, the driver sees.
 fn run(worker: Worker, fault: &Fault) {
-    // Who set it has tried it out.
-    let _ = take_on_io_priority();
     match catch_unwind(AssertUnwindSafe(|| worker.run())) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => fault.report(error.to_string()),

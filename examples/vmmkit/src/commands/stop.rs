@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use serde_json::json;
 use vmmkit_control::{Client, ClientError, MachineInfo, RuntimeFolder, StopRequest};
+use vmmkit_host_io::{ThreadRole, ThreadSpec};
 
 use super::ask::{self, AskError, Target, each_at_all};
 use super::options::StopOptions;
@@ -124,7 +125,7 @@ impl Witness {
     fn of(client: &Client) -> Option<Self> {
         // An event, or a heartbeat, comes every 15 s.
         let events = client.clone().patient_for(2 * END).events().ok()?;
-        Some(Self(thread::spawn(move || {
+        let listening = ThreadSpec::new(ThreadRole::Helper, "events").spawn(move || {
             let mut seen = Seen::default();
             for event in events.flatten() {
                 match &*event.kind {
@@ -138,7 +139,8 @@ impl Witness {
                 }
             }
             seen
-        })))
+        });
+        listening.ok().map(Self)
     }
 
     /// What it has heard when the machine is gone: its stream has ended then.

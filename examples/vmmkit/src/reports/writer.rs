@@ -2,10 +2,9 @@
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use vmmkit_host_io::{FileError, replace_file};
+use vmmkit_host_io::{FileError, ThreadRole, ThreadSpec, replace_file};
 use vmmkit_legacy_devices::cmos::Moment;
 use vmmkit_telemetry::{Bins, Timeline};
 use vmmkit_vmm::{Handle, MachineState, Outcome};
@@ -56,8 +55,7 @@ impl Writer {
         work.tell_at_start(written)?;
         let (finish, asked) = channel();
         let (at_end, done) = channel();
-        Builder::new()
-            .name("reports".to_owned())
+        ThreadSpec::new(ThreadRole::Helper, "reports")
             .spawn(move || {
                 work.run(&asked);
                 drop(at_end);

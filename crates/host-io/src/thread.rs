@@ -1,0 +1,121 @@
+//! Where threads begin: each has a name, a role and what comes with the role.
+
+use std::io;
+use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
+
+use crate::priority::take_on_io_priority;
+
+/// What a thread is for, which decides how it is scheduled and what it may do to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ThreadRole {
+    /// It runs a vCPU.
+    Vcpu,
+    /// It serves the guest's devices: their queues, or events of the host for them. It has the
+    /// [priority](crate::set_io_priority) of those.
+    Device,
+    /// It serves clients of the machine: an API, a debugger.
+    Server,
+    /// It does one piece of work beside others: loading, probing, writing reports.
+    Helper,
+}
+
+/// A thread to be started. It is the one way to start a thread that lives as long as the machine does.
+///
+/// ```
+/// use vmmkit_host_io::{ThreadRole, ThreadSpec};
+///
+/// let answer = ThreadSpec::new(ThreadRole::Helper, "answer").spawn(|| 42)?;
+/// assert_eq!(answer.join().ok(), Some(42));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing runs before it is spawned"]
+pub struct ThreadSpec {
+    role: ThreadRole,
+    name: String,
+    stack_bytes: Option<usize>,
+}
+
+impl ThreadSpec {
+    /// A thread that the host shows by the first 15 bytes of `name`.
+    pub fn new(role: ThreadRole, name: impl Into<String>) -> Self {
+        Self {
+            role,
+            name: name.into(),
+            stack_bytes: None,
+        }
+    }
+
+    /// With a stack of this size, in bytes; 2 MiB of addresses otherwise.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// Starts it with `work`.
+    ///
+    /// # Errors
+    /// The host's, when it has no thread or memory left: EAGAIN (pthread_create(3)).
+    pub fn spawn<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<JoinHandle<T>> {
+        let role = self.role;
+        self.builder().spawn(move || {
+            role.begin();
+            work()
+        })
+    }
+
+    /// The same, for a thread that ends before `scope` does.
+    ///
+    /// # Errors
+    /// As of [`spawn`](Self::spawn).
+    pub fn spawn_scoped<'scope, T: Send + 'scope>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        work: impl FnOnce() -> T + Send + 'scope,
+    ) -> io::Result<ScopedJoinHandle<'scope, T>> {
+        let role = self.role;
+        self.builder().spawn_scoped(scope, move || {
+            role.begin();
+            work()
+        })
+    }
+
+    fn builder(self) -> Builder {
+        let builder = Builder::new().name(self.name);
+        match self.stack_bytes {
+            Some(bytes) => builder.stack_size(bytes),
+            None => builder,
+        }
+    }
+}
+
+impl ThreadRole {
+    /// What a thread of this role does first.
+    fn begin(self) {
+        if self == Self::Device {
+            // Whoever set the priority checked that it can be applied.
+            let _ = take_on_io_priority();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_has_its_name() {
+        let name = || thread::current().name().map(str::to_owned);
+        let spec = ThreadSpec::new(ThreadRole::Device, "virtio-blk0").stack_size(128 << 10);
+        let named = spec.clone().spawn(name).unwrap();
+        assert_eq!(named.join().unwrap().as_deref(), Some("virtio-blk0"));
+        let scoped = thread::scope(|scope| spec.spawn_scoped(scope, name).unwrap().join().unwrap());
+        assert_eq!(scoped.as_deref(), Some("virtio-blk0"));
+    }
+}
