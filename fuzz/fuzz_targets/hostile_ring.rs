@@ -12,12 +12,12 @@ use std::sync::{Arc, LazyLock, Mutex};
 use libfuzzer_sys::fuzz_target;
 use vmmkit_device_bus::Lifecycle;
 use vmmkit_guest_memory::{BLOCK_SIZE, GuestAddress, GuestRam, RamConfig, RamSize};
-use vmmkit_host_io::StreamSocket;
+use vmmkit_host_io::{FdInput, StreamSocket};
 use vmmkit_virtio::Device;
 use vmmkit_virtio::fake::{Driver, Options, TransportKind};
 use vmmkit_virtio::spec::{feature, mmio};
 use vmmkit_virtio_devices::{
-    Balloon, BalloonConfig, Block, BlockBackend, BlockConfig, Console, FdInput, Mem, Net,
+    Balloon, BalloonConfig, Block, BlockBackend, BlockConfig, Console, Mem, Net,
     NetOptions, Pmem, PmemConfig, Port, Rng, Vsock, VsockConfig,
 };
 

@@ -1,7 +1,7 @@
-//! Reading a descriptor that is shared with other processes.
+//! Where a console's input comes from: a descriptor that may be shared with other processes, for one.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -10,7 +10,8 @@ use crate::pollable::is_readable;
 /// What one read gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputRead {
-    /// This many bytes, at least 1, at the start of the buffer.
+    /// This many bytes, at the start of the buffer; may be 0 when what was read was not for the
+    /// guest.
     Bytes(usize),
     /// Nothing now; the descriptor will become readable.
     NotReady,
@@ -18,7 +19,40 @@ pub enum InputRead {
     End,
 }
 
-/// Reads what `fd` has, up to `bytes.len()` bytes, without blocking and without O_NONBLOCK: that
+/// Where the input of a guest's console comes from. It is read only when the guest has room for what is
+/// asked for.
+pub trait InputSource: AsFd + Send {
+    /// Reads up to `bytes.len()` bytes without blocking.
+    ///
+    /// # Errors
+    /// Any error ends the input.
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<InputRead>;
+}
+
+/// Input from a descriptor, which may be shared with other processes: its flags are left alone.
+#[derive(Debug)]
+pub struct FdInput(OwnedFd);
+
+impl FdInput {
+    /// Input from `fd`.
+    pub fn new(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl AsFd for FdInput {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl InputSource for FdInput {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<InputRead> {
+        read_ready(self.0.as_fd(), bytes)
+    }
+}
+
+/// Reads what `fd` has, at least 1 byte where it has any, up to `bytes.len()` bytes, without blocking and without O_NONBLOCK: that
 /// flag belongs to the open file description, which a standard descriptor shares with the shell
 /// and with every other process on the terminal.
 ///
@@ -43,7 +77,6 @@ pub fn read_ready(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<InputRead>
 mod tests {
     use std::fs::File;
     use std::io::Write;
-    use std::os::fd::AsFd;
 
     use super::*;
 

@@ -60,7 +60,7 @@ mod wall_clock;
 
 pub use affinity::{HostCpus, HostCpusError};
 pub use broadcast::{Broadcast, Message, Next, Subscription};
-pub use console::{Console, ConsoleInput, ConsolePort, ConsoleRead, ConsoleSocket, LostOutput};
+pub use console::{Console, ConsolePort, ConsoleSocket, LostOutput};
 pub use cpu_time::cpu_time;
 pub use deadline::Deadline;
 pub use descriptors::{descriptor_limit, leaves_descriptors, raise_descriptor_limit};
@@ -75,7 +75,7 @@ pub use file::{
 pub use heap::share_one_heap;
 pub use image_file::{ImageFile, read_with_zeroes};
 pub use inherited::close_inherited;
-pub use input::{InputRead, read_ready};
+pub use input::{FdInput, InputRead, InputSource, read_ready};
 pub use last_close::close_after_exit;
 pub use listener::Listener;
 pub use output::{Flush, OutputBuffer};

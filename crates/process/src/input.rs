@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vmmkit_host_io::{ConsoleInput, ConsoleRead, EventFd};
+use vmmkit_host_io::{EventFd, InputRead, InputSource};
 
 /// The bytes at which the queue counts as full; a paste of so many is kept for any guest.
 pub(crate) const LIMIT: usize = 64 << 10;
@@ -44,8 +44,8 @@ impl AsFd for TerminalInput {
     }
 }
 
-impl ConsoleInput for TerminalInput {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<ConsoleRead> {
+impl InputSource for TerminalInput {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<InputRead> {
         Ok(self.0.pop(bytes))
     }
 }
@@ -99,7 +99,7 @@ impl Queue {
         self.filled.notify();
     }
 
-    fn pop(&self, bytes: &mut [u8]) -> ConsoleRead {
+    fn pop(&self, bytes: &mut [u8]) -> InputRead {
         let mut inner = self.lock();
         let count = bytes.len().min(inner.bytes.len());
         for (place, byte) in bytes.iter_mut().zip(inner.bytes.drain(..count)) {
@@ -110,13 +110,13 @@ impl Queue {
             self.room.notify();
         }
         match (count, inner.has_ended) {
-            (0, true) => return ConsoleRead::End,
+            (0, true) => return InputRead::End,
             (_, false) if inner.bytes.is_empty() => drop(self.filled.drain()),
             _ => {}
         }
         match count {
-            0 => ConsoleRead::NotReady,
-            count => ConsoleRead::Bytes(count),
+            0 => InputRead::NotReady,
+            count => InputRead::Bytes(count),
         }
     }
 

@@ -34,8 +34,7 @@ pub use blk::{
     RawDisk, ResizeError, Topology, parse_block_request,
 };
 pub use console::{
-    Console, ConsoleCounters, ConsoleError, ConsoleMessage, FdInput, PendingMessage, Port,
-    PortControl, PortInput, PortRead,
+    Console, ConsoleCounters, ConsoleError, ConsoleMessage, PendingMessage, Port, PortControl,
 };
 pub use mem::{
     Mem, MemAnswer, MemArea, MemBlocks, MemCounters, MemError, MemRequest, MemState, Released,

@@ -46,7 +46,7 @@ pub use handle::{Handle, WeakHandle};
 pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
 pub use map::{FREE_MMIO, FREE_PORTS};
 pub use vmmkit_boot_loader::mp_table::MpTable;
-pub use vmmkit_host_io::{Console, ConsoleInput, ConsoleRead, Subscriber};
+pub use vmmkit_host_io::{Console, FdInput, InputRead, InputSource, Subscriber};
 pub use vmmkit_run_control::{
     ClockPolicy, Event, MachineState, OnCrash, OnReboot, Outcome, PauseError, ResetCause, RunError,
     VcpuDump,

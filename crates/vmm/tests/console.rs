@@ -15,12 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use support::input::Piped;
 use support::*;
 use vmmkit_device_bus::{AddressRange, DevicePio, Gsi, PioAddress, PioAddressOffset};
 use vmmkit_hypervisor::Width;
 use vmmkit_hypervisor::fake::{End, FakeHypervisor, Script};
-use vmmkit_vmm::{Console, Machine, MachineBuilder, Outcome, Ready};
+use vmmkit_vmm::{Console, FdInput, Machine, MachineBuilder, Outcome, Ready};
 
 /// The guest reads this port where a real one halts until its serial port interrupts.
 const HALT: u16 = 0x520;
@@ -54,7 +53,7 @@ fn read_bytes(script: Script, count: usize) -> Script {
 fn with_input(hypervisor: &FakeHypervisor, input: OwnedFd) -> Machine<Ready> {
     let kernel = Kernel::new();
     let console = Console {
-        input: Some(Box::new(Piped::new(input))),
+        input: Some(Box::new(FdInput::new(input))),
         ..Console::default()
     };
     let halt = Arc::new(HaltUntilInterrupt(hypervisor.clone()));
@@ -203,7 +202,7 @@ fn a_reader_that_takes_nothing_holds_up_output_only() {
     let (mut output, console) = piped_output();
     let (input, mut keyboard) = std::io::pipe().unwrap();
     let console = Console {
-        input: Some(Box::new(Piped::new(input.into()))),
+        input: Some(Box::new(FdInput::new(input.into()))),
         ..console
     };
     let hypervisor = playing(reset(read_bytes(open_port(script), 3)));

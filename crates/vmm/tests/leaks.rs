@@ -40,7 +40,7 @@ fn machine_threads() -> usize {
 fn machine(hypervisor: &FakeHypervisor) -> Machine<Ready> {
     let kernel = Kernel::new();
     let (_, mut console) = piped_output();
-    console.input = Some(Box::new(support::input::Piped::new(
+    console.input = Some(Box::new(vmmkit_vmm::FdInput::new(
         std::io::pipe().unwrap().0.into(),
     )));
     let config = vmmkit_vmm::MachineConfig {

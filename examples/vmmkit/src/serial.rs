@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vmmkit_host_io::{
-    Console, ConsoleInput, ConsoleSocket, LostOutput, OutputBuffer, Pollable, RawTerminal, Sharing,
-    TimerFd, open_pty,
+    Console, ConsoleSocket, FdInput, InputSource, LostOutput, OutputBuffer, Pollable, RawTerminal,
+    Sharing, TimerFd, open_pty,
 };
 use vmmkit_process::Keyboard;
 
@@ -19,7 +19,7 @@ use crate::files::{self, Outputs};
 use crate::messages;
 use crate::os_text;
 use crate::remote::Remote;
-use crate::stdin::{FdInput, Source};
+use crate::stdin::StreamInput;
 
 /// How long a reader may take nothing before the guest goes on without him; one on stdout has all the
 /// time.
@@ -144,7 +144,7 @@ impl SerialChoice {
             }
             Self::Socket(path) => {
                 let (socket, end) = ConsoleSocket::listen(path)?;
-                let input = FdInput::new(end.try_clone()?, Source::device());
+                let input = FdInput::new(end.try_clone()?);
                 (Some(Box::new(input)), Some(end), Some(socket))
             }
         })
@@ -167,7 +167,7 @@ fn say_lost(place: &str, lost: &LostOutput) {
 }
 
 /// A console's input, where it has one.
-pub(crate) type Input = Option<Box<dyn ConsoleInput>>;
+pub(crate) type Input = Option<Box<dyn InputSource>>;
 
 /// stdin, with the keys of a terminal taken out; nothing for /dev/null.
 pub(crate) fn stdin(remote: &Arc<Remote>, end: &Arc<TimerFd>) -> io::Result<Input> {
@@ -182,7 +182,7 @@ pub(crate) fn stdin(remote: &Arc<Remote>, end: &Arc<TimerFd>) -> io::Result<Inpu
             remote.type_on(keyboard);
             Some(Box::new(input))
         }
-        _ => Some(Box::new(FdInput::new(fd, Source::stream(end.clone())))),
+        _ => Some(Box::new(StreamInput::new(fd, end.clone()))),
     })
 }
 
@@ -200,7 +200,7 @@ pub(crate) fn pty(what: &str) -> io::Result<(Input, OwnedFd)> {
         std::mem::forget(raw);
     }
     messages::say(&format!("{what}: {}", pty.path.display()));
-    let input = FdInput::new(pty.master.try_clone()?, Source::device());
+    let input = FdInput::new(pty.master.try_clone()?);
     Ok((Some(Box::new(input)), pty.master))
 }
 

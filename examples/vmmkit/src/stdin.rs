@@ -1,96 +1,65 @@
-//! The console's input where it is no terminal: a pipe or file with its end, or a line of hardware.
+//! The console's input where it is not a terminal: a pipe, socket or file with its end.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmmkit_host_io::{InputRead, TimerFd, read_ready};
-use vmmkit_vmm::{ConsoleInput, ConsoleRead};
+use vmmkit_host_io::{InputRead, InputSource, TimerFd, read_ready};
 
 /// Ctrl-D: what a terminal takes for the end of its input (EOT).
 pub(crate) const END_OF_INPUT: u8 = 0x04;
 
-/// Input from a descriptor, shared as it may be with other processes.
+/// A pipe, socket or file, shared as it may be with other processes. The guest is told of its end by Ctrl-D.
 #[derive(Debug)]
-pub(crate) struct FdInput {
+pub(crate) struct StreamInput {
     fd: OwnedFd,
-    source: Source,
+    /// The Ctrl-Ds that the guest has not been sent.
+    ends: u8,
+    line_is_open: bool,
+    /// Fires when the stream has ended and the guest was told once; more Ctrl-Ds come then.
+    end: Arc<TimerFd>,
 }
 
-/// What stands behind the descriptor.
-#[derive(Debug)]
-pub(crate) enum Source {
-    /// A pipe, socket or file: the guest is told of its end by so many Ctrl-Ds as are left, and
-    /// by more of them once the timer was armed.
-    Stream {
-        ends: u8,
-        line_is_open: bool,
-        end: Arc<TimerFd>,
-    },
-    /// A line of hardware: only bytes.
-    Device,
-}
-
-impl Source {
-    /// A pipe, socket or file; `end` fires when it has ended and the guest was told once.
-    pub(crate) fn stream(end: Arc<TimerFd>) -> Self {
-        Self::Stream {
+impl StreamInput {
+    /// Input from `fd`; `end` fires when it has ended and the guest was told once.
+    pub(crate) fn new(fd: OwnedFd, end: Arc<TimerFd>) -> Self {
+        Self {
+            fd,
             ends: 1,
             line_is_open: false,
             end,
         }
     }
-
-    /// A line of hardware.
-    pub(crate) fn device() -> Self {
-        Self::Device
-    }
 }
 
-impl FdInput {
-    /// Input from `fd`.
-    pub(crate) fn new(fd: OwnedFd, source: Source) -> Self {
-        Self { fd, source }
-    }
-}
-
-impl AsFd for FdInput {
+impl AsFd for StreamInput {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }
 
-impl ConsoleInput for FdInput {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<ConsoleRead> {
+impl InputSource for StreamInput {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<InputRead> {
         let read = read_ready(self.fd.as_fd(), bytes)?;
-        Ok(match (read, &mut self.source) {
-            (InputRead::NotReady, _) => ConsoleRead::NotReady,
-            (
-                InputRead::Bytes(length),
-                Source::Stream {
-                    ends, line_is_open, ..
-                },
-            ) => {
-                *line_is_open = bytes.get(..length).and_then(<[u8]>::last) != Some(&b'\n');
+        match read {
+            InputRead::NotReady => {}
+            InputRead::Bytes(length) => {
+                let last = bytes.get(..length).and_then(<[u8]>::last);
+                self.line_is_open = last != Some(&b'\n');
                 // In the middle of a line the first Ctrl-D only ends the line (termios(3), VEOF).
-                *ends = if *line_is_open { 2 } else { 1 };
-                ConsoleRead::Bytes(length)
+                self.ends = if self.line_is_open { 2 } else { 1 };
             }
-            (InputRead::Bytes(length), Source::Device) => ConsoleRead::Bytes(length),
-            (InputRead::End, Source::Stream { ends, .. }) if *ends > 0 => {
-                *ends -= 1;
+            InputRead::End if self.ends > 0 => {
+                self.ends -= 1;
                 if let Some(first) = bytes.first_mut() {
                     *first = END_OF_INPUT;
                 }
-                ConsoleRead::Bytes(1)
+                return Ok(InputRead::Bytes(1));
             }
-            (InputRead::End, Source::Stream { end, .. }) => {
-                end.arm_once(Duration::ZERO);
-                ConsoleRead::End
-            }
-            (InputRead::End, _) => ConsoleRead::End,
-        })
+            InputRead::End => self.end.arm_once(Duration::ZERO),
+        }
+        Ok(read)
     }
 }
 
@@ -105,12 +74,9 @@ mod tests {
         let (reader, mut writer) = io::pipe().unwrap();
         writer.write_all(text.as_bytes()).unwrap();
         drop(writer);
-        let mut input = FdInput::new(
-            reader.into(),
-            Source::stream(Arc::new(TimerFd::new().unwrap())),
-        );
+        let mut input = StreamInput::new(reader.into(), Arc::new(TimerFd::new().unwrap()));
         let (mut all, mut bytes) = (Vec::new(), [0; 4]);
-        while let ConsoleRead::Bytes(length) = input.read(&mut bytes).unwrap() {
+        while let InputRead::Bytes(length) = input.read(&mut bytes).unwrap() {
             all.extend_from_slice(&bytes[..length]);
         }
         all

@@ -7,12 +7,11 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use event_manager::MutEventSubscriber;
 
-use crate::OutputBuffer;
+use crate::{InputSource, OutputBuffer};
 use flusher::OutputFlusher;
 use reader::InputReader;
 
@@ -21,28 +20,6 @@ mod reader;
 mod socket;
 
 pub use socket::ConsoleSocket;
-
-/// What one read of a console's input gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConsoleRead {
-    /// This many bytes, at the start of the buffer; may be 0 when what was read was not for the
-    /// guest.
-    Bytes(usize),
-    /// Nothing now; the descriptor will become readable.
-    NotReady,
-    /// Nothing ever again.
-    End,
-}
-
-/// Where a console's input comes from. It is read on the event loop's thread, only when the guest
-/// has room for what is asked for.
-pub trait ConsoleInput: AsFd + Send {
-    /// Reads up to `bytes.len()` bytes without blocking.
-    ///
-    /// # Errors
-    /// Any error ends the input.
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<ConsoleRead>;
-}
 
 /// The device that a console's bytes go to and come from: a UART, for one. Several threads call it
 /// at once.
@@ -64,8 +41,8 @@ pub trait ConsolePort: Send + Sync {
 /// The two ends of a console.
 #[derive(Default)]
 pub struct Console {
-    /// Where the guest's input comes from; `None` for no input.
-    pub input: Option<Box<dyn ConsoleInput>>,
+    /// Where the guest's input comes from; `None` for no input. It is read on the event loop's thread.
+    pub input: Option<Box<dyn InputSource>>,
     /// Where its output goes; `None` drops it.
     pub output: Option<Arc<OutputBuffer>>,
     /// Called once, on the event loop's thread, when the guest's first output is about to be

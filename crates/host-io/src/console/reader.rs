@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 
-use super::{ConsoleInput, ConsolePort, ConsoleRead};
+use super::ConsolePort;
 use crate::EventFd;
+use crate::{InputRead, InputSource};
 
 /// Reads the console's input into the port.
 pub(super) struct InputReader {
-    input: Option<Box<dyn ConsoleInput>>,
+    input: Option<Box<dyn InputSource>>,
     port: Arc<dyn ConsolePort>,
     room: Arc<EventFd>,
     watch: Watch,
@@ -33,10 +34,7 @@ enum Watch {
 
 impl InputReader {
     /// A reader of `input` for `port`, which tells of its room by an event from now on.
-    pub(super) fn new(
-        input: Box<dyn ConsoleInput>,
-        port: Arc<dyn ConsolePort>,
-    ) -> io::Result<Self> {
+    pub(super) fn new(input: Box<dyn InputSource>, port: Arc<dyn ConsolePort>) -> io::Result<Self> {
         let room = Arc::new(EventFd::new()?);
         let tell = room.clone();
         port.on_room(Box::new(move || tell.notify()));
@@ -68,7 +66,7 @@ impl InputReader {
                 return;
             };
             match input.read(space) {
-                Ok(ConsoleRead::Bytes(length)) => {
+                Ok(InputRead::Bytes(length)) => {
                     let news = space.get(..length).unwrap_or_default();
                     let taken = self.port.receive(news);
                     self.refused.extend(news.iter().skip(taken));
@@ -77,11 +75,11 @@ impl InputReader {
                         return;
                     }
                 }
-                Ok(ConsoleRead::NotReady) => {
+                Ok(InputRead::NotReady) => {
                     self.resume(ops);
                     return;
                 }
-                Ok(ConsoleRead::End) | Err(_) => {
+                Ok(InputRead::End) | Err(_) => {
                     self.pause(ops);
                     self.input = None;
                     return;

@@ -2,7 +2,7 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::Mutex;
 
-use vmmkit_host_io::{ConsoleInput, ConsoleRead, Pty, open_pty};
+use vmmkit_host_io::{InputRead, InputSource, Pty, open_pty};
 
 use super::*;
 use crate::input::LIMIT;
@@ -70,7 +70,7 @@ impl Desk {
     fn guest_reads(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         match self.input.read(&mut bytes).unwrap() {
-            ConsoleRead::Bytes(length) => bytes[..length].to_vec(),
+            InputRead::Bytes(length) => bytes[..length].to_vec(),
             _ => Vec::new(),
         }
     }
@@ -83,7 +83,7 @@ impl Desk {
 #[test]
 fn keys_for_the_vmm_are_taken_out_and_the_rest_is_read() {
     let mut desk = Desk::new();
-    assert_eq!(desk.input.read(&mut [0; 4]).unwrap(), ConsoleRead::NotReady);
+    assert_eq!(desk.input.read(&mut [0; 4]).unwrap(), InputRead::NotReady);
     desk.types(b"a\x01\x01\x01x\x03");
     assert_eq!(desk.guest_reads(16), b"a\x01\x03");
     assert_eq!(desk.commands(), [Command::Quit]);
@@ -158,5 +158,5 @@ fn a_terminal_that_is_hung_up_is_the_end() {
     let (mut keyboard, mut input) = Keyboard::new(pty.slave, job, Box::new(|_| {})).unwrap();
     drop(pty.master);
     assert!(!keyboard.pump());
-    assert_eq!(input.read(&mut [0; 4]).unwrap(), ConsoleRead::End);
+    assert_eq!(input.read(&mut [0; 4]).unwrap(), InputRead::End);
 }

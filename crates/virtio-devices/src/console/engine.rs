@@ -3,10 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use vmmkit_host_io::{Interest, Ready};
+use vmmkit_host_io::{InputRead, Interest, Ready};
 use vmmkit_virtio::{Chain, Context, Engine};
 
-use super::port::PortRead;
 use super::shared::{Core, Shared};
 use super::spec;
 use super::wire::End;
@@ -216,7 +215,7 @@ impl Mover {
                 continue;
             }
             match wire.read(poller, port, space) {
-                PortRead::Bytes(length) if length > 0 => {
+                InputRead::Bytes(length) if length > 0 => {
                     let mut writer = self.chain.writer(queue.ram());
                     writer.write(space.get(..length).unwrap_or_default());
                     let written = writer.written();
@@ -224,11 +223,11 @@ impl Mover {
                     core.counters.input_bytes += length as u64;
                     budget = budget.saturating_sub(length);
                 }
-                PortRead::End => queue.unpop(),
+                InputRead::End => queue.unpop(),
                 nothing => {
                     queue.unpop();
                     let is_always_ready = wire.watch_input(poller, port, true);
-                    if is_always_ready && matches!(nothing, PortRead::Bytes(_)) {
+                    if is_always_ready && matches!(nothing, InputRead::Bytes(_)) {
                         queue.kick().notify();
                     }
                     break;

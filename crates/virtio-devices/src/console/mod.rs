@@ -28,7 +28,7 @@ use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, Dev
 pub use control::{PendingMessage, PortControl};
 use engine::ConsoleEngine;
 pub use message::ConsoleMessage;
-pub use port::{FdInput, Port, PortInput, PortRead};
+pub use port::Port;
 use shared::Shared;
 
 /// The most ports: what Linux takes.

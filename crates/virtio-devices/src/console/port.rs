@@ -2,62 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use vmmkit_host_io::{InputRead, Listener, Sink, read_ready};
+use vmmkit_host_io::{InputSource, Listener, Sink};
 
 use super::wire::Wire;
-
-/// What one read of a port's input gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PortRead {
-    /// This many bytes, at the start of the buffer; may be 0 when what was read was not for the
-    /// guest.
-    Bytes(usize),
-    /// Nothing now; the descriptor will become readable.
-    NotReady,
-    /// Nothing ever again.
-    End,
-}
-
-/// Where a port's input comes from. It is read on the device's thread, only when the guest has room
-/// for what is asked for.
-pub trait PortInput: AsFd + Send {
-    /// Reads up to `bytes.len()` bytes without blocking.
-    ///
-    /// # Errors
-    /// Any error ends the input.
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<PortRead>;
-}
-
-/// Input from a descriptor, which may be shared with other processes: its flags are left alone.
-#[derive(Debug)]
-pub struct FdInput(OwnedFd);
-
-impl FdInput {
-    /// Input from `fd`.
-    pub fn new(fd: OwnedFd) -> Self {
-        Self(fd)
-    }
-}
-
-impl AsFd for FdInput {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl PortInput for FdInput {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<PortRead> {
-        Ok(match read_ready(self.0.as_fd(), bytes)? {
-            InputRead::Bytes(length) => PortRead::Bytes(length),
-            InputRead::NotReady => PortRead::NotReady,
-            InputRead::End => PortRead::End,
-        })
-    }
-}
 
 /// A port of a console and what is at the host's end of it.
 pub struct Port {
@@ -72,11 +23,12 @@ impl Port {
         Self::of(Wire::default())
     }
 
-    /// A port at descriptors: a terminal, a pseudo-terminal, a pipe, a file. A slow reader slows the
+    /// A port at descriptors: a terminal, a pseudo-terminal, a pipe, a file. `input` is read on the device's
+    /// thread. A slow reader slows the
     /// guest, and no byte is lost; when the reader has gone away, output vanishes. Without `output`
     /// it vanishes from the start. One that takes nothing for long stops a vCPU of Linux, whose
     /// `hvc` driver spins until its output was taken.
-    pub fn streams(input: Option<Box<dyn PortInput>>, output: Option<OwnedFd>) -> Self {
+    pub fn streams(input: Option<Box<dyn InputSource>>, output: Option<OwnedFd>) -> Self {
         Self::of(Wire::streams(input, output.map(Sink::new)))
     }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::io::ioctl_fionread;
+use vmmkit_host_io::{FdInput, InputRead, InputSource};
 use vmmkit_virtio::fake::hostile::torture;
 use vmmkit_virtio::fake::{Driver, Options};
 
@@ -23,7 +24,7 @@ fn console(ports: Vec<Port>) -> Arc<Console> {
     Arc::new(Console::new(ports).unwrap())
 }
 
-fn input(reader: impl Into<OwnedFd>) -> Option<Box<dyn PortInput>> {
+fn input(reader: impl Into<OwnedFd>) -> Option<Box<dyn InputSource>> {
     Some(Box::new(FdInput::new(reader.into())))
 }
 

@@ -5,10 +5,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use vmmkit_host_io::{Interest, Listener, Poller, Sink, TimerFd, Written};
+use vmmkit_host_io::{
+    FdInput, InputRead, InputSource, Interest, Listener, Poller, Sink, TimerFd, Written,
+};
 
 use super::backlog::Backlog;
-use super::port::{FdInput, PortInput, PortRead};
 use super::watch::Watch;
 
 /// The descriptors of a port, as tokens of the poller.
@@ -43,7 +44,7 @@ pub(super) type Ear = Box<dyn Fn(&[u8]) + Send + Sync>;
 /// The host's end of a port.
 #[derive(Default)]
 pub(super) struct Wire {
-    input: Option<Box<dyn PortInput>>,
+    input: Option<Box<dyn InputSource>>,
     output: Option<Sink>,
     /// Nobody reads the output any more; `settle` lets go of it.
     is_gone: bool,
@@ -78,7 +79,7 @@ struct Watches {
 }
 
 impl Wire {
-    pub(super) fn streams(input: Option<Box<dyn PortInput>>, output: Option<Sink>) -> Self {
+    pub(super) fn streams(input: Option<Box<dyn InputSource>>, output: Option<Sink>) -> Self {
         Self {
             input,
             output,
@@ -163,17 +164,17 @@ impl Wire {
     }
 
     /// Reads input. At its end, and after an error, there is none any more.
-    pub(super) fn read(&mut self, poller: &Poller, port: usize, bytes: &mut [u8]) -> PortRead {
+    pub(super) fn read(&mut self, poller: &Poller, port: usize, bytes: &mut [u8]) -> InputRead {
         let Some(input) = &mut self.input else {
-            return PortRead::End;
+            return InputRead::End;
         };
         match input.read(bytes) {
-            Ok(PortRead::Bytes(length)) => PortRead::Bytes(length.min(bytes.len())),
-            Ok(PortRead::NotReady) => PortRead::NotReady,
-            Ok(PortRead::End) | Err(_) => {
+            Ok(InputRead::Bytes(length)) => InputRead::Bytes(length.min(bytes.len())),
+            Ok(InputRead::NotReady) => InputRead::NotReady,
+            Ok(InputRead::End) | Err(_) => {
                 self.watch_input(poller, port, false);
                 self.input = None;
-                PortRead::End
+                InputRead::End
             }
         }
     }

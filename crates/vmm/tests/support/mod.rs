@@ -6,8 +6,6 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
-pub(crate) mod input;
-
 use std::fs;
 use std::io::{PipeReader, Read};
 use std::path::PathBuf;

@@ -1,12 +1,10 @@
 //! `--console`: a console by virtio, the guest's hvc0.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use vmmkit_host_io::Sharing;
-use vmmkit_virtio_devices::{Console, Port, PortInput, PortRead};
-use vmmkit_vmm::{ConsoleInput, ConsoleRead};
+use vmmkit_virtio_devices::{Console, Port};
 
 use super::{Choice, Plan, failed};
 use crate::failure::Failure;
@@ -40,10 +38,7 @@ impl ConsoleChoice {
     }
 
     fn port(&self, plan: &Plan) -> io::Result<Port> {
-        let streams = |input: Input, output| {
-            let input = input.map(|input| -> Box<dyn PortInput> { Box::new(Adapter(input)) });
-            Port::streams(input, Some(output))
-        };
+        let streams = |input: Input, output| Port::streams(input, Some(output));
         Ok(match self.0.split_once('=') {
             Some(("file", path)) => {
                 let file =
@@ -96,25 +91,6 @@ impl Choice for ConsoleChoice {
             plan.remote().show_on(console.clone());
         }
         Ok(plan.with(console))
-    }
-}
-
-/// A console's input as that of a port.
-struct Adapter(Box<dyn ConsoleInput>);
-
-impl AsFd for Adapter {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl PortInput for Adapter {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<PortRead> {
-        Ok(match self.0.read(bytes)? {
-            ConsoleRead::Bytes(length) => PortRead::Bytes(length),
-            ConsoleRead::NotReady => PortRead::NotReady,
-            ConsoleRead::End => PortRead::End,
-        })
     }
 }
 

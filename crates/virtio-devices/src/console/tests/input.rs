@@ -59,15 +59,15 @@ impl std::os::fd::AsFd for OnlyX {
     }
 }
 
-impl PortInput for OnlyX {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<PortRead> {
+impl InputSource for OnlyX {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<InputRead> {
         let read = self.0.read(bytes)?;
-        let PortRead::Bytes(length) = read else {
+        let InputRead::Bytes(length) = read else {
             return Ok(read);
         };
         let count = bytes[..length].iter().filter(|byte| **byte == b'x').count();
         bytes[..count].fill(b'x');
-        Ok(PortRead::Bytes(count))
+        Ok(InputRead::Bytes(count))
     }
 }
 
