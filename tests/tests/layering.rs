@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use vmmkit_tests::{rust_files, workspace_root};
@@ -183,6 +184,20 @@ fn library_crates_neither_print_nor_exit() {
     }
 }
 
+/// The sources of the crates and of the binary, without files that are all tests.
+fn production_files() -> Vec<PathBuf> {
+    let folders = fs::read_dir(workspace_root().join("crates")).unwrap();
+    let folders = folders.map(|entry| entry.unwrap().path().join("src"));
+    let example = workspace_root().join("examples/vmmkit/src");
+    let files = folders
+        .chain([example])
+        .flat_map(|folder| rust_files(&folder));
+    let is_test = |file: &PathBuf| {
+        file.ends_with("tests.rs") || file.components().any(|part| part.as_os_str() == "tests")
+    };
+    files.filter(|file| !is_test(file)).collect()
+}
+
 /// Production files that may start a thread by themselves, each with its reason.
 const MAY_SPAWN: &[(&str, &str)] = &[
     ("crates/host-io/src/thread.rs", "it is the one place"),
@@ -199,13 +214,7 @@ const MAY_SPAWN: &[(&str, &str)] = &[
 #[test]
 fn threads_begin_in_one_place() {
     const SPAWNS: &[&str] = &["thread::spawn(", "thread::Builder", "scope.spawn("];
-    let folders = fs::read_dir(workspace_root().join("crates")).unwrap();
-    let folders = folders.map(|entry| entry.unwrap().path().join("src"));
-    let example = workspace_root().join("examples/vmmkit/src");
-    let files = folders
-        .chain([example])
-        .flat_map(|folder| rust_files(&folder));
-    for file in files.filter(|file| !file.ends_with("tests.rs")) {
+    for file in production_files() {
         let text = fs::read_to_string(&file).unwrap();
         let production = text.split("#[cfg(test)]").next().unwrap();
         let imports_it = |line: &str| {
@@ -223,6 +232,38 @@ fn threads_begin_in_one_place() {
             file.display()
         );
     }
+}
+
+/// How far above an atomic operation the reason for its ordering may be, in lines. One for all that are Relaxed
+/// may be anywhere above in the file, at the type that they are of.
+const REASON_ABOVE: usize = 12;
+
+#[test]
+fn orderings_weaker_than_seqcst_have_a_reason() {
+    let mut bare = Vec::new();
+    for file in production_files() {
+        let text = fs::read_to_string(&file).unwrap();
+        let production = text.split("#[cfg(test)]").next().unwrap();
+        let (mut reason, mut has_reason) = (0, false);
+        for (number, line) in (1..).zip(production.lines()) {
+            let code = line.trim_start();
+            if code.starts_with("//") {
+                if code.contains("Ordering: ") {
+                    (reason, has_reason) = (number, true);
+                }
+                continue;
+            }
+            let is_relaxed = line.contains("Ordering::Relaxed");
+            let is_stronger = ["Acquire", "Release", "AcqRel"]
+                .iter()
+                .any(|order| line.contains(&format!("Ordering::{order}")));
+            let is_near = has_reason && number - reason <= REASON_ABOVE;
+            if is_stronger && !is_near || is_relaxed && !has_reason {
+                bare.push(format!("{}:{number}", file.display()));
+            }
+        }
+    }
+    assert!(bare.is_empty(), "without `// Ordering: reason`: {bare:#?}");
 }
 
 #[test]

@@ -303,6 +303,7 @@ impl Folder {
     pub fn new() -> Self {
         use std::os::unix::fs::DirBuilderExt;
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        // Ordering: only that each number is given out once counts.
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("vmmkit-control-{}-{count}", std::process::id());
         let path = std::env::temp_dir().join(name);

@@ -19,6 +19,7 @@ pub struct Unclaimed {
 /// The counters of one bus, shared by all that use it.
 #[derive(Debug, Default)]
 pub(crate) struct UnclaimedCounters {
+    // Ordering: counts, and addresses that are whole in one word; nothing else is read because of them.
     reads: AtomicU64,
     writes: AtomicU64,
     /// Each is an address plus 1; 0 is free. They fill from the front and never change again.

@@ -174,6 +174,7 @@ fn load_at_once(mapping: &Mapping, offset: usize, bytes: &mut [u8]) -> bool {
     macro_rules! load {
         ($atomic:ty) => {
             mapping.get_atomic_ref::<$atomic>(offset).is_ok_and(|cell| {
+                // Ordering: plain accesses of RAM promise none; a caller that needs one has a window's.
                 bytes.copy_from_slice(&cell.load(Ordering::Relaxed).to_ne_bytes());
                 true
             })
@@ -195,6 +196,7 @@ fn store_at_once(mapping: &Mapping, offset: usize, bytes: &[u8]) -> bool {
         ($atomic:ty, $integer:ty) => {
             bytes.try_into().is_ok_and(|bytes| {
                 mapping.get_atomic_ref::<$atomic>(offset).is_ok_and(|cell| {
+                    // Ordering: as of a load.
                     cell.store(<$integer>::from_ne_bytes(bytes), Ordering::Relaxed);
                     mapping.bitmap().mark_dirty(offset, size_of::<$integer>());
                     true

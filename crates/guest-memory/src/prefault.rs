@@ -70,6 +70,7 @@ fn touch_each(start: u64, length: u64) {
         // not unmapped while that runs; every access to it is atomic until RAM is handed out.
         let byte = unsafe { AtomicU8::from_ptr(page as *mut u8) };
         // A locked compare-exchange is a write to the page even where it stores the same byte.
+        // Ordering: nobody else has the memory yet.
         let _ = byte.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }

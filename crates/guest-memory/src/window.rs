@@ -74,6 +74,7 @@ macro_rules! width {
         /// The value at `offset`. Release and AcqRel are taken as Relaxed.
         #[inline]
         pub fn $load(&self, offset: usize, order: Ordering) -> Option<$integer> {
+            // Ordering: the caller's, as far as a load has it.
             let order = match order {
                 Ordering::Acquire | Ordering::SeqCst => order,
                 _ => Ordering::Relaxed,
@@ -86,6 +87,7 @@ macro_rules! width {
         /// Makes the value at `offset` another. Acquire and AcqRel are taken as Relaxed.
         #[inline]
         pub fn $store(&self, offset: usize, value: $integer, order: Ordering) -> Option<()> {
+            // Ordering: the caller's, as far as a store has it.
             let order = match order {
                 Ordering::Release | Ordering::SeqCst => order,
                 _ => Ordering::Relaxed,

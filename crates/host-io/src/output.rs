@@ -51,6 +51,7 @@ pub struct OutputBuffer {
     filling: Mutex<Vec<u8>>,
     writing: Mutex<Half>,
     /// No reader is left: what comes is dropped.
+    // Ordering: this and the flags and counts below are each of their own; bytes go by the locks.
     gone: AtomicBool,
     /// Each line is to begin with the time.
     stamps_lines: AtomicBool,

@@ -9,6 +9,7 @@ use std::time::Instant;
 pub struct Stopwatch {
     made: Instant,
     /// Nanoseconds of all stops that are over.
+    // Ordering: a time alone; who reads it while it is changed may have either.
     paused: AtomicU64,
     stopped: Mutex<Option<Instant>>,
 }

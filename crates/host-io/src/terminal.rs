@@ -72,6 +72,7 @@ impl RawTerminal {
         if !is_foreground(self.tty.as_fd()) {
             return Ok(());
         }
+        // Ordering: pairs with the swap in `restore`.
         if self.saved.pending.load(Ordering::Acquire) {
             // Stopped by SIGSTOP, which gave no chance to suspend: only the raw mode is due.
             return Ok(set(self.tty, &raw(&self.saved.settings))?);
@@ -193,6 +194,7 @@ fn make_raw(tty: &'static OwnedFd) -> io::Result<&'static Saved> {
 /// Puts `saved` on the list, before the terminal changes: no moment is without a way back.
 fn publish(saved: &'static Saved) {
     let node = ptr::from_ref(saved).cast_mut();
+    // Ordering: the node that is found is whole, as another exchange below has released it.
     let mut newest = NEWEST.load(Ordering::Acquire);
     loop {
         saved.next.store(newest, Ordering::Release);

@@ -18,6 +18,7 @@ pub(crate) struct Lines {
     /// One bit for each GSI below 64. Held across the ioctl, so that the level KVM heard last is
     /// the level noted last.
     levels: Mutex<u64>,
+    // Ordering: a count.
     failures: AtomicU64,
 }
 

@@ -48,6 +48,7 @@ pub struct PciBus {
     memory: Weak<MmioBus>,
     layout: PciLayout,
     slots: Mutex<Vec<Arc<Slot>>>,
+    // Ordering: a count.
     conflicts: AtomicU64,
 }
 

@@ -16,6 +16,7 @@ use crate::spec::mechanism_1 as spec;
 pub struct ConfigPorts {
     bus: Arc<PciBus>,
     beside: Option<Arc<dyn DevicePio + Send + Sync>>,
+    // Ordering: one register; a guest that races for it gets what a chipset gives it.
     address: AtomicU32,
 }
 

@@ -20,6 +20,7 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Job {
     /// A console's input is the terminal.
+    // Ordering: a flag alone.
     hears_keys: AtomicBool,
     terminal: Mutex<Option<RawTerminal>>,
     /// Fires when it is time to look for the foreground.

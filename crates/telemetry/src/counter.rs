@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Only its owner may count: two threads at once lose increments, and nothing worse. In return it
 /// costs one instruction without a lock prefix, and never shares a cache line by itself.
 #[derive(Debug, Default)]
+// Ordering: a count.
 pub struct Counter(AtomicU64);
 
 impl Counter {

@@ -60,6 +60,7 @@ impl Milestone {
 pub struct Milestones {
     start: Instant,
     /// Nanoseconds from `start`, plus 1; 0 is not reached.
+    // Ordering: each time is whole in one word, and goes with nothing else.
     reached: [AtomicU64; Milestone::ALL.len()],
 }
 

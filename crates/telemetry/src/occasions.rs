@@ -18,6 +18,7 @@ const ALL: u64 = 32;
 /// assert_eq!(told.last(), Some(&512));
 /// ```
 #[derive(Debug, Default)]
+// Ordering: a count.
 pub struct Occasions(AtomicU64);
 
 impl Occasions {

@@ -73,6 +73,7 @@ impl fmt::Debug for QueueInterrupt {
 pub struct Fault {
     name: Arc<str>,
     needs_reset: AtomicBool,
+    // Ordering: a count.
     count: AtomicU64,
     reason: Mutex<Option<String>>,
     interrupts: Arc<dyn Interrupts>,

@@ -6,6 +6,7 @@ use crate::os_text;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A line was begun that is to be continued: whoever writes first ends it.
+// Ordering: a flag alone.
 static LINE_IS_OPEN: AtomicBool = AtomicBool::new(false);
 
 /// Writes `vmmkit: ` and the message. Lines end in CR LF: the terminal may be raw.

@@ -21,6 +21,7 @@ use crate::messages;
 pub(crate) struct Remote {
     has_acpi: bool,
     /// The guest was asked to power off.
+    // Ordering: a flag alone.
     is_asked: AtomicBool,
     job: Arc<Job>,
     handle: OnceLock<Handle>,

@@ -15,6 +15,7 @@ const COMPLETING: u8 = 2;
 const NOBODY: i32 = 0;
 
 /// The thread that runs the vCPU, as gettid(2) names it.
+// Ordering: Relaxed where a fence, or being the thread that it names, gives the order.
 pub(crate) struct Runner(AtomicI32);
 
 impl Runner {
@@ -69,10 +70,12 @@ pub(crate) fn take(immediate_exit: &AtomicU8) {
 /// Makes the next `KVM_RUN` complete the pending access and return. A kick that is there already
 /// has the same effect, and stays.
 pub(crate) fn begin_completion(immediate_exit: &AtomicU8) {
+    // Ordering: a kick that it meets stays for `take`, which acquires it.
     let _ = immediate_exit.compare_exchange(IDLE, COMPLETING, Ordering::AcqRel, Ordering::Relaxed);
 }
 
 /// Undoes [`begin_completion`]; a kick that came meanwhile stays.
 pub(crate) fn end_completion(immediate_exit: &AtomicU8) {
+    // Ordering: as in `begin_completion`.
     let _ = immediate_exit.compare_exchange(COMPLETING, IDLE, Ordering::AcqRel, Ordering::Relaxed);
 }

@@ -74,6 +74,7 @@ impl Bridge {
         let Pages([directory, table, code]) = &*pages;
         let set = |page: &[AtomicU64; 512], index: usize, value| {
             if let Some(word) = page.get(index) {
+                // Ordering: nothing maps the pages yet.
                 word.store(value, Ordering::Relaxed);
             }
         };

@@ -28,6 +28,7 @@ impl SoftwareCounters {
 /// The counters as they are kept. Relaxed: nobody derives an order from them.
 #[derive(Debug)]
 pub(crate) struct Counters {
+    // Ordering: counts.
     completed: [AtomicU64; Completed::ALL.len()],
     pub(crate) faults: AtomicU64,
     pub(crate) bridged: AtomicU64,

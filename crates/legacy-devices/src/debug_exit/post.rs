@@ -9,6 +9,7 @@ use super::spec;
 
 /// Keeps the last POST code, without a lock: Linux writes here whenever it waits for old hardware.
 #[derive(Debug, Default)]
+// Ordering: one register, and nothing that it goes with.
 pub struct PostCode(AtomicU8);
 
 impl PostCode {

@@ -10,6 +10,7 @@ use super::spec::*;
 /// refresh bit toggles with each read, and timer 2 has always elapsed once its gate is open.
 /// Leave it out where the hypervisor's own timer chip answers this port.
 #[derive(Debug, Default)]
+// Ordering: one register, and nothing that it goes with.
 pub struct SystemControlB(AtomicU8);
 
 impl SystemControlB {

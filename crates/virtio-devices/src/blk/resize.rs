@@ -65,6 +65,7 @@ impl Block {
         let change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let size = checked_size(&*self.shared.disk, self.shared.topology)?;
         if self.capacity() != size {
+            // Ordering: the driver learns of it by the configuration change, under the transport's lock.
             let store = || self.shared.capacity.store(size, Ordering::Relaxed);
             match &*change {
                 Some(change) => change.apply(store),

@@ -9,6 +9,7 @@ use super::spec::SECTOR;
 const VERSION: &str = "blk=1";
 
 pub(super) fn write(shared: &Shared) -> String {
+    // Ordering: the device is at rest.
     let sectors = shared.capacity.load(Ordering::Relaxed) / SECTOR;
     let writeback = u8::from(shared.writeback.load(Ordering::Relaxed));
     format!("{VERSION} sectors={sectors} writeback={writeback}")

@@ -45,6 +45,7 @@ impl BlockStats {
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
+    // Ordering: counts.
     reads: AtomicU64,
     writes: AtomicU64,
     flushes: AtomicU64,

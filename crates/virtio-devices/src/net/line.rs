@@ -16,6 +16,7 @@ use super::stats::{FlowCount, NetStats};
 pub(super) struct Shared {
     pub(super) lines: Vec<Line>,
     /// Whether the VMM has plugged the cable in.
+    // Ordering: each is a setting or flag of its own; nothing else is read because of it.
     is_plugged: AtomicBool,
     /// Whether a back end has come to its end.
     is_lost: AtomicBool,

@@ -55,6 +55,7 @@ impl NetStats {
 /// One direction of one pair, counted by its engine and read by anyone.
 #[derive(Debug, Default)]
 pub(super) struct FlowCount {
+    // Ordering: counts.
     packets: AtomicU64,
     bytes: AtomicU64,
     drops: AtomicU64,

@@ -13,6 +13,7 @@ const BATCH: usize = 64;
 /// What has happened.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
+    // Ordering: counts.
     pub(super) flushes: AtomicU64,
     pub(super) syncs: AtomicU64,
     pub(super) failed: AtomicU64,

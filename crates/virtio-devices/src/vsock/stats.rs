@@ -24,6 +24,7 @@ macro_rules! counters {
         /// The counters. They are one thread's, which others look at.
         #[derive(Debug, Default)]
         pub(super) struct Counters {
+            // Ordering: counts.
             $(pub(super) $name: AtomicU64,)*
             /// The refused for want of room that a log tells of.
             pub(super) refusals: Occasions,

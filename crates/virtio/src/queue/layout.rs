@@ -46,6 +46,7 @@ impl QueueLayout {
     /// moving. `None` where the queue cannot be there.
     pub fn indices(&self, ram: &GuestRam) -> Option<(u16, u16)> {
         let parts = self.find(ram).ok()?;
+        // Ordering: a look in passing; nothing is read because of it.
         let index = |part: &RamWindow| part.view().load_u16(split::RING_INDEX, Ordering::Relaxed);
         Some((index(&parts.available)?, index(&parts.used)?))
     }

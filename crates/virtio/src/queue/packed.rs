@@ -218,6 +218,7 @@ impl PackedRing {
             return false;
         };
         let ring = self.parts.descriptors.view();
+        // Ordering: the driver that sees the flags sees the chains' data, and the later slots' flags.
         let _ = ring.store_u16(place + packed::FLAGS, flags, Ordering::Release);
         let count = std::mem::take(&mut self.unpublished);
         // Ordering: the flags must be seen by a driver whose wish, read below, is from before it
@@ -265,6 +266,7 @@ impl PackedRing {
         };
         let place = u32::from(self.available.slot | wrap);
         let wish = place | u32::from(packed::EVENT_DESC) << 16;
+        // Ordering: the fence below orders it.
         let _ = self.parts.used.view().store_u32(0, wish, Ordering::Relaxed);
         // Ordering: the wish must be seen by a driver that stores flags after the load below.
         fence(Ordering::SeqCst);

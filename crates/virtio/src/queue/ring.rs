@@ -139,6 +139,7 @@ impl SplitRing {
         if old == new {
             return false;
         }
+        // Ordering: a driver that sees the index sees the entries, and what the device wrote before.
         let _ = self
             .parts
             .used

@@ -9,6 +9,7 @@ impl Transport {
     /// Offers packed queues (virtio 1.2, section 2.8) or does not, as at first. A device whose queues
     /// cannot be packed never does. Call it before a driver looks.
     pub fn offer_packed(&self, offers: bool) {
+        // Ordering: a setting from before the guest runs.
         self.offers_packed.store(offers, Ordering::Relaxed);
     }
 

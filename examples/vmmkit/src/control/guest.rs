@@ -31,6 +31,7 @@ pub(crate) struct Guest {
     more: OnceLock<MoreMetrics>,
     // State
     /// It was told to boot, or need not be.
+    // Ordering: this and the next are flags alone.
     has_booted: AtomicBool,
     /// The guest was asked to power off.
     is_asked: AtomicBool,

@@ -80,6 +80,7 @@ pub(super) struct VsockEngine {
     // Wiring
     host: Arc<HostSocket>,
     counters: Arc<Counters>,
+    // Ordering: a flag alone; what it announces goes by the event queue.
     is_transport_reset: Arc<AtomicBool>,
     timer: TimerFd,
     again: EventFd,

@@ -10,6 +10,7 @@ use crate::spec::pci::{NO_VECTOR, isr};
 /// Which vector is for what, and the ISR status.
 pub(super) struct PciInterrupts {
     pub(super) msix: Msix,
+    // Ordering: each is a register of its own, and a vector goes with nothing else.
     config: AtomicU16,
     queues: Vec<AtomicU16>,
     isr: AtomicU8,
