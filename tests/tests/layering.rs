@@ -132,6 +132,22 @@ fn every_crate_takes_lints_and_versions_from_the_workspace() {
 }
 
 #[test]
+fn every_dependency_of_a_crate_is_used() {
+    for (name, manifest) in &manifests() {
+        let folder = workspace_root().join("crates").join(name).join("src");
+        let sources: Vec<String> = rust_files(&folder)
+            .iter()
+            .map(|file| fs::read_to_string(file).unwrap())
+            .collect();
+        for dependency in manifest["dependencies"].as_table().unwrap().keys() {
+            let module = dependency.replace('-', "_");
+            let is_used = sources.iter().any(|text| text.contains(&module));
+            assert!(is_used, "crates/{name} does not use {dependency}");
+        }
+    }
+}
+
+#[test]
 fn only_three_crates_may_hold_unsafe() {
     for name in manifests()
         .keys()

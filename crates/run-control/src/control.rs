@@ -10,13 +10,11 @@ use vmmkit_hypervisor::x86::DebugExit;
 use vmmkit_telemetry::BootLog;
 
 use crate::core::Core;
+use crate::state::Debugger;
 use crate::{Event, MachineState, Outcome, ResetCause};
 
 mod end;
 mod visit;
-
-/// Told of each stop, on the thread of the vCPU.
-pub(crate) type Debugger = Arc<dyn Fn(VcpuId, DebugExit) + Send + Sync>;
 
 /// The run state of one machine: what it is, and what anybody may ask of it, also before the start and after
 /// the end. Cheap to clone; it keeps no vCPU and no device.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use vmmkit_hypervisor::x86::DebugExit;
 use vmmkit_hypervisor::{Kick, VcpuId};
 
-use crate::control::Debugger;
 use crate::slot::{Slot, Thread, Visit, Work};
 use crate::{
     Ending, Event, MachineState, OnCrash, OnReboot, Outcome, PauseError, ResetCause, VcpuBody,
@@ -19,6 +19,9 @@ pub(crate) const LOOK: u8 = 1;
 pub(crate) const PAUSE: u8 = 2;
 pub(crate) const RESET: u8 = 3;
 pub(crate) const STOP: u8 = 4;
+
+/// Told of each stop, on the thread of the vCPU.
+pub(crate) type Debugger = Arc<dyn Fn(VcpuId, DebugExit) + Send + Sync>;
 
 /// How far a machine is in its life.
 pub(crate) enum Phase {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 
-use super::{ConsolePort, LostOutput};
+use super::port::{ConsolePort, LostOutput};
 use crate::{Flush, OutputBuffer};
 
 /// Writes the buffer out when its time comes.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 
-use super::ConsolePort;
+use super::port::ConsolePort;
 use crate::EventFd;
 use crate::{InputRead, InputSource};
 
