@@ -26,7 +26,7 @@ impl Device for Idle {
         &[256, 64]
     }
     fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {
-        Err(ActivateError::Other(activation.name.to_string()))
+        Err(ActivateError::MissingQueue(activation.queues.len() as u16))
     }
 }
 

@@ -2,6 +2,7 @@
 //! fails, and so does a second version of a crate whose types cross crate boundaries.
 #![expect(
     clippy::unwrap_used,
+    clippy::string_slice,
     reason = "a test fails by panicking, its helpers too"
 )]
 
@@ -280,6 +281,86 @@ fn orderings_weaker_than_seqcst_have_a_reason() {
         }
     }
     assert!(bare.is_empty(), "without `// Ordering: reason`: {bare:#?}");
+}
+
+/// Source files of tests, which have no `#[cfg(test)]` of their own.
+const TEST_FILES: &[&str] = &["tests.rs", "testing.rs", "made.rs"];
+
+/// Library files whose errors are still text: the saved forms of devices and transports.
+const ERRORS_AS_TEXT: &[&str] = &[
+    "virtio/src/device.rs",
+    "virtio/src/fake/attachment.rs",
+    "virtio/src/fake/pci.rs",
+    "virtio/src/transport/state.rs",
+    "virtio/src/transport/pci/state.rs",
+    "virtio-devices/src/balloon/shared.rs",
+    "virtio-devices/src/blk/saved.rs",
+    "virtio-devices/src/console/shared.rs",
+    "virtio-devices/src/mem/shared.rs",
+    "virtio-devices/src/net/saved.rs",
+];
+
+/// The lines of a library that are neither comments nor tests.
+fn library_lines() -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    for name in manifests().keys() {
+        let folder = workspace_root().join("crates").join(name).join("src");
+        for file in rust_files(&folder) {
+            let is_test = file.components().any(|part| part.as_os_str() == "tests")
+                || TEST_FILES.iter().any(|name| file.ends_with(name));
+            if is_test {
+                continue;
+            }
+            let text = fs::read_to_string(&file).unwrap();
+            let production = text.split("#[cfg(test)]\nmod ").next().unwrap();
+            for (number, line) in (1..).zip(production.lines()) {
+                if !line.trim_start().starts_with("//") {
+                    lines.push((format!("{}:{number}", file.display()), line.to_owned()));
+                }
+            }
+        }
+    }
+    lines
+}
+
+/// Whether `line` has `word` as a word of its own; `_` and letters beside it make it another word.
+fn has_word(line: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let (before, after) = (&line[..at], &line[at + word.len()..]);
+        !before.ends_with(is_part) && !after.starts_with(is_part)
+    })
+}
+
+/// Whether `line` has an option of a command line: two hyphens and a letter.
+fn has_option(line: &str) -> bool {
+    line.match_indices("--")
+        .any(|(at, _)| line[at + 2..].starts_with(|c: char| c.is_ascii_lowercase()))
+}
+
+#[test]
+fn libraries_know_no_command_line_and_their_errors_are_types() {
+    let mut wrong = Vec::new();
+    for (place, line) in library_lines() {
+        if has_option(&line) {
+            wrong.push(format!("{place}: an option in a library: {}", line.trim()));
+        }
+        if has_word(&line, "vmmkit") {
+            wrong.push(format!(
+                "{place}: a library names a program: {}",
+                line.trim()
+            ));
+        }
+        let is_text = line.contains(", String>") && line.contains("Result<")
+            || line.contains("Other(String)");
+        let excused = ERRORS_AS_TEXT.iter().any(|file| place.contains(file));
+        if is_text && !excused {
+            wrong.push(format!("{place}: an error that is text: {}", line.trim()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(has_option("give `--memory` more") && !has_option("a -- b --- C"));
+    assert!(has_word("\"vmmkit-x\"", "vmmkit") && !has_word("vmmkit_pci", "vmmkit"));
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(crate) fn file_of(bytes: &[u8]) -> File {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     // Ordering: only that each number is given out once counts.
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("vmmkit-boot-loader-{}-{count}", std::process::id());
+    let name = format!("boot-loader-{}-{count}", std::process::id());
     let path = std::env::temp_dir().join(name);
     let mut file = File::options()
         .read(true)

@@ -1,5 +1,8 @@
 //! What a machine must offer to be controlled.
 
+use std::error::Error as StdError;
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::{Balloon, Device, Event, Limits, MachineInfo, MachineState, Memory};
@@ -57,16 +60,17 @@ pub trait Controlled: Send + Sync + 'static {
     /// Changes the limits of a device; returns those that it has then.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchDevice`], and [`Refusal::Field`] for a flow that it does not have.
+    /// [`Refusal::NoSuchDevice`], [`Refusal::NoLimits`], and [`Refusal::Field`] for a flow that it does not
+    /// have.
     fn limit(&self, device: &str, limits: &Limits) -> Result<Limits, Refusal>;
 
     /// How large a disk is in bytes, as the guest knows it.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchDevice`] for what is not a disk, and [`Refusal::Unsupported`] for a disk whose
+    /// [`Refusal::NoSize`] for a device that is not a disk, and [`Refusal::Unsupported`] for a disk whose
     /// size is not known here.
     fn size(&self, device: &str) -> Result<u64, Refusal> {
-        Err(no_size(device))
+        Err(Refusal::NoSize(device.to_owned()))
     }
 
     /// Makes a disk so many bytes large, a multiple of 512, or looks at it again, and tells the guest;
@@ -76,7 +80,7 @@ pub trait Controlled: Send + Sync + 'static {
     /// See [`size`](Self::size); [`Refusal::Field`] for a size that it cannot have.
     fn resize(&self, device: &str, size_bytes: Option<u64>) -> Result<u64, Refusal> {
         let _ = size_bytes;
-        Err(no_size(device))
+        Err(Refusal::NoSize(device.to_owned()))
     }
 
     /// Its balloon, if it has one.
@@ -85,7 +89,7 @@ pub trait Controlled: Send + Sync + 'static {
     /// Asks the guest to make the balloon so many bytes large, a multiple of 1 MiB.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchDevice`], and [`Refusal::Field`] for more than there is.
+    /// [`Refusal::NoBalloon`], and [`Refusal::Field`] for more than there is.
     fn set_balloon(&self, target_bytes: u64) -> Result<(), Refusal>;
 
     /// Its memory, if some of that may be plugged.
@@ -96,10 +100,10 @@ pub trait Controlled: Send + Sync + 'static {
     /// Asks the guest to have so many bytes in all, a multiple of 4 KiB.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchDevice`], and [`Refusal::Field`] for what it cannot have.
+    /// [`Refusal::NoMemory`], and [`Refusal::Field`] for a size that it cannot have.
     fn set_memory(&self, target_bytes: u64) -> Result<(), Refusal> {
         let _ = target_bytes;
-        Err(Refusal::NoSuchDevice(NO_MEMORY.to_owned()))
+        Err(Refusal::NoMemory)
     }
 
     /// The state of all its parts, as an object of JSON, whose order is kept.
@@ -115,22 +119,17 @@ pub trait Controlled: Send + Sync + 'static {
     fn events(&self) -> Box<dyn EventSource>;
 }
 
-/// What a machine lacks whose memory cannot grow.
-pub(crate) const NO_MEMORY: &str = "memory to plug: run it with --memory SIZE,max=SIZE";
-
-/// What a device lacks that is not a disk.
-pub(crate) fn no_size(device: &str) -> Refusal {
-    Refusal::NoSuchDevice(format!("size of {device}"))
-}
-
 /// Events, one after the other.
 pub trait EventSource: Send {
     /// Waits for the next one; `None` when there will be no more.
     fn next(&mut self) -> Option<Event>;
 }
 
+/// The error that a refusal comes from.
+pub type Cause = Arc<dyn StdError + Send + Sync>;
+
 /// Why a machine does not do what it was asked.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// It is in no state for that.
@@ -141,9 +140,24 @@ pub enum Refusal {
         /// What it would have to be doing, as the rest of a sentence.
         wanted: &'static str,
     },
-    /// There is no such device.
+    /// There is no device of this name.
     #[error("this machine has no {0}")]
     NoSuchDevice(String),
+    /// The device of this name has no limits.
+    #[error("{0} has no configurable limits")]
+    NoLimits(String),
+    /// The device of this name has no size.
+    #[error("{0} has no size, which only disks have")]
+    NoSize(String),
+    /// The machine has no balloon.
+    #[error("this machine has no balloon")]
+    NoBalloon,
+    /// The machine's memory cannot grow.
+    #[error("this machine has no memory to plug")]
+    NoMemory,
+    /// Its devices and vCPUs do not exist yet.
+    #[error("the machine is still being built")]
+    NotBuilt,
     /// A value that this machine cannot have.
     #[error("{field}: {reason}")]
     Field {
@@ -154,11 +168,35 @@ pub enum Refusal {
     },
     /// This machine cannot do it at all.
     #[error("{0}")]
-    Unsupported(String),
+    Unsupported(Cause),
     /// It waits for something, and can be asked again.
     #[error("{0}")]
-    Busy(String),
-    /// The host failed.
-    #[error("{0}")]
-    Host(String),
+    Busy(Cause),
+}
+
+impl Refusal {
+    /// This machine cannot do it at all.
+    pub fn unsupported(cause: impl StdError + Send + Sync + 'static) -> Self {
+        Self::Unsupported(Arc::new(cause))
+    }
+
+    /// It waits for something, and can be asked again.
+    pub fn busy(cause: impl StdError + Send + Sync + 'static) -> Self {
+        Self::Busy(Arc::new(cause))
+    }
+
+    /// Itself and its causes, the last one last.
+    pub(crate) fn sentence(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = match self {
+            Self::Unsupported(cause) | Self::Busy(cause) => cause.source(),
+            _ => None,
+        };
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
 }

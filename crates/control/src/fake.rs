@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::controlled::no_size;
 use crate::{
     Balloon, Controlled, Device, Event, EventSource, FlowLimits, Limits, MachineInfo, MachineState,
     Memory, Refusal,
@@ -194,7 +193,7 @@ impl Controlled for FakeMachine {
     fn limit(&self, device: &str, limits: &Limits) -> Result<Limits, Refusal> {
         match device {
             "blk0" => {}
-            "rng0" => return Err(Refusal::Unsupported("rng0 has no limits".to_owned())),
+            "rng0" => return Err(Refusal::NoLimits(device.to_owned())),
             _ => return Err(Refusal::NoSuchDevice(device.to_owned())),
         }
         for (field, flow) in [("receive", limits.receive), ("transmit", limits.transmit)] {
@@ -213,7 +212,7 @@ impl Controlled for FakeMachine {
     fn size(&self, device: &str) -> Result<u64, Refusal> {
         match device {
             "blk0" => Ok(self.inner().size),
-            _ => Err(no_size(device)),
+            _ => Err(Refusal::NoSize(device.to_owned())),
         }
     }
 
@@ -305,7 +304,7 @@ impl Folder {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // Ordering: only that each number is given out once counts.
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("vmmkit-control-{}-{count}", std::process::id());
+        let name = format!("control-{}-{count}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
         made.expect("the folder for temporary files can be written");

@@ -41,7 +41,7 @@ mod server;
 mod whole;
 
 pub use client::{Client, ClientError, EventLines};
-pub use controlled::{Controlled, EventSource, Refusal};
+pub use controlled::{Cause, Controlled, EventSource, Refusal};
 pub use instances::{Entry, Instance, InstanceError, RuntimeFolder, is_name};
 pub use listening::{ListenError, Listening};
 pub use model::{

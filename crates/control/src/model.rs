@@ -77,7 +77,7 @@ pub struct MachineInfo {
 #[serde(deny_unknown_fields)]
 pub struct StopRequest {
     /// Seconds that the guest, which is asked to power off, may take before it is stopped; 0 does not
-    /// ask it. What `--stop-timeout` says if it is left out.
+    /// ask it. If it is left out, the timeout that the machine was started with.
     #[serde(
         default,
         deserialize_with = "whole::optional",

@@ -65,17 +65,23 @@ impl Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let message = refusal.to_string();
+        let message = refusal.sentence();
         match refusal {
             Refusal::State { .. } => Self::new(StatusCode::CONFLICT, "wrong_state", message),
-            Refusal::NoSuchDevice(_) => Self::new(StatusCode::NOT_FOUND, "no_such_device", message),
+            Refusal::NoSuchDevice(_)
+            | Refusal::NoLimits(_)
+            | Refusal::NoSize(_)
+            | Refusal::NoBalloon
+            | Refusal::NoMemory => Self::new(StatusCode::NOT_FOUND, "no_such_device", message),
             Refusal::Field { field, .. } => Self {
                 field: Some(field.to_owned()),
                 ..Self::new(StatusCode::CONFLICT, "impossible_value", message)
             },
             Refusal::Unsupported(_) => Self::new(StatusCode::CONFLICT, "unsupported", message),
             Refusal::Busy(_) => Self::busy(&message),
-            Refusal::Host(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "host_error", message),
+            Refusal::NotBuilt => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "host_error", message)
+            }
         }
     }
 }

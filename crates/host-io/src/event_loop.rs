@@ -14,8 +14,15 @@ use crate::EventFd;
 
 /// Why an event loop cannot go on.
 #[derive(Debug, Error)]
-#[error("the event loop failed: {0}")]
-pub struct EventLoopError(String);
+#[non_exhaustive]
+pub enum EventLoopError {
+    /// The host refused an event or an epoll instance.
+    #[error("the event loop failed")]
+    Host(#[source] io::Error),
+    /// The loop refused a subscriber.
+    #[error("the event loop failed")]
+    Manager(#[source] event_manager::Error),
+}
 
 /// Anything that waits for file descriptors on an event loop.
 pub type Subscriber = Box<dyn MutEventSubscriber + Send>;
@@ -42,7 +49,7 @@ impl EventLoop {
         // Room for the ready events of one wake-up; more come with the next.
         let mut manager = EventManager::<Subscriber>::new_with_capacity(32).map_err(failed)?;
         let stop = EventLoopStop {
-            event: Arc::new(EventFd::new().map_err(|error| EventLoopError(error.to_string()))?),
+            event: Arc::new(EventFd::new().map_err(EventLoopError::Host)?),
             stopping: Arc::new(AtomicBool::new(false)),
         };
         manager.add_subscriber(Box::new(stop.clone()));
@@ -76,7 +83,10 @@ impl EventLoop {
 }
 
 fn failed(error: event_manager::Error) -> EventLoopError {
-    EventLoopError(error.to_string())
+    match error {
+        event_manager::Error::Epoll(errno) => EventLoopError::Host(errno.into()),
+        error => EventLoopError::Manager(error),
+    }
 }
 
 impl EventLoopStop {

@@ -13,12 +13,7 @@ use crate::{Access, KickSignal};
 #[non_exhaustive]
 pub enum OpenError {
     /// There is no such device.
-    #[error(
-        "{} does not exist: load the module (`sudo modprobe kvm_intel` or `sudo modprobe \
-         kvm_amd`); if that fails, enable VT-x or AMD-V in the firmware's settings, or, inside a \
-         virtual machine, nested virtualization on its host",
-        .path.display()
-    )]
+    #[error("{} does not exist", .path.display())]
     Missing {
         /// The device.
         path: PathBuf,
@@ -27,7 +22,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// This user may not open it.
-    #[error("{} may not be opened by this user: {access}", .path.display())]
+    #[error("{} may not be opened by this user", .path.display())]
     Forbidden {
         /// The device.
         path: PathBuf,

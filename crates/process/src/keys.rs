@@ -27,7 +27,7 @@ pub const HELP: &str = "keys:
   Ctrl-a h       this help
   Ctrl-a x       quit: stop the guest at once
   Ctrl-a b       send a BREAK; the next key is a SysRq command
-  Ctrl-a c       show the state of every part, as `vmmkit inspect` does
+  Ctrl-a c       show the state of every part
   Ctrl-a t       begin each line of output with the time, or cease to
   Ctrl-a z       pause the guest and go back to the shell (fg goes on)
   Ctrl-a Ctrl-a  send Ctrl-a to the guest";

@@ -76,7 +76,7 @@ pub enum RunError {
         /// The vCPU's registers.
         state: Box<VcpuDump>,
     },
-    /// A thread of the machine panicked: a bug in vmmkit or in a device plugged into it.
+    /// A thread of the machine panicked: a bug in the VMM or in a device plugged into it.
     #[error("thread {name} panicked: {message}")]
     ThreadPanicked {
         /// The thread's name.
@@ -110,7 +110,7 @@ impl RunError {
 fn hint(error: &InternalError) -> &'static str {
     // KVM_INTERNAL_ERROR_EMULATION: KVM API, KVM_EXIT_INTERNAL_ERROR.
     match error.suberror {
-        1 => "; the host's KVM cannot emulate this instruction: `vmmkit doctor` says what it lacks",
+        1 => "; the host's KVM cannot emulate this instruction",
         _ => "",
     }
 }

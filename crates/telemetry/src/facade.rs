@@ -34,8 +34,11 @@ fn describe(recorder: &dyn Recorder, family: &Family) {
     }
 }
 
+/// The target of its metrics, and the module that they are said to be of.
+const TARGET: &str = module_path!();
+
 fn record(recorder: &dyn Recorder, family: &Family, sample: &Sample) {
-    let metadata = Metadata::new("vmmkit", Level::INFO, Some("vmmkit"));
+    let metadata = Metadata::new(TARGET, Level::INFO, Some(TARGET));
     let labels = sample.labels.iter();
     let labels = labels.map(|(name, value)| Label::new(name.clone(), value.clone()));
     let key = Key::from_parts(family.name.clone(), labels.collect::<Vec<_>>());

@@ -133,9 +133,15 @@ pub enum ActivateError {
         #[source]
         source: io::Error,
     },
-    /// Something else, in words.
-    #[error("{0}")]
-    Other(String),
+    /// The back end of the device refused something.
+    #[error("{}", chain(&**.0))]
+    BackEnd(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What a driver that is ready has set up.

@@ -92,7 +92,7 @@ impl VirtioTransport {
 impl Default for MachineConfig {
     fn default() -> Self {
         Self {
-            name: "vmmkit".to_owned(),
+            name: "vm".to_owned(),
             thread_prefix: String::new(),
             kernel: PathBuf::new(),
             firmware: None,

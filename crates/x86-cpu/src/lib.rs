@@ -43,5 +43,5 @@ pub use cpuid::{CpuidError, cpuid};
 pub use feature::{Feature, Register};
 pub use model::{CpuModel, CpuModelError};
 pub use msr::{boot_msrs, check_msrs};
-pub use profile::{Bit, CPU_MSRS, Difference, Profile, ProfileError};
+pub use profile::{Bit, CPU_MSRS, Difference, Profile, ProfileError, ProfileFault};
 pub use topology::{Topology, TopologyError};

@@ -21,10 +21,11 @@ pub(crate) fn cpus(text: Option<&str>) -> Result<(u32, Option<Topology>), Failur
     };
     let refused =
         |reason: String| Failure::usage(format!("--cpus {}: {reason}", shown(text)), NEXT);
+    let because = |reason: &str| refused(reason.to_owned());
     let (mut total, mut levels) = (None, [None; 4]);
     for (place, part) in text.split(',').enumerate() {
         match part.split_once('=') {
-            None if place == 0 => total = Some(number(part).map_err(refused)?),
+            None if place == 0 => total = Some(number(part).map_err(because)?),
             None => return Err(refused(format!("{} has no name", shown(part)))),
             Some((name, value)) => {
                 let Some(level) = level(&mut levels, name) else {
@@ -34,7 +35,7 @@ pub(crate) fn cpus(text: Option<&str>) -> Result<(u32, Option<Topology>), Failur
                 if level.is_some() {
                     return Err(refused(format!("{name} was given twice")));
                 }
-                *level = Some(number(value).map_err(refused)?);
+                *level = Some(number(value).map_err(because)?);
             }
         }
     }
@@ -75,14 +76,15 @@ fn level<'a, T>(levels: &'a mut [T; 4], name: &str) -> Option<&'a mut T> {
     }
 }
 
-fn number(text: &str) -> Result<u32, String> {
+/// The number of vCPUs that `text` is, or why it is none.
+fn number(text: &str) -> Result<u32, &'static str> {
     match text.parse::<u32>() {
-        Ok(0) => Err("a machine needs at least 1 vCPU".to_owned()),
+        Ok(0) => Err("a machine needs at least 1 vCPU"),
         Ok(number) => Ok(number),
         Err(error) if *error.kind() == IntErrorKind::PosOverflow => {
-            Err("no machine has that many vCPUs".to_owned())
+            Err("no machine has that many vCPUs")
         }
-        Err(_) => Err("this is not a number of vCPUs".to_owned()),
+        Err(_) => Err("this is not a number of vCPUs"),
     }
 }
 

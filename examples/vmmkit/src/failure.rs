@@ -61,28 +61,36 @@ impl Failure {
     /// The KVM device at `path` cannot be used.
     pub(crate) fn kvm(path: &Path, error: &OpenError) -> Self {
         let path = path.display();
-        let text = error.to_string();
         let advice = "`vmmkit doctor` says what this host's KVM can do";
-        let (what, causes, next) = match error {
-            // Their messages are the reason and, after the first colon, the next step.
-            OpenError::Missing { .. } | OpenError::Forbidden { .. } => {
-                let (what, next) = text.split_once(": ").unwrap_or((&text, advice));
-                (what.to_owned(), Vec::new(), next)
+        let because = |next: &str| Self::because(format!("KVM: {error}"), Vec::new(), next);
+        match error {
+            OpenError::Missing { .. } => because(MODPROBE),
+            OpenError::Forbidden { access, .. } => because(&access.to_string()),
+            OpenError::Open { .. } | OpenError::Probe { .. } => {
+                Self::because(format!("KVM: {error}"), causes(error.source()), advice)
             }
-            OpenError::Open { .. } => (text.clone(), causes(error.source()), advice),
-            OpenError::Version { found, .. } if *found < 0 => (
-                format!("{path}: it is not a KVM device"),
+            OpenError::Version { found, .. } if *found < 0 => Self::because(
+                format!("KVM: {path}: it is not a KVM device"),
                 Vec::new(),
                 "leave --kvm out: the KVM device is /dev/kvm",
             ),
-            OpenError::Extensions { .. } => (
-                format!("{path}: {text}"),
+            OpenError::Extensions { .. } => Self::because(
+                format!("KVM: {path}: {error}"),
                 Vec::new(),
                 "update the host's Linux kernel",
             ),
-            _ => (format!("{path}: {text}"), causes(error.source()), advice),
-        };
-        Self::because(format!("KVM: {what}"), causes, next)
+            _ => Self::because(
+                format!("KVM: {path}: {error}"),
+                causes(error.source()),
+                advice,
+            ),
+        }
+    }
+
+    /// The same with another next step.
+    pub(crate) fn with_next(mut self, next: &str) -> Self {
+        next.clone_into(&mut self.next);
+        self
     }
 
     /// The same, of options that may be in the file at `path`.
@@ -107,6 +115,11 @@ impl Failure {
         text
     }
 }
+
+/// What to do where there is no KVM device.
+const MODPROBE: &str = "load the module (`sudo modprobe kvm_intel` or `sudo modprobe kvm_amd`); if that fails, \
+     enable VT-x or AMD-V in the firmware's settings, or, inside a virtual machine, nested virtualization on \
+     its host";
 
 /// The longest first line that is shown whole.
 const LONGEST: usize = 500;

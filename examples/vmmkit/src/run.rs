@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmmkit_control::RuntimeFolder;
 use vmmkit_device_bus::AddressRange;
 use vmmkit_guest_memory::Backing;
 use vmmkit_host_io::{TimerFd, die_by};
@@ -87,9 +86,7 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
 /// there can be one; a dry run leaves nothing behind.
 fn open(settings: &Settings) -> Result<Kvm, Failure> {
     let wanted = kvm_kind() == KvmKind::Software && !settings.dry_run;
-    let folder = wanted
-        .then(RuntimeFolder::of_this_user)
-        .and_then(Result::ok);
+    let folder = wanted.then(control::runtime_folder).and_then(Result::ok);
     let cache = folder.map(|folder| ProbeCache::in_folder(folder.path()));
     Kvm::open_cached(&settings.kvm, cache.as_ref())
         .map_err(|error| Failure::kvm(&settings.kvm, &error))

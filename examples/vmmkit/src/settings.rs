@@ -106,7 +106,7 @@ impl Settings {
         let found_kernel = options.kernel.is_none() && firmware.is_none();
         let boot = boot(&options, virtio)?;
         let machine = MachineConfig {
-            name: control.name.clone().unwrap_or(defaults.name),
+            name: control.name.clone().unwrap_or_else(|| "vmmkit".to_owned()),
             thread_prefix: defaults.thread_prefix,
             kernel: boot.kernel,
             firmware,

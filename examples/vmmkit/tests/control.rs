@@ -307,7 +307,7 @@ fn a_balloon_and_limits_change_while_the_guest_runs() {
         (
             ["balloon0", "iops=5"],
             1,
-            "this machine has no limits of balloon0",
+            "balloon0 has no configurable limits",
         ),
         (
             ["blk0", "packets=5"],
@@ -395,7 +395,7 @@ fn a_disk_grows_while_its_guest_runs() {
             (&["blk1"], 1, "qemu-img resize"),
             (&["blk1", "1G"], 1, "qemu-img resize"),
             (&["blk9"], 1, "this machine has no blk9"),
-            (&["rng0"], 1, "this machine has no size of rng0"),
+            (&["rng0"], 1, "rng0 has no size, which only disks have"),
             (&["../x"], 2, "this is no device's name"),
         ] {
             let (exit, error) = place.fails(&asked(words));

@@ -13,14 +13,15 @@ use super::InstanceError;
 pub struct RuntimeFolder(PathBuf);
 
 impl RuntimeFolder {
-    /// That of the user whom this process runs as: `vmmkit` in $XDG_RUNTIME_DIR, or in
-    /// /run/user/UID, or else /tmp/vmmkit-UID. It is made if it is not there.
+    /// The folder of `program` for the user whom this process runs as: `program` in
+    /// $XDG_RUNTIME_DIR, or in /run/user/UID, or else /tmp/`program`-UID. It is made if it is not there.
     ///
     /// # Errors
     /// [`InstanceError`] where it cannot be made, or is not the user's own.
-    pub fn of_this_user() -> Result<Self, InstanceError> {
+    pub fn of_this_user(program: &str) -> Result<Self, InstanceError> {
         let uid = rustix::process::geteuid().as_raw();
-        Self::at(&place(std::env::var_os("XDG_RUNTIME_DIR").as_deref(), uid))
+        let xdg = std::env::var_os("XDG_RUNTIME_DIR");
+        Self::at(&place(program, xdg.as_deref(), uid))
     }
 
     /// A folder at `path`, which is made if it is not there.
@@ -62,8 +63,8 @@ impl RuntimeFolder {
     }
 }
 
-/// Where the folder of user `uid` is.
-fn place(xdg: Option<&OsStr>, uid: u32) -> PathBuf {
+/// Where the folder of `program` and user `uid` is.
+fn place(program: &str, xdg: Option<&OsStr>, uid: u32) -> PathBuf {
     let is_own = |path: &Path| {
         path.is_absolute() && fs::metadata(path).is_ok_and(|m| m.is_dir() && m.uid() == uid)
     };
@@ -73,8 +74,8 @@ fn place(xdg: Option<&OsStr>, uid: u32) -> PathBuf {
         .chain([run])
         .find(|path| is_own(path))
         .map_or_else(
-            || format!("/tmp/vmmkit-{uid}").into(),
-            |path| path.join("vmmkit"),
+            || format!("/tmp/{program}-{uid}").into(),
+            |path| path.join(program),
         )
 }
 
@@ -90,10 +91,10 @@ mod tests {
         let uid = rustix::process::geteuid().as_raw();
         let folder = Folder::new();
         let xdg = Some(folder.path().as_os_str());
-        assert_eq!(place(xdg, uid), folder.path().join("vmmkit"));
-        assert!(!place(xdg, uid + 1).starts_with(folder.path()));
-        assert!(!place(Some(OsStr::new("relative")), uid).starts_with("relative"));
-        assert_eq!(place(None, 4_000_000), Path::new("/tmp/vmmkit-4000000"));
+        assert_eq!(place("vmm", xdg, uid), folder.path().join("vmm"));
+        assert!(!place("vmm", xdg, uid + 1).starts_with(folder.path()));
+        assert!(!place("vmm", Some(OsStr::new("relative")), uid).starts_with("relative"));
+        assert_eq!(place("vmm", None, 4_000_000), Path::new("/tmp/vmm-4000000"));
     }
 
     #[test]

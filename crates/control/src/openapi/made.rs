@@ -32,7 +32,7 @@ pub(super) fn document() -> Value {
     json!({
         "openapi": "3.1.0",
         "info": {
-            "title": "vmmkit's control API",
+            "title": "Control of a virtual machine",
             "description": "One machine, over its UNIX socket. A request is done or answered with a \
                             Problem. Requests that are no HTTP get a bare status.",
             "version": env!("CARGO_PKG_VERSION"),

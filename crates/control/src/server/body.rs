@@ -125,7 +125,7 @@ fn is_json(request: &Request<Incoming>) -> Result<(), Problem> {
         _ => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
-            "the body must be application/json (curl: --json instead of --data)",
+            "the body must be of the type application/json",
         )),
     }
 }

@@ -13,7 +13,6 @@ use tracing::{Level, debug};
 
 use super::Api;
 use super::body::{self, AnswerBody};
-use crate::controlled::NO_MEMORY;
 use crate::routes::{self, Found, Operation, Route};
 use crate::{
     BalloonTarget, Bucket, Controlled, DiskResize, DiskSize, Limits, MemoryTarget, Problem,
@@ -176,7 +175,7 @@ impl Api {
     }
 
     fn limits(&self, name: &str) -> Result<Limits, Problem> {
-        let none = || Refusal::NoSuchDevice(format!("limits of {name}"));
+        let none = || Refusal::NoLimits(name.to_owned());
         Ok(self.device(name)?.limits.ok_or_else(none)?)
     }
 
@@ -213,15 +212,14 @@ impl Api {
     }
 
     fn balloon(&self) -> Result<crate::Balloon, Problem> {
-        let none = || Refusal::NoSuchDevice("balloon: run it with --balloon".to_owned());
-        Ok(self.machine.balloon().ok_or_else(none)?)
+        Ok(self.machine.balloon().ok_or(Refusal::NoBalloon)?)
     }
 
     async fn set_balloon(&self, request: Request<Incoming>) -> Answered {
         let target: BalloonTarget = self.read(request).await?.ok_or_else(no_body)?;
         let bytes = target.target_bytes;
         if bytes > BalloonTarget::MOST || !bytes.is_multiple_of(BalloonTarget::UNIT) {
-            let message = format!("{bytes} is no whole number of mebibytes up to 2^30");
+            let message = format!("{bytes} is not a multiple of 1 MiB up to 2^30 MiB");
             return Err(Problem::bad_field("target_bytes", message));
         }
         self.balloon()?;
@@ -230,15 +228,14 @@ impl Api {
     }
 
     fn memory(&self) -> Result<crate::Memory, Problem> {
-        let none = || Refusal::NoSuchDevice(NO_MEMORY.to_owned());
-        Ok(self.machine.memory().ok_or_else(none)?)
+        Ok(self.machine.memory().ok_or(Refusal::NoMemory)?)
     }
 
     async fn set_memory(&self, request: Request<Incoming>) -> Answered {
         let target: MemoryTarget = self.read(request).await?.ok_or_else(no_body)?;
         let bytes = target.target_bytes;
         if bytes > MemoryTarget::MOST || !bytes.is_multiple_of(MemoryTarget::UNIT) {
-            let message = format!("{bytes} is no multiple of 4096 up to 2^50");
+            let message = format!("{bytes} is not a multiple of 4096 up to 2^50");
             return Err(Problem::bad_field("target_bytes", message));
         }
         self.memory()?;

@@ -5,6 +5,8 @@ use std::io;
 
 use thiserror::Error;
 
+use super::lock::Holder;
+
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
@@ -49,7 +51,7 @@ pub enum FileError {
     #[error("it is in use{}", by(.holder))]
     InUse {
         /// The process that has the lock, where the host tells.
-        holder: Option<String>,
+        holder: Option<Holder>,
     },
     /// It is a symbolic link of another user's in a folder that everybody may write to.
     #[error("it is a symbolic link that another user put into a folder where everybody may write")]
@@ -68,7 +70,7 @@ pub enum FileError {
     NoReader,
 }
 
-fn by(holder: &Option<String>) -> String {
+fn by(holder: &Option<Holder>) -> String {
     let holder = holder.as_ref();
     holder.map_or(String::new(), |holder| format!(" by {holder}"))
 }

@@ -1,5 +1,6 @@
 //! A file has one writer at a time.
 
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -14,11 +15,30 @@ pub enum LockError {
     #[error("it is in use")]
     InUse {
         /// The process, where the host tells.
-        holder: Option<String>,
+        holder: Option<Holder>,
     },
     /// The host's reason.
     #[error(transparent)]
     Host(#[from] io::Error),
+}
+
+/// A process that has locked a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process ID.
+    pub pid: u32,
+    /// The name of its program (proc_pid_comm(5)); empty where the host does not tell.
+    pub name: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {}", self.pid)?;
+        match self.name.as_str() {
+            "" => Ok(()),
+            name => write!(f, " ({name})"),
+        }
+    }
 }
 
 /// Locks an open file for itself, or `shared` with others who do so, until its description is closed:
@@ -42,17 +62,15 @@ pub fn lock_file(file: &File, shared: bool) -> Result<(), LockError> {
     }
 }
 
-/// Who has a lock on the file: `process 12 (name)`.
-pub fn lock_holder(file: &File) -> Option<String> {
+/// The process that has a lock on the file, where the host tells.
+pub fn lock_holder(file: &File) -> Option<Holder> {
     let metadata = file.metadata().ok()?;
     let device = metadata.dev();
     let locks = fs::read_to_string("/proc/locks").ok()?;
     let pid = find_holder(&locks, major(device), minor(device), metadata.ino())?;
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    Some(match name.trim() {
-        "" => format!("process {pid}"),
-        name => format!("process {pid} ({name})"),
-    })
+    let name = name.trim().to_owned();
+    Some(Holder { pid, name })
 }
 
 /// The process of a line of /proc/locks (proc_locks(5)) that locks this inode as flock does.

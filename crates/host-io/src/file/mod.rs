@@ -18,7 +18,7 @@ use std::path::Path;
 
 pub use error::{FileError, FileKind};
 pub use id::FileId;
-pub use lock::{LockError, lock_file, lock_holder};
+pub use lock::{Holder, LockError, lock_file, lock_holder};
 pub use output::{Output, OutputPlan, Sharing};
 pub use replace::replace_file;
 pub use text::read_text;

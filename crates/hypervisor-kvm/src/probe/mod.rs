@@ -167,9 +167,9 @@ fn capabilities(kvm: &Kvm) -> [Finding; 2] {
 impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Completed => "completed by vmmkit",
-            Self::Bridged => "bridged by vmmkit",
-            Self::Masked => "masked in CPUID, completed by vmmkit",
+            Self::Completed => "completed by the VMM",
+            Self::Bridged => "bridged by the VMM",
+            Self::Masked => "masked in CPUID, completed by the VMM",
         })
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
+use vmmkit_host_io::Holder;
 
 use super::spec::request::ID_BYTES;
 use super::{ForeignFormat, Qcow2Error, Topology};
@@ -163,13 +164,13 @@ pub enum BlockError {
     /// Another process has the disk.
     #[error(
         "{} is in use by {}: stop that, or open the disk read-only in both", path.display(),
-        holder.as_deref().unwrap_or("another process")
+        holder.as_ref().map_or("another process".to_owned(), Holder::to_string)
     )]
     Locked {
         /// The file.
         path: PathBuf,
-        /// Who has it, where that can be seen: `process 12 (vmmkit)`.
-        holder: Option<String>,
+        /// The process that has it, where the host tells.
+        holder: Option<Holder>,
     },
     /// The host cannot lock it.
     #[error("cannot lock the disk {} against use by another VM", path.display())]
@@ -181,10 +182,7 @@ pub enum BlockError {
         source: io::Error,
     },
     /// The size is not whole blocks.
-    #[error(
-        "the disk {name} has {size} bytes, which is not a multiple of {block}: \
-         make it so with `truncate --size=%{block} {name}`"
-    )]
+    #[error("the disk {name} has {size} bytes, which is not a multiple of {block}")]
     Size {
         /// The file.
         name: String,

@@ -108,7 +108,7 @@ impl VhostUserActive {
             }
         }
         let begun = active.work.begin();
-        begun.map_err(|error| ActivateError::Other(sentence(&error)))?;
+        begun.map_err(|error| ActivateError::BackEnd(error.into()))?;
         // Not earlier: the error of a message says more than the end.
         let watched = active.forwarder.watch();
         watched.map_err(|source| host("watching the back end", source))?;

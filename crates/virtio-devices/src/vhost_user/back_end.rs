@@ -44,16 +44,11 @@ struct Offer {
 }
 
 impl BackEnd {
-    /// Connects to a back end at `path`, or says that `start` is a command to have one there.
-    pub(super) fn connect(
-        path: &Path,
-        kind: DeviceKind,
-        start: String,
-    ) -> Result<Self, VhostUserError> {
+    /// Connects to a back end at `path`.
+    pub(super) fn connect(path: &Path, kind: DeviceKind) -> Result<Self, VhostUserError> {
         let deadline = Deadline::after(LIMIT);
         let mut link = link(path, &deadline).map_err(|source| VhostUserError::Connect {
             path: path.into(),
-            start,
             source,
         })?;
         let offer = negotiate(&mut Connection::new(path, &deadline, &mut link))?;

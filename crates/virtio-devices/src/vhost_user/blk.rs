@@ -20,12 +20,7 @@ impl VhostUser {
     /// [`VhostUserError`] names the socket, and the next step.
     pub fn blk(socket: &Path) -> Result<Self, VhostUserError> {
         let kind = DeviceKind::Block;
-        let start = format!(
-            "qemu-storage-daemon --blockdev driver=file,node-name=disk,filename=FILE --export \
-             type=vhost-user-blk,id=disk,node-name=disk,writable=on,addr.type=unix,addr.path={}",
-            socket.display()
-        );
-        let back_end = BackEnd::connect(socket, kind, start)?;
+        let back_end = BackEnd::connect(socket, kind)?;
         if !back_end.has_config() {
             return Err(back_end.lacks("VHOST_USER_PROTOCOL_F_CONFIG", kind));
         }

@@ -12,12 +12,10 @@ use vmmkit_virtio::DeviceKind;
 #[non_exhaustive]
 pub enum VhostUserError {
     /// Nobody is at the socket.
-    #[error("cannot connect to the vhost-user socket {}: start the back end first, such as `{start}`", path.display())]
+    #[error("cannot connect to the vhost-user socket {}", path.display())]
     Connect {
         /// The socket.
         path: PathBuf,
-        /// A command that serves such a device there.
-        start: String,
         /// The host's reason.
         #[source]
         source: io::Error,
@@ -102,9 +100,7 @@ pub enum VhostUserError {
         length: usize,
     },
     /// No other process can map the guest's RAM.
-    #[error(
-        "guest RAM is private to this process, and a vhost-user back end must map it too: use `--memory SIZE,backend=memfd`"
-    )]
+    #[error("guest RAM is private to this process, and a vhost-user back end must map it too")]
     PrivateRam,
 }
 

@@ -35,11 +35,7 @@ impl VhostUser {
         let requests = requests.clamp(1, super::MOST_QUEUES);
         let config = Config::constant(config(tag, requests)?);
         let kind = DeviceKind::FileSystem;
-        let start = format!(
-            "virtiofsd --socket-path={} --shared-dir=FOLDER",
-            socket.display()
-        );
-        let back_end = BackEnd::connect(socket, kind, start)?;
+        let back_end = BackEnd::connect(socket, kind)?;
         let sizes = vec![QUEUE_SIZE; usize::from(OTHER_QUEUES + requests)];
         Self::new(kind, back_end, spec::fs::FEATURES, sizes, config)
     }

@@ -20,8 +20,7 @@ impl VhostUser {
     /// [`VhostUserError`] names the socket, and the next step.
     pub fn net(socket: &Path, mac: [u8; 6]) -> Result<Self, VhostUserError> {
         let kind = DeviceKind::Network;
-        let start = format!("passt --vhost-user --socket {}", socket.display());
-        let back_end = BackEnd::connect(socket, kind, start)?;
+        let back_end = BackEnd::connect(socket, kind)?;
         let config = Config::constant(mac.to_vec());
         let sizes = vec![QUEUE_SIZE; 2];
         let mut device = Self::new(kind, back_end, FEATURES, sizes, config)?;

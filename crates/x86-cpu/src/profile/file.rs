@@ -17,12 +17,61 @@ const MOST_MSRS: usize = 128;
 
 /// Why a text is no profile.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("line {line}: {reason}")]
+#[error("line {line}: {fault}")]
 pub struct ProfileError {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong there.
-    pub reason: String,
+    /// The fault in this line.
+    pub fault: ProfileFault,
+}
+
+/// A fault in the text of a profile.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ProfileFault {
+    /// It is not TOML, or has unknown keys or values of another type: the parser's message.
+    #[error("{0}")]
+    Syntax(String),
+    /// A vendor's name has 12 letters (Intel SDM vol. 2A, CPUID leaf 0).
+    #[error("vendor {0:?} has not 12 letters")]
+    Vendor(String),
+    /// The machine decides this leaf, not its profile.
+    #[error("leaf {0:#x} follows from the machine: leave it out")]
+    Decided(u32),
+    /// A register's value has bits that its mask does not have.
+    #[error(
+        "leaf {function:#x}: {register} has a value, {value:#x}, outside of its mask, {mask:#x}"
+    )]
+    OutsideMask {
+        /// The leaf.
+        function: u32,
+        /// The register: `eax`, `ebx`, `ecx` or `edx`.
+        register: &'static str,
+        /// Its value.
+        value: u32,
+        /// Its mask.
+        mask: u32,
+    },
+    /// A leaf is there twice.
+    #[error("leaf {function:#x}.{index} is there twice")]
+    LeafTwice {
+        /// The leaf.
+        function: u32,
+        /// The sub-leaf.
+        index: u32,
+    },
+    /// There are more leaves than this maximum.
+    #[error("more than {0} leaves")]
+    TooManyLeaves(usize),
+    /// An MSR is there twice.
+    #[error("MSR {0:#x} is there twice")]
+    MsrTwice(u32),
+    /// There are more MSRs than this maximum.
+    #[error("more than {0} MSRs")]
+    TooManyMsrs(usize),
+    /// An MSR's value as text is not a hexadecimal number of 64 bits.
+    #[error("{0:?} is not a number of 64 bits such as \"0x1\"")]
+    MsrValue(String),
 }
 
 #[derive(Deserialize)]
@@ -102,15 +151,15 @@ impl Profile {
         };
         let file: File = toml::from_str(text).map_err(|error: toml::de::Error| ProfileError {
             line: error.span().map_or(1, |span| line(span.start)),
-            reason: error.message().replace('\n', " "),
+            fault: ProfileFault::Syntax(error.message().replace('\n', " ")),
         })?;
-        let refused = |at: usize, reason: String| ProfileError {
+        let refused = |at: usize, fault: ProfileFault| ProfileError {
             line: line(at),
-            reason,
+            fault,
         };
         if let Some(vendor) = file.vendor.as_ref().filter(|it| it.get_ref().len() != 12) {
-            let reason = format!("vendor {:?} has not 12 letters", vendor.get_ref());
-            return Err(refused(vendor.span().start, reason));
+            let fault = ProfileFault::Vendor(vendor.get_ref().clone());
+            return Err(refused(vendor.span().start, fault));
         }
         let others = match file.others {
             FileOthers::Absent => Others::Absent,
@@ -124,14 +173,13 @@ impl Profile {
                 words.words.iter_mut().for_each(|word| word.mask = u32::MAX);
             }
             if leaves.len() == MOST_LEAVES {
-                return Err(refused(at, format!("more than {MOST_LEAVES} leaves")));
+                return Err(refused(at, ProfileFault::TooManyLeaves(MOST_LEAVES)));
             }
             match leaves.entry(place) {
                 Entry::Vacant(free) => free.insert(words),
                 Entry::Occupied(_) => {
                     let (function, index) = place;
-                    let reason = format!("leaf {function:#x}.{index} is there twice");
-                    return Err(refused(at, reason));
+                    return Err(refused(at, ProfileFault::LeafTwice { function, index }));
                 }
             };
         }
@@ -140,10 +188,10 @@ impl Profile {
             let at = msr.span().start;
             let msr = msr_of(msr.into_inner()).map_err(|it| refused(at, it))?;
             if msrs.len() == MOST_MSRS {
-                return Err(refused(at, format!("more than {MOST_MSRS} MSRs")));
+                return Err(refused(at, ProfileFault::TooManyMsrs(MOST_MSRS)));
             }
             if msrs.iter().any(|other| other.index == msr.index) {
-                return Err(refused(at, format!("MSR {:#x} is there twice", msr.index)));
+                return Err(refused(at, ProfileFault::MsrTwice(msr.index)));
             }
             msrs.push(msr);
         }
@@ -157,14 +205,12 @@ impl Profile {
     }
 }
 
-fn leaf_of(leaf: FileLeaf) -> Result<((u32, u32), Words), String> {
+fn leaf_of(leaf: FileLeaf) -> Result<((u32, u32), Words), ProfileFault> {
     let function = leaf.leaf;
     if machine::decides(function) {
-        return Err(format!(
-            "leaf {function:#x} follows from the machine: leave it out"
-        ));
+        return Err(ProfileFault::Decided(function));
     }
-    let word = |name: &str, word: Option<FileWord>| match word {
+    let word = |register: &'static str, word: Option<FileWord>| match word {
         None => Ok(Word::default()),
         Some(FileWord::Whole(value)) => Ok(Word {
             mask: u32::MAX,
@@ -173,9 +219,12 @@ fn leaf_of(leaf: FileLeaf) -> Result<((u32, u32), Words), String> {
         Some(FileWord::Part(Part { mask, value })) if value & !mask == 0 => {
             Ok(Word { mask, value })
         }
-        Some(FileWord::Part(Part { mask, value })) => Err(format!(
-            "leaf {function:#x}: {name} has a value, {value:#x}, outside of its mask, {mask:#x}"
-        )),
+        Some(FileWord::Part(Part { mask, value })) => Err(ProfileFault::OutsideMask {
+            function,
+            register,
+            value,
+            mask,
+        }),
     };
     let words = [
         word("eax", leaf.eax)?,
@@ -190,13 +239,13 @@ fn leaf_of(leaf: FileLeaf) -> Result<((u32, u32), Words), String> {
     ))
 }
 
-fn msr_of(msr: FileMsr) -> Result<Msr, String> {
+fn msr_of(msr: FileMsr) -> Result<Msr, ProfileFault> {
     let value = match msr.value {
         FileValue::Number(value) => value,
         FileValue::Text(text) => {
             let digits = text.strip_prefix("0x");
             let number = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-            number.ok_or_else(|| format!("{text:?} is no number of 64 bits such as \"0x1\""))?
+            number.ok_or(ProfileFault::MsrValue(text))?
         }
     };
     Ok(Msr {

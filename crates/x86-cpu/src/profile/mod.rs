@@ -16,7 +16,7 @@ pub use bit::Bit;
 pub(crate) use built_in::BuiltIn;
 pub use difference::Difference;
 pub use dump::CPU_MSRS;
-pub use file::ProfileError;
+pub use file::{ProfileError, ProfileFault};
 
 /// A CPU as data. It decides bits: each is as the profile says or, where it says nothing, as `others`
 /// says. A guest that has one sees the same CPU on any host that has all of it.

@@ -302,13 +302,13 @@ fn what_is_no_profile_is_refused_with_its_line() {
     ] {
         let error = Profile::parse("p", text).unwrap_err();
         assert_eq!(error.line, line, "{text}: {error}");
-        assert!(error.reason.contains(part), "{text}: {error}");
+        assert!(error.fault.to_string().contains(part), "{text}: {error}");
     }
     let many: String = (0..=256)
         .map(|index| format!("[[cpuid]]\nleaf = 4\nsubleaf = {index}\n"))
         .collect();
     let error = Profile::parse("p", &many).unwrap_err();
-    assert_eq!(error.reason, "more than 256 leaves");
+    assert_eq!(error.fault.to_string(), "more than 256 leaves");
 }
 
 proptest! {

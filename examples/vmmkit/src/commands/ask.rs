@@ -9,6 +9,7 @@ use vmmkit_control::{Client, ClientError, Instance, InstanceError, RuntimeFolder
 
 use super::no_folder;
 use super::options::{One, Whom};
+use crate::control;
 use crate::exit_code;
 use crate::failure::{Failure, chain};
 
@@ -109,6 +110,17 @@ impl Target {
         self.failure(&error.into())
     }
 
+    /// The same, where a device may be missing that `next` says how to have.
+    pub(super) fn lacking(&self, error: ClientError, next: &str) -> Failure {
+        let is_missing =
+            matches!(&error, ClientError::Refused(problem) if problem.code == "no_such_device");
+        let failure = self.refused(error);
+        match is_missing {
+            true => failure.with_next(next),
+            false => failure,
+        }
+    }
+
     /// Why it did not do what it was asked.
     pub(super) fn failure(&self, error: &AskError) -> Failure {
         let pid = self.pid.map(|pid| pid.to_string()).unwrap_or_default();
@@ -170,7 +182,7 @@ impl Whom {
         if let Some(path) = &self.api_socket {
             return Ok(vec![Target::at(path)]);
         }
-        let folder = RuntimeFolder::of_this_user().map_err(|error| no_folder(&error))?;
+        let folder = control::runtime_folder().map_err(|error| no_folder(&error))?;
         if self.all {
             return all(&folder);
         }
@@ -218,7 +230,7 @@ impl Choice<'_> {
             Self::Named(name) => name,
             Self::Nobody => return Err(nobody_named("or --api-socket PATH")),
         };
-        let folder = RuntimeFolder::of_this_user().map_err(|error| no_folder(&error))?;
+        let folder = control::runtime_folder().map_err(|error| no_folder(&error))?;
         let target = Target::named(&folder, name)?;
         match target.is_suspended() {
             true => Err(target.failure(&AskError::Suspended)),

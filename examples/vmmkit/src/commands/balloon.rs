@@ -22,7 +22,8 @@ pub(super) fn balloon(options: &BalloonOptions) -> Result<ExitCode, Failure> {
         Some(target_bytes) => client.put("/v1/balloon", &BalloonTarget { target_bytes }),
         None => client.get("/v1/balloon"),
     };
-    let balloon: Balloon = balloon.map_err(|error| target.refused(error))?;
+    let balloon: Balloon =
+        balloon.map_err(|error| target.lacking(error, "run it with --balloon"))?;
     if options.one.json {
         return write_json(&balloon);
     }

@@ -12,6 +12,7 @@ use super::options::{ListOptions, Whom};
 use super::table::Table;
 use super::{no_folder, nobody, write_json};
 use crate::consumption::{self, Consumption};
+use crate::control;
 use crate::failure::Failure;
 use crate::generate;
 
@@ -49,7 +50,7 @@ impl Used {
 
 /// Lists all machines, those too that do not answer.
 pub(super) fn list(options: &ListOptions) -> Result<ExitCode, Failure> {
-    let folder = RuntimeFolder::of_this_user().map_err(|error| no_folder(&error))?;
+    let folder = control::runtime_folder().map_err(|error| no_folder(&error))?;
     let targets = all(&folder)?;
     if options.quiet {
         let names = targets.iter().filter_map(|target| target.name.as_deref());

@@ -20,7 +20,7 @@ pub(super) fn memory(options: &MemoryOptions) -> Result<ExitCode, Failure> {
     };
     let target = one.target()?;
     let client = target.client();
-    let failed = |error| target.refused(error);
+    let failed = |error| target.lacking(error, "run it with --memory SIZE,max=SIZE");
     let mut memory: Memory = client.get("/v1/memory").map_err(failed)?;
     if let Some((text, target_bytes)) = wanted {
         check(text, target_bytes, &memory)?;

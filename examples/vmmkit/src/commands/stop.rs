@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use serde_json::json;
-use vmmkit_control::{Client, ClientError, MachineInfo, RuntimeFolder, StopRequest};
+use vmmkit_control::{Client, ClientError, MachineInfo, StopRequest};
 use vmmkit_host_io::{ThreadRole, ThreadSpec};
 
 use super::ask::{self, AskError, Target, each_at_all};
 use super::options::StopOptions;
 use super::{nobody, write_json};
 use crate::failure::Failure;
-use crate::{exit_code, generate};
+use crate::{control, exit_code, generate};
 
 /// How long a machine may take to end after it was stopped.
 const END: Duration = Duration::from_secs(10);
@@ -174,7 +174,7 @@ impl End {
 fn is_gone(target: &Target) -> bool {
     match &target.name {
         Some(name) => {
-            let found = RuntimeFolder::of_this_user().and_then(|folder| folder.find(name));
+            let found = control::runtime_folder().and_then(|folder| folder.find(name));
             // Another one may have its name by now.
             found.map_or(true, |instance| instance.pid != target.pid)
         }

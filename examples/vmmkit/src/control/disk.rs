@@ -1,5 +1,6 @@
 //! The size of a disk, as the control API has it.
 
+use thiserror::Error;
 use vmmkit_control::Refusal;
 use vmmkit_virtio::DeviceKind;
 use vmmkit_virtio_devices::{Block, ResizeError};
@@ -7,32 +8,35 @@ use vmmkit_virtio_devices::{Block, ResizeError};
 use crate::devices::Live;
 use crate::failure::chain;
 
+/// A disk whose size is another process's to change.
+#[derive(Debug, Error)]
+#[error("{name} is a disk of a vhost-user back end, which tells the guest its size itself")]
+struct OfBackEnd {
+    name: String,
+}
+
 /// The disk that the device `live`, called `name`, is.
 pub(super) fn of<'a>(live: Option<&'a Live>, name: &str) -> Result<&'a Block, Refusal> {
     match live {
         Some(Live::Block(disk)) => Ok(disk),
         Some(Live::Other(device)) if device.kind() == DeviceKind::Block => {
-            Err(Refusal::Unsupported(format!(
-                "{name} is a disk of a vhost-user back end, which tells the guest its size itself"
-            )))
+            let name = name.to_owned();
+            Err(Refusal::unsupported(OfBackEnd { name }))
         }
-        _ => Err(Refusal::NoSuchDevice(format!("size of {name}"))),
+        _ => Err(Refusal::NoSize(name.to_owned())),
     }
 }
 
 /// Makes it larger, or looks at it again.
 pub(super) fn resize(disk: &Block, size_bytes: Option<u64>) -> Result<u64, Refusal> {
-    disk.resize(size_bytes).map_err(|error| {
-        let reason = chain(&error).join(": ");
-        match error {
-            ResizeError::Smaller { .. }
-            | ResizeError::Fraction { .. }
-            | ResizeError::Host { .. } => Refusal::Field {
+    disk.resize(size_bytes).map_err(|error| match error {
+        ResizeError::Smaller { .. } | ResizeError::Fraction { .. } | ResizeError::Host { .. } => {
+            Refusal::Field {
                 field: "size_bytes",
-                reason,
-            },
-            _ => Refusal::Unsupported(reason),
+                reason: chain(&error).join(": "),
+            }
         }
+        error => Refusal::unsupported(error),
     })
 }
 
@@ -50,8 +54,8 @@ mod tests {
         let block = Block::with_disk(disk, &BlockConfig::default()).unwrap();
         let live = Live::Block(Arc::new(block));
         let block = of(Some(&live), "blk0").unwrap();
-        assert_eq!(resize(block, None), Ok(4096));
-        assert_eq!(resize(block, Some(8192)), Ok(8192));
+        assert_eq!(resize(block, None).unwrap(), 4096);
+        assert_eq!(resize(block, Some(8192)).unwrap(), 8192);
         for wrong in [4096, 8193] {
             let refusal = resize(block, Some(wrong)).unwrap_err();
             assert!(matches!(refusal, Refusal::Field { .. }), "{refusal}");
@@ -63,7 +67,7 @@ mod tests {
         let rng = Live::Other(Arc::new(Rng::new()));
         for other in [Some(&rng), None] {
             let refusal = of(other, "rng0").unwrap_err();
-            assert_eq!(refusal, Refusal::NoSuchDevice("size of rng0".to_owned()));
+            assert!(matches!(refusal, Refusal::NoSize(name) if name == "rng0"));
         }
     }
 }

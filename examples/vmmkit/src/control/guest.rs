@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use thiserror::Error;
 use vmmkit_control::{
     Balloon, Controlled, Device, EventSource, Limits, MachineInfo, MachineState, Memory, Refusal,
 };
@@ -37,6 +38,11 @@ pub(crate) struct Guest {
     is_asked: AtomicBool,
     publisher: Publisher,
 }
+
+/// A pause that was given up.
+#[derive(Debug, Error)]
+#[error("{0}; the guest runs on")]
+struct StillRuns(PauseError);
 
 /// How long devices may take to come to rest before a pause is refused.
 pub(crate) const PAUSE_TIME: Duration = Duration::from_millis(1500);
@@ -89,8 +95,7 @@ impl Guest {
     }
 
     fn handle(&self) -> Result<&Handle, Refusal> {
-        let none = || Refusal::Host("the machine is still being built".to_owned());
-        self.handle.get().ok_or_else(none)
+        self.handle.get().ok_or(Refusal::NotBuilt)
     }
 
     fn state(&self) -> MachineState {
@@ -169,7 +174,7 @@ impl Controlled for Guest {
         match self.handle()?.pause_within(PAUSE_TIME) {
             Ok(()) => Ok(()),
             Err(PauseError::Ended) => Err(self.refused("cannot be paused")),
-            Err(error) => Err(Refusal::Busy(format!("{error}; the guest runs on"))),
+            Err(error) => Err(Refusal::busy(StillRuns(error))),
         }
     }
 
@@ -252,7 +257,7 @@ impl Controlled for Guest {
     }
 
     fn limit(&self, device: &str, limits: &Limits) -> Result<Limits, Refusal> {
-        let none = || Refusal::Unsupported(format!("{device} cannot be limited"));
+        let none = || Refusal::NoLimits(device.to_owned());
         let live = self.named(device).ok_or_else(none)?;
         let has = live.limits().ok_or_else(none)?;
         live.limit(limits).map_err(|field| Refusal::Field {
@@ -283,8 +288,7 @@ impl Controlled for Guest {
     }
 
     fn set_balloon(&self, target_bytes: u64) -> Result<(), Refusal> {
-        let none = || Refusal::NoSuchDevice("balloon: run it with --balloon".to_owned());
-        let balloon = self.the_balloon().ok_or_else(none)?;
+        let balloon = self.the_balloon().ok_or(Refusal::NoBalloon)?;
         let most = self.about.memory_bytes;
         let mebibytes = u32::try_from(target_bytes >> 20).ok();
         let Some(mebibytes) = mebibytes.filter(|_| target_bytes < most) else {
@@ -310,8 +314,7 @@ impl Controlled for Guest {
     }
 
     fn set_memory(&self, target_bytes: u64) -> Result<(), Refusal> {
-        let none = || Refusal::NoSuchDevice("memory to plug".to_owned());
-        let mem = self.the_memory().ok_or_else(none)?;
+        let mem = self.the_memory().ok_or(Refusal::NoMemory)?;
         let boot = self.about.memory_bytes;
         let wrong = |reason| Refusal::Field {
             field: "target_bytes",
@@ -320,7 +323,7 @@ impl Controlled for Guest {
         let added = target_bytes.checked_sub(boot);
         let too_few = || {
             wrong(format!(
-                "the guest has {boot} bytes from the start, which stay"
+                "the guest has {boot} bytes from the start, which it keeps"
             ))
         };
         let result = mem.request(added.ok_or_else(too_few)?);

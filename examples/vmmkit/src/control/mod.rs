@@ -8,13 +8,18 @@ mod presence;
 
 use std::sync::Arc;
 
-use vmmkit_control::Controlled;
+use vmmkit_control::{Controlled, InstanceError, RuntimeFolder};
 
 use crate::failure::Failure;
 use crate::settings::Settings;
 pub(crate) use door::Door;
 pub(crate) use guest::{Guest, PAUSE_TIME};
 pub(crate) use presence::{Choice, Presence};
+
+/// The folder of this user's running guests.
+pub(crate) fn runtime_folder() -> Result<RuntimeFolder, InstanceError> {
+    RuntimeFolder::of_this_user("vmmkit")
+}
 
 /// Makes the machine of `settings` known: its entry, the machine as the API has it, and the API's
 /// sockets for the event loop.

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use vmmkit_control::{
-    Entry, InstanceError, ListenError, Listening, MachineInfo, RuntimeFolder, Server,
-};
+use vmmkit_control::{Entry, InstanceError, ListenError, Listening, MachineInfo, Server};
 
 use crate::failure::{Failure, chain};
 use crate::messages;
@@ -113,7 +111,7 @@ enum Refused {
 }
 
 fn enter(choice: &Choice) -> Result<(Entry, Listening), Refused> {
-    let folder = RuntimeFolder::of_this_user().map_err(Refused::Instance)?;
+    let folder = super::runtime_folder().map_err(Refused::Instance)?;
     let entry = match &choice.name {
         Some(name) => folder.enter(name),
         None => folder.enter_any(&format!("vmmkit-{}", std::process::id())),

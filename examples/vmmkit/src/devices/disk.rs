@@ -130,9 +130,14 @@ impl Choice for DiskChoice {
                 Ok(plan.with_live(Live::Block(Arc::new(disk))))
             }
             Kind::VhostUser(socket) => {
-                let next = "start the back end first";
+                let next = format!(
+                    "start the back end first, such as `qemu-storage-daemon --blockdev \
+                     driver=file,node-name=disk,filename=FILE --export \
+                     type=vhost-user-blk,id=disk,node-name=disk,writable=on,addr.type=unix,addr.path={}`",
+                    socket.display()
+                );
                 let disk = VhostUser::blk(socket)
-                    .map_err(|error| failed("--disk", &self.text, &error, next))?;
+                    .map_err(|error| failed("--disk", &self.text, &error, &next))?;
                 Ok(plan.with(Arc::new(disk)))
             }
         }

@@ -19,8 +19,8 @@ pub(super) fn explain(text: &str, config: &BlockConfig, error: &BlockError) -> F
 
 /// Whether this process has the disk already.
 fn is_our_own(error: &BlockError) -> bool {
-    let own = format!("process {} (", std::process::id());
-    matches!(error, BlockError::Locked { holder: Some(holder), .. } if holder.starts_with(&own))
+    let own = std::process::id();
+    matches!(error, BlockError::Locked { holder: Some(holder), .. } if holder.pid == own)
 }
 
 fn next(config: &BlockConfig, error: &BlockError) -> String {
@@ -29,9 +29,10 @@ fn next(config: &BlockConfig, error: &BlockError) -> String {
         BlockError::Foreign { format, .. } => foreign(&config.path, *format),
         BlockError::Empty { .. } => format!("make a disk of it with `truncate -s 10G {path}`"),
         BlockError::Qcow2 { source, .. } => qcow2(&config.path, source),
-        BlockError::Size { .. } | BlockError::RawOnly { .. } => {
-            "change the file or the options as said".to_owned()
+        BlockError::Size { block, .. } => {
+            format!("make it so with `truncate --size=%{block} {path}`")
         }
+        BlockError::RawOnly { .. } => "change the file or the options as said".to_owned(),
         _ => "check the path, its permissions, and who uses it".to_owned(),
     }
 }

@@ -71,9 +71,12 @@ impl Choice for FsChoice {
                 ),
             ));
         }
-        let next = "start virtiofsd with this --socket-path and a --shared-dir first";
+        let next = format!(
+            "start virtiofsd first: `virtiofsd --socket-path={} --shared-dir=FOLDER`",
+            self.socket.display()
+        );
         let fs = VhostUser::fs_with_queues(&self.socket, &self.tag, self.queues)
-            .map_err(|error| failed("--fs", &self.text, &error, next))?;
+            .map_err(|error| failed("--fs", &self.text, &error, &next))?;
         Ok(plan.with(Arc::new(fs)))
     }
 }

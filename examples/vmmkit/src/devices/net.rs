@@ -189,9 +189,12 @@ impl Choice for NetChoice {
                     .options
                     .mac
                     .unwrap_or([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
-                let next = "start the back end first";
+                let next = format!(
+                    "start the back end first, such as `passt --vhost-user --socket {}`",
+                    socket.display()
+                );
                 let net = VhostUser::net(socket, mac)
-                    .map_err(|error| failed("--net", &self.text, &error, next))?;
+                    .map_err(|error| failed("--net", &self.text, &error, &next))?;
                 Ok(plan.with(Arc::new(net)))
             }
         }

@@ -24,21 +24,18 @@ fn connect_error(fake: &Fake) -> VhostUserError {
 }
 
 #[test]
-fn nobody_at_the_socket_is_told_with_the_command_to_start_somebody() {
+fn nobody_at_the_socket_is_told_with_the_socket_and_the_reason() {
     let missing = Path::new("/nonexistent/fs.sock");
     let text = sentence(&VhostUser::fs(missing, "srv").unwrap_err());
-    assert!(
-        text.contains("virtiofsd --socket-path=/nonexistent/fs.sock"),
-        "{text}"
-    );
+    assert!(text.contains("/nonexistent/fs.sock"), "{text}");
     assert!(
         text.ends_with("No such file or directory (os error 2)"),
         "{text}"
     );
-    let text = sentence(&VhostUser::blk(missing).unwrap_err());
-    assert!(text.contains("addr.path=/nonexistent/fs.sock"), "{text}");
-    let text = sentence(&VhostUser::net(missing, [2; 6]).unwrap_err());
-    assert!(text.contains("passt --vhost-user"), "{text}");
+    for error in [VhostUser::blk(missing), VhostUser::net(missing, [2; 6])] {
+        let error = error.unwrap_err();
+        assert!(matches!(error, VhostUserError::Connect { .. }), "{error}");
+    }
 
     let name = format!("vmmkit-vhost-refused-{}.sock", std::process::id());
     let path = std::env::temp_dir().join(name);
@@ -49,10 +46,13 @@ fn nobody_at_the_socket_is_told_with_the_command_to_start_somebody() {
 }
 
 #[test]
-fn private_ram_is_refused_with_the_option_that_helps() {
+fn private_ram_is_refused() {
     let fake = Fake::new(Manner::default());
     let text = reason(Driver::start_with(fs(&fake), &Options::default()));
-    assert!(text.contains("--memory SIZE,backend=memfd"), "{text}");
+    assert!(
+        text.contains("guest RAM is private to this process"),
+        "{text}"
+    );
     for (backing, is_shared) in [(Backing::Anonymous, false), (Backing::Memfd, true)] {
         let ram = GuestRam::new(&RamConfig {
             backing,
