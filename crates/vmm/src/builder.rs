@@ -139,10 +139,10 @@ impl MachineBuilder {
         let control = supervisor.control().clone();
         control.boot_log().mark(Milestone::BuildBegan);
         config.check(hypervisor.capabilities())?;
-        config.virtio.check(devices.len())?;
+        config.check_devices(devices.len())?;
         let cmdline_additions = adapt(&mut config, hypervisor)?;
         let ram = GuestRam::new(&config.ram)?;
-        map::check((&ports, &mmio), &config, &ram, &memory)?;
+        map::check((&ports, &mmio), config.platform(), &ram, &memory)?;
         let mut files = BootFiles::open(&config, free_slot(&ram, &memory))?;
         let (vm, entry) = create_and_load(
             hypervisor,
@@ -306,8 +306,9 @@ pub(crate) fn load(
         cmdline: &cmdline,
         entry: config.entry,
     };
-    let acpi = config.acpi.then(|| Platform::describe(config, devices));
     let apic_ids: Vec<u32> = config.topology().apic_ids().collect();
+    let describe = || Platform::describe(config.platform(), devices, &config.ram, apic_ids.clone());
+    let acpi = config.acpi.then(describe);
     let description = boot_loader::Platform {
         apic_ids: &apic_ids,
         acpi: acpi.as_ref(),

@@ -12,6 +12,8 @@ use vmmkit_hypervisor::{Capabilities, Irqchip};
 use vmmkit_run_control::{ClockPolicy, OnCrash, OnReboot};
 use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
 
+use crate::platform::{PlatformConfig, VirtioTransport};
+
 /// A machine as its user asks for it. Nothing in it has been opened or checked.
 #[derive(Clone, Debug)]
 pub struct MachineConfig {
@@ -64,29 +66,6 @@ pub struct MachineConfig {
     pub on_crash: OnCrash,
     /// What the guest's clocks show after a pause.
     pub clock_after_pause: ClockPolicy,
-}
-
-/// Where paravirtual devices are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum VirtioTransport {
-    /// Each at an address and an interrupt of its own, told by ACPI or the command line: the least to
-    /// probe for. Kernels of distributions mostly lack the driver.
-    #[default]
-    Mmio,
-    /// On a PCI bus, with MSI-X.
-    Pci,
-}
-
-impl VirtioTransport {
-    /// There must be room for `asked` devices.
-    pub(crate) fn check(self, asked: usize) -> Result<(), ConfigError> {
-        let max = match self {
-            Self::Mmio => crate::virtio::MOST,
-            Self::Pci => crate::pci::MOST,
-        };
-        let fits = (asked <= max).then_some(());
-        fits.ok_or(ConfigError::TooManyDevices { asked, max })
-    }
 }
 
 impl Default for MachineConfig {
@@ -170,6 +149,21 @@ impl MachineConfig {
         }
         let topology = self.topology();
         Ok(topology.check(self.vcpus, capabilities.max_apic_id)?)
+    }
+
+    /// There must be room for `asked` paravirtual devices.
+    pub(crate) fn check_devices(&self, asked: usize) -> Result<(), ConfigError> {
+        let max = self.virtio.max_devices();
+        let fits = (asked <= max).then_some(());
+        fits.ok_or(ConfigError::TooManyDevices { asked, max })
+    }
+
+    pub(crate) fn platform(&self) -> PlatformConfig {
+        PlatformConfig {
+            irqchip: self.irqchip,
+            virtio: self.virtio,
+            has_firmware: self.firmware.is_some(),
+        }
     }
 
     pub(crate) fn topology(&self) -> Topology {

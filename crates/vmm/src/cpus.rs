@@ -1,5 +1,7 @@
 //! The vCPUs: created, given their CPUID, MSRs and entry state, and put into loops.
 
+use std::sync::Arc;
+
 use vmmkit_boot_loader::Entry;
 use vmmkit_hypervisor::x86::{CpuidEntry, VcpuState};
 use vmmkit_hypervisor::{Error, Hypervisor, Irqchip, Vcpu, VcpuId, Vm};
@@ -37,7 +39,7 @@ pub(crate) fn create(
         let buses = Buses {
             ports,
             mmio,
-            end_of_interrupt: platform.end_of_interrupt(),
+            end_of_interrupt: platform.end_of_interrupt().map(|end| Arc::new(end) as _),
         };
         let mut vcpu_loop = VcpuLoop::new(id, vcpu, buses, exits);
         let (cpus, priority) = (config.affinity.get(&id.0).cloned(), config.vcpu_priority);

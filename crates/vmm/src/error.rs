@@ -89,6 +89,41 @@ pub enum BuildError {
     EventLoop(#[from] vmmkit_host_io::EventLoopError),
 }
 
+/// Why a device of the platform cannot be part of a machine.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PlatformError {
+    /// The hypervisor refused an interrupt or a kick.
+    #[error("the hypervisor cannot serve a device")]
+    Vm(#[from] vmmkit_hypervisor::Error),
+    /// Two devices want the same place.
+    #[error("a device cannot be plugged in")]
+    Plug(#[from] PlugError),
+    /// The host has nothing left for a device.
+    #[error("{name}")]
+    Device {
+        /// The device's name in the machine.
+        name: String,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A device has no place on the PCI bus.
+    #[error("a device cannot be put on the PCI bus")]
+    Pci(#[from] vmmkit_pci::PciError),
+}
+
+impl From<PlatformError> for BuildError {
+    fn from(error: PlatformError) -> Self {
+        match error {
+            PlatformError::Vm(source) => Self::Vm(source),
+            PlatformError::Plug(source) => Self::Plug(source),
+            PlatformError::Device { name, source } => Self::Device { name, source },
+            PlatformError::Pci(source) => Self::Pci(source),
+        }
+    }
+}
+
 /// Why a built machine could not be started.
 #[derive(Debug, Error)]
 #[error("cannot start a thread")]

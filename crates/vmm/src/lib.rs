@@ -39,12 +39,13 @@ mod threads;
 mod virtio;
 
 pub use builder::MachineBuilder;
-pub use config::{ConfigError, MachineConfig, VirtioTransport};
+pub use config::{ConfigError, MachineConfig};
 pub use devices::DeviceInfo;
 pub use error::{BuildError, StartError};
 pub use handle::{Handle, WeakHandle};
 pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
 pub use map::{FREE_MMIO, FREE_PORTS};
+pub use platform::VirtioTransport;
 pub use vmmkit_boot_loader::mp_table::MpTable;
 pub use vmmkit_host_io::{Console, FdInput, InputRead, InputSource, Subscriber};
 pub use vmmkit_run_control::{

@@ -7,7 +7,7 @@ use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END};
 use vmmkit_hypervisor::Irqchip;
 use vmmkit_pci::PciLayout;
 
-use crate::{MachineConfig, VirtioTransport};
+use crate::platform::{PlatformConfig, VirtioTransport};
 
 /// Guest-physical addresses that no machine has a use for: 256 MiB from 3 GiB on. The map of a machine:
 ///
@@ -57,7 +57,7 @@ const PIT: [Owned; 2] = [
 
 /// What a machine of `config`, with `ram` and `more` memory, has of guest-physical addresses beside the
 /// devices on the bus, which would never be asked there.
-fn taken_mmio(config: &MachineConfig, ram: &GuestRam, more: &[GuestRam]) -> Vec<Owned> {
+fn taken_mmio(config: PlatformConfig, ram: &GuestRam, more: &[GuestRam]) -> Vec<Owned> {
     let named = |name: &'static str| {
         move |ram: &GuestRam| {
             let regions = ram.regions().iter();
@@ -70,7 +70,7 @@ fn taken_mmio(config: &MachineConfig, ram: &GuestRam, more: &[GuestRam]) -> Vec<
     let mut taken = named("RAM")(ram);
     taken.extend(more.iter().flat_map(named("memory beside RAM")));
     taken.extend(HYPERVISOR);
-    if config.firmware.is_some() {
+    if config.has_firmware {
         let range = AddressRange::new(FIRMWARE, MMIO_HOLE_END.0 - FIRMWARE);
         taken.push(("firmware", range));
     }
@@ -95,7 +95,7 @@ fn taken_ports(irqchip: Irqchip) -> Vec<Owned> {
 /// [`PlugError::Conflict`] for the first one that does not.
 pub(crate) fn check(
     (ports, mmio): (&[Plug<Ports>], &[Plug<Mmio>]),
-    config: &MachineConfig,
+    config: PlatformConfig,
     ram: &GuestRam,
     more: &[GuestRam],
 ) -> Result<(), PlugError> {
@@ -132,12 +132,12 @@ mod tests {
         .unwrap();
         assert!(ram.size() > RamSize::mebibytes(4096).bytes());
         for virtio in [VirtioTransport::Mmio, VirtioTransport::Pci] {
-            let config = MachineConfig {
-                firmware: Some("firmware".into()),
+            let config = PlatformConfig {
+                irqchip: Irqchip::InKernel { pit: true },
+                has_firmware: true,
                 virtio,
-                ..MachineConfig::default()
             };
-            let mut taken = taken_mmio(&config, &ram, &[]);
+            let mut taken = taken_mmio(config, &ram, &[]);
             taken.push(("ECAM", PciLayout::default().ecam));
             taken.push(("virtio-mmio", AddressRange::new(0xd000_0000, 0x1_0000)));
             for (owner, range) in taken {

@@ -12,7 +12,7 @@ use vmmkit_legacy_devices::ResetControl;
 use vmmkit_pci::{ConfigPorts, Ecam, HostBridge, PciBus, PciLayout};
 use vmmkit_virtio::{Device, Doorbells, PciTransport, Transport};
 
-use crate::error::BuildError;
+use crate::error::PlatformError;
 use crate::platform::Platform;
 use crate::virtio::Plugged;
 
@@ -33,7 +33,7 @@ pub(crate) fn plug<V: Vm + 'static>(
     capabilities: &Capabilities,
     ram: &GuestRam,
     platform: &Platform,
-) -> Result<Vec<Arc<dyn Plugged>>, BuildError> {
+) -> Result<Vec<Arc<dyn Plugged>>, PlatformError> {
     let layout = PciLayout::default();
     let bus = Arc::new(PciBus::new(&platform.mmio, layout));
     bus.plug(Arc::new(HostBridge::new()))?;
@@ -46,7 +46,7 @@ pub(crate) fn plug<V: Vm + 'static>(
         let doorbells = || -> Arc<dyn Doorbells> { Arc::new(VmDoorbells(vm.clone())) };
         let doorbells = capabilities.ioeventfd.then(doorbells);
         let transport = PciTransport::new(&name, device, ram, &mut vector, doorbells)
-            .map_err(|source| BuildError::Device { name, source })?;
+            .map_err(|source| PlatformError::Device { name, source })?;
         let transport = Arc::new(transport);
         bus.plug(transport.clone())?;
         plugged.push(transport);

@@ -10,7 +10,7 @@ use vmmkit_device_bus::{
     AddressRange, DevicePio, Gsi, IrqLine, Lifecycle, Mmio, MmioBus, MsiMessage, Plug, PlugError,
     PortBus, Ports, RequestSink,
 };
-use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END};
+use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END, RamConfig};
 use vmmkit_host_io::{Stopwatch, wall_clock};
 use vmmkit_hypervisor::{ExitCounter, Interrupts, Irqchip, VcpuExits, VcpuId, Vm};
 use vmmkit_legacy_devices::acpi_pm::spec as pm;
@@ -19,9 +19,6 @@ use vmmkit_legacy_devices::{
     AcpiPm, Cmos, DebugExit, I8042, Ioapic, IoapicOutput, PostCode, Pvpanic, ResetControl,
     SerialOutput, SerialPort, SystemControlB,
 };
-use vmmkit_run_control::EndOfInterrupt;
-
-use crate::{MachineConfig, VirtioTransport};
 
 /// The serial port's name.
 const COM1: &str = SerialPort::NAME;
@@ -31,6 +28,38 @@ const SERIAL_GSI: Gsi = Gsi(4);
 const KEYBOARD_GSI: Gsi = Gsi(1);
 /// The ACPI system control interrupt, as in the FADT.
 const SCI_GSI: Gsi = Gsi(pm::SCI);
+
+/// What a platform is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PlatformConfig {
+    /// The interrupt controllers.
+    pub(crate) irqchip: Irqchip,
+    /// Where paravirtual devices are.
+    pub(crate) virtio: VirtioTransport,
+    /// Whether firmware lies at the end of the first 4 GiB.
+    pub(crate) has_firmware: bool,
+}
+
+/// Where paravirtual devices are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VirtioTransport {
+    /// Each at an address and an interrupt of its own, told by ACPI or the command line: the least to
+    /// probe for. Kernels of distributions mostly lack the driver.
+    #[default]
+    Mmio,
+    /// On a PCI bus, with MSI-X.
+    Pci,
+}
+
+impl VirtioTransport {
+    /// How many devices there is room for.
+    pub(crate) const fn max_devices(self) -> usize {
+        match self {
+            Self::Mmio => crate::virtio::MOST,
+            Self::Pci => crate::pci::MOST,
+        }
+    }
+}
 
 /// The devices of one machine and the buses they are plugged into.
 pub(crate) struct Platform {
@@ -138,9 +167,9 @@ impl Platform {
     }
 
     /// The I/O APIC, for the vCPUs, where it is not the hypervisor's.
-    pub(crate) fn end_of_interrupt(&self) -> Option<EndOfInterrupt> {
+    pub(crate) fn end_of_interrupt(&self) -> Option<impl Fn(u8) + Send + Sync + use<>> {
         let ioapic = self.ioapic.clone()?;
-        Some(Arc::new(move |vector| ioapic.end_of_interrupt(vector)))
+        Some(move |vector| ioapic.end_of_interrupt(vector))
     }
 
     /// Whether the hypervisor is told where each pin leads, as the I/O APIC is not its own.
@@ -192,16 +221,22 @@ impl Platform {
         self.mmio.plug_all(mmio)
     }
 
-    /// What the ACPI tables say of it.
-    pub(crate) fn describe(config: &MachineConfig, devices: usize) -> AcpiConfig {
+    /// What the ACPI tables say of it, with `devices` paravirtual devices, in a machine of `ram` and of vCPUs
+    /// with `apic_ids`.
+    pub(crate) fn describe(
+        config: PlatformConfig,
+        devices: usize,
+        ram: &RamConfig,
+        apic_ids: Vec<u32>,
+    ) -> AcpiConfig {
         let (mmio, pci) = match config.virtio {
             VirtioTransport::Mmio => (devices, None),
             VirtioTransport::Pci => (0, Some(PciHost::default())),
         };
         let has_pit = config.irqchip == Irqchip::InKernel { pit: true };
         AcpiConfig {
-            apic_ids: config.topology().apic_ids().collect(),
-            memory: MemoryRange::of(&config.ram),
+            apic_ids,
+            memory: MemoryRange::of(ram),
             ioapic: IoapicInfo::default(),
             pm: PmPorts {
                 pm1a_event: pm::PM1A_EVENT,
@@ -315,11 +350,12 @@ mod tests {
             Irqchip::InKernel { pit: false },
             Irqchip::Split,
         ] {
-            let config = MachineConfig {
+            let config = PlatformConfig {
                 irqchip,
-                ..MachineConfig::default()
+                virtio: VirtioTransport::Mmio,
+                has_firmware: false,
             };
-            let told = Platform::describe(&config, 0);
+            let told = Platform::describe(config, 0, &RamConfig::default(), vec![0]);
             assert_eq!(told.pm.pm_timer, Some(pm::PM_TIMER));
             assert_eq!(told.legacy.pit, irqchip == Irqchip::InKernel { pit: true });
         }

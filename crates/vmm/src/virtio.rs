@@ -13,7 +13,7 @@ use vmmkit_hypervisor::{Capabilities, DatamatchWidth, IoEventAddress, Vm};
 use vmmkit_virtio::spec::mmio;
 use vmmkit_virtio::{Device, MmioTransport, Signal, Transport};
 
-use crate::error::BuildError;
+use crate::error::PlatformError;
 use crate::platform::Platform;
 
 /// Where the registers of the first device are; the others follow. In the MMIO hole, far below the
@@ -80,13 +80,13 @@ pub(crate) fn plug<V: Vm>(
     capabilities: &Capabilities,
     ram: &GuestRam,
     platform: &Platform,
-) -> Result<Wired, BuildError> {
+) -> Result<Wired, PlatformError> {
     let mut plugged: Vec<Arc<dyn Plugged>> = Vec::new();
     let mut wires = Vec::new();
     for (index, (device, gsi)) in devices.into_iter().zip(GSIS).enumerate() {
         let others = plugged.iter().map(|other| other.transport().kind());
         let name = device.kind().name_beside(others);
-        let failed = |source| BuildError::Device {
+        let failed = |source| PlatformError::Device {
             name: name.clone(),
             source,
         };
