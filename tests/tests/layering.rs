@@ -55,8 +55,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("boot-loader", &["hypervisor", "guest-memory", "telemetry"]),
     (
+        "pc-platform",
+        // The parts below it are what it is made of: their tables, registers and transports.
+        &[
+            "boot-loader",
+            "legacy-devices",
+            "virtio",
+            "pci",
+            "hypervisor",
+            "guest-memory",
+            "device-bus",
+            "host-io",
+            "telemetry",
+        ],
+    ),
+    (
         "vmm",
         &[
+            "pc-platform",
             "boot-loader",
             "x86-cpu",
             "legacy-devices",

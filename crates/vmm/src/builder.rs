@@ -23,9 +23,9 @@ use crate::devices::{self, Devices};
 use crate::error::BuildError;
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
-use crate::platform::Platform;
 use crate::power::{Board, BootFiles};
-use crate::{Event, MachineConfig, VirtioTransport, cpus, map, pci, report, virtio};
+use crate::{Event, MachineConfig, VirtioTransport, cpus, report};
+use vmmkit_pc_platform::{self as pc_platform, Platform};
 
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
@@ -142,7 +142,7 @@ impl MachineBuilder {
         config.check_devices(devices.len())?;
         let cmdline_additions = adapt(&mut config, hypervisor)?;
         let ram = GuestRam::new(&config.ram)?;
-        map::check((&ports, &mmio), config.platform(), &ram, &memory)?;
+        pc_platform::check((&ports, &mmio), config.platform(), &ram, &memory)?;
         let mut files = BootFiles::open(&config, free_slot(&ram, &memory))?;
         let (vm, entry) = create_and_load(
             hypervisor,
@@ -163,9 +163,11 @@ impl MachineBuilder {
         let capabilities = hypervisor.capabilities();
         let reach = reach(&*vm, &ram, &memory)?;
         let (devices, wires) = match config.virtio {
-            VirtioTransport::Mmio => virtio::plug(devices, &*vm, capabilities, &reach, &platform)?,
+            VirtioTransport::Mmio => {
+                pc_platform::plug_mmio(devices, &*vm, capabilities, &reach, &platform)?
+            }
             VirtioTransport::Pci => (
-                pci::plug(devices, &vm, capabilities, &reach, &platform)?,
+                pc_platform::plug_pci(devices, &vm, capabilities, &reach, &platform)?,
                 Vec::new(),
             ),
         };
@@ -295,7 +297,9 @@ pub(crate) fn load(
         return Ok((firmware.entry, Some(firmware.rom)));
     }
     let cmdline = match (config.acpi, config.virtio) {
-        (false, VirtioTransport::Mmio) => Cow::Owned(virtio::announce(&config.cmdline, devices)),
+        (false, VirtioTransport::Mmio) => {
+            Cow::Owned(pc_platform::announce(&config.cmdline, devices))
+        }
         _ => Cow::Borrowed(&config.cmdline),
     };
     let source = BootSource {

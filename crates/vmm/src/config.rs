@@ -12,7 +12,7 @@ use vmmkit_hypervisor::{Capabilities, Irqchip};
 use vmmkit_run_control::{ClockPolicy, OnCrash, OnReboot};
 use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
 
-use crate::platform::{PlatformConfig, VirtioTransport};
+use vmmkit_pc_platform::{PlatformConfig, VirtioTransport};
 
 /// A machine as its user asks for it. Nothing in it has been opened or checked.
 #[derive(Clone, Debug)]

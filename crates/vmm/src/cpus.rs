@@ -10,7 +10,7 @@ use vmmkit_x86_cpu::{Clocks, CpuModel, Topology, boot_msrs, check_msrs, cpuid, l
 
 use crate::MachineConfig;
 use crate::error::BuildError;
-use crate::platform::Platform;
+use vmmkit_pc_platform::Platform;
 
 /// Creates the vCPUs of `config`; the first starts at `entry`, the others wait for INIT.
 pub(crate) fn create(

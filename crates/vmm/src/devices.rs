@@ -9,7 +9,7 @@ use vmmkit_run_control::{ClockPolicy, Clocks, Event, PauseError, Supervisor};
 use vmmkit_telemetry::{Metrics, Tree};
 use vmmkit_virtio::{SharedThread, TransportEvent};
 
-use crate::virtio::Plugged;
+use vmmkit_pc_platform::Plugged;
 
 /// Until when a pause may take; `None` is as long as it takes.
 pub(crate) type Deadline = Option<Instant>;

@@ -8,6 +8,7 @@ use vmmkit_boot_loader::{BootPart, LoadError};
 use vmmkit_device_bus::PlugError;
 use vmmkit_guest_memory::RamError;
 use vmmkit_hypervisor::VcpuId;
+use vmmkit_pc_platform::PlatformError;
 use vmmkit_x86_cpu::CpuidError;
 
 use crate::ConfigError;
@@ -87,30 +88,6 @@ pub enum BuildError {
     /// The event loop could not be made.
     #[error(transparent)]
     EventLoop(#[from] vmmkit_host_io::EventLoopError),
-}
-
-/// Why a device of the platform cannot be part of a machine.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum PlatformError {
-    /// The hypervisor refused an interrupt or a kick.
-    #[error("the hypervisor cannot serve a device")]
-    Vm(#[from] vmmkit_hypervisor::Error),
-    /// Two devices want the same place.
-    #[error("a device cannot be plugged in")]
-    Plug(#[from] PlugError),
-    /// The host has nothing left for a device.
-    #[error("{name}")]
-    Device {
-        /// The device's name in the machine.
-        name: String,
-        /// The host's reason.
-        #[source]
-        source: io::Error,
-    },
-    /// A device has no place on the PCI bus.
-    #[error("a device cannot be put on the PCI bus")]
-    Pci(#[from] vmmkit_pci::PciError),
 }
 
 impl From<PlatformError> for BuildError {

@@ -16,7 +16,7 @@ use vmmkit_telemetry::Tree;
 
 use crate::VcpuDump;
 use crate::devices::{Deadline, DeviceInfo, Devices};
-use crate::platform::Platform;
+use vmmkit_pc_platform::Platform;
 
 /// How long the last of the console's output may take when its reader is slow.
 const DRAIN_TIME: Duration = Duration::from_secs(2);

@@ -29,14 +29,10 @@ mod devices;
 mod error;
 mod handle;
 mod machine;
-mod map;
-mod pci;
-mod platform;
 mod plug;
 mod power;
 mod report;
 mod threads;
-mod virtio;
 
 pub use builder::MachineBuilder;
 pub use config::{ConfigError, MachineConfig};
@@ -44,10 +40,9 @@ pub use devices::DeviceInfo;
 pub use error::{BuildError, StartError};
 pub use handle::{Handle, WeakHandle};
 pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
-pub use map::{FREE_MMIO, FREE_PORTS};
-pub use platform::VirtioTransport;
 pub use vmmkit_boot_loader::mp_table::MpTable;
 pub use vmmkit_host_io::{Console, FdInput, InputRead, InputSource, Subscriber};
+pub use vmmkit_pc_platform::{FREE_MMIO, FREE_PORTS, VirtioTransport};
 pub use vmmkit_run_control::{
     ClockPolicy, Event, MachineState, OnCrash, OnReboot, Outcome, PauseError, ResetCause, RunError,
     VcpuDump,

@@ -15,9 +15,9 @@ use vmmkit_run_control::{Hardware, Supervisor, Vcpus};
 use crate::cpus;
 use crate::devices::Devices;
 use crate::error::BuildError;
-use crate::platform::Platform;
-use crate::virtio::Wire;
 use crate::{MachineConfig, builder};
+use vmmkit_pc_platform::Platform;
+use vmmkit_pc_platform::Wire;
 
 /// All that a power-on needs.
 pub(crate) struct Board<V> {

@@ -7,8 +7,8 @@ use vmmkit_hypervisor::VcpuExits;
 use vmmkit_legacy_devices::{AcpiPm, Cmos, I8042, PostCode, SerialPort};
 use vmmkit_telemetry::{BootLog, Inspect, Metrics, Tree};
 
-use crate::platform::Platform;
 use crate::{Handle, MachineConfig};
+use vmmkit_pc_platform::Platform;
 
 impl Handle {
     /// What every vCPU left the guest for, so far.

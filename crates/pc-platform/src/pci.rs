@@ -27,7 +27,10 @@ impl Plugged for PciTransport {
 
 /// Makes a bus with a function for each device, and has the hypervisor deliver kicks and interrupts
 /// where it can.
-pub(crate) fn plug<V: Vm + 'static>(
+///
+/// # Errors
+/// [`PlatformError`]: the host or the hypervisor has nothing left for a device.
+pub fn plug<V: Vm + 'static>(
     devices: Vec<Arc<dyn Device>>,
     vm: &Arc<V>,
     capabilities: &Capabilities,

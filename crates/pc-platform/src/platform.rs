@@ -1,5 +1,6 @@
 //! The platform: which devices there are, where, on which line; and their description to the guest.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmmkit_boot_loader::acpi::{
@@ -31,13 +32,13 @@ const SCI_GSI: Gsi = Gsi(pm::SCI);
 
 /// What a platform is to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PlatformConfig {
+pub struct PlatformConfig {
     /// The interrupt controllers.
-    pub(crate) irqchip: Irqchip,
+    pub irqchip: Irqchip,
     /// Where paravirtual devices are.
-    pub(crate) virtio: VirtioTransport,
+    pub virtio: VirtioTransport,
     /// Whether firmware lies at the end of the first 4 GiB.
-    pub(crate) has_firmware: bool,
+    pub has_firmware: bool,
 }
 
 /// Where paravirtual devices are.
@@ -53,7 +54,7 @@ pub enum VirtioTransport {
 
 impl VirtioTransport {
     /// How many devices there is room for.
-    pub(crate) const fn max_devices(self) -> usize {
+    pub const fn max_devices(self) -> usize {
         match self {
             Self::Mmio => crate::virtio::MOST,
             Self::Pci => crate::pci::MOST,
@@ -62,25 +63,44 @@ impl VirtioTransport {
 }
 
 /// The devices of one machine and the buses they are plugged into.
-pub(crate) struct Platform {
-    pub(crate) ports: Arc<PortBus>,
-    pub(crate) mmio: Arc<MmioBus>,
-    pub(crate) serial: Arc<SerialPort>,
-    pub(crate) keyboard: Arc<I8042>,
-    pub(crate) power: Arc<AcpiPm>,
+pub struct Platform {
+    /// The I/O ports.
+    pub ports: Arc<PortBus>,
+    /// The guest-physical addresses that are not RAM.
+    pub mmio: Arc<MmioBus>,
+    /// The first serial port.
+    pub serial: Arc<SerialPort>,
+    /// The keyboard controller.
+    pub keyboard: Arc<I8042>,
+    /// Power button, sleep and the PM timer.
+    pub power: Arc<AcpiPm>,
     /// Where it is not the hypervisor's.
-    pub(crate) ioapic: Option<Arc<Ioapic>>,
+    pub ioapic: Option<Arc<Ioapic>>,
     /// All that a reset brings back to power-on, beside the devices that work by themselves.
     parts: Mutex<Vec<Arc<dyn Lifecycle>>>,
-    pub(crate) cmos: Arc<Cmos>,
-    pub(crate) post: Arc<PostCode>,
+    /// The real-time clock and its RAM.
+    pub cmos: Arc<Cmos>,
+    /// Port 0x80.
+    pub post: Arc<PostCode>,
     /// What counts the exits of each vCPU.
     exits: Mutex<Vec<Arc<ExitCounter>>>,
 }
 
+impl fmt::Debug for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Platform")
+            .field("ports", &self.ports)
+            .field("mmio", &self.mmio)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Platform {
     /// Makes every device, with its line to the interrupt controllers of `vm`, and plugs it in.
-    pub(crate) fn plug(
+    ///
+    /// # Errors
+    /// [`PlugError`] where two of them want the same place.
+    pub fn plug(
         vm: &Arc<impl Vm + 'static>,
         irqchip: Irqchip,
         requests: RequestSink,
@@ -162,28 +182,28 @@ impl Platform {
     }
 
     /// The line to pin `gsi` of the interrupt controllers of `vm`.
-    pub(crate) fn irq_line(&self, vm: &impl Interrupts, gsi: Gsi) -> IrqLine {
+    pub fn irq_line(&self, vm: &impl Interrupts, gsi: Gsi) -> IrqLine {
         line(self.ioapic.as_ref(), vm, gsi)
     }
 
     /// The I/O APIC, for the vCPUs, where it is not the hypervisor's.
-    pub(crate) fn end_of_interrupt(&self) -> Option<impl Fn(u8) + Send + Sync + use<>> {
+    pub fn end_of_interrupt(&self) -> Option<impl Fn(u8) + Send + Sync + use<>> {
         let ioapic = self.ioapic.clone()?;
         Some(move |vector| ioapic.end_of_interrupt(vector))
     }
 
     /// Whether the hypervisor is told where each pin leads, as the I/O APIC is not its own.
-    pub(crate) fn routes_pins(&self) -> bool {
+    pub fn routes_pins(&self) -> bool {
         self.ioapic.is_some()
     }
 
     /// Resets `parts` too, from now on.
-    pub(crate) fn lead(&self, parts: impl IntoIterator<Item = Arc<dyn Lifecycle>>) {
+    pub fn lead(&self, parts: impl IntoIterator<Item = Arc<dyn Lifecycle>>) {
         self.parts().extend(parts);
     }
 
     /// Brings every part to its state at power-on.
-    pub(crate) fn reset(&self) {
+    pub fn reset(&self) {
         self.parts().iter().for_each(|part| part.reset());
     }
 
@@ -192,7 +212,7 @@ impl Platform {
     }
 
     /// What counts the exits of `vcpu`, over all resets. vCPUs are made in the order of their numbers.
-    pub(crate) fn exit_counter(&self, vcpu: VcpuId) -> Arc<ExitCounter> {
+    pub fn exit_counter(&self, vcpu: VcpuId) -> Arc<ExitCounter> {
         let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
         let known = exits.get(vcpu.0 as usize).cloned();
         known.unwrap_or_else(|| {
@@ -203,7 +223,7 @@ impl Platform {
     }
 
     /// What every vCPU left the guest for.
-    pub(crate) fn exits(&self) -> Vec<VcpuExits> {
+    pub fn exits(&self) -> Vec<VcpuExits> {
         let exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
         exits.iter().map(|counter| counter.exits()).collect()
     }
@@ -212,7 +232,7 @@ impl Platform {
     ///
     /// # Errors
     /// [`PlugError`] for a range that a device of the platform owns.
-    pub(crate) fn plug_extra(
+    pub fn plug_extra(
         &self,
         ports: Vec<Plug<Ports>>,
         mmio: Vec<Plug<Mmio>>,
@@ -223,7 +243,7 @@ impl Platform {
 
     /// What the ACPI tables say of it, with `devices` paravirtual devices, in a machine of `ram` and of vCPUs
     /// with `apic_ids`.
-    pub(crate) fn describe(
+    pub fn describe(
         config: PlatformConfig,
         devices: usize,
         ram: &RamConfig,

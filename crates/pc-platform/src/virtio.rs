@@ -28,7 +28,7 @@ const GSIS: [u32; 16] = [5, 6, 7, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22
 pub(crate) const MOST: usize = GSIS.len();
 
 /// A device behind a transport.
-pub(crate) trait Plugged: Lifecycle {
+pub trait Plugged: Lifecycle {
     /// What all transports have in common.
     fn transport(&self) -> &Transport;
 }
@@ -59,7 +59,7 @@ pub(crate) fn describe(count: usize) -> impl Iterator<Item = AcpiDevice> {
 
 /// The command line that tells a kernel without ACPI of `count` devices (Linux,
 /// admin-guide/kernel-parameters: virtio_mmio.device), before what is left to init.
-pub(crate) fn announce(cmdline: &str, count: usize) -> String {
+pub fn announce(cmdline: &str, count: usize) -> String {
     let words = GSIS.iter().enumerate().take(count);
     let words = words.map(|(index, gsi)| {
         let (size, base) = (mmio::LENGTH, base(index));
@@ -74,7 +74,10 @@ pub(crate) fn announce(cmdline: &str, count: usize) -> String {
 
 /// Makes a transport for each device, plugs it in, and has the hypervisor deliver kicks and
 /// interrupts where it can.
-pub(crate) fn plug<V: Vm>(
+///
+/// # Errors
+/// [`PlatformError`]: the host or the hypervisor has nothing left for a device.
+pub fn plug<V: Vm>(
     devices: Vec<Arc<dyn Device>>,
     vm: &V,
     capabilities: &Capabilities,
@@ -119,10 +122,11 @@ pub(crate) fn plug<V: Vm>(
 }
 
 /// Devices behind their transports, and what the VM is told of them.
-pub(crate) type Wired = (Vec<Arc<dyn Plugged>>, Vec<Wire>);
+pub type Wired = (Vec<Arc<dyn Plugged>>, Vec<Wire>);
 
 /// What a VM is told of one device: its interrupt, its kicks and the driver's acknowledgements.
-pub(crate) struct Wire {
+#[derive(Debug)]
+pub struct Wire {
     irq: Option<Arc<EventFd>>,
     gsi: Gsi,
     kicks: Option<Arc<MmioTransport>>,
@@ -131,7 +135,10 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Tells `vm`, which knows nothing of the device.
-    pub(crate) fn attach(&self, vm: &impl Vm) -> Result<(), vmmkit_hypervisor::Error> {
+    ///
+    /// # Errors
+    /// The hypervisor's.
+    pub fn attach(&self, vm: &impl Vm) -> Result<(), vmmkit_hypervisor::Error> {
         if let Some(event) = &self.irq {
             // What was raised for the old guest is not the new one's.
             event.drain();

@@ -1,0 +1,29 @@
+//! Why a platform could not be made.
+
+use std::io;
+
+use thiserror::Error;
+use vmmkit_device_bus::PlugError;
+
+/// Why a device of the platform cannot be part of a machine.
+#[derive(Debug, Error)]
+pub enum PlatformError {
+    /// The hypervisor refused an interrupt or a kick.
+    #[error("the hypervisor cannot serve a device")]
+    Vm(#[from] vmmkit_hypervisor::Error),
+    /// Two devices want the same place.
+    #[error("a device cannot be plugged in")]
+    Plug(#[from] PlugError),
+    /// The host has nothing left for a device.
+    #[error("{name}")]
+    Device {
+        /// The device's name in the machine.
+        name: String,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A device has no place on the PCI bus.
+    #[error("a device cannot be put on the PCI bus")]
+    Pci(#[from] vmmkit_pci::PciError),
+}

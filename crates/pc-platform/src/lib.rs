@@ -1,0 +1,17 @@
+//! The devices of a PC: which there are, where, on which line, and their description to the guest.
+//!
+//! It plugs them into the buses of one machine, and knows what of its addresses is taken. It does not run
+//! anything and loads nothing: a VMM leads the life of what is here. Start with [`Platform`].
+#![forbid(unsafe_code)]
+
+mod error;
+mod map;
+mod pci;
+mod platform;
+mod virtio;
+
+pub use error::PlatformError;
+pub use map::{FREE_MMIO, FREE_PORTS, check};
+pub use pci::plug as plug_pci;
+pub use platform::{Platform, PlatformConfig, VirtioTransport};
+pub use virtio::{Plugged, Wire, Wired, announce, plug as plug_mmio};
