@@ -12,6 +12,5 @@ mod virtio;
 
 pub use error::PlatformError;
 pub use map::{FREE_MMIO, FREE_PORTS, check};
-pub use pci::plug as plug_pci;
 pub use platform::{Platform, PlatformConfig, VirtioTransport};
-pub use virtio::{Plugged, Wire, Wired, announce, plug as plug_mmio};
+pub use virtio::{Plugged, Wire, Wired, announce, plug_all as plug_virtio};

@@ -27,10 +27,7 @@ impl Plugged for PciTransport {
 
 /// Makes a bus with a function for each device, and has the hypervisor deliver kicks and interrupts
 /// where it can.
-///
-/// # Errors
-/// [`PlatformError`]: the host or the hypervisor has nothing left for a device.
-pub fn plug<V: Vm + 'static>(
+pub(crate) fn plug<V: Vm + 'static>(
     devices: Vec<Arc<dyn Device>>,
     vm: &Arc<V>,
     capabilities: &Capabilities,

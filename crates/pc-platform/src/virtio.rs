@@ -14,7 +14,7 @@ use vmmkit_virtio::spec::mmio;
 use vmmkit_virtio::{Device, MmioTransport, Signal, Transport};
 
 use crate::error::PlatformError;
-use crate::platform::Platform;
+use crate::platform::{Platform, VirtioTransport};
 
 /// Where the registers of the first device are; the others follow. In the MMIO hole, far below the
 /// interrupt controllers.
@@ -72,12 +72,30 @@ pub fn announce(cmdline: &str, count: usize) -> String {
     with_parameters(cmdline, &words.join(" "))
 }
 
-/// Makes a transport for each device, plugs it in, and has the hypervisor deliver kicks and
-/// interrupts where it can.
+/// Plugs `devices` in, each behind a transport of the kind `transport`.
 ///
 /// # Errors
 /// [`PlatformError`]: the host or the hypervisor has nothing left for a device.
-pub fn plug<V: Vm>(
+pub fn plug_all<V: Vm + 'static>(
+    transport: VirtioTransport,
+    devices: Vec<Arc<dyn Device>>,
+    vm: &Arc<V>,
+    capabilities: &Capabilities,
+    ram: &GuestRam,
+    platform: &Platform,
+) -> Result<Wired, PlatformError> {
+    match transport {
+        VirtioTransport::Mmio => plug(devices, &**vm, capabilities, ram, platform),
+        VirtioTransport::Pci => {
+            let plugged = crate::pci::plug(devices, vm, capabilities, ram, platform)?;
+            Ok((plugged, Vec::new()))
+        }
+    }
+}
+
+/// Makes a transport for each device, plugs it in, and has the hypervisor deliver kicks and
+/// interrupts where it can.
+fn plug<V: Vm>(
     devices: Vec<Arc<dyn Device>>,
     vm: &V,
     capabilities: &Capabilities,

@@ -162,15 +162,8 @@ impl MachineBuilder {
         platform.lead(lives);
         let capabilities = hypervisor.capabilities();
         let reach = reach(&*vm, &ram, &memory)?;
-        let (devices, wires) = match config.virtio {
-            VirtioTransport::Mmio => {
-                pc_platform::plug_mmio(devices, &*vm, capabilities, &reach, &platform)?
-            }
-            VirtioTransport::Pci => (
-                pc_platform::plug_pci(devices, &vm, capabilities, &reach, &platform)?,
-                Vec::new(),
-            ),
-        };
+        let (devices, wires) =
+            pc_platform::plug_virtio(config.virtio, devices, &vm, capabilities, &reach, &platform)?;
         devices::watch_all(&devices, &supervisor, config.packed);
         platform.plug_extra(ports, mmio)?;
         let supported = cpus::supported(hypervisor, &config)?;
