@@ -2,6 +2,8 @@
 //! serial port, the i8042 keyboard controller, the CMOS clock, the ACPI power management block,
 //! the I/O APIC, and the ports for reset, debug exit, POST codes and the guest's panic.
 //!
+//! [`superio`] has vm-superio's serial port and keyboard controller as a smaller choice.
+//!
 //! They open no file, start no thread and read no clock: bytes, time and requests go through what
 //! the owner passes in, and they plug into vmmkit-device-bus as they are. Start with
 //! [`SerialPort`].
@@ -40,6 +42,7 @@ pub mod ioapic;
 pub mod pvpanic;
 pub mod reset;
 pub mod serial;
+pub mod superio;
 
 mod lock;
 
@@ -54,3 +57,4 @@ pub use ioapic::{Ioapic, IoapicOutput, IoapicState};
 pub use pvpanic::Pvpanic;
 pub use reset::ResetControl;
 pub use serial::{SerialOutput, SerialPort, SerialState};
+pub use superio::{SuperioI8042, SuperioSerial, SuperioSerialState};

@@ -2,8 +2,8 @@
 //!
 //! # Why an own core
 //!
-//! vm-superio's `Serial` is small and well tested, and is the reference of this module's
-//! differential tests where the two must agree. It is not the core because it ignores FCR, joins
+//! vm-superio's `Serial` is small and well tested: [`SuperioSerial`](crate::SuperioSerial) is it on the
+//! bus, and both pass the same tests. It is not the core here because it ignores FCR, joins
 //! causes in IIR instead of choosing one, does not raise "data available" again while bytes
 //! remain, knows only edges, and writes and flushes each byte on the thread of the vCPU.
 //!
