@@ -94,8 +94,9 @@ impl ThreadSpec {
 }
 
 impl ThreadRole {
-    /// What a thread of this role does first.
-    fn begin(self) {
+    /// What a thread of this role does first. [`ThreadSpec`] does it; this is for threads that a runtime of others
+    /// starts.
+    pub fn begin(self) {
         if self == Self::Device {
             // Whoever set the priority checked that it can be applied.
             let _ = take_on_io_priority();

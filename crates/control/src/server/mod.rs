@@ -129,6 +129,7 @@ fn runtime(with_io: bool) -> io::Result<Runtime> {
     builder
         .enable_time()
         .thread_name("api")
+        .on_thread_start(|| ThreadRole::Server.begin())
         .max_blocking_threads(WAITING_CALLS)
         .thread_keep_alive(THREAD_IDLE);
     if with_io {
