@@ -56,6 +56,7 @@ pub use event::{Event, MachineState, ResetCause};
 pub use lives::{ClockPolicy, Hardware, OnCrash, OnReboot, VcpuBody, Vcpus};
 pub use outcome::{Ending, Outcome, RunError};
 pub use pause_error::PauseError;
+pub use state::PauseRequest;
 pub use supervisor::{LastEvent, Settings, Supervisor};
 pub use vcpu_loop::{Buses, EndOfInterrupt, VcpuLoop};
 pub use vcpu_thread::VcpuThread;

@@ -38,6 +38,10 @@ pub(crate) enum Phase {
     },
 }
 
+/// A pause that was asked for, to be [withdrawn](crate::Supervisor::withdraw_pause) where it does not come about in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PauseRequest(u64);
+
 /// What the guest has reported of its kernel since its power-on.
 #[derive(Clone, Copy)]
 pub(crate) enum Crash {
@@ -61,6 +65,8 @@ pub(crate) struct State {
     pub(crate) crash: Crash,
     /// The pauses that were asked for since the last resume, and were not withdrawn.
     pauses: usize,
+    /// How often it was resumed, which takes back all pauses that were asked for before.
+    resumes: u64,
     /// By number.
     pub(crate) slots: Vec<Slot>,
     /// The number of the last round of visits.
@@ -79,6 +85,7 @@ impl State {
             phase: Phase::Ready,
             crash: Crash::None,
             pauses: 0,
+            resumes: 0,
             slots: (0..vcpus).map(|_| Slot::default()).collect(),
             round: 0,
             visits_left: None,
@@ -136,22 +143,25 @@ impl State {
     // ---- Pauses ----
 
     /// One more request to pause. A reset that is under way goes first, and ends in the pause.
-    pub(crate) fn request_pause(&mut self) -> Result<(), PauseError> {
+    pub(crate) fn request_pause(&mut self) -> Result<PauseRequest, PauseError> {
         if self.has_ended() {
             return Err(PauseError::Ended);
         }
         self.pauses += 1;
-        Ok(())
+        Ok(PauseRequest(self.resumes))
     }
 
-    /// One request to pause less.
-    pub(crate) fn withdraw_pause(&mut self) {
-        self.pauses = self.pauses.saturating_sub(1);
+    /// One request to pause less, unless a resume has taken it back.
+    pub(crate) fn withdraw_pause(&mut self, request: PauseRequest) {
+        if request.0 == self.resumes {
+            self.pauses = self.pauses.saturating_sub(1);
+        }
     }
 
-    /// Whether whoever asked for a pause need not wait any more.
-    pub(crate) fn is_pause_decided(&self) -> bool {
-        !self.is_paused() || self.has_ended() || self.running() == 0 && !self.is_resetting()
+    /// Whether whoever made `request` need not wait any more.
+    pub(crate) fn is_pause_decided(&self, request: PauseRequest) -> bool {
+        let is_stopped = self.running() == 0 && !self.is_resetting();
+        request.0 != self.resumes || self.has_ended() || is_stopped
     }
 
     /// How many vCPUs have not left the guest.
@@ -170,6 +180,7 @@ impl State {
     pub(crate) fn resume(&mut self, was_at_rest: bool) {
         if self.may_resume() {
             self.pauses = 0;
+            self.resumes += 1;
             if was_at_rest {
                 self.events.push(Event::Resumed);
             }

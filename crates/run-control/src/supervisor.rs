@@ -11,8 +11,8 @@ use vmmkit_telemetry::BootLog;
 use crate::core::Core;
 use crate::state::Phase;
 use crate::{
-    Control, Ending, Event, Hardware, OnCrash, OnReboot, Outcome, PauseError, RunError, VcpuBody,
-    VcpuThread,
+    Control, Ending, Event, Hardware, OnCrash, OnReboot, Outcome, PauseError, PauseRequest,
+    RunError, VcpuBody, VcpuThread,
 };
 
 /// What is fixed of a machine's run state.
@@ -120,18 +120,18 @@ impl Supervisor {
     /// # Errors
     /// [`PauseError::Ended`]; and, at `deadline`, [`PauseError::Vcpus`]: this request is
     /// [withdrawn](Self::withdraw_pause) then.
-    pub fn pause(&self, deadline: Option<Instant>) -> Result<(), PauseError> {
+    pub fn pause(&self, deadline: Option<Instant>) -> Result<PauseRequest, PauseError> {
         let core = self.core();
-        core.change(|state| state.request_pause())?;
+        let request = core.change(|state| state.request_pause())?;
         core.kick_all();
         core.change_when(
             deadline,
-            |state| state.is_pause_decided(),
+            |state| state.is_pause_decided(request),
             |state, is_late| match (is_late, &state.phase) {
                 (_, Phase::Ended { .. }) => Err(PauseError::Ended),
-                (false, _) => Ok(()),
+                (false, _) => Ok(request),
                 (true, _) => {
-                    state.withdraw_pause();
+                    state.withdraw_pause(request);
                     Err(PauseError::Vcpus {
                         waiting: state.running(),
                         vcpus: state.slots.len(),
@@ -142,10 +142,10 @@ impl Supervisor {
         )
     }
 
-    /// Takes one request to pause back: the machine runs on unless somebody else asked for a pause too,
-    /// or the guest has crashed.
-    pub fn withdraw_pause(&self) {
-        self.core().change(|state| state.withdraw_pause());
+    /// Takes `request` back, unless a resume has done so: the machine runs on unless somebody else asked for a
+    /// pause too, or the guest has crashed.
+    pub fn withdraw_pause(&self, request: PauseRequest) {
+        self.core().change(|state| state.withdraw_pause(request));
     }
 
     /// Everything that was to come to rest for a pause has: an event, if the pause lasts.

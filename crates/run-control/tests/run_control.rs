@@ -201,7 +201,7 @@ fn a_pause_that_a_resume_overtakes_is_not_waited_for() {
         machine.supervisor.resume(false);
         thread::yield_now();
     }
-    assert_eq!(pausing.join().unwrap(), Ok(()));
+    assert!(pausing.join().unwrap().is_ok());
 }
 
 #[test]

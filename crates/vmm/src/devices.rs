@@ -50,7 +50,7 @@ impl Devices {
     }
 
     /// Brings them to rest and stops the clocks, if the machine is still paused: another thread may have resumed it.
-    /// Where one is not at rest at `deadline`, all work again, and the pause is withdrawn.
+    /// Where one is not at rest at `deadline`, all work again, and the pause is to be withdrawn.
     pub(crate) fn rest(
         &self,
         supervisor: &Supervisor,
@@ -62,7 +62,6 @@ impl Devices {
         }
         let list = self.list.iter().map(|device| &**device as &dyn Lifecycle);
         if let Err(place) = bring_to_rest(&list, deadline) {
-            supervisor.withdraw_pause();
             let device = self.list.get(place).map(name).unwrap_or_default();
             return Err(PauseError::Device { device });
         }

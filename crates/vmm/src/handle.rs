@@ -42,7 +42,9 @@ impl Shared {
         if let Err(PauseError::Vcpus { devices, .. }) = &mut paused {
             *devices = self.devices.busy();
         }
-        paused.and_then(|()| self.devices.rest(&self.supervisor, deadline))
+        let request = paused?;
+        let rest = self.devices.rest(&self.supervisor, deadline);
+        rest.inspect_err(|_| self.supervisor.withdraw_pause(request))
     }
 
     /// Writes what the console still holds.

@@ -31,21 +31,38 @@ fn a_pause_amid_a_reset_is_decided_by_the_new_vcpus() {
     for vcpu in BOTH {
         state.park(vcpu);
     }
-    state.request_pause().unwrap();
-    assert!(state.is_pause_decided());
+    let request = state.request_pause().unwrap();
+    assert!(state.is_pause_decided(request));
     assert_eq!(state.reset(ResetCause::Host), Some(true));
     assert_eq!(state.signal(), RESET);
-    assert!(!state.is_pause_decided(), "the old ones are on their way");
+    assert!(
+        !state.is_pause_decided(request),
+        "the old ones are on their way"
+    );
     assert!(!state.arrive(VcpuId(0)));
     assert!(state.arrive(VcpuId(1)));
     state.begin(&mut vcpus());
     assert_eq!(state.signal(), PAUSE);
     for vcpu in BOTH {
-        assert!(!state.is_pause_decided());
+        assert!(!state.is_pause_decided(request));
         assert!(state.take_next(vcpu).is_some());
         state.park(vcpu);
     }
-    assert!(state.is_pause_decided());
+    assert!(state.is_pause_decided(request));
+}
+
+#[test]
+fn a_pause_that_was_resumed_is_not_withdrawn_from_the_next_one() {
+    let mut state = running();
+    let late = state.request_pause().unwrap();
+    state.resume(false);
+    let next = state.request_pause().unwrap();
+    assert!(state.is_pause_decided(late), "by the resume");
+    assert!(!state.is_pause_decided(next));
+    state.withdraw_pause(late);
+    assert_eq!(state.signal(), PAUSE);
+    state.withdraw_pause(next);
+    assert_eq!(state.signal(), RUN);
 }
 
 #[test]
