@@ -1,9 +1,10 @@
 //! The devices that work by themselves, as the machine leads them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::{Lifecycle, bring_to_rest};
 use vmmkit_run_control::{ClockPolicy, Clocks, Event, PauseError, Supervisor};
 use vmmkit_telemetry::{Metrics, Tree};
@@ -36,7 +37,8 @@ pub struct DeviceInfo {
 pub(crate) struct Devices {
     list: Vec<Arc<dyn Plugged>>,
     clocks: Clocks,
-    /// Held while they come to rest or go on, so that one request is whole before the next.
+    /// Held while they come to rest or go on, so that one request is whole before the next; for which others wait no
+    /// longer than they may.
     are_at_rest: Mutex<bool>,
 }
 
@@ -56,7 +58,15 @@ impl Devices {
         supervisor: &Supervisor,
         deadline: Deadline,
     ) -> Result<(), PauseError> {
-        let mut are_at_rest = self.lock();
+        let turn = match deadline {
+            Some(deadline) => self.are_at_rest.try_lock_until(deadline),
+            None => Some(self.are_at_rest.lock()),
+        };
+        let Some(mut are_at_rest) = turn else {
+            // Another request waits for a device, most likely.
+            let device = self.busy().into_iter().next().unwrap_or_default();
+            return Err(PauseError::Device { device });
+        };
         if *are_at_rest || !supervisor.control().is_paused() {
             return Ok(());
         }
@@ -79,7 +89,7 @@ impl Devices {
 
     /// Has them work again, and then the vCPUs run.
     pub(crate) fn resume(&self, supervisor: &Supervisor, clock: ClockPolicy) {
-        let mut are_at_rest = self.lock();
+        let mut are_at_rest = self.are_at_rest.lock();
         if !supervisor.may_resume() {
             return;
         }
@@ -97,7 +107,7 @@ impl Devices {
     pub(crate) fn reset(&self) {
         // Held so that nobody brings them to rest meanwhile. Those that are reset have no work, and
         // so are at rest as much as they are not.
-        let are_at_rest = self.lock();
+        let are_at_rest = self.are_at_rest.lock();
         let list = self.list.iter().map(|device| &**device as &dyn Lifecycle);
         if !*are_at_rest {
             let _ = bring_to_rest(&list, None);
@@ -153,12 +163,6 @@ impl Devices {
         transports.fold(tree, |tree, transport| {
             tree.tree(transport.name().to_string(), transport.inspect())
         })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.are_at_rest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

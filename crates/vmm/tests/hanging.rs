@@ -180,6 +180,8 @@ fn a_device_that_does_not_come_to_rest_refuses_the_pause_and_the_guest_runs_on()
     eventually("it is busy", || handle.devices()[0].busy.is_some());
     let tree = handle.inspect().to_json();
     assert!(tree.contains("busy_milliseconds"), "{tree}");
+    // Who has a limit does not wait behind him.
+    assert_eq!(handle.pause_within(SOON), Err(refused));
     gate.open();
     assert!(waits.join().unwrap());
     assert_eq!(handle.state(), MachineState::Paused);
