@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use vmmkit_control::{Client, ClientError, Instance, InstanceError, RuntimeFolder};
+use vmmkit_host_io::{ThreadRole, ThreadSpec};
 
 use super::no_folder;
 use super::options::{One, Whom};
@@ -296,11 +297,18 @@ pub(super) fn each_at_all<T: Send>(
     let mut answers = Vec::new();
     for some in targets.chunks(AT_ONCE) {
         thread::scope(|scope| {
-            let start = |target| scope.spawn(move || ask(target));
+            let start = |target| {
+                let thread = ThreadSpec::new(ThreadRole::Helper, "ask");
+                let thread = thread.spawn_scoped(scope, move || ask(target));
+                thread.map_err(|_| target)
+            };
             let threads: Vec<_> = some.iter().map(start).collect();
             for thread in threads {
-                let joined = thread.join();
-                answers.push(joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                answers.push(match thread.map(ScopedJoinHandle::join) {
+                    Ok(joined) => joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                    // The host has no thread left: it is asked in turn.
+                    Err(target) => ask(target),
+                });
             }
         });
     }
