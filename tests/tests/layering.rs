@@ -1,6 +1,7 @@
 //! The layers of ARCHITECTURE.md, held against every manifest: an edge that is not in the table
 //! fails, and so does a second version of a crate whose types cross crate boundaries.
 #![expect(
+    clippy::expect_used,
     clippy::unwrap_used,
     clippy::string_slice,
     reason = "a test fails by panicking, its helpers too"
@@ -122,6 +123,71 @@ fn every_crate_uses_only_what_its_layer_allows() {
         for used in uses(manifest) {
             assert!(allowed.contains(&used), "{name} must not use {used}");
         }
+    }
+}
+
+/// The layer of each crate: one above the highest that it uses. Telemetry is below all.
+fn layers() -> BTreeMap<usize, Vec<&'static str>> {
+    let mut layer_of: BTreeMap<&str, usize> = BTreeMap::from([("telemetry", 0)]);
+    while layer_of.len() < ALLOWED.len() {
+        let before = layer_of.len();
+        for (name, uses) in ALLOWED {
+            let uses = uses.iter().filter(|used| **used != "telemetry");
+            let above: Option<Vec<usize>> = uses.map(|used| layer_of.get(used).copied()).collect();
+            if let Some(above) = above {
+                layer_of.insert(name, above.into_iter().max().map_or(0, |layer| layer + 1));
+            }
+        }
+        assert!(layer_of.len() > before, "the table of layers has a circle");
+    }
+    let mut layers: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for (name, layer) in layer_of
+        .into_iter()
+        .filter(|(name, _)| *name != "telemetry")
+    {
+        layers.entry(layer).or_default().push(name);
+    }
+    layers
+}
+
+/// The layers as README.md and ARCHITECTURE.md show them.
+fn picture() -> String {
+    let layers = layers();
+    let mut lines = vec![format!(
+        "L{}  examples/vmmkit (the binary)   tests   benches",
+        layers.len()
+    )];
+    for (layer, names) in layers.iter().rev() {
+        lines.push(format!("L{layer}  {}", names.join("   ")));
+    }
+    lines.push("    telemetry, which any of them may use".to_owned());
+    format!("```text\n{}\n```\n", lines.join("\n"))
+}
+
+/// Set, the pictures are written rather than compared.
+const WRITE_LAYERS: &str = "VMMKIT_WRITE_LAYERS";
+
+#[test]
+fn the_picture_of_the_layers_is_the_table() {
+    const MARKS: [&str; 2] = [
+        "<!-- layers: made from the table in tests/tests/layering.rs -->\n",
+        "<!-- end of layers -->\n",
+    ];
+    for file in ["README.md", "ARCHITECTURE.md"] {
+        let path = workspace_root().join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        let (before, rest) = text.split_once(MARKS[0]).expect(file);
+        let (shown, after) = rest.split_once(MARKS[1]).expect(file);
+        let made = picture();
+        if std::env::var_os(WRITE_LAYERS).is_some() {
+            let text = [before, MARKS[0], &made, MARKS[1], after].concat();
+            fs::write(&path, text).unwrap();
+            continue;
+        }
+        assert_eq!(
+            shown, made,
+            "{file} shows other layers than the table: {WRITE_LAYERS}=1 cargo test -p vmmkit-tests --test layering"
+        );
     }
 }
 

@@ -40,7 +40,7 @@ mod serial;
 mod state;
 
 #[cfg(test)]
-mod conformance;
+mod tests;
 
 use std::convert::Infallible;
 
