@@ -43,22 +43,25 @@ impl Kick for Guest {
     }
 }
 
-struct Board(FakeHypervisor);
+/// A board with this number of vCPUs.
+struct Board(u32);
 
 impl Board {
-    fn vcpu(&self) -> FakeVcpu {
-        let vm = self.0.create_vm(&VmSettings::default()).unwrap();
-        vm.create_vcpu(VcpuId(0)).unwrap()
-    }
-
     fn vcpus(&self) -> Vcpus {
-        let guest = Arc::new(Guest::default());
-        let (mut vcpu, kicker) = (self.vcpu(), guest.clone());
-        let body: VcpuBody = Box::new(move |thread| run(&guest, &mut vcpu, thread));
-        Vcpus {
-            bodies: vec![body],
-            kickers: vec![kicker],
+        let vm = FakeHypervisor::new().create_vm(&VmSettings::default());
+        let vm = vm.unwrap();
+        let mut vcpus = Vcpus {
+            bodies: Vec::new(),
+            kickers: Vec::new(),
+        };
+        for id in 0..self.0 {
+            let guest = Arc::new(Guest::default());
+            vcpus.kickers.push(guest.clone());
+            let mut vcpu = vm.create_vcpu(VcpuId(id)).unwrap();
+            let body: VcpuBody = Box::new(move |thread| run(&guest, &mut vcpu, thread));
+            vcpus.bodies.push(body);
         }
+        vcpus
     }
 }
 
@@ -80,25 +83,35 @@ fn run(guest: &Guest, vcpu: &mut FakeVcpu, thread: &VcpuThread<'_>) -> Option<En
 /// One vCPU on a thread, `other` on a second one, and `here` on this one, which ends the run when both are done.
 /// A thread is interrupted `interruptions` times at most.
 fn model(interruptions: usize, other: Option<fn(&Supervisor)>, here: fn(&Supervisor)) {
+    model_of(1, interruptions, other, here);
+}
+
+fn model_of(
+    vcpus: u32,
+    interruptions: usize,
+    other: Option<fn(&Supervisor)>,
+    here: fn(&Supervisor),
+) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(interruptions);
     builder.check(move || {
         let settings = Settings {
-            vcpus: 1,
+            vcpus,
             on_reboot: OnReboot::Reboot,
             ..Settings::default()
         };
         let supervisor = Supervisor::new(settings, Arc::default());
-        let board = Board(FakeHypervisor::new());
-        let Vcpus {
-            mut bodies,
-            kickers,
-        } = board.vcpus();
+        let board = Arc::new(Board(vcpus));
+        let Vcpus { bodies, kickers } = board.vcpus();
         supervisor.start(kickers);
-        let vcpu = thread::spawn({
-            let (supervisor, first) = (supervisor.clone(), bodies.pop().unwrap());
-            move || supervisor.run_vcpu(VcpuId(0), first, &board)
-        });
+        let threads: Vec<_> = (0..)
+            .map(VcpuId)
+            .zip(bodies)
+            .map(|(id, first)| {
+                let (supervisor, board) = (supervisor.clone(), board.clone());
+                thread::spawn(move || supervisor.run_vcpu(id, first, &*board))
+            })
+            .collect();
         let other = other.map(|other| {
             let supervisor = supervisor.clone();
             thread::spawn(move || other(&supervisor))
@@ -108,7 +121,9 @@ fn model(interruptions: usize, other: Option<fn(&Supervisor)>, here: fn(&Supervi
             other.join().unwrap();
         }
         supervisor.control().stop();
-        vcpu.join().unwrap();
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert!(supervisor.take_ending().is_ok());
     });
 }
@@ -202,4 +217,20 @@ fn an_end_beside_a_reset() {
 #[test]
 fn an_end_beside_a_visit() {
     model(2, Some(visit), end);
+}
+
+#[test]
+fn a_reset_has_the_last_of_two_vcpus_make_both() {
+    model_of(2, 0, None, |supervisor| {
+        reset(supervisor);
+        let ids = supervisor.control().visit(0..2, |id, _| id);
+        assert_eq!(ids, [VcpuId(0), VcpuId(1)]);
+    });
+}
+
+#[test]
+fn a_pause_of_two_vcpus_beside_a_reset() {
+    model_of(2, 0, Some(reset), |supervisor| {
+        supervisor.pause(None).unwrap();
+    });
 }
