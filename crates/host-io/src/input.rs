@@ -1,4 +1,4 @@
-//! Where a console's input comes from: a descriptor that may be shared with other processes, for one.
+//! The sources of a console's input, such as a descriptor that other processes share.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::pollable::is_readable;
 
-/// What one read gave.
+/// The result of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputRead {
     /// This many bytes, at the start of the buffer; may be 0 when what was read was not for the
@@ -19,8 +19,7 @@ pub enum InputRead {
     End,
 }
 
-/// Where the input of a guest's console comes from. It is read only when the guest has room for what is
-/// asked for.
+/// A source of input for a guest's console. It is read only when the guest has room for as many bytes.
 pub trait InputSource: AsFd + Send {
     /// Reads up to `bytes.len()` bytes without blocking.
     ///

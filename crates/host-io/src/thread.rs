@@ -1,11 +1,11 @@
-//! Where threads begin: each has a name, a role and what comes with the role.
+//! The one place where threads are started, each with a name and a role.
 
 use std::io;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use crate::priority::take_on_io_priority;
 
-/// What a thread is for, which decides how it is scheduled and what it may do to the host.
+/// The purpose of a thread, which decides how the host schedules it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ThreadRole {
@@ -94,7 +94,7 @@ impl ThreadSpec {
 }
 
 impl ThreadRole {
-    /// What a thread of this role does first. [`ThreadSpec`] does it; this is for threads that a runtime of others
+    /// Sets the calling thread up for this role. [`ThreadSpec`] does so; this is for threads that another runtime
     /// starts.
     pub fn begin(self) {
         if self == Self::Device {

@@ -1,4 +1,4 @@
-//! What an embedder may ask of a machine's vCPUs, from any thread and at any time.
+//! The embedder's half of the run state, for any thread at any time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,33 +27,33 @@ pub struct Control {
 }
 
 impl Control {
-    /// What the machine does now.
+    /// The current state of the machine.
     pub fn state(&self) -> MachineState {
         self.core.read(|state| state.machine_state())
     }
 
-    /// Whether the last request of pause and resume was a pause.
+    /// True from a request to pause until it is resumed or withdrawn.
     pub fn is_paused(&self) -> bool {
         self.core.read(|state| state.is_paused())
     }
 
-    /// Whether the run has ended.
+    /// True once the run has ended.
     pub fn has_ended(&self) -> bool {
         self.core.read(|state| state.has_ended())
     }
 
-    /// Where subscribers come.
+    /// The stream of events, to subscribe to.
     pub fn events(&self) -> &Broadcast<Event> {
         &self.core.events
     }
 
-    /// Where milestones go.
+    /// The log that milestones go to.
     #[inline]
     pub fn boot_log(&self) -> &Arc<BootLog> {
         &self.core.boot_log
     }
 
-    /// How many vCPUs there are, also before they have threads.
+    /// The number of vCPUs, also before they have threads.
     pub fn vcpus(&self) -> u32 {
         self.core.read(|state| state.slots.len() as u32)
     }
@@ -64,8 +64,8 @@ impl Control {
         self.end(Ok(Outcome::Stopped));
     }
 
-    /// Has the vCPUs leave for new ones, which start the guest anew; a reset that is under way is enough.
-    /// `false` if the run has ended. Before the start nothing is to be done.
+    /// Replaces every vCPU with a new one at its power-on state; does nothing if a reset is already under way.
+    /// Returns `false` if the run has ended. Before the start it does nothing.
     pub fn reset(&self, cause: ResetCause) -> bool {
         let begun = self.core.change(|state| state.reset(cause));
         if begun == Some(true) {
@@ -74,7 +74,7 @@ impl Control {
         begun.is_some()
     }
 
-    /// Where devices send what the guest asks for.
+    /// The sink that devices send the guest's requests to.
     pub fn requests(&self) -> RequestSink {
         let control = self.clone();
         Arc::new(move |request| match request {
@@ -94,9 +94,9 @@ impl Control {
         self.core.console_is_written();
     }
 
-    /// Has `debugger` told, on the vCPU's thread, of each stop that it
-    /// [asked for](vmmkit_hypervisor::x86::VcpuState::set_guest_debug); it must not wait for anything. There is one
-    /// debugger for the life of the machine: `false` if there is one already.
+    /// Attaches `debugger`, which is called on the vCPU's thread at each stop that it
+    /// [requested](vmmkit_hypervisor::x86::VcpuState::set_guest_debug); it must not block. A machine has one
+    /// debugger for its life: returns `false` if there is one already.
     pub fn attach_debugger(
         &self,
         debugger: impl Fn(VcpuId, DebugExit) + Send + Sync + 'static,

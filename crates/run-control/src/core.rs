@@ -13,7 +13,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{Event, Settings};
 
-/// What every handle and every thread of a machine's run state share.
+/// The part of a machine's run state that all handles and threads share.
 pub(crate) struct Core {
     // Fixed at creation
     pub(crate) settings: Settings,
@@ -23,7 +23,7 @@ pub(crate) struct Core {
     changed: Condvar,
     /// [`State::signal`], which vCPUs' threads read without the lock.
     signal: AtomicU8,
-    /// Whether the guest has written to its console since its power-on.
+    /// Set by the guest's first byte on its console since power-on.
     console_is_ready: AtomicBool,
     pub(crate) events: Broadcast<Event>,
     log: EventLog,
@@ -43,7 +43,7 @@ impl Core {
         }
     }
 
-    /// What a vCPU's thread is to do, in short.
+    /// The signal for the vCPUs' threads: one of the constants of [`crate::state`].
     #[inline]
     pub(crate) fn signal(&self) -> u8 {
         // Ordering: pairs with the store in `change`, which comes before the kick that makes the guest exit if
@@ -51,7 +51,7 @@ impl Core {
         self.signal.load(Ordering::Acquire)
     }
 
-    /// What is true now.
+    /// Reads the state under the lock.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.lock())
     }
@@ -144,7 +144,7 @@ impl Core {
         }
     }
 
-    /// What the guest said and wrote before its power-on is of the past. No vCPU runs.
+    /// Forgets the guest's console output from before this power-on. No vCPU runs.
     pub(crate) fn forget_last_life(&self) {
         self.boot_log.forget_last_words();
         // Ordering: the new vCPUs are handed over under the lock.

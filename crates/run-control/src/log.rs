@@ -1,4 +1,4 @@
-//! What happens to a machine, as events of the `tracing` facade.
+//! A machine's events, logged via the `tracing` facade.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -9,13 +9,13 @@ use vmmkit_telemetry::Occasions;
 
 use crate::Event;
 
-/// What is to be logged. Subscribers of `tracing` are code of others, so lines are picked under the lock of the
+/// The lines to be logged. Subscribers of `tracing` are foreign code, so lines are picked under the lock of the
 /// run state, which gives their order, and written after it.
 #[derive(Debug, Default)]
 pub(crate) struct EventLog {
-    /// What a guest can repeat: resets and crashes.
+    /// Events that a guest can repeat: resets and crashes.
     by_guest: Occasions,
-    /// What clients of the machine can: pauses.
+    /// Events that clients can repeat: pauses.
     by_clients: Occasions,
     lines: Mutex<Lines>,
 }
@@ -24,7 +24,7 @@ pub(crate) struct EventLog {
 struct Lines {
     /// As many as [`Occasions`] picks, at most.
     waiting: VecDeque<Line>,
-    /// A thread is at it, and will write those that come meanwhile too.
+    /// A thread is writing, and will write lines that are added in the meantime too.
     is_writing: bool,
 }
 

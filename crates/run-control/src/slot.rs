@@ -6,19 +6,19 @@ use vmmkit_hypervisor::x86::VcpuState;
 
 use crate::VcpuBody;
 
-/// What is done on the thread of one vCPU while it is out of the guest.
+/// Work for the thread of one vCPU while it is out of the guest.
 pub(crate) type Visit = Box<dyn FnOnce(&mut dyn VcpuState) + Send>;
 
 #[derive(Default)]
 pub(crate) struct Slot {
     pub(crate) thread: Thread,
-    /// What is to be done on the thread.
+    /// Work that waits for the thread.
     pub(crate) visit: Option<Visit>,
     /// A debugger keeps the vCPU out of the guest.
     pub(crate) is_held: bool,
 }
 
-/// What the thread of a vCPU is at.
+/// The place of a vCPU's thread in its life.
 #[derive(Default)]
 pub(crate) enum Thread {
     /// It runs the guest, or is about to.
@@ -32,7 +32,7 @@ pub(crate) enum Thread {
     Next(VcpuBody),
 }
 
-/// What a parked thread is to do.
+/// The next step of a parked thread.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     Visit,

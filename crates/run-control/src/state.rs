@@ -11,7 +11,7 @@ use crate::{
     Vcpus,
 };
 
-/// What a vCPU's thread reads of the state without the lock. Whatever is not [`RUN`] takes the vCPU out of the
+/// The signal that a vCPU's thread reads without the lock. Any value that is not [`RUN`] takes the vCPU out of the
 /// guest; from [`RESET`] on its life is over.
 pub(crate) const RUN: u8 = 0;
 /// There is something to do for a vCPU, or one is held.
@@ -20,7 +20,7 @@ pub(crate) const PAUSE: u8 = 2;
 pub(crate) const RESET: u8 = 3;
 pub(crate) const STOP: u8 = 4;
 
-/// Told of each stop, on the thread of the vCPU.
+/// Called at each stop, on the thread of the vCPU.
 pub(crate) type Debugger = Arc<dyn Fn(VcpuId, DebugExit) + Send + Sync>;
 
 /// How far a machine is in its life.
@@ -42,7 +42,7 @@ pub(crate) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PauseRequest(u64);
 
-/// What the guest has reported of its kernel since its power-on.
+/// The guest's kernel since power-on, as far as it has reported.
 #[derive(Clone, Copy)]
 pub(crate) enum Crash {
     None,
@@ -51,7 +51,7 @@ pub(crate) enum Crash {
     Crashed(Outcome),
 }
 
-/// What is to be done about something that the guest asks for.
+/// The response to a request of the guest.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Ignore,
@@ -75,7 +75,7 @@ pub(crate) struct State {
     pub(crate) visits_left: Option<usize>,
     pub(crate) kickers: Arc<[Arc<dyn Kick>]>,
     pub(crate) debugger: Option<Debugger>,
-    /// What happened, in order, to be published before the lock is released.
+    /// Events in order, to be published before the lock is released.
     pub(crate) events: Vec<Event>,
 }
 
@@ -95,7 +95,7 @@ impl State {
         }
     }
 
-    /// What vCPUs' threads are to read of it.
+    /// The signal for the vCPUs' threads.
     pub(crate) fn signal(&self) -> u8 {
         match self.phase {
             Phase::Ended { .. } => STOP,
@@ -158,7 +158,7 @@ impl State {
         }
     }
 
-    /// Whether whoever made `request` need not wait any more.
+    /// True if the caller who made `request` need not wait any longer.
     pub(crate) fn is_pause_decided(&self, request: PauseRequest) -> bool {
         let is_stopped = self.running() == 0 && !self.is_resetting();
         request.0 != self.resumes || self.has_ended() || is_stopped
@@ -189,7 +189,7 @@ impl State {
 
     // ---- The end, and what comes before ----
 
-    /// What to do about `outcome`, by the policy.
+    /// The response to `outcome` under the policy.
     pub(crate) fn guest_asks(
         &mut self,
         outcome: Outcome,
@@ -315,7 +315,7 @@ impl State {
         has_crashed && self.is_paused() && self.running() == 0
     }
 
-    /// What the thread of `vcpu`, which is parked, is to do; `None` is to wait.
+    /// The next step of the parked thread of `vcpu`; `None` means to wait.
     pub(crate) fn work(&self, vcpu: VcpuId) -> Option<Work> {
         let slot = self.slots.get(vcpu.0 as usize);
         match self.signal() {

@@ -1,4 +1,4 @@
-//! What whoever composes a machine does with its run state: threads for vCPUs, pauses, the end.
+//! The composer's half of the run state: threads for vCPUs, pauses, the end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::{
     RunError, VcpuBody, VcpuThread,
 };
 
-/// What is fixed of a machine's run state.
+/// The fixed settings of a machine's run state.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
-    /// How many vCPUs the machine has.
+    /// The number of vCPUs.
     pub vcpus: u32,
-    /// What a reset that the guest asks for does.
+    /// The response to a reset that the guest requests.
     pub on_reboot: OnReboot,
-    /// What a crash of the guest does.
+    /// The response to a crash of the guest.
     pub on_crash: OnCrash,
 }
 
@@ -148,7 +148,7 @@ impl Supervisor {
         self.core().change(|state| state.withdraw_pause(request));
     }
 
-    /// Everything that was to come to rest for a pause has: an event, if the pause lasts.
+    /// Publishes [`Event::Paused`] if the machine is still paused: everything has come to rest.
     pub fn report_paused(&self) {
         self.core().change(|state| {
             if state.is_paused() && !state.has_ended() {
@@ -157,7 +157,7 @@ impl Supervisor {
         });
     }
 
-    /// Whether a paused machine may run again: it has neither ended nor crashed for good.
+    /// True if a paused machine may run again: it has neither ended nor triple-faulted.
     pub fn may_resume(&self) -> bool {
         self.core().read(|state| state.may_resume())
     }
@@ -186,8 +186,8 @@ impl Supervisor {
         taken.unwrap_or(Ok(Outcome::Stopped))
     }
 
-    /// What closes the stream of events when it is dropped: with the threads, or with the machine that never had
-    /// any.
+    /// A guard that closes the stream of events when it is dropped: with the threads, or with a machine that never
+    /// had any.
     pub fn last_event(&self) -> LastEvent {
         LastEvent(self.control.clone())
     }

@@ -1,4 +1,4 @@
-//! What the thread of one vCPU asks.
+//! The run state as the thread of one vCPU sees it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,19 +36,18 @@ impl<'a> VcpuThread<'a> {
         self.vcpu
     }
 
-    /// Where milestones go.
+    /// The log that milestones go to.
     pub fn boot_log(&self) -> &Arc<BootLog> {
         self.supervisor.control().boot_log()
     }
 
-    /// Whether the vCPU may enter the guest. Asked before its first entry and after each kick.
+    /// True if the vCPU may enter the guest. To be checked before its first entry and after each kick.
     #[inline]
     pub fn may_run(&self) -> bool {
         self.supervisor.control().core.signal() == RUN
     }
 
-    /// Whether the life of the vCPU is over, by the end of the run or by a reset, when it
-    /// [may not run](Self::may_run).
+    /// True if the vCPU may not run because its life is over: the run has ended, or the machine is being reset.
     pub fn is_over(&self) -> bool {
         self.supervisor.control().core.signal() >= RESET
     }

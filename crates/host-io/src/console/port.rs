@@ -1,4 +1,4 @@
-//! What a console is connected to, and what becomes of its output.
+//! The device at a console's end, and the loss of its output.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! What the guest asks for, and the end of the run.
+//! The guest's requests, and the end of the run.
 
 use vmmkit_telemetry::Milestone;
 

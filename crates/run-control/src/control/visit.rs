@@ -1,4 +1,4 @@
-//! What is done on the threads of the vCPUs, for other threads: reading registers, and setting them.
+//! Work on the threads of the vCPUs for other threads: reading and setting registers.
 
 use std::ops::Range;
 use std::sync::{Arc, mpsc};
@@ -14,9 +14,9 @@ use crate::slot::Visit;
 const DUMP_TIME: Duration = Duration::from_secs(1);
 
 impl Control {
-    /// What the registers of every vCPU hold, each read on its own thread; none before the start and
-    /// after the end. A vCPU that ends meanwhile is left out, and so is one that does not answer for a
-    /// second, because it waits for a device.
+    /// The registers of every vCPU, each read on its own thread; none before the start and
+    /// after the end. A vCPU that ends in the meantime is omitted, and so is one that does not answer within
+    /// 1 s, because it waits for a device.
     pub fn dump(&self) -> Vec<VcpuDump> {
         let deadline = Instant::now().checked_add(DUMP_TIME);
         self.visit_until(deadline, 0..u32::MAX, |id, state| VcpuDump::of(id, state))
