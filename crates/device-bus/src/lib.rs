@@ -46,6 +46,7 @@
 mod bus;
 mod error;
 mod hint;
+mod id;
 mod lifecycle;
 mod line;
 mod map;
@@ -61,6 +62,7 @@ mod view;
 
 pub use bus::{Bus, MmioBus, Plug, PortBus, RegionInfo};
 pub use error::PlugError;
+pub use id::DeviceId;
 pub use lifecycle::{Lifecycle, bring_to_rest};
 pub use line::{Gsi, IrqLine, LineDriver};
 pub use msi::{MessageVector, MsiMessage, MsiVector};

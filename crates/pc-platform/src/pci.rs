@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use vmmkit_device_bus::Lifecycle;
+use vmmkit_device_bus::{DeviceId, Lifecycle};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
 use vmmkit_hypervisor::{Capabilities, DatamatchWidth, IoEventAddress, Vm};
@@ -28,7 +28,7 @@ impl Plugged for PciTransport {
 /// Makes a bus with a function for each device, and has the hypervisor deliver kicks and interrupts
 /// where it can.
 pub(crate) fn plug<V: Vm + 'static>(
-    devices: Vec<Arc<dyn Device>>,
+    devices: Vec<(DeviceId, Arc<dyn Device>)>,
     vm: &Arc<V>,
     capabilities: &Capabilities,
     ram: &GuestRam,
@@ -39,14 +39,15 @@ pub(crate) fn plug<V: Vm + 'static>(
     bus.plug(Arc::new(HostBridge::new()))?;
     platform.lead([bus.clone() as Arc<dyn Lifecycle>]);
     let mut plugged: Vec<Arc<dyn Plugged>> = Vec::new();
-    for device in devices {
-        let others = plugged.iter().map(|other| other.transport().kind());
-        let name = device.kind().name_beside(others);
+    for (name, device) in devices {
         let mut vector = || vm.msi_vector().map_err(io::Error::other);
         let doorbells = || -> Arc<dyn Doorbells> { Arc::new(VmDoorbells(vm.clone())) };
         let doorbells = capabilities.ioeventfd.then(doorbells);
-        let transport = PciTransport::new(&name, device, ram, &mut vector, doorbells)
-            .map_err(|source| PlatformError::Device { name, source })?;
+        let transport = PciTransport::new(name.as_str(), device, ram, &mut vector, doorbells)
+            .map_err(|source| PlatformError::Device {
+                name: name.to_string(),
+                source,
+            })?;
         let transport = Arc::new(transport);
         bus.plug(transport.clone())?;
         plugged.push(transport);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use vmmkit_boot_loader::acpi::AcpiDevice;
 use vmmkit_boot_loader::with_parameters;
-use vmmkit_device_bus::{AddressRange, Gsi, Lifecycle, Mmio, Plug};
+use vmmkit_device_bus::{AddressRange, DeviceId, Gsi, Lifecycle, Mmio, Plug};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
 use vmmkit_hypervisor::{Capabilities, DatamatchWidth, IoEventAddress, Vm};
@@ -78,7 +78,7 @@ pub fn announce(cmdline: &str, count: usize) -> String {
 /// [`PlatformError`]: the host or the hypervisor has nothing left for a device.
 pub fn plug_all<V: Vm + 'static>(
     transport: VirtioTransport,
-    devices: Vec<Arc<dyn Device>>,
+    devices: Vec<(DeviceId, Arc<dyn Device>)>,
     vm: &Arc<V>,
     capabilities: &Capabilities,
     ram: &GuestRam,
@@ -96,7 +96,7 @@ pub fn plug_all<V: Vm + 'static>(
 /// Makes a transport for each device, plugs it in, and has the hypervisor deliver kicks and
 /// interrupts where it can.
 fn plug<V: Vm>(
-    devices: Vec<Arc<dyn Device>>,
+    devices: Vec<(DeviceId, Arc<dyn Device>)>,
     vm: &V,
     capabilities: &Capabilities,
     ram: &GuestRam,
@@ -104,11 +104,9 @@ fn plug<V: Vm>(
 ) -> Result<Wired, PlatformError> {
     let mut plugged: Vec<Arc<dyn Plugged>> = Vec::new();
     let mut wires = Vec::new();
-    for (index, (device, gsi)) in devices.into_iter().zip(GSIS).enumerate() {
-        let others = plugged.iter().map(|other| other.transport().kind());
-        let name = device.kind().name_beside(others);
+    for (index, ((name, device), gsi)) in devices.into_iter().zip(GSIS).enumerate() {
         let failed = |source| PlatformError::Device {
-            name: name.clone(),
+            name: name.to_string(),
             source,
         };
         // KVM delivers an irqfd of a pin of its own I/O APIC by a thread (irqfd_inject of Linux), which
@@ -120,7 +118,7 @@ fn plug<V: Vm>(
             Some(event) => event.clone(),
             None => Arc::new(platform.irq_line(vm, Gsi(gsi))),
         };
-        let transport = MmioTransport::new(&name, device, ram, signal).map_err(failed)?;
+        let transport = MmioTransport::new(name.as_str(), device, ram, signal).map_err(failed)?;
         let transport = Arc::new(transport);
         let wire = Wire {
             irq,
@@ -131,9 +129,11 @@ fn plug<V: Vm>(
         wire.attach(vm)?;
         wires.push(wire);
         let range = AddressRange::new(base(index), mmio::LENGTH);
-        platform
-            .mmio
-            .plug_all(vec![Plug::<Mmio>::new(name, range, transport.clone())])?;
+        platform.mmio.plug_all(vec![Plug::<Mmio>::new(
+            name.as_str(),
+            range,
+            transport.clone(),
+        )])?;
         plugged.push(transport);
     }
     Ok((plugged, wires))

@@ -1,5 +1,6 @@
 //! What a device is to its transport.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,7 @@ use crate::{DeviceKind, Engine, Fault, Interrupts, Queue, QueueState, Queues, Sh
 
 /// A paravirtual device: what it is and has, whoever drives it by whatever transport. vCPU threads
 /// call it, the transport one at a time; none of it may wait for the guest.
-pub trait Device: Send + Sync {
+pub trait Device: Any + Send + Sync {
     /// Its kind.
     fn kind(&self) -> DeviceKind;
 
@@ -61,6 +62,16 @@ pub trait Device: Send + Sync {
     /// The driver has reset the device, whose work has ended: back to the state at power-on, as far
     /// as the driver can see it.
     fn reset(&self) {}
+
+    /// The memory that it brings along beside RAM, at the address and in the slot that it has: the machine
+    /// maps it, and devices reach it as they do RAM.
+    fn memory(&self) -> Option<&GuestRam> {
+        None
+    }
+
+    /// The machine is reset, and the device has been, by [`reset`](Self::reset): what a driver's reset leaves
+    /// as it is goes back to the state at power-on too. No vCPU and no engine runs.
+    fn power_on(&self) {}
 
     /// The machine is about to end: whatever the device waits for, such as the answer of another process,
     /// is waited for no longer than a second from now on. Any thread may call it; it must not wait.

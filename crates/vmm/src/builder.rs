@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use vmmkit_boot_loader::{self as boot_loader, BootSource, Entry};
-use vmmkit_device_bus::{Lifecycle, Mmio, Plug, Ports};
-use vmmkit_guest_memory::{GuestRam, Rom};
+use vmmkit_device_bus::{DeviceId, Lifecycle, Mmio, Plug, Ports};
+use vmmkit_guest_memory::{GuestAddress, GuestRam, Layout, MMIO_HOLE_END, Rom};
 use vmmkit_host_io::{
     Console, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription, ThreadRole, ThreadSpec,
 };
@@ -27,6 +27,18 @@ use crate::power::{Board, BootFiles};
 use crate::{Event, MachineConfig, VirtioTransport, cpus, report};
 use vmmkit_pc_platform::{self as pc_platform, Platform};
 
+/// What memory beside RAM begins at a multiple of: guests add memory in large steps (Linux up to 2 GiB).
+const MEMORY_ALIGNMENT: u64 = 1 << 30;
+
+/// Where memory beside RAM lies: see [`MachineBuilder::next_memory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPlace {
+    /// The guest-physical address, a multiple of 1 GiB.
+    pub guest_address: GuestAddress,
+    /// The memory slot of the hypervisor.
+    pub slot: u32,
+}
+
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
 pub struct MachineBuilder {
@@ -35,8 +47,7 @@ pub struct MachineBuilder {
     subscribers: Vec<Subscriber>,
     pub(crate) ports: Vec<Plug<Ports>>,
     pub(crate) mmio: Vec<Plug<Mmio>>,
-    virtio: Vec<Arc<dyn Device>>,
-    memory: Vec<GuestRam>,
+    virtio: Vec<(DeviceId, Arc<dyn Device>)>,
     pub(crate) lives: Vec<Arc<dyn Lifecycle>>,
     pub(crate) supervisor: Supervisor,
 }
@@ -75,7 +86,6 @@ impl MachineBuilder {
             ports: Vec::new(),
             mmio: Vec::new(),
             virtio: Vec::new(),
-            memory: Vec::new(),
             lives: Vec::new(),
             supervisor: Supervisor::new(settings, log),
         }
@@ -95,20 +105,43 @@ impl MachineBuilder {
         self
     }
 
-    /// Adds a paravirtual device. It is called by its kind and its number among those: `blk0`; its
-    /// driver finds it by ACPI, or by the kernel's command line where there is no ACPI.
+    /// Adds a paravirtual device; see [`add_virtio`](Self::add_virtio).
     #[must_use]
     pub fn virtio_device(mut self, device: Arc<dyn Device>) -> Self {
-        self.virtio.push(device);
+        self.add_virtio(device);
         self
     }
 
-    /// Adds memory beside RAM, of a persistent memory device or to be plugged: guest and devices reach
-    /// it, but it is not told to be RAM.
-    #[must_use]
-    pub fn memory(mut self, memory: GuestRam) -> Self {
-        self.memory.push(memory);
-        self
+    /// Adds a paravirtual device, and says what it is called in the machine: by its kind and its number among
+    /// those, `blk0`. Its driver finds it by ACPI, or by the kernel's command line where there is no ACPI.
+    /// Memory that it has beside RAM ([`Device::memory`]) is mapped. [`Handle::device`](crate::Handle::device)
+    /// gives the device back.
+    pub fn add_virtio(&mut self, device: Arc<dyn Device>) -> DeviceId {
+        let others = self.virtio.iter().map(|(_, other)| other.kind());
+        let id = DeviceId::new(&device.kind().name_beside(others));
+        self.virtio.push((id.clone(), device));
+        id
+    }
+
+    /// Where the next device with memory beside RAM puts it, such as persistent memory: above RAM, what may
+    /// be plugged into it, and the memory of the devices so far, in the first slot that none of them has.
+    pub fn next_memory(&self) -> MemoryPlace {
+        let ram = &self.config.ram;
+        let own = Layout::of(ram.size).ranges().to_vec();
+        let own = own.into_iter().chain(ram.plug_area());
+        let own = (0..)
+            .zip(own)
+            .map(|(slot, (start, size))| (slot, start.0 + size));
+        let regions = self.virtio.iter().filter_map(|(_, device)| device.memory());
+        let regions = regions.flat_map(GuestRam::regions);
+        let regions = regions.map(|it| (it.slot, it.guest_address.0 + it.size));
+        let (slot, end) = own.chain(regions).fold((0, MMIO_HOLE_END.0), |so_far, it| {
+            (so_far.0.max(it.0 + 1), so_far.1.max(it.1))
+        });
+        MemoryPlace {
+            guest_address: GuestAddress(end.next_multiple_of(MEMORY_ALIGNMENT)),
+            slot,
+        }
     }
 
     /// What will happen to the machine, as [`Handle::events`](crate::Handle::events), for a subscriber
@@ -125,6 +158,7 @@ impl MachineBuilder {
     /// # Errors
     /// [`BuildError`] names what could not be had; nothing is left behind.
     pub fn build<H: Hypervisor>(self, hypervisor: &H) -> Result<Machine<Ready>, BuildError> {
+        let rom_slot = self.next_memory().slot;
         let Self {
             mut config,
             console,
@@ -132,10 +166,13 @@ impl MachineBuilder {
             ports,
             mmio,
             virtio: devices,
-            memory,
             lives,
             supervisor,
         } = self;
+        let memory: Vec<GuestRam> = devices
+            .iter()
+            .filter_map(|it| it.1.memory().cloned())
+            .collect();
         let control = supervisor.control().clone();
         control.boot_log().mark(Milestone::BuildBegan);
         config.check(hypervisor.capabilities())?;
@@ -143,7 +180,7 @@ impl MachineBuilder {
         let cmdline_additions = adapt(&mut config, hypervisor)?;
         let ram = GuestRam::new(&config.ram)?;
         pc_platform::check((&ports, &mmio), config.platform(), &ram, &memory)?;
-        let mut files = BootFiles::open(&config, free_slot(&ram, &memory))?;
+        let mut files = BootFiles::open(&config, rom_slot)?;
         let (vm, entry) = create_and_load(
             hypervisor,
             &VmSettings {
@@ -226,15 +263,6 @@ fn adapt<H: Hypervisor>(
         config.cmdline = boot_loader::with_parameters(&config.cmdline, addition.parameter);
     }
     Ok(additions)
-}
-
-/// The first memory slot after those of `ram` and `memory`.
-fn free_slot(ram: &GuestRam, memory: &[GuestRam]) -> u32 {
-    let regions = memory
-        .iter()
-        .flat_map(GuestRam::regions)
-        .chain(ram.regions());
-    regions.map(|region| region.slot + 1).max().unwrap_or(0)
 }
 
 /// Makes the VM and loads its RAM at the same time: making interrupt controllers and mapping memory

@@ -1,5 +1,6 @@
 //! The devices that work by themselves, as the machine leads them.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use parking_lot::Mutex;
 use vmmkit_device_bus::{Lifecycle, bring_to_rest};
 use vmmkit_run_control::{ClockPolicy, Clocks, Event, PauseError, Supervisor};
 use vmmkit_telemetry::{Metrics, Tree};
-use vmmkit_virtio::{SharedThread, TransportEvent};
+use vmmkit_virtio::{Device, SharedThread, TransportEvent};
 
 use vmmkit_pc_platform::Plugged;
 
@@ -79,6 +80,19 @@ impl Devices {
         *are_at_rest = true;
         supervisor.report_paused();
         Ok(())
+    }
+
+    /// The one that is called `id`.
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<dyn Device>> {
+        let mut transports = self.list.iter().map(|device| device.transport());
+        let transport = transports.find(|transport| &**transport.name() == id)?;
+        Some(transport.device().clone())
+    }
+
+    /// The first one that is a `D`.
+    pub(crate) fn first<D: Device>(&self) -> Option<Arc<D>> {
+        let mut devices = self.list.iter().map(|device| device.transport().device());
+        devices.find_map(|device| cast(device.clone()))
     }
 
     /// Those that do what a driver asked for at this moment.
@@ -168,6 +182,12 @@ impl Devices {
 
 fn name(device: &Arc<dyn Plugged>) -> String {
     device.transport().name().to_string()
+}
+
+/// `device`, where it is a `D`.
+pub(crate) fn cast<D: Device>(device: Arc<dyn Device>) -> Option<Arc<D>> {
+    let device: Arc<dyn Any + Send + Sync> = device;
+    device.downcast().ok()
 }
 
 /// Tells of what happens between `devices` and their drivers, and has the slow

@@ -13,9 +13,10 @@ use vmmkit_run_control::{
     ClockPolicy, Control, Event, MachineState, PauseError, ResetCause, Supervisor,
 };
 use vmmkit_telemetry::Tree;
+use vmmkit_virtio::Device;
 
 use crate::VcpuDump;
-use crate::devices::{Deadline, DeviceInfo, Devices};
+use crate::devices::{self, Deadline, DeviceInfo, Devices};
 use vmmkit_pc_platform::Platform;
 
 /// How long the last of the console's output may take when its reader is slow.
@@ -108,6 +109,21 @@ impl Handle {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// The paravirtual device that is called `id`, if it is a `D`: `device::<Block>("blk0")`.
+    pub fn device<D: Device>(&self, id: impl AsRef<str>) -> Option<Arc<D>> {
+        devices::cast(self.virtio_device(id)?)
+    }
+
+    /// The paravirtual device that is called `id`, whatever it is.
+    pub fn virtio_device(&self, id: impl AsRef<str>) -> Option<Arc<dyn Device>> {
+        self.shared.devices.get(id.as_ref())
+    }
+
+    /// The first paravirtual device that is a `D`, for those of which a machine has one.
+    pub fn first_device<D: Device>(&self) -> Option<Arc<D>> {
+        self.shared.devices.first()
     }
 
     /// Ends the run at once, as pulling the plug does. [`Machine::wait`](crate::Machine::wait)

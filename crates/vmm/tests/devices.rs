@@ -15,12 +15,13 @@ use vmmkit_device_bus::{
     AddressRange, DeviceMmio, DevicePio, GuestRequest, MmioAddress, MmioAddressOffset, PioAddress,
     PioAddressOffset, RequestSink,
 };
+use vmmkit_guest_memory::{GuestRam, RamConfig};
 use vmmkit_hypervisor::fake::{FakeHypervisor, Script};
 use vmmkit_hypervisor::{CmdlineAddition, Width};
-use vmmkit_virtio_devices::Rng;
+use vmmkit_virtio_devices::{Mem, Pmem, PmemConfig, Rng};
 use vmmkit_vmm::{
-    BuildError, FREE_MMIO, FREE_PORTS, MachineBuilder, MachineConfig, Outcome, VirtioTransport,
-    WeakHandle,
+    BuildError, DeviceId, FREE_MMIO, FREE_PORTS, MachineBuilder, MachineConfig, MemoryPlace,
+    Outcome, VirtioTransport, WeakHandle,
 };
 
 #[test]
@@ -362,4 +363,75 @@ fn what_the_hypervisor_asks_of_the_command_line_is_added_and_told() {
         .build(&FakeHypervisor::new())
         .unwrap();
     assert_eq!(machine.handle().cmdline_additions(), []);
+}
+
+/// RAM on both sides of the MMIO hole, which may grow.
+fn growing() -> RamConfig {
+    RamConfig {
+        size: "4G".parse().unwrap(),
+        max: Some("5G".parse().unwrap()),
+        ..RamConfig::default()
+    }
+}
+
+#[test]
+fn memory_beside_ram_has_an_address_and_a_slot_that_nothing_else_has() {
+    let kernel = Kernel::new();
+    let ram = growing();
+    let config = MachineConfig {
+        ram: ram.clone(),
+        ..kernel.config()
+    };
+    let mut builder = MachineBuilder::new(config);
+    // Two slots of RAM and that of the area, which is from 5 GiB to 6.
+    let first = builder.next_memory();
+    assert_eq!((first.guest_address.0, first.slot), (6 << 30, 3));
+    let file = std::env::temp_dir().join(format!("vmmkit-slots-{}", std::process::id()));
+    std::fs::File::create(&file)
+        .unwrap()
+        .set_len(2 << 20)
+        .unwrap();
+    let pmem = |place: MemoryPlace| {
+        Pmem::open(&PmemConfig {
+            path: file.clone(),
+            discard_writes: true,
+            guest_address: place.guest_address,
+            slot: place.slot,
+        })
+    };
+    let ids = [
+        builder.add_virtio(Arc::new(pmem(first).unwrap())),
+        builder.add_virtio(Arc::new(pmem(builder.next_memory()).unwrap())),
+    ];
+    assert_eq!(ids.each_ref().map(DeviceId::as_str), ["pmem0", "pmem1"]);
+    let area = GuestRam::pluggable(&ram).unwrap().unwrap();
+    builder.add_virtio(Arc::new(Mem::new(area).unwrap()));
+    let next = builder.next_memory();
+    assert_eq!((next.guest_address.0, next.slot), (8 << 30, 5));
+    let machine = builder.build(&FakeHypervisor::new());
+    std::fs::remove_file(&file).unwrap();
+    let machine = machine.unwrap().handle();
+    let second = machine.device::<Pmem>(&ids[1]).unwrap();
+    let region = second.memory().regions()[0];
+    assert_eq!((region.guest_address.0, region.slot), (7 << 30, 4));
+}
+
+#[test]
+fn a_device_is_found_by_its_id_and_its_type() {
+    let kernel = Kernel::new();
+    let mut builder = MachineBuilder::new(kernel.config());
+    let rngs = [Arc::new(Rng::new()), Arc::new(Rng::new())];
+    let ids = rngs.clone().map(|rng| builder.add_virtio(rng));
+    assert_eq!(ids.each_ref().map(DeviceId::as_str), ["rng0", "rng1"]);
+    let machine = builder.build(&FakeHypervisor::new()).unwrap().handle();
+    for (id, rng) in ids.iter().zip(&rngs) {
+        assert!(Arc::ptr_eq(&machine.device::<Rng>(id).unwrap(), rng));
+    }
+    assert!(machine.device::<Mem>("rng0").is_none());
+    assert!(machine.device::<Rng>("rng2").is_none());
+    assert!(Arc::ptr_eq(
+        &machine.first_device::<Rng>().unwrap(),
+        &rngs[0]
+    ));
+    assert!(machine.first_device::<Mem>().is_none());
 }

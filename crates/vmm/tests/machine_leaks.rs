@@ -95,10 +95,9 @@ const KINDS: [Kind; 8] = [
     Kind::Pmem,
 ];
 
-/// A device, the memory it brings, and what else must last as long.
+/// A device, and what else must last as long.
 struct Made {
     device: Arc<dyn Device>,
-    memory: Option<GuestRam>,
     _rest: Box<dyn Any>,
 }
 
@@ -122,7 +121,6 @@ impl Drop for Gone {
 impl Kind {
     fn make(self) -> Made {
         let gone = Gone(path());
-        let mut memory = None;
         let mut rest: Box<dyn Any> = Box::new(());
         let device: Arc<dyn Device> = match self {
             Self::Block => {
@@ -153,7 +151,6 @@ impl Kind {
                     ..RamConfig::default()
                 };
                 let area = GuestRam::pluggable(&config).unwrap().unwrap();
-                memory = Some(area.clone());
                 Arc::new(Mem::new(area).unwrap())
             }
             Self::Pmem => {
@@ -166,13 +163,11 @@ impl Kind {
                     slot: 8,
                 });
                 let pmem = pmem.unwrap();
-                memory = Some(pmem.memory().clone());
                 Arc::new(pmem)
             }
         };
         Made {
             device,
-            memory,
             _rest: Box::new((gone, rest)),
         }
     }
@@ -366,9 +361,6 @@ fn live(kvm: &Kvm, kinds: &[Kind], place: Place, fate: Fate) {
     for kind in kinds {
         let made = kind.make();
         builder = builder.virtio_device(made.device.clone());
-        if let Some(memory) = &made.memory {
-            builder = builder.memory(memory.clone());
-        }
         rest.push(made);
     }
     if fate == Fate::Unbuilt {

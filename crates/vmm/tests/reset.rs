@@ -17,9 +17,10 @@ use vmmkit_guest_memory::GuestAddress;
 use vmmkit_host_io::{Next, Subscription};
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::fake::{End, FakeHypervisor, Script};
+use vmmkit_virtio::{ActivateError, Activation, Active, DeviceKind};
 use vmmkit_vmm::{
     Event, Handle, Machine, MachineBuilder, MachineConfig, MachineState, OnCrash, OnReboot,
-    Outcome, Ready, ResetCause, RunError,
+    Outcome, Ready, ResetCause, RunError, VirtioTransport,
 };
 
 /// A machine that reboots, of `vcpus` vCPUs.
@@ -343,6 +344,56 @@ fn devices_of_the_embedder_are_reset_too_if_it_says_so() {
         .unwrap();
     assert_eq!(device.0.load(Ordering::Relaxed), 6);
     assert!(device.1.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_reset_powers_devices_on_without_a_line_of_the_embedder() {
+    /// One that no driver takes.
+    #[derive(Default)]
+    struct Device(AtomicU64);
+    impl vmmkit_virtio::Device for Device {
+        fn kind(&self) -> DeviceKind {
+            DeviceKind::Memory
+        }
+        fn queue_sizes(&self) -> &[u16] {
+            &[]
+        }
+        fn activate(&self, _: Activation) -> Result<Box<dyn Active>, ActivateError> {
+            Err(ActivateError::MissingQueue(0))
+        }
+        fn power_on(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    for virtio in [VirtioTransport::Mmio, VirtioTransport::Pci] {
+        let kernel = Kernel::new();
+        let config = MachineConfig {
+            on_reboot: OnReboot::Reboot,
+            virtio,
+            ..kernel.config()
+        };
+        // Status 0 is the driver's reset of the device (virtio 1.2, 2.1), which is not a power-on.
+        let driver = match virtio {
+            VirtioTransport::Mmio => Script::new().mmio_write(0xd000_0070, &[0; 4]),
+            VirtioTransport::Pci => Script::new(),
+        };
+        let scripts = vec![reset(driver), power_off(Script::new())];
+        let device = Arc::new(Device::default());
+        MachineBuilder::new(config)
+            .virtio_device(device.clone())
+            .build(&FakeHypervisor::new().with_scripts(BOOT, scripts))
+            .unwrap()
+            .start()
+            .unwrap()
+            .wait()
+            .unwrap();
+        // A function is reset with its bus too.
+        let times = match virtio {
+            VirtioTransport::Mmio => 1,
+            VirtioTransport::Pci => 2,
+        };
+        assert_eq!(device.0.load(Ordering::Relaxed), times);
+    }
 }
 
 #[test]

@@ -199,7 +199,6 @@ fn boot(
     let outputs = opening.outputs.clone();
     let plan = Plan::new(builder, ram, remote.clone(), end.clone(), outputs);
     let plan = devices::plug(plan, &settings.devices)?;
-    let live = plan.live();
     let builder = tell(plan.into_builder(), &settings, &log)?;
     let (mut builder, mut gdb) = Debugger::open(builder, settings.gdb.as_ref(), can_debug)?;
     if let Some(socket) = &socket {
@@ -217,7 +216,7 @@ fn boot(
         .map_err(|error| explain(&error, &settings.machine))
         .and_then(|machine| {
             remote.connect(machine.handle());
-            guest.connect(machine.handle(), live, reports::software(kvm));
+            guest.connect(machine.handle(), reports::software(kvm));
             if settings.paused {
                 machine.handle().pause();
             }

@@ -55,8 +55,7 @@ pub struct MemCounters {
 
 /// A memory device. Its verbs may be called from any thread at any time.
 ///
-/// The VMM maps [`memory`](Self::memory) besides RAM, and gives devices the two
-/// [joined](GuestRam::joined).
+/// A VMM maps [`Device::memory`] besides RAM, and gives devices the two [joined](GuestRam::joined).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -131,12 +130,6 @@ impl Mem {
         Ok(())
     }
 
-    /// The machine is reset: no block is plugged any more, and all are the host's again. A driver that
-    /// only resets the device keeps them (5.15.6.2). No vCPU and no engine runs.
-    pub fn power_on(&self) {
-        self.shared.power_on();
-    }
-
     /// What has happened.
     pub fn counters(&self) -> MemCounters {
         self.shared.counters()
@@ -146,6 +139,16 @@ impl Mem {
 impl Device for Mem {
     fn kind(&self) -> DeviceKind {
         DeviceKind::Memory
+    }
+
+    fn memory(&self) -> Option<&GuestRam> {
+        Some(self.shared.memory())
+    }
+
+    /// No block is plugged any more, and all are the host's again. A driver that only resets the device
+    /// keeps them (5.15.6.2).
+    fn power_on(&self) {
+        self.shared.power_on();
     }
 
     fn inspect(&self) -> Tree {

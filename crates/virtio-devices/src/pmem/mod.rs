@@ -31,7 +31,8 @@ pub struct PmemConfig {
     /// Leave the file as it is: what the guest writes is this process's own, and lost with it. The
     /// file need not be writable then, and several VMs may have it.
     pub discard_writes: bool,
-    /// Where the guest finds it: a multiple of 2 MiB, from 4 GiB on and not in RAM.
+    /// Where the guest finds it: a multiple of 2 MiB, from 4 GiB on and not in RAM. A machine's builder has
+    /// such a place.
     pub guest_address: GuestAddress,
     /// The memory slot that the hypervisor gives it: none that RAM or another file has.
     pub slot: u32,
@@ -144,6 +145,10 @@ impl Pmem {
 impl Device for Pmem {
     fn kind(&self) -> DeviceKind {
         DeviceKind::PersistentMemory
+    }
+
+    fn memory(&self) -> Option<&GuestRam> {
+        Some(&self.memory)
     }
 
     fn inspect(&self) -> Tree {

@@ -126,6 +126,11 @@ impl Transport {
         self.device.kind()
     }
 
+    /// The device.
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+
     /// What is wrong with the device, if anything is.
     pub fn fault(&self) -> &Fault {
         &self.fault
@@ -372,6 +377,7 @@ impl Lifecycle for Transport {
         let _work = self.work.begin();
         inner.is_paused = false;
         self.reset_inner(&mut inner);
+        self.device.power_on();
     }
 
     fn stop(&self) {

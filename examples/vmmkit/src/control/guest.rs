@@ -1,7 +1,7 @@
 //! The machine as the control API has it.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -28,7 +28,6 @@ pub(crate) struct Guest {
     has_acpi: bool,
     // Wiring
     handle: OnceLock<Handle>,
-    live: OnceLock<Vec<(String, Live)>>,
     more: OnceLock<MoreMetrics>,
     // State
     /// It was told to boot, or need not be.
@@ -69,7 +68,6 @@ impl Guest {
             stop_timeout: u32::try_from(settings.stop_timeout.as_secs()).unwrap_or(u32::MAX),
             has_acpi: machine.acpi,
             handle: OnceLock::new(),
-            live: OnceLock::new(),
             more: OnceLock::new(),
             has_booted: AtomicBool::new(!settings.paused),
             is_asked: AtomicBool::new(false),
@@ -78,9 +76,8 @@ impl Guest {
     }
 
     /// The machine has been built. `more` are numbers to publish beside its own.
-    pub(crate) fn connect(&self, handle: Handle, live: Vec<(String, Live)>, more: MoreMetrics) {
+    pub(crate) fn connect(&self, handle: Handle, more: MoreMetrics) {
         // All once, in `run`, before anybody can ask.
-        let _ = self.live.set(live);
         let _ = self.more.set(more);
         let _ = self.handle.set(handle);
     }
@@ -126,27 +123,16 @@ impl Guest {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn live(&self) -> &[(String, Live)] {
-        self.live.get().map_or(&[], Vec::as_slice)
+    fn named(&self, name: &str) -> Option<Live> {
+        Live::find(self.handle.get()?, name)
     }
 
-    fn named(&self, name: &str) -> Option<&Live> {
-        let mut all = self.live().iter();
-        all.find_map(|(other, live)| (other == name).then_some(live))
+    fn the_balloon(&self) -> Option<Arc<vmmkit_virtio_devices::Balloon>> {
+        self.handle.get()?.first_device()
     }
 
-    fn the_balloon(&self) -> Option<&vmmkit_virtio_devices::Balloon> {
-        self.live().iter().find_map(|(_, live)| match live {
-            Live::Balloon(balloon) => Some(&**balloon),
-            _ => None,
-        })
-    }
-
-    fn the_memory(&self) -> Option<&vmmkit_virtio_devices::Mem> {
-        self.live().iter().find_map(|(_, live)| match live {
-            Live::Mem(mem) => Some(&**mem),
-            _ => None,
-        })
+    fn the_memory(&self) -> Option<Arc<vmmkit_virtio_devices::Mem>> {
+        self.handle.get()?.first_device()
     }
 }
 
@@ -249,8 +235,8 @@ impl Controlled for Guest {
                 driven: device.was_driven,
                 faults: device.faults,
                 fault: device.fault,
-                counters: live.map(Live::counters).unwrap_or_default(),
-                limits: live.and_then(Live::limits),
+                counters: live.as_ref().map(Live::counters).unwrap_or_default(),
+                limits: live.as_ref().and_then(Live::limits),
             }
         };
         handle.devices().into_iter().map(device).collect()
@@ -271,11 +257,11 @@ impl Controlled for Guest {
     }
 
     fn size(&self, device: &str) -> Result<u64, Refusal> {
-        Ok(disk::of(self.named(device), device)?.capacity())
+        Ok(disk::of(self.named(device).as_ref(), device)?.capacity())
     }
 
     fn resize(&self, device: &str, size_bytes: Option<u64>) -> Result<u64, Refusal> {
-        disk::resize(disk::of(self.named(device), device)?, size_bytes)
+        disk::resize(disk::of(self.named(device).as_ref(), device)?, size_bytes)
     }
 
     fn balloon(&self) -> Option<Balloon> {
@@ -283,7 +269,7 @@ impl Controlled for Guest {
         Some(Balloon {
             target_bytes: u64::from(balloon.target_pages()) * PAGE,
             actual_bytes: u64::from(balloon.actual_pages()) * PAGE,
-            statistics: statistics(balloon),
+            statistics: statistics(&balloon),
         })
     }
 

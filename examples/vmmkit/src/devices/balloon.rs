@@ -7,7 +7,7 @@ use vmmkit_guest_memory::RamSize;
 use vmmkit_virtio_devices::{Balloon, BalloonConfig};
 
 use super::words::Words;
-use super::{Choice, Live, Plan, failed};
+use super::{Choice, Plan, failed};
 use crate::failure::Failure;
 
 const KEYS: &str =
@@ -69,7 +69,7 @@ impl Choice for BalloonChoice {
         let next = "free descriptors of this process";
         let balloon = Balloon::new(&self.config)
             .map_err(|error| failed("--balloon", &self.text, &error, next))?;
-        Ok(plan.with_live(Live::Balloon(Arc::new(balloon))))
+        Ok(plan.with(Arc::new(balloon)))
     }
 }
 

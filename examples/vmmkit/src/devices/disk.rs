@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vmmkit_virtio_devices::{Block, BlockBackend, BlockConfig, DiskFormat, RateLimit, VhostUser};
 
 use super::words::{self, Words};
-use super::{Choice, Live, Plan, disk_failure, failed, rate};
+use super::{Choice, Plan, disk_failure, failed, rate};
 use crate::failure::Failure;
 use crate::files::{Named, Role};
 use crate::messages;
@@ -127,7 +127,7 @@ impl Choice for DiskChoice {
                     .map_err(|error| disk_failure::explain(&self.text, config, &error))?;
                 let text = self.text.clone();
                 disk.on_error(move |error| messages::say(&format!("--disk {text}: {error}")));
-                Ok(plan.with_live(Live::Block(Arc::new(disk))))
+                Ok(plan.with(Arc::new(disk)))
             }
             Kind::VhostUser(socket) => {
                 let next = format!(

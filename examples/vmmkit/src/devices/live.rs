@@ -8,14 +8,13 @@ use std::time::Duration;
 use vmmkit_control::{FlowLimits, Limits};
 use vmmkit_telemetry::{Node, Tree};
 use vmmkit_virtio::Device;
-use vmmkit_virtio_devices::{Balloon, Block, Bucket, Mem, Net, RateLimit, RateLimiter};
+use vmmkit_virtio_devices::{Balloon, Block, Bucket, Net, RateLimit, RateLimiter};
+use vmmkit_vmm::Handle;
 
 /// A device.
 #[derive(Clone)]
 pub(crate) enum Live {
-    Balloon(Arc<Balloon>),
     Block(Arc<Block>),
-    Mem(Arc<Mem>),
     Net(Arc<Net>),
     /// One that cannot be changed, but says what it has done.
     Other(Arc<dyn Device>),
@@ -25,12 +24,18 @@ pub(crate) enum Live {
 pub(crate) type Counters = BTreeMap<String, u64>;
 
 impl Live {
+    /// The one that is called `id` in `machine`.
+    pub(crate) fn find(machine: &Handle, id: &str) -> Option<Self> {
+        let block = machine.device(id).map(Self::Block);
+        let net = || machine.device(id).map(Self::Net);
+        let other = || machine.virtio_device(id).map(Self::Other);
+        block.or_else(net).or_else(other)
+    }
+
     /// What the machine has of it.
-    pub(super) fn device(&self) -> Arc<dyn Device> {
+    fn device(&self) -> Arc<dyn Device> {
         match self {
-            Self::Balloon(device) => device.clone(),
             Self::Block(device) => device.clone(),
-            Self::Mem(device) => device.clone(),
             Self::Net(device) => device.clone(),
             Self::Other(device) => device.clone(),
         }
@@ -61,7 +66,7 @@ impl Live {
                 transmit: read(net.transmit_limit()),
                 ..Limits::default()
             }),
-            Self::Balloon(_) | Self::Mem(_) | Self::Other(_) => None,
+            Self::Other(_) => None,
         }
     }
 

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use vmmkit_device_bus::Lifecycle;
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_virtio_devices::Mem;
 
-use super::{Live, Plan, failed};
+use super::{Plan, failed};
 use crate::failure::Failure;
 use crate::memory;
 
@@ -18,18 +17,7 @@ pub(super) fn plug(plan: Plan) -> Result<Plan, Failure> {
         failed("--memory", &text, &error, &next)
     })?;
     let Some(area) = area else { return Ok(plan) };
-    let mem = Mem::new(area.clone())
-        .map_err(|error| failed("--memory", &text, &error, "please report this"))?;
-    let mem = Arc::new(mem);
-    let reset = Arc::new(Reset(mem.clone()));
-    Ok(plan.with_live(Live::Mem(mem)).with_area(area, reset))
-}
-
-/// A reset of the machine takes what was plugged; one of the device alone does not.
-struct Reset(Arc<Mem>);
-
-impl Lifecycle for Reset {
-    fn reset(&self) {
-        self.0.power_on();
-    }
+    let mem =
+        Mem::new(area).map_err(|error| failed("--memory", &text, &error, "please report this"))?;
+    Ok(plan.with(Arc::new(mem)))
 }

@@ -9,7 +9,7 @@ use vmmkit_virtio_devices::{
 };
 
 use super::words::{self, Words};
-use super::{Choice, Live, Plan, failed, rate};
+use super::{Choice, Plan, failed, rate};
 use crate::failure::Failure;
 use crate::messages;
 
@@ -149,7 +149,7 @@ impl NetChoice {
                  once the other end is there"
             ));
         });
-        Ok(plan.with_live(Live::Net(Arc::new(net))))
+        Ok(plan.with(Arc::new(net)))
     }
 }
 

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use vmmkit_device_bus::Lifecycle;
-use vmmkit_guest_memory::{GuestAddress, GuestRam, Layout, MMIO_HOLE_END, RamConfig};
+use vmmkit_guest_memory::RamConfig;
 use vmmkit_host_io::TimerFd;
 use vmmkit_virtio::Device;
-use vmmkit_vmm::MachineBuilder;
+use vmmkit_vmm::{MachineBuilder, MemoryPlace};
 
-use super::live::Live;
 use crate::files::Outputs;
 use crate::remote::Remote;
 
@@ -16,16 +14,10 @@ use crate::remote::Remote;
 pub(crate) struct Plan {
     builder: MachineBuilder,
     ram: RamConfig,
-    next_address: u64,
-    next_slot: u32,
-    live: Vec<(String, Live)>,
     remote: Arc<Remote>,
     end: Arc<TimerFd>,
     outputs: Arc<Outputs>,
 }
-
-/// What of memory beside RAM begins at a multiple of.
-const ALIGNMENT: u64 = 1 << 30;
 
 impl Plan {
     /// A machine of `ram` and what may be plugged into it; keys go to `remote`, and `end` fires at the end of piped input; files for output are `outputs`.
@@ -36,19 +28,9 @@ impl Plan {
         end: Arc<TimerFd>,
         outputs: Arc<Outputs>,
     ) -> Self {
-        let layout = Layout::of(ram.size);
-        let area = ram.plug_area();
-        let (mut last, mut slots) = (MMIO_HOLE_END.0, 0);
-        for (start, size) in layout.ranges().iter().chain(&area) {
-            last = last.max(start.0 + size);
-            slots += 1;
-        }
         Self {
             builder,
             ram,
-            next_address: last.next_multiple_of(ALIGNMENT),
-            next_slot: slots,
-            live: Vec::new(),
             remote,
             end,
             outputs,
@@ -56,39 +38,14 @@ impl Plan {
     }
 
     /// With a device.
-    pub(super) fn with(self, device: Arc<dyn Device>) -> Self {
-        self.with_live(Live::Other(device))
-    }
-
-    /// With a device that can be changed while the guest runs.
-    pub(super) fn with_live(mut self, live: Live) -> Self {
-        let device = live.device();
-        let kind = device.kind();
-        // As the machine calls it: its kind, and its number among those.
-        let same = |(_, other): &&(String, Live)| other.device().kind() == kind;
-        let number = self.live.iter().filter(same).count();
-        self.live.push((format!("{}{number}", kind.name()), live));
-        self.builder = self.builder.virtio_device(device);
+    pub(super) fn with(mut self, device: Arc<dyn Device>) -> Self {
+        self.builder.add_virtio(device);
         self
     }
 
-    /// With memory, at the address and in the slot that were [next](Self::next_memory).
-    pub(super) fn with_memory(mut self, memory: GuestRam) -> Self {
-        self.next_address = (self.next_address + memory.size()).next_multiple_of(ALIGNMENT);
-        self.next_slot += 1;
-        self.builder = self.builder.memory(memory);
-        self
-    }
-
-    /// With memory that may be plugged, which `reset` unplugs.
-    pub(super) fn with_area(mut self, area: GuestRam, reset: Arc<dyn Lifecycle>) -> Self {
-        self.builder = self.builder.memory(area).reset_too(reset);
-        self
-    }
-
-    /// Where more memory may lie, and its slot.
-    pub(super) fn next_memory(&mut self) -> (GuestAddress, u32) {
-        (GuestAddress(self.next_address), self.next_slot)
+    /// Where more memory may lie.
+    pub(super) fn next_memory(&self) -> MemoryPlace {
+        self.builder.next_memory()
     }
 
     /// RAM, and what may be plugged.
@@ -111,11 +68,6 @@ impl Plan {
 
     pub(super) fn outputs(&self) -> &Outputs {
         &self.outputs
-    }
-
-    /// All devices, by their names in the machine.
-    pub(crate) fn live(&self) -> Vec<(String, Live)> {
-        self.live.clone()
     }
 
     /// The machine with everything.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use vmmkit_virtio_devices::{Pmem, PmemConfig};
+use vmmkit_vmm::MemoryPlace;
 
 use super::words::{self, Words};
 use super::{Choice, Plan, failed};
@@ -54,8 +55,11 @@ impl Choice for PmemChoice {
         )]
     }
 
-    fn plug(&self, mut plan: Plan) -> Result<Plan, Failure> {
-        let (guest_address, slot) = plan.next_memory();
+    fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
+        let MemoryPlace {
+            guest_address,
+            slot,
+        } = plan.next_memory();
         let config = PmemConfig {
             path: self.path.clone(),
             discard_writes: self.discard,
@@ -65,7 +69,6 @@ impl Choice for PmemChoice {
         let next = "check the path and its permissions; the size must be a multiple of 2M";
         let pmem =
             Pmem::open(&config).map_err(|error| failed("--pmem", &self.text, &error, next))?;
-        let memory = pmem.memory().clone();
-        Ok(plan.with(Arc::new(pmem)).with_memory(memory))
+        Ok(plan.with(Arc::new(pmem)))
     }
 }
