@@ -1,7 +1,6 @@
 //! The layers of ARCHITECTURE.md, held against every manifest: an edge that is not in the table
 //! fails, and so does a second version of a crate whose types cross crate boundaries.
 #![expect(
-    clippy::expect_used,
     clippy::unwrap_used,
     clippy::string_slice,
     reason = "a test fails by panicking, its helpers too"

@@ -25,7 +25,7 @@ pub enum LostOutput {
     /// Nobody reads it any more, and never will: all that comes is dropped.
     NoReader,
     /// Nobody reads it now: but for the last 64 KiB it is dropped until somebody does
-    /// ([`OutputBuffer::with_patience`]).
+    /// ([`OutputBuffer::with_patience`](crate::OutputBuffer::with_patience)).
     NotRead,
     /// It could not be written: a full disk, for one. What comes is tried again.
     Failed(io::Error),
