@@ -7,6 +7,7 @@
 //! cpus = 2
 //! ```
 
+mod reader;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -20,8 +21,8 @@ use crate::cpu;
 use crate::devices::{DeviceOptions, words};
 use crate::failure::Failure;
 use crate::platform::PlatformOptions;
-use crate::usage::nearest;
 use crate::{devices, gdb, log, memory};
+use reader::{Wrong, read};
 use values::{Balloon, Switch, Text, Texts};
 
 /// How large a file may be: far more than any that was meant.
@@ -80,94 +81,15 @@ pub(crate) fn complete(options: RunOptions, path: &Path) -> Result<RunOptions, F
     let name = format!("--config {}", path.display());
     let text = read_text(path, MAX_BYTES)
         .map_err(|error| Failure::host(&name, &error, "check the path and its permissions"))?;
-    let file = parse(&text).map_err(|wrong| {
-        let (reason, next) = wrong.explain();
-        Failure::usage(format!("{name}: line {}: {reason}", wrong.line), next)
+    let file = parse(&text).map_err(|Wrong { line, fault }| {
+        Failure::usage(format!("{name}: line {line}: {fault}"), fault.next())
     })?;
     Ok(merge(options, file, path.parent().unwrap_or(Path::new(""))))
 }
 
-/// The file, or what is wrong with it.
+/// The file, or its first mistake.
 fn parse(text: &str) -> Result<File, Wrong> {
-    toml::from_str(text).map_err(|error: toml::de::Error| {
-        let span = error.span().unwrap_or_default();
-        let before = text.get(..span.start).unwrap_or_default();
-        Wrong {
-            line: before.matches('\n').count() + 1,
-            place: text.get(span).unwrap_or_default().to_owned(),
-            message: error.message().replace('\n', " "),
-        }
-    })
-}
-
-/// The first mistake of a file.
-#[derive(Debug)]
-struct Wrong {
-    /// From 1.
-    line: usize,
-    /// What is there.
-    place: String,
-    /// As the parser tells it.
-    message: String,
-}
-
-impl Wrong {
-    /// The reason and the next step, in the words of a configuration file: serde's are those of a program.
-    fn explain(&self) -> (String, String) {
-        let message = &self.message;
-        if let Some(rest) = message.strip_prefix("unknown field `") {
-            let mut words = rest.split('`').step_by(2);
-            let key = words.next().unwrap_or_default();
-            let keys: Vec<&str> = rest.split('`').skip(2).step_by(2).collect();
-            let all = "the keys are the long options of `vmmkit run --help`, without the dashes";
-            let next = match nearest(key, keys) {
-                Some(near) => format!("did you mean {near}? T{}", all.get(1..).unwrap_or_default()),
-                None => all.to_owned(),
-            };
-            return (format!("there is no key {key}"), next);
-        }
-        if message.starts_with("duplicate key") {
-            let key = self.place.trim();
-            let next = "write it once; several disks and the like are a list: disk = [\"a.img\", \"b.img\"]";
-            return (format!("{key} is given twice"), next.to_owned());
-        }
-        let next = "write key = value, with text in quotes and numbers without";
-        let reason = message.strip_prefix("invalid type: ").and_then(|rest| {
-            let (found, wanted) = rest.split_once(", expected ")?;
-            Some(format!(
-                "{} is given, and {} is needed",
-                plain(found),
-                plain(wanted)
-            ))
-        });
-        let reason = reason.or_else(|| {
-            let wanted = message.strip_prefix("expected ")?;
-            Some(format!("{} is needed", plain(wanted)))
-        });
-        (reason.unwrap_or_else(|| message.clone()), next.to_owned())
-    }
-}
-
-/// serde's word for a kind of value in those of a configuration file.
-fn plain(kind: &str) -> String {
-    const WORDS: [(&str, &str); 11] = [
-        ("integer `", "the number "),
-        ("floating point `", "the number "),
-        ("boolean `", "the value "),
-        ("string \"", "the text \""),
-        ("sequence", "a list"),
-        ("map", "a table"),
-        ("a string", "text in quotes"),
-        ("path string", "a path in quotes"),
-        ("a boolean", "true or false"),
-        ("i64", "a whole number"),
-        ("u64", "a whole number"),
-    ];
-    let found = WORDS.iter().find_map(|(theirs, ours)| {
-        let rest = kind.strip_prefix(theirs)?;
-        Some(format!("{ours}{}", rest.trim_end_matches('`')))
-    });
-    found.unwrap_or_else(|| kind.to_owned())
+    read(text)
 }
 
 fn merge(options: RunOptions, file: File, folder: &Path) -> RunOptions {
@@ -311,7 +233,7 @@ mod tests {
         assert_eq!(cpus("cpus = \"4,threads=2\""), "4,threads=2");
         let wrong = parse("cpus = [2]").unwrap_err();
         assert_eq!(wrong.line, 1);
-        let (reason, _) = wrong.explain();
+        let reason = wrong.fault.to_string();
         assert_eq!(reason, "text in quotes, a number or a table is needed");
     }
 
@@ -357,7 +279,10 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_in_the_words_of_the_file() {
-        let says = |text| parse(text).unwrap_err().explain();
+        let says = |text| {
+            let fault = parse(text).unwrap_err().fault;
+            (fault.to_string(), fault.next())
+        };
         for (text, reason, next) in [
             (
                 "kernl = \"k\"",
@@ -429,7 +354,7 @@ mod tests {
     fn an_unknown_key_is_named_with_its_line() {
         let wrong = parse("cpus = 2\nkernal = \"x\"").unwrap_err();
         assert_eq!(wrong.line, 2);
-        assert_eq!(wrong.explain().0, "there is no key kernal");
+        assert_eq!(wrong.fault.to_string(), "there is no key kernal");
     }
 
     /// docs/config.md describes the keys that there are, and each of them; every option of `run` is one.
@@ -439,8 +364,10 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
         let mut documented: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
-        let message = parse("xyzzy = 1").unwrap_err().message;
-        let mut keys: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
+        let reader::Fault::UnknownKey { known, .. } = parse("xyzzy = 1").unwrap_err().fault else {
+            panic!("xyzzy is a key");
+        };
+        let mut keys = known.to_vec();
         documented.sort_unstable();
         keys.sort_unstable();
         assert_eq!(documented, keys);

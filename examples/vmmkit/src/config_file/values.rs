@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 /// A value of words: `"2,threads=2"`, a number, or a table of the keys and values that the text would have.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected text in quotes, a number or a table")]
+#[serde(untagged, expecting = "text in quotes, a number or a table")]
 pub(super) enum Text {
     Words(String),
     Number(i64),
@@ -27,10 +27,7 @@ impl Text {
 pub(super) struct Texts(pub(super) Vec<String>);
 
 #[derive(Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected text in quotes, a table or a list of them"
-)]
+#[serde(untagged, expecting = "text in quotes, a table or a list of them")]
 enum Several {
     Text(String),
     Table(toml::Table),
@@ -60,7 +57,7 @@ impl From<Several> for Texts {
 
 /// `true`, or the size from the start and more.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected text in quotes, or true or false")]
+#[serde(untagged, expecting = "text in quotes, or true or false")]
 pub(super) enum Balloon {
     Is(bool),
     Text(String),
@@ -77,7 +74,7 @@ impl Balloon {
 
 /// `true`, `false`, or the words of the command line.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected true or false")]
+#[serde(untagged, expecting = "true or false")]
 pub(super) enum Switch {
     Is(bool),
     Text(String),

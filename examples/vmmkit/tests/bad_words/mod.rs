@@ -15,6 +15,7 @@ pub(crate) fn files(folder: &Folder, kernel: &[u8]) {
     iso[0x8001..0x8006].copy_from_slice(b"CD001");
     folder.file("iso", iso);
     folder.file("mem.toml", "kernel = \"k\"\nmem = \"1G\"\n");
+    folder.file("acpi.toml", "noacpi = true\n");
     folder.file("twice.conf", "name = \"a\"\nname = \"b\"\n");
     folder.file(
         "table.toml",
@@ -151,6 +152,9 @@ pub(crate) const CASES: &[Case] = &[
     // Configuration files.
     text(&["run", "--config", "DIR/mem.toml"],
         "--config DIR/mem.toml: line 2: there is no key mem", "did you mean memory?"),
+    text(&["run", "--config", "DIR/acpi.toml"],
+        "--config DIR/acpi.toml: line 1: there is no key noacpi",
+        "did you mean no-acpi? The keys are the long options"),
     text(&["run", "--config", "DIR/twice.conf"],
         "--config DIR/twice.conf: line 2: name is given twice", "write it once"),
     text(&["run", "--config", "DIR/ro.toml"],
