@@ -23,7 +23,7 @@ pub(crate) const CONSOLE: &str = "Console";
 pub(crate) const CONTROL: &str = "Control";
 pub(crate) const DEBUG: &str = "Debug";
 
-/// Boots a Linux guest as one ordinary process.
+/// Run Linux guests on KVM, each as one ordinary process.
 #[derive(Parser, Debug)]
 #[command(name = "vmmkit", version, max_term_width = 100)]
 struct Cli {
@@ -31,184 +31,183 @@ struct Cli {
     action: Action,
 }
 
-/// What is to be done.
+/// The command to run.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Action {
     /// Boot a guest; its serial console is this terminal
     ///
-    /// In a terminal, every key goes to the guest but Ctrl-a: Ctrl-a h shows what it does, Ctrl-a
-    /// x quits. Where stdin is a pipe or a file the guest gets its bytes and then Ctrl-D:
-    /// `echo 'uname -a' | vmmkit run`. SIGTERM, SIGINT and SIGHUP ask the guest to power off,
-    /// SIGQUIT shows its registers, and Ctrl-a z pauses it and goes back to the shell.
+    /// In a terminal every key goes to the guest except Ctrl-a: Ctrl-a h lists its commands, Ctrl-a x quits,
+    /// Ctrl-a z pauses the guest and returns to the shell. If stdin is a pipe or a file, the guest reads its
+    /// bytes and then Ctrl-D: `echo 'uname -a' | vmmkit run`. SIGTERM, SIGINT and SIGHUP ask the guest to power
+    /// off; SIGQUIT prints its registers.
     #[command(after_help = exit_code::HELP)]
     Run(Box<RunOptions>),
-    /// Show the CPUs that guests can have, as profiles for --cpu
+    /// Print CPU profiles for --cpu, and compare them
     Cpu {
         /// What to show
         #[command(subcommand)]
         action: CpuAction,
     },
-    /// Say whether this host can boot a Linux guest, and what is missing (exit code 0 or 1)
+    /// Check whether this host can boot a Linux guest, and what is missing (exit code 0 or 1)
     Doctor(DoctorOptions),
     #[command(flatten)]
     Control(Command),
-    /// Write a shell's completions to stdout
+    /// Print completions for a shell
     Completions {
         /// The shell
         shell: Shell,
     },
-    /// Write the manual page of a command to stdout, or all pages to a folder
+    /// Print a command's manual page, or write all pages to a directory
     Man {
         /// The command [default: vmmkit itself]
         #[arg(value_name = "COMMAND")]
         command: Option<String>,
-        /// Write all pages there: vmmkit.1, vmmkit-run.1 and so on
+        /// Write all pages to this directory: vmmkit.1, vmmkit-run.1 and so on
         #[arg(long, value_parser = os_text::path_parser(), value_name = "DIR", conflicts_with = "command")]
         out: Option<PathBuf>,
     },
-    /// Say which version this is
+    /// Print the version
     Version,
 }
 
-/// The options of `run`, as text: `settings` makes values of them. All may be left out. The first line of
-/// each is what `-h` shows.
+/// The options of `run`, as text: `settings` parses them. All are optional. `-h` prints the first line of
+/// each.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RunOptions {
-    /// Kernel to boot [default: one that is found]
+    /// Kernel to boot [default: the first one found]
     ///
-    /// ELF vmlinux, bzImage, unified kernel image, PVH or Multiboot kernel. The default is the first of
-    /// ./vmlinux, ./bzImage, arch/x86/boot/bzImage, target/guest and /boot/vmlinuz-*.
+    /// An ELF vmlinux, a bzImage, a unified kernel image, or a PVH or Multiboot kernel. The default is the first
+    /// of ./vmlinux, ./bzImage, arch/x86/boot/bzImage, target/guest and /boot/vmlinuz-*.
     #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH", help_heading = BOOT)]
     pub(crate) kernel: Option<PathBuf>,
     /// Initial RAM disk
     ///
-    /// Best an uncompressed cpio; any: also one that Linux would not take.
+    /// A cpio archive, compressed or not; with any, whatever the file contains.
     #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH[,any]", help_heading = BOOT)]
     pub(crate) initrd: Option<PathBuf>,
     /// Boot module of a PVH or Multiboot kernel
     ///
-    /// And what is told with it; several times for several.
+    /// With its arguments; may be repeated.
     #[arg(long = "module", value_name = "PATH[ ARGUMENTS]", help_heading = BOOT)]
     pub(crate) modules: Vec<ModuleOption>,
-    /// Kernel command line, instead of the default one
+    /// Kernel command line, replacing the default
     ///
-    /// --dry-run shows the default.
+    /// --dry-run prints the default.
     #[arg(long, value_name = "STRING", allow_hyphen_values = true, help_heading = BOOT)]
     pub(crate) cmdline: Option<String>,
-    /// How to enter the kernel [default: auto]
+    /// Entry point of the kernel [default: auto]
     ///
     /// auto, payload, setup, pvh or multiboot.
     #[arg(long, value_name = "HOW", help_heading = BOOT)]
     pub(crate) entry: Option<String>,
-    /// Do not describe the machine by ACPI tables
+    /// Omit the ACPI tables
     #[arg(long, help_heading = BOOT)]
     pub(crate) no_acpi: bool,
-    /// Describe CPUs and interrupts by an MP table too, or fail
+    /// Require an MP table
     ///
-    /// Otherwise there is one for up to 40 vCPUs.
+    /// By default there is one for up to 40 vCPUs.
     #[arg(long, help_heading = BOOT)]
     pub(crate) mp_table: bool,
     /// TOML file with these options
     ///
-    /// The command line has precedence. docs/config.md describes its keys.
+    /// The command line takes precedence. docs/config.md describes the keys.
     #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH", help_heading = BOOT)]
     pub(crate) config: Option<PathBuf>,
-    /// Number of vCPUs, and their arrangement [default: 1]
+    /// Number of vCPUs, and their topology [default: 1]
     ///
-    /// As in 8,sockets=2,dies=1,cores=2,threads=2; without levels they are cores of one socket.
+    /// For example 8,sockets=2,dies=1,cores=2,threads=2; by default they are cores of one socket.
     #[arg(long, value_name = "N[,LEVEL=M...]", allow_hyphen_values = true, help_heading = CPUS)]
     pub(crate) cpus: Option<String>,
-    /// CPU of the guest [default: host]
+    /// CPU model of the guest [default: host]
     ///
-    /// host, baseline, x86-64-v2, x86-64-v3 or a profile's file, without or with the features listed:
-    /// host,-avx512f or my.toml,+aes.
+    /// host, baseline, x86-64-v2, x86-64-v3 or a profile file, plus or minus features: host,-avx512f or
+    /// my.toml,+aes.
     #[arg(long, value_name = "MODEL[,-FEATURE...]", help_heading = CPUS)]
     pub(crate) cpu: Option<String>,
-    /// CPUs of the host that vCPUs run on
+    /// Host CPUs that vCPUs may run on
     ///
-    /// For all vCPUs (0-3), or for some: 0:2,1-3:0+1 keeps vCPU 0 on CPU 2, vCPUs 1 to 3 on CPUs 0 and 1.
+    /// For all vCPUs (0-3) or for some: 0:2,1-3:0+1 pins vCPU 0 to CPU 2, and vCPUs 1 to 3 to CPUs 0 and 1.
     #[arg(long, value_name = "[VCPUS:]CPUS[,...]", allow_hyphen_values = true, help_heading = CPUS)]
     pub(crate) affinity: Option<String>,
-    /// How the host schedules threads
+    /// Scheduling of vCPU and device threads
     ///
-    /// Those of vCPUs, and those of devices: fifo:1 to fifo:99, rr:1 to rr:99 or nice:-20 to nice:19
-    /// [default: as this process].
+    /// fifo:1 to fifo:99, rr:1 to rr:99 or nice:-20 to nice:19 [default: that of this process].
     #[arg(long, value_name = "vcpu=HOW[,io=HOW]", help_heading = CPUS)]
     pub(crate) priority: Option<String>,
     /// Guest RAM, with a unit K, M, G or T [default: 256M]
     ///
-    /// How much it may become, by `vmmkit memory`: max=SIZE. Where it comes from:
-    /// backend=anon|memfd|hugetlb[=2M|1G]|file=PATH, prefault, thp=on|off, merge, dump=on.
+    /// max=SIZE is the limit for `vmmkit memory`. Backing: backend=anon|memfd|hugetlb[=2M|1G]|file=PATH,
+    /// prefault, thp=on|off, merge, dump=on.
     #[arg(long, value_name = "SIZE[,max=SIZE][,KEY...]", allow_hyphen_values = true, help_heading = CPUS)]
     pub(crate) memory: Option<String>,
     #[command(flatten)]
     pub(crate) devices: DeviceOptions,
-    /// Where the serial console is [default: stdio]
+    /// Destination of the serial console [default: stdio]
     ///
     /// stdio, null, pty, file=PATH or socket=PATH.
     #[arg(long, value_name = "WHERE", help_heading = CONSOLE)]
     pub(crate) serial: Option<String>,
-    /// Say nothing on stderr but errors
+    /// Print only errors on stderr
     #[arg(long, short, help_heading = CONSOLE)]
     pub(crate) quiet: bool,
-    /// Name of the guest for other commands [default: vmmkit-PID]
+    /// Name of the guest, for other commands [default: vmmkit-PID]
     ///
-    /// `vmmkit list` shows it.
+    /// `vmmkit list` prints it.
     #[arg(long, value_name = "NAME", help_heading = CONTROL)]
     pub(crate) name: Option<String>,
-    /// One more UNIX socket for the control API
+    /// Additional UNIX socket for the control API
     ///
-    /// At a place of your own.
+    /// At a path of your choice.
     #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH", help_heading = CONTROL)]
     pub(crate) api_socket: Option<PathBuf>,
-    /// Do not make the guest known to other commands
+    /// Do not register the guest for other commands
     #[arg(long, help_heading = CONTROL)]
     pub(crate) no_instance: bool,
-    /// Do not let the guest run before `vmmkit boot` says so
+    /// Create the guest, but wait for `vmmkit boot`
     #[arg(long, help_heading = CONTROL)]
     pub(crate) paused: bool,
-    /// What a reset by the guest does [default: exit]
+    /// Action on a reset by the guest [default: exit]
     ///
     /// exit, fail (exit with code 3), or reboot in the same process.
     #[arg(long, value_name = "WHAT", help_heading = CONTROL)]
     pub(crate) on_reboot: Option<String>,
-    /// What a panic or triple fault does [default: exit]
+    /// Action on a panic or triple fault [default: exit]
     ///
-    /// exit, reboot, or pause, which keeps the guest as it is.
+    /// exit, reboot, or pause, which keeps the crashed guest for inspection.
     #[arg(long, value_name = "WHAT", help_heading = CONTROL)]
     pub(crate) on_crash: Option<String>,
-    /// What clocks show after a pause [default: keep]
+    /// Wall clock after a pause [default: keep]
     ///
-    /// keep, on from where they stood, or catch-up, the right time at once.
+    /// keep (it continues from the pause) or catch-up (it is corrected at once).
     #[arg(long, value_name = "WHAT", help_heading = CONTROL)]
     pub(crate) clock_after_pause: Option<String>,
-    /// How long a power-off may take [default: 5]
+    /// Time limit for a requested power-off [default: 5]
     ///
-    /// Of a guest that was asked to power off; it is stopped then.
+    /// A guest that has not powered off by then is stopped.
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, help_heading = CONTROL)]
     pub(crate) stop_timeout: Option<String>,
-    /// Build the machine, say what would run, and do not run it
+    /// Build the machine, print the full command, and exit
     #[arg(long, help_heading = DEBUG)]
     pub(crate) dry_run: bool,
-    /// Serve GDB, and let the guest wait for it
+    /// Start a GDB server, and wait for GDB
     ///
-    /// tcp:PORT of 127.0.0.1, which every user of this host reaches, or unix:PATH, which is yours alone.
+    /// tcp:PORT on 127.0.0.1, which every local user can reach, or unix:PATH, which only you can.
     #[arg(long, value_name = "tcp:PORT|unix:PATH", help_heading = DEBUG)]
     pub(crate) gdb: Option<String>,
-    /// Write what happens to the machine, a line each
+    /// Log the machine's events, one per line
     ///
-    /// error, warn, info or debug, to stderr or at the end of a file [default: $VMMKIT_LOG, or nothing].
+    /// error, warn, info or debug; to stderr, or appended to a file [default: $VMMKIT_LOG, or none].
     #[arg(long, value_name = "LEVEL[,FILE]", help_heading = DEBUG)]
     pub(crate) log: Option<String>,
-    /// Write metrics to a file, again every second
+    /// Write metrics to a file every second and at the end
     ///
-    /// And at the end: for Prometheus, or lines of JSON if it is called *.json or *.jsonl, or by
-    /// format=prometheus|json; every=SECONDS.
+    /// Prometheus text, or JSON lines if its name ends in .json or .jsonl. Keys: format=prometheus|json,
+    /// every=SECONDS.
     #[arg(long, value_name = "PATH[,KEY=VALUE...]", help_heading = DEBUG)]
     pub(crate) metrics: Option<String>,
-    /// Draw the boot when the guest has ended
+    /// Write a timeline of the boot when the guest has ended
     ///
-    /// As a picture, or the same as JSON.
+    /// A picture (SVG), or the same data as JSON.
     #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH.svg|PATH.json", help_heading = DEBUG)]
     pub(crate) timeline: Option<PathBuf>,
     #[command(flatten)]
@@ -221,7 +220,7 @@ pub(crate) struct RunOptions {
 /// What `vmmkit cpu` is to do.
 #[derive(Subcommand, Debug)]
 pub(crate) enum CpuAction {
-    /// Write the CPU of a guest on this host as a profile: TOML, for `vmmkit run --cpu FILE`
+    /// Print a guest's CPU on this host as a TOML profile, for `vmmkit run --cpu FILE`
     Dump {
         /// As for `vmmkit run --cpu`
         #[arg(default_value = "host")]
@@ -230,14 +229,14 @@ pub(crate) enum CpuAction {
         #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH", hide = true)]
         kvm: Option<PathBuf>,
     },
-    /// Say how two CPUs differ: exit code 0 if they do not, 1 if they do
+    /// Compare two CPUs: exit code 0 if they are equal, 1 if they differ
     ///
-    /// A line for each register of CPUID and each MSR, with the values of both; below it, behind < the
-    /// features that only the first one has, behind > those of the second.
+    /// One line for each CPUID register and MSR that differs, with both values; below it, features that only the
+    /// first CPU has (<) and features that only the second one has (>).
     Diff {
-        /// As for `vmmkit run --cpu`
+        /// A CPU, as for `vmmkit run --cpu`
         one: String,
-        /// Likewise
+        /// The other CPU
         two: String,
         /// The KVM device
         #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH", hide = true)]

@@ -19,24 +19,24 @@ use crate::serial::CONSOLE_MODE;
 /// The options, as text.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PlatformOptions {
-    /// Firmware that runs instead of a kernel
+    /// Firmware to run instead of a kernel
     ///
-    /// A flat image that ends at 4 GiB.
+    /// A flat image, which is mapped so that it ends at 4 GiB.
     #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH", help_heading = BOOT)]
     pub(crate) firmware: Option<PathBuf>,
-    /// Where port 0x402 of firmware goes [default: null]
+    /// Destination of the firmware's debug port 0x402 [default: null]
     ///
     /// null, stderr or file=PATH.
     #[arg(long, value_name = "WHERE", help_heading = DEBUG)]
     pub(crate) debug_port: Option<String>,
     /// Interrupt controllers: kernel or split [default: kernel]
     ///
-    /// Those of the host's kernel, or local APICs there and the I/O APIC here.
+    /// kernel: all in the host's kernel; split: local APICs in the kernel, the I/O APIC in the VMM.
     #[arg(long, value_name = "kernel|split", help_heading = CPUS)]
     pub(crate) irqchip: Option<String>,
-    /// The 8254 timer: on or off [default: on]
+    /// The 8254 timer (PIT): on or off [default: on]
     ///
-    /// With --irqchip split there is neither it nor the 8259, and it is off.
+    /// --irqchip split has neither this timer nor the 8259.
     #[arg(long, value_name = "on|off", help_heading = CPUS)]
     pub(crate) legacy_timer: Option<String>,
 }

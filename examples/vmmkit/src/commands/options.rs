@@ -7,37 +7,37 @@ use clap::{Args, Subcommand};
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// List the guests that run
+    /// List running guests
     List(ListOptions),
-    /// Show guests with their devices and what these have done
+    /// Show guests, their devices and the devices' activity
     Stat(Whom),
-    /// Let guests that were created with --paused boot
+    /// Boot guests that were created with --paused
     Boot(Whom),
-    /// Take guests off their vCPUs, until `vmmkit resume`
+    /// Pause guests until `vmmkit resume`
     Pause(Whom),
-    /// Let guests run on
+    /// Resume paused guests
     Resume(Whom),
-    /// Reset guests: they boot again
+    /// Reset guests: they reboot at once
     Reset(Whom),
-    /// Press the power button of guests, and do not wait for what comes of it
+    /// Press guests' power buttons, without waiting
     PowerButton(Whom),
-    /// Ask guests to power off, stop those that take too long (code 3), wait for their end, and say what it was
+    /// Ask guests to power off, stop those that take too long (exit code 3), and report how they ended
     Stop(StopOptions),
-    /// Show or change how much memory a guest gives back
+    /// Show or change the size of a guest's balloon
     Balloon(BalloonOptions),
-    /// Show or change how much memory a guest has, if it was run with --memory SIZE,max=SIZE
+    /// Show or change a guest's total memory (needs --memory SIZE,max=SIZE)
     Memory(MemoryOptions),
-    /// Show or change what a disk or network interface may do a second
+    /// Show or change the rate limits of a disk or network interface
     Limit(LimitOptions),
-    /// Make a disk larger, or look at its size again, and tell the guest
+    /// Grow a disk, or reread its size, and notify the guest
     Resize(ResizeOptions),
-    /// Show what happens to a guest, as it happens
+    /// Print a guest's events as they happen
     Events(OneOptions),
-    /// Show the state of every part of a guest's machine, or of one part
+    /// Show the state of a guest's machine, or of one part of it
     Inspect(InspectOptions),
-    /// Write metrics of guests as Prometheus reads them
+    /// Print guests' metrics as Prometheus text
     Metrics(Whom),
-    /// Write the OpenAPI document of the control API
+    /// Print the OpenAPI document of the control API
     Openapi,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Whom {
     /// The guests
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
-    /// A guest, likewise; may be given again
+    /// A guest; may be repeated
     #[arg(long, short, value_name = "NAME")]
     pub(crate) name: Vec<String>,
     /// All guests
@@ -75,7 +75,7 @@ pub(crate) struct Whom {
 /// One guest, and what else the command takes.
 #[derive(Args, Debug)]
 pub(crate) struct One {
-    /// The guest, likewise
+    /// The guest
     #[arg(long, short, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// The guest whose API listens there
@@ -112,7 +112,7 @@ pub(crate) struct InspectOptions {
 pub(crate) struct StopOptions {
     #[command(flatten)]
     pub(crate) whom: Whom,
-    /// How long a guest may take, 0 to stop it at once [default: what its --stop-timeout says]
+    /// Time limit for the power-off, 0 to stop at once [default: the guest's --stop-timeout]
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub(crate) timeout: Option<String>,
 }
@@ -123,7 +123,7 @@ pub(crate) struct StopOptions {
 pub(crate) struct BalloonOptions {
     #[command(flatten)]
     pub(crate) one: One,
-    /// The guest, and how large its balloon should be, with a unit M or G
+    /// The guest, and the new size of its balloon, with a unit M or G
     #[arg(value_name = "NAME [SIZE]")]
     pub(crate) words: Vec<String>,
 }
@@ -134,7 +134,7 @@ pub(crate) struct BalloonOptions {
 pub(crate) struct MemoryOptions {
     #[command(flatten)]
     pub(crate) one: One,
-    /// The guest, and how much it should have in all, with a unit M or G
+    /// The guest, and its new total memory, with a unit M or G
     #[arg(value_name = "NAME [SIZE]")]
     pub(crate) words: Vec<String>,
 }
@@ -145,9 +145,9 @@ pub(crate) struct MemoryOptions {
 pub(crate) struct LimitOptions {
     #[command(flatten)]
     pub(crate) one: One,
-    /// The guest; the device, as `vmmkit stat` shows it: blk0, net0; and the limits to change, of a disk
-    /// bandwidth=BYTES,iops=N a second, of a network interface
-    /// bandwidth=BYTES,packets=N[,receive|transmit]; none instead of a number is no limit
+    /// The guest; the device as shown by `vmmkit stat`, such as blk0; and the limits to change, per second: of a
+    /// disk bandwidth=BYTES,iops=N, of a network interface bandwidth=BYTES,packets=N[,receive|transmit]; none
+    /// removes a limit
     #[arg(value_name = "NAME DEVICE [KEY=N|none[,...]]")]
     pub(crate) words: Vec<String>,
 }
@@ -158,9 +158,9 @@ pub(crate) struct LimitOptions {
 pub(crate) struct ResizeOptions {
     #[command(flatten)]
     pub(crate) one: One,
-    /// The guest; the disk, as `vmmkit stat` shows it: blk0; and how large it should be, with a unit M, G or T, no
-    /// less than it is: its file is made so. Without a size the guest is told how large the file or
-    /// block device is now
+    /// The guest; the disk as shown by `vmmkit stat`, such as blk0; and its new size, with a unit M, G or T, which
+    /// must not be smaller: the file is grown. Without a size, the guest is notified of the file's or block
+    /// device's present size
     #[arg(value_name = "NAME DEVICE [SIZE]")]
     pub(crate) words: Vec<String>,
 }

@@ -44,51 +44,49 @@ pub(crate) use words::{Words, in_folder};
 pub(crate) struct DeviceOptions {
     /// A disk, raw or qcow2
     ///
-    /// A file or block device; the guest's vda, vdb and so on, in this order. Or vhost-user=SOCKET. Keys:
-    /// readonly, direct, serial=TEXT, queues=N, format=raw|qcow2, backing=on, backend=sync|uring, and
-    /// bandwidth=BYTES and iops=N a second.
+    /// A file or block device, or vhost-user=SOCKET; vda, vdb and so on in the guest, in this order. Keys:
+    /// readonly, direct, serial=TEXT, queues=N, format=raw|qcow2, backing=on, block-size=512|4096,
+    /// backend=sync|uring, and per second bandwidth=BYTES and iops=N.
     #[arg(long, value_name = "PATH[,readonly][,KEY...]", help_heading = DEVICES)]
     pub(crate) disk: Vec<String>,
-    /// A network interface, by a tap or passt
+    /// A network interface: tap, passt or vhost-user
     ///
-    /// A tap interface of the host's (with create: one that is made), or passt=SOCKET, which needs no
-    /// privilege, or vhost-user=SOCKET. Keys: mac=MAC, mtu=N, queues=N, and bandwidth=BYTES and packets=N a
-    /// second.
+    /// A tap interface of the host (create makes it), passt=SOCKET, which needs no privilege, or
+    /// vhost-user=SOCKET. Keys: mac=MAC, mtu=N, queues=N, and per second bandwidth=BYTES and packets=N.
     #[arg(long, value_name = "tap=NAME[,KEY=VALUE...]", help_heading = DEVICES)]
     pub(crate) net: Vec<String>,
-    /// Sockets between guest and host
+    /// Sockets between guest and host (vsock)
     ///
-    /// Host programs connect to PATH and say CONNECT PORT; those that listen on PATH_PORT are the guest's
-    /// CID 2.
+    /// Host programs connect to PATH and write CONNECT PORT; the guest reaches programs that listen on PATH_PORT
+    /// at CID 2.
     #[arg(long, value_name = "cid=N,socket=PATH", help_heading = DEVICES)]
     pub(crate) vsock: Option<String>,
-    /// A folder of the host's, by virtiofsd
+    /// A shared directory of the host, via virtiofsd
     ///
-    /// The socket of a virtiofsd, and the tag to mount it by.
+    /// The socket of a virtiofsd, and the tag to mount.
     #[arg(long, value_name = "SOCKET,tag=NAME", help_heading = DEVICES)]
     pub(crate) fs: Vec<String>,
     /// Persistent memory in a file
     ///
-    /// The guest's pmem0 and so on; discard loses what it writes.
+    /// pmem0 and so on in the guest; with discard, its writes are discarded.
     #[arg(long, value_name = "PATH[,discard]", help_heading = DEVICES)]
     pub(crate) pmem: Vec<String>,
-    /// Memory that the guest gives back
+    /// A balloon, which returns memory to the host
     ///
-    /// SIZE from the start, and what it does not use. Keys: keep-on-oom, stats=SECONDS.
+    /// SIZE is its initial size; free memory is returned in any case. Keys: keep-on-oom, stats=SECONDS.
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "", help_heading = DEVICES)]
     pub(crate) balloon: Option<String>,
-    /// A source of random numbers
+    /// An entropy device
     #[arg(long, help_heading = DEVICES)]
     pub(crate) rng: bool,
-    /// Where these devices are [default: mmio]
+    /// Transport of the virtio devices [default: mmio]
     ///
-    /// mmio, or pci for the kernels of distributions; with packed queues where the guest has them.
+    /// pci is for distribution kernels; packed offers packed queues.
     #[arg(long, value_name = "mmio|pci[,packed]", help_heading = DEVICES)]
     pub(crate) virtio: Option<String>,
-    /// A second console, the guest's hvc0
+    /// A virtio console, hvc0 in the guest
     ///
-    /// stdio, null, pty, file=PATH or socket=PATH; with stdio the serial console is null unless it is asked
-    /// for.
+    /// stdio, null, pty, file=PATH or socket=PATH; with stdio, --serial is null unless given.
     #[arg(long, value_name = "WHERE", help_heading = CONSOLE)]
     pub(crate) console: Option<String>,
 }
