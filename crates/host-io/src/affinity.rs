@@ -15,12 +15,12 @@ const END: u32 = CpuSet::MAX_CPU as u32;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostCpus(BTreeSet<u32>);
 
-/// Why a text is no set of CPUs.
+/// Why a text is not a set of CPUs.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum HostCpusError {
     /// Not a number, and not a range of them.
-    #[error("{0:?} is no CPU and no range of them")]
+    #[error("{0:?} is neither a CPU number nor a range of CPUs")]
     Syntax(String),
     /// A range that ends before it starts.
     #[error("{0}-{1} ends before it starts")]

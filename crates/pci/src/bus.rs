@@ -25,7 +25,7 @@ pub enum PciError {
         name: Arc<str>,
     },
     /// The window is too small.
-    #[error("{name}: base address {bar} needs {size:#x} bytes, which {window} has no more")]
+    #[error("{name}: base address {bar} needs {size:#x} bytes, but {window} is full")]
     Window {
         /// The function.
         name: Arc<str>,

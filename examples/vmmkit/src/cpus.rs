@@ -219,6 +219,6 @@ mod tests {
         assert!(reason(&format!("2:{first}")).contains("there is no vCPU 2, they are 0 to 1"));
         assert!(reason(&format!("0-1:{first},1:{first}")).contains("vCPU 1 is named twice"));
         assert!(reason("x:0").contains("\"x\" is no vCPU and no range"));
-        assert!(reason("").contains("is no CPU and no range"));
+        assert!(reason("").contains("is neither a CPU number nor a range"));
     }
 }

@@ -141,7 +141,7 @@ impl Debugger {
             ));
             if let Some(lacking) = lacking(self.can) {
                 messages::say(&format!(
-                    "warning: this host's KVM gives GDB no {lacking} (see `vmmkit doctor`)"
+                    "warning: not available to GDB on this host's KVM: {lacking} (see `vmmkit doctor`)"
                 ));
             }
         }

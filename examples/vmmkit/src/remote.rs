@@ -148,9 +148,11 @@ pub(crate) fn say_cut_off(machine: &Handle) {
 /// The registers of each vCPU, a paragraph each.
 fn vcpus(machine: &Handle) -> String {
     let lines = machine.dump_vcpus().into_iter().map(|dump| {
-        let state = dump.state.map_or("in a state unknown".to_owned(), |state| {
-            format!("{state:?}").to_lowercase()
-        });
+        let state = dump
+            .state
+            .map_or("in an unknown state".to_owned(), |state| {
+                format!("{state:?}").to_lowercase()
+            });
         format!("{} is {state}: {dump}", dump.vcpu)
     });
     let lines: Vec<_> = lines.collect();

@@ -215,8 +215,8 @@ fn no_kernel(options: &RunOptions) -> Result<(), Failure> {
     ];
     match given.into_iter().find(|(_, is_given)| *is_given) {
         Some((option, _)) => Err(Failure::usage(
-            format!("{option}: firmware runs instead of a kernel, and gets nothing of it"),
-            format!("leave {option} out, or --firmware"),
+            format!("{option} cannot be used with --firmware"),
+            format!("omit either {option} or --firmware"),
         )),
         None => Ok(()),
     }
@@ -230,10 +230,7 @@ fn entry(text: &str) -> Result<EntryChoice, Failure> {
         "pvh" => Ok(EntryChoice::Pvh),
         "multiboot" => Ok(EntryChoice::Multiboot),
         _ => Err(Failure::usage(
-            format!(
-                "--entry {}: there is no such way to enter a kernel",
-                shown(text)
-            ),
+            format!("--entry {}: unknown entry method", shown(text)),
             "give auto, payload, setup, pvh or multiboot",
         )),
     }

@@ -67,7 +67,7 @@ pub enum AcpiError {
         sleep_type: u8,
     },
     /// There is no name left for a device.
-    #[error("{what} {index}: the highest number of one in ACPI is {most}")]
+    #[error("{what} {index}: ACPI allows at most number {most}")]
     TooMany {
         /// What kind of device it is.
         what: &'static str,
@@ -77,7 +77,7 @@ pub enum AcpiError {
         most: u32,
     },
     /// A device's range does not end in the address space.
-    #[error("{what} {index}: {size:#x} bytes at {base:#x} are no range of addresses")]
+    #[error("{what} {index}: {size:#x} bytes at {base:#x} are not a range of addresses")]
     Range {
         /// What kind of device it is.
         what: &'static str,

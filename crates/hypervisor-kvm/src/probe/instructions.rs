@@ -39,22 +39,22 @@ const RING_0: [Instruction; 18] = [
     completed(
         "XSAVE",
         &[0x0f, 0xae, 0x27],
-        "Linux saves floating-point state by it",
+        "Linux saves FPU state with it",
     ),
     completed(
         "XRSTOR",
         &[0x0f, 0xae, 0x2f],
-        "Linux restores floating-point state by it",
+        "Linux restores FPU state with it",
     ),
     completed(
         "XSAVES",
         &[0x0f, 0xc7, 0x2f],
-        "Linux switches floating-point state by it",
+        "Linux switches FPU state with it",
     ),
     completed(
         "FXSAVE",
         &[0x0f, 0xae, 0x07],
-        "Linux saves floating-point state by it",
+        "Linux saves FPU state with it",
     ),
     completed(
         "INT3",

@@ -129,7 +129,7 @@ fn nothing_more(words: &[String]) -> Result<(), Failure> {
     match words.first() {
         None => Ok(()),
         Some(word) => Err(Failure::usage(
-            format!("{word}: there is no place for this argument"),
+            format!("{word}: unexpected argument"),
             "the guest is named once, by -n NAME or without -n",
         )),
     }

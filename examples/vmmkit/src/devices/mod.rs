@@ -214,7 +214,7 @@ pub(crate) fn transport(text: Option<&str>) -> Result<(VirtioTransport, bool), F
         ("", Some(text)) if !text.ends_with(',') => false,
         _ => {
             return Err(Failure::usage(
-                format!("--virtio {place}: {packed:?} is no way to have queues"),
+                format!("--virtio {place}: unknown queue format {packed:?}"),
                 "give packed after the comma, or nothing and no comma",
             ));
         }

@@ -101,7 +101,7 @@ impl Usage<'_> {
                 format!("{argument}: there is no such command")
             }
             ErrorKind::UnknownArgument => {
-                format!("{argument}: there is no place for this argument")
+                format!("{argument}: unexpected argument")
             }
             ErrorKind::InvalidSubcommand => {
                 let name = self.context(ContextKind::InvalidSubcommand);
