@@ -24,7 +24,7 @@ pub(crate) struct PlatformOptions {
     /// A flat image, which is mapped so that it ends at 4 GiB.
     #[arg(long, value_parser = os_text::path_parser(), value_name = "PATH", help_heading = BOOT)]
     pub(crate) firmware: Option<PathBuf>,
-    /// Destination of the firmware's debug port 0x402 [default: null]
+    /// Destination of debug port 0x402 [default: null]
     ///
     /// null, stderr or file=PATH.
     #[arg(long, value_name = "WHERE", help_heading = DEBUG)]

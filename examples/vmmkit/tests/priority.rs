@@ -58,6 +58,11 @@ fn are_scheduled(guest: &Guest, wanted: &[(&str, Scheduled)]) {
     });
 }
 
+/// The nice value of this process, which its children have too.
+fn own_nice() -> i32 {
+    rustix::process::getpriority_process(None).unwrap()
+}
+
 /// Whether this process may have any priority; says so if not.
 fn may_have_any(test: &str) -> bool {
     let is_root = rustix::process::geteuid().is_root();
@@ -83,8 +88,8 @@ fn threads_are_scheduled_as_asked() {
             ("vcpu0", (1, 3, 0)),
             ("vcpu1", (1, 3, 0)),
             ("vmm", (0, 0, -5)),
-            // Neither of a vCPU nor of a device.
-            (MAIN, (0, 0, 0)),
+            // Neither of a vCPU nor of a device: as this test is.
+            (MAIN, (0, 0, own_nice())),
         ],
     );
     // The threads have new vCPUs, and are what they were.
@@ -97,7 +102,10 @@ fn threads_are_scheduled_as_asked() {
     guest.ends();
 
     let guest = place.guest("web", &["--priority", "vcpu=rr:1"]);
-    are_scheduled(&guest, &[("vcpu0", (2, 1, 0)), ("vmm", (0, 0, 0))]);
+    are_scheduled(
+        &guest,
+        &[("vcpu0", (2, 1, own_nice())), ("vmm", (0, 0, own_nice()))],
+    );
 }
 
 /// `vmmkit run` by a user without privileges, with the limits of `prlimit`'s words.

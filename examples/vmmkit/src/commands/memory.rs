@@ -69,7 +69,7 @@ fn check(text: &str, bytes: u64, memory: &Memory) -> Result<(), Failure> {
     }
     let Some(added) = bytes.checked_sub(memory.boot_bytes) else {
         return Err(Failure::usage(
-            format!("{text}: it cannot be below the {boot} that the guest booted with"),
+            format!("{text}: the guest has {boot} from the start, which it keeps"),
             format!("give {boot} or more; `vmmkit balloon` takes from what it has from the start"),
         ));
     };
