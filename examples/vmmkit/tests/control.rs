@@ -172,9 +172,11 @@ fn what_happens_is_told_in_order() {
     stdout.read_to_end(&mut seen).unwrap();
     assert!(events.wait().unwrap().success());
     let text = String::from_utf8(seen).unwrap();
+    // The guest may answer before it starts.
     let kinds: Vec<Value> = text
         .lines()
         .map(|line| json(line)["kind"].clone())
+        .filter(|kind| kind != "started")
         .collect();
     assert_eq!(kinds, ["state", "paused", "resumed", "ended"], "{text}");
 }
