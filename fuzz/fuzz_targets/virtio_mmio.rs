@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use vmmkit_device_bus::{DeviceMmio, IrqLine, Lifecycle, MmioAddress};
+use vmmkit_device_bus::{DeviceMmio, IrqLine, Lifecycle, MmioAddress, SaveState};
 use vmmkit_guest_memory::{GuestRam, RamConfig, RamSize};
 use vmmkit_virtio::spec::mmio;
 use vmmkit_virtio::{
@@ -67,8 +67,9 @@ fuzz_target!(|data: &[u8]| {
             6 => {
                 device.pause();
                 device.wait_paused();
-                let saved = device.transport().save();
-                assert_eq!(saved.queues.len(), 3);
+                let saved = device.save_state().expect("a device without state");
+                device.restore_state(&saved).expect("its own state");
+                assert_eq!(device.save_state().expect("as before"), saved);
                 device.resume();
             }
             _ => device.mmio_read(MmioAddress(0), offset & !3, &mut answer[..4]),

@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Below all: what a part says of itself.
     ("telemetry", &[]),
     ("guest-memory", &[]),
+    ("snapshot", &[]),
     ("device-bus", &["telemetry"]),
     ("host-io", &[]),
     ("control", &["host-io", "telemetry"]),
@@ -51,7 +52,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "virtio-devices",
-        &["virtio", "guest-memory", "host-io", "telemetry"],
+        &[
+            "virtio",
+            "guest-memory",
+            "device-bus",
+            "host-io",
+            "telemetry",
+        ],
     ),
     ("boot-loader", &["hypervisor", "guest-memory", "telemetry"]),
     (

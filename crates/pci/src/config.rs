@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use thiserror::Error;
-use vmmkit_device_bus::AddressRange;
+use vmmkit_device_bus::{AddressRange, StateError, StateReason};
 
 use crate::spec::{CONFIG_SIZE, bar, command, header, status};
 
@@ -212,14 +212,44 @@ impl ConfigSpace {
         self.bytes = self.initial;
     }
 
-    /// The space as it is, to be saved.
+    /// The space as it is, to be saved: 256 bytes.
     pub fn save(&self) -> Vec<u8> {
         self.bytes.to_vec()
     }
 
-    /// Puts back what was saved, as far as the guest could have written it.
-    pub fn restore(&mut self, saved: &[u8]) {
+    /// Checks that `saved` can be the space of this function of the part `part`: only bits that the guest may
+    /// write differ from those at power-on, and the interrupt status.
+    ///
+    /// # Errors
+    /// The byte that cannot be so.
+    pub fn check(&self, part: &str, saved: &[u8]) -> Result<(), StateError> {
+        if saved.len() != CONFIG_SIZE {
+            let here = format!("{CONFIG_SIZE} bytes").into();
+            let reason = StateReason::Differs { here };
+            return Err(StateError::field(part, "length", saved.len(), reason));
+        }
+        let bytes = saved.iter().zip(&self.initial).zip(&self.writable);
+        for (register, ((saved, initial), writable)) in bytes.enumerate() {
+            let status = header::STATUS..header::STATUS + 2;
+            if !status.contains(&register) && (saved ^ initial) & !writable != 0 {
+                let here = format!("{initial:#04x}, of which {writable:#04x} can change");
+                let reason = StateReason::Differs { here: here.into() };
+                let field = format!("[{register:#04x}]");
+                let value = format_args!("{saved:#04x}");
+                return Err(StateError::field(part, &field, value, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Restores what was saved, as far as the guest could have written it.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); the space is unchanged then.
+    pub fn restore(&mut self, part: &str, saved: &[u8]) -> Result<(), StateError> {
+        self.check(part, saved)?;
         self.write(0, saved);
+        Ok(())
     }
 
     /// Sets bytes that the guest finds at power-on.

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use vmmkit_device_bus::Lifecycle;
+use vmmkit_device_bus::{Lifecycle, SaveState};
 
 use crate::ConfigSpace;
 use crate::lock::lock;
 
-/// A function of a device. vCPU threads call it, several at once.
-pub trait PciFunction: Lifecycle {
+/// A function of a device. vCPU threads call it, several at once. After a restore of functions
+/// [`PciBus::settle_all`](crate::PciBus::settle_all) plugs their base addresses in.
+pub trait PciFunction: Lifecycle + SaveState {
     /// What the buses call it.
     fn name(&self) -> Arc<str>;
 

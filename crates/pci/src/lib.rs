@@ -37,6 +37,7 @@ mod lock;
 mod msix;
 mod ports;
 pub mod spec;
+mod state;
 
 pub use bus::{PciBus, PciError};
 pub use config::{ConfigError, ConfigSpace, Identity};
@@ -44,5 +45,5 @@ pub use ecam::Ecam;
 pub use function::PciFunction;
 pub use host_bridge::HostBridge;
 pub use layout::PciLayout;
-pub use msix::{Msix, MsixError, MsixState};
+pub use msix::{Msix, MsixError, MsixState, MsixVectorState};
 pub use ports::ConfigPorts;

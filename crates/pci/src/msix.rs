@@ -6,27 +6,19 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use vmmkit_device_bus::{MsiMessage, MsiVector};
+use vmmkit_device_bus::{MsiMessage, MsiVector, StateError, StateReason};
 
 use crate::lock::lock;
 use crate::spec::{capability, msix as spec};
 use crate::{ConfigError, ConfigSpace};
 
-/// Why MSI-X cannot be as asked for, or as saved.
+/// Why MSI-X cannot be as asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MsixError {
     /// A table has 1 to 2048 vectors.
     #[error("{0} MSI-X vectors: there must be 1 to 2048")]
     Count(usize),
-    /// A saved table is of another size.
-    #[error("a saved MSI-X table of {saved} vectors, where {here} are")]
-    Saved {
-        /// Its vectors.
-        saved: usize,
-        /// The vectors here.
-        here: usize,
-    },
 }
 
 /// The vectors of one function. The guest masks and unmasks them by the capability and the table; the
@@ -58,13 +50,56 @@ struct Entry {
     connected: Option<MsiMessage>,
 }
 
-/// The guest's side of a table: what is saved.
+/// The guest's side of a table: a part of the saved form of a function.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MsixState {
     /// Message control.
     pub control: u16,
-    /// Each vector: address, data, vector control, and whether a signal is pending.
-    pub vectors: Vec<(u64, u32, u32, bool)>,
+    /// Each vector.
+    pub vectors: Vec<MsixVectorState>,
+}
+
+/// A vector of a saved table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MsixVectorState {
+    /// The address of its message.
+    pub address: u64,
+    /// The data of its message.
+    pub data: u32,
+    /// Vector control.
+    pub control: u32,
+    /// Whether a signal is pending.
+    pub is_pending: bool,
+}
+
+impl MsixState {
+    /// Checks that it can be the state of a table of `count` vectors, of the part `part`.
+    ///
+    /// # Errors
+    /// The field that cannot be so.
+    pub fn check(&self, part: &str, count: u16) -> Result<(), StateError> {
+        let bits = |field: &str, value: u64, allowed: u64| {
+            StateError::check_bits(part, field, value, allowed)
+        };
+        if self.vectors.len() != usize::from(count) {
+            let here = format!("{count} vectors").into();
+            let reason = StateReason::Differs { here };
+            let length = self.vectors.len();
+            return Err(StateError::field(part, "vectors.length", length, reason));
+        }
+        let control = spec::ENABLE | spec::FUNCTION_MASK;
+        bits("control", self.control.into(), control.into())?;
+        for (index, vector) in self.vectors.iter().enumerate() {
+            let field = |name| format!("vectors[{index}].{name}");
+            // The two lowest bits of an address are always 0 (6.8.2.5).
+            bits(&field("address"), vector.address, !3)?;
+            let mask = spec::VECTOR_MASK.into();
+            bits(&field("control"), vector.control.into(), mask)?;
+        }
+        Ok(())
+    }
 }
 
 impl Msix {
@@ -225,7 +260,12 @@ impl Msix {
         let vectors = table.entries.iter().zip(&self.vectors);
         let saved = vectors.map(|(entry, vector)| {
             let MsiMessage { address, data } = entry.message;
-            (address, data, entry.control, vector.is_pending())
+            MsixVectorState {
+                address,
+                data,
+                control: entry.control,
+                is_pending: vector.is_pending(),
+            }
         });
         MsixState {
             control: table.control,
@@ -233,28 +273,23 @@ impl Msix {
         }
     }
 
-    /// Puts back what was saved; what was pending comes when it is not masked. The function is no bus
-    /// master, until [`set_master`](Self::set_master) says it.
+    /// Restores what was saved of the part `part`; what was pending comes when it is not masked. The function is
+    /// no bus master, until [`set_master`](Self::set_master) says it.
     ///
     /// # Errors
-    /// [`MsixError::Saved`] for a table of another size.
-    pub fn restore(&self, saved: &MsixState) -> Result<(), MsixError> {
-        if saved.vectors.len() != self.vectors.len() {
-            return Err(MsixError::Saved {
-                saved: saved.vectors.len(),
-                here: self.vectors.len(),
-            });
-        }
+    /// As [`MsixState::check`]; the table is unchanged then.
+    pub fn restore(&self, part: &str, saved: &MsixState) -> Result<(), StateError> {
+        saved.check(part, self.count())?;
         self.reset();
         let mut table = lock(&self.table);
         let entries = table.entries.iter_mut().zip(&self.vectors);
-        for ((entry, vector), (address, data, control, is_pending)) in entries.zip(&saved.vectors) {
+        for ((entry, vector), saved) in entries.zip(&saved.vectors) {
             entry.message = MsiMessage {
-                address: *address,
-                data: *data,
+                address: saved.address,
+                data: saved.data,
             };
-            entry.control = control & spec::VECTOR_MASK;
-            if *is_pending {
+            entry.control = saved.control;
+            if saved.is_pending {
                 vector.signal();
             }
         }

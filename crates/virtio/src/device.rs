@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use thiserror::Error;
+use vmmkit_device_bus::SaveState;
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_telemetry::Tree;
 
@@ -87,21 +88,10 @@ pub trait Device: Any + Send + Sync {
         Tree::new()
     }
 
-    /// What must be saved of it besides its transport and its queues, as text of its own versioned
-    /// form. Called at rest.
-    fn save(&self) -> String {
-        String::new()
-    }
-
-    /// Puts back what was saved, before anything is activated.
-    ///
-    /// # Errors
-    /// A sentence on what cannot be put back.
-    fn restore(&self, saved: &str) -> Result<(), String> {
-        if saved.is_empty() {
-            return Ok(());
-        }
-        Err(format!("{} keeps no state of its own", self.kind()))
+    /// How its own state is saved, besides its transport's and its queues'; `None` where it has none. Called
+    /// at rest; a restore comes before an activation.
+    fn state(&self) -> Option<&dyn SaveState> {
+        None
     }
 }
 

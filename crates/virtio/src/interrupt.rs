@@ -196,6 +196,13 @@ impl Fault {
         lock(&self.reason).clone()
     }
 
+    /// Goes to what was saved: the driver has been told then.
+    pub(crate) fn restore(&self, needs_reset: bool) {
+        let reason = "it needed a reset when it was saved";
+        *lock(&self.reason) = needs_reset.then(|| reason.to_owned());
+        self.needs_reset.store(needs_reset, Ordering::SeqCst);
+    }
+
     pub(crate) fn reset(&self) {
         *lock(&self.reason) = None;
         self.needs_reset.store(false, Ordering::SeqCst);

@@ -70,6 +70,4 @@ pub use kind::DeviceKind;
 pub use queue::{
     Chain, PackedRing, Queue, QueueLayout, QueueState, Reader, RingError, SplitRing, Writer,
 };
-pub use transport::{
-    Doorbells, MmioTransport, PciTransport, PciTransportState, QueuePart, Transport, TransportState,
-};
+pub use transport::{Doorbells, MmioTransport, PciTransport, QueuePart, Transport};

@@ -1,7 +1,7 @@
 use std::sync::atomic::AtomicU32;
 
 use proptest::prelude::*;
-use vmmkit_device_bus::{DevicePio, PioAddress, PortBus};
+use vmmkit_device_bus::{DevicePio, PioAddress, PortBus, SaveState, SavedState, StateError};
 
 use super::*;
 use crate::spec::command;
@@ -49,6 +49,15 @@ impl PciFunction for Probe {
     }
     fn moved(&self, _bar: u8, base: Option<u64>) {
         self.moves.lock().unwrap().push(base);
+    }
+}
+
+impl SaveState for Probe {
+    fn save_state(&self) -> Result<SavedState, StateError> {
+        Ok(SavedState::empty("probe"))
+    }
+    fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
+        saved.read_empty("probe")
     }
 }
 

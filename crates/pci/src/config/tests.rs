@@ -112,10 +112,17 @@ fn a_saved_space_goes_on_elsewhere() {
     write(&mut before, 4, u32::MAX);
     write(&mut before, 0x10, 0xf000_0000);
     let mut after = space();
-    after.restore(&before.save());
+    after.restore("net0", &before.save()).unwrap();
     assert_eq!(after.bytes, before.bytes);
     // What no guest could have written is not believed.
-    after.restore(&[0xff; 300]);
+    assert!(after.restore("net0", &[0xff; 300]).is_err());
+    let mut saved = before.save();
+    saved[2] ^= 1;
+    let error = after.restore("net0", &saved).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "net0: [0x02] 0x43: this machine has 0x42, of which 0x00 can change"
+    );
     assert_eq!(read(&after, 0), 0x1042_1af4);
 }
 

@@ -146,16 +146,24 @@ fn a_saved_table_goes_on_elsewhere_with_what_is_pending() {
     before.signal(0);
     let saved = before.save();
     let (after, seen) = msix(2);
-    after.restore(&saved).unwrap();
+    after.restore("net0", &saved).unwrap();
     after.set_master(true);
     assert_eq!(after.save(), saved);
     assert_eq!((take(&seen), pending(&after)), (vec![], 1));
     program(&after, 0, 0x21, false);
     after.signal(1);
     assert_eq!(take(&seen), [message(0x21), message(0x22)]);
+    let error = msix(3).0.restore("net0", &saved).unwrap_err();
     assert_eq!(
-        msix(3).0.restore(&saved).unwrap_err(),
-        MsixError::Saved { saved: 2, here: 3 }
+        error.to_string(),
+        "net0: vectors.length 2: this machine has 3 vectors"
+    );
+    let mut bad = saved;
+    bad.vectors[1].control = 3;
+    let error = msix(2).0.restore("net0", &bad).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "net0: vectors[1].control 0x3: only the bits 0x1 are possible"
     );
 }
 

@@ -8,6 +8,7 @@ mod engine;
 mod pages;
 mod shared;
 mod spec;
+mod state;
 mod stats;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use vmmkit_device_bus::SaveState;
 use vmmkit_host_io::EventFd;
 use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, DeviceKind};
@@ -209,12 +211,8 @@ impl Device for Balloon {
         self.shared.reset();
     }
 
-    fn save(&self) -> String {
-        self.shared.visible().save()
-    }
-
-    fn restore(&self, saved: &str) -> Result<(), String> {
-        self.shared.restore(saved)
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
     }
 }
 

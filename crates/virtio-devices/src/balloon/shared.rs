@@ -4,17 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use vmmkit_host_io::EventFd;
 use vmmkit_virtio::ConfigChange;
 
 use super::{BalloonCounters, BalloonReport, BalloonStats, spec};
 
-/// The version of the saved form.
-const VERSION: u32 = 1;
-
 /// What the guest can see: the configuration (5.5.4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Visible {
     /// Pages that the balloon should have.
     pub(super) target: u32,
@@ -22,14 +18,6 @@ pub(super) struct Visible {
     pub(super) actual: u32,
     /// What free pages hold, by the driver.
     pub(super) poison: u32,
-}
-
-/// The saved form.
-#[derive(Debug, Serialize, Deserialize)]
-struct Saved {
-    version: u32,
-    #[serde(flatten)]
-    visible: Visible,
 }
 
 impl Visible {
@@ -61,15 +49,6 @@ impl Visible {
         };
         self.actual = field(spec::CONFIG_ACTUAL);
         self.poison = field(spec::CONFIG_POISON_VAL);
-    }
-
-    pub(super) fn save(self) -> String {
-        let saved = Saved {
-            version: VERSION,
-            visible: self,
-        };
-        // A struct of numbers cannot fail.
-        serde_json::to_string(&saved).unwrap_or_default()
     }
 }
 
@@ -132,15 +111,9 @@ impl Shared {
         *lock(&self.report) = None;
     }
 
-    pub(super) fn restore(&self, saved: &str) -> Result<(), String> {
-        let saved: Saved = serde_json::from_str(saved)
-            .map_err(|error| format!("no state of a balloon: {error}"))?;
-        if saved.version != VERSION {
-            let version = saved.version;
-            return Err(format!("a balloon of version {version}, not {VERSION}"));
-        }
-        *lock(&self.visible) = saved.visible;
-        Ok(())
+    /// Goes to what was saved.
+    pub(super) fn set_visible(&self, visible: Visible) {
+        *lock(&self.visible) = visible;
     }
 
     pub(super) fn report(&self) -> Option<BalloonReport> {

@@ -25,10 +25,10 @@ mod qcow2;
 mod raw;
 mod request;
 mod resize;
-mod saved;
 mod shared_blocks;
 mod space;
 mod spec;
+mod state;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -38,6 +38,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use vmmkit_device_bus::SaveState;
 use vmmkit_host_io::Uring;
 use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, DeviceKind, Engine};
@@ -315,12 +316,8 @@ impl Device for Block {
         self.shared.write_back();
     }
 
-    fn save(&self) -> String {
-        saved::write(&self.shared)
-    }
-
-    fn restore(&self, text: &str) -> Result<(), String> {
-        saved::read(&self.shared, text)
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
     }
 }
 

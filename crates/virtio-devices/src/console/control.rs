@@ -1,7 +1,5 @@
 //! The protocol of ports: who is there, by control messages.
 
-use serde::{Deserialize, Serialize};
-
 use super::message::{ConsoleMessage, encode};
 use super::spec::event;
 
@@ -43,11 +41,16 @@ struct PortState {
 }
 
 /// What the driver has said of a port, and has yet to be told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct GuestPort {
-    is_ready: bool,
-    is_open: bool,
-    pending: u8,
+    pub(super) is_ready: bool,
+    pub(super) is_open: bool,
+    pub(super) pending: u8,
+}
+
+impl GuestPort {
+    /// All bits of `pending` that there are.
+    pub(super) const ALL_PENDING: u8 = pending::ALL;
 }
 
 impl PortControl {
@@ -173,12 +176,11 @@ impl PortControl {
         self.ports.iter().map(|port| port.guest)
     }
 
-    /// Puts that back. The host's end may be another now, so that the driver is told of it again.
+    /// Restores that. The host's end may be another now, so that the driver is told of it again.
     pub(super) fn restore(&mut self, saved: impl Iterator<Item = GuestPort>) {
         let has_size = self.size.is_some();
         for (index, (port, guest)) in self.ports.iter_mut().zip(saved).enumerate() {
             port.guest = guest;
-            port.guest.pending &= pending::ALL;
             port.tell(pending::OPEN);
             if index == 0 && has_size {
                 port.tell(pending::RESIZE);

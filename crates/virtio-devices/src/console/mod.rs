@@ -11,6 +11,7 @@ mod message;
 mod port;
 mod shared;
 mod spec;
+mod state;
 mod watch;
 mod wire;
 
@@ -22,6 +23,7 @@ use std::io;
 use std::sync::Arc;
 
 use thiserror::Error;
+use vmmkit_device_bus::SaveState;
 use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, DeviceKind};
 
@@ -206,13 +208,8 @@ impl Device for Console {
         }
     }
 
-    fn save(&self) -> String {
-        self.shared.lock().save()
-    }
-
-    /// The terminal's size is not part of it: call [`resize`](Self::resize), before or after.
-    fn restore(&self, saved: &str) -> Result<(), String> {
-        self.shared.lock().restore(saved)
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
     }
 }
 

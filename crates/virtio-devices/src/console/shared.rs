@@ -3,16 +3,12 @@
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, Serialize};
 use vmmkit_host_io::EventFd;
 use vmmkit_virtio::ConfigChange;
 
-use super::control::{GuestPort, PortControl};
+use super::control::PortControl;
 use super::wire::Wire;
 use super::{ConsoleCounters, Port};
-
-/// The version of the saved form.
-const VERSION: u32 = 1;
 
 /// The ports.
 #[derive(Debug)]
@@ -23,20 +19,6 @@ pub(super) struct Core {
     /// the queue: nothing is under way between two calls of the engine.
     pub(super) taken: Vec<u64>,
     pub(super) counters: ConsoleCounters,
-}
-
-/// The saved form.
-#[derive(Debug, Serialize, Deserialize)]
-struct Saved {
-    version: u32,
-    ports: Vec<SavedPort>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct SavedPort {
-    #[serde(flatten)]
-    guest: GuestPort,
-    taken: u64,
 }
 
 impl Core {
@@ -53,40 +35,6 @@ impl Core {
             clients: sum(|wire| wire.clients),
             ..self.counters
         }
-    }
-
-    pub(super) fn save(&self) -> String {
-        let ports = self.control.save().zip(&self.taken);
-        let saved = Saved {
-            version: VERSION,
-            ports: ports
-                .map(|(guest, taken)| SavedPort {
-                    guest,
-                    taken: *taken,
-                })
-                .collect(),
-        };
-        // Structs of numbers cannot fail.
-        serde_json::to_string(&saved).unwrap_or_default()
-    }
-
-    pub(super) fn restore(&mut self, saved: &str) -> Result<(), String> {
-        let saved: Saved = serde_json::from_str(saved)
-            .map_err(|error| format!("no state of a console: {error}"))?;
-        if saved.version != VERSION {
-            let version = saved.version;
-            return Err(format!("a console of version {version}, not {VERSION}"));
-        }
-        let (found, here) = (saved.ports.len(), self.wires.len());
-        if found != here {
-            return Err(format!("a console of {found} ports, not {here}"));
-        }
-        for (taken, port) in self.taken.iter_mut().zip(&saved.ports) {
-            *taken = port.taken;
-        }
-        self.control
-            .restore(saved.ports.iter().map(|port| port.guest));
-        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ mod error;
 mod request;
 mod shared;
 mod spec;
+mod state;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
+use vmmkit_device_bus::SaveState;
 use vmmkit_guest_memory::{BLOCK_SIZE, GuestRam};
 use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, DeviceKind};
@@ -188,12 +190,8 @@ impl Device for Mem {
         activation.on_one_thread(Box::new(MemEngine::new(self.shared.clone())))
     }
 
-    fn save(&self) -> String {
-        self.shared.save()
-    }
-
-    fn restore(&self, saved: &str) -> Result<(), String> {
-        self.shared.restore(saved)
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
     }
 }
 

@@ -2,26 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, Serialize};
 use vmmkit_guest_memory::{BLOCK_SIZE, GuestAddress, GuestRam};
 use vmmkit_virtio::ConfigChange;
 
 use super::{MemAnswer, MemArea, MemCounters, MemRequest, Released, spec};
-
-/// The version of the saved form.
-const VERSION: u32 = 1;
-
-/// The saved form. What plugged blocks hold is saved as RAM is, by whoever saves that.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Saved {
-    version: u32,
-    start: u64,
-    size: u64,
-    requested: u64,
-    /// Plugged blocks: the number of the first and how many, lowest first.
-    plugged: Vec<(u64, u64)>,
-}
 
 /// What all have. No lock is held while another is taken.
 #[derive(Debug)]
@@ -122,44 +106,6 @@ impl Shared {
             }
         }
         config
-    }
-
-    pub(super) fn save(&self) -> String {
-        let area = self.area();
-        let saved = Saved {
-            version: VERSION,
-            start: area.start(),
-            size: area.size(),
-            requested: area.requested(),
-            plugged: area.runs(),
-        };
-        // A struct of numbers cannot fail.
-        serde_json::to_string(&saved).unwrap_or_default()
-    }
-
-    pub(super) fn restore(&self, saved: &str) -> Result<(), String> {
-        let saved: Saved = serde_json::from_str(saved)
-            .map_err(|error| format!("no state of a memory device: {error}"))?;
-        if saved.version != VERSION {
-            let version = saved.version;
-            return Err(format!(
-                "a memory device of version {version}, not {VERSION}"
-            ));
-        }
-        let mut area = self.area();
-        let (start, size) = (area.start(), area.size());
-        if (saved.start, saved.size) != (start, size) {
-            return Err(format!(
-                "a memory device of {:#x} bytes at {:#x}, not {size:#x} at {start:#x}",
-                saved.size, saved.start
-            ));
-        }
-        let restored = MemArea::new(start, size).and_then(|mut area| {
-            let is_possible = area.request(saved.requested) && area.plug_runs(&saved.plugged);
-            is_possible.then_some(area)
-        });
-        *area = restored.ok_or("a memory device with blocks outside its area or named twice")?;
-        Ok(())
     }
 }
 

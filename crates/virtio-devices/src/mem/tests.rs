@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use vmmkit_device_bus::{SaveState, SavedState, check_golden};
 use vmmkit_guest_memory::{GuestAddress, RamConfig, RamSize};
 use vmmkit_virtio::fake::hostile::torture;
 use vmmkit_virtio::fake::{Driver, Options, TransportKind};
@@ -213,7 +214,8 @@ fn a_device_that_moved_has_the_same_blocks() {
     ask(&mut driver, spec::REQ_PLUG, block(62), 2);
     let new = mem();
     let state = driver.move_to(new.clone()).unwrap();
-    assert!(state.device.contains("[[0,3],[62,2]]"), "{}", state.device);
+    let json = state.to_json();
+    assert!(json.contains("[[0,3],[62,2]]"), "{json}");
     assert_eq!(new.plugged(), 10 * MEBIBYTE);
     assert_eq!(new.requested(), 32 * MEBIBYTE);
     assert_eq!(ask(&mut driver, spec::REQ_UNPLUG, block(62), 2), ACK);
@@ -222,29 +224,36 @@ fn a_device_that_moved_has_the_same_blocks() {
 #[test]
 fn states_that_are_none_are_refused() {
     let mem = mem();
-    let state = |version: u32, size: u64, requested: u64, plugged: &str| {
-        format!(
-            r#"{{"version":{version},"start":{START},"size":{size},"requested":{requested},"plugged":{plugged}}}"#
-        )
+    let state = |size: u64, requested: u64, plugged: &str| {
+        let json = format!(
+            r#"{{"kind":"virtio-mem","version":1,"state":{{"start":{START},"size":{size},"requested":{requested},"plugged":{plugged}}}}}"#
+        );
+        SavedState::from_json(json.as_bytes()).unwrap()
     };
     let size = 128 * MEBIBYTE;
-    for state in [
-        String::new(),
-        "{}".to_owned(),
-        state(2, size, 0, "[]"),
-        state(1, size + BLOCK_SIZE, 0, "[]"),
-        state(1, size, 1, "[]"),
-        state(1, size, 2 * size, "[]"),
-        state(1, size, 0, "[[0,65]]"),
-        state(1, size, 0, "[[0,0]]"),
-        state(1, size, 0, "[[2,2],[3,1]]"),
-        state(1, size, 0, "[[18446744073709551615,2]]"),
+    for (state, field) in [
+        (state(size + BLOCK_SIZE, 0, "[]"), "size"),
+        (state(size, 1, "[]"), "requested"),
+        (state(size, 2 * size, "[]"), "requested"),
+        (state(size, 0, "[[0,65]]"), "plugged"),
+        (state(size, 0, "[[0,0]]"), "plugged"),
+        (state(size, 0, "[[2,2],[3,1]]"), "plugged"),
+        (state(size, 0, "[[18446744073709551615,2]]"), "plugged"),
+        (state(size, 0, "[[-1,2]]"), "plugged[0][0]"),
     ] {
-        let error = mem.restore(&state).unwrap_err();
-        assert!(error.contains("memory device"), "{error}");
+        let error = mem.restore_state(&state).unwrap_err();
+        assert_eq!(&*error.field, field, "{error}");
+        assert_eq!(mem.plugged(), 0);
     }
-    mem.restore(&state(1, size, 0, "[[2,2],[4,60]]")).unwrap();
+    mem.restore_state(&state(size, 0, "[[2,2],[4,60]]"))
+        .unwrap();
     assert_eq!(mem.plugged(), 62 * BLOCK_SIZE);
+}
+
+#[test]
+fn states_of_earlier_builds_load() {
+    let golden = include_str!("../../../../tests/goldens/virtio-mem.v1.json");
+    check_golden(&*mem(), golden).unwrap();
 }
 
 #[test]

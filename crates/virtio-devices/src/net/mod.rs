@@ -13,8 +13,8 @@ mod gathered;
 mod header;
 mod line;
 mod receive;
-mod saved;
 mod spec;
+mod state;
 mod stats;
 mod transmit;
 
@@ -24,6 +24,7 @@ mod tests;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vmmkit_device_bus::SaveState;
 use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, DeviceKind, Engine};
 
@@ -38,8 +39,8 @@ use control::Control;
 use engine::{BATCH, Halt, PairEngine};
 use line::Shared;
 use receive::Receiver;
-use saved::Saved;
 use spec::feature;
+use state::NetForm;
 use transmit::Transmitter;
 
 /// Entries of each receive and transmit queue.
@@ -62,7 +63,7 @@ pub struct Net {
     // What the guest can see
     identity: Mutex<Identity>,
     /// What was restored, until the next activation.
-    restored: Mutex<Option<Saved>>,
+    restored: Mutex<Option<NetForm>>,
 }
 
 #[derive(Clone, Copy)]
@@ -318,27 +319,8 @@ impl Device for Net {
         *lock(&self.restored) = None;
     }
 
-    fn save(&self) -> String {
-        let Identity { mac, mtu } = *lock(&self.identity);
-        let saved = Saved {
-            mac,
-            mtu,
-            is_plugged: self.shared.is_plugged(),
-            pairs: self.shared.pairs(),
-            offloads: self.shared.offloads(),
-        };
-        saved.to_text()
-    }
-
-    fn restore(&self, saved: &str) -> Result<(), String> {
-        let saved = Saved::parse(saved)?;
-        *lock(&self.identity) = Identity {
-            mac: saved.mac,
-            mtu: saved.mtu,
-        };
-        self.shared.set_plugged(saved.is_plugged);
-        *lock(&self.restored) = Some(saved);
-        Ok(())
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
     }
 }
 

@@ -4,6 +4,7 @@
 mod engine;
 mod error;
 mod spec;
+mod state;
 
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use vmmkit_device_bus::SaveState;
 use vmmkit_guest_memory::{FileRegion, GuestAddress, GuestRam};
 use vmmkit_host_io::{LockError, lock_file, open_options};
 use vmmkit_telemetry::Tree;
@@ -174,6 +176,10 @@ impl Device for Pmem {
     fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {
         let engine = PmemEngine::new(self.sync.clone(), self.counts.clone());
         activation.on_one_thread(Box::new(engine))
+    }
+
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
     }
 }
 

@@ -3,6 +3,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
+use vmmkit_device_bus::{SaveState, SavedState, check_golden};
 use vmmkit_virtio::fake::Driver;
 use vmmkit_virtio::fake::hostile::torture;
 
@@ -172,6 +173,19 @@ fn a_device_that_moved_goes_on() {
     driver.request(0, &[&FLUSH], &[4]).unwrap();
     driver.move_to(open()).unwrap();
     assert_eq!(driver.request(0, &[&FLUSH], &[4]).unwrap(), [0; 4]);
+}
+
+#[test]
+fn states_of_earlier_builds_load_and_those_of_other_sizes_do_not() {
+    let golden = include_str!("../../../../tests/goldens/virtio-pmem.v1.json");
+    let pmem = |size| Pmem::open(&Scratch::new(size).config()).unwrap();
+    check_golden(&pmem(2 << 20), golden).unwrap();
+    let saved = SavedState::from_json(golden.as_bytes()).unwrap();
+    let error = pmem(4 << 20).restore_state(&saved).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "virtio-pmem: size 2097152: this machine has 4194304"
+    );
 }
 
 #[test]

@@ -151,8 +151,9 @@ fn a_device_goes_on_with_another_back_end_from_what_was_saved() {
     }
     let other = Fake::new(Manner::default());
     let state = driver.move_to(fs(&other)).unwrap();
-    assert_eq!(state.queues[1].1.next_available, 300);
-    assert_eq!(state.queues[1].1.next_used, 300);
+    let queue = &state.contents()["transport"]["queues"][1];
+    assert_eq!(queue["next_available"], 300);
+    assert_eq!(queue["next_used"], 300);
     echo(&mut driver, "after");
 }
 

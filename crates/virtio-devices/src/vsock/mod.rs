@@ -21,6 +21,7 @@ mod host;
 mod link;
 mod packet;
 mod spec;
+mod state;
 mod stats;
 mod table;
 
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
+use vmmkit_device_bus::SaveState;
 use vmmkit_host_io::descriptor_limit;
 use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, Device, DeviceKind};
@@ -46,9 +48,6 @@ use table::MOST;
 pub use greeting::parse_connect;
 pub use packet::VsockHeader;
 pub use stats::VsockStats;
-
-/// What a saved device begins with.
-const SAVED: &str = "vsock 1";
 
 /// What a socket device is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,18 +245,7 @@ impl Device for Vsock {
         self.host.remove();
     }
 
-    fn save(&self) -> String {
-        // Connections are the host's, and are not saved: see `restore`.
-        SAVED.to_owned()
-    }
-
-    /// The guest's connections are gone, and it is told so by VIRTIO_VSOCK_EVENT_TRANSPORT_RESET
-    /// (5.10.6.7). It then reads its CID again, which may be another.
-    fn restore(&self, saved: &str) -> Result<(), String> {
-        if saved != SAVED {
-            return Err(format!("a vsock device saved as {saved:?}, not {SAVED:?}"));
-        }
-        self.is_transport_reset.store(true, Ordering::Relaxed);
-        Ok(())
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
     }
 }

@@ -4,13 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use vmmkit_device_bus::{DeviceMmio, Lifecycle, MmioAddress};
+use vmmkit_device_bus::{
+    DeviceMmio, Lifecycle, MmioAddress, SaveState, SavedState, StateError, StateReason,
+};
 use vmmkit_guest_memory::GuestRam;
 
 use super::driver::Bell;
 use super::pci::PciSlot;
 use crate::spec::mmio;
-use crate::{Device, MmioTransport, Transport, TransportState};
+use crate::{Device, MmioTransport, Transport};
 
 /// Which transport a driver drives its device by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,15 +136,33 @@ impl Attachment {
         }
     }
 
-    /// Saves the device at rest, and puts the state into `other`.
-    pub(super) fn hand_over(&self, other: &Self) -> Result<TransportState, String> {
+    /// Saves the device at rest, and restores it in `other`, which is at rest then.
+    pub(super) fn hand_over(&self, other: &Self) -> Result<SavedState, StateError> {
         match (self, other) {
             (Self::Pci(before), Self::Pci(after)) => before.hand_over(after),
-            _ => {
-                let state = self.transport().save();
-                other.transport().restore(&state)?;
+            (Self::Mmio(before), Self::Mmio(after)) => {
+                let state = before.save_state()?;
+                after.restore_state(&state)?;
                 Ok(state)
             }
+            _ => Err(StateError::whole("transport", StateReason::Unexpected)),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn save(&self) -> Result<SavedState, StateError> {
+        match self {
+            Self::Mmio(transport) => transport.save_state(),
+            Self::Pci(slot) => slot.transport().save_state(),
+        }
+    }
+
+    /// Restores the device alone, which is at rest then.
+    #[cfg(test)]
+    pub(crate) fn restore(&self, saved: &SavedState) -> Result<(), StateError> {
+        match self {
+            Self::Mmio(transport) => transport.restore_state(saved),
+            Self::Pci(slot) => slot.transport().restore_state(saved),
         }
     }
 

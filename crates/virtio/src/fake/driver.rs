@@ -5,13 +5,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
-use vmmkit_device_bus::Lifecycle;
+use vmmkit_device_bus::{Lifecycle, SavedState, StateError};
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize};
 
 use super::attachment::{Attachment, TransportKind};
 use super::rings::Ring;
 use crate::spec::{feature, mmio, status};
-use crate::{Device, Signal, TransportState};
+use crate::{Device, Signal};
 
 /// Where rings and buffers begin.
 const RINGS: u64 = 1 << 20;
@@ -36,8 +36,8 @@ pub enum DriverError {
     #[error(transparent)]
     Host(#[from] io::Error),
     /// The saved state was refused.
-    #[error("{0}")]
-    State(String),
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 /// How a driver behaves.
@@ -307,18 +307,16 @@ impl Driver {
     ///
     /// # Errors
     /// [`DriverError::State`] where the new device does not take the state.
-    pub fn move_to(&mut self, device: Arc<dyn Device>) -> Result<TransportState, DriverError> {
+    pub fn move_to(&mut self, device: Arc<dyn Device>) -> Result<SavedState, DriverError> {
         self.attachment.pause();
         self.attachment.wait_paused();
         let kind = self.attachment.kind();
         let other = Attachment::new(kind, device, &self.ram, &self.bell)?;
         other.transport().offer_packed(self.packed);
-        let state = self
-            .attachment
-            .hand_over(&other)
-            .map_err(DriverError::State)?;
+        let state = self.attachment.hand_over(&other)?;
         self.attachment.stop();
         self.attachment = other;
+        self.attachment.resume();
         Ok(state)
     }
 

@@ -5,7 +5,9 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use vmmkit_device_bus::{MessageVector, MmioBus, MsiMessage, PortBus};
+use vmmkit_device_bus::{
+    MessageVector, MmioBus, MsiMessage, PortBus, SaveState, SavedState, StateError,
+};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_pci::spec::{capability as pci_capability, command, header, mechanism_1, msix};
 use vmmkit_pci::{ConfigPorts, Ecam, HostBridge, PciBus, PciLayout};
@@ -14,7 +16,7 @@ use super::driver::Bell;
 use crate::spec::mmio;
 use crate::spec::pci::{VENDOR, capability, common, field};
 use crate::transport::lock;
-use crate::{Device, PciTransport, Signal, TransportState};
+use crate::{Device, PciTransport, Signal};
 
 /// Where the driver puts the base address, which is where the bus has put it.
 const BASE: u64 = 0xe800_0000;
@@ -295,12 +297,12 @@ impl PciSlot {
         self.memory.write(address, &(queue as u16).to_le_bytes());
     }
 
-    pub(super) fn hand_over(&self, other: &Self) -> Result<TransportState, String> {
-        let state = self.transport.save();
-        other.transport.restore(&state)?;
+    pub(super) fn hand_over(&self, other: &Self) -> Result<SavedState, StateError> {
+        let state = self.transport.save_state()?;
+        other.transport.restore_state(&state)?;
         other.bus.settle_all();
         *lock(&other.parts) = *lock(&self.parts);
-        Ok(state.transport)
+        Ok(state)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The transport by memory-mapped registers, version 2 (section 4.2).
 
 mod interrupts;
+mod state;
 
 use std::fmt;
 use std::io;

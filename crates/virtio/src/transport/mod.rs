@@ -9,6 +9,8 @@ mod state;
 mod work;
 
 #[cfg(test)]
+mod saved_tests;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
@@ -29,10 +31,9 @@ use crate::{
 };
 
 pub use mmio::MmioTransport;
-pub use pci::{Doorbells, PciTransport, PciTransportState};
+pub use pci::{Doorbells, PciTransport};
 pub use setup::QueuePart;
 pub(crate) use setup::QueueSetup;
-pub use state::TransportState;
 use work::AtWork;
 
 /// Features that every device has by its transport.

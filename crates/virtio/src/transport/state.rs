@@ -1,36 +1,72 @@
-//! The saved form of a transport and its device.
+//! The saved form of what every transport has in common, and of its device.
 
 use serde::{Deserialize, Serialize};
+use vmmkit_device_bus::{SavedState, StateError, StateReason};
 
 use super::{QueueSetup, Transport};
+use crate::queue::Ring;
 use crate::spec::status;
-use crate::{QueueState, RingError};
+use crate::{QueueLayout, QueueState};
 
-/// A transport and its device at rest: version 1 of the saved form.
+/// What every transport has in common, at rest: the larger part of the forms of the transports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TransportState {
-    /// The version of the form: 1.
-    pub version: u32,
-    /// The device ID.
-    pub kind: u32,
-    /// The device status.
-    pub status: u8,
-    /// The features that the driver took.
-    pub driver_features: u64,
-    /// The generation of the configuration.
-    pub generation: u32,
-    /// Each queue: whether it is enabled, and where it is.
-    pub queues: Vec<(bool, QueueState)>,
-    /// What the device itself saved.
-    pub device: String,
+#[serde(deny_unknown_fields)]
+pub(super) struct TransportState {
+    device_id: u32,
+    /// The device status without DEVICE_NEEDS_RESET.
+    status: u8,
+    needs_reset: bool,
+    driver_features: u64,
+    config_generation: u32,
+    pub(super) queues: Vec<SavedQueue>,
+    device: Option<SavedState>,
 }
 
-/// The version that is written.
-const VERSION: u32 = 1;
+/// A queue as the driver has set it up, and how far it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedQueue {
+    is_enabled: bool,
+    size: u16,
+    descriptors: u64,
+    driver_area: u64,
+    device_area: u64,
+    pub(super) next_available: u16,
+    next_used: u16,
+}
+
+impl SavedQueue {
+    fn new(is_enabled: bool, state: QueueState) -> Self {
+        Self {
+            is_enabled,
+            size: state.layout.size,
+            descriptors: state.layout.descriptors,
+            driver_area: state.layout.available,
+            device_area: state.layout.used,
+            next_available: state.next_available,
+            next_used: state.next_used,
+        }
+    }
+
+    fn state(&self) -> QueueState {
+        QueueState {
+            layout: QueueLayout {
+                size: self.size,
+                descriptors: self.descriptors,
+                available: self.driver_area,
+                used: self.device_area,
+            },
+            next_available: self.next_available,
+            next_used: self.next_used,
+        }
+    }
+}
 
 impl Transport {
-    /// Saves it. Call it at rest.
-    pub fn save(&self) -> TransportState {
+    /// What is saved of it, at rest.
+    pub(super) fn save(&self) -> Result<TransportState, StateError> {
+        let device = self.device.state().map(|device| device.save_state());
+        let device = device.transpose().map_err(|error| error.of(&self.name))?;
         let mut inner = self.lock();
         let states = inner
             .active
@@ -38,74 +74,93 @@ impl Transport {
             .map_or_else(Vec::new, |active| active.queue_states());
         let queues = (0_u16..).zip(&inner.queues).map(|(index, setup)| {
             let now = states.iter().find(|(number, _)| *number == index);
-            (
-                setup.is_enabled,
-                now.map_or(setup.state, |(_, state)| *state),
-            )
+            let state = now.map_or(setup.state, |(_, state)| *state);
+            SavedQueue::new(setup.is_enabled, state)
         });
-        TransportState {
-            version: VERSION,
-            kind: self.kind().id(),
+        Ok(TransportState {
+            device_id: self.kind().id(),
             status: inner.status,
+            needs_reset: self.fault.needs_reset(),
             driver_features: inner.driver_features,
-            generation: self.config_generation(),
+            config_generation: self.config_generation(),
             queues: queues.collect(),
-            device: self.device.save(),
-        }
+            device,
+        })
     }
 
-    /// Puts back what was saved of such a device. The device works then, if it did, as after a
-    /// resume.
-    ///
-    /// # Errors
-    /// A sentence on what does not fit; the transport must not be used then.
-    pub fn restore(&self, saved: &TransportState) -> Result<(), String> {
-        let name = self.name();
-        if saved.version != VERSION {
-            return Err(format!(
-                "{name}: a state of version {}, not {VERSION}",
-                saved.version
-            ));
-        }
-        if saved.kind != self.kind().id() {
-            return Err(format!("{name}: a state of device ID {}", saved.kind));
-        }
+    /// Restores what was saved of such a transport. It is at rest from then on, until it is resumed.
+    pub(super) fn restore(&self, saved: &TransportState) -> Result<(), StateError> {
+        self.restore_inner(saved)
+            .map_err(|error| error.within("transport").of(&self.name))
+    }
+
+    fn restore_inner(&self, saved: &TransportState) -> Result<(), StateError> {
         let mut inner = self.lock();
-        if saved.queues.len() != inner.queues.len() {
-            return Err(format!("{name}: a state of {} queues", saved.queues.len()));
+        self.check(saved, &inner.queues)?;
+        inner.active = None;
+        inner.is_paused = true;
+        match (self.device.state(), &saved.device) {
+            (Some(device), Some(state)) => device.restore_state(state),
+            (None, None) => Ok(()),
+            (Some(_), None) => Err(StateError::whole("", StateReason::Absent)),
+            (None, Some(_)) => Err(StateError::whole("", StateReason::Unexpected)),
         }
-        if saved.status & status::FEATURES_OK != 0 && !self.accepts(saved.driver_features) {
-            return Err(format!(
-                "{name}: features {:#x}, of which {:#x} are not here",
-                saved.driver_features,
-                saved.driver_features & !self.offered_features()
-            ));
-        }
-        for (setup, (is_enabled, state)) in inner.queues.iter_mut().zip(&saved.queues) {
-            let too_large = RingError::Size {
-                size: state.layout.size,
-                most: setup.most,
-            };
-            if state.layout.size > setup.most {
-                return Err(format!("{name}: {too_large}"));
-            }
+        .map_err(|error| error.within("device"))?;
+        for (setup, saved) in inner.queues.iter_mut().zip(&saved.queues) {
             *setup = QueueSetup {
                 most: setup.most,
-                state: *state,
-                is_enabled: *is_enabled,
+                state: saved.state(),
+                is_enabled: saved.is_enabled,
             };
         }
-        inner.active = None;
-        self.device.restore(&saved.device)?;
         inner.status = saved.status;
         inner.driver_features = saved.driver_features;
-        *self.generation() = saved.generation;
-        if saved.status & status::DRIVER_OK != 0 && !inner.is_held {
-            self.activate(&mut inner);
+        *self.generation() = saved.config_generation;
+        self.fault.restore(saved.needs_reset);
+        Ok(())
+    }
+
+    /// Checks all of it but the device's own state.
+    fn check(&self, saved: &TransportState, queues: &[QueueSetup]) -> Result<(), StateError> {
+        let differs = |field, value: String, here: String| {
+            let reason = StateReason::Differs { here: here.into() };
+            Err(StateError::field("", field, value, reason))
+        };
+        let id = self.kind().id();
+        if saved.device_id != id {
+            return differs("device_id", saved.device_id.to_string(), id.to_string());
         }
-        match self.fault.reason() {
-            Some(reason) => Err(format!("{name}: {reason}")),
-            None => Ok(()),
+        // A driver may set any other bit, and finds it set.
+        StateError::check_bits("", "status", saved.status, !status::DEVICE_NEEDS_RESET)?;
+        let is_driven = saved.status & status::DRIVER_OK != 0;
+        let may_be_driven = saved.status & status::FEATURES_OK != 0;
+        if is_driven && (!may_be_driven || saved.status & status::FAILED != 0) {
+            let reason = StateReason::Contradicts("itself: DRIVER_OK");
+            let value = format_args!("{:#x}", saved.status);
+            return Err(StateError::field("", "status", value, reason));
         }
+        let features = saved.driver_features;
+        if may_be_driven && !self.accepts(features) {
+            let reason = StateReason::Bits {
+                allowed: self.offered_features(),
+            };
+            let value = format_args!("{features:#x}");
+            return Err(StateError::field("", "driver_features", value, reason));
+        }
+        if saved.queues.len() != queues.len() {
+            let (found, here) = (saved.queues.len(), queues.len());
+            return differs("queues.length", found.to_string(), here.to_string());
+        }
+        for (index, (queue, setup)) in saved.queues.iter().zip(queues).enumerate() {
+            let field = format!("queues[{index}]");
+            StateError::check_max("", &format!("{field}.size"), queue.size, setup.most)?;
+            // One that is enabled wrongly is the driver's fault, and it learns of it when it is ready.
+            if is_driven && !saved.needs_reset && queue.is_enabled {
+                Ring::resume(&self.ram, queue.state(), features).map_err(|error| {
+                    StateError::field("", &field, "", StateReason::Refused(error.into()))
+                })?;
+            }
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use vmmkit_device_bus::Lifecycle;
+use serde::{Deserialize, Serialize};
+use vmmkit_device_bus::{Lifecycle, SaveState, SavedState, StateError, StateForm};
 
 use crate::fake::hostile::torture_by;
 use crate::fake::{Driver, DriverError, Options, TransportKind};
@@ -53,11 +54,29 @@ impl Device for Echo {
     fn reset(&self) {
         self.resets.fetch_add(1, Ordering::SeqCst);
     }
-    fn save(&self) -> String {
-        self.number.load(Ordering::SeqCst).to_string()
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
     }
-    fn restore(&self, saved: &str) -> Result<(), String> {
-        let number = saved.parse().map_err(|_| "no number".to_owned())?;
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EchoForm {
+    number: u64,
+}
+
+impl StateForm for EchoForm {
+    const KIND: &'static str = "echo";
+    const VERSION: u32 = 1;
+}
+
+impl SaveState for Echo {
+    fn save_state(&self) -> Result<SavedState, StateError> {
+        let number = self.number.load(Ordering::SeqCst);
+        SavedState::new(&EchoForm { number })
+    }
+    fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
+        let EchoForm { number } = saved.read()?;
         self.number.store(number, Ordering::SeqCst);
         Ok(())
     }
@@ -299,26 +318,50 @@ fn a_device_goes_on_elsewhere_from_what_was_saved() {
         assert_eq!(driver.request(0, &[b"after"], &[5]).unwrap(), b"after");
         assert_eq!(driver.request(1, &[b"too"], &[3]).unwrap(), b"too");
 
-        let transport = driver.transport().transport();
-        for bad in [
-            crate::TransportState {
-                version: 2,
-                ..state.clone()
-            },
-            crate::TransportState {
-                kind: 1,
-                ..state.clone()
-            },
-            crate::TransportState {
-                queues: Vec::new(),
-                ..state.clone()
-            },
-            crate::TransportState {
-                driver_features: 1 << 40,
-                ..state
-            },
+        for (good, bad, reason) in [
+            (
+                r#""device_id":4"#,
+                r#""device_id":1"#,
+                "transport.device_id 1: ",
+            ),
+            (r#""status":15"#, r#""status":7"#, "transport.status 0x7: "),
+            (
+                r#""status":15"#,
+                r#""status":79"#,
+                "transport.status 0x4f: ",
+            ),
+            (
+                r#""driver_features":"#,
+                r#""driver_features":1"#,
+                "transport.driver_features ",
+            ),
+            (r#""queues":["#, r#""queues":[],"gone":["#, "malformed"),
+            (r#""size":"#, r#""size":9"#, "transport.queues[0].size 9"),
+            (
+                r#""descriptors":"#,
+                r#""descriptors":99999999999"#,
+                "transport.queues[0]: ",
+            ),
+            (
+                r#""number":77"#,
+                r#""number":-7"#,
+                "transport.device.number -7: ",
+            ),
+            (
+                r#""kind":"echo""#,
+                r#""kind":"e""#,
+                "transport.device.kind e: ",
+            ),
         ] {
-            assert!(transport.restore(&bad).is_err(), "{bad:?}");
+            let json = state.to_json();
+            assert!(json.contains(good), "{good}: {json}");
+            let bad = SavedState::from_json(json.replace(good, bad).as_bytes()).unwrap();
+            let answer = driver.transport().restore(&bad);
+            let error = answer.expect_err(reason).to_string();
+            let name = error
+                .strip_prefix("entropy0: ")
+                .or(error.strip_prefix("rng0: "));
+            assert!(name.is_some_and(|error| error.contains(reason)), "{error}");
         }
     }
 }

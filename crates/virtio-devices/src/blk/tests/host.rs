@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use vmmkit_device_bus::Lifecycle;
+use vmmkit_device_bus::{Lifecycle, SaveState, SavedState, check_golden};
 
 use super::*;
 use crate::{Bucket, RateLimit};
@@ -43,7 +43,11 @@ fn a_saved_disk_goes_on_where_it_was() {
     let mut driver = Driver::start(block.clone()).unwrap();
     driver.set_config(32, &[0]);
     assert_eq!(write(&mut driver, 3, &pattern(512, 3)), 0);
-    assert_eq!(block.save(), "blk=1 sectors=2048 writeback=0");
+    let saved = block.save_state().unwrap().to_json();
+    assert!(
+        saved.ends_with(r#""state":{"sectors":2048,"writeback":false}}"#),
+        "{saved}"
+    );
     // The lock goes with the old device.
     drop(block);
     let reads = BlockConfig {
@@ -63,20 +67,14 @@ fn a_saved_disk_goes_on_where_it_was() {
 fn a_state_of_another_disk_is_refused() {
     let disk = Arc::new(MemoryDisk::new(1024));
     let block = Block::with_disk(disk, &BlockConfig::default()).unwrap();
+    let golden = include_str!("../../../../../tests/goldens/virtio-blk.v1.json");
+    let other = golden.replace("\"sectors\": 2", "\"sectors\": 3");
+    let other = SavedState::from_json(other.as_bytes()).unwrap();
     assert_eq!(
-        block.restore("blk=1 sectors=3 writeback=1").unwrap_err(),
-        "disk memory has 2 sectors, and had 3 when it was saved: give the guest the same disk"
+        block.restore_state(&other).unwrap_err().to_string(),
+        "virtio-blk: sectors 3: this machine has 2 in memory"
     );
-    for text in [
-        "",
-        "blk=2 sectors=2 writeback=1",
-        "blk=1 sectors=2",
-        "blk=1 sectors=x",
-    ] {
-        assert!(block.restore(text).is_err(), "{text}");
-    }
-    block.restore("blk=1 sectors=2 writeback=0").unwrap();
-    assert_eq!(block.save(), "blk=1 sectors=2 writeback=0");
+    check_golden(&block, golden).unwrap();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Several ports, their sizes, and what is saved of them.
 
 use super::*;
+use vmmkit_device_bus::{SaveState, SavedState, check_golden};
 
 #[test]
 fn the_size_is_in_the_configuration() {
@@ -112,7 +113,8 @@ fn ports_that_moved_are_as_open_as_before() {
     let (reader, mut writer) = pipe().unwrap();
     let port = Port::streams(input(reader), None).named("agent");
     let state = driver.move_to(console(vec![Port::null(), port])).unwrap();
-    assert!(state.device.contains("\"version\":1"), "{}", state.device);
+    let json = state.to_json();
+    assert!(json.contains("\"kind\":\"virtio-console\""), "{json}");
     // The host's end is told again; it may be another.
     assert_eq!(driver.wait(2).unwrap().1, message(1, 6, 1));
     writer.write_all(b"go on").unwrap();
@@ -120,18 +122,23 @@ fn ports_that_moved_are_as_open_as_before() {
 }
 
 #[test]
-fn states_that_are_none_are_refused() {
-    let console = console(vec![Port::null()]);
-    for state in [
-        "",
-        "[]",
-        r#"{"version":2,"ports":[]}"#,
-        r#"{"version":1,"ports":[]}"#,
-    ] {
-        let error = console.restore(state).unwrap_err();
-        assert!(error.contains("console"), "{error}");
-    }
-    console.restore(&console.save()).unwrap();
+fn states_of_earlier_builds_load_and_those_of_other_ports_do_not() {
+    let golden = include_str!("../../../../../tests/goldens/virtio-console.v1.json");
+    let two = || console(vec![Port::null(), Port::null().named("agent")]);
+    let error = console(vec![Port::null()])
+        .restore_state(&SavedState::from_json(golden.as_bytes()).unwrap())
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "virtio-console: ports.length 2: this machine has 1"
+    );
+    let bad = golden.replace("\"pending\": 8", "\"pending\": 255");
+    let bad = SavedState::from_json(bad.as_bytes()).unwrap();
+    assert_eq!(
+        &*two().restore_state(&bad).unwrap_err().field,
+        "ports[0].pending"
+    );
+    check_golden(&*two(), golden).unwrap();
 }
 
 #[test]

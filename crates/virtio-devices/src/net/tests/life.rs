@@ -1,6 +1,7 @@
 //! Limits, streams, moves, and whatever a driver may do.
 
 use super::*;
+use vmmkit_device_bus::{SaveState, SavedState};
 
 #[test]
 fn limits_delay_packets_and_lose_none() {
@@ -104,6 +105,29 @@ fn a_device_moves_with_what_waits_in_its_queues() {
     room(&mut driver, 1, 1000);
     peers[0].send(&packet(&bytes(300, 1))).unwrap();
     assert_eq!(received(&mut driver), bytes(300, 1));
+}
+
+#[test]
+fn states_of_earlier_builds_load_and_impossible_ones_do_not() {
+    let golden = include_str!("../../../../../tests/goldens/virtio-net.v1.json");
+    let (net, _peers) = net_of(3, &NetOptions::default());
+    let saved = SavedState::from_json(golden.as_bytes()).unwrap();
+    net.restore_state(&saved).unwrap();
+    assert_eq!(net.mac(), [2, 0, 0, 0xab, 0xcd, 0xef]);
+    let refusal = |good: &str, bad: &str| {
+        assert!(golden.contains(good));
+        let bad = SavedState::from_json(golden.replace(good, bad).as_bytes()).unwrap();
+        net.restore_state(&bad).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refusal("\"pairs\": 3", "\"pairs\": 4"),
+        "virtio-net: pairs 4: must be from 0 to 3"
+    );
+    assert_eq!(
+        refusal("\"mac\": [2,", "\"mac\": [3,"),
+        "virtio-net: mac[0] 0x3: only the bits 0xfe are possible"
+    );
+    assert!(refusal("\"mtu\": 1400", "\"mtu\": 1400, \"no\": 1").contains("no"));
 }
 
 #[test]

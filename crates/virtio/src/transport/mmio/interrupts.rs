@@ -5,6 +5,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use serde::{Deserialize, Serialize};
+use vmmkit_device_bus::{StateError, StateReason};
 use vmmkit_host_io::EventFd;
 
 use crate::spec::mmio;
@@ -24,7 +26,60 @@ pub(super) struct MmioInterrupts {
     taken: OnceLock<EventFd>,
 }
 
+/// The causes that are not acknowledged, as they are saved.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavedInterrupts {
+    configuration: bool,
+    queue: bool,
+    /// Whether the driver has seen all that was raised of queues, which the hypervisor may then acknowledge.
+    is_queue_seen: bool,
+}
+
+impl SavedInterrupts {
+    pub(super) fn check(self) -> Result<(), StateError> {
+        if self.is_queue_seen && !self.queue {
+            let reason = StateReason::Contradicts("queue");
+            return Err(StateError::field("", "is_queue_seen", true, reason));
+        }
+        Ok(())
+    }
+}
+
 impl MmioInterrupts {
+    /// The causes. The driver does not see them by that.
+    pub(super) fn save(&self) -> SavedInterrupts {
+        self.take_acknowledgements();
+        let raised = self.raised.load(Ordering::SeqCst);
+        let queue = raised > self.acknowledged.load(Ordering::SeqCst);
+        SavedInterrupts {
+            configuration: self.is_configuration.load(Ordering::SeqCst),
+            queue,
+            is_queue_seen: queue && self.seen.load(Ordering::SeqCst) >= raised,
+        }
+    }
+
+    /// Goes to what was saved and [checked](SavedInterrupts::check), without a signal.
+    pub(super) fn restore(&self, saved: SavedInterrupts) {
+        if let Some(taken) = self.taken.get() {
+            taken.drain();
+        }
+        self.is_configuration
+            .store(saved.configuration, Ordering::SeqCst);
+        self.acknowledged.store(0, Ordering::SeqCst);
+        self.seen
+            .store(saved.is_queue_seen.into(), Ordering::SeqCst);
+        self.raised.store(saved.queue.into(), Ordering::SeqCst);
+    }
+
+    /// Takes over what the hypervisor has taken.
+    fn take_acknowledgements(&self) {
+        if self.taken.get().is_some_and(|taken| taken.drain() > 0) {
+            let seen = self.seen.load(Ordering::SeqCst);
+            self.acknowledged.fetch_max(seen, Ordering::SeqCst);
+        }
+    }
+
     pub(super) fn new(signal: Arc<dyn Signal>) -> Self {
         Self {
             signal,
@@ -49,10 +104,7 @@ impl MmioInterrupts {
     /// InterruptStatus. What is raised after it was read is not acknowledged by what the
     /// hypervisor takes, and so never lost: the driver sees a cause once too often at worst.
     pub(super) fn status(&self) -> u32 {
-        if self.taken.get().is_some_and(|taken| taken.drain() > 0) {
-            let seen = self.seen.load(Ordering::SeqCst);
-            self.acknowledged.fetch_max(seen, Ordering::SeqCst);
-        }
+        self.take_acknowledgements();
         let mut status = 0;
         if self.is_configuration.load(Ordering::SeqCst) {
             status |= mmio::INT_CONFIG;

@@ -29,7 +29,6 @@ use crate::Device;
 use crate::spec::pci::field;
 
 pub use doorbells::Doorbells;
-pub use state::PciTransportState;
 
 /// A device as a PCI function: one base address of 64 KiB, MSI-X with a vector for each queue and one
 /// for the configuration, no interrupt pin.

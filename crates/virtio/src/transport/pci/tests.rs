@@ -2,7 +2,7 @@ mod master;
 
 use std::sync::Mutex as StdMutex;
 
-use vmmkit_device_bus::MessageVector;
+use vmmkit_device_bus::{MessageVector, SaveState, SavedState};
 
 use super::*;
 use crate::fake::{Driver, Options, PciSlot, TransportKind};
@@ -259,20 +259,48 @@ fn a_device_that_moves_elsewhere_keeps_its_place_and_its_vectors() {
     assert_eq!(driver.request(0, &[b"b"], &[1]).unwrap(), b"b");
     assert_eq!(slot(&driver).messages(1), 1);
 
-    let state = slot(&driver).transport().save();
+    let state = slot(&driver).transport().save_state().unwrap().to_json();
     let other = Driver::attach(Arc::new(Echo::default()), &options()).unwrap();
-    for bad in [
-        PciTransportState {
-            version: 2,
-            ..state.clone()
-        },
-        PciTransportState {
-            msix: vmmkit_pci::MsixState::default(),
-            ..state
-        },
+    for (good, bad, reason) in [
+        (
+            r#""kind":"virtio-pci""#,
+            r#""kind":"other""#,
+            "kind other: ",
+        ),
+        (
+            r#""version":1,"state":{"config""#,
+            r#""version":2,"state":{"config""#,
+            "version 2: ",
+        ),
+        (r#""config":["#, r#""config":[0,"#, "config.length 257: "),
+        (
+            r#""config":[244,"#,
+            r#""config":[245,"#,
+            "config.[0x00] 0xf5: ",
+        ),
+        (
+            r#""queue_vectors":["#,
+            r#""queue_vectors":[1,"#,
+            "queue_vectors.length 3: ",
+        ),
+        (
+            r#""config_vector":0"#,
+            r#""config_vector":3"#,
+            "queue_vectors 3: ",
+        ),
+        (r#""isr":"#, r#""isr":1"#, "isr "),
+        (
+            r#""vectors":[{"#,
+            r#""vectors":[{"address":0,"data":0,"control":0,"is_pending":true},{"#,
+            "msix.vectors.length 4: ",
+        ),
     ] {
-        let error = slot(&other).transport().restore(&bad).unwrap_err();
-        assert!(error.starts_with("rng0: "), "{error}");
+        assert!(state.contains(good), "{good}: {state}");
+        let bad = SavedState::from_json(state.replace(good, bad).as_bytes()).unwrap();
+        let error = slot(&other).transport().restore_state(&bad).unwrap_err();
+        let error = error.to_string();
+        let rest = error.strip_prefix("rng0: ").unwrap_or_default();
+        assert!(rest.starts_with(reason), "{error}");
     }
 }
 

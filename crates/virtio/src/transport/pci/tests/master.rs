@@ -15,8 +15,9 @@ fn master(driver: &Driver, is_master: bool) {
 
 /// How many chains the device has taken from queue 0. Its thread answers, after all kicks.
 fn taken(driver: &Driver) -> u16 {
-    let state = slot(driver).transport().save().transport;
-    state.queues.first().unwrap().1.next_available
+    let state = slot(driver).transport().save_state().unwrap();
+    let taken = &state.contents()["transport"]["queues"][0]["next_available"];
+    taken.as_u64().unwrap() as u16
 }
 
 #[test]
