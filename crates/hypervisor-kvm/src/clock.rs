@@ -107,7 +107,7 @@ fn host_counts_by_tsc() -> bool {
 
 /// This processor's time-stamp counter. The host's kernel uses it as a clock only where all
 /// processors count alike; elsewhere KVM's guests do not either.
-fn host_tsc() -> u64 {
+pub(crate) fn host_tsc() -> u64 {
     // SAFETY: every x86-64 processor has RDTSC, and Linux lets user space execute it unless a process
     // asks otherwise for itself (PR_SET_TSC), which nothing here does.
     unsafe { _rdtsc() }

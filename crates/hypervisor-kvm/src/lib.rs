@@ -40,6 +40,7 @@ mod open_error;
 mod patience;
 mod probe;
 mod run_page;
+mod saved;
 mod signal;
 mod software;
 mod state;

@@ -82,6 +82,7 @@ impl KvmOptions {
             kvm.support = Support::new(report, kvm.capabilities.memory_slots);
         }
         let completes = kvm.support.is_some();
+        kvm.capabilities.saved_state = !completes;
         tracing::debug!(path = %path.display(), kind = ?kvm_kind(), completes, "KVM opened");
         Ok(kvm)
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kvm_bindings::{
@@ -51,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) slots: Mutex<Slots>,
     pub(crate) lines: Lines,
     pub(crate) routes: Routes,
+    /// What is added to saved offsets of time-stamp counters.
+    tsc_shift: AtomicU64,
 }
 
 /// One VM of the host's; another after a renewal. Its vCPUs hold it.
@@ -88,6 +91,7 @@ impl KvmVm {
             slots: Mutex::default(),
             lines: Lines::default(),
             routes: Routes::default(),
+            tsc_shift: AtomicU64::new(0),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -290,6 +294,32 @@ impl Inner {
 
     pub(crate) fn is_split(&self) -> bool {
         self.settings.irqchip == Irqchip::Split
+    }
+
+    pub(crate) fn settings(&self) -> &VmSettings {
+        &self.settings
+    }
+
+    pub(crate) fn irqchip(&self) -> Irqchip {
+        self.settings.irqchip
+    }
+
+    /// The MSRs that the host saves (KVM API, KVM_GET_MSR_INDEX_LIST).
+    pub(crate) fn msr_indices(&self) -> Result<Vec<u32>> {
+        let list = self.kvm.get_msr_index_list();
+        let list = list.map_err(|error| Error::host("KVM_GET_MSR_INDEX_LIST", error))?;
+        Ok(list.as_slice().to_vec())
+    }
+
+    /// The host's time-stamp counter of a saved state is ahead of this host's by `ticks`, modulo 2^64.
+    pub(crate) fn shift_tsc(&self, ticks: u64) {
+        // Ordering: the restorer makes vCPUs' threads after it, or is one of them.
+        self.tsc_shift.store(ticks, Ordering::Relaxed);
+    }
+
+    /// The offset here of a time-stamp counter that was saved with `offset`.
+    pub(crate) fn restored_tsc_offset(&self, offset: u64) -> u64 {
+        offset.wrapping_add(self.tsc_shift.load(Ordering::Relaxed))
     }
 
     pub(crate) fn has_irqchip(&self) -> bool {

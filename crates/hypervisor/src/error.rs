@@ -3,6 +3,7 @@
 use std::io;
 
 use thiserror::Error;
+use vmmkit_device_bus::StateError;
 
 /// The result of a hypervisor operation.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -44,6 +45,9 @@ pub enum Error {
         /// How many were asked for.
         asked: usize,
     },
+    /// A saved state that cannot be restored.
+    #[error("a saved state cannot be restored")]
+    State(#[from] StateError),
     /// What the caller passed cannot be passed on.
     #[error("{what}: {reason}")]
     Invalid {

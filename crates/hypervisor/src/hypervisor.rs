@@ -30,6 +30,8 @@ pub struct Capabilities {
     /// A vCPU may stop for a debugger:
     /// [`VcpuState::set_guest_debug`](crate::x86::VcpuState::set_guest_debug).
     pub guest_debug: bool,
+    /// vCPUs and VMs can be [saved](crate::saved).
+    pub saved_state: bool,
     /// The frequency of the guest's TSC in kHz, where the back end knows it.
     pub tsc_khz: Option<u32>,
 }
@@ -49,6 +51,7 @@ impl Capabilities {
             ioeventfd: true,
             immediate_exit: true,
             guest_debug: true,
+            saved_state: true,
             tsc_khz: None,
         }
     }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use vmmkit_device_bus::{Gsi, IrqLine, MsiMessage, MsiVector};
 use vmmkit_guest_memory::{GuestRam, Rom};
 
-use crate::{Result, Vcpu, VcpuId};
+use crate::{Result, SaveVcpu, SaveVm, Vcpu, VcpuId};
 
 /// A VM: memory and vCPUs. Other abilities are traits of their own, so that a caller asks for what
 /// it needs and a back end says what it has.
-pub trait Vm: Send + Sync + Interrupts + IoEvents + DirtyLog {
+pub trait Vm: Send + Sync + Interrupts + IoEvents + DirtyLog + SaveVm {
     /// The vCPUs it makes.
-    type Vcpu: Vcpu + crate::x86::VcpuState + crate::x86::ClockControl + 'static;
+    type Vcpu: Vcpu + crate::x86::VcpuState + crate::x86::ClockControl + SaveVcpu + 'static;
 
     /// Makes `ram` the guest's memory, each region in the slot it names. The VM keeps `ram` alive
     /// for as long as the guest can reach it.

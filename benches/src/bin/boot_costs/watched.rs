@@ -13,7 +13,8 @@ use vmmkit_hypervisor::x86::{
 };
 use vmmkit_hypervisor::{
     Capabilities, DatamatchWidth, DirtyLog, GuestClock, Hypervisor, Interrupts, IoEventAddress,
-    IoEvents, Kick, MsiMessage, MsiVector, Result, Vcpu, VcpuExit, VcpuId, Vm, VmSettings,
+    IoEvents, Kick, MsiMessage, MsiVector, Result, SaveVcpu, SaveVm, Vcpu, VcpuExit, VcpuId, Vm,
+    VmSettings,
 };
 
 /// How often RIP is looked at.
@@ -95,6 +96,10 @@ impl<H: Hypervisor> Hypervisor for Watched<H> {
         self.inner.feature_msrs()
     }
 }
+
+/// Boots are not saved.
+impl<V> SaveVm for Watched<V> {}
+impl<V> SaveVcpu for Watched<V> {}
 
 impl<V: Vm> Vm for Watched<V> {
     type Vcpu = Watched<V::Vcpu>;

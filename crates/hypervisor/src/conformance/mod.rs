@@ -22,6 +22,7 @@ mod messages;
 mod renewal;
 mod report;
 mod rom;
+mod saved;
 mod split;
 mod state;
 
@@ -44,6 +45,8 @@ pub enum Need {
     SplitIrqchip,
     /// It has memory that the guest cannot write.
     ReadOnlyMemory,
+    /// It saves and restores vCPUs and VMs.
+    SavedState,
 }
 
 /// One case.
@@ -76,6 +79,7 @@ pub fn cases<H: Hypervisor>() -> Vec<Case<H>> {
     all.extend(rom::cases());
     all.extend(split::cases());
     all.extend(clock::cases());
+    all.extend(saved::cases());
     all
 }
 
@@ -129,5 +133,6 @@ fn has(hypervisor: &impl Hypervisor, abilities: &[Need], need: Need) -> bool {
         Need::Ioeventfd => capabilities.ioeventfd,
         Need::SplitIrqchip => capabilities.split_irqchip,
         Need::ReadOnlyMemory => capabilities.read_only_memory,
+        Need::SavedState => capabilities.saved_state,
     }
 }

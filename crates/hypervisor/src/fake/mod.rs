@@ -26,6 +26,7 @@
 
 mod hypervisor;
 mod record;
+mod saved;
 mod script;
 mod state;
 mod vcpu;

@@ -7,6 +7,7 @@ use vmmkit_device_bus::{Gsi, LineDriver};
 use vmmkit_guest_memory::{GuestRam, Rom};
 
 use super::script::{End, Script};
+use crate::saved::{DebugRegisters, ExtendedControlRegister, VcpuEvents, VmSaved};
 use crate::x86::{CpuidEntry, FpuState, GuestDebug, MpState, Registers, SpecialRegisters};
 use crate::{GuestClock, MsiMessage, Result, VcpuExit, VcpuId, VmSettings};
 
@@ -66,6 +67,10 @@ pub struct VcpuSnapshot {
     pub mp_state: MpState,
     pub lapic: [u8; 1024],
     pub guest_debug: GuestDebug,
+    pub tsc_offset: u64,
+    pub xcrs: Vec<ExtendedControlRegister>,
+    pub debug_registers: DebugRegisters,
+    pub events: VcpuEvents,
 }
 
 /// All that the fake's VMs and vCPUs share with the test. One lock; nothing is called under it.
@@ -90,6 +95,8 @@ pub(super) struct State {
     pub(super) messages: Vec<MsiMessage>,
     pub(super) dirty: Option<BTreeMap<u32, Vec<u64>>>,
     pub(super) clock: Vec<ClockChange>,
+    /// What was restored of a VM.
+    pub(super) restored: Option<VmSaved>,
 }
 
 pub(super) struct VcpuRecord {
@@ -121,6 +128,10 @@ impl VcpuRecord {
                 mp_state,
                 lapic: [0; 1024],
                 guest_debug: GuestDebug::default(),
+                tsc_offset: 0,
+                xcrs: Vec::new(),
+                debug_registers: DebugRegisters::default(),
+                events: VcpuEvents::default(),
             },
             transcript: Transcript::default(),
             kick_pending: false,
@@ -137,6 +148,7 @@ impl State {
         self.levels.clear();
         self.messages.clear();
         self.routes.clear();
+        self.restored = None;
     }
 
     /// What the vCPU `id` is to play now.

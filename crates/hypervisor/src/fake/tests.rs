@@ -2,11 +2,14 @@
 
 use std::thread;
 
-use vmmkit_device_bus::Gsi;
+use vmmkit_device_bus::{Gsi, SavedState, StateForm};
 
 use super::{End, FakeHypervisor, FakeVcpu, LineChange, Script};
+use crate::saved::{SaveVcpu, SaveVm, VcpuSaved, VmSaved};
 use crate::x86::{ClockControl, Msr, VcpuState};
-use crate::{Error, Hypervisor, Interrupts, Vcpu, VcpuExit, VcpuId, Vm, VmSettings, Width};
+use crate::{
+    Error, Hypervisor, Interrupts, Irqchip, Vcpu, VcpuExit, VcpuId, Vm, VmSettings, Width,
+};
 
 const FIRST: VcpuId = VcpuId(0);
 
@@ -149,4 +152,60 @@ fn a_dirty_page_is_taken_once() {
     hypervisor.mark_dirty(0, 65);
     assert_eq!(vm.take_dirty_pages(0).unwrap(), [0, 2, 0, 0]);
     assert_eq!(vm.take_dirty_pages(0).unwrap(), [0; 4]);
+}
+
+/// The state that a build before this one wrote, and what the fake saves after it was restored.
+fn again(golden: &str) -> (SavedState, SavedState) {
+    let hypervisor = FakeHypervisor::new();
+    let vm = hypervisor.create_vm(&VmSettings::default()).unwrap();
+    let mut vcpu = vm.create_vcpu(FIRST).unwrap();
+    let golden = SavedState::from_json(golden.as_bytes()).unwrap();
+    let again = match golden.kind() {
+        VcpuSaved::KIND => {
+            vcpu.restore(&golden.read().unwrap()).unwrap();
+            SavedState::new(&vcpu.save().unwrap())
+        }
+        _ => {
+            SaveVm::restore(&vm, &golden.read().unwrap()).unwrap();
+            SavedState::new(&SaveVm::save(&vm).unwrap())
+        }
+    };
+    (golden, again.unwrap())
+}
+
+#[test]
+fn states_of_earlier_builds_load() {
+    for golden in [
+        include_str!("../../../../tests/goldens/x86-vcpu.v1.json"),
+        include_str!("../../../../tests/goldens/x86-vm.v1.json"),
+    ] {
+        let (golden, again) = again(golden);
+        assert_eq!(golden, again);
+    }
+}
+
+#[test]
+fn a_vm_is_restored_with_the_chips_that_it_has() {
+    let hypervisor = FakeHypervisor::new();
+    let golden = include_str!("../../../../tests/goldens/x86-vm.v1.json");
+    let saved: VmSaved = SavedState::from_json(golden.as_bytes())
+        .unwrap()
+        .read()
+        .unwrap();
+    for (irqchip, refusal) in [
+        (
+            Irqchip::None,
+            "x86-vm: pics: nothing in this machine has such a state",
+        ),
+        (
+            Irqchip::InKernel { pit: false },
+            "x86-vm: pit: nothing in this machine has such a state",
+        ),
+    ] {
+        let vm = hypervisor.create_vm(&VmSettings { irqchip }).unwrap();
+        match SaveVm::restore(&vm, &saved) {
+            Err(Error::State(error)) => assert_eq!(error.to_string(), refusal),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use super::record::{Clock, Lines, Record, VcpuRecord};
 use super::vcpu::FakeVcpu;
 use crate::{
     Capabilities, DatamatchWidth, DirtyLog, Error, GuestClock, Interrupts, IoEventAddress,
-    IoEvents, Irqchip, MsiMessage, MsiVector, Result, VcpuId, Vm,
+    IoEvents, Irqchip, MsiMessage, MsiVector, Result, VcpuId, Vm, VmSettings,
 };
 
 /// A VM of [`FakeHypervisor`](super::FakeHypervisor).
@@ -40,6 +40,14 @@ impl FakeVm {
             lines,
             events: Mutex::default(),
         }
+    }
+
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    pub(super) fn settings(&self) -> VmSettings {
+        self.record.lock().settings.unwrap_or_default()
     }
 
     fn events(&self) -> MutexGuard<'_, Vec<Event>> {

@@ -1,7 +1,10 @@
 //! CPUID leaves as data.
 
+use serde::{Deserialize, Serialize};
+
 /// One CPUID leaf, or one sub-leaf of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CpuidEntry {
     /// The leaf: EAX on input.
     pub function: u32,

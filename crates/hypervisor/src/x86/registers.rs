@@ -1,7 +1,10 @@
 //! General, special and floating-point registers (AMD APM vol. 2, chapter 3; Intel SDM vol. 3, 2).
 
+use serde::{Deserialize, Serialize};
+
 /// The general registers, RIP and RFLAGS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the fields are the architecture's own names")]
 pub struct Registers {
     pub rax: u64,
@@ -25,7 +28,8 @@ pub struct Registers {
 }
 
 /// A segment register with its hidden part (AMD APM vol. 2, 4.7 and 4.8).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Segment {
     /// Base address.
     pub base: u64,
@@ -54,7 +58,8 @@ pub struct Segment {
 }
 
 /// GDTR or IDTR.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DescriptorTable {
     /// Base address.
     pub base: u64,
@@ -63,7 +68,8 @@ pub struct DescriptorTable {
 }
 
 /// Segments, descriptor tables, control registers, EFER and the APIC base.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the fields are the architecture's own names")]
 pub struct SpecialRegisters {
     pub cs: Segment,

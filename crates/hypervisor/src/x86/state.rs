@@ -1,10 +1,13 @@
 //! Reading and writing the state of a vCPU that is not running.
 
+use serde::{Deserialize, Serialize};
+
 use super::{CpuidEntry, FpuState, GuestDebug, Instruction, Registers, SpecialRegisters};
 use crate::{Error, Result};
 
 /// A model-specific register and its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Msr {
     /// The register's number: ECX of RDMSR.
     pub index: u32,
@@ -13,7 +16,7 @@ pub struct Msr {
 }
 
 /// Whether a vCPU runs or waits (`KVM_GET_MP_STATE`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MpState {
     /// It runs.
     Runnable,
