@@ -1,0 +1,110 @@
+//! Why a container cannot be written or read.
+
+use thiserror::Error;
+
+use crate::{MAX_NAME, MAX_SECTIONS, MAX_TABLE, VERSION};
+
+/// What is wrong with an id or a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NameFault {
+    /// It is empty or too long.
+    #[error("{0} bytes long: must be from 1 to {MAX_NAME}")]
+    Length(usize),
+    /// It has a byte that is not possible.
+    #[error("has the byte {0:#04x}: only letters, digits, \"-\", \"_\" and \".\" are possible")]
+    Byte(u8),
+}
+
+/// Why a section cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The id cannot be one.
+    #[error("section {id:?}: the id")]
+    Id {
+        /// The id.
+        id: String,
+        /// What is wrong with it.
+        #[source]
+        fault: NameFault,
+    },
+    /// The kind cannot be one.
+    #[error("section {id:?}: the kind {kind:?}")]
+    Kind {
+        /// The section's id.
+        id: String,
+        /// Its kind.
+        kind: String,
+        /// What is wrong with it.
+        #[source]
+        fault: NameFault,
+    },
+    /// Another section has the id.
+    #[error("section {0:?} is there already")]
+    Twice(String),
+    /// There are too many sections.
+    #[error("more than {MAX_SECTIONS} sections")]
+    Sections,
+}
+
+/// Why a container cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// It does not begin as a container does.
+    #[error("not a snapshot")]
+    Magic,
+    /// It is of a version that this build does not know.
+    #[error("version {0}: this build reads version {VERSION}")]
+    Version(u32),
+    /// It ends too early.
+    #[error("ends after {length} bytes, in {part}")]
+    Truncated {
+        /// Its length in bytes.
+        length: usize,
+        /// The part that ends too early: the header, the table, or a section's id.
+        part: String,
+    },
+    /// It has bytes behind the last section.
+    #[error("{0} bytes behind the last section")]
+    Trailing(usize),
+    /// The table is larger than any.
+    #[error(
+        "{sections} sections in a table of {bytes} bytes: at most {MAX_SECTIONS} in {MAX_TABLE}"
+    )]
+    Table {
+        /// The number of sections.
+        sections: u32,
+        /// The bytes of the table.
+        bytes: u32,
+    },
+    /// The table has not the checksum that is written.
+    #[error("the table is damaged")]
+    TableChecksum,
+    /// An entry of the table is malformed.
+    #[error("section number {0} is malformed in the table")]
+    Entry(usize),
+    /// Two sections have the same id.
+    #[error("section {0:?} is there twice")]
+    Twice(String),
+    /// A section has flags that this build does not know.
+    #[error("section {id:?}: flags {flags:#x}")]
+    Flags {
+        /// The section's id.
+        id: String,
+        /// Its flags.
+        flags: u16,
+    },
+    /// A section has not the checksum that is written.
+    #[error("section {0:?} is damaged")]
+    Checksum(String),
+    /// A section that must be understood is not known.
+    #[error("section {id:?} of kind {kind:?} must be understood, and is not known here")]
+    Unknown {
+        /// The section's id.
+        id: String,
+        /// Its kind.
+        kind: String,
+    },
+}
