@@ -47,7 +47,7 @@ pub mod superio;
 mod lock;
 
 #[cfg(test)]
-mod saved_tests;
+mod tests;
 
 pub use acpi_pm::{AcpiPm, AcpiPmState};
 pub use cmos::{Cmos, CmosState};

@@ -22,6 +22,7 @@ impl StateForm for BlockForm {
     const VERSION: u32 = 1;
 }
 
+// Ordering: Relaxed, as the device is at rest, and pausing and resuming it take a lock.
 impl SaveState for Block {
     fn save_state(&self) -> Result<SavedState, StateError> {
         SavedState::new(&BlockForm {

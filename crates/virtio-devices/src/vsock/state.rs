@@ -17,6 +17,7 @@ impl SaveState for Vsock {
     /// (5.10.6.7). It then reads its CID again, which may be another.
     fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
         saved.read_empty(KIND)?;
+        // Ordering: the device is activated later, by a lock.
         self.is_transport_reset.store(true, Ordering::Relaxed);
         Ok(())
     }

@@ -9,8 +9,6 @@ mod state;
 mod work;
 
 #[cfg(test)]
-mod saved_tests;
-#[cfg(test)]
 mod tests;
 
 use std::fmt;

@@ -13,14 +13,14 @@ use vmmkit_device_bus::{
 use vmmkit_guest_memory::{GuestRam, RamConfig, RamSize};
 use vmmkit_pci::PciFunction;
 
-use super::tests::Echo;
+use super::Echo;
 use crate::fake::{Driver, Options, TransportKind};
 use crate::spec::mmio;
 use crate::{MmioTransport, PciTransport};
 
 macro_rules! golden {
     ($name:literal) => {
-        include_str!(concat!("../../../../tests/goldens/", $name, ".json"))
+        include_str!(concat!("../../../../../tests/goldens/", $name, ".json"))
     };
 }
 
