@@ -6,22 +6,36 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{Mode, fchmod};
+use rustix::fs::{Access, Mode, access, fchmod};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
 
-use crate::{Deadline, FdSocket};
+use crate::{Deadline, FdSocket, Interest, Poller, TimerFd};
 
 /// How many clients may wait.
 const WAITING: i32 = 16;
+/// How long none is accepted after the host could not: it has no descriptor left, most likely, and would
+/// say so again at once.
+const PAUSE: Duration = Duration::from_secs(1);
+
+const SOCKET: u64 = 0;
+const TIMER: u64 = 1;
 
 /// A listening socket, whose file goes with it. Only its user may connect (mode 0600).
+///
+/// Its descriptor is readable while a client waits that the host may be able to accept: where it was not,
+/// for want of descriptors, it is asked again after a second.
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixListener,
+    /// The socket, or the timer where the host could not accept.
+    poller: Poller,
+    timer: TimerFd,
+    is_pausing: AtomicBool,
     /// `None` once the file is removed: another may have the name then.
     path: Option<PathBuf>,
     identity: Option<(u64, u64)>,
@@ -40,16 +54,73 @@ impl Listener {
             }
             other => other,
         }?;
+        let mut listener = Self::of(socket)?;
+        listener.identity = identity(path);
+        listener.path = Some(path.to_owned());
+        Ok(listener)
+    }
+
+    fn of(socket: UnixListener) -> io::Result<Self> {
+        let (poller, timer) = (Poller::new()?, TimerFd::new()?);
+        poller.add(&socket, SOCKET, Interest::Readable)?;
+        poller.add(&timer, TIMER, Interest::Readable)?;
         Ok(Self {
             socket,
-            identity: identity(path),
-            path: Some(path.to_owned()),
+            poller,
+            timer,
+            is_pausing: AtomicBool::new(false),
+            path: None,
+            identity: None,
         })
     }
 
-    /// The next client, if one waits.
+    /// Whether a socket can be made at `path`, of which nothing is changed.
+    ///
+    /// # Errors
+    /// As for [`bind`](Self::bind).
+    pub fn check(path: &Path) -> io::Result<()> {
+        SocketAddrUnix::new(path)?;
+        if fs::symlink_metadata(path).is_ok() && !is_left_over(path) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
+    }
+
+    /// The next client, if one waits and the host can accept it.
     pub fn accept(&self) -> Option<UnixStream> {
-        self.socket.accept().ok().map(|(stream, _)| stream)
+        if self.is_pausing.load(Ordering::Relaxed) {
+            if !self.timer.drain() {
+                return None;
+            }
+            self.pause(false);
+        }
+        match self.socket.accept() {
+            Ok((stream, _)) => Some(stream),
+            Err(error) => {
+                let may_be_better_now = matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock
+                        | io::ErrorKind::Interrupted
+                        | io::ErrorKind::ConnectionAborted
+                );
+                if !may_be_better_now {
+                    self.pause(true);
+                    self.timer.arm_once(PAUSE);
+                }
+                None
+            }
+        }
+    }
+
+    fn pause(&self, pauses: bool) {
+        // It fails for a descriptor that was not added only.
+        let interest = Interest::of(!pauses, false);
+        let _ = self.poller.change(&self.socket, SOCKET, interest);
+        self.is_pausing.store(pauses, Ordering::Relaxed);
     }
 
     /// Removes the file, unless another has taken its name: nobody finds the socket any more.
@@ -73,7 +144,7 @@ fn make(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Whether there is a socket of a process that has ended. One that does not accept is not waited for.
-fn is_left_over(path: &Path) -> bool {
+pub(crate) fn is_left_over(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     is_socket && FdSocket::connect(path, &Deadline::after(Duration::ZERO)).is_err_and(refused)
@@ -87,7 +158,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.poller.as_fd()
     }
 }
 
@@ -99,6 +170,8 @@ impl Drop for Listener {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -139,5 +212,29 @@ mod tests {
         }
         let error = Listener::bind(&path).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    /// A socket that is ready, and that the host cannot accept anybody from.
+    fn refusing() -> (Listener, UnixStream) {
+        let (one, other) = UnixStream::pair().unwrap();
+        (&other).write_all(b"x").unwrap();
+        let socket = UnixListener::from(OwnedFd::from(one));
+        (Listener::of(socket).unwrap(), other)
+    }
+
+    #[test]
+    fn a_host_that_cannot_accept_is_not_asked_again_at_once() {
+        let (listener, _other) = refusing();
+        let poller = Poller::new().unwrap();
+        poller.add(&listener, 7, Interest::Readable).unwrap();
+        let mut ready = Vec::new();
+        for _ in 0..2 {
+            // The second time by the timer.
+            poller.wait(&mut ready).unwrap();
+            assert!(listener.accept().is_none());
+            poller.look(&mut ready).unwrap();
+            assert!(ready.is_empty(), "{ready:?}");
+            assert!(listener.accept().is_none());
+        }
     }
 }
