@@ -6,11 +6,13 @@
 
 mod error;
 mod map;
+mod part;
 mod pci;
 mod platform;
 mod virtio;
 
 pub use error::PlatformError;
 pub use map::{FREE_MMIO, FREE_PORTS, check};
+pub use part::Part;
 pub use platform::{Platform, PlatformConfig, VirtioTransport};
 pub use virtio::{Plugged, Wire, Wired, announce, plug_all as plug_virtio};

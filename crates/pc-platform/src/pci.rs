@@ -12,6 +12,7 @@ use vmmkit_legacy_devices::ResetControl;
 use vmmkit_pci::{ConfigPorts, Ecam, HostBridge, PciBus, PciLayout};
 use vmmkit_virtio::{Device, Doorbells, PciTransport, Transport};
 
+use crate::Part;
 use crate::error::PlatformError;
 use crate::platform::Platform;
 use crate::virtio::Plugged;
@@ -37,7 +38,8 @@ pub(crate) fn plug<V: Vm + 'static>(
     let layout = PciLayout::default();
     let bus = Arc::new(PciBus::new(&platform.mmio, layout));
     bus.plug(Arc::new(HostBridge::new()))?;
-    platform.lead([bus.clone() as Arc<dyn Lifecycle>]);
+    let registers = Arc::new(BusRegisters(bus.clone()));
+    platform.lead(Part::without_state("pci bus", registers));
     let mut plugged: Vec<Arc<dyn Plugged>> = Vec::new();
     for (name, device) in devices {
         let mut vector = || vm.msi_vector().map_err(io::Error::other);
@@ -58,11 +60,20 @@ pub(crate) fn plug<V: Vm + 'static>(
     platform
         .ports
         .plug(ConfigPorts::NAME, ConfigPorts::RANGE, ports.clone())?;
-    platform.lead([ports as Arc<dyn Lifecycle>]);
+    platform.lead(Part::without_state(ConfigPorts::NAME, ports));
     platform
         .mmio
         .plug(Ecam::NAME, layout.ecam, Arc::new(Ecam::new(bus)))?;
     Ok(plugged)
+}
+
+/// What of the bus is reset. Its functions are parts of their own in every other step.
+struct BusRegisters(Arc<PciBus>);
+
+impl Lifecycle for BusRegisters {
+    fn reset(&self) {
+        self.0.reset();
+    }
 }
 
 /// Kicks by the hypervisor. One that it refuses is an exit instead.

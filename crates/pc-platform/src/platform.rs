@@ -21,6 +21,8 @@ use vmmkit_legacy_devices::{
     SerialOutput, SerialPort, SystemControlB,
 };
 
+use crate::Part;
+
 /// The serial port's name.
 const COM1: &str = SerialPort::NAME;
 /// COM1's line on a PC.
@@ -76,8 +78,8 @@ pub struct Platform {
     pub power: Arc<AcpiPm>,
     /// Where it is not the hypervisor's.
     pub ioapic: Option<Arc<Ioapic>>,
-    /// All that a reset brings back to power-on, beside the devices that work by themselves.
-    parts: Mutex<Vec<Arc<dyn Lifecycle>>>,
+    /// What the machine leads, beside the virtio devices, until it takes them.
+    parts: Mutex<Vec<Part>>,
     /// The real-time clock and its RAM.
     pub cmos: Arc<Cmos>,
     /// Port 0x80.
@@ -151,21 +153,24 @@ impl Platform {
             row(Pvpanic::NAME, Pvpanic::PORT, Pvpanic::LENGTH, &pvpanic),
             row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &post),
         ])?;
-        let mut parts: Vec<Arc<dyn Lifecycle>> = vec![
-            serial.clone(),
-            keyboard.clone(),
-            power.clone(),
-            cmos.clone(),
-            resets,
-            post.clone(),
+        let mut parts = vec![
+            Part::new(COM1, serial.clone()),
+            Part::new(I8042::NAME, keyboard.clone()),
+            Part::new(Cmos::NAME, cmos.clone()),
+            Part::new(AcpiPm::NAME, power.clone()),
+            Part::new(PostCode::NAME, post.clone()),
+            Part::without_state(ResetControl::NAME, resets),
+            Part::without_state(DebugExit::NAME, debug_exit),
+            Part::without_state(Pvpanic::NAME, pvpanic),
         ];
         if irqchip != (Irqchip::InKernel { pit: true }) {
-            parts.push(plug_control(&ports)?);
+            let control = plug_control(&ports)?;
+            parts.push(Part::without_state(SystemControlB::NAME, control));
         }
         let mmio = Arc::new(MmioBus::new());
         if let Some(ioapic) = &ioapic {
             plug_ioapic(ioapic, &mmio)?;
-            parts.push(ioapic.clone());
+            parts.push(Part::without_state(Ioapic::NAME, ioapic.clone()));
         }
         Ok(Self {
             ports,
@@ -197,17 +202,17 @@ impl Platform {
         self.ioapic.is_some()
     }
 
-    /// Resets `parts` too, from now on.
-    pub fn lead(&self, parts: impl IntoIterator<Item = Arc<dyn Lifecycle>>) {
-        self.parts().extend(parts);
+    /// Has the machine lead `part` too, after those before.
+    pub(crate) fn lead(&self, part: Part) {
+        self.parts().push(part);
     }
 
-    /// Brings every part to its state at power-on.
-    pub fn reset(&self) {
-        self.parts().iter().for_each(|part| part.reset());
+    /// What the machine leads, in the order to start it, without the virtio devices.
+    pub fn take_parts(&self) -> Vec<Part> {
+        std::mem::take(&mut *self.parts())
     }
 
-    fn parts(&self) -> MutexGuard<'_, Vec<Arc<dyn Lifecycle>>> {
+    fn parts(&self) -> MutexGuard<'_, Vec<Part>> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

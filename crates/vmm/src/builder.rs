@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use vmmkit_boot_loader::{self as boot_loader, BootSource, Entry};
-use vmmkit_device_bus::{DeviceId, Lifecycle, Mmio, Plug, Ports};
+use vmmkit_device_bus::{DeviceId, Mmio, Plug, Ports};
 use vmmkit_guest_memory::{GuestAddress, GuestRam, Layout, MMIO_HOLE_END, Rom};
 use vmmkit_host_io::{
     Console, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription, ThreadRole, ThreadSpec,
@@ -25,7 +25,7 @@ use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::power::{Board, BootFiles};
 use crate::{Event, MachineConfig, VirtioTransport, cpus, report};
-use vmmkit_pc_platform::{self as pc_platform, Platform};
+use vmmkit_pc_platform::{self as pc_platform, Part, Platform};
 
 /// What memory beside RAM begins at a multiple of: guests add memory in large steps (Linux up to 2 GiB).
 const MEMORY_ALIGNMENT: u64 = 1 << 30;
@@ -48,7 +48,7 @@ pub struct MachineBuilder {
     pub(crate) ports: Vec<Plug<Ports>>,
     pub(crate) mmio: Vec<Plug<Mmio>>,
     virtio: Vec<(DeviceId, Arc<dyn Device>)>,
-    pub(crate) lives: Vec<Arc<dyn Lifecycle>>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) supervisor: Supervisor,
 }
 
@@ -86,7 +86,7 @@ impl MachineBuilder {
             ports: Vec::new(),
             mmio: Vec::new(),
             virtio: Vec::new(),
-            lives: Vec::new(),
+            parts: Vec::new(),
             supervisor: Supervisor::new(settings, log),
         }
     }
@@ -166,7 +166,7 @@ impl MachineBuilder {
             ports,
             mmio,
             virtio: devices,
-            lives,
+            parts,
             supervisor,
         } = self;
         let memory: Vec<GuestRam> = devices
@@ -196,7 +196,6 @@ impl MachineBuilder {
         let clocks = Clocks::new(vm.clock(), stopwatch.clone());
         let (irqchip, requests) = (config.irqchip, control.requests());
         let platform = Platform::plug(&vm, irqchip, requests, &ram, output, stopwatch)?;
-        platform.lead(lives);
         let capabilities = hypervisor.capabilities();
         let reach = reach(&*vm, &ram, &memory)?;
         let (devices, wires) =
@@ -205,7 +204,11 @@ impl MachineBuilder {
         platform.plug_extra(ports, mmio)?;
         let supported = cpus::supported(hypervisor, &config)?;
         let vcpus = cpus::create(&supported, &*vm, &config, &platform, &entry)?;
-        let devices = Arc::new(Devices::new(devices, clocks));
+        let devices = Devices::new(platform.take_parts(), devices, parts, clocks);
+        if let Some(id) = devices.twice() {
+            return Err(BuildError::Twice { id });
+        }
+        let devices = Arc::new(devices);
         let platform = Arc::new(platform);
 
         let output = console.output.clone();

@@ -1,17 +1,19 @@
-//! The devices that work by themselves, as the machine leads them.
+//! The parts of a machine, as it leads their life.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use vmmkit_device_bus::{Lifecycle, bring_to_rest};
+use vmmkit_device_bus::{DeviceId, Lifecycle, bring_to_rest};
 use vmmkit_run_control::{ClockPolicy, Clocks, Event, PauseError, Supervisor};
 use vmmkit_telemetry::{Metrics, Tree};
 use vmmkit_virtio::{Device, SharedThread, TransportEvent};
 
-use vmmkit_pc_platform::Plugged;
+use vmmkit_pc_platform::{Part, Plugged};
 
 /// Until when a pause may take; `None` is as long as it takes.
 pub(crate) type Deadline = Option<Instant>;
@@ -36,6 +38,9 @@ pub struct DeviceInfo {
 /// The devices, in the order they were plugged in.
 #[derive(Default)]
 pub(crate) struct Devices {
+    /// All that the machine leads, in the order to start it: platform, virtio devices, the embedder's own.
+    parts: Vec<Part>,
+    /// Those of them that are virtio devices.
     list: Vec<Arc<dyn Plugged>>,
     clocks: Clocks,
     /// Held while they come to rest or go on, so that one request is whole before the next; for which others wait no
@@ -44,12 +49,35 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    pub(crate) fn new(list: Vec<Arc<dyn Plugged>>, clocks: Clocks) -> Self {
+    /// The parts of `platform`, virtio devices and the parts of the embedder's `own`.
+    pub(crate) fn new(
+        platform: Vec<Part>,
+        list: Vec<Arc<dyn Plugged>>,
+        own: Vec<Part>,
+        clocks: Clocks,
+    ) -> Self {
+        let virtio = list
+            .iter()
+            .map(|device| Part::without_state(device.transport().name(), device.clone()));
+        let parts = platform.into_iter().chain(virtio).chain(own).collect();
         Self {
+            parts,
             list,
             clocks,
             are_at_rest: Mutex::new(false),
         }
+    }
+
+    /// The name that two parts have, if any do.
+    pub(crate) fn twice(&self) -> Option<DeviceId> {
+        let mut ids = HashSet::new();
+        let mut parts = self.parts.iter().map(Part::id);
+        parts.find(|id| !ids.insert(*id)).cloned()
+    }
+
+    /// Has all begin to work. What has begun is stopped by [`stop`](Self::stop) where one cannot.
+    pub(crate) fn start(&self) -> io::Result<()> {
+        self.parts.iter().try_for_each(|part| part.life().start())
     }
 
     /// Brings them to rest and stops the clocks, if the machine is still paused: another thread may have resumed it.
@@ -71,9 +99,10 @@ impl Devices {
         if *are_at_rest || !supervisor.control().is_paused() {
             return Ok(());
         }
-        let list = self.list.iter().map(|device| &**device as &dyn Lifecycle);
+        let list = self.parts.iter().map(Part::life);
         if let Err(place) = bring_to_rest(&list, deadline) {
-            let device = self.list.get(place).map(name).unwrap_or_default();
+            let part = self.parts.get(place);
+            let device = part.map(|part| part.id().to_string()).unwrap_or_default();
             return Err(PauseError::Device { device });
         }
         self.clocks.stop();
@@ -109,8 +138,8 @@ impl Devices {
         }
         let were_at_rest = std::mem::take(&mut *are_at_rest);
         if were_at_rest {
-            for device in &self.list {
-                device.resume();
+            for part in &self.parts {
+                part.life().resume();
             }
             self.clocks.start(clock);
         }
@@ -122,7 +151,7 @@ impl Devices {
         // Held so that nobody brings them to rest meanwhile. Those that are reset have no work, and
         // so are at rest as much as they are not.
         let are_at_rest = self.are_at_rest.lock();
-        let list = self.list.iter().map(|device| &**device as &dyn Lifecycle);
+        let list = self.parts.iter().map(Part::life);
         if !*are_at_rest {
             let _ = bring_to_rest(&list, None);
         }
@@ -143,8 +172,8 @@ impl Devices {
 
     /// Ends their work, whatever they are at.
     pub(crate) fn stop(&self) {
-        for device in self.list.iter().rev() {
-            device.stop();
+        for part in self.parts.iter().rev() {
+            part.life().stop();
         }
     }
 
@@ -166,13 +195,24 @@ impl Devices {
 
     /// Adds what they have counted.
     pub(crate) fn measure(&self, metrics: &mut Metrics) {
+        for part in &self.parts {
+            if let Some(state) = part.inspect() {
+                let whose = format!("of the device {}", part.id());
+                metrics.tree(part.id().as_str(), &whose, &[], &state);
+            }
+        }
         for device in &self.list {
             device.transport().measure(metrics);
         }
     }
 
     /// Adds how they are.
-    pub(crate) fn inspect(&self, tree: Tree) -> Tree {
+    pub(crate) fn inspect(&self, mut tree: Tree) -> Tree {
+        for part in &self.parts {
+            if let Some(state) = part.inspect() {
+                tree = tree.tree(part.id().to_string(), state);
+            }
+        }
         let transports = self.list.iter().map(|device| device.transport());
         transports.fold(tree, |tree, transport| {
             tree.tree(transport.name().to_string(), transport.inspect())

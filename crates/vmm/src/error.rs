@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 use vmmkit_boot_loader::{BootPart, LoadError};
-use vmmkit_device_bus::PlugError;
+use vmmkit_device_bus::{DeviceId, PlugError};
 use vmmkit_guest_memory::RamError;
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_pc_platform::PlatformError;
@@ -64,6 +64,12 @@ pub enum BuildError {
     /// Two devices want the same place.
     #[error("a device cannot be plugged in")]
     Plug(#[from] PlugError),
+    /// Two parts have the same name.
+    #[error("two parts are called {id}")]
+    Twice {
+        /// The name.
+        id: DeviceId,
+    },
     /// The host has nothing left for a device.
     #[error("{name}")]
     Device {

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Lifecycle, Plug, RequestSink};
 
+use vmmkit_pc_platform::Part;
+use vmmkit_telemetry::Inspect;
+
 use crate::MachineBuilder;
 
 impl MachineBuilder {
@@ -65,11 +68,12 @@ impl MachineBuilder {
         self
     }
 
-    /// Resets `device`, one of the embedder's own that was plugged in, whenever the machine is reset.
-    /// No other step of its life is the machine's to lead.
+    /// Has the machine lead the life of `device`, one of the embedder's own that was plugged in: it is started,
+    /// paused, resumed, reset and stopped in one order with all other parts, after them and before them, and
+    /// [`Handle::inspect`](crate::Handle::inspect) shows it as `name`, which no other part has.
     #[must_use]
-    pub fn reset_too(mut self, device: Arc<dyn Lifecycle>) -> Self {
-        self.lives.push(device);
+    pub fn lead<D: Lifecycle + Inspect + 'static>(mut self, name: &str, device: Arc<D>) -> Self {
+        self.parts.push(Part::new(name, device));
         self
     }
 

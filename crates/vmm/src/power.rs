@@ -46,7 +46,6 @@ impl<V: Vm> Board<V> {
     fn start_anew(&self) -> Result<Vcpus, BuildError> {
         // Before the VM: devices let go of the interrupts and kicks that they have there.
         self.devices.reset();
-        self.platform.reset();
         self.vm.renew()?;
         for region in self.ram.regions() {
             let size = usize::try_from(region.size).unwrap_or(usize::MAX);

@@ -4,11 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vmmkit_hypervisor::VcpuExits;
-use vmmkit_legacy_devices::{AcpiPm, Cmos, I8042, PostCode, SerialPort};
-use vmmkit_telemetry::{BootLog, Inspect, Metrics, Tree};
+use vmmkit_telemetry::{BootLog, Metrics, Tree};
 
 use crate::{Handle, MachineConfig};
-use vmmkit_pc_platform::Platform;
 
 impl Handle {
     /// What every vCPU left the guest for, so far.
@@ -31,10 +29,6 @@ impl Handle {
         self.boot_log().milestones().measure(&mut metrics);
         for exits in self.exits() {
             exits.measure(&mut metrics);
-        }
-        for (name, device) in inspected(&shared.platform) {
-            let whose = format!("of the device {name}");
-            metrics.tree(name, &whose, &[], &device.inspect());
         }
         shared.devices.measure(&mut metrics);
         metrics
@@ -71,22 +65,8 @@ impl Handle {
         tree = tree
             .tree("ports", platform.ports.inspect())
             .tree("mmio", platform.mmio.inspect());
-        for (name, device) in inspected(platform) {
-            tree = tree.tree(name, device.inspect());
-        }
         shared.devices.inspect(tree)
     }
-}
-
-/// The devices of the platform that say how they are.
-fn inspected(platform: &Platform) -> [(&'static str, &dyn Inspect); 5] {
-    [
-        (SerialPort::NAME, &*platform.serial),
-        (I8042::NAME, &*platform.keyboard),
-        (Cmos::NAME, &*platform.cmos),
-        (AcpiPm::NAME, &*platform.power),
-        (PostCode::NAME, &*platform.post),
-    ]
 }
 
 /// The machine as it was asked for.

@@ -50,6 +50,7 @@ impl Threads {
             }
         })?;
         threads.events = Some((stop, events));
+        threads.devices.start()?;
         supervisor.start(vcpus.kickers);
         for (id, body) in (0..).map(VcpuId).zip(vcpus.bodies) {
             let (supervisor, board) = (supervisor.clone(), board.clone());

@@ -8,14 +8,16 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use support::*;
-use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
+use vmmkit_device_bus::{AddressRange, DevicePio, Lifecycle, PioAddress, PioAddressOffset};
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::fake::{ClockChange, End, FakeHypervisor, Script};
+use vmmkit_telemetry::{Inspect, Tree};
+use vmmkit_virtio_devices::Rng;
 use vmmkit_vmm::{
     ClockPolicy, Machine, MachineBuilder, MachineConfig, MachineState, Outcome, PauseOutcome,
     Paused, Running,
@@ -322,4 +324,103 @@ fn the_clocks_stand_still_while_a_machine_is_paused() {
     eventually("the guest is told", || {
         (0..2).all(|id| hypervisor.transcript(VcpuId(id)).pauses >= 1)
     });
+}
+
+/// A device that writes down what the machine does with it.
+#[derive(Default)]
+struct Diary(Mutex<Vec<&'static str>>);
+
+impl Diary {
+    fn note(&self, step: &'static str) {
+        self.0.lock().unwrap().push(step);
+    }
+}
+
+impl Inspect for Diary {
+    fn inspect(&self) -> Tree {
+        Tree::new().number("steps", self.0.lock().unwrap().len() as u64)
+    }
+}
+
+impl Lifecycle for Diary {
+    fn start(&self) -> std::io::Result<()> {
+        self.note("start");
+        Ok(())
+    }
+    fn pause(&self) {
+        self.note("pause");
+    }
+    fn wait_paused(&self) {
+        self.note("wait");
+    }
+    fn resume(&self) {
+        self.note("resume");
+    }
+    fn reset(&self) {
+        self.note("reset");
+    }
+    fn stop(&self) {
+        self.note("stop");
+    }
+}
+
+#[test]
+fn every_step_of_its_life_is_led_for_a_device_of_the_embedder() {
+    let kernel = Kernel::new();
+    let hypervisor = FakeHypervisor::new().with_script(BOOT, Script::new().then(End::WaitForKick));
+    let diary = Arc::new(Diary::default());
+    let machine = MachineBuilder::new(kernel.config())
+        .lead("diary", diary.clone())
+        .build(&hypervisor)
+        .unwrap();
+    let machine = machine.start().unwrap();
+    let handle = machine.handle();
+    let tree = handle.inspect().to_string();
+    assert!(tree.contains("diary"), "{tree}");
+    let PauseOutcome::Paused(machine) = machine.pause() else {
+        panic!("the guest has ended");
+    };
+    let machine = machine.resume();
+    handle.stop();
+    machine.wait().unwrap();
+    let steps = ["start", "pause", "wait", "resume", "stop"];
+    assert_eq!(*diary.0.lock().unwrap(), steps);
+}
+
+#[test]
+fn two_parts_of_one_name_are_refused() {
+    for name in ["diary", "rng0"] {
+        let kernel = Kernel::new();
+        let error = MachineBuilder::new(kernel.config())
+            .virtio_device(Arc::new(Rng::new()))
+            .lead("diary", Arc::new(Diary::default()))
+            .lead(name, Arc::new(Diary::default()))
+            .build(&FakeHypervisor::new())
+            .unwrap_err();
+        assert_eq!(error.to_string(), format!("two parts are called {name}"));
+    }
+}
+
+#[test]
+fn a_device_that_cannot_start_keeps_the_machine_from_starting_and_is_stopped() {
+    #[derive(Default)]
+    struct Refusing(Diary);
+    impl Inspect for Refusing {}
+    impl Lifecycle for Refusing {
+        fn start(&self) -> std::io::Result<()> {
+            self.0.note("start");
+            Err(std::io::ErrorKind::OutOfMemory.into())
+        }
+        fn stop(&self) {
+            self.0.note("stop");
+        }
+    }
+    let kernel = Kernel::new();
+    let device = Arc::new(Refusing::default());
+    let machine = MachineBuilder::new(kernel.config())
+        .lead("refusing", device.clone())
+        .build(&FakeHypervisor::new())
+        .unwrap();
+    assert!(machine.start().is_err());
+    assert_eq!(*device.0.0.lock().unwrap(), ["start", "stop"]);
 }

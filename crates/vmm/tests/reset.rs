@@ -17,6 +17,7 @@ use vmmkit_guest_memory::GuestAddress;
 use vmmkit_host_io::{Next, Subscription};
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::fake::{End, FakeHypervisor, Script};
+use vmmkit_telemetry::Inspect;
 use vmmkit_virtio::{ActivateError, Activation, Active, DeviceKind};
 use vmmkit_vmm::{
     Event, Handle, Machine, MachineBuilder, MachineConfig, MachineState, OnCrash, OnReboot,
@@ -317,6 +318,7 @@ fn devices_of_the_embedder_are_reset_too_if_it_says_so() {
             self.0.fetch_add(value.into(), Ordering::Relaxed);
         }
     }
+    impl Inspect for Device {}
     impl Lifecycle for Device {
         fn reset(&self) {
             assert_eq!(self.0.swap(0, Ordering::Relaxed), 5);
@@ -335,7 +337,7 @@ fn devices_of_the_embedder_are_reset_too_if_it_says_so() {
     let device = Arc::new(Device::default());
     MachineBuilder::new(config)
         .plug_port_device("device", AddressRange::new(0x520, 1), device.clone())
-        .reset_too(device.clone())
+        .lead("device", device.clone())
         .build(&FakeHypervisor::new().with_scripts(BOOT, scripts))
         .unwrap()
         .start()
