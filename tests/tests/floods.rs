@@ -18,25 +18,18 @@ const ONCE: &[(&str, &str, &str)] = &[
         "info!(\"started\")",
         "a run starts once",
     ),
+    ("run-control/src/log.rs", "\"started\"", "a run starts once"),
+    ("run-control/src/log.rs", "\"ended\"", "a run ends once"),
+    ("run-control/src/log.rs", "\"failed\"", "a run ends once"),
     (
-        "run-control/src/control/log.rs",
-        "\"ended\"",
-        "a run ends once",
-    ),
-    (
-        "run-control/src/control/log.rs",
-        "\"failed\"",
-        "a run ends once",
-    ),
-    (
-        "run-control/src/control/log.rs",
+        "run-control/src/log.rs",
         "(count, \"",
-        "who calls it has counted",
+        "a line is written that `add` has counted",
     ),
     (
-        "run-control/src/control/log.rs",
+        "run-control/src/log.rs",
         "count, \"",
-        "who calls it has counted",
+        "a line is written that `add` has counted",
     ),
     (
         "run-control/src/control/reset.rs",

@@ -32,51 +32,48 @@ fn refusal_on(hypervisor: &FakeHypervisor, config: MachineConfig) -> String {
 }
 
 #[test]
-fn each_refusal_names_the_option_and_its_value() {
+fn each_refusal_names_the_field_and_its_value() {
     let kernel = Kernel::new();
     let junk = Kernel::of(b"this is no kernel at all");
     let empty = Kernel::of(b"");
     let good = || kernel.config();
     let missing = "/nonexistent/file";
     let rows: Vec<(MachineConfig, &[&str])> = vec![
-        (
-            MachineConfig { vcpus: 0, ..good() },
-            &["cpus 0", "at least 1"],
-        ),
+        (MachineConfig { vcpus: 0, ..good() }, &["at least 1 vCPU"]),
         (
             MachineConfig {
                 vcpus: 65,
                 ..good()
             },
-            &["cpus 65", "at most 64"],
+            &["at most 64 vCPUs", "not 65"],
         ),
         (
             MachineConfig {
                 vcpus: u32::MAX,
                 ..good()
             },
-            &["cpus 4294967295"],
+            &["not 4294967295"],
         ),
         (
             MachineConfig {
                 kernel: "".into(),
                 ..good()
             },
-            &["kernel", "no path"],
+            &["neither a kernel nor firmware"],
         ),
         (
             MachineConfig {
                 kernel: missing.into(),
                 ..good()
             },
-            &["--kernel /nonexistent/file", "No such file"],
+            &["kernel /nonexistent/file", "No such file"],
         ),
         (
             MachineConfig {
                 initrd: Some(missing.into()),
                 ..good()
             },
-            &["--initrd /nonexistent/file", "No such file"],
+            &["initrd /nonexistent/file", "No such file"],
         ),
         (
             MachineConfig {

@@ -112,7 +112,6 @@ fn an_internal_error_names_the_vcpu_the_instruction_and_the_registers() {
         "`fxsave [rax]`",
         "rip 0x100000",
         "cr0 0x",
-        "doctor",
     ];
     assert_names(&text, &names);
 }

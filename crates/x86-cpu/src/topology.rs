@@ -270,10 +270,7 @@ mod tests {
     fn what_no_apic_id_can_number_is_refused() {
         assert_eq!(Topology::new(1, 1, 0, 1), Err(TopologyError::Zero("cores")));
         let error = Topology::new(1 << 16, 1, 1 << 15, 2).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "sockets=65536,dies=1,cores=32768,threads=2: no machine has that many vCPUs"
-        );
+        assert_eq!(error, TopologyError::TooMany);
         assert!(Topology::new(1 << 16, 1, 1 << 15, 1).is_ok());
 
         let topology = Topology::new(3, 1, 3, 1).unwrap();

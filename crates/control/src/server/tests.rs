@@ -300,7 +300,10 @@ fn another_kind_of_body_is_refused() {
                    content-length: 2\r\n\r\n{}";
     let answer = String::from_utf8(api.answer(request.as_bytes()).unwrap()).unwrap();
     assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
-    assert!(answer.contains("--json"), "{answer}");
+    assert!(
+        answer.contains("must be of the type application/json"),
+        "{answer}"
+    );
 }
 
 #[test]

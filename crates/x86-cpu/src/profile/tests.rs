@@ -291,7 +291,7 @@ fn what_is_no_profile_is_refused_with_its_line() {
         (
             "[[msr]]\nindex = 1\nvalue = \"1\"",
             1,
-            "\"1\" is no number of 64 bits",
+            "\"1\" is not a number of 64 bits",
         ),
         (
             "[[msr]]\nindex = 1\nvalue = 1\n[[msr]]\nindex = 1\nvalue = 1",
