@@ -32,7 +32,7 @@ const ONCE: &[(&str, &str, &str)] = &[
         "a line is written that `add` has counted",
     ),
     (
-        "run-control/src/control/reset.rs",
+        "run-control/src/supervisor.rs",
         "thread",
         "the threads of vCPUs outlive resets",
     ),

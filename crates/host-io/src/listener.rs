@@ -92,6 +92,7 @@ impl Listener {
 
     /// The next client, if one waits and the host can accept it.
     pub fn accept(&self) -> Option<UnixStream> {
+        // Ordering: only the thread that accepts uses it.
         if self.is_pausing.load(Ordering::Relaxed) {
             if !self.timer.drain() {
                 return None;
@@ -120,6 +121,7 @@ impl Listener {
         // It fails for a descriptor that was not added only.
         let interest = Interest::of(!pauses, false);
         let _ = self.poller.change(&self.socket, SOCKET, interest);
+        // Ordering: as of `accept`.
         self.is_pausing.store(pauses, Ordering::Relaxed);
     }
 

@@ -125,6 +125,7 @@ impl Platform {
         let pvpanic = Arc::new(Pvpanic::new(requests));
         let post = Arc::new(PostCode::new());
 
+        let reset = |port, length| row(ResetControl::NAME, port, length, &resets);
         let ports = Arc::new(PortBus::new());
         ports.plug_all(vec![
             row(COM1, SerialPort::PORT, SerialPort::LENGTH, &serial),
@@ -132,18 +133,8 @@ impl Platform {
             row(I8042::NAME, I8042::COMMAND_PORT, 1, &keyboard),
             row(Cmos::NAME, Cmos::PORT, Cmos::LENGTH, &cmos),
             row(AcpiPm::NAME, AcpiPm::PORT, AcpiPm::LENGTH, &power),
-            row(
-                ResetControl::NAME,
-                ResetControl::PORT,
-                ResetControl::LENGTH,
-                &resets,
-            ),
-            row(
-                ResetControl::NAME,
-                ResetControl::FAST_PORT,
-                ResetControl::FAST_LENGTH,
-                &resets,
-            ),
+            reset(ResetControl::PORT, ResetControl::LENGTH),
+            reset(ResetControl::FAST_PORT, ResetControl::FAST_LENGTH),
             row(
                 DebugExit::NAME,
                 DebugExit::PORT,

@@ -18,6 +18,7 @@ use vmmkit_run_control::{Clocks, Control, Settings, Supervisor};
 use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
 
+use crate::config::MAX_VCPUS;
 use crate::console::{FirstByte, Receiver, Transmitter};
 use crate::devices::{self, Devices};
 use crate::error::BuildError;
@@ -75,7 +76,7 @@ impl MachineBuilder {
     /// a log of its own.
     pub fn with_boot_log(config: MachineConfig, log: Arc<BootLog>) -> Self {
         let settings = Settings {
-            vcpus: config.vcpus,
+            vcpus: config.vcpus.min(MAX_VCPUS),
             on_reboot: config.on_reboot,
             on_crash: config.on_crash,
         };

@@ -14,6 +14,9 @@ use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
 
 use vmmkit_pc_platform::{PlatformConfig, VirtioTransport};
 
+/// KVM's KVM_MAX_VCPU_IDS on x86: what is kept for each vCPU before a hypervisor is asked is bounded by it.
+pub(crate) const MAX_VCPUS: u32 = 4096;
+
 /// A machine as its user asks for it. Nothing in it has been opened or checked.
 #[derive(Clone, Debug)]
 pub struct MachineConfig {
@@ -141,10 +144,11 @@ impl MachineConfig {
         if self.vcpus == 0 {
             return Err(ConfigError::NoVcpu);
         }
-        if self.vcpus > capabilities.max_vcpus {
+        let max = capabilities.max_vcpus.min(MAX_VCPUS);
+        if self.vcpus > max {
             return Err(ConfigError::TooManyVcpus {
                 asked: self.vcpus,
-                max: capabilities.max_vcpus,
+                max,
             });
         }
         let topology = self.topology();

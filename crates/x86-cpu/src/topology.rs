@@ -278,7 +278,7 @@ mod tests {
         assert!(topology.check(8, 10).is_err());
         assert_eq!(
             topology.check(9, 9).unwrap_err().to_string(),
-            "sockets=3,dies=1,cores=3,threads=1: its APIC IDs go up to 10, those of this hypervisor to 9"
+            "the APIC IDs of sockets=3,dies=1,cores=3,threads=1 go up to 10, those of this hypervisor to 9"
         );
     }
 }
