@@ -10,12 +10,15 @@ mod support;
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use support::clients::Clients;
 use support::*;
 use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
 use vmmkit_hypervisor_kvm::Kvm;
-use vmmkit_vmm::{MachineBuilder, MachineConfig, OnCrash, OnReboot, Outcome};
+use vmmkit_vmm::{
+    Machine, MachineBuilder, MachineConfig, MachineState, OnCrash, OnReboot, Outcome, Running,
+};
 
 /// Exits with code 1 where its RAM at 8 MiB is not zero, and makes it so for the next boot; then asks
 /// port 0x520 for a port and a byte, and writes that; port 0 is a triple fault.
@@ -88,8 +91,8 @@ impl DevicePio for Director {
     fn pio_write(&self, _: PioAddress, _: PioAddressOffset, _: &[u8]) {}
 }
 
-/// 200 resets of a guest with `vcpus` vCPUs; what was held early and in the end.
-fn reset_again_and_again(kvm: &Kvm, vcpus: u32) -> (Held, Held) {
+/// A guest with `vcpus` vCPUs that starts anew whatever happens, as `director` says.
+fn directed(kvm: &Kvm, vcpus: u32, director: &Arc<Director>) -> Machine<Running> {
     let kernel = Kernel::of(&elf(&CODE));
     let config = MachineConfig {
         vcpus,
@@ -97,24 +100,41 @@ fn reset_again_and_again(kvm: &Kvm, vcpus: u32) -> (Held, Held) {
         on_crash: OnCrash::Reboot,
         ..kernel.config()
     };
-    let director = Arc::new(Director::default());
-    let machine = MachineBuilder::new(config)
+    MachineBuilder::new(config)
         .plug_port_device("director", AddressRange::new(0x520, 4), director.clone())
         .build(kvm)
-        .unwrap();
-    let running = machine.start().unwrap();
-    let outcome = running.wait().unwrap();
+        .unwrap()
+        .start()
+        .unwrap()
+}
+
+/// 200 resets of a guest with `vcpus` vCPUs; what was held early and in the end.
+fn reset_again_and_again(kvm: &Kvm, vcpus: u32) -> (Held, Held) {
+    let director = Arc::new(Director::default());
+    let outcome = directed(kvm, vcpus, &director).wait().unwrap();
     assert_eq!(outcome, Outcome::PowerOff, "{vcpus} vCPUs");
     assert_eq!(director.boots.load(Ordering::Relaxed), RESETS + 1);
     let seen = director.seen.lock().unwrap();
     (seen[0], seen[1])
 }
 
+/// This host's KVM, unless it has none for `test`. One test at a time: they count what the process holds.
+fn kvm(test: &str) -> Option<(Kvm, MutexGuard<'static, ()>)> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    match Kvm::open() {
+        Ok(kvm) => Some((kvm, turn)),
+        Err(reason) => {
+            eprintln!("SKIPPED: {test}: {reason}");
+            None
+        }
+    }
+}
+
 #[test]
 fn two_hundred_resets_by_every_way_leave_nothing_behind() {
-    let kvm = match Kvm::open() {
-        Ok(kvm) => kvm,
-        Err(reason) => return eprintln!("SKIPPED: 200 resets of a micro-guest: {reason}"),
+    let Some((kvm, _turn)) = kvm("200 resets of a micro-guest") else {
+        return;
     };
     for vcpus in [1, 2] {
         let (early, late) = reset_again_and_again(&kvm, vcpus);
@@ -124,5 +144,28 @@ fn two_hundred_resets_by_every_way_leave_nothing_behind() {
         // One guest has 16 MiB of RAM: a leak of each would be 2.8 GiB.
         assert!(late.address_space < early.address_space + (16 << 10));
         assert!(late.resident < early.resident + (4 << 10));
+    }
+}
+
+#[test]
+fn resets_amid_pauses_and_inspections_keep_nobody_waiting() {
+    let Some((kvm, _turn)) = kvm("resets of a micro-guest amid pauses and inspections") else {
+        return;
+    };
+    for vcpus in [1, 2] {
+        let director = Arc::new(Director::default());
+        let running = directed(&kvm, vcpus, &director);
+        let handle = running.handle();
+        let clients = Clients::of(&handle);
+        for boots in 1..=50 {
+            eventually("one boot more", || {
+                director.boots.load(Ordering::Relaxed) >= boots
+            });
+        }
+        clients.leave();
+        handle.resume();
+        eventually("it runs on", || handle.state() != MachineState::Paused);
+        handle.stop();
+        running.wait().unwrap();
     }
 }

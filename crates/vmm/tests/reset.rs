@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use support::clients::Clients;
 use support::*;
 use vmmkit_device_bus::{AddressRange, DevicePio, Lifecycle, PioAddress, PioAddressOffset};
 use vmmkit_guest_memory::GuestAddress;
@@ -187,6 +188,27 @@ fn resets_meet_pauses_resumes_and_a_stop_from_other_threads() {
         });
         assert!(hypervisor.renewals() > 0);
         running.handle().stop();
+        assert_eq!(running.wait().unwrap(), Outcome::Stopped);
+    }
+}
+
+#[test]
+fn a_guest_that_resets_for_ever_keeps_no_client_waiting_and_none_keeps_it() {
+    for vcpus in [1, 3] {
+        let hypervisor = playing(reset(Script::new().port_write(COM1, b"x")));
+        let running = rebooting(&hypervisor, vcpus, OnCrash::Exit)
+            .start()
+            .unwrap();
+        let handle = running.handle();
+        let clients = Clients::of(&handle);
+        for resets in (0..=500).step_by(10) {
+            eventually("ten resets more", || hypervisor.renewals() >= resets);
+        }
+        clients.leave();
+        handle.resume();
+        let so_far = hypervisor.renewals();
+        eventually("it goes on", || hypervisor.renewals() > so_far + 10);
+        handle.stop();
         assert_eq!(running.wait().unwrap(), Outcome::Stopped);
     }
 }
