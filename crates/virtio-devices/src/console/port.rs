@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use vmmkit_host_io::{InputSource, Listener, Sink};
+use vmmkit_host_io::{InputSource, Listener, LostOutput, Sink};
 
 use super::wire::Wire;
 
@@ -70,6 +70,14 @@ impl Port {
     #[must_use]
     pub fn heard_by(mut self, ear: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
         self.wire.ear = Some(Box::new(ear));
+        self
+    }
+
+    /// The same port, which calls `tell` when output is lost for the first time, on the device's thread. What
+    /// is dropped where clients come and go, and none is there, is no loss.
+    #[must_use]
+    pub fn on_lost_output(mut self, tell: impl FnOnce(LostOutput) + Send + Sync + 'static) -> Self {
+        self.wire.on_lost_output = Some(Box::new(tell));
         self
     }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::io::ioctl_fionread;
-use vmmkit_host_io::{FdInput, InputRead, InputSource};
+use vmmkit_host_io::{FdInput, InputRead, InputSource, LostOutput};
 use vmmkit_virtio::fake::hostile::torture;
 use vmmkit_virtio::fake::{Driver, Options};
 

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use vmmkit_host_io::{
-    FdInput, InputRead, InputSource, Interest, Listener, Poller, Sink, TimerFd, Written,
+    FdInput, InputRead, InputSource, Interest, Listener, LostOutput, Poller, Sink, TimerFd, Written,
 };
 
 use super::backlog::Backlog;
@@ -41,6 +41,9 @@ impl End {
 /// Hears a port's output too.
 pub(super) type Ear = Box<dyn Fn(&[u8]) + Send + Sync>;
 
+/// Is told of the first output that is lost.
+pub(super) type OnLostOutput = Box<dyn FnOnce(LostOutput) + Send + Sync>;
+
 /// The host's end of a port.
 #[derive(Default)]
 pub(super) struct Wire {
@@ -55,6 +58,7 @@ pub(super) struct Wire {
     watches: Watches,
     /// Hears what the reader is given.
     pub(super) ear: Option<Ear>,
+    pub(super) on_lost_output: Option<OnLostOutput>,
     /// Without it the guest waits for the reader as long as it takes.
     patience: Option<Patience>,
     /// Bytes of output that were dropped.
@@ -104,6 +108,12 @@ impl Wire {
         Ok(())
     }
 
+    fn tell_lost(&mut self, lost: LostOutput) {
+        if let Some(tell) = self.on_lost_output.take() {
+            tell(lost);
+        }
+    }
+
     /// The reader takes nothing now: whether the guest is to wait for him.
     fn must_wait(&mut self) -> bool {
         let Some(patience) = &mut self.patience else {
@@ -113,8 +123,10 @@ impl Wire {
         let left = patience.limit.saturating_sub(since.elapsed());
         if !left.is_zero() {
             patience.timer.arm_once(left);
+            return true;
         }
-        !left.is_zero()
+        self.tell_lost(LostOutput::NotRead);
+        false
     }
 
     /// The reader has taken something, or is another one.
@@ -201,10 +213,11 @@ impl Wire {
                 }
                 Ok(Written::Full) => return !self.must_wait(),
                 Ok(Written::Gone) => self.is_gone = true,
-                Err(_) => {
+                Err(error) => {
                     let length = self.backlog.first().len();
                     self.dropped += length as u64;
                     self.backlog.taken(length);
+                    self.tell_lost(LostOutput::Failed(error));
                 }
             }
         }
@@ -239,8 +252,9 @@ impl Wire {
                 }
                 Ok(Written::Gone) => self.is_gone = true,
                 // A full disk, for one: the guest goes on without these.
-                Err(_) => {
+                Err(error) => {
                     self.dropped += rest.len() as u64;
+                    self.tell_lost(LostOutput::Failed(error));
                     break;
                 }
             }
@@ -259,10 +273,12 @@ impl Wire {
 
     /// There is nobody: the last bytes are kept for who comes, if somebody can.
     fn keep(&mut self, bytes: &[u8]) {
-        self.dropped += match self.listener {
-            Some(_) => self.backlog.keep(bytes),
-            None => bytes.len() as u64,
-        };
+        if self.listener.is_some() {
+            self.dropped += self.backlog.keep(bytes);
+        } else {
+            self.dropped += bytes.len() as u64;
+            self.tell_lost(LostOutput::NoReader);
+        }
     }
 
     /// Waits for what the last writes leave to be waited for: room where the reader `is_full`, the

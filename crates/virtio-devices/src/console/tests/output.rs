@@ -124,7 +124,9 @@ fn emergency_characters_come_before_output_that_waits() {
 fn a_reader_who_takes_nothing_does_not_hold_up_the_guest_for_ever() {
     let (port, mut reader, writer) = to_pipe();
     drop(writer);
+    let (tell, told) = std::sync::mpsc::channel();
     let port = port.with_patience(Duration::from_millis(20)).unwrap();
+    let port = port.on_lost_output(move |lost| tell.send(lost).unwrap());
     let console = console(vec![port]);
     let mut driver = Driver::start(console.clone()).unwrap();
     let text = pattern(200_000);
@@ -133,6 +135,9 @@ fn a_reader_who_takes_nothing_does_not_hold_up_the_guest_for_ever() {
         driver.request(OUTPUT, &[piece], &[]).unwrap();
     }
     assert!(console.counters().dropped_bytes > 0);
+    // That is told, once.
+    let lost: Vec<_> = told.iter().collect();
+    assert!(matches!(lost[..], [LostOutput::NotRead]), "{lost:?}");
     // Who reads at last gets the end of it.
     let mut all = Vec::new();
     while !all.ends_with(&text[text.len() - (64 << 10)..]) {
@@ -140,4 +145,18 @@ fn a_reader_who_takes_nothing_does_not_hold_up_the_guest_for_ever() {
     }
     driver.request(OUTPUT, &[b"more"], &[]).unwrap();
     assert_eq!(read(&mut reader, 4), b"more");
+}
+
+#[test]
+fn a_reader_who_goes_is_told_of_and_the_guest_goes_on() {
+    let (port, reader, _writer) = to_pipe();
+    drop(reader);
+    let (tell, told) = std::sync::mpsc::channel();
+    let port = port.on_lost_output(move |lost| tell.send(lost).unwrap());
+    let mut driver = Driver::start(console(vec![port])).unwrap();
+    for _ in 0..3 {
+        driver.request(OUTPUT, &[b"to nobody"], &[]).unwrap();
+    }
+    let lost: Vec<_> = told.iter().collect();
+    assert!(matches!(lost[..], [LostOutput::NoReader]), "{lost:?}");
 }
