@@ -7,7 +7,7 @@ use vmmkit_host_io::{ThreadRole, ThreadSpec};
 use vmmkit_virtio::{ActivateError, Activation, Active, Queue, QueueState};
 
 use super::Config;
-use super::back_end::BackEnd;
+use super::back_end::{BackEnd, LIMIT, RESUME_LIMIT};
 use super::error::sentence;
 use super::forward::Forwarder;
 use super::work::{Ring, Rings, Work};
@@ -56,7 +56,7 @@ impl Rest {
         let state = std::mem::take(&mut *self.state());
         if state == RestState::Revoked {
             rings.is_paused = false;
-            work.start_all(&mut rings);
+            work.start_all(&mut rings, LIMIT);
         }
         self.changed.notify_all();
     }
@@ -170,9 +170,11 @@ impl Active for VhostUserActive {
                 return;
             }
         }
+        // Whoever resumes waits: a back end that does not answer is lost, and the guest runs on.
+        self.work.back_end.hurry();
         let mut rings = self.work.rings();
         rings.is_paused = false;
-        self.work.start_all(&mut rings);
+        self.work.start_all(&mut rings, RESUME_LIMIT);
     }
 
     fn disable_queue(&mut self, index: u16) {
@@ -188,7 +190,7 @@ impl Active for VhostUserActive {
             return self.work.fault.report(sentence(&error));
         }
         if !rings.is_paused {
-            self.work.start_all(&mut rings);
+            self.work.start_all(&mut rings, LIMIT);
         }
     }
 

@@ -20,6 +20,9 @@ use super::spec::{self, protocol};
 /// stopped. GET_VRING_BASE is the slowest: some finish what is under way before it.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
 /// The same once the machine has ended.
+/// How long it may take where somebody waits for the guest to run on, as long as a pause may take.
+pub(super) const RESUME_LIMIT: Duration = Duration::from_millis(1500);
+/// The rest of it when the machine has ended.
 const LAST_LIMIT: Duration = Duration::from_millis(500);
 /// Protocol features that are taken where they are offered.
 const TAKEN: u64 = protocol::MQ | protocol::REPLY_ACK | protocol::CONFIG | protocol::BACKEND_REQ;
@@ -93,10 +96,20 @@ impl BackEnd {
 
     /// What follows may take [`LIMIT`] in all.
     pub(super) fn allow(&self) {
+        self.allow_for(LIMIT);
+    }
+
+    /// What follows may take `limit` in all.
+    pub(super) fn allow_for(&self, limit: Duration) {
         // The end is never put off again.
         if !self.is_abandoned.load(Ordering::SeqCst) {
-            self.deadline.set_after(LIMIT);
+            self.deadline.set_after(limit);
         }
+    }
+
+    /// What is under way may take no more than [`RESUME_LIMIT`] from now on.
+    pub(super) fn hurry(&self) {
+        self.deadline.shorten_to(RESUME_LIMIT);
     }
 
     /// The machine has ended: what is under way may take half a second more.

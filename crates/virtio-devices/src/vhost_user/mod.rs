@@ -50,7 +50,8 @@ const MOST_QUEUES: u16 = 64;
 /// end writes there is not in the dirty log.
 ///
 /// A driver's vCPU waits for the back end's answers while it starts, resets or configures the device,
-/// for 10 seconds each time at most; then the back end is lost.
+/// for 10 seconds each time at most; then the back end is lost. So does whoever resumes it after a pause, for
+/// 1.5 seconds.
 ///
 /// ```no_run
 /// use std::path::Path;

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use vmmkit_guest_memory::{GuestAddress, GuestRam};
 use vmmkit_host_io::EventFd;
@@ -171,11 +172,12 @@ impl Work {
     }
 
     /// The back end has its queues again, unless it is not there: then it gets them when it is.
-    pub(super) fn start_all(&self, rings: &mut Rings) {
+    /// It may take `limit`, and is lost otherwise.
+    pub(super) fn start_all(&self, rings: &mut Rings, limit: Duration) {
         if rings.lost.is_some() {
             return;
         }
-        self.back_end.allow();
+        self.back_end.allow_for(limit);
         let mut resting = rings.list.iter_mut().filter(|ring| !ring.is_running);
         if let Err(error) = resting.try_for_each(|ring| ring.start(&self.back_end)) {
             self.lose(rings, &error);

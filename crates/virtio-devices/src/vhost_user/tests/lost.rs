@@ -253,3 +253,25 @@ fn one_that_answers_late_refuses_the_pause_and_goes_on() {
     driver.transport().resume();
     echo(&mut driver, "in the end");
 }
+
+#[test]
+fn one_that_does_not_answer_a_resume_is_lost_in_time() {
+    let manner = Manner {
+        oddity: Some((spec::SET_VRING_NUM.0, Oddity::Late)),
+        ..Manner::default()
+    };
+    let gate = manner.gate.clone();
+    let (_fake, mut driver) = driven(manner);
+    let told = told_by(&driver);
+    echo(&mut driver, "before");
+    driver.transport().pause();
+    driver.transport().wait_paused();
+    let shut = gate.lock().unwrap();
+    let began = Instant::now();
+    driver.transport().resume();
+    // Not the 10 seconds that it may take otherwise.
+    assert!(began.elapsed() < Duration::from_secs(8));
+    drop(shut);
+    let reason = lost(&told);
+    assert!(reason.contains("SET_VRING_NUM"), "{reason}");
+}
