@@ -12,7 +12,7 @@ mod refcounts;
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use vmmkit_guest_memory::{GuestRam, Segment};
@@ -79,6 +79,27 @@ impl Qcow2Disk {
             is_read_only: config.read_only,
             _locked: locked,
         })
+    }
+
+    /// The files behind the image at `path`, from the nearest to the last one: what
+    /// [`BlockConfig::backing`] has a disk read. They are only looked at.
+    ///
+    /// # Errors
+    /// [`BlockError`]: as for [`open`](Self::open), as far as the headers tell.
+    pub fn backing_files(path: &Path) -> Result<Vec<PathBuf>, BlockError> {
+        let config = BlockConfig {
+            path: path.to_owned(),
+            read_only: true,
+            ..BlockConfig::default()
+        };
+        check_kind(path)?;
+        let file = open(&config)?;
+        let layers = Header::read(&file).and_then(|header| Layers::open(file, header, path, true));
+        let layers = layers.map_err(|source| BlockError::Qcow2 {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(layers.paths_behind())
     }
 
     fn with_buffer<T>(&self, work: impl FnOnce(&mut [u8]) -> T) -> T {

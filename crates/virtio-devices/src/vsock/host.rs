@@ -15,6 +15,8 @@ use rustix::net::{
     socket_with,
 };
 
+use vmmkit_host_io::Listener;
+
 use super::VsockError;
 
 /// Programs that may wait to be accepted: as many as a guest's boot may take to be ready.
@@ -36,16 +38,16 @@ pub(super) struct HostSocket {
 impl HostSocket {
     /// Listens on `path`, for the user alone. A socket there on which nobody listens is replaced.
     pub(super) fn listen(path: &Path) -> Result<Self, VsockError> {
-        if path.as_os_str().len() > MOST_PATH {
-            return Err(VsockError::PathTooLong(path.to_owned()));
-        }
+        check_length(path)?;
         let failed = |source| VsockError::Socket {
             path: path.to_owned(),
             source,
         };
         let listener = match bind_to(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                remove_stale(path)?;
+                if is_stale(path)? {
+                    remove(path)?;
+                }
                 bind_to(path)
             }
             other => other,
@@ -56,6 +58,16 @@ impl HostSocket {
             listener,
             path: path.to_owned(),
             identity,
+        })
+    }
+
+    /// Whether it could be made, as far as that can be told without making it.
+    pub(super) fn check(path: &Path) -> Result<(), VsockError> {
+        check_length(path)?;
+        is_stale(path)?;
+        Listener::check(path).map_err(|source| VsockError::Socket {
+            path: path.to_owned(),
+            source,
         })
     }
 
@@ -108,8 +120,26 @@ fn bind_to(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Removes a socket on which nobody listens.
-fn remove_stale(path: &Path) -> Result<(), VsockError> {
+fn check_length(path: &Path) -> Result<(), VsockError> {
+    match path.as_os_str().len() > MOST_PATH {
+        true => Err(VsockError::PathTooLong(path.to_owned())),
+        false => Ok(()),
+    }
+}
+
+/// Removes a socket on which nobody listens. Somebody else may have done so.
+fn remove(path: &Path) -> Result<(), VsockError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(VsockError::Socket {
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether there is a socket on which nobody listens.
+fn is_stale(path: &Path) -> Result<bool, VsockError> {
     let failed = |source| VsockError::Socket {
         path: path.to_owned(),
         source,
@@ -117,7 +147,7 @@ fn remove_stale(path: &Path) -> Result<(), VsockError> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         // Somebody else has removed it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(failed(error)),
     };
     if !found.file_type().is_socket() {
@@ -127,11 +157,8 @@ fn remove_stale(path: &Path) -> Result<(), VsockError> {
     let address = address.map_err(|error| failed(error.into()))?;
     let probe = stream_socket().map_err(failed)?;
     match connect(&probe, &address) {
-        Err(Errno::CONNREFUSED) => match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-            _ => Ok(()),
-        },
-        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::CONNREFUSED) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
         // A full backlog is somebody who listens, too.
         Ok(()) | Err(Errno::AGAIN) => Err(VsockError::InUse(path.to_owned())),
         Err(error) => Err(failed(error.into())),

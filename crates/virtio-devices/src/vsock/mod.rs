@@ -149,15 +149,31 @@ pub struct Vsock {
     is_transport_reset: Arc<AtomicBool>,
 }
 
+impl VsockConfig {
+    /// Whether there could be such a device, as far as that can be told without making its socket.
+    ///
+    /// # Errors
+    /// As for [`Vsock::new`].
+    pub fn check(&self) -> Result<(), VsockError> {
+        self.check_cid()?;
+        HostSocket::check(&self.socket)
+    }
+
+    fn check_cid(&self) -> Result<(), VsockError> {
+        match (MIN_GUEST_CID..=MAX_GUEST_CID).contains(&self.cid) {
+            true => Ok(()),
+            false => Err(VsockError::Cid(self.cid)),
+        }
+    }
+}
+
 impl Vsock {
     /// A device whose socket is there. A socket file on which nobody listens is replaced.
     ///
     /// # Errors
     /// [`VsockError`]: a CID that may not be, or a socket that cannot.
     pub fn new(config: VsockConfig) -> Result<Self, VsockError> {
-        if !(MIN_GUEST_CID..=MAX_GUEST_CID).contains(&config.cid) {
-            return Err(VsockError::Cid(config.cid));
-        }
+        config.check_cid()?;
         Ok(Self {
             cid: config.cid,
             limits: VsockLimits::default(),

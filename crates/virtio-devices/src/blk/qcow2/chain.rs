@@ -76,6 +76,11 @@ impl Layers {
         &self.header
     }
 
+    /// The files behind the image, from the nearest to the last one.
+    pub(super) fn paths_behind(&self) -> Vec<PathBuf> {
+        self.behind.iter().map(|layer| layer.path.clone()).collect()
+    }
+
     pub(super) fn file(&self) -> &File {
         &self.file
     }
