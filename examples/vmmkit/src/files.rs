@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vmmkit_guest_memory::Backing;
-use vmmkit_host_io::{FileId, Output, OutputPlan, Sharing, lock_file, open_options};
+use vmmkit_host_io::{FileId, LeftOver, Output, OutputPlan, Sharing, lock_file, open_options};
 
 use crate::devices::Choice;
 use crate::failure::Failure;
 use crate::log::LogFile;
-use crate::memory;
 use crate::platform::DebugChoice;
 use crate::serial::SerialChoice;
 use crate::settings::Settings;
+use crate::{gdb, memory};
 
 /// What to do where output cannot be written.
 pub(crate) const NEXT: &str = "check the path, its permissions and the space there";
@@ -34,6 +34,8 @@ pub(crate) enum Role {
     Output(Sharing),
     /// It is replaced as a whole.
     Report,
+    /// Clients come to it. One that a process has left behind is replaced.
+    Socket,
     /// It is this process's stdout, and may be that of others.
     Stream,
 }
@@ -155,6 +157,25 @@ fn named(settings: &Settings) -> Vec<Named> {
         let option = format!("--serial {}", settings.serial);
         all.push(Named::new(option, path, Role::Output(Sharing::Alone)));
     }
+    let sockets = [
+        (
+            settings.serial.socket(),
+            format!("--serial {}", settings.serial),
+        ),
+        (
+            settings.gdb.as_ref().and_then(gdb::socket),
+            "--gdb".to_owned(),
+        ),
+        (
+            settings.control.socket.as_deref(),
+            "--api-socket".to_owned(),
+        ),
+    ];
+    for (path, option) in sockets {
+        if let Some(path) = path {
+            all.push(Named::new(option, path, Role::Socket));
+        }
+    }
     if let DebugChoice::File(path) = &settings.debug_port {
         let option = format!("--debug-port {}", settings.debug_port);
         all.push(Named::new(option, path, Role::Output(Sharing::Alone)));
@@ -193,6 +214,18 @@ fn stdout_id() -> Option<FileId> {
     FileId::of(&File::from(stdout).metadata().ok()?)
 }
 
+/// The sockets that processes have left behind where `settings` want one: they stay unless the machine
+/// starts.
+pub(crate) fn set_left_over_aside(settings: &Settings) -> Vec<LeftOver> {
+    let sockets = named(settings)
+        .into_iter()
+        .filter(|named| named.role == Role::Socket);
+    // One that cannot be moved is told of when the other is to be made.
+    sockets
+        .filter_map(|named| LeftOver::set_aside(&named.path).ok().flatten())
+        .collect()
+}
+
 /// The files for output of a machine that is being built.
 #[derive(Debug, Default)]
 pub(crate) struct Outputs {
@@ -208,6 +241,11 @@ impl Outputs {
             is_dry: true,
             ..Self::default()
         }
+    }
+
+    /// Whether nothing is made.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.is_dry
     }
 
     /// Opens the file at `path`, to which bytes are added. One that is not there yet gets its name when

@@ -30,6 +30,14 @@ pub(crate) fn place(text: &str) -> Result<Place, Failure> {
     })
 }
 
+/// The path of the socket, if it has one.
+pub(crate) fn socket(place: &Place) -> Option<&Path> {
+    match place {
+        Place::Unix(path) => Some(path),
+        Place::Tcp(_) => None,
+    }
+}
+
 /// `text` with its path relative to `folder`.
 pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
     match text.strip_prefix("unix:") {

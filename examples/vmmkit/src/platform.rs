@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use vmmkit_host_io::Sharing;
+use vmmkit_host_io::{LostOutput, Sharing};
 use vmmkit_hypervisor::Irqchip;
 use vmmkit_legacy_devices::SerialOutput;
 
@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::files::{self, Outputs};
 use crate::messages;
 use crate::os_text;
-use crate::serial::CONSOLE_MODE;
+use crate::serial::{self, CONSOLE_MODE};
 
 /// The options, as text.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -153,19 +153,49 @@ impl DebugChoice {
                 Some(file.map_err(|error| Failure::host(&what, &error, files::NEXT))?)
             }
         };
-        Ok(Some(Box::new(Output(file))))
+        Ok(Some(Box::new(Output {
+            place: self.to_string(),
+            file,
+            has_lost: false,
+        })))
     }
 }
 
-/// A file, or stderr without one. Each byte is written at once: it cost an exit already, and the last
-/// one before a guest gets stuck is the most wanted.
-struct Output(Option<File>);
+/// Where bytes go. Each is written at once: it cost an exit already, and the last one before a guest gets
+/// stuck is the most wanted.
+struct Output {
+    /// As the option says it.
+    place: String,
+    /// stderr without one.
+    file: Option<File>,
+    /// The user was told that bytes are lost.
+    has_lost: bool,
+}
+
+impl Output {
+    fn tell_lost(&mut self, error: io::Error) {
+        if std::mem::replace(&mut self.has_lost, true) {
+            return;
+        }
+        let lost = match error.kind() {
+            io::ErrorKind::WouldBlock => LostOutput::NoReader,
+            _ => LostOutput::Failed(error),
+        };
+        serial::say_lost(&format!("--debug-port {}", self.place), &lost);
+    }
+}
 
 impl SerialOutput for Output {
     fn push(&mut self, byte: u8) -> bool {
-        match &mut self.0 {
+        match &mut self.file {
             // What does not fit any more is lost, as on a port that nobody listens to.
-            Some(file) => file.write_all(&[byte]).is_ok(),
+            Some(file) => match file.write_all(&[byte]) {
+                Ok(()) => true,
+                Err(error) => {
+                    self.tell_lost(error);
+                    false
+                }
+            },
             None => {
                 messages::write(&String::from_utf8_lossy(&[byte]));
                 true

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use vmmkit_device_bus::AddressRange;
 use vmmkit_guest_memory::Backing;
-use vmmkit_host_io::{TimerFd, die_by};
+use vmmkit_host_io::{LeftOver, TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm, KvmKind, ProbeCache, kvm_kind};
 use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_process::{Job, Signals};
@@ -177,6 +177,8 @@ fn boot(
     opening: Opening,
 ) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
+    // Dropped last where the start fails, after the sockets that were to take their places.
+    let mut left_over = files::set_left_over_aside(&settings);
     let job = job()?;
     let remote = Arc::new(Remote::new(job.clone(), settings.machine.acpi));
     // Before any thread is started.
@@ -222,6 +224,7 @@ fn boot(
             }
             gdb.start(&machine.handle(), settings.quiet)?;
             opening.commit()?;
+            left_over.drain(..).for_each(LeftOver::remove);
             running = reports.start(machine.handle(), Box::new(move || guest.numbers()))?;
             say_all(&software_notes(&settings, kvm, &machine.handle()));
             progress.booting(&settings);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +81,16 @@ impl fmt::Display for SerialChoice {
     }
 }
 
+impl SerialChoice {
+    /// The path of its socket, if it is one.
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        match self {
+            Self::Socket(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
 /// An open console, and the socket that clients of it come to.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -152,7 +162,7 @@ impl SerialChoice {
 }
 
 /// Output of a guest is never lost in silence; the guest goes on.
-fn say_lost(place: &str, lost: &LostOutput) {
+pub(crate) fn say_lost(place: &str, lost: &LostOutput) {
     match lost {
         LostOutput::NoReader => messages::say(&format!(
             "warning: {place}: nobody reads it any more; the guest goes on, and its output is dropped"

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, symlink};
+use std::os::unix::fs::{DirEntryExt, FileTypeExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -38,6 +39,9 @@ const OPTIONS: &[&[&str]] = &[
     &["--api-socket", "OUT"],
 ];
 
+/// An image of qemu-img's whose backing file is base.img beside it, a raw one.
+const OVERLAY: &[u8] = include_bytes!("../../../fuzz/corpus/qcow2/overlay.qcow2");
+
 /// Ways in which a start fails; the last one does not run at all.
 const FAILURES: &[&[&str]] = &[
     &["--kernel", "none"],
@@ -59,14 +63,14 @@ fn make_pipe(path: &Path) {
     rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
 }
 
-/// What there is in a folder; sockets without a content.
+/// What there is in a folder; of what has no content its inode.
 fn snapshot(folder: &Path) -> BTreeMap<String, There> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| {
         let entry = entry.unwrap();
         let is_file = entry.file_type().unwrap().is_file();
         let bytes = match is_file {
             true => fs::read(entry.path()).unwrap(),
-            false => Vec::new(),
+            false => entry.ino().to_le_bytes().to_vec(),
         };
         (entry.file_name().into_string().unwrap(), (is_file, bytes))
     });
@@ -106,17 +110,17 @@ fn a_dry_run_or_a_start_that_fails_leaves_every_file_as_it_is() {
         let is_file = option[1].contains("file=") || !option[1].contains("socket");
         let is_file = is_file && option[0] != "--api-socket";
         for content in [None, Some("")] {
-            if content.is_some() && !is_file {
-                continue;
-            }
             let words: Vec<String> = option
                 .iter()
                 .map(|word| word.replace("OUT", "out"))
                 .collect();
             let name = words[1].rsplit(['=', ',']).next().unwrap();
             let path = place.folder.path().join(name);
-            if let Some(content) = content {
-                fs::write(&path, content).unwrap();
+            match content {
+                Some(content) if is_file => fs::write(&path, content).unwrap(),
+                // One that a process has left behind.
+                Some(_) => drop(UnixListener::bind(&path).unwrap()),
+                None => {}
             }
             let before = snapshot(place.folder.path());
             for failure in FAILURES {
@@ -149,6 +153,8 @@ fn no_output_goes_over_what_something_else_is() {
     fs::hard_link(folder.join("disk"), folder.join("hard")).unwrap();
     symlink("disk", folder.join("soft.svg")).unwrap();
     place.folder.file("vm.toml", "cpus = 1");
+    place.folder.file("top.qcow2", OVERLAY);
+    place.folder.file("base.img", vec![9; 128 << 10]);
     let before = snapshot(folder);
     for (one, other) in [
         (["--serial", "file=disk"], ["--disk", "disk"]),
@@ -169,6 +175,16 @@ fn no_output_goes_over_what_something_else_is() {
             ["--memory", "16M,backend=file=new"],
             ["--serial", "file=new"],
         ),
+        (
+            ["--metrics", "base.img"],
+            ["--disk", "top.qcow2,format=qcow2,backing=on"],
+        ),
+        (
+            ["--console", "file=base.img"],
+            ["--disk", "top.qcow2,format=qcow2,backing=on"],
+        ),
+        (["--serial", "socket=new"], ["--vsock", "cid=3,socket=new"]),
+        (["--metrics", "new"], ["--api-socket", "new"]),
     ] {
         let other: &[&str] = match other[0] {
             "--no-instance" => &["--no-instance"],

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use vmmkit_host_io::Sharing;
+use vmmkit_host_io::{Listener, Sharing};
 use vmmkit_virtio_devices::{Console, Port};
 
 use super::{Choice, Plan, failed};
@@ -46,6 +46,10 @@ impl ConsoleChoice {
                         .open(&os_text::path(path), Sharing::Alone, CONSOLE_MODE)?;
                 Port::streams(None, Some(file.into())).with_patience(PATIENCE)?
             }
+            Some((_, path)) if plan.outputs().is_dry() => {
+                Listener::check(&os_text::path(path))?;
+                Port::null()
+            }
             Some((_, path)) => Port::listen(&os_text::path(path))?.with_patience(PATIENCE)?,
             None if self.0 == "stdio" => streams(
                 serial::stdin(plan.remote(), plan.end_of_input())?,
@@ -66,13 +70,12 @@ impl Choice for ConsoleChoice {
     }
 
     fn files(&self) -> Vec<Named> {
-        let Some(("file", path)) = self.0.split_once('=') else {
-            return Vec::new();
+        let (path, role) = match self.0.split_once('=') {
+            Some(("file", path)) => (path, Role::Output(Sharing::Alone)),
+            Some((_, path)) => (path, Role::Socket),
+            None => return Vec::new(),
         };
-        let (option, role) = (
-            format!("--console {}", self.0),
-            Role::Output(Sharing::Alone),
-        );
+        let option = format!("--console {}", self.0);
         vec![Named::new(option, &os_text::path(path), role)]
     }
 
@@ -85,6 +88,14 @@ impl Choice for ConsoleChoice {
         let port = port.heard_by(move |bytes| {
             remote.with(|machine| machine.boot_log().hear(bytes));
         });
+        let port = match self.0.as_str() {
+            "null" => port,
+            "stdio" => port.on_lost_output(|lost| serial::say_lost("stdout", &lost)),
+            place => {
+                let place = format!("--console {place}");
+                port.on_lost_output(move |lost| serial::say_lost(&place, &lost))
+            }
+        };
         let console = Console::new(vec![port]).map_err(|error| wrong(&error))?;
         let console = Arc::new(console);
         if self.0 == "stdio" {

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vmmkit_virtio_devices::{Block, BlockBackend, BlockConfig, DiskFormat, RateLimit, VhostUser};
+use vmmkit_virtio_devices::{
+    Block, BlockBackend, BlockConfig, DiskFormat, Qcow2Disk, RateLimit, VhostUser,
+};
 
 use super::words::{self, Words};
 use super::{Choice, Plan, disk_failure, failed, rate};
@@ -102,11 +104,17 @@ impl Choice for DiskChoice {
             true => Role::Input,
             false => Role::Disk,
         };
-        vec![Named::new(
-            format!("--disk {}", self.text),
-            &config.path,
-            role,
-        )]
+        let option = format!("--disk {}", self.text);
+        let mut files = vec![Named::new(option, &config.path, role)];
+        if config.backing {
+            // What cannot be read is said when the disk is opened.
+            let behind = Qcow2Disk::backing_files(&config.path).unwrap_or_default();
+            files.extend(behind.iter().map(|path| {
+                let option = format!("backing file {} of --disk {}", path.display(), self.text);
+                Named::new(option, path, Role::Input)
+            }));
+        }
+        files
     }
 
     fn takes(&self) -> Option<String> {

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vmmkit_virtio_devices::{Vsock, VsockConfig};
+use vmmkit_virtio_devices::{Console, Port, Vsock, VsockConfig, VsockError};
 
 use super::words::{self, Words};
 use super::{Choice, Plan, failed};
 use crate::failure::Failure;
+use crate::files::{Named, Role};
 
 const KEYS: &str = "give cid=N,socket=PATH, such as --vsock cid=3,socket=v.sock";
 
@@ -46,14 +47,26 @@ impl Choice for VsockChoice {
         ("--vsock", Some(self.text.clone()))
     }
 
+    fn files(&self) -> Vec<Named> {
+        let option = format!("--vsock {}", self.text);
+        vec![Named::new(option, &self.socket, Role::Socket)]
+    }
+
     fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
         let config = VsockConfig {
             cid: self.cid,
             socket: self.socket.clone(),
         };
         let next = "give another path, or end the program that listens there";
-        let vsock =
-            Vsock::new(config).map_err(|error| failed("--vsock", &self.text, &error, next))?;
+        let wrong = |error: VsockError| failed("--vsock", &self.text, &error, next);
+        if plan.outputs().is_dry() {
+            config.check().map_err(wrong)?;
+            // Takes as much of the machine, and nothing of the host.
+            let stand_in = Console::new(vec![Port::null()]);
+            let stand_in = stand_in.map_err(|error| failed("--vsock", &self.text, &error, next))?;
+            return Ok(plan.with(Arc::new(stand_in)));
+        }
+        let vsock = Vsock::new(config).map_err(wrong)?;
         Ok(plan.with(Arc::new(vsock)))
     }
 }
