@@ -3,8 +3,12 @@
 #![allow(dead_code, reason = "each test file uses its part of this module")]
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a test fails by panicking, its helpers too"
 )]
+
+pub(crate) mod back_end;
+pub(crate) mod clients;
 
 use std::fs;
 use std::io::{PipeReader, Read};
