@@ -119,6 +119,7 @@ fn reset_again_and_again(kvm: &Kvm, vcpus: u32) -> (Held, Held) {
 }
 
 /// This host's KVM, unless it has none for `test`. One test at a time: they count what the process holds.
+#[expect(clippy::print_stderr, reason = "a skip is loud")]
 fn kvm(test: &str) -> Option<(Kvm, MutexGuard<'static, ()>)> {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,16 +10,12 @@
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use support::running::{Place, spinning_guest, wait_for};
-use support::{echo_guest, elf, has_kvm, vmmkit};
+use support::{elf, has_kvm, vmmkit};
 
 /// A kernel that asks the keyboard controller for a reset, which ends the run.
 fn resetting_guest() -> Vec<u8> {
@@ -180,63 +176,4 @@ fn sigterm_ends_a_guest_that_the_host_has_no_thread_for() {
         wait_for("it ends", || child.try_wait().unwrap().is_some());
         said(&limit, &child.wait_with_output().unwrap());
     }
-}
-
-/// Clients of a console's socket, of which the first has it and reads nothing.
-fn connects_and_leaves(socket: &Path, times: u32) -> UnixStream {
-    let silent = UnixStream::connect(socket).unwrap();
-    let address = SocketAddrUnix::new(socket).unwrap();
-    for _ in 0..times {
-        let flags = SocketFlags::NONBLOCK;
-        let client = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
-        // Once as many wait as may, the next ones are refused.
-        let _ = connect(&client, &address);
-    }
-    silent
-}
-
-/// The next client has the console: the guest answers him.
-fn is_answered(socket: &Path) {
-    let mut client = UnixStream::connect(socket).unwrap();
-    client.write_all(b"x").unwrap();
-    let mut byte = [0];
-    while byte != *b"x" {
-        client.read_exact(&mut byte).unwrap();
-    }
-}
-
-/// Five thousand clients, some while the process has no descriptor left: none of them ends the console, nor
-/// takes what others need.
-#[test]
-fn clients_of_a_console_use_nothing_up() {
-    if !has_kvm("clients_of_a_console_use_nothing_up") {
-        return;
-    }
-    let place = Place::new("clients", &echo_guest());
-    let socket = place.folder.path().join("serial");
-    let serial = format!("socket={}", socket.display());
-    let mut guest = place.guest("web", &["--serial", &serial]);
-    let before = guest.usage().descriptors;
-    let silent = connects_and_leaves(&socket, 2500);
-    let usage = guest.usage().descriptors;
-    assert!(usage < before + 32, "{before} descriptors, then {usage}");
-    place.says(&["stat", "-n", "web"]);
-    drop(silent);
-    let pid = Pid::from_raw(guest.pid().try_into().unwrap());
-    let limits = prlimit(
-        pid,
-        Resource::Nofile,
-        Rlimit {
-            current: Some(3),
-            maximum: getrlimit(Resource::Nofile).maximum,
-        },
-    );
-    let limits = limits.unwrap();
-    let silent = connects_and_leaves(&socket, 2500);
-    prlimit(pid, Resource::Nofile, limits).unwrap();
-    drop(silent);
-    is_answered(&socket);
-    place.says(&["stat", "-n", "web"]);
-    kill_process(pid.unwrap(), Signal::TERM).unwrap();
-    guest.ends();
 }
