@@ -148,19 +148,25 @@ struct Client {
 impl Relay {
     /// Passes on what can be passed on, and waits for the rest.
     fn pass(&mut self) {
-        for _ in 0..TURNS {
-            self.accept();
-            let moved = [
-                self.take_output(),
-                self.write_output(),
-                self.take_input(),
-                self.write_input(),
-            ];
-            if !moved.contains(&true) {
+        loop {
+            for _ in 0..TURNS {
+                self.accept();
+                let moved = [
+                    self.take_output(),
+                    self.write_output(),
+                    self.take_input(),
+                    self.write_input(),
+                ];
+                if !moved.contains(&true) {
+                    break;
+                }
+            }
+            self.note_hang_up();
+            // The next one has waited long enough: nothing else would tell of it.
+            if self.client.is_some() || self.waiting.is_empty() {
                 break;
             }
         }
-        self.note_hang_up();
         self.have_wait();
         self.settle();
     }

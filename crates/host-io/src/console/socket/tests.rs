@@ -68,6 +68,21 @@ impl Bench {
         (0..16).for_each(|_| self.socket.lock().pass());
     }
 
+    /// Runs the relay as the event loop does: while there is something to wait for.
+    fn works(&self) {
+        let mut ready = Vec::new();
+        for _ in 0..1000 {
+            let mut relay = self.socket.lock();
+            ready.clear();
+            relay.poller.look(&mut ready).unwrap();
+            if ready.is_empty() {
+                return;
+            }
+            relay.pass();
+        }
+        panic!("it works for ever");
+    }
+
     fn has_client(&self) -> bool {
         self.socket.lock().pass();
         self.socket.lock().client.is_some()
@@ -112,6 +127,25 @@ fn a_second_client_is_told_and_waits_for_the_first_to_leave() {
     assert!((&second).read(&mut [0; 8]).is_err());
     drop(first);
     assert_eq!(bench.reads(&second, 3), b"one");
+}
+
+#[test]
+fn clients_that_left_while_they_waited_keep_nobody_waiting() {
+    let bench = Bench::new();
+    let first = bench.client();
+    bench.works();
+    let left: Vec<UnixStream> = (0..3).map(|_| bench.client()).collect();
+    let last = bench.client();
+    bench.works();
+    drop(left);
+    bench.works();
+    drop(first);
+    bench.works();
+    (&last).write_all(b"typed").unwrap();
+    bench.works();
+    let mut seen = [0; 16];
+    let length = (&bench.guest).read(&mut seen).unwrap();
+    assert_eq!(&seen[..length], b"typed");
 }
 
 #[test]
