@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use vmmkit_device_bus::AddressRange;
 use vmmkit_guest_memory::Backing;
-use vmmkit_host_io::{LeftOver, TimerFd, die_by};
+use vmmkit_host_io::{ConsoleSocket, LeftOver, TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm, KvmKind, ProbeCache, kvm_kind};
 use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_process::{Job, Signals};
@@ -162,6 +162,21 @@ fn builder(
     Ok(builder.plug_port_device(DebugConsole::NAME, range, console))
 }
 
+/// The builder, with where the user's input comes from.
+fn with_inputs(
+    mut builder: MachineBuilder,
+    socket: Option<&ConsoleSocket>,
+    remote: &Remote,
+) -> MachineBuilder {
+    if let Some(socket) = socket {
+        builder = builder.subscribe(socket.subscriber());
+    }
+    if let Some(keyboard) = remote.take_keyboard() {
+        builder = builder.subscribe(Box::new(keyboard));
+    }
+    builder
+}
+
 fn job() -> Result<Arc<Job>, Failure> {
     Ok(Arc::new(Job::new().map_err(no_descriptor)?))
 }
@@ -202,14 +217,8 @@ fn boot(
     let plan = Plan::new(builder, ram, remote.clone(), end.clone(), outputs);
     let plan = devices::plug(plan, &settings.devices)?;
     let builder = tell(plan.into_builder(), &settings, &log)?;
-    let (mut builder, mut gdb) = Debugger::open(builder, settings.gdb.as_ref(), can_debug)?;
-    if let Some(socket) = &socket {
-        builder = builder.subscribe(socket.subscriber());
-    }
-    if let Some(keyboard) = remote.take_keyboard() {
-        builder = builder.subscribe(Box::new(keyboard));
-    }
-    let outcome = builder
+    let (builder, mut gdb) = Debugger::open(builder, settings.gdb.as_ref(), can_debug)?;
+    let outcome = with_inputs(builder, socket.as_ref(), &remote)
         .console(console)
         .subscribe(Box::new(signals))
         .subscribe(Box::new(door))
