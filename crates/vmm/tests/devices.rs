@@ -368,8 +368,8 @@ fn what_the_hypervisor_asks_of_the_command_line_is_added_and_told() {
 /// RAM on both sides of the MMIO hole, which may grow.
 fn growing() -> RamConfig {
     RamConfig {
-        size: "4G".parse().unwrap(),
-        max: Some("5G".parse().unwrap()),
+        size: "3200M".parse().unwrap(),
+        max: Some("3456M".parse().unwrap()),
         ..RamConfig::default()
     }
 }
@@ -383,7 +383,7 @@ fn memory_beside_ram_has_an_address_and_a_slot_that_nothing_else_has() {
         ..kernel.config()
     };
     let mut builder = MachineBuilder::new(config);
-    // Two slots of RAM and that of the area, which is from 5 GiB to 6.
+    // Two slots of RAM and that of the area, which is from 5 GiB on.
     let first = builder.next_memory();
     assert_eq!((first.guest_address.0, first.slot), (6 << 30, 3));
     let file = std::env::temp_dir().join(format!("vmmkit-slots-{}", std::process::id()));
