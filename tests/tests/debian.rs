@@ -13,7 +13,7 @@ use vmmkit_tests::passt::{GATEWAY, Passt};
 use vmmkit_tests::terminal::Terminal;
 
 /// systemd's own words may take a while in the lab.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(240);
 const CMDLINE: &str = "console=ttyS0 root=/dev/vda ro net.ifnames=0 reboot=k panic=-1";
 
 #[test]
