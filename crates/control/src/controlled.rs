@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use thiserror::Error;
+use vmmkit_telemetry::error_line;
 
 use crate::{Balloon, Device, Event, Limits, MachineInfo, MachineState, Memory};
 
@@ -187,16 +188,9 @@ impl Refusal {
 
     /// Itself and its causes, the last one last.
     pub(crate) fn sentence(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = match self {
-            Self::Unsupported(cause) | Self::Busy(cause) => cause.source(),
-            _ => None,
-        };
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
+        match self {
+            Self::Unsupported(cause) | Self::Busy(cause) => error_line(&**cause),
+            _ => self.to_string(),
         }
-        text
     }
 }

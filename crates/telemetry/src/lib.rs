@@ -38,6 +38,7 @@
 
 mod boot_log;
 mod counter;
+mod error_line;
 #[cfg(feature = "metrics-facade")]
 mod facade;
 mod last_words;
@@ -50,6 +51,7 @@ mod tree;
 
 pub use boot_log::{BootLog, ConsoleLine};
 pub use counter::Counter;
+pub use error_line::error_line;
 pub use last_words::ConsolePanic;
 pub use metrics::{Family, Kind, Labels, Metrics, Sample};
 pub use milestones::{Milestone, Milestones};

@@ -9,7 +9,7 @@ use std::time::Instant;
 use thiserror::Error;
 use vmmkit_device_bus::SaveState;
 use vmmkit_guest_memory::GuestRam;
-use vmmkit_telemetry::Tree;
+use vmmkit_telemetry::{Tree, error_line};
 
 use crate::engine::Workers;
 use crate::{DeviceKind, Engine, Fault, Interrupts, Queue, QueueState, Queues, SharedThread};
@@ -135,14 +135,8 @@ pub enum ActivateError {
         source: io::Error,
     },
     /// The back end of the device refused something.
-    #[error("{}", chain(&**.0))]
+    #[error("{}", error_line(&**.0))]
     BackEnd(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What a driver that is ready has set up.

@@ -4,11 +4,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use vmmkit_host_io::{ThreadRole, ThreadSpec};
+use vmmkit_telemetry::error_line;
 use vmmkit_virtio::{ActivateError, Activation, Active, Queue, QueueState};
 
 use super::Config;
 use super::back_end::{BackEnd, LIMIT, RESUME_LIMIT};
-use super::error::sentence;
 use super::forward::Forwarder;
 use super::work::{Ring, Rings, Work};
 
@@ -187,7 +187,7 @@ impl Active for VhostUserActive {
     fn enable_queue(&mut self, queue: Queue) {
         let mut rings = self.work.rings();
         if let Err(error) = self.add(&mut rings, queue) {
-            return self.work.fault.report(sentence(&error));
+            return self.work.fault.report(error_line(&error));
         }
         if !rings.is_paused {
             self.work.start_all(&mut rings, LIMIT);

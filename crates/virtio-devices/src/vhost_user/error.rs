@@ -1,6 +1,5 @@
 //! What can go wrong with a back end.
 
-use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
@@ -102,16 +101,4 @@ pub enum VhostUserError {
     /// No other process can map the guest's RAM.
     #[error("guest RAM is private to this process, and a vhost-user back end must map it too")]
     PrivateRam,
-}
-
-/// An error and its causes in one line.
-pub(super) fn sentence(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use vmmkit_host_io::{EventFd, FdSocket, Interest, Poller, ThreadRole, ThreadSpec, TimerFd};
+use vmmkit_telemetry::error_line;
 use vmmkit_virtio::{Queue, QueueInterrupt, Signal};
 
-use super::error::sentence;
 use super::requests;
 use super::work::Work;
 
@@ -87,7 +87,7 @@ impl Forwarder {
                 let shared = shared.clone();
                 move || {
                     if let Err(error) = shared.run() {
-                        shared.work.fault.report(sentence(&error));
+                        shared.work.fault.report(error_line(&error));
                     }
                 }
             })?;

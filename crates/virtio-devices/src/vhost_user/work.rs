@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use vmmkit_guest_memory::{GuestAddress, GuestRam};
 use vmmkit_host_io::EventFd;
+use vmmkit_telemetry::error_line;
 use vmmkit_virtio::{Fault, Queue, QueueState};
 
 use super::Config;
 use super::back_end::BackEnd;
-use super::error::{VhostUserError, sentence};
+use super::error::VhostUserError;
 use super::forward::Line;
 
 /// Where the index is in a used ring (virtio 1.2, section 2.7.8).
@@ -95,7 +96,7 @@ impl Work {
             ring.leave();
         }
         self.lost.notify();
-        let reason = sentence(error);
+        let reason = error_line(error);
         // Who was lost before the driver was ready was told of then.
         let is_old = matches!(error, VhostUserError::Gone { .. });
         if rings.lost.as_ref() != Some(&reason) && !rings.is_ending && !is_old {

@@ -4,10 +4,10 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use vmmkit_guest_memory::{Backing, GuestRam, RamConfig};
+use vmmkit_telemetry::error_line;
 use vmmkit_virtio::fake::{Driver, Options};
 use vmmkit_virtio::spec::feature;
 
-use super::super::error::sentence;
 use super::super::requests;
 use super::back_end::{ALL_FEATURES, Fake, Manner, Oddity};
 use super::{VhostUser, VhostUserError, driven, echo, fs, reason, shared, spec};
@@ -26,7 +26,7 @@ fn connect_error(fake: &Fake) -> VhostUserError {
 #[test]
 fn nobody_at_the_socket_is_told_with_the_socket_and_the_reason() {
     let missing = Path::new("/nonexistent/fs.sock");
-    let text = sentence(&VhostUser::fs(missing, "srv").unwrap_err());
+    let text = error_line(&VhostUser::fs(missing, "srv").unwrap_err());
     assert!(text.contains("/nonexistent/fs.sock"), "{text}");
     assert!(
         text.ends_with("No such file or directory (os error 2)"),
@@ -42,7 +42,7 @@ fn nobody_at_the_socket_is_told_with_the_socket_and_the_reason() {
     drop(UnixListener::bind(&path).unwrap());
     let error = VhostUser::fs(&path, "srv").unwrap_err();
     std::fs::remove_file(path).unwrap();
-    assert!(sentence(&error).contains("refused"), "{error}");
+    assert!(error_line(&error).contains("refused"), "{error}");
 }
 
 #[test]
