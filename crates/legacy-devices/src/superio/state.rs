@@ -1,8 +1,9 @@
 //! The saved forms of vm-superio's devices.
 
 use serde::{Deserialize, Serialize};
-use vmmkit_device_bus::{SaveState, SavedState, StateError, StateForm};
+use vmmkit_device_bus::{SaveState, SavedState, StateError, StateForm, StateReason};
 
+use super::serial::FullFifo;
 use super::{SuperioI8042, SuperioSerial, SuperioSerialState};
 
 /// The bytes that vm-superio's FIFO has room for.
@@ -48,10 +49,7 @@ impl SaveState for SuperioSerial {
 
     fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
         let form: SerialForm = saved.read()?;
-        let length = form.in_buffer.len() as u64;
-        let too_long =
-            StateError::check_max(SerialForm::KIND, "in_buffer.length", length, FIFO_BYTES);
-        too_long?;
+        let length = form.in_buffer.len();
         let state = SuperioSerialState {
             baud_divisor_low: form.baud_divisor_low,
             baud_divisor_high: form.baud_divisor_high,
@@ -64,29 +62,25 @@ impl SaveState for SuperioSerial {
             scratch: form.scratch,
             in_buffer: form.in_buffer,
         };
-        // Its length, which was checked, is all that vm-superio refuses.
-        let _ = self.go_to(&state);
-        Ok(())
+        self.go_to(&state).map_err(|FullFifo| {
+            let reason = StateReason::OutOfRange {
+                min: 0,
+                max: FIFO_BYTES,
+            };
+            StateError::field(SerialForm::KIND, "in_buffer.length", length, reason)
+        })
     }
 }
 
-/// The controller has no state.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct I8042Form {}
-
-impl StateForm for I8042Form {
-    const KIND: &'static str = "i8042-superio";
-    const VERSION: u32 = 1;
-}
+/// The kind of the controller's form. It has no state.
+const I8042_KIND: &str = "i8042-superio";
 
 impl SaveState for SuperioI8042 {
     fn save_state(&self) -> Result<SavedState, StateError> {
-        SavedState::new(&I8042Form {})
+        Ok(SavedState::empty(I8042_KIND))
     }
 
     fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
-        let I8042Form {} = saved.read()?;
-        Ok(())
+        saved.read_empty(I8042_KIND)
     }
 }
