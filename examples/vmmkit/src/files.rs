@@ -79,8 +79,8 @@ impl Role {
 }
 
 /// Checks every file of `settings` and changes none: no two options may mean one file where that
-/// would destroy it, and what is for output can be written.
-pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
+/// would destroy it, and what is for output can be written. The sockets that clients come to.
+pub(crate) fn check(settings: &Settings) -> Result<Vec<PathBuf>, Failure> {
     let named = named(settings);
     let mut known: Vec<(FileId, &Named)> = Vec::new();
     for one in &named {
@@ -104,7 +104,9 @@ pub(crate) fn check(settings: &Settings) -> Result<(), Failure> {
     ram.check_file().map_err(|error| {
         let what = format!("--memory {}", memory::text(ram));
         Failure::host(&what, &error, memory::advice(&error))
-    })
+    })?;
+    let sockets = named.into_iter().filter(|it| it.role == Role::Socket);
+    Ok(sockets.map(|it| it.path).collect())
 }
 
 fn conflict(one: &Named, other: &Named) -> Failure {
@@ -214,16 +216,12 @@ fn stdout_id() -> Option<FileId> {
     FileId::of(&File::from(stdout).metadata().ok()?)
 }
 
-/// The sockets that processes have left behind where `settings` want one: they stay unless the machine
-/// starts.
-pub(crate) fn set_left_over_aside(settings: &Settings) -> Vec<LeftOver> {
-    let sockets = named(settings)
-        .into_iter()
-        .filter(|named| named.role == Role::Socket);
+/// The sockets that processes have left behind where this one is to make `sockets`: they stay unless the
+/// machine starts.
+pub(crate) fn set_left_over_aside(sockets: &[PathBuf]) -> Vec<LeftOver> {
     // One that cannot be moved is told of when the other is to be made.
-    sockets
-        .filter_map(|named| LeftOver::set_aside(&named.path).ok().flatten())
-        .collect()
+    let aside = |path: &PathBuf| LeftOver::set_aside(path).ok().flatten();
+    sockets.iter().filter_map(aside).collect()
 }
 
 /// The files for output of a machine that is being built.
@@ -282,6 +280,8 @@ pub(crate) struct Opening {
     pub(crate) outputs: Arc<Outputs>,
     /// The file that is the guest's RAM.
     pub(crate) ram: Option<RamFile>,
+    /// Where sockets for clients are to be made.
+    pub(crate) sockets: Vec<PathBuf>,
 }
 
 impl Opening {

@@ -54,7 +54,7 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
         Some(path) => failure.with_file(path),
         None => failure,
     })?;
-    files::check(&settings)?;
+    let sockets = files::check(&settings)?;
     let log = settings.log.as_ref().map(LogChoice::install);
     if let Some(priority) = settings.io_priority {
         vmmkit_host_io::set_io_priority(priority);
@@ -78,6 +78,7 @@ pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
         log,
         outputs: Arc::default(),
         ram: RamFile::note(&settings.machine.ram.backing),
+        sockets,
     };
     boot(settings, &kvm, can_debug, opening)
 }
@@ -193,7 +194,7 @@ fn boot(
 ) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
     // Dropped last where the start fails, after the sockets that were to take their places.
-    let mut left_over = files::set_left_over_aside(&settings);
+    let mut left_over = files::set_left_over_aside(&opening.sockets);
     let job = job()?;
     let remote = Arc::new(Remote::new(job.clone(), settings.machine.acpi));
     // Before any thread is started.
