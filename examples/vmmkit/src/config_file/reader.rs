@@ -5,11 +5,12 @@ use std::fmt;
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{
-    DeserializeOwned, Deserializer, Error as _, Expected, IntoDeserializer, Unexpected, Visitor,
+    Deserialize, DeserializeOwned, Deserializer, Error as _, Expected, IntoDeserializer,
+    Unexpected, Visitor,
 };
 use serde::forward_to_deserialize_any;
-use toml::de::DeTable;
-use toml::{Table, Value};
+use toml::Value;
+use toml::de::{DeTable, ValueDeserializer};
 
 use crate::usage::nearest;
 
@@ -40,14 +41,12 @@ pub(super) enum Fault {
 
 /// Reads `text` into `T`.
 pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Wrong> {
-    let lines = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
-    let mut values: Table = text.parse().map_err(|error| syntax(text, &error))?;
+    let wrong = |error| syntax(text, &error);
+    let table = DeTable::parse(text).map_err(wrong)?.into_inner();
     let mut entries: Vec<(usize, String, Value)> = Vec::new();
-    for key in lines.get_ref().keys() {
-        let name = key.get_ref().to_string();
-        if let Some(value) = values.remove(&name) {
-            entries.push((key.span().start, name, value));
-        }
+    for (key, value) in table {
+        let value = Value::deserialize(ValueDeserializer::from(value)).map_err(wrong)?;
+        entries.push((key.span().start, key.into_inner().into_owned(), value));
     }
     entries.sort_by_key(|(start, ..)| *start);
     let current = Cell::new(0);
