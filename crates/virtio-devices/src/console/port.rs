@@ -24,9 +24,8 @@ impl Port {
     }
 
     /// A port at descriptors: a terminal, a pseudo-terminal, a pipe, a file. `input` is read on the device's
-    /// thread. A slow reader slows the
-    /// guest, and no byte is lost; when the reader has gone away, output vanishes. Without `output`
-    /// it vanishes from the start. One that takes nothing for long stops a vCPU of Linux, whose
+    /// thread. A slow reader slows the guest, and no byte is lost; when the reader has gone away, output
+    /// vanishes. Without `output` it vanishes from the start. One that takes nothing for long stops a vCPU of Linux, whose
     /// `hvc` driver spins until its output was taken.
     pub fn streams(input: Option<Box<dyn InputSource>>, output: Option<OwnedFd>) -> Self {
         Self::of(Wire::streams(input, output.map(Sink::new)))
