@@ -23,7 +23,7 @@ use vmmkit_host_io::{Console, OutputBuffer};
 use vmmkit_hypervisor_kvm::{Kvm, KvmKind, kvm_kind};
 use vmmkit_tests::disk::Scratch;
 use vmmkit_tests::diskless::skip;
-use vmmkit_vmm::{MachineBuilder, MachineConfig, Outcome};
+use vmmkit_vmm::{KernelBoot, MachineBuilder, MachineConfig, Module, Outcome};
 
 /// Programs that pass on every KVM, a software one and the lab's.
 const PASS: [&str; 6] = ["idt_test", "memory", "pcid", "rdpru", "setjmp", "smap"];
@@ -104,11 +104,17 @@ fn run(kvm: &Kvm, program: &Path, cpus: u32, limit: Duration, scratch: &Scratch)
         String::from_utf8_lossy(&bytes).into_owned()
     });
     let output = Arc::new(OutputBuffer::new(writer.into()).unwrap());
+    let environment = Module {
+        file: environment.into(),
+        arguments: String::new(),
+    };
+    let boot = KernelBoot {
+        modules: vec![environment],
+        ..KernelBoot::new(program)
+    };
     let config = MachineConfig {
-        kernel: program.to_owned(),
-        modules: vec![(environment, String::new())],
         vcpus: cpus,
-        ..MachineConfig::default()
+        ..MachineConfig::new(boot)
     };
     let ports = Arc::new(TestPorts(AtomicU32::new(0)));
     let memory = Arc::new(TestMemory(Mutex::new(vec![0; 64 << 10])));

@@ -18,7 +18,7 @@ use vmmkit_hypervisor::{Hypervisor, VcpuId};
 use vmmkit_hypervisor_kvm::{Kvm, KvmKind, forced_cpuid, kvm_kind};
 use vmmkit_tests::disk::Scratch;
 use vmmkit_tests::diskless::skip;
-use vmmkit_vmm::{BuildError, MachineBuilder, MachineConfig, Outcome};
+use vmmkit_vmm::{Boot, BuildError, MachineBuilder, MachineConfig, Outcome};
 use vmmkit_x86_cpu::{Clocks, CpuModel, Topology, cpuid};
 
 /// One test at a time, since one counts descriptors and threads.
@@ -32,9 +32,8 @@ fn kvm(name: &str) -> Option<Kvm> {
 
 fn machine(kernel: &Path, vcpus: u32) -> MachineConfig {
     MachineConfig {
-        kernel: kernel.to_owned(),
         vcpus,
-        ..MachineConfig::default()
+        ..MachineConfig::new(Boot::kernel(kernel))
     }
 }
 

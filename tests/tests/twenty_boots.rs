@@ -12,7 +12,7 @@ use std::sync::Arc;
 use vmmkit_host_io::OutputBuffer;
 use vmmkit_hypervisor_kvm::{Kvm, SoftwareCounters};
 use vmmkit_tests::guest::Guests;
-use vmmkit_vmm::{Console, MachineBuilder, MachineConfig, Outcome};
+use vmmkit_vmm::{Console, KernelBoot, MachineBuilder, MachineConfig, Outcome};
 
 #[test]
 fn twenty_boots_in_a_row_succeed_and_leave_nothing() {
@@ -37,12 +37,11 @@ fn twenty_boots_in_a_row_succeed_and_leave_nothing() {
 /// Boots the lean kernel to user space and on to power-off.
 fn boot(guests: &Guests, kvm: &Kvm) {
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let config = MachineConfig {
-        kernel: guests.lean_elf(),
-        initrd: Some(guests.initramfs()),
+    let config = MachineConfig::new(KernelBoot {
+        initrd: Some(guests.initramfs().into()),
         cmdline: "console=ttyS0 reboot=k panic=-1 quiet vmmkit.batch".to_owned(),
-        ..MachineConfig::default()
-    };
+        ..KernelBoot::new(guests.lean_elf())
+    });
     let console = Console {
         output: Some(Arc::new(OutputBuffer::new(writer.into()).unwrap())),
         ..Console::default()

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use vmmkit_benches::micro_guest::{Work, elf};
 use vmmkit_hypervisor_kvm::Kvm;
-use vmmkit_vmm::{MachineBuilder, MachineConfig};
+use vmmkit_vmm::{Boot, MachineBuilder, MachineConfig};
 
 /// Runs of each kind; the best counts, since others share this machine.
 const RUNS: usize = 5;
@@ -91,9 +91,8 @@ struct Run {
 
 fn run(kvm: &Kvm, kernel: &Path, vcpus: u32) -> Result<Run, Box<dyn Error>> {
     let config = MachineConfig {
-        kernel: kernel.to_owned(),
         vcpus,
-        ..MachineConfig::default()
+        ..MachineConfig::new(Boot::kernel(kernel))
     };
     let machine = MachineBuilder::new(config).build(kvm)?;
     let (start, cpu) = (Instant::now(), cpu_time()?);

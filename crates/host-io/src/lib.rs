@@ -71,7 +71,7 @@ pub use fatal::restore_on_fatal_signals;
 pub use fd_socket::{FdSocket, MAX_FDS};
 pub use file::{
     FileError, FileId, FileKind, Holder, LockError, Output, OutputPlan, Sharing, lock_file,
-    lock_holder, open_input, open_options, read_text, replace_file,
+    lock_holder, memory_file, open_input, open_options, read_text, replace_file,
 };
 pub use heap::share_one_heap;
 pub use image_file::{ImageFile, read_with_zeroes};

@@ -9,23 +9,23 @@ use std::sync::Arc;
 use vmmkit_guest_memory::{RamConfig, RamSize};
 use vmmkit_host_io::OutputBuffer;
 use vmmkit_hypervisor_kvm::Kvm;
-use vmmkit_vmm::{Console, MachineBuilder, MachineConfig};
+use vmmkit_vmm::{Console, KernelBoot, MachineBuilder, MachineConfig};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args_os().skip(1);
-    let config = MachineConfig {
-        kernel: arguments
-            .next()
-            .ok_or("usage: boot_linux KERNEL [INITRD]")?
-            .into(),
+    let kernel = arguments.next();
+    let boot = KernelBoot {
         initrd: arguments.next().map(Into::into),
         cmdline: "console=ttyS0 reboot=k panic=-1 vmmkit.batch".to_owned(),
+        ..KernelBoot::new(kernel.ok_or("usage: boot_linux KERNEL [INITRD]")?)
+    };
+    let config = MachineConfig {
         ram: RamConfig {
             size: RamSize::mebibytes(256),
             ..RamConfig::default()
         },
         vcpus: 1,
-        ..MachineConfig::default()
+        ..MachineConfig::new(boot)
     };
     let console = Console {
         output: Some(Arc::new(OutputBuffer::new(

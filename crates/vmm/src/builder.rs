@@ -1,14 +1,12 @@
 //! From a configuration to a machine: one call per crate, in the order of the boot flow.
 
-use std::borrow::Cow;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use vmmkit_boot_loader::{self as boot_loader, BootSource, Entry};
+use vmmkit_boot_loader::{self as boot_loader, Entry};
 use vmmkit_device_bus::{DeviceId, Mmio, Plug, Ports};
-use vmmkit_guest_memory::{GuestAddress, GuestRam, Layout, MMIO_HOLE_END, Rom};
+use vmmkit_guest_memory::{GuestAddress, GuestRam, Layout, MMIO_HOLE_END};
 use vmmkit_host_io::{
     Console, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription, ThreadRole, ThreadSpec,
 };
@@ -18,14 +16,15 @@ use vmmkit_run_control::{Clocks, Control, Settings, Supervisor};
 use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
 
+use crate::boot::{BootFiles, load};
 use crate::config::MAX_VCPUS;
 use crate::console::{FirstByte, Receiver, Transmitter};
 use crate::devices::{self, Devices};
 use crate::error::BuildError;
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
-use crate::power::{Board, BootFiles};
-use crate::{Event, MachineConfig, VirtioTransport, cpus, report};
+use crate::power::Board;
+use crate::{Boot, Event, MachineConfig, cpus, report};
 use vmmkit_pc_platform::{self as pc_platform, Part, Platform};
 
 /// What memory beside RAM begins at a multiple of: guests add memory in large steps (Linux up to 2 GiB).
@@ -181,7 +180,7 @@ impl MachineBuilder {
         let cmdline_additions = adapt(&mut config, hypervisor)?;
         let ram = GuestRam::new(&config.ram)?;
         pc_platform::check((&ports, &mmio), config.platform(), &ram, &memory)?;
-        let mut files = BootFiles::open(&config, rom_slot)?;
+        let mut files = BootFiles::open(&config.boot, rom_slot)?;
         let (vm, entry) = create_and_load(
             hypervisor,
             &VmSettings {
@@ -259,12 +258,12 @@ fn adapt<H: Hypervisor>(
     config: &mut MachineConfig,
     hypervisor: &H,
 ) -> Result<Vec<CmdlineAddition>, BuildError> {
-    if config.firmware.is_some() {
+    let Boot::Kernel(kernel) = &mut config.boot else {
         return Ok(Vec::new());
-    }
-    let additions = hypervisor.cmdline_additions(&boot_loader::parameter_words(&config.cmdline))?;
+    };
+    let additions = hypervisor.cmdline_additions(&boot_loader::parameter_words(&kernel.cmdline))?;
     for addition in &additions {
-        config.cmdline = boot_loader::with_parameters(&config.cmdline, addition.parameter);
+        kernel.cmdline = boot_loader::with_parameters(&kernel.cmdline, addition.parameter);
     }
     Ok(additions)
 }
@@ -303,48 +302,6 @@ fn create_and_load<H: Hypervisor>(
         }
         Ok((Arc::new(vm), entry))
     })
-}
-
-/// Puts kernel, initrd, command line and tables into RAM, which is all zeroes; or firmware into a ROM.
-pub(crate) fn load(
-    files: &mut BootFiles,
-    ram: &GuestRam,
-    config: &MachineConfig,
-    devices: usize,
-) -> Result<(Entry, Option<Rom>), BuildError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| BuildError::Load { path, source }
-    };
-    if let Some(path) = &config.firmware {
-        let firmware = boot_loader::load_firmware(ram, &mut files.image, files.rom_slot);
-        let firmware = firmware.map_err(|error| failed(path)(error.into()))?;
-        return Ok((firmware.entry, Some(firmware.rom)));
-    }
-    let cmdline = match (config.acpi, config.virtio) {
-        (false, VirtioTransport::Mmio) => {
-            Cow::Owned(pc_platform::announce(&config.cmdline, devices))
-        }
-        _ => Cow::Borrowed(&config.cmdline),
-    };
-    let source = BootSource {
-        kernel: &files.image,
-        initrd: files.initrd.as_ref(),
-        any_initrd: config.any_initrd,
-        modules: &files.modules,
-        cmdline: &cmdline,
-        entry: config.entry,
-    };
-    let apic_ids: Vec<u32> = config.topology().apic_ids().collect();
-    let describe = || Platform::describe(config.platform(), devices, &config.ram, apic_ids.clone());
-    let acpi = config.acpi.then(describe);
-    let description = boot_loader::Platform {
-        apic_ids: &apic_ids,
-        acpi: acpi.as_ref(),
-        mp_table: config.mp_table.is_for(config.vcpus),
-    };
-    let loaded = boot_loader::load(ram, source, &description);
-    Ok((loaded.map_err(failed(&config.kernel))?.entry, None))
 }
 
 /// Maps `memory` beside `ram`; what devices reach.

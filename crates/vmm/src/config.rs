@@ -1,10 +1,8 @@
 //! What machine to build: plain data with defaults that boot.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use thiserror::Error;
-use vmmkit_boot_loader::EntryChoice;
 use vmmkit_boot_loader::mp_table::MpTable;
 use vmmkit_guest_memory::RamConfig;
 use vmmkit_host_io::{HostCpus, ThreadPriority};
@@ -12,12 +10,13 @@ use vmmkit_hypervisor::{Capabilities, Irqchip};
 use vmmkit_run_control::{ClockPolicy, OnCrash, OnReboot};
 use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
 
+use crate::Boot;
 use vmmkit_pc_platform::{PlatformConfig, VirtioTransport};
 
 /// KVM's KVM_MAX_VCPU_IDS on x86: what is kept for each vCPU before a hypervisor is asked is bounded by it.
 pub(crate) const MAX_VCPUS: u32 = 4096;
 
-/// A machine as its user asks for it. Nothing in it has been opened or checked.
+/// A machine as its user asks for it. Nothing in it has been checked, and no path opened.
 #[derive(Clone, Debug)]
 pub struct MachineConfig {
     /// The machine's name, for people: [`Handle::inspect`](crate::Handle::inspect) shows it.
@@ -26,21 +25,8 @@ pub struct MachineConfig {
     /// `web:vcpu0` and `web:vmm`. Linux shows 15 bytes of a name, so a longer prefix is cut. Empty, as
     /// by default: `vcpu0` and `vmm`.
     pub thread_prefix: String,
-    /// The kernel: an ELF, a bzImage, a unified kernel image or a flat Multiboot kernel.
-    pub kernel: PathBuf,
-    /// Firmware that runs from the reset vector, instead of a kernel: a flat image that ends at 4 GiB.
-    /// It gets no initrd, command line or table.
-    pub firmware: Option<PathBuf>,
-    /// The initial RAM disk.
-    pub initrd: Option<PathBuf>,
-    /// Take any file as an initial RAM disk, also one that Linux would not.
-    pub any_initrd: bool,
-    /// Boot modules of a kernel entered by PVH or Multiboot, each with what is told with it.
-    pub modules: Vec<(PathBuf, String)>,
-    /// The kernel's command line.
-    pub cmdline: String,
-    /// How to enter the kernel.
-    pub entry: EntryChoice,
+    /// What runs first.
+    pub boot: Boot,
     /// The guest's RAM.
     pub ram: RamConfig,
     /// The number of vCPUs, at least 1.
@@ -71,18 +57,13 @@ pub struct MachineConfig {
     pub clock_after_pause: ClockPolicy,
 }
 
-impl Default for MachineConfig {
-    fn default() -> Self {
+impl MachineConfig {
+    /// A machine that runs `boot`, with one vCPU, 256 MiB of RAM and ACPI tables.
+    pub fn new(boot: impl Into<Boot>) -> Self {
         Self {
             name: "vm".to_owned(),
             thread_prefix: String::new(),
-            kernel: PathBuf::new(),
-            firmware: None,
-            initrd: None,
-            any_initrd: false,
-            modules: Vec::new(),
-            cmdline: String::new(),
-            entry: EntryChoice::Auto,
+            boot: boot.into(),
             ram: RamConfig::default(),
             vcpus: 1,
             topology: None,
@@ -127,9 +108,6 @@ pub enum ConfigError {
         /// The maximum.
         max: usize,
     },
-    /// No kernel named.
-    #[error("there is neither a kernel nor firmware")]
-    NoKernel,
 }
 
 impl MachineConfig {
@@ -138,9 +116,6 @@ impl MachineConfig {
     /// # Errors
     /// [`ConfigError`], a variant for each field and fault.
     pub fn check(&self, capabilities: &Capabilities) -> Result<(), ConfigError> {
-        if self.firmware.is_none() && self.kernel.as_os_str().is_empty() {
-            return Err(ConfigError::NoKernel);
-        }
         if self.vcpus == 0 {
             return Err(ConfigError::NoVcpu);
         }
@@ -166,7 +141,7 @@ impl MachineConfig {
         PlatformConfig {
             irqchip: self.irqchip,
             virtio: self.virtio,
-            has_firmware: self.firmware.is_some(),
+            has_firmware: matches!(self.boot, Boot::Firmware(_)),
         }
     }
 

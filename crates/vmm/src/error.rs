@@ -1,7 +1,6 @@
 //! Why a machine could not be built or started.
 
 use std::io;
-use std::path::PathBuf;
 
 use thiserror::Error;
 use vmmkit_boot_loader::{BootPart, LoadError};
@@ -11,7 +10,7 @@ use vmmkit_hypervisor::VcpuId;
 use vmmkit_pc_platform::PlatformError;
 use vmmkit_x86_cpu::CpuidError;
 
-use crate::ConfigError;
+use crate::{BootFile, ConfigError};
 
 /// Why a machine could not be built.
 #[derive(Debug, Error)]
@@ -24,12 +23,12 @@ pub enum BuildError {
     #[error("memory")]
     Ram(#[from] RamError),
     /// A file could not be opened.
-    #[error("{part} {}", .path.display())]
+    #[error("{part} {file}")]
     Open {
         /// What it is of what is booted.
         part: BootPart,
-        /// The path as given.
-        path: PathBuf,
+        /// The file as given.
+        file: BootFile,
         /// The host's reason.
         #[source]
         source: io::Error,
@@ -38,10 +37,10 @@ pub enum BuildError {
     #[error("command line")]
     Cmdline(#[from] vmmkit_hypervisor::CmdlineConflict),
     /// The kernel, its initrd or its command line cannot be loaded.
-    #[error("kernel {}", .path.display())]
+    #[error("kernel {image}")]
     Load {
-        /// The kernel's path as given.
-        path: PathBuf,
+        /// The kernel or firmware as given.
+        image: BootFile,
         /// The loader's reason.
         #[source]
         source: LoadError,

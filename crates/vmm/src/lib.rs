@@ -8,10 +8,10 @@
 //! Linux with nothing else.
 //!
 //! ```no_run
-//! use vmmkit_vmm::{MachineBuilder, MachineConfig, Outcome};
+//! use vmmkit_vmm::{Boot, MachineBuilder, MachineConfig, Outcome};
 //!
 //! # fn boot(hypervisor: &impl vmmkit_hypervisor::Hypervisor) -> Result<(), Box<dyn std::error::Error>> {
-//! let config = MachineConfig { kernel: "vmlinux".into(), ..MachineConfig::default() };
+//! let config = MachineConfig { vcpus: 2, ..MachineConfig::new(Boot::kernel("vmlinux")) };
 //! let machine = MachineBuilder::new(config).build(hypervisor)?;
 //! // Every descriptor is in hand: the place to drop privileges.
 //! let outcome = machine.start()?.wait()?;
@@ -21,6 +21,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod boot;
 mod builder;
 mod config;
 mod console;
@@ -34,12 +35,14 @@ mod power;
 mod report;
 mod threads;
 
+pub use boot::{Boot, BootFile, Initrd, KernelBoot, Module};
 pub use builder::{MachineBuilder, MemoryPlace};
 pub use config::{ConfigError, MachineConfig};
 pub use devices::DeviceInfo;
 pub use error::{BuildError, StartError};
 pub use handle::{Handle, WeakHandle};
 pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
+pub use vmmkit_boot_loader::EntryChoice;
 pub use vmmkit_boot_loader::mp_table::MpTable;
 pub use vmmkit_device_bus::DeviceId;
 pub use vmmkit_host_io::{Console, FdInput, InputRead, InputSource, Subscriber};

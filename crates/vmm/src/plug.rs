@@ -20,7 +20,7 @@ impl MachineBuilder {
     /// ```
     /// use std::sync::Arc;
     /// use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
-    /// use vmmkit_vmm::{MachineBuilder, MachineConfig};
+    /// use vmmkit_vmm::{Boot, MachineBuilder, MachineConfig};
     ///
     /// /// A port that tells the guest which build of the host's program it runs under.
     /// struct BuildNumber(u8);
@@ -32,7 +32,7 @@ impl MachineBuilder {
     ///     fn pio_write(&self, _: PioAddress, _: PioAddressOffset, _: &[u8]) {}
     /// }
     ///
-    /// let builder = MachineBuilder::new(MachineConfig::default());
+    /// let builder = MachineBuilder::new(MachineConfig::new(Boot::kernel("vmlinux")));
     /// builder.plug_port_device("build number", AddressRange::new(0x700, 1), Arc::new(BuildNumber(7)));
     /// ```
     #[must_use]
@@ -86,7 +86,7 @@ impl MachineBuilder {
     /// use vmmkit_device_bus::{
     ///     AddressRange, DevicePio, GuestRequest, PioAddress, PioAddressOffset, RequestSink,
     /// };
-    /// use vmmkit_vmm::{FREE_PORTS, MachineBuilder, MachineConfig};
+    /// use vmmkit_vmm::{Boot, FREE_PORTS, MachineBuilder, MachineConfig};
     ///
     /// /// A port: the byte that the guest writes is the code of its end.
     /// struct ExitCode(RequestSink);
@@ -100,7 +100,7 @@ impl MachineBuilder {
     ///     }
     /// }
     ///
-    /// let builder = MachineBuilder::new(MachineConfig::default());
+    /// let builder = MachineBuilder::new(MachineConfig::new(Boot::kernel("vmlinux")));
     /// let device = Arc::new(ExitCode(builder.requests()));
     /// let range = AddressRange::new(FREE_PORTS.base, 1);
     /// let builder = builder.plug_port_device("exit code", range, device);

@@ -1,21 +1,18 @@
 //! The power-on of a machine that is there: what a reset makes of it.
 
 use std::error::Error;
-use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vmmkit_boot_loader::{BootModule, BootPart};
 use vmmkit_guest_memory::GuestRam;
-use vmmkit_host_io::open_input;
 use vmmkit_hypervisor::Vm;
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_run_control::{Hardware, Supervisor, Vcpus};
 
+use crate::MachineConfig;
+use crate::boot::{self, BootFiles};
 use crate::cpus;
 use crate::devices::Devices;
 use crate::error::BuildError;
-use crate::{MachineConfig, builder};
 use vmmkit_pc_platform::Platform;
 use vmmkit_pc_platform::Wire;
 
@@ -53,7 +50,7 @@ impl<V: Vm> Board<V> {
             let _ = self.ram.fill(region.guest_address, size, 0);
         }
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let (entry, _) = builder::load(&mut files, &self.ram, &self.config, self.devices.count())?;
+        let (entry, _) = boot::load(&mut files, &self.ram, &self.config, self.devices.count())?;
         for wire in &self.wires {
             wire.attach(&*self.vm)?;
         }
@@ -66,46 +63,4 @@ impl<V: Vm> Board<V> {
         } = self;
         cpus::create(supported, &**vm, config, platform, &entry)
     }
-}
-
-/// The files that a guest is booted from. They stay open, so that a reset needs no path, which may
-/// mean another file by then, or be out of reach of a process that has given up its privileges.
-pub(crate) struct BootFiles {
-    /// Kernel or firmware.
-    pub(crate) image: File,
-    pub(crate) initrd: Option<File>,
-    pub(crate) modules: Vec<BootModule>,
-    /// The memory slot of firmware, which no other memory has.
-    pub(crate) rom_slot: u32,
-}
-
-impl BootFiles {
-    pub(crate) fn open(config: &MachineConfig, rom_slot: u32) -> Result<Self, BuildError> {
-        let module = |(index, (path, arguments)): (usize, &(PathBuf, String))| {
-            let file = open(BootPart::Module(index), path)?;
-            Ok(BootModule::new(file, path, arguments))
-        };
-        let modules: Result<_, BuildError> =
-            config.modules.iter().enumerate().map(module).collect();
-        Ok(Self {
-            modules: modules?,
-            rom_slot,
-            image: match &config.firmware {
-                Some(path) => open(BootPart::Firmware, path)?,
-                None => open(BootPart::Kernel, &config.kernel)?,
-            },
-            initrd: match &config.initrd {
-                Some(path) => Some(open(BootPart::Initrd, path)?),
-                None => None,
-            },
-        })
-    }
-}
-
-fn open(part: BootPart, path: &Path) -> Result<File, BuildError> {
-    open_input(path).map_err(|source| BuildError::Open {
-        part,
-        path: path.to_owned(),
-        source,
-    })
 }

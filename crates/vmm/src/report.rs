@@ -1,6 +1,5 @@
 //! What a machine says of itself: metrics for programs, a tree for people.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use vmmkit_hypervisor::VcpuExits;
@@ -71,12 +70,15 @@ impl Handle {
 
 /// The machine as it was asked for.
 pub(crate) fn about(config: &MachineConfig) -> Tree {
-    let initrd = config.initrd.as_deref().unwrap_or(Path::new("none"));
+    let kernel = config.boot.as_kernel();
+    let initrd = kernel.and_then(|kernel| kernel.initrd.as_ref());
+    let initrd = initrd.map_or("none".to_owned(), |initrd| initrd.file.to_string());
+    let image = kernel.map_or(String::new(), |kernel| kernel.image.to_string());
     Tree::new()
         .text("name", &*config.name)
-        .text("kernel", config.kernel.display().to_string())
-        .text("initrd", initrd.display().to_string())
-        .text("cmdline", &*config.cmdline)
+        .text("kernel", image)
+        .text("initrd", initrd)
+        .text("cmdline", kernel.map_or("", |kernel| &*kernel.cmdline))
         .number("vcpus", config.vcpus)
         .number("memory", config.ram.size.bytes())
         .flag("acpi", config.acpi)

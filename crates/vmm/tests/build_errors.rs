@@ -13,7 +13,7 @@ use std::error::Error;
 use support::*;
 use vmmkit_hypervisor::Capabilities;
 use vmmkit_hypervisor::fake::FakeHypervisor;
-use vmmkit_vmm::{MachineBuilder, MachineConfig};
+use vmmkit_vmm::{KernelBoot, MachineBuilder, MachineConfig};
 
 /// The error of building `config`, with its causes.
 fn refusal(config: MachineConfig) -> String {
@@ -37,6 +37,11 @@ fn each_refusal_names_the_field_and_its_value() {
     let junk = Kernel::of(b"this is no kernel at all");
     let empty = Kernel::of(b"");
     let good = || kernel.config();
+    let boots = || KernelBoot::new(&kernel.path);
+    let booting = |boot: KernelBoot| MachineConfig {
+        boot: boot.into(),
+        ..good()
+    };
     let missing = "/nonexistent/file";
     let rows: Vec<(MachineConfig, &[&str])> = vec![
         (MachineConfig { vcpus: 0, ..good() }, &["at least 1 vCPU"]),
@@ -55,52 +60,30 @@ fn each_refusal_names_the_field_and_its_value() {
             &["not 4294967295"],
         ),
         (
-            MachineConfig {
-                kernel: "".into(),
-                ..good()
-            },
-            &["neither a kernel nor firmware"],
-        ),
-        (
-            MachineConfig {
-                kernel: missing.into(),
-                ..good()
-            },
+            booting(KernelBoot::new(missing)),
             &["kernel /nonexistent/file", "No such file"],
         ),
         (
-            MachineConfig {
+            booting(KernelBoot {
                 initrd: Some(missing.into()),
-                ..good()
-            },
+                ..boots()
+            }),
             &["initrd /nonexistent/file", "No such file"],
         ),
+        (booting(KernelBoot::new("/")), &["kernel /"]),
         (
-            MachineConfig {
-                kernel: "/".into(),
-                ..good()
-            },
-            &["kernel /"],
-        ),
-        (
-            MachineConfig {
-                kernel: junk.path.clone(),
-                ..good()
-            },
+            booting(KernelBoot::new(&junk.path)),
             &["kernel", "vmmkit-vmm-"],
         ),
         (
-            MachineConfig {
-                kernel: empty.path.clone(),
-                ..good()
-            },
+            booting(KernelBoot::new(&empty.path)),
             &["kernel", "vmmkit-vmm-"],
         ),
         (
-            MachineConfig {
+            booting(KernelBoot {
                 cmdline: "x".repeat(1 << 20),
-                ..good()
-            },
+                ..boots()
+            }),
             &["command line"],
         ),
     ];

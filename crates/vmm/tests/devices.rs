@@ -20,8 +20,8 @@ use vmmkit_hypervisor::fake::{FakeHypervisor, Script};
 use vmmkit_hypervisor::{CmdlineAddition, Width};
 use vmmkit_virtio_devices::{Mem, Pmem, PmemConfig, Rng};
 use vmmkit_vmm::{
-    BuildError, DeviceId, FREE_MMIO, FREE_PORTS, MachineBuilder, MachineConfig, MemoryPlace,
-    Outcome, VirtioTransport, WeakHandle,
+    BuildError, DeviceId, FREE_MMIO, FREE_PORTS, KernelBoot, MachineBuilder, MachineConfig,
+    MemoryPlace, Outcome, VirtioTransport, WeakHandle,
 };
 
 #[test]
@@ -348,10 +348,11 @@ fn what_the_hypervisor_asks_of_the_command_line_is_added_and_told() {
         reason: "a test",
     };
     let kernel = Kernel::new();
-    let config = MachineConfig {
+    let boot = KernelBoot {
         cmdline: "quiet -- for-init".to_owned(),
-        ..kernel.config()
+        ..KernelBoot::new(&kernel.path)
     };
+    let config = MachineConfig::new(boot);
     let hypervisor = FakeHypervisor::new().with_cmdline_addition(addition);
     let builder = MachineBuilder::new(config.clone());
     let machine = builder.build(&hypervisor).unwrap();

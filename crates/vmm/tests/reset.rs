@@ -21,8 +21,8 @@ use vmmkit_hypervisor::fake::{End, FakeHypervisor, Script};
 use vmmkit_telemetry::Inspect;
 use vmmkit_virtio::{ActivateError, Activation, Active, DeviceKind};
 use vmmkit_vmm::{
-    Event, Handle, Machine, MachineBuilder, MachineConfig, MachineState, OnCrash, OnReboot,
-    Outcome, Ready, ResetCause, RunError, VirtioTransport,
+    Boot, BootFile, Event, Handle, Machine, MachineBuilder, MachineConfig, MachineState, OnCrash,
+    OnReboot, Outcome, Ready, ResetCause, RunError, VirtioTransport,
 };
 
 /// A machine that reboots, of `vcpus` vCPUs.
@@ -305,6 +305,29 @@ fn who_stops_a_crashed_guest_learns_how_it_crashed() {
     });
     handle.stop();
     assert_eq!(running.wait().unwrap(), fault);
+}
+
+/// A path, an open file and bytes boot the same guest, and again after a reset.
+#[test]
+fn a_kernel_is_a_path_an_open_file_or_bytes() {
+    let kernel = Kernel::new();
+    let open = std::fs::File::open(&kernel.path).unwrap();
+    let images: [BootFile; 3] = [
+        BootFile::from(&kernel.path),
+        open.into(),
+        elf(&[0xf4]).into(),
+    ];
+    for image in images {
+        let config = MachineConfig {
+            on_reboot: OnReboot::Reboot,
+            ..MachineConfig::new(Boot::kernel(image.clone()))
+        };
+        let lives = vec![reset(Script::new()), power_off(Script::new())];
+        let hypervisor = FakeHypervisor::new().with_scripts(BOOT, lives);
+        let machine = MachineBuilder::new(config).build(&hypervisor).unwrap();
+        let outcome = machine.start().unwrap().wait().unwrap();
+        assert_eq!(outcome, Outcome::PowerOff, "{image}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use vmmkit_boot_loader::{has_unused_pvh_entry, unified_cmdline};
-use vmmkit_vmm::MachineConfig;
+use vmmkit_vmm::{MachineConfig, Module};
 
 /// A value of `--module`: a file, and what is told with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,12 +35,12 @@ impl FromStr for ModuleOption {
 
 impl ModuleOption {
     /// As the option is written.
-    pub(crate) fn text(path: &Path, arguments: &str) -> String {
-        let path = path.display();
+    pub(crate) fn text(module: &Module) -> String {
+        let Module { file, arguments } = module;
         if arguments.is_empty() {
-            path.to_string()
+            file.to_string()
         } else {
-            format!("{path} {arguments}")
+            format!("{file} {arguments}")
         }
     }
 }
@@ -55,11 +55,11 @@ pub(crate) fn initrd(path: PathBuf) -> (PathBuf, bool) {
 
 /// How to see more of a guest that ended in a triple fault.
 pub(crate) fn after_triple_fault(machine: &MachineConfig) -> &'static str {
-    if machine.firmware.is_some() {
+    let Some(kernel) = machine.boot.as_kernel() else {
         return "boot with --debug-port stderr";
-    }
-    let kernel = File::open(&machine.kernel);
-    if kernel.is_ok_and(|file| has_unused_pvh_entry(&file, machine.entry)) {
+    };
+    let image = kernel.image.path().and_then(|path| File::open(path).ok());
+    if image.is_some_and(|file| has_unused_pvh_entry(&file, kernel.entry)) {
         return "boot with --entry pvh, or with earlyprintk=ttyS0 on the kernel's command line";
     }
     "boot with earlyprintk=ttyS0 on the kernel's command line"
@@ -85,8 +85,11 @@ mod tests {
         let module: ModuleOption = "/env NR_CPUS=2 x".parse().unwrap();
         assert_eq!(module.path, Path::new("/env"));
         assert_eq!(module.arguments, "NR_CPUS=2 x");
-        let text = ModuleOption::text(&module.path, &module.arguments);
-        assert_eq!(text, "/env NR_CPUS=2 x");
+        let module = Module {
+            file: module.path.into(),
+            arguments: module.arguments,
+        };
+        assert_eq!(ModuleOption::text(&module), "/env NR_CPUS=2 x");
         assert!(" x".parse::<ModuleOption>().is_err());
         assert!("".parse::<ModuleOption>().is_err());
     }

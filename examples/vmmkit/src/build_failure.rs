@@ -1,10 +1,9 @@
 //! Why a machine cannot be built, in the words of the options that it was asked for by.
 
 use std::error::Error;
-use std::path::Path;
 
 use vmmkit_boot_loader::{BootPart, EntryChoice, LoadError};
-use vmmkit_vmm::{BuildError, ConfigError, MachineConfig, VirtioTransport};
+use vmmkit_vmm::{BootFile, BuildError, ConfigError, MachineConfig, VirtioTransport};
 
 use crate::failure::Failure;
 use crate::{cpus, load_advice, memory};
@@ -49,15 +48,12 @@ impl Field {
 
     /// Its value in `config`, as it is given.
     fn value(self, config: &MachineConfig) -> String {
-        let path = |path: &Path| path.display().to_string();
+        let kernel = config.boot.as_kernel();
+        let file = |file: Option<&BootFile>| file.map_or(String::new(), BootFile::to_string);
         match self {
-            Self::Kernel => path(&config.kernel),
-            Self::Firmware => config.firmware.as_deref().map_or(String::new(), path),
-            Self::Initrd => config.initrd.as_deref().map_or(String::new(), path),
-            Self::Module(index) => {
-                let module = config.modules.get(index);
-                module.map_or(String::new(), |(name, _)| path(name))
-            }
+            Self::Kernel | Self::Firmware => config.boot.image().to_string(),
+            Self::Initrd => file(kernel.and_then(|it| Some(&it.initrd.as_ref()?.file))),
+            Self::Module(index) => file(kernel.and_then(|it| Some(&it.modules.get(index)?.file))),
             Self::Memory => memory::text(&config.ram),
             Self::Cpus => cpus::text(config.vcpus, config.topology),
             Self::Cpu => config.cpu.to_string(),
@@ -92,7 +88,6 @@ pub(crate) fn explain(error: &BuildError, config: &MachineConfig) -> Failure {
     match error {
         BuildError::Config(error) => match error {
             ConfigError::TooManyDevices { .. } => of(Field::Devices, error, too_many(config)),
-            ConfigError::NoKernel => of(Field::Kernel, error, None),
             _ => of(Field::Cpus, error, None),
         },
         BuildError::Ram(error) => of(Field::Memory, error, Some(memory::advice(error))),
@@ -103,8 +98,10 @@ pub(crate) fn explain(error: &BuildError, config: &MachineConfig) -> Failure {
             let what = format!("{option} {}: {}", conflict.parameter, conflict.reason);
             Failure::usage(what, advice)
         }
-        BuildError::Load { path, source } => {
-            let next = load_advice::of(source, path, config.entry != EntryChoice::Auto);
+        BuildError::Load { image, source } => {
+            let kernel = config.boot.as_kernel();
+            let chose_entry = kernel.is_some_and(|it| it.entry != EntryChoice::Auto);
+            let next = load_advice::of(source, image, chose_entry);
             let field = match load_advice::memory_needed(source) {
                 Some(_) => Field::Memory,
                 None => source.part().into(),
@@ -136,19 +133,18 @@ fn too_many(config: &MachineConfig) -> Option<String> {
 mod tests {
     use std::io;
 
+    use vmmkit_vmm::Boot;
+
     use super::*;
 
     #[test]
     fn the_reason_is_in_the_first_line() {
         let error = BuildError::Open {
             part: BootPart::Kernel,
-            path: "/nope".into(),
+            file: "/nope".into(),
             source: io::Error::from_raw_os_error(2),
         };
-        let config = MachineConfig {
-            kernel: "/nope".into(),
-            ..MachineConfig::default()
-        };
+        let config = MachineConfig::new(Boot::kernel("/nope"));
         assert_eq!(
             explain(&error, &config).text(),
             "error: --kernel /nope: No such file or directory\n  next: check the path and its \
@@ -159,11 +155,11 @@ mod tests {
     #[test]
     fn the_option_at_fault_is_named() {
         let error = BuildError::Load {
-            path: "vmlinux".into(),
+            image: "vmlinux".into(),
             source: LoadError::RamTooSmall { size: 1, least: 2 },
         };
         assert!(
-            explain(&error, &MachineConfig::default())
+            explain(&error, &MachineConfig::new(Boot::kernel("vmlinux")))
                 .text()
                 .starts_with("error: --memory 256M: 1 bytes of guest RAM are too few")
         );

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vmmkit_boot_loader::EntryChoice;
-use vmmkit_vmm::{MachineConfig, MpTable, VirtioTransport};
+use vmmkit_vmm::{Boot, BootFile, Initrd, KernelBoot, MachineConfig, MpTable, VirtioTransport};
 use vmmkit_x86_cpu::CpuModel;
 
 use crate::boot_files::ModuleOption;
@@ -45,12 +45,8 @@ pub(crate) fn command(settings: &Settings) -> String {
         }
     }
     let mut option = |name: &str, value: String| words.push(format!("{name} {value}"));
-    match machine.entry {
-        EntryChoice::Payload => option("--entry", "payload".to_owned()),
-        EntryChoice::Setup => option("--entry", "setup".to_owned()),
-        EntryChoice::Pvh => option("--entry", "pvh".to_owned()),
-        EntryChoice::Multiboot => option("--entry", "multiboot".to_owned()),
-        _ => {}
+    if let Some(entry) = machine.boot.as_kernel().and_then(entry) {
+        option("--entry", entry.to_owned());
     }
     if settings.debug_port != DebugChoice::Null {
         option("--debug-port", quoted(&settings.debug_port.to_string()));
@@ -89,21 +85,34 @@ pub(crate) fn command(settings: &Settings) -> String {
 fn boot(machine: &MachineConfig) -> Vec<String> {
     let mut words = Vec::new();
     let mut option = |name: &str, value: String| words.push(format!("{name} {value}"));
-    match &machine.firmware {
-        Some(firmware) => option("--firmware", quoted_path(firmware)),
-        None => option("--kernel", quoted_path(&machine.kernel)),
+    let kernel = match &machine.boot {
+        Boot::Kernel(kernel) => kernel,
+        Boot::Firmware(image) => {
+            option("--firmware", quoted_file(image));
+            return words;
+        }
+    };
+    option("--kernel", quoted_file(&kernel.image));
+    if let Some(Initrd { file, any }) = &kernel.initrd {
+        let any = if *any { ",any" } else { "" };
+        option("--initrd", format!("{}{any}", quoted_file(file)));
     }
-    if let Some(initrd) = &machine.initrd {
-        let any = if machine.any_initrd { ",any" } else { "" };
-        option("--initrd", format!("{}{any}", quoted_path(initrd)));
+    for module in &kernel.modules {
+        option("--module", quoted(&ModuleOption::text(module)));
     }
-    for (path, arguments) in &machine.modules {
-        option("--module", quoted(&ModuleOption::text(path, arguments)));
-    }
-    if machine.firmware.is_none() {
-        option("--cmdline", quoted(&machine.cmdline));
-    }
+    option("--cmdline", quoted(&kernel.cmdline));
     words
+}
+
+/// The word of `--entry`; none for the default.
+fn entry(kernel: &KernelBoot) -> Option<&'static str> {
+    match kernel.entry {
+        EntryChoice::Payload => Some("payload"),
+        EntryChoice::Setup => Some("setup"),
+        EntryChoice::Pvh => Some("pvh"),
+        EntryChoice::Multiboot => Some("multiboot"),
+        EntryChoice::Auto => None,
+    }
 }
 
 /// How the machine is controlled.
@@ -125,6 +134,10 @@ fn control(settings: &Settings) -> Vec<String> {
         words.push(format!("--gdb {}", quoted(&place.to_string())));
     }
     words
+}
+
+fn quoted_file(file: &BootFile) -> String {
+    file.path().map(quoted_path).unwrap_or_default()
 }
 
 fn quoted_path(path: &Path) -> String {

@@ -135,12 +135,14 @@ fn check_output(named: &Named) -> Result<(), Failure> {
 /// All files that `settings` name.
 fn named(settings: &Settings) -> Vec<Named> {
     let machine = &settings.machine;
-    let kernel = machine.firmware.is_none().then_some(&machine.kernel);
+    let image = machine.boot.image().path();
+    let kernel = machine.boot.as_kernel();
+    let initrd = kernel.and_then(|kernel| kernel.initrd.as_ref()?.file.path());
+    let image_option = kernel.map_or("--firmware", |_| "--kernel");
     let inputs = [
-        ("--config", settings.config.as_ref()),
-        ("--kernel", kernel),
-        ("--firmware", machine.firmware.as_ref()),
-        ("--initrd", machine.initrd.as_ref()),
+        ("--config", settings.config.as_deref()),
+        (image_option, image),
+        ("--initrd", initrd),
     ];
     let mut all = Vec::new();
     for (option, path) in inputs {

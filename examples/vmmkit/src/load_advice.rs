@@ -1,18 +1,17 @@
 //! What to do about a kernel, or what goes with it, that cannot be loaded.
 
-use std::path::Path;
-
 use vmmkit_boot_loader::{
     BzImageError, ElfError, FileKind, FirmwareError, InitrdError, KindError, LoadError,
     MultibootError,
 };
 use vmmkit_guest_memory::MMIO_HOLE_START;
+use vmmkit_vmm::BootFile;
 
 /// The least memory that is advised, in MiB.
 const LEAST_MEMORY: u64 = 64;
 
 /// What to do about `error`, met with the kernel at `kernel`.
-pub(crate) fn of(error: &LoadError, kernel: &Path, chose_entry: bool) -> String {
+pub(crate) fn of(error: &LoadError, kernel: &BootFile, chose_entry: bool) -> String {
     if let Some(mebibytes) = memory_needed(error) {
         return format!("--memory {mebibytes}M, or more for what runs in it");
     }
@@ -67,8 +66,8 @@ pub(crate) fn memory_needed(error: &LoadError) -> Option<u64> {
     Some(mebibytes.max(LEAST_MEMORY))
 }
 
-fn for_kernel(kind: FileKind, kernel: &Path) -> String {
-    let path = kernel.display();
+fn for_kernel(kind: FileKind, kernel: &BootFile) -> String {
+    let path = kernel;
     match kind {
         FileKind::Iso => format!("a CD boots by firmware: --firmware FILE --disk {path},readonly"),
         FileKind::Disk(_) | FileKind::RawDisk | FileKind::FileSystem(_) => {
@@ -117,7 +116,7 @@ mod tests {
                 ram_end: 16 << 20,
             })
         };
-        let advice = |error: &LoadError| of(error, Path::new("k"), false);
+        let advice = |error: &LoadError| of(error, &"k".into(), false);
         assert!(advice(&error(0x100_0000)).starts_with("--memory 64M"));
         assert!(advice(&error(0x1000_0000)).starts_with("--memory 512M"));
         assert!(!advice(&error(1 << 41)).contains("--memory"));
@@ -125,7 +124,7 @@ mod tests {
 
     #[test]
     fn entry_auto_is_advised_only_where_another_was_given() {
-        let advice = |chose| of(&LoadError::NoSetup, Path::new("k"), chose);
+        let advice = |chose| of(&LoadError::NoSetup, &"k".into(), chose);
         assert!(advice(true).contains("--entry auto"));
         assert!(!advice(false).contains("--entry"));
     }
@@ -134,7 +133,7 @@ mod tests {
     fn what_a_file_is_for_is_said_with_its_option() {
         let advice = |kind| {
             let error = LoadError::Kind(KindError::Other { kind });
-            of(&error, Path::new("d.img"), false)
+            of(&error, &"d.img".into(), false)
         };
         assert!(advice(FileKind::Disk("qcow2")).contains("--disk d.img"));
         assert!(advice(FileKind::Iso).contains("--firmware"));

@@ -26,8 +26,7 @@ impl Progress {
     pub(crate) fn booting(&self, settings: &Settings) {
         if self.is_shown {
             let machine = &settings.machine;
-            let image = machine.firmware.as_ref().unwrap_or(&machine.kernel);
-            let image = image.display();
+            let image = machine.boot.image();
             let (cpus, memory) = (machine.vcpus, machine.ram.size);
             let plural = if cpus == 1 { "" } else { "s" };
             messages::open_line(&format!(

@@ -109,7 +109,7 @@ fn software_notes(settings: &Settings, kvm: &Kvm, machine: &Handle) -> Vec<Strin
     }
     let hopeless = |finding: &&Finding| finding.essential && finding.remedy.is_none();
     let missing: Vec<&str> = report.missing().filter(hopeless).map(|f| f.name).collect();
-    if !missing.is_empty() && settings.machine.firmware.is_none() {
+    if !missing.is_empty() && settings.machine.boot.as_kernel().is_some() {
         notes.push(format!(
             "warning: this host's KVM is software and lacks {}: Linux will not boot (see `vmmkit \
              doctor`)",
@@ -282,7 +282,7 @@ fn review(settings: &Settings, remote: &Remote) {
     if !settings.quiet {
         remote.with(|handle| {
             devices::review(&handle.devices());
-            let boots_kernel = settings.machine.firmware.is_none();
+            let boots_kernel = settings.machine.boot.as_kernel().is_some();
             let should_speak = boots_kernel && settings.serial != SerialChoice::Null;
             diagnosis::review(handle, should_speak);
         });

@@ -7,8 +7,10 @@ use std::time::Duration;
 use vmmkit_boot_loader::EntryChoice;
 use vmmkit_gdb::Place;
 use vmmkit_host_io::ThreadPriority;
-use vmmkit_vmm::{MachineConfig, MpTable, VirtioTransport};
+use vmmkit_vmm::{Boot, Initrd, KernelBoot, MachineConfig, Module, MpTable, VirtioTransport};
+use vmmkit_x86_cpu::CpuModel;
 
+use crate::boot_files::ModuleOption;
 use crate::cli::RunOptions;
 use crate::control;
 use crate::devices::{self, Choice, DeviceOptions};
@@ -73,7 +75,6 @@ pub(crate) struct Settings {
 impl Settings {
     /// Makes values of `options`.
     pub(crate) fn new(options: RunOptions) -> Result<Self, Failure> {
-        let defaults = MachineConfig::default();
         let (vcpus, topology) = cpus::cpus(options.cpus.as_deref())?;
         let affinity = cpus::affinity(options.affinity.as_deref(), vcpus)?;
         let priorities = Priorities::new(options.priority.as_deref())?;
@@ -82,9 +83,8 @@ impl Settings {
         let ram = memory::parse(options.memory.as_deref(), needs_shared_ram)?;
         let cpu = match &options.cpu {
             Some(text) => cpu::model("--cpu ", text)?,
-            None => defaults.cpu,
+            None => CpuModel::default(),
         };
-        let entry = options.entry.as_deref().map_or(Ok(defaults.entry), entry)?;
         let control = control_choice(&options)?;
         let serial = options
             .serial
@@ -99,22 +99,12 @@ impl Settings {
         let (metrics, timeline) = reports::choices(&options)?;
         let log = LogChoice::new(options.log.as_deref())?;
         let gdb = options.gdb.as_deref().map(gdb::place).transpose()?;
-        let firmware = options.platform.firmware.clone();
-        if firmware.is_some() {
-            no_kernel(&options)?;
-        }
-        let found_kernel = options.kernel.is_none() && firmware.is_none();
+        let found_kernel = options.kernel.is_none() && options.platform.firmware.is_none();
         let boot = boot(&options, virtio)?;
         let machine = MachineConfig {
             name: control.name.clone().unwrap_or_else(|| "vmmkit".to_owned()),
-            thread_prefix: defaults.thread_prefix,
-            kernel: boot.kernel,
-            firmware,
-            initrd: boot.initrd,
-            any_initrd: boot.any_initrd,
-            modules: boot.modules,
-            cmdline: boot.cmdline,
-            entry,
+            thread_prefix: String::new(),
+            boot,
             ram,
             vcpus,
             topology,
@@ -161,45 +151,42 @@ fn mp_table(is_wanted: bool) -> MpTable {
     }
 }
 
-/// A kernel, and what goes with it.
-struct Boot {
-    kernel: PathBuf,
-    initrd: Option<PathBuf>,
-    any_initrd: bool,
-    modules: Vec<(PathBuf, String)>,
-    cmdline: String,
-}
-
+/// What `options` have run first.
 fn boot(options: &RunOptions, virtio: VirtioTransport) -> Result<Boot, Failure> {
+    let entry = options.entry.as_deref().map(entry).transpose()?;
+    if let Some(firmware) = &options.platform.firmware {
+        no_kernel(options)?;
+        return Ok(Boot::Firmware(firmware.into()));
+    }
     let Found { kernel, initrd } = kernel_of(options)?;
-    let (initrd, any_initrd) = match initrd.map(boot_files::initrd) {
-        Some((path, any)) => (Some(path), any),
-        None => (None, false),
+    let initrd = initrd.map(boot_files::initrd).map(|(path, any)| Initrd {
+        file: path.into(),
+        any,
+    });
+    let module = |module: &ModuleOption| Module {
+        file: (&module.path).into(),
+        arguments: module.arguments.clone(),
     };
-    let modules = options.modules.iter().cloned();
     let cmdline = options.cmdline.clone();
-    Ok(Boot {
+    Ok(Boot::Kernel(KernelBoot {
         cmdline: cmdline.unwrap_or_else(|| {
             let cmdline = default_cmdline(&options.devices, virtio);
             boot_files::with_unified(cmdline, &kernel)
         }),
-        kernel,
+        image: kernel.into(),
         initrd,
-        any_initrd,
-        modules: modules
-            .map(|module| (module.path, module.arguments))
-            .collect(),
-    })
+        modules: options.modules.iter().map(module).collect(),
+        entry: entry.unwrap_or_default(),
+    }))
 }
 
-/// The kernel that was named, or one that is found; with firmware there is none.
+/// The kernel that was named, or one that is found.
 fn kernel_of(options: &RunOptions) -> Result<Found, Failure> {
     match &options.kernel {
         Some(kernel) => Ok(Found {
             kernel: kernel.clone(),
             initrd: options.initrd.clone(),
         }),
-        None if options.platform.firmware.is_some() => Ok(Found::default()),
         None => kernel_search::search(options.initrd.clone()),
     }
 }
@@ -316,12 +303,16 @@ mod tests {
         Settings::new(options)
     }
 
+    fn kernel(settings: &Settings) -> &KernelBoot {
+        settings.machine.boot.as_kernel().unwrap()
+    }
+
     #[test]
     fn a_kernel_is_all_that_must_be_given() {
         let settings = settings(|_| {}).unwrap();
         assert_eq!(settings.machine.vcpus, 1);
         assert_eq!(settings.machine.ram.size, RamSize::mebibytes(256));
-        assert_eq!(settings.machine.cmdline, DEFAULT_CMDLINE);
+        assert_eq!(kernel(&settings).cmdline, DEFAULT_CMDLINE);
         assert_eq!(settings.serial, SerialChoice::Stdio);
         assert!(settings.machine.acpi);
     }
@@ -337,13 +328,13 @@ mod tests {
         .unwrap();
         assert_eq!(settings.machine.vcpus, 2);
         assert_eq!(settings.machine.ram.size, RamSize::mebibytes(1024));
-        assert_eq!(settings.machine.entry, EntryChoice::Pvh);
+        assert_eq!(kernel(&settings).entry, EntryChoice::Pvh);
         assert!(!settings.machine.acpi);
     }
 
     #[test]
     fn an_empty_command_line_is_kept_empty() {
         let settings = settings(|options| options.cmdline = Some(String::new())).unwrap();
-        assert_eq!(settings.machine.cmdline, "");
+        assert_eq!(kernel(&settings).cmdline, "");
     }
 }

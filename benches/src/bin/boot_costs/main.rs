@@ -21,7 +21,7 @@ use vmmkit_boot_loader::{parameter_words, with_parameters};
 use vmmkit_host_io::OutputBuffer;
 use vmmkit_hypervisor::Hypervisor;
 use vmmkit_hypervisor_kvm::Kvm;
-use vmmkit_vmm::{Console, MachineBuilder, MachineConfig};
+use vmmkit_vmm::{Console, KernelBoot, MachineBuilder, MachineConfig};
 
 use crate::symbols::Symbols;
 use crate::watched::Watched;
@@ -40,12 +40,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cmdline = added.iter().fold(cmdline.clone(), |line, addition| {
         with_parameters(&line, addition.parameter)
     });
-    let config = MachineConfig {
-        kernel: kernel.into(),
-        initrd: Some(initrd.into()),
+    let boot = KernelBoot {
+        initrd: Some(initrd.as_str().into()),
         cmdline,
+        ..KernelBoot::new(kernel.as_str())
+    };
+    let config = MachineConfig {
         vcpus: rest.get(1).map_or(Ok(1), |cpus| cpus.parse())?,
-        ..MachineConfig::default()
+        ..MachineConfig::new(boot)
     };
     let stdout = std::io::stdout().as_fd().try_clone_to_owned()?;
     let console = Console {

@@ -7,6 +7,7 @@
 mod error;
 mod id;
 mod lock;
+mod memory;
 mod output;
 mod replace;
 mod text;
@@ -19,6 +20,7 @@ use std::path::Path;
 pub use error::{FileError, FileKind};
 pub use id::FileId;
 pub use lock::{Holder, LockError, lock_file, lock_holder};
+pub use memory::memory_file;
 pub use output::{Output, OutputPlan, Sharing};
 pub use replace::replace_file;
 pub use text::read_text;

@@ -21,7 +21,7 @@ use vmmkit_guest_memory::{RamConfig, RamSize};
 use vmmkit_host_io::OutputBuffer;
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::fake::{FakeHypervisor, Script, Transcript};
-use vmmkit_vmm::{Console, Machine, MachineBuilder, MachineConfig, Outcome, Ready, RunError};
+use vmmkit_vmm::{Boot, Console, Machine, MachineBuilder, MachineConfig, Outcome, Ready, RunError};
 
 /// Long enough for a host that is busy with other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,12 +56,11 @@ impl Kernel {
 
     pub(crate) fn config(&self) -> MachineConfig {
         MachineConfig {
-            kernel: self.path.clone(),
             ram: RamConfig {
                 size: RamSize::mebibytes(16),
                 ..RamConfig::default()
             },
-            ..MachineConfig::default()
+            ..MachineConfig::new(Boot::kernel(&self.path))
         }
     }
 }

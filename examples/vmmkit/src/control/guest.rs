@@ -53,6 +53,7 @@ impl Guest {
     /// The machine of `settings`, called `name`.
     pub(crate) fn new(settings: &Settings, name: &str) -> Self {
         let machine = &settings.machine;
+        let kernel = machine.boot.as_kernel();
         Self {
             about: MachineInfo {
                 name: name.to_owned(),
@@ -62,7 +63,7 @@ impl Guest {
                 age_milliseconds: 0,
                 vcpus: machine.vcpus,
                 memory_bytes: machine.ram.size.bytes(),
-                kernel: machine.kernel.display().to_string(),
+                kernel: kernel.map_or(String::new(), |kernel| kernel.image.to_string()),
             },
             began: Instant::now(),
             stop_timeout: u32::try_from(settings.stop_timeout.as_secs()).unwrap_or(u32::MAX),

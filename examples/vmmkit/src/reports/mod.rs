@@ -54,18 +54,17 @@ impl Reports {
             None => log,
         };
         let machine = &settings.machine;
-        let kernel = machine.kernel.file_name().unwrap_or_default();
-        let (kernel, cpus) = (kernel.to_string_lossy(), machine.vcpus);
+        let kernel = machine.boot.as_kernel();
+        let cmdline = kernel.map_or(String::new(), |kernel| kernel.cmdline.clone());
+        let kernel = kernel.map_or(String::new(), |kernel| kernel.image.name());
+        let cpus = machine.vcpus;
         let plural = if cpus == 1 { "" } else { "s" };
         let (name, ram) = (&machine.name, machine.ram.size);
         Self {
             metrics: settings.metrics.clone(),
             timeline: settings.timeline.clone(),
             title: format!("{name}: {kernel}, {cpus} vCPU{plural}, {ram}"),
-            cmdline: match machine.firmware {
-                Some(_) => String::new(),
-                None => machine.cmdline.clone(),
-            },
+            cmdline,
             log: Arc::new(log),
         }
     }

@@ -1,0 +1,7 @@
+//! What a machine runs first, as data, and how it gets into RAM at each power-on.
+
+mod config;
+mod load;
+
+pub use config::{Boot, BootFile, Initrd, KernelBoot, Module};
+pub(crate) use load::{BootFiles, load};
