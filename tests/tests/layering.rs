@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use vmmkit_tests::{rust_files, workspace_root};
@@ -335,6 +335,35 @@ fn threads_begin_in_one_place() {
         assert!(
             !spawns || excused,
             "{} starts a thread without vmmkit_host_io::ThreadSpec",
+            file.display()
+        );
+    }
+}
+
+/// Production code that may use the standard library's locks, with its reason.
+const MAY_POISON: &[(&str, &str)] = &[(
+    "crates/run-control/src/",
+    "loom models its locks, and loom's have the interface of the standard library's",
+)];
+
+#[test]
+fn locks_are_parking_lots() {
+    const LOCKS: &[&str] = &["Mutex", "MutexGuard", "RwLock", "Condvar", "PoisonError"];
+    let excused = |file: &Path| {
+        let mut places = MAY_POISON.iter();
+        places.any(|(place, _)| file.starts_with(workspace_root().join(place)))
+    };
+    for file in production_files() {
+        let text = fs::read_to_string(&file).unwrap();
+        let production = text.split("#[cfg(test)]").next().unwrap();
+        let code = production
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let mut imports = code.filter(|line| line.contains("std::sync::"));
+        let poisons = imports.any(|line| LOCKS.iter().any(|lock| has_word(line, lock)));
+        assert!(
+            !poisons || excused(&file),
+            "{} takes a lock of std::sync, which a panic poisons: use parking_lot's",
             file.display()
         );
     }

@@ -1,10 +1,10 @@
 //! A machine that has no guest: for tests of whoever serves or uses the API, and for this crate's.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{
     Balloon, Controlled, Device, Event, EventSource, FlowLimits, Limits, MachineInfo, MachineState,
@@ -91,7 +91,7 @@ impl FakeMachine {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     fn enter(&self, call: &'static str, state: MachineState) -> Result<(), Refusal> {

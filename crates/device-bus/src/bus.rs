@@ -1,7 +1,8 @@
 //! The bus: plugging, unplugging, and access for those without a view of their own.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
@@ -144,7 +145,7 @@ impl<S: Space> Bus<S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Names> {
-        self.change.lock().unwrap_or_else(PoisonError::into_inner)
+        self.change.lock()
     }
 }
 

@@ -86,7 +86,7 @@ pub fn bring_to_rest<'a>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -112,7 +112,7 @@ mod tests {
 
     impl Told {
         fn note(&self, step: &'static str) {
-            self.steps.lock().unwrap().push(step);
+            self.steps.lock().push(step);
         }
     }
 
@@ -142,14 +142,11 @@ mod tests {
         let devices = [&first, &hanging, &last];
         let devices = devices.iter().map(|device| *device as &dyn Lifecycle);
         assert_eq!(bring_to_rest(&devices, Some(Instant::now())), Err(1));
-        assert_eq!(*first.steps.lock().unwrap(), ["pause", "resume"]);
+        assert_eq!(*first.steps.lock(), ["pause", "resume"]);
         let all = ["pause", "wait", "resume"];
-        assert_eq!(*hanging.steps.lock().unwrap(), all);
-        assert_eq!(*last.steps.lock().unwrap(), all);
+        assert_eq!(*hanging.steps.lock(), all);
+        assert_eq!(*last.steps.lock(), all);
         assert_eq!(bring_to_rest(&devices, None), Ok(()));
-        assert_eq!(
-            *first.steps.lock().unwrap(),
-            ["pause", "resume", "pause", "wait"]
-        );
+        assert_eq!(*first.steps.lock(), ["pause", "resume", "pause", "wait"]);
     }
 }

@@ -71,7 +71,7 @@ impl fmt::Debug for IrqLine {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -80,7 +80,7 @@ mod tests {
 
     impl LineDriver for Recorder {
         fn set_level(&self, gsi: Gsi, high: bool) {
-            self.0.lock().unwrap().push((gsi, high));
+            self.0.lock().push((gsi, high));
         }
     }
 
@@ -88,10 +88,7 @@ mod tests {
     fn a_pulse_is_high_then_low_on_the_line_it_was_made_for() {
         let recorder = Arc::new(Recorder::default());
         IrqLine::new(recorder.clone(), Gsi(4)).pulse();
-        assert_eq!(
-            *recorder.0.lock().unwrap(),
-            [(Gsi(4), true), (Gsi(4), false)]
-        );
+        assert_eq!(*recorder.0.lock(), [(Gsi(4), true), (Gsi(4), false)]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Message-signalled interrupts: what a device may send, without knowing who delivers it.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A message-signalled interrupt: what a device writes (Intel SDM vol. 3, 11.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +53,7 @@ impl MessageVector {
     }
 
     fn state(&self) -> MutexGuard<'_, VectorState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
     fn what_is_signalled_without_a_message_comes_once_with_it() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = seen.clone();
-        let vector = MessageVector::new(move |message| sink.lock().unwrap().push(message.data));
+        let vector = MessageVector::new(move |message| sink.lock().push(message.data));
         let message = |data| MsiMessage { address: 0, data };
 
         vector.signal();
@@ -115,7 +115,7 @@ mod tests {
         vector.clear();
         vector.connect(Some(message(2)));
 
-        assert_eq!(*seen.lock().unwrap(), [1, 1]);
+        assert_eq!(*seen.lock(), [1, 1]);
         assert!(!vector.is_pending());
     }
 }

@@ -1,9 +1,9 @@
 //! What happens to the machine, told to the server's thread.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::x86::DebugExit;
@@ -96,7 +96,7 @@ impl Notices {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Notice>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 

@@ -1,8 +1,8 @@
 //! A time until which somebody is waited for, which another thread may bring nearer.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -58,7 +58,7 @@ impl Deadline {
     }
 
     fn lock(&self) -> MutexGuard<'_, Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

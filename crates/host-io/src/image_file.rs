@@ -127,8 +127,8 @@ impl fmt::Display for ImageFile {
 
 #[cfg(test)]
 mod tests {
+    use parking_lot::Mutex;
     use std::sync::Arc;
-    use std::sync::Mutex;
 
     use imago::StorageExt;
 
@@ -164,7 +164,7 @@ mod tests {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let told = seen.clone();
         let image = ImageFile::new(file()).before_write(move |offset, bytes| {
-            told.lock().unwrap().push((offset, bytes.len()));
+            told.lock().push((offset, bytes.len()));
             if offset >= 1000 {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -173,7 +173,7 @@ mod tests {
         image.write(&[7; 8][..], 10).unwrap();
         let error = image.write(&[7; 8][..], 1000).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(*seen.lock().unwrap(), [(10, 8), (1000, 8)]);
+        assert_eq!(*seen.lock(), [(10, 8), (1000, 8)]);
         assert_eq!(image.size().unwrap(), 18);
     }
 }

@@ -1,10 +1,10 @@
 //! The console's output path: from vCPU threads to a descriptor, without a system call per byte.
 
+use parking_lot::Mutex;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -134,7 +134,7 @@ impl OutputBuffer {
     #[inline]
     pub fn push(&self, byte: u8) -> bool {
         let length = {
-            let mut filling = lock(&self.filling);
+            let mut filling = self.filling.lock();
             if filling.len() >= HALF && !self.make_room(&mut filling) {
                 return false;
             }
@@ -174,7 +174,7 @@ impl OutputBuffer {
     /// the guest goes on.
     pub fn flush(&self) -> io::Result<Flush> {
         self.timer.drain();
-        let mut writing = lock(&self.writing);
+        let mut writing = self.writing.lock();
         self.unwatch(&mut writing);
         // The rest of one half and the whole of the other. More has armed the timer again, and
         // other events get their turn before it.
@@ -207,7 +207,7 @@ impl OutputBuffer {
     /// As for [`flush`](Self::flush).
     pub fn drain_blocking(&self, limit: Duration) -> io::Result<Flush> {
         let started = Instant::now();
-        let mut writing = lock(&self.writing);
+        let mut writing = self.writing.lock();
         while self.refill(&mut writing) {
             match self.write_half(&mut writing)? {
                 Flush::Done => {}
@@ -321,7 +321,7 @@ impl Half {
             return false;
         }
         self.clear();
-        mem::swap(&mut self.bytes, &mut *lock(filling));
+        mem::swap(&mut self.bytes, &mut *filling.lock());
         !self.bytes.is_empty()
     }
 
@@ -349,11 +349,6 @@ impl Half {
         self.bytes.clear();
         self.written = 0;
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it holds one of the locks, so a poisoned one is whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

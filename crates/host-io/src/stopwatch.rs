@@ -1,7 +1,7 @@
 //! A clock that can stand still.
 
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// Time since it was made, without that for which it was stopped. It runs from the start.
@@ -32,19 +32,19 @@ impl Stopwatch {
 
     /// Stops it, where it runs.
     pub fn stop(&self) {
-        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stopped = self.stopped.lock();
         stopped.get_or_insert_with(Instant::now);
     }
 
     /// Has it go on as if it had not been stopped.
     pub fn skip(&self) {
-        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stopped = self.stopped.lock();
         *stopped = None;
     }
 
     /// Has it go on, where it stands.
     pub fn start(&self) {
-        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stopped = self.stopped.lock();
         if let Some(at) = stopped.take() {
             self.paused.fetch_add(since(at), Ordering::Relaxed);
         }

@@ -1,8 +1,9 @@
 //! A VM's clocks: kvmclock, and the time-stamp counters of its vCPUs.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::arch::x86_64::_rdtsc;
 use std::fs;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use kvm_bindings::kvm_clock_data;
 use vmmkit_hypervisor::{Error, GuestClock, Result};
@@ -38,7 +39,7 @@ impl KvmClock {
     }
 
     fn stopped(&self) -> MutexGuard<'_, Option<Stopped>> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stopped.lock()
     }
 
     /// Every vCPU gets the same ticks taken off, so that they stay in step.

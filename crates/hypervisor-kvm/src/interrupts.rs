@@ -1,8 +1,9 @@
 //! Interrupts into the guest: lines, irqfds, messages.
 
+use parking_lot::Mutex;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use kvm_bindings::{KVM_IRQFD_FLAG_DEASSIGN, kvm_irqfd};
 use vmmkit_device_bus::{Gsi, IrqLine, LineDriver};
@@ -25,7 +26,7 @@ pub(crate) struct Lines {
 impl Lines {
     /// Puts all lines low, as they are where `replace` has put a new VM in place.
     pub(crate) fn renew(&self, replace: impl FnOnce()) {
-        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut levels = self.levels.lock();
         replace();
         *levels = 0;
     }
@@ -56,11 +57,7 @@ impl Inner {
 
 impl LineDriver for Inner {
     fn set_level(&self, gsi: Gsi, high: bool) {
-        let mut levels = self
-            .lines
-            .levels
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut levels = self.lines.levels.lock();
         if let Some(bit) = 1_u64.checked_shl(gsi.0) {
             if (*levels & bit != 0) == high {
                 return;

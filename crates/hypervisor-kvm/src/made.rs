@@ -1,7 +1,8 @@
 //! The VMs that were made, for the end of the process.
 
+use parking_lot::Mutex;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use vmmkit_hypervisor::{Error, Result};
 
@@ -15,14 +16,14 @@ pub(crate) struct Made(Mutex<Vec<Weak<Inner>>>);
 impl Made {
     /// Adds `vm`, and forgets those that are gone.
     pub(crate) fn note(&self, vm: &KvmVm) {
-        let mut vms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut vms = self.0.lock();
         vms.retain(|vm| vm.strong_count() > 0);
         vms.push(Arc::downgrade(&vm.inner));
     }
 
     /// See [`Kvm::leave_to_kernel`](crate::Kvm::leave_to_kernel).
     pub(crate) fn leave_to_kernel(&self) -> Result<()> {
-        let vms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let vms = self.0.lock();
         let vms: Vec<_> = vms.iter().filter_map(Weak::upgrade).collect();
         if vms.is_empty() {
             return Ok(());

@@ -1,10 +1,11 @@
 //! Message-signalled interrupts by irqfd: a GSI each above the pins, with a route of its own.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use kvm_bindings::{
     KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
@@ -36,7 +37,7 @@ pub(crate) struct Routes {
 
 impl Routes {
     fn messages(&self) -> MutexGuard<'_, BTreeMap<u32, Option<MsiMessage>>> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+        self.messages.lock()
     }
 
     /// Takes the lowest GSI that is free.
@@ -185,7 +186,7 @@ struct IrqfdVector {
 
 impl IrqfdVector {
     fn message(&self) -> MutexGuard<'_, Option<MsiMessage>> {
-        self.message.lock().unwrap_or_else(PoisonError::into_inner)
+        self.message.lock()
     }
 
     fn irqfd(&self, flags: u32) -> Result<()> {

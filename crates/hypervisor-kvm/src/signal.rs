@@ -1,9 +1,9 @@
 //! The signal that takes a vCPU out of the guest.
 
+use parking_lot::Mutex;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::{Mutex, PoisonError};
 
 use libc::{c_int, c_void, siginfo_t};
 use thiserror::Error;
@@ -78,7 +78,7 @@ impl KickSignal {
     pub(crate) fn install(self) -> io::Result<()> {
         /// The signals that have the handler, a bit each.
         static INSTALLED: Mutex<u64> = Mutex::new(0);
-        let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut installed = INSTALLED.lock();
         let bit = 1_u64 << self.0;
         if *installed & bit != 0 {
             return Ok(());

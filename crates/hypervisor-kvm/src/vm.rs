@@ -1,10 +1,11 @@
 //! A VM: its memory slots and its vCPUs.
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kvm_bindings::{
     KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY,
@@ -140,7 +141,7 @@ impl Descriptor {
 
     /// Locks the list of vCPUs. No lock is taken while it is held.
     pub(crate) fn vcpus(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
-        self.vcpus.lock().unwrap_or_else(PoisonError::into_inner)
+        self.vcpus.lock()
     }
 
     fn keep(&self, vcpu: &VcpuFd) -> Result<()> {
@@ -252,8 +253,8 @@ impl Inner {
     }
 
     /// Locks the slots. No lock is taken while it is held.
-    pub(crate) fn slots(&self) -> std::sync::MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn slots(&self) -> parking_lot::MutexGuard<'_, Slots> {
+        self.slots.lock()
     }
 
     /// Fills `bytes` from guest memory; false where there is none.
@@ -277,18 +278,13 @@ impl Inner {
 
     /// The host's VM of now.
     pub(crate) fn current(&self) -> Arc<Descriptor> {
-        let current = self.current.read();
-        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 
     /// Puts another in its place, and closes the old one with its last vCPU.
     fn replace(&self, descriptor: Descriptor) {
         let descriptor = Arc::new(descriptor);
-        let current = self.current.write();
-        let old = std::mem::replace(
-            &mut *current.unwrap_or_else(PoisonError::into_inner),
-            descriptor,
-        );
+        let old = std::mem::replace(&mut *self.current.write(), descriptor);
         drop(old);
     }
 

@@ -1,7 +1,8 @@
 //! What each vCPU left the guest for.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use vmmkit_device_bus::{AccessCounter, AccessCounts, BusView, Mmio, MmioBus, PortBus, Ports};
 use vmmkit_telemetry::{Metrics, Tree};
@@ -63,7 +64,7 @@ impl ExitCounter {
     }
 
     fn others(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
-        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+        self.others.lock()
     }
 }
 

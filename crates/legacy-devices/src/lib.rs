@@ -44,8 +44,6 @@ pub mod reset;
 pub mod serial;
 pub mod superio;
 
-mod lock;
-
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,9 @@
 //! What is saved of each device: a new device goes on from it as the old one does, and the forms of
 //! earlier builds load for ever.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -198,12 +199,12 @@ proptest! {
             step_ioapic(&old, step);
         }
         carry(&old, &new);
-        old_sent.0.lock().unwrap().clear();
-        new_sent.0.lock().unwrap().clear();
+        old_sent.0.lock().clear();
+        new_sent.0.lock().clear();
         for step in after {
             prop_assert_eq!(step_ioapic(&old, step), step_ioapic(&new, step));
         }
-        prop_assert_eq!(&*old_sent.0.lock().unwrap(), &*new_sent.0.lock().unwrap());
+        prop_assert_eq!(&*old_sent.0.lock(), &*new_sent.0.lock());
     }
 }
 
@@ -212,7 +213,7 @@ struct Sent(Mutex<Vec<MsiMessage>>, AtomicU32);
 
 impl IoapicOutput for Sent {
     fn deliver(&self, message: MsiMessage) {
-        self.0.lock().unwrap().push(message);
+        self.0.lock().push(message);
     }
     fn route(&self, _: u32, _: Option<MsiMessage>) {
         self.1.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,8 @@
 //! The platform: which devices there are, where, on which line; and their description to the guest.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use vmmkit_boot_loader::acpi::{
     AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, MemoryRange, PciHost, PmPorts,
@@ -204,12 +205,12 @@ impl Platform {
     }
 
     fn parts(&self) -> MutexGuard<'_, Vec<Part>> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts.lock()
     }
 
     /// What counts the exits of `vcpu`, over all resets. vCPUs are made in the order of their numbers.
     pub fn exit_counter(&self, vcpu: VcpuId) -> Arc<ExitCounter> {
-        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exits = self.exits.lock();
         let known = exits.get(vcpu.0 as usize).cloned();
         known.unwrap_or_else(|| {
             let counter = Arc::new(ExitCounter::new(vcpu, &self.ports, &self.mmio));
@@ -220,7 +221,7 @@ impl Platform {
 
     /// What every vCPU left the guest for.
     pub fn exits(&self) -> Vec<VcpuExits> {
-        let exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        let exits = self.exits.lock();
         exits.iter().map(|counter| counter.exits()).collect()
     }
 

@@ -1,16 +1,16 @@
 //! The bus: functions in their slots, and their base addresses on the memory bus.
 
+use parking_lot::Mutex;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use thiserror::Error;
 use vmmkit_device_bus::{AddressRange, DeviceMmio, Lifecycle, MmioAddress, MmioBus};
 
 use crate::config::touches;
-use crate::lock::lock;
 use crate::spec::{CONFIG_SIZE, DEVICES, header};
 use crate::{PciFunction, PciLayout};
 
@@ -79,14 +79,14 @@ impl PciBus {
     /// [`PciError`]: no slot, or no room in the window.
     pub fn plug(&self, function: Arc<dyn PciFunction>) -> Result<u8, PciError> {
         let name = function.name();
-        let mut slots = lock(&self.slots);
+        let mut slots = self.slots.lock();
         let device = u8::try_from(slots.len())
             .ok()
             .filter(|device| *device < DEVICES)
             .ok_or_else(|| PciError::Full { name: name.clone() })?;
         let mut taken: Vec<_> = slots.iter().flat_map(|slot| slot.places.clone()).collect();
         let others = taken.len();
-        let mut config = lock(function.config());
+        let mut config = function.config().lock();
         for (bar, size) in config.bars().to_vec() {
             let place = self.layout.place(&taken, size).ok_or(PciError::Window {
                 name: name.clone(),
@@ -154,8 +154,8 @@ impl PciBus {
             return;
         };
         let function = &slot.function;
-        let mut plugged = lock(&slot.plugged);
-        let wanted: Vec<_> = lock(function.config()).decoded().collect();
+        let mut plugged = slot.plugged.lock();
+        let wanted: Vec<_> = function.config().lock().decoded().collect();
         plugged.retain(|place| {
             let stays = wanted.contains(place);
             if !stays {
@@ -182,11 +182,11 @@ impl PciBus {
     }
 
     fn slot(&self, device: u8) -> Option<Arc<Slot>> {
-        lock(&self.slots).get(usize::from(device)).cloned()
+        self.slots.lock().get(usize::from(device)).cloned()
     }
 
     fn slots(&self) -> Vec<Arc<Slot>> {
-        lock(&self.slots).clone()
+        self.slots.lock().clone()
     }
 }
 

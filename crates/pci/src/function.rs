@@ -1,11 +1,11 @@
 //! What a function is to its bus.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use vmmkit_device_bus::{Lifecycle, SaveState};
 
 use crate::ConfigSpace;
-use crate::lock::lock;
 
 /// A function of a device. vCPU threads call it, several at once. After a restore of functions
 /// [`PciBus::settle_all`](crate::PciBus::settle_all) plugs their base addresses in.
@@ -19,12 +19,12 @@ pub trait PciFunction: Lifecycle + SaveState {
 
     /// Reads up to 4 bytes of one double word of the configuration space.
     fn read_config(&self, register: usize, data: &mut [u8]) {
-        lock(self.config()).read(register, data);
+        self.config().lock().read(register, data);
     }
 
     /// Writes up to 4 bytes of one double word of the configuration space.
     fn write_config(&self, register: usize, data: &[u8]) {
-        lock(self.config()).write(register, data);
+        self.config().lock().write(register, data);
     }
 
     /// Reads from what base address `bar` leads to.

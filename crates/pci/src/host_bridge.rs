@@ -1,11 +1,11 @@
 //! The host bridge: what a kernel looks for to believe that there is PCI.
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vmmkit_device_bus::Lifecycle;
 
-use crate::lock::lock;
 use crate::spec::class;
 use crate::{ConfigSpace, Identity, PciFunction};
 
@@ -50,7 +50,7 @@ impl PciFunction for HostBridge {
 
 impl Lifecycle for HostBridge {
     fn reset(&self) {
-        lock(&self.0).reset();
+        self.0.lock().reset();
     }
 }
 

@@ -33,7 +33,6 @@ mod ecam;
 mod function;
 mod host_bridge;
 mod layout;
-mod lock;
 mod msix;
 mod ports;
 pub mod spec;

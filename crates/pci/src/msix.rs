@@ -1,14 +1,14 @@
 //! MSI-X (PCI 6.8.2): a table that says which message each vector sends, and masks.
 
+use parking_lot::Mutex;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vmmkit_device_bus::{MsiMessage, MsiVector, StateError, StateReason};
 
-use crate::lock::lock;
 use crate::spec::{capability, msix as spec};
 use crate::{ConfigError, ConfigSpace};
 
@@ -170,7 +170,7 @@ impl Msix {
 
     /// The guest wrote message control.
     pub fn set_control(&self, control: u16) {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         let was_enabled = table.control & spec::ENABLE != 0;
         table.control = control & (spec::ENABLE | spec::FUNCTION_MASK);
         let is_enabled = table.control & spec::ENABLE != 0;
@@ -184,14 +184,14 @@ impl Msix {
     /// The guest lets the function access memory, or not, by the command register
     /// ([`MASTER`](crate::spec::command::MASTER)).
     pub fn set_master(&self, is_master: bool) {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         table.is_master = is_master;
         self.settle_all(&mut table);
     }
 
     /// Reads the table from `offset`; zeroes beyond it.
     pub fn read_table(&self, offset: u64, data: &mut [u8]) {
-        let table = lock(&self.table);
+        let table = self.table.lock();
         for (offset, byte) in (offset..).zip(data) {
             let entry = entry_of(offset).and_then(|index| table.entries.get(index));
             let image = entry.map_or([0; 16], Entry::image);
@@ -210,7 +210,7 @@ impl Msix {
         let Some(index) = entry_of(offset) else {
             return;
         };
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         let Some(entry) = table.entries.get_mut(index) else {
             return;
         };
@@ -225,7 +225,7 @@ impl Msix {
 
     /// Reads the pending bits from `offset`; zeroes beyond them. A vector that is not masked has none.
     pub fn read_pending(&self, offset: u64, data: &mut [u8]) {
-        let table = lock(&self.table);
+        let table = self.table.lock();
         for (offset, byte) in (offset..).zip(data) {
             *byte = 0;
             let first = usize::try_from(offset)
@@ -248,7 +248,7 @@ impl Msix {
     pub fn reset(&self) {
         self.set_control(0);
         self.set_master(false);
-        for entry in &mut lock(&self.table).entries {
+        for entry in &mut self.table.lock().entries {
             *entry = Entry::at_reset();
         }
         self.vectors.iter().for_each(|vector| vector.clear());
@@ -256,7 +256,7 @@ impl Msix {
 
     /// Saves it. Call it at rest.
     pub fn save(&self) -> MsixState {
-        let table = lock(&self.table);
+        let table = self.table.lock();
         let vectors = table.entries.iter().zip(&self.vectors);
         let saved = vectors.map(|(entry, vector)| {
             let MsiMessage { address, data } = entry.message;
@@ -281,7 +281,7 @@ impl Msix {
     pub fn restore(&self, part: &str, saved: &MsixState) -> Result<(), StateError> {
         saved.check(part, self.count())?;
         self.reset();
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         let entries = table.entries.iter_mut().zip(&self.vectors);
         for ((entry, vector), saved) in entries.zip(&saved.vectors) {
             entry.message = MsiMessage {

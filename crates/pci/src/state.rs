@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use vmmkit_device_bus::{SaveState, SavedState, StateError, StateForm};
 
-use crate::lock::lock;
 use crate::spec::mechanism_1;
 use crate::{ConfigPorts, HostBridge, PciFunction};
 
@@ -50,13 +49,13 @@ impl StateForm for HostBridgeForm {
 impl SaveState for HostBridge {
     fn save_state(&self) -> Result<SavedState, StateError> {
         SavedState::new(&HostBridgeForm {
-            config: lock(self.config()).save(),
+            config: self.config().lock().save(),
         })
     }
 
     fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
         let form: HostBridgeForm = saved.read()?;
-        let mut config = lock(self.config());
+        let mut config = self.config().lock();
         config
             .restore(HostBridgeForm::KIND, &form.config)
             .map_err(|error| error.within("config"))

@@ -1,10 +1,10 @@
 //! The process as a job of its shell: in the foreground it has the terminal, in the background it
 //! leaves it alone.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use vmmkit_host_io::{EventFd, RawTerminal, Signal, TimerFd, is_foreground};
@@ -101,18 +101,17 @@ impl Job {
 
     /// Notes the signal that the process is to die by; the first one stands.
     pub fn end_by(&self, signal: Signal) {
-        let mut ended_by = self.ended_by.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ended_by = self.ended_by.lock();
         ended_by.get_or_insert(signal);
     }
 
     /// The signal that the process is to die by, for [`die_by`](vmmkit_host_io::die_by).
     pub fn ended_by(&self) -> Option<Signal> {
-        *self.ended_by.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.ended_by.lock()
     }
 
     fn terminal(&self) -> MutexGuard<'_, Option<RawTerminal>> {
-        // A panic while it is held leaves a whole value.
-        self.terminal.lock().unwrap_or_else(PoisonError::into_inner)
+        self.terminal.lock()
     }
 }
 

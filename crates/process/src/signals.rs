@@ -172,7 +172,7 @@ impl fmt::Debug for Signals {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     use vmmkit_host_io::WindowSize;
 
@@ -184,7 +184,7 @@ mod tests {
 
     impl Deaf {
         fn note(&self, call: &str) {
-            self.0.lock().unwrap().push(call.to_owned());
+            self.0.lock().push(call.to_owned());
         }
     }
 
@@ -218,7 +218,7 @@ mod tests {
             std::thread::yield_now();
         }
         all.lose_patience();
-        let told = guest.0.lock().unwrap();
+        let told = guest.0.lock();
         told.clone()
     }
 

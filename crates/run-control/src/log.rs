@@ -1,8 +1,8 @@
 //! A machine's events, logged via the `tracing` facade.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::{debug, error, info, warn};
 use vmmkit_telemetry::Occasions;
@@ -72,7 +72,7 @@ impl EventLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a boot comes to, and when.
 
+use parking_lot::Mutex;
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::last_words::LastWords;
@@ -97,7 +97,7 @@ impl BootLog {
         self.milestones.mark(Milestone::FirstOutput);
         self.last_words.hear_serial(byte);
         if let Some(lines) = &self.lines {
-            self.keep(&mut lock(lines), byte);
+            self.keep(&mut lines.lock(), byte);
         }
     }
 
@@ -106,7 +106,7 @@ impl BootLog {
         let Some(lines) = &self.lines else {
             return (Vec::new(), 0);
         };
-        let mut lines = lock(lines);
+        let mut lines = lines.lock();
         lines.end();
         (lines.kept.clone(), lines.lost)
     }
@@ -146,11 +146,6 @@ impl Lines {
             text,
         });
     }
-}
-
-fn lock(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
-    // Nothing panics while it is held, so what is in it is whole.
-    lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A kernel's last words: whether the last that a guest wrote to its consoles tells of a panic.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How Linux begins its word of a panic (kernel/panic.c, `panic`).
 const PANIC: &str = "Kernel panic - not syncing: ";
@@ -100,8 +100,7 @@ impl LastWords {
     }
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
-        // Nothing panics while it is held, so what is in it is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

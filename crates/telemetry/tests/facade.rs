@@ -5,8 +5,9 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString,
@@ -22,7 +23,7 @@ struct Written(Seen);
 
 impl Written {
     fn write(&self, what: String, value: String) {
-        self.0.lock().unwrap().insert(what, value);
+        self.0.lock().insert(what, value);
     }
 
     fn of(&self, kind: &str, key: &Key) -> Arc<One> {
@@ -94,7 +95,7 @@ fn a_recorder_gets_every_number_as_it_is_now() {
         snapshot(3).record();
         snapshot(7).record();
     });
-    let seen = recorder.0.lock().unwrap().clone();
+    let seen = recorder.0.lock().clone();
     let expected = [
         ("counter vmmkit_exits_total{vcpu=0,reason=port}", "7"),
         ("gauge vmmkit_depth{}", "0.5"),

@@ -10,11 +10,12 @@
     reason = "a test fails by panicking, and a skip is loud"
 )]
 
+use parking_lot::{Mutex, MutexGuard};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmmkit_device_bus::Lifecycle;
 use vmmkit_virtio::Device;
@@ -68,7 +69,7 @@ impl Drop for Image {
 /// One test at a time: a process that one starts has, for a moment, the locked files of the others.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    ALONE.lock()
 }
 
 fn qemu_img(arguments: &[&str]) -> Option<Output> {

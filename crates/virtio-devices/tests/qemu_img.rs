@@ -7,11 +7,12 @@
     reason = "a test fails by panicking, and a skip is loud"
 )]
 
+use parking_lot::{Mutex, MutexGuard};
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmmkit_virtio::fake::Driver;
 use vmmkit_virtio_devices::{Block, BlockConfig};
@@ -27,7 +28,7 @@ const WRITE_ZEROES: u32 = 13;
 /// One test at a time: a process that one starts has, for a moment, the locked files of the others.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    ALONE.lock()
 }
 
 /// A path that nobody else has; what is there is removed at the end.

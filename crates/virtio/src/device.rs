@@ -1,9 +1,10 @@
 //! What a device is to its transport.
 
+use parking_lot::Mutex;
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use thiserror::Error;
@@ -237,10 +238,7 @@ impl ConfigChange {
     /// Makes a change, which must not wait: a driver that reads a field of 64 bits in two halves finds
     /// that the generation is another one after it if it is between them (virtio 1.2 section 2.5.1).
     pub fn apply(&self, change: impl FnOnce()) {
-        let mut generation = self
-            .generation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut generation = self.generation.lock();
         change();
         *generation = generation.wrapping_add(1);
         drop(generation);

@@ -1,8 +1,9 @@
 //! From the device to the driver: interrupts, and the end of all work.
 
+use parking_lot::Mutex;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use tracing::{debug, warn};
 use vmmkit_device_bus::IrqLine;
@@ -10,7 +11,6 @@ use vmmkit_host_io::EventFd;
 use vmmkit_telemetry::Occasions;
 
 use crate::RingError;
-use crate::transport::lock;
 
 /// One way to interrupt a guest.
 pub trait Signal: Send + Sync {
@@ -141,7 +141,7 @@ impl Fault {
 
     fn report_of(&self, queue: Option<u16>, reason: String) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        let mut kept = lock(&self.reason);
+        let mut kept = self.reason.lock();
         // Ordering: the driver reads the status because of the interrupt below.
         if !self.needs_reset.swap(true, Ordering::SeqCst) {
             *kept = Some(reason.clone());
@@ -193,18 +193,18 @@ impl Fault {
 
     /// The first reason since the last reset.
     pub fn reason(&self) -> Option<String> {
-        lock(&self.reason).clone()
+        self.reason.lock().clone()
     }
 
     /// Goes to what was saved: the driver has been told then.
     pub(crate) fn restore(&self, needs_reset: bool) {
         let reason = "it needed a reset when it was saved";
-        *lock(&self.reason) = needs_reset.then(|| reason.to_owned());
+        *self.reason.lock() = needs_reset.then(|| reason.to_owned());
         self.needs_reset.store(needs_reset, Ordering::SeqCst);
     }
 
     pub(crate) fn reset(&self) {
-        *lock(&self.reason) = None;
+        *self.reason.lock() = None;
         self.needs_reset.store(false, Ordering::SeqCst);
     }
 }

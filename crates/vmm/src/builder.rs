@@ -1,7 +1,8 @@
 //! From a configuration to a machine: one call per crate, in the order of the boot flow.
 
+use parking_lot::Mutex;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 
 use vmmkit_boot_loader::{self as boot_loader, Entry};

@@ -1,7 +1,8 @@
 //! The power-on of a machine that is there: what a reset makes of it.
 
+use parking_lot::Mutex;
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::Vm;
@@ -49,7 +50,7 @@ impl<V: Vm> Board<V> {
             // A region is inside its own RAM.
             let _ = self.ram.fill(region.guest_address, size, 0);
         }
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.files.lock();
         let (entry, _) = boot::load(&mut files, &self.ram, &self.config, self.devices.count())?;
         for wire in &self.wires {
             wire.attach(&*self.vm)?;

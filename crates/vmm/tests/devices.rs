@@ -8,7 +8,8 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex, OnceLock};
+use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock};
 
 use support::*;
 use vmmkit_device_bus::{
@@ -133,7 +134,7 @@ struct Notebook {
 
 impl Notebook {
     fn answer(&self, data: &mut [u8]) {
-        let mut next = self.next.lock().unwrap();
+        let mut next = self.next.lock();
         for byte in data {
             *next += 1;
             *byte = *next;
@@ -141,7 +142,7 @@ impl Notebook {
     }
 
     fn note(&self, offset: u64, data: &[u8]) {
-        self.written.lock().unwrap().push((offset, data.to_vec()));
+        self.written.lock().push((offset, data.to_vec()));
     }
 }
 
@@ -189,7 +190,7 @@ fn an_embedder_s_device_answers_ports() {
     let transcript = hypervisor.transcript(BOOT);
     assert_eq!(transcript.surprises, Vec::<String>::new());
     assert_eq!(transcript.answers[2].data, [4, 5, 6]);
-    let written = device.written.lock().unwrap();
+    let written = device.written.lock();
     assert_eq!(*written, [(4, vec![1, 2, 3, 4]), (4, vec![5, 6, 7, 8])]);
 }
 
@@ -212,7 +213,7 @@ fn an_embedder_s_device_answers_addresses() {
         .unwrap();
     assert_eq!(machine.start().unwrap().wait().unwrap(), Outcome::Reset);
     assert_eq!(hypervisor.transcript(BOOT).surprises, Vec::<String>::new());
-    assert_eq!(*device.written.lock().unwrap(), [(0xff8, vec![9; 8])]);
+    assert_eq!(*device.written.lock(), [(0xff8, vec![9; 8])]);
 }
 
 #[test]

@@ -9,7 +9,8 @@
 
 mod support;
 
-use std::sync::{Arc, Condvar, Mutex};
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -34,20 +35,20 @@ struct Gate {
 
 impl Gate {
     fn open(&self) {
-        *self.is_open.lock().unwrap() = true;
+        *self.is_open.lock() = true;
         self.changed.notify_all();
     }
 
     fn pass(&self) {
-        *self.came.lock().unwrap() += 1;
-        let mut is_open = self.is_open.lock().unwrap();
+        *self.came.lock() += 1;
+        let mut is_open = self.is_open.lock();
         while !*is_open {
-            is_open = self.changed.wait(is_open).unwrap();
+            self.changed.wait(&mut is_open);
         }
     }
 
     fn came(&self) -> u32 {
-        *self.came.lock().unwrap()
+        *self.came.lock()
     }
 }
 

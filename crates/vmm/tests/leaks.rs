@@ -8,8 +8,8 @@
 
 mod support;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fs;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use support::*;
 use vmmkit_hypervisor::fake::{FakeHypervisor, Script};
@@ -18,7 +18,7 @@ use vmmkit_vmm::{Machine, MachineBuilder, Outcome, PauseOutcome, Ready};
 /// The tests of this file count what the whole process has, so they run one at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    ALONE.lock()
 }
 
 fn descriptors() -> usize {

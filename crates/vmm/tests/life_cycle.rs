@@ -8,8 +8,9 @@
 
 mod support;
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 
 use support::*;
@@ -332,13 +333,13 @@ struct Diary(Mutex<Vec<&'static str>>);
 
 impl Diary {
     fn note(&self, step: &'static str) {
-        self.0.lock().unwrap().push(step);
+        self.0.lock().push(step);
     }
 }
 
 impl Inspect for Diary {
     fn inspect(&self) -> Tree {
-        Tree::new().number("steps", self.0.lock().unwrap().len() as u64)
+        Tree::new().number("steps", self.0.lock().len() as u64)
     }
 }
 
@@ -384,7 +385,7 @@ fn every_step_of_its_life_is_led_for_a_device_of_the_embedder() {
     handle.stop();
     machine.wait().unwrap();
     let steps = ["start", "pause", "wait", "resume", "stop"];
-    assert_eq!(*diary.0.lock().unwrap(), steps);
+    assert_eq!(*diary.0.lock(), steps);
 }
 
 #[test]
@@ -422,5 +423,5 @@ fn a_device_that_cannot_start_keeps_the_machine_from_starting_and_is_stopped() {
         .build(&FakeHypervisor::new())
         .unwrap();
     assert!(machine.start().is_err());
-    assert_eq!(*device.0.0.lock().unwrap(), ["start", "stop"]);
+    assert_eq!(*device.0.0.lock(), ["start", "stop"]);
 }

@@ -9,12 +9,13 @@
 
 mod support;
 
+use parking_lot::Mutex;
 use std::any::Any;
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 
 use support::*;
 use vmmkit_device_bus::{
@@ -321,7 +322,7 @@ impl DevicePio for Own {
         if self.ends {
             (self.requests)(GuestRequest::DebugExit(7));
         }
-        let _ = self.arrived.lock().unwrap().send(());
+        let _ = self.arrived.lock().send(());
     }
 }
 

@@ -8,9 +8,10 @@
 
 mod support;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use support::clients::Clients;
 use support::*;
@@ -78,7 +79,7 @@ impl DevicePio for Director {
     fn pio_read(&self, _: PioAddress, _: PioAddressOffset, data: &mut [u8]) {
         let boot = self.boots.fetch_add(1, Ordering::Relaxed);
         if boot == SETTLED || boot == RESETS {
-            self.seen.lock().unwrap().push(held());
+            self.seen.lock().push(held());
         }
         let (port, byte) = match boot {
             RESETS => POWER_OFF,
@@ -114,7 +115,7 @@ fn reset_again_and_again(kvm: &Kvm, vcpus: u32) -> (Held, Held) {
     let outcome = directed(kvm, vcpus, &director).wait().unwrap();
     assert_eq!(outcome, Outcome::PowerOff, "{vcpus} vCPUs");
     assert_eq!(director.boots.load(Ordering::Relaxed), RESETS + 1);
-    let seen = director.seen.lock().unwrap();
+    let seen = director.seen.lock();
     (seen[0], seen[1])
 }
 
@@ -122,7 +123,7 @@ fn reset_again_and_again(kvm: &Kvm, vcpus: u32) -> (Held, Held) {
 #[expect(clippy::print_stderr, reason = "a skip is loud")]
 fn kvm(test: &str) -> Option<(Kvm, MutexGuard<'static, ()>)> {
     static TURN: Mutex<()> = Mutex::new(());
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let turn = TURN.lock();
     match Kvm::open() {
         Ok(kvm) => Some((kvm, turn)),
         Err(reason) => {

@@ -1,11 +1,12 @@
 //! The files that one command line names, and what is done with each: nothing is written over what
 //! something else is, and files for output are made when all else is known to work.
 
+use parking_lot::Mutex;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use vmmkit_guest_memory::Backing;
 use vmmkit_host_io::{FileId, LeftOver, Output, OutputPlan, Sharing, lock_file, open_options};
@@ -256,14 +257,14 @@ impl Outputs {
         }
         let output = OutputPlan::new(path, sharing)?.open(mode)?;
         let file = output.file().try_clone()?;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         open.push((path.to_owned(), output));
         Ok(file)
     }
 
     /// All else is well, and the machine starts: files that are new are there from now on.
     pub(crate) fn keep(&self) -> Result<(), Failure> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         for (path, output) in open.iter_mut() {
             output
                 .keep()

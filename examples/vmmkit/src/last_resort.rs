@@ -1,6 +1,6 @@
 //! The end of the process, also where the machine does not come to its own.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use vmmkit_host_io::{Signal, die_by, restore_all};
 
@@ -19,7 +19,7 @@ impl LastResort {
 
     /// The machine has ended.
     pub(crate) fn leave(&self) {
-        let presence = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let presence = self.0.lock().take();
         if let Some(presence) = presence {
             presence.leave();
         }

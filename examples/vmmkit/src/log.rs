@@ -3,12 +3,13 @@
 //! The crates say what happens by the `tracing` facade and install nothing; without `--log` nobody
 //! listens.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tracing::level_filters::LevelFilter;
 use vmmkit_host_io::Sharing;
@@ -133,8 +134,7 @@ impl Drop for LogFile {
 }
 
 fn lock(place: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
-    // Nothing panics while it holds the lock.
-    place.lock().unwrap_or_else(PoisonError::into_inner)
+    place.lock()
 }
 
 impl Default for Lines {

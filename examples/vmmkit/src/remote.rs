@@ -1,8 +1,9 @@
 //! The running machine, as keys and signals reach it.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use vmmkit_host_io::{OutputBuffer, Signal, WindowSize, signal_job, window_size};
 use vmmkit_process::{Command, Guest, HELP, Job, Keyboard};
@@ -101,7 +102,7 @@ impl Remote {
     }
 
     fn keyboard(&self) -> MutexGuard<'_, Option<Keyboard>> {
-        self.keyboard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.keyboard.lock()
     }
 
     /// Does what a key asks for.

@@ -1,6 +1,6 @@
 //! From a request to a call of the machine, and from its result to an answer.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -159,7 +159,7 @@ impl Api {
                 }
             });
             // The last request counts, so that there is one timer however many ask.
-            let mut current = self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut current = self.stopping.lock();
             if let Some(before) = current.replace(stopping.abort_handle()) {
                 before.abort();
             }

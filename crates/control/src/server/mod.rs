@@ -10,11 +10,12 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+use parking_lot::Mutex;
 use std::fmt;
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::UnixListener;

@@ -1,8 +1,9 @@
 //! A client in memory: all of its bytes are there, and what it gets is kept.
 
+use parking_lot::Mutex;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -33,7 +34,7 @@ impl Recorded {
 
 impl Answer {
     pub(super) fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock())
     }
 }
 
@@ -57,7 +58,7 @@ impl Write for Recorded {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut answer = self.answer.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answer = self.answer.0.lock();
         answer.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

@@ -18,7 +18,7 @@ fn probe(mark: u8) -> Arc<Probe> {
 
 impl Probe {
     fn record(&self, base: u64, offset: u64, length: usize) {
-        self.log.lock().unwrap().push((base, offset, length));
+        self.log.lock().push((base, offset, length));
     }
 
     fn answer(&self, offset: u64, data: &mut [u8]) {
@@ -28,7 +28,7 @@ impl Probe {
     }
 
     fn log(&self) -> Vec<(u64, u64, usize)> {
-        self.log.lock().unwrap().clone()
+        self.log.lock().clone()
     }
 }
 
@@ -273,7 +273,7 @@ fn a_device_may_unplug_itself_from_within_an_access() {
     impl DevicePio for Ejector {
         fn pio_read(&self, _: PioAddress, _: PioAddressOffset, _: &mut [u8]) {}
         fn pio_write(&self, base: PioAddress, _: PioAddressOffset, _: &[u8]) {
-            if let Some(bus) = self.0.lock().unwrap().take() {
+            if let Some(bus) = self.0.lock().take() {
                 bus.unplug(base.0.into());
             }
         }

@@ -1,10 +1,11 @@
 //! One stream of messages to any number of readers, none of whom can hold up the writer.
 
+use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::EventFd;
@@ -101,7 +102,7 @@ impl<T: Clone> Broadcast<T> {
     /// # Errors
     /// The host's, when it has no descriptor left.
     pub fn subscribe(&self) -> io::Result<Subscription<T>> {
-        let mut hub = lock(&self.hub);
+        let mut hub = self.hub.lock();
         let reader = Arc::new(Reader {
             queue: Mutex::new(Queue {
                 messages: VecDeque::new(),
@@ -122,7 +123,7 @@ impl<T: Clone> Broadcast<T> {
     /// Sends `body` to every reader. Nothing happens once it is closed.
     pub fn publish(&self, body: T) {
         // Held over all readers, so that each sees the same order.
-        let mut hub = lock(&self.hub);
+        let mut hub = self.hub.lock();
         if hub.is_closed {
             return;
         }
@@ -144,10 +145,10 @@ impl<T: Clone> Broadcast<T> {
 
     /// There is no more: readers get what is on its way to them, then [`Next::Closed`].
     pub fn close(&self) {
-        let mut hub = lock(&self.hub);
+        let mut hub = self.hub.lock();
         hub.is_closed = true;
         for reader in hub.readers.drain(..).filter_map(|reader| reader.upgrade()) {
-            lock(&reader.queue).is_closed = true;
+            reader.queue.lock().is_closed = true;
             reader.event.notify();
             reader.changed.notify_all();
         }
@@ -156,7 +157,7 @@ impl<T: Clone> Broadcast<T> {
 
 impl<T> Reader<T> {
     fn push(&self, message: Message<T>, capacity: usize) {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         if queue.messages.len() >= capacity {
             queue.messages.pop_front();
             queue.missed += 1;
@@ -189,17 +190,16 @@ impl<T> Reader<T> {
 impl<T> Subscription<T> {
     /// What is there now.
     pub fn next_now(&self) -> Next<T> {
-        self.reader.take(&mut lock(&self.reader.queue))
+        self.reader.take(&mut self.reader.queue.lock())
     }
 
     /// Waits until something other than [`Next::Empty`] is there.
     pub fn wait(&self) -> Next<T> {
-        let mut queue = lock(&self.reader.queue);
+        let mut queue = self.reader.queue.lock();
         loop {
             match self.reader.take(&mut queue) {
                 Next::Empty => {
-                    let woken = self.reader.changed.wait(queue);
-                    queue = woken.unwrap_or_else(PoisonError::into_inner);
+                    self.reader.changed.wait(&mut queue);
                 }
                 other => return other,
             }
@@ -209,13 +209,12 @@ impl<T> Subscription<T> {
     /// Waits for `time` at most; [`Next::Empty`] says that nothing came.
     pub fn wait_for(&self, time: Duration) -> Next<T> {
         let start = Instant::now();
-        let mut queue = lock(&self.reader.queue);
+        let mut queue = self.reader.queue.lock();
         loop {
             let left = time.saturating_sub(start.elapsed());
             match self.reader.take(&mut queue) {
                 Next::Empty if !left.is_zero() => {
-                    let woken = self.reader.changed.wait_timeout(queue, left);
-                    queue = woken.unwrap_or_else(PoisonError::into_inner).0;
+                    self.reader.changed.wait_for(&mut queue, left);
                 }
                 other => return other,
             }
@@ -231,7 +230,7 @@ impl<T> AsFd for Subscription<T> {
 
 impl<T> fmt::Debug for Broadcast<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hub = lock(&self.hub);
+        let hub = self.hub.lock();
         f.debug_struct("Broadcast")
             .field("sequence", &hub.sequence)
             .field("readers", &hub.readers.len())
@@ -242,17 +241,12 @@ impl<T> fmt::Debug for Broadcast<T> {
 
 impl<T> fmt::Debug for Subscription<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let queue = lock(&self.reader.queue);
+        let queue = self.reader.queue.lock();
         f.debug_struct("Subscription")
             .field("waiting", &queue.messages.len())
             .field("missed", &queue.missed)
             .finish_non_exhaustive()
     }
-}
-
-/// A panic of `T::clone` leaves the queues whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -82,9 +82,9 @@ fn a_reader_that_left_is_forgotten() {
     for _ in 0..100 {
         drop(broadcast.subscribe().unwrap());
     }
-    assert!(lock(&broadcast.hub).readers.len() <= 1);
+    assert!(broadcast.hub.lock().readers.len() <= 1);
     broadcast.publish(1);
-    assert!(lock(&broadcast.hub).readers.is_empty());
+    assert!(broadcast.hub.lock().readers.is_empty());
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! A console at a UNIX socket, to which clients come and from which they go.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::net::{SendFlags, send};
@@ -102,7 +103,7 @@ impl ConsoleSocket {
     }
 
     fn lock(&self) -> MutexGuard<'_, Relay> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a test looks at when the run is over.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use vmmkit_device_bus::{Gsi, LineDriver};
 use vmmkit_guest_memory::{GuestRam, Rom};
@@ -160,7 +161,7 @@ impl State {
 
 impl Record {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

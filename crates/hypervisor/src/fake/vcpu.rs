@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::record::{Answer, Record, VcpuRecord};
 use super::script::{End, Step};
@@ -64,11 +64,7 @@ impl FakeVcpu {
             if std::mem::take(&mut vcpu.kick_pending) {
                 return Ok(VcpuExit::Interrupted);
             }
-            state = self
-                .record
-                .kicked
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.record.kicked.wait(&mut state);
         }
     }
 }

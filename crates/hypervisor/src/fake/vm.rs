@@ -1,9 +1,10 @@
 //! A fake VM: it keeps RAM and notes what is raised.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use vmmkit_device_bus::{Gsi, IrqLine, MessageVector};
 use vmmkit_guest_memory::{GuestRam, PAGE_SIZE, Rom};
@@ -51,7 +52,7 @@ impl FakeVm {
     }
 
     fn events(&self) -> MutexGuard<'_, Vec<Event>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+        self.events.lock()
     }
 
     fn attach(&self, operation: &'static str, event: Event) -> Result<()> {

@@ -8,15 +8,15 @@ mod block;
 pub mod spec;
 mod state;
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vmmkit_device_bus::{
     DevicePio, GuestRequest, IrqLine, Lifecycle, PioAddress, PioAddressOffset, RequestSink,
 };
 use vmmkit_telemetry::{Inspect, Tree};
 
-use crate::lock::lock;
 pub use block::AcpiPmState;
 use block::Block;
 
@@ -70,7 +70,7 @@ impl AcpiPm {
 
     /// All that the guest can see but the timer, which goes on.
     pub fn state(&self) -> AcpiPmState {
-        lock(&self.inner).block.state.clone()
+        self.inner.lock().block.state.clone()
     }
 
     /// Goes to `state`. Bits that do not exist are cut off.
@@ -86,11 +86,11 @@ impl AcpiPm {
     /// Nanoseconds since the timer was 0.
     fn timer_ns(&self) -> u64 {
         let now = (self.clock)();
-        now.wrapping_add(lock(&self.inner).ahead_ns)
+        now.wrapping_add(self.inner.lock().ahead_ns)
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut Block) -> R) -> R {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let result = change(&mut inner.block);
         let level = inner.block.line();
         if level != inner.level {
@@ -114,7 +114,7 @@ impl Inspect for AcpiPm {
 impl DevicePio for AcpiPm {
     fn pio_read(&self, _base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
         let now = self.timer_ns();
-        let inner = lock(&self.inner);
+        let inner = self.inner.lock();
         for (register, byte) in (offset..=u16::MAX).zip(data) {
             *byte = inner.block.read(register, now);
         }

@@ -5,7 +5,6 @@ use vmmkit_device_bus::{SaveState, SavedState, StateError, StateForm};
 
 use super::spec::{CONTROL_BUS_MASTER_RELOAD, CONTROL_SCI_ENABLE, CONTROL_SLEEP_TYPE, EVENTS};
 use super::{AcpiPm, AcpiPmState, Block};
-use crate::lock::lock;
 
 /// The registers, and the time that the timer shows.
 #[derive(Serialize, Deserialize)]
@@ -45,7 +44,7 @@ impl SaveState for AcpiPm {
         let control = CONTROL_BUS_MASTER_RELOAD | CONTROL_SLEEP_TYPE | CONTROL_SCI_ENABLE;
         bits("control", form.control, control)?;
         let now = (self.clock)();
-        lock(&self.inner).ahead_ns = form.timer_ns.wrapping_sub(now);
+        self.inner.lock().ahead_ns = form.timer_ns.wrapping_sub(now);
         let state = AcpiPmState {
             status: form.status,
             enable: form.enable,

@@ -21,7 +21,7 @@ fn rig(now: u64) -> Rig {
     let requests = Arc::new(Mutex::new(Vec::new()));
     let sink = requests.clone();
     let line = IrqLine::new(level.clone(), Gsi(spec::SCI));
-    let request: RequestSink = Arc::new(move |request| lock(&sink).push(request));
+    let request: RequestSink = Arc::new(move |request| sink.lock().push(request));
     Rig {
         pm: AcpiPm::new(Arc::new(move || now), line, request),
         level,
@@ -59,9 +59,9 @@ fn only_sleep_type_5_with_sleep_enable_turns_the_machine_off_4_8_3_2_1() {
     let rig = rig(0);
     rig.write(4, 5 << 10);
     rig.write(4, 3 << 10 | spec::CONTROL_SLEEP_ENABLE);
-    assert!(lock(&rig.requests).is_empty());
+    assert!(rig.requests.lock().is_empty());
     rig.write(4, 5 << 10 | spec::CONTROL_SLEEP_ENABLE);
-    assert_eq!(*lock(&rig.requests), [GuestRequest::PowerOff]);
+    assert_eq!(*rig.requests.lock(), [GuestRequest::PowerOff]);
     assert_eq!(rig.read(4) as u16, 5 << 10 | spec::CONTROL_SCI_ENABLE);
 }
 

@@ -9,13 +9,13 @@ mod rtc;
 pub mod spec;
 mod state;
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vmmkit_device_bus::{DevicePio, Lifecycle, PioAddress, PioAddressOffset};
 use vmmkit_telemetry::{Inspect, Tree};
 
-use crate::lock::lock;
 pub use calendar::Moment;
 pub use rtc::CmosState;
 use rtc::Rtc;
@@ -52,12 +52,12 @@ impl Cmos {
 
     /// All that the guest can see.
     pub fn state(&self) -> CmosState {
-        lock(&self.rtc).state.clone()
+        self.rtc.lock().state.clone()
     }
 
     /// Goes to `state`; every state is possible.
     pub fn restore(&self, state: CmosState) {
-        lock(&self.rtc).state = state;
+        self.rtc.lock().state = state;
     }
 
     /// Goes back to power-on with the owner's time.
@@ -80,7 +80,7 @@ impl Inspect for Cmos {
 impl DevicePio for Cmos {
     fn pio_read(&self, _base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
         let now = (self.clock)();
-        let rtc = lock(&self.rtc);
+        let rtc = self.rtc.lock();
         for (register, byte) in (offset..=u16::MAX).zip(data) {
             // The index register is write only on a PC.
             *byte = if register == 1 { rtc.read(now) } else { 0xff };
@@ -89,7 +89,7 @@ impl DevicePio for Cmos {
 
     fn pio_write(&self, _base: PioAddress, offset: PioAddressOffset, data: &[u8]) {
         let now = (self.clock)();
-        let mut rtc = lock(&self.rtc);
+        let mut rtc = self.rtc.lock();
         for (register, byte) in (offset..=u16::MAX).zip(data) {
             match register {
                 0 => rtc.state.index = *byte,

@@ -1,13 +1,12 @@
 //! The debug console of firmware (QEMU's isa-debugcon; SeaBIOS, `src/hw/serialio.c`).
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::Mutex;
 
 use vmmkit_device_bus::{DevicePio, Lifecycle, PioAddress, PioAddressOffset};
 
 use super::spec;
 use crate::SerialOutput;
-use crate::lock::lock;
 
 /// A port that takes text and has no state. It reads as a number that says that it is there.
 pub struct DebugConsole(Mutex<Box<dyn SerialOutput>>);
@@ -32,7 +31,7 @@ impl DevicePio for DebugConsole {
     }
 
     fn pio_write(&self, _base: PioAddress, _offset: PioAddressOffset, data: &[u8]) {
-        let mut output = lock(&self.0);
+        let mut output = self.0.lock();
         for byte in data {
             output.push(*byte);
         }
@@ -49,7 +48,8 @@ impl fmt::Debug for DebugConsole {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use parking_lot::Mutex;
+    use std::sync::Arc;
 
     use super::*;
 
@@ -57,7 +57,7 @@ mod tests {
 
     impl SerialOutput for Kept {
         fn push(&mut self, byte: u8) -> bool {
-            self.0.lock().unwrap().push(byte);
+            self.0.lock().push(byte);
             true
         }
     }
@@ -71,6 +71,6 @@ mod tests {
         let mut byte = [0];
         console.pio_read(PioAddress(0x402), 0, &mut byte);
         assert_eq!(byte, [0xe9]);
-        assert_eq!(*kept.lock().unwrap(), b"abc");
+        assert_eq!(*kept.lock(), b"abc");
     }
 }

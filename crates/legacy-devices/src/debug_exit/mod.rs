@@ -59,15 +59,16 @@ impl fmt::Debug for DebugExit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use parking_lot::Mutex;
+    use std::sync::Arc;
 
     #[test]
     fn the_lowest_byte_of_a_write_is_the_code() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = seen.clone();
-        let port = DebugExit::new(Arc::new(move |request| sink.lock().unwrap().push(request)));
+        let port = DebugExit::new(Arc::new(move |request| sink.lock().push(request)));
         port.pio_write(PioAddress(0xf4), 0, &[42, 1, 0, 0]);
         port.pio_write(PioAddress(0xf4), 1, &[7]);
-        assert_eq!(*seen.lock().unwrap(), [GuestRequest::DebugExit(42)]);
+        assert_eq!(*seen.lock(), [GuestRequest::DebugExit(42)]);
     }
 }

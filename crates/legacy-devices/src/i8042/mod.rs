@@ -7,15 +7,14 @@ mod controller;
 pub mod spec;
 mod state;
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::Mutex;
 
 use vmmkit_device_bus::{
     DevicePio, GuestRequest, IrqLine, Lifecycle, PioAddress, PioAddressOffset, RequestSink,
 };
 use vmmkit_telemetry::{Inspect, Tree};
 
-use crate::lock::lock;
 use controller::Controller;
 pub use controller::I8042State;
 
@@ -64,7 +63,7 @@ impl I8042 {
 
     /// All that the guest can see.
     pub fn state(&self) -> I8042State {
-        lock(&self.inner).controller.state.clone()
+        self.inner.lock().controller.state.clone()
     }
 
     /// Goes to `state`; what does not fit the queue is cut off.
@@ -78,7 +77,7 @@ impl I8042 {
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut Controller) -> R) -> R {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let result = change(&mut inner.controller);
         inner.update_line();
         result
@@ -105,7 +104,7 @@ impl Inner {
 
 impl Inspect for I8042 {
     fn inspect(&self) -> Tree {
-        let inner = lock(&self.inner);
+        let inner = self.inner.lock();
         let state = &inner.controller.state;
         Tree::new()
             .hex("command_byte", state.control)
@@ -118,7 +117,7 @@ impl Inspect for I8042 {
 
 impl DevicePio for I8042 {
     fn pio_read(&self, base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         data.fill(0xff);
         if let Some(byte) = data.first_mut() {
             *byte = match base.0.wrapping_add(offset) {

@@ -7,7 +7,7 @@ use vmmkit_device_bus::{Gsi, LineDriver};
 struct Edges(Mutex<Vec<bool>>);
 impl LineDriver for Edges {
     fn set_level(&self, _: Gsi, high: bool) {
-        lock(&self.0).push(high);
+        self.0.lock().push(high);
     }
 }
 
@@ -22,7 +22,7 @@ fn rig() -> Rig {
     let requests = Arc::new(Mutex::new(Vec::new()));
     let sink = requests.clone();
     let line = IrqLine::new(edges.clone(), Gsi(1));
-    let i8042 = I8042::new(line, Arc::new(move |request| lock(&sink).push(request)));
+    let i8042 = I8042::new(line, Arc::new(move |request| sink.lock().push(request)));
     Rig {
         i8042,
         edges,
@@ -69,11 +69,11 @@ fn command_byte_reads_back_as_written() {
 fn reset_pulse_and_output_port_ask_for_a_reset() {
     let rig = rig();
     rig.write(COMMAND, 0xff);
-    assert!(lock(&rig.requests).is_empty());
+    assert!(rig.requests.lock().is_empty());
     rig.write(COMMAND, 0xfe);
     rig.write(COMMAND, WRITE_OUTPUT_PORT);
     rig.write(DATA, 0x02);
-    assert_eq!(*lock(&rig.requests), [GuestRequest::Reset; 2]);
+    assert_eq!(*rig.requests.lock(), [GuestRequest::Reset; 2]);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn ctrl_alt_del_is_an_edge_for_each_scan_code() {
     assert!(rig.i8042.ctrl_alt_del());
     let codes: Vec<u8> = (0..8).map(|_| rig.read(DATA)).collect();
     assert_eq!(codes, CTRL_ALT_DEL_SET_1);
-    assert_eq!(*lock(&rig.edges.0), [true, false].repeat(8));
+    assert_eq!(*rig.edges.0.lock(), [true, false].repeat(8));
 }
 
 #[test]

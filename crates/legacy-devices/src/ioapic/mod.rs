@@ -8,14 +8,14 @@ mod pins;
 pub mod spec;
 mod state;
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vmmkit_device_bus::{
     DeviceMmio, Gsi, Lifecycle, LineDriver, MmioAddress, MmioAddressOffset, MsiMessage,
 };
 
-use crate::lock::lock;
 pub use pins::IoapicState;
 use pins::Pins;
 
@@ -55,22 +55,22 @@ impl Ioapic {
 
     /// A local APIC has ended the interrupt `vector`.
     pub fn end_of_interrupt(&self, vector: u8) {
-        lock(&self.pins).end_of_interrupt(vector, &*self.output);
+        self.pins.lock().end_of_interrupt(vector, &*self.output);
     }
 
     /// All that the guest can see, and the levels of the lines.
     pub fn state(&self) -> IoapicState {
-        lock(&self.pins).state.clone()
+        self.pins.lock().state.clone()
     }
 
     /// Goes to `state`, and tells its output of the routes. Bits that do not exist are cut off.
     pub fn restore(&self, state: IoapicState) {
-        lock(&self.pins).restore(state, &*self.output);
+        self.pins.lock().restore(state, &*self.output);
     }
 
     /// Goes back to power-on. Lines keep their levels: their devices have them.
     pub fn reset(&self) {
-        let mut pins = lock(&self.pins);
+        let mut pins = self.pins.lock();
         let levels = pins.state.levels;
         let fresh = IoapicState {
             levels,
@@ -82,7 +82,7 @@ impl Ioapic {
 
 impl LineDriver for Ioapic {
     fn set_level(&self, gsi: Gsi, high: bool) {
-        lock(&self.pins).set_level(gsi.0, high, &*self.output);
+        self.pins.lock().set_level(gsi.0, high, &*self.output);
     }
 }
 
@@ -90,7 +90,7 @@ impl LineDriver for Ioapic {
 /// the low bits, a wider one has zeros behind.
 impl DeviceMmio for Ioapic {
     fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
-        let value = lock(&self.pins).read(offset).to_le_bytes();
+        let value = self.pins.lock().read(offset).to_le_bytes();
         let bytes = value.into_iter().chain(std::iter::repeat(0));
         for (byte, from) in data.iter_mut().zip(bytes) {
             *byte = from;
@@ -102,7 +102,9 @@ impl DeviceMmio for Ioapic {
         for (byte, from) in value.iter_mut().zip(data) {
             *byte = *from;
         }
-        lock(&self.pins).write(offset, u32::from_le_bytes(value), &*self.output);
+        self.pins
+            .lock()
+            .write(offset, u32::from_le_bytes(value), &*self.output);
     }
 }
 

@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use proptest::prelude::*;
 
@@ -14,11 +14,11 @@ struct Outside {
 
 impl IoapicOutput for Outside {
     fn deliver(&self, message: MsiMessage) {
-        self.delivered.lock().unwrap().push(message);
+        self.delivered.lock().push(message);
     }
 
     fn route(&self, pin: u32, message: Option<MsiMessage>) {
-        self.routed.lock().unwrap().push((pin, message));
+        self.routed.lock().push((pin, message));
     }
 }
 
@@ -63,7 +63,7 @@ impl Machine {
 
     /// What was delivered since the last call.
     fn delivered(&self) -> Vec<u32> {
-        let messages = std::mem::take(&mut *self.outside.delivered.lock().unwrap());
+        let messages = std::mem::take(&mut *self.outside.delivered.lock());
         messages.into_iter().map(|message| message.data).collect()
     }
 
@@ -106,8 +106,8 @@ fn an_entry_is_the_message_to_its_destination() {
         address: 0xfee0_3004,
         data: 0x131,
     };
-    assert_eq!(*machine.outside.delivered.lock().unwrap(), [expected]);
-    let routed = machine.outside.routed.lock().unwrap();
+    assert_eq!(*machine.outside.delivered.lock(), [expected]);
+    let routed = machine.outside.routed.lock();
     assert_eq!(*routed, [(4, Some(expected))]);
 }
 
@@ -156,7 +156,7 @@ fn the_end_of_a_masked_level_is_still_told() {
     machine.set_entry(9, LEVEL | 0x39);
     machine.raise(9);
     machine.write(TABLE + 18, (LEVEL | MASKED) as u32 | 0x39);
-    let last = machine.outside.routed.lock().unwrap().last().copied();
+    let last = machine.outside.routed.lock().last().copied();
     assert!(matches!(last, Some((9, Some(_)))));
     machine.ioapic.end_of_interrupt(0x39);
     assert!(!machine.remote_irr(9));
@@ -191,14 +191,7 @@ fn what_is_saved_comes_back_with_its_routes() {
     let other = Machine::new();
     other.ioapic.restore(state.clone());
     assert_eq!(other.ioapic.state(), state);
-    let pins: Vec<_> = other
-        .outside
-        .routed
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|it| it.0)
-        .collect();
+    let pins: Vec<_> = other.outside.routed.lock().iter().map(|it| it.0).collect();
     assert_eq!(pins, [4, 9]);
     assert!(other.delivered().is_empty(), "the local APIC has it");
     other.ioapic.end_of_interrupt(0x39);
@@ -213,7 +206,7 @@ fn a_reset_masks_every_pin_and_keeps_the_lines() {
     machine.ioapic.reset();
     assert_eq!(machine.read(TABLE + 18), MASKED as u32);
     assert_eq!(machine.ioapic.state().levels, 1 << 9);
-    let last = machine.outside.routed.lock().unwrap().last().copied();
+    let last = machine.outside.routed.lock().last().copied();
     assert_eq!(last, Some((9, None)));
 }
 

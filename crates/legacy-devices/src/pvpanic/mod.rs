@@ -60,16 +60,17 @@ impl fmt::Debug for Pvpanic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use parking_lot::Mutex;
+    use std::sync::Arc;
 
     fn requests_of(bytes: &[u8]) -> Vec<GuestRequest> {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = seen.clone();
-        let port = Pvpanic::new(Arc::new(move |request| sink.lock().unwrap().push(request)));
+        let port = Pvpanic::new(Arc::new(move |request| sink.lock().push(request)));
         for byte in bytes {
             port.pio_write(PioAddress(spec::PORT), 0, &[*byte]);
         }
-        seen.lock().unwrap().clone()
+        seen.lock().clone()
     }
 
     #[test]

@@ -8,14 +8,12 @@
 pub mod spec;
 mod state;
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::Mutex;
 
 use vmmkit_device_bus::{
     DevicePio, GuestRequest, Lifecycle, PioAddress, PioAddressOffset, RequestSink,
 };
-
-use crate::lock::lock;
 
 /// The reset registers on a bus: plug it at [`PORT`](Self::PORT), and at
 /// [`FAST_PORT`](Self::FAST_PORT) for port 0x92. Any thread may access it.
@@ -55,12 +53,12 @@ impl ResetControl {
 
     /// All that the guest can see.
     pub fn state(&self) -> ResetState {
-        lock(&self.state).clone()
+        self.state.lock().clone()
     }
 
     /// Goes to `state`.
     pub fn restore(&self, state: ResetState) {
-        *lock(&self.state) = state;
+        *self.state.lock() = state;
     }
 
     /// Goes back to power-on.
@@ -75,8 +73,8 @@ impl DevicePio for ResetControl {
         data.fill(0xff);
         if let [byte] = data {
             match port {
-                spec::RESET_CONTROL => *byte = lock(&self.state).control,
-                spec::SYSTEM_CONTROL_A => *byte = lock(&self.state).system_control_a | spec::A20,
+                spec::RESET_CONTROL => *byte = self.state.lock().control,
+                spec::SYSTEM_CONTROL_A => *byte = self.state.lock().system_control_a | spec::A20,
                 _ => {} // PCI's registers: nobody
             }
         }
@@ -86,12 +84,12 @@ impl DevicePio for ResetControl {
         let &[value] = data else { return }; // PCI's configuration address: nobody
         let reset = match base.0.wrapping_add(offset) {
             spec::RESET_CONTROL => {
-                let mut state = lock(&self.state);
+                let mut state = self.state.lock();
                 state.control = value & spec::RESET_KIND;
                 value & spec::RESET_NOW != 0
             }
             spec::SYSTEM_CONTROL_A => {
-                lock(&self.state).system_control_a = value & !spec::FAST_RESET;
+                self.state.lock().system_control_a = value & !spec::FAST_RESET;
                 value & spec::FAST_RESET != 0
             }
             _ => false,
@@ -124,11 +122,11 @@ mod tests {
     fn requests_of(accesses: &[(u16, &[u8])]) -> Vec<GuestRequest> {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = seen.clone();
-        let device = ResetControl::new(Arc::new(move |request| lock(&sink).push(request)));
+        let device = ResetControl::new(Arc::new(move |request| sink.lock().push(request)));
         for (port, data) in accesses {
             device.pio_write(PioAddress(*port), 0, data);
         }
-        lock(&seen).clone()
+        seen.lock().clone()
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The port: the chip with its lock, its sink and its line.
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vmmkit_device_bus::{DevicePio, IrqLine, Lifecycle, PioAddress, PioAddressOffset};
 use vmmkit_telemetry::{Inspect, Tree};
 
 use super::uart::Uart;
 use super::{SerialOutput, SerialState};
-use crate::lock::lock;
 
 /// A serial port that plugs into a bus.
 ///
@@ -68,7 +68,7 @@ impl SerialPort {
 
     /// All that the guest can see.
     pub fn state(&self) -> SerialState {
-        lock(&self.inner).uart.state.clone()
+        self.inner.lock().uart.state.clone()
     }
 
     /// Goes to `state`, as [`from_state`](Self::from_state) does.
@@ -98,7 +98,7 @@ impl SerialPort {
     /// How many bytes [`receive`](Self::receive) would take now: 0 to 16. After 0, the callback
     /// will tell.
     pub fn room(&self) -> usize {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let room = inner.uart.room();
         inner.starved |= room == 0;
         room
@@ -109,7 +109,7 @@ impl SerialPort {
     /// runs on the thread of a vCPU with no lock of the port held, and should only wake somebody.
     /// Replaces an earlier callback.
     pub fn on_room(&self, tell: Box<dyn Fn() + Send + Sync>) {
-        *lock(&self.on_room) = Some(Arc::from(tell));
+        *self.on_room.lock() = Some(Arc::from(tell));
     }
 
     /// The sink has room again: sends what waited.
@@ -125,18 +125,18 @@ impl SerialPort {
 
     /// How many bytes the guest wrote although the transmitter was full; they are gone.
     pub fn dropped(&self) -> u64 {
-        lock(&self.inner).uart.dropped
+        self.inner.lock().uart.dropped
     }
 
     /// Changes the chip, then tells everybody concerned.
     fn change<R>(&self, change: impl FnOnce(&mut Inner) -> R) -> R {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let result = change(&mut inner);
         inner.update_line();
         let tell = inner.has_room_again();
         drop(inner);
         if tell {
-            let callback = lock(&self.on_room).clone();
+            let callback = self.on_room.lock().clone();
             if let Some(callback) = callback {
                 callback();
             }
@@ -164,7 +164,7 @@ impl Inner {
 
 impl Inspect for SerialPort {
     fn inspect(&self) -> Tree {
-        let inner = lock(&self.inner);
+        let inner = self.inner.lock();
         let state = &inner.uart.state;
         Tree::new()
             .hex("interrupt_enable", state.interrupt_enable)

@@ -1,14 +1,13 @@
 //! vm-superio's keyboard controller.
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::Mutex;
 
 use vm_superio::I8042Device;
 use vmmkit_device_bus::{DevicePio, Lifecycle, PioAddress, PioAddressOffset, RequestSink};
 
 use super::Reset;
 use crate::I8042;
-use crate::lock::lock;
 
 /// vm-superio's `I8042Device` as a device that plugs into a bus: plug it at [`PORT`](Self::PORT) and at
 /// [`COMMAND_PORT`](Self::COMMAND_PORT). It has no keyboard and no state: each read gives 0, and command
@@ -45,14 +44,14 @@ impl DevicePio for SuperioI8042 {
     fn pio_read(&self, base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
         data.fill(0xff);
         if let (Some(byte), Some(register)) = (data.first_mut(), register(base, offset)) {
-            *byte = lock(&self.device).read(register);
+            *byte = self.device.lock().read(register);
         }
     }
 
     fn pio_write(&self, base: PioAddress, offset: PioAddressOffset, data: &[u8]) {
         if let (Some(byte), Some(register)) = (data.first(), register(base, offset)) {
             // It cannot fail: a request always finds its sink.
-            let _ = lock(&self.device).write(register, *byte);
+            let _ = self.device.lock().write(register, *byte);
         }
     }
 }

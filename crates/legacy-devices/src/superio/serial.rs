@@ -1,8 +1,9 @@
 //! vm-superio's serial port.
 
+use parking_lot::Mutex;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vm_superio::Serial;
 use vm_superio::serial::NoEvents;
@@ -11,7 +12,6 @@ use vmmkit_telemetry::{Inspect, Tree};
 
 use super::{Edge, SuperioSerialState};
 use crate::SerialOutput;
-use crate::lock::lock;
 
 /// vm-superio's `Serial` as a device that plugs into a bus. Any thread may call anything; the output and
 /// the line are called with the port locked, and must not call back.
@@ -36,7 +36,7 @@ impl Write for Output {
         let Some(&byte) = bytes.first() else {
             return Ok(0);
         };
-        match lock(&self.0).push(byte) {
+        match self.0.lock().push(byte) {
             true => Ok(1),
             false => Err(ErrorKind::WouldBlock.into()),
         }
@@ -77,24 +77,24 @@ impl SuperioSerial {
     /// Takes bytes for the guest; returns how many, from the front: as many as there is room for, and
     /// none in loopback mode.
     pub fn receive(&self, bytes: &[u8]) -> usize {
-        let accepted = lock(&self.inner).serial.enqueue_raw_bytes(bytes);
+        let accepted = self.inner.lock().serial.enqueue_raw_bytes(bytes);
         // The only failure is a FIFO without room.
         accepted.unwrap_or(0)
     }
 
     /// How many bytes [`receive`](Self::receive) would take now: 0 to 64.
     pub fn room(&self) -> usize {
-        lock(&self.inner).serial.fifo_capacity()
+        self.inner.lock().serial.fifo_capacity()
     }
 
     /// How many bytes the guest wrote that the output had no room for; they are gone.
     pub fn dropped(&self) -> u64 {
-        lock(&self.inner).dropped
+        self.inner.lock().dropped
     }
 
     /// All that the guest can see.
     pub fn state(&self) -> SuperioSerialState {
-        lock(&self.inner).serial.state()
+        self.inner.lock().serial.state()
     }
 
     /// Goes back to power-on. Unread input is gone.
@@ -105,7 +105,7 @@ impl SuperioSerial {
 
     /// Goes to `state`, and triggers the interrupts that are pending in it.
     pub(super) fn go_to(&self, state: &SuperioSerialState) -> Result<(), FullFifo> {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let (edge, output) = (Edge(inner.line.clone()), inner.output.clone());
         inner.serial = Serial::from_state(state, edge, NoEvents, output).map_err(|_| FullFifo)?;
         Ok(())
@@ -115,14 +115,14 @@ impl SuperioSerial {
 impl DevicePio for SuperioSerial {
     /// Wider accesses reach one register after the other, as on an 8-bit bus.
     fn pio_read(&self, _base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         for (register, byte) in (offset..=u16::MAX).zip(data) {
             *byte = u8::try_from(register).map_or(0xff, |register| inner.serial.read(register));
         }
     }
 
     fn pio_write(&self, _base: PioAddress, offset: PioAddressOffset, data: &[u8]) {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         for (register, byte) in (offset..=u16::MAX).zip(data) {
             let Ok(register) = u8::try_from(register) else {
                 return;
@@ -143,7 +143,7 @@ impl Lifecycle for SuperioSerial {
 
 impl Inspect for SuperioSerial {
     fn inspect(&self) -> Tree {
-        let inner = lock(&self.inner);
+        let inner = self.inner.lock();
         let state = inner.serial.state();
         Tree::new()
             .hex("interrupt_enable", state.interrupt_enable)

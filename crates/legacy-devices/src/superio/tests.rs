@@ -1,15 +1,15 @@
 //! The same tests for both serial ports and both keyboard controllers: what a driver may rely on whichever
 //! of them it finds.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use vmmkit_device_bus::{
     DevicePio, Gsi, GuestRequest, IrqLine, Lifecycle, LineDriver, PioAddress, RequestSink,
     SaveState, SavedState, check_golden,
 };
 
-use crate::lock::lock;
 use crate::serial::spec::*;
 use crate::{I8042, SerialOutput, SerialPort, SuperioI8042, SuperioSerial};
 
@@ -62,7 +62,7 @@ impl SerialOutput for Screen {
     fn push(&mut self, byte: u8) -> bool {
         let has_room = !self.is_full.load(Ordering::Relaxed);
         if has_room {
-            lock(&self.bytes).push(byte);
+            self.bytes.lock().push(byte);
         }
         has_room
     }
@@ -103,7 +103,7 @@ impl<P: Port> Rig<P> {
 
     fn sends_and_receives(&self) {
         b"hello\n".iter().for_each(|byte| self.write(DATA, *byte));
-        assert_eq!(&*lock(&self.screen.bytes), b"hello\n");
+        assert_eq!(&*self.screen.bytes.lock(), b"hello\n");
         assert_eq!(self.read(LSR), LSR_THR_EMPTY | LSR_IDLE);
         self.write(IER, IER_ERBFI);
         let before = self.edges();
@@ -144,11 +144,11 @@ impl<P: Port> Rig<P> {
         assert_eq!((self.read(DATA), self.read(IER)), (0x01, 0x02));
         self.write(LCR, 3);
         assert_eq!(self.read(IER), 0, "the divisor is not IER");
-        assert!(lock(&self.screen.bytes).is_empty(), "nor data");
+        assert!(self.screen.bytes.lock().is_empty(), "nor data");
         self.write(MCR, MCR_LOOP);
         self.write(DATA, b'l');
         assert_eq!(self.read(DATA), b'l', "loopback");
-        assert!(lock(&self.screen.bytes).is_empty());
+        assert!(self.screen.bytes.lock().is_empty());
     }
 
     fn takes_any_access_while_the_output_is_full(&self) {
@@ -215,7 +215,7 @@ fn output_without_room_is_counted_by_the_small_port() {
     rig.screen.is_full.store(false, Ordering::Relaxed);
     rig.write(DATA, b'y');
     assert_eq!(
-        (rig.port.dropped(), &*lock(&rig.screen.bytes)),
+        (rig.port.dropped(), &*rig.screen.bytes.lock()),
         (1, &vec![b'y'])
     );
 }

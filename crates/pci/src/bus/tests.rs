@@ -30,7 +30,7 @@ impl Probe {
     }
 
     fn moves(&self) -> Vec<Option<u64>> {
-        std::mem::take(&mut self.moves.lock().unwrap())
+        std::mem::take(&mut self.moves.lock())
     }
 }
 
@@ -45,10 +45,10 @@ impl PciFunction for Probe {
         data.fill(bar + offset as u8);
     }
     fn write_bar(&self, _bar: u8, offset: u64, _data: &[u8]) {
-        self.written.lock().unwrap().push(offset);
+        self.written.lock().push(offset);
     }
     fn moved(&self, _bar: u8, base: Option<u64>) {
-        self.moves.lock().unwrap().push(base);
+        self.moves.lock().push(base);
     }
 }
 
@@ -63,7 +63,7 @@ impl SaveState for Probe {
 
 impl Lifecycle for Probe {
     fn reset(&self) {
-        self.config.lock().unwrap().reset();
+        self.config.lock().reset();
     }
 }
 
@@ -219,7 +219,7 @@ fn base_addresses_are_placed_apart_and_plugged_when_memory_is_on() {
     machine.memory.read(0xe800_0007, &mut bytes);
     assert_eq!(bytes, [7, 7]);
     machine.memory.write(0xe801_0100, &[0]);
-    assert_eq!(*machine.probes[1].written.lock().unwrap(), [0x100]);
+    assert_eq!(*machine.probes[1].written.lock(), [0x100]);
     assert_eq!(machine.probes[0].moves(), [Some(0xe800_0000)]);
 }
 
@@ -303,7 +303,7 @@ proptest! {
         }
         let plugged = machine.memory.regions().len() as u64 - 1;
         let decoded = machine.probes.iter().map(|probe| {
-            probe.config.lock().unwrap().decoded().count() as u64
+            probe.config.lock().decoded().count() as u64
         });
         prop_assert!(plugged <= decoded.sum::<u64>());
         machine.bus.reset();

@@ -9,7 +9,7 @@ fn msix(count: usize) -> (Msix, Seen) {
     let vectors = (0..count).map(|_| {
         let seen = seen.clone();
         Arc::new(MessageVector::new(move |message| {
-            seen.lock().unwrap().push(message);
+            seen.lock().push(message);
         })) as Arc<dyn MsiVector>
     });
     let msix = Msix::new(vectors.collect()).unwrap();
@@ -39,7 +39,7 @@ fn pending(msix: &Msix) -> u8 {
 }
 
 fn take(seen: &Seen) -> Vec<MsiMessage> {
-    std::mem::take(&mut seen.lock().unwrap())
+    std::mem::take(&mut seen.lock())
 }
 
 #[test]

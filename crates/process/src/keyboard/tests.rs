@@ -1,6 +1,6 @@
+use parking_lot::Mutex;
 use std::fs::File;
 use std::io::Write;
-use std::sync::Mutex;
 
 use vmmkit_host_io::{InputRead, InputSource, Pty, open_pty};
 
@@ -31,7 +31,7 @@ impl Desk {
         let job = Arc::new(Job::new().unwrap());
         let commands = Arc::new(Mutex::new(Vec::new()));
         let seen = commands.clone();
-        let act = Box::new(move |command| seen.lock().unwrap().push(command));
+        let act = Box::new(move |command| seen.lock().push(command));
         let tty = pty.slave.try_clone().unwrap();
         let (keyboard, input) = Keyboard::new(tty, job.clone(), act).unwrap();
         assert!(job.take_terminal(pty.slave.as_fd()));
@@ -76,7 +76,7 @@ impl Desk {
     }
 
     fn commands(&self) -> Vec<Command> {
-        self.commands.lock().unwrap().clone()
+        self.commands.lock().clone()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the device, its engine and the VMM have in common.
 
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use vmmkit_host_io::EventFd;
@@ -79,25 +79,25 @@ impl Shared {
     }
 
     pub(super) fn visible(&self) -> Visible {
-        *lock(&self.visible)
+        *self.visible.lock()
     }
 
     pub(super) fn set_target(&self, pages: u32) {
-        lock(&self.visible).target = pages;
+        self.visible.lock().target = pages;
         self.tell();
     }
 
     pub(super) fn write_config(&self, offset: usize, bytes: &[u8]) {
-        lock(&self.visible).write(offset, bytes);
+        self.visible.lock().write(offset, bytes);
     }
 
     pub(super) fn connect(&self, change: ConfigChange) {
-        *lock(&self.change) = Some(change);
+        *self.change.lock() = Some(change);
     }
 
     /// Tells the driver that the configuration has changed.
     fn tell(&self) {
-        let change = lock(&self.change).clone();
+        let change = self.change.lock().clone();
         if let Some(change) = change {
             change.notify();
         }
@@ -105,19 +105,19 @@ impl Shared {
 
     /// The guest has all its memory again, and says nothing of it.
     pub(super) fn reset(&self) {
-        let mut visible = lock(&self.visible);
+        let mut visible = self.visible.lock();
         (visible.actual, visible.poison) = (0, 0);
         drop(visible);
-        *lock(&self.report) = None;
+        *self.report.lock() = None;
     }
 
     /// Goes to what was saved.
     pub(super) fn set_visible(&self, visible: Visible) {
-        *lock(&self.visible) = visible;
+        *self.visible.lock() = visible;
     }
 
     pub(super) fn report(&self) -> Option<BalloonReport> {
-        let (since, stats) = (*lock(&self.report))?;
+        let (since, stats) = (*self.report.lock())?;
         Some(BalloonReport {
             age: since.elapsed(),
             stats,
@@ -125,15 +125,15 @@ impl Shared {
     }
 
     pub(super) fn set_report(&self, stats: BalloonStats) {
-        *lock(&self.report) = Some((Instant::now(), stats));
+        *self.report.lock() = Some((Instant::now(), stats));
     }
 
     pub(super) fn interval(&self) -> Option<Duration> {
-        *lock(&self.interval)
+        *self.interval.lock()
     }
 
     pub(super) fn set_interval(&self, interval: Option<Duration>) {
-        *lock(&self.interval) = interval;
+        *self.interval.lock() = interval;
         self.wake.notify();
     }
 
@@ -154,15 +154,10 @@ impl Shared {
     }
 
     pub(super) fn counters(&self) -> BalloonCounters {
-        *lock(&self.counters)
+        *self.counters.lock()
     }
 
     pub(super) fn count(&self, add: impl FnOnce(&mut BalloonCounters)) {
-        add(&mut lock(&self.counters));
+        add(&mut self.counters.lock());
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it holds one of the locks, so a poisoned one is whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

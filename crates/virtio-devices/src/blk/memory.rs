@@ -1,9 +1,9 @@
 //! A disk in memory: the twin of a file, for tests and for what need not last.
 
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use vmmkit_guest_memory::{GuestRam, Segment};
 
@@ -40,11 +40,11 @@ impl MemoryDisk {
     }
 
     fn shared(&self) -> RwLockReadGuard<'_, Vec<u8>> {
-        self.bytes.read().unwrap_or_else(PoisonError::into_inner)
+        self.bytes.read()
     }
 
     fn exclusive(&self) -> RwLockWriteGuard<'_, Vec<u8>> {
-        self.bytes.write().unwrap_or_else(PoisonError::into_inner)
+        self.bytes.write()
     }
 }
 

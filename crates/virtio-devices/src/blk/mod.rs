@@ -33,10 +33,11 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
+use parking_lot::Mutex;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use vmmkit_device_bus::SaveState;
 use vmmkit_host_io::Uring;
@@ -280,7 +281,7 @@ impl Device for Block {
     }
 
     fn connect(&self, change: ConfigChange) {
-        *self.change.lock().unwrap_or_else(PoisonError::into_inner) = Some(change);
+        *self.change.lock() = Some(change);
     }
 
     fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {

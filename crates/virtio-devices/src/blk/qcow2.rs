@@ -10,10 +10,10 @@ mod image;
 mod kill;
 mod refcounts;
 
+use parking_lot::Mutex;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use vmmkit_guest_memory::{GuestRam, Segment};
 
@@ -103,7 +103,7 @@ impl Qcow2Disk {
     }
 
     fn with_buffer<T>(&self, work: impl FnOnce(&mut [u8]) -> T) -> T {
-        let buffers = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let buffers = || self.buffers.lock();
         let mut buffer = buffers().pop().unwrap_or_else(|| vec![0; PIECE]);
         let answer = work(&mut buffer);
         buffers().push(buffer);

@@ -2,7 +2,7 @@
 //! is told by a configuration change notification).
 
 use std::io;
-use std::sync::PoisonError;
+
 use std::sync::atomic::Ordering;
 
 use thiserror::Error;
@@ -62,7 +62,7 @@ impl Block {
     /// # Errors
     /// [`BlockError::Ask`] or [`BlockError::Size`]; the guest then keeps the old size.
     pub fn resized(&self) -> Result<u64, BlockError> {
-        let change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let change = self.change.lock();
         let size = checked_size(&*self.shared.disk, self.shared.topology)?;
         if self.capacity() != size {
             // Ordering: the driver learns of it by the configuration change, under the transport's lock.

@@ -1,8 +1,8 @@
 //! Blocks of the host's in which several sectors of the guest's lie: who changes a part of one reads
 //! it, changes it and writes it back, and nobody else may change it meanwhile.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::ops::Range;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Ranges of bytes that are being changed, all of them whole blocks.
 ///
@@ -79,14 +79,13 @@ impl SharedBlocks {
         is_free: impl Fn(&Changed) -> bool,
     ) -> MutexGuard<'a, Changed> {
         while !is_free(&changed) {
-            let woken = self.ended.wait(changed);
-            changed = woken.unwrap_or_else(PoisonError::into_inner);
+            self.ended.wait(&mut changed);
         }
         changed
     }
 
     fn changed(&self) -> MutexGuard<'_, Changed> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.changed.lock()
     }
 }
 

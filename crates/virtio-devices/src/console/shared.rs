@@ -1,7 +1,7 @@
 //! What the device, its engine and the VMM have in common.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vmmkit_host_io::EventFd;
 use vmmkit_virtio::ConfigChange;
@@ -72,7 +72,7 @@ impl Shared {
     /// The ports. Nobody waits for a reader or the guest while he holds them.
     pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
         // What a panic may leave is a byte too few or too many.
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.core.lock()
     }
 
     pub(super) fn connect(&self, change: ConfigChange) {
@@ -108,6 +108,6 @@ impl Shared {
     }
 
     fn change(&self) -> MutexGuard<'_, Option<ConfigChange>> {
-        self.change.lock().unwrap_or_else(PoisonError::into_inner)
+        self.change.lock()
     }
 }

@@ -1,6 +1,6 @@
 //! What the device, its engine and the VMM have in common.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use vmmkit_guest_memory::{BLOCK_SIZE, GuestAddress, GuestRam};
 use vmmkit_virtio::ConfigChange;
@@ -31,24 +31,24 @@ impl Shared {
     }
 
     pub(super) fn area(&self) -> MutexGuard<'_, MemArea> {
-        lock(&self.area)
+        self.area.lock()
     }
 
     pub(super) fn counters(&self) -> MemCounters {
-        *lock(&self.counters)
+        *self.counters.lock()
     }
 
     pub(super) fn count(&self, add: impl FnOnce(&mut MemCounters)) {
-        add(&mut lock(&self.counters));
+        add(&mut self.counters.lock());
     }
 
     pub(super) fn connect(&self, change: ConfigChange) {
-        *lock(&self.change) = Some(change);
+        *self.change.lock() = Some(change);
     }
 
     /// Tells the driver that the configuration has changed.
     pub(super) fn tell(&self) {
-        let change = lock(&self.change).clone();
+        let change = self.change.lock().clone();
         if let Some(change) = change {
             change.notify();
         }
@@ -107,9 +107,4 @@ impl Shared {
         }
         config
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it holds one of the locks, so a poisoned one is whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,10 @@
 //! What the engines of a device, its control queue and the VMM share.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use vmmkit_host_io::EventFd;
 use vmmkit_virtio::ConfigChange;
@@ -91,7 +92,7 @@ impl Shared {
 
     /// A back end has come to its end: the link is down for good.
     pub(super) fn lose(&self, error: &io::Error) {
-        let mut lost = lock(&self.lost);
+        let mut lost = self.lost.lock();
         if lost.is_none() {
             tracing::warn!(error = %error, "a network back end is lost: the link is down");
             *lost = Some(error.to_string());
@@ -109,7 +110,7 @@ impl Shared {
     }
 
     pub(super) fn lost(&self) -> Option<String> {
-        lock(&self.lost).clone()
+        self.lost.lock().clone()
     }
 
     fn notify(&self) {
@@ -159,11 +160,11 @@ impl Shared {
 
 impl Line {
     pub(super) fn host(&self) -> MutexGuard<'_, Host> {
-        lock(&self.host)
+        self.host.lock()
     }
 
     pub(super) fn set_wake(&self, wake: Option<Arc<EventFd>>) {
-        *lock(&self.wake) = wake;
+        *self.wake.lock() = wake;
     }
 
     fn set_attached(&self, is_attached: bool) -> io::Result<()> {
@@ -174,16 +175,11 @@ impl Line {
         host.backend.set_attached(is_attached)?;
         host.is_attached = is_attached;
         drop(host);
-        if let Some(wake) = &*lock(&self.wake) {
+        if let Some(wake) = &*self.wake.lock() {
             wake.notify();
         }
         Ok(())
     }
-}
-
-/// Takes a lock: what a panic may leave behind is a lost packet.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Bytes of a packet of `length` that are the frame's.

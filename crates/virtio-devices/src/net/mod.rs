@@ -21,8 +21,9 @@ mod transmit;
 #[cfg(test)]
 mod tests;
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use vmmkit_device_bus::SaveState;
 use vmmkit_telemetry::Tree;
@@ -94,7 +95,7 @@ impl Net {
 
     /// The MTU that the guest is told, in bytes.
     pub fn mtu(&self) -> Option<u16> {
-        lock(&self.identity).mtu
+        self.identity.lock().mtu
     }
 
     /// Has `tell` called with the reason when the back end comes to its end: the interface was deleted,
@@ -144,7 +145,7 @@ impl Net {
 
     /// The address.
     pub fn mac(&self) -> [u8; 6] {
-        lock(&self.identity).mac
+        self.identity.lock().mac
     }
 
     /// Plugs the cable in or out: the guest sees its link go up or down. While it is down, packets
@@ -231,7 +232,7 @@ impl Device for Net {
     }
 
     fn read_config(&self, offset: usize, bytes: &mut [u8]) {
-        let Identity { mac, mtu } = *lock(&self.identity);
+        let Identity { mac, mtu } = *self.identity.lock();
         let [a, b, c, d, e, f] = mac;
         let status = if self.shared.is_up() {
             spec::S_LINK_UP
@@ -282,7 +283,7 @@ impl Device for Net {
 
     fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {
         let features = activation.features;
-        let restored = lock(&self.restored).take();
+        let restored = self.restored.lock().take();
         // Without MQ the first pair is all that there is, and the control queue follows (5.1.2).
         let pairs = match features & feature::MQ {
             0 => 1,
@@ -316,16 +317,12 @@ impl Device for Net {
     }
 
     fn reset(&self) {
-        *lock(&self.restored) = None;
+        *self.restored.lock() = None;
     }
 
     fn state(&self) -> Option<&dyn SaveState> {
         Some(self)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Net {

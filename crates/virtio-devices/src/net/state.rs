@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vmmkit_device_bus::{SaveState, SavedState, StateError, StateForm};
 
-use super::{Identity, Net, lock};
+use super::{Identity, Net};
 
 /// The bit of the first byte of an address that is for several stations (IEEE 802.3, 3.2.3).
 const GROUP: u8 = 1;
@@ -28,7 +28,7 @@ impl StateForm for NetForm {
 
 impl SaveState for Net {
     fn save_state(&self) -> Result<SavedState, StateError> {
-        let Identity { mac, mtu } = *lock(&self.identity);
+        let Identity { mac, mtu } = *self.identity.lock();
         SavedState::new(&NetForm {
             mac,
             mtu,
@@ -45,12 +45,12 @@ impl SaveState for Net {
         StateError::check_bits(NetForm::KIND, "mac[0]", first, !GROUP)?;
         let pairs = self.shared.lines.len() as u64;
         StateError::check_max(NetForm::KIND, "pairs", form.pairs, pairs)?;
-        *lock(&self.identity) = Identity {
+        *self.identity.lock() = Identity {
             mac: form.mac,
             mtu: form.mtu,
         };
         self.shared.set_plugged(form.is_plugged);
-        *lock(&self.restored) = Some(form);
+        *self.restored.lock() = Some(form);
         Ok(())
     }
 }

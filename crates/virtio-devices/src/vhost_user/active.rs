@@ -1,6 +1,7 @@
 //! The device while a driver runs it.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Instant;
 
 use vmmkit_host_io::{ThreadRole, ThreadSpec};
@@ -45,7 +46,7 @@ enum RestState {
 
 impl Rest {
     fn state(&self) -> MutexGuard<'_, RestState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// On the thread, or on the caller's where the host has no thread left.
@@ -66,16 +67,12 @@ impl Rest {
         let mut state = self.state();
         while *state != RestState::Idle {
             let Some(deadline) = deadline else {
-                let waited = self.changed.wait(state);
-                state = waited.unwrap_or_else(PoisonError::into_inner);
+                self.changed.wait(&mut state);
                 continue;
             };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                return *state == RestState::Idle;
             }
-            let waited = self.changed.wait_timeout(state, left);
-            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
         true
     }

@@ -1,10 +1,11 @@
 //! The other process: what it can do, and what it is told.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use vmmkit_host_io::{Deadline, FdSocket};
@@ -210,7 +211,7 @@ impl BackEnd {
     }
 
     fn lock(&self) -> MutexGuard<'_, Link> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+        self.link.lock()
     }
 }
 

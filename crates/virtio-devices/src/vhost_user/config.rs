@@ -1,7 +1,7 @@
 //! The configuration space, which the driver reads here and the back end may have.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vmmkit_virtio::ConfigChange;
 
@@ -122,10 +122,10 @@ impl Config {
     }
 
     fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bytes.lock()
     }
 
     fn change(&self) -> MutexGuard<'_, Option<ConfigChange>> {
-        self.change.lock().unwrap_or_else(PoisonError::into_inner)
+        self.change.lock()
     }
 }

@@ -1,8 +1,9 @@
 //! From the back end to the driver: interrupts, errors, and the end.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -200,7 +201,7 @@ impl Shared {
         if let Some(requests) = &requests {
             self.poller.add(&**requests, REQUESTS, Interest::Readable)?;
         }
-        *lock(&self.watched) = Watched {
+        *self.watched.lock() = Watched {
             socket: Some(socket),
             requests,
         };
@@ -208,7 +209,7 @@ impl Shared {
     }
 
     fn unwatch(&self) {
-        let Watched { socket, requests } = std::mem::take(&mut *lock(&self.watched));
+        let Watched { socket, requests } = std::mem::take(&mut *self.watched.lock());
         for watched in socket.into_iter().chain(requests) {
             // ENOENT alone is possible, for requests that are not listened to any more.
             let _ = self.poller.remove(&*watched);
@@ -236,7 +237,7 @@ impl Shared {
     /// Answers a request of the back end's; one that does not keep the protocol is not listened to
     /// any more.
     fn answer(&self) -> io::Result<()> {
-        let Some(socket) = lock(&self.watched).requests.clone() else {
+        let Some(socket) = self.watched.lock().requests.clone() else {
             return Ok(());
         };
         match requests::answer(&socket) {
@@ -248,10 +249,6 @@ impl Shared {
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<Arc<Line>>> {
-        lock(&self.lines)
+        self.lines.lock()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

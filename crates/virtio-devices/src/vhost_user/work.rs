@@ -1,7 +1,8 @@
 //! The queues that a back end has, or will have once it is back.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use vmmkit_guest_memory::{GuestAddress, GuestRam};
@@ -219,7 +220,7 @@ impl Work {
     }
 
     pub(super) fn rings(&self) -> MutexGuard<'_, Rings> {
-        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rings.lock()
     }
 }
 

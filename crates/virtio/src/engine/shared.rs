@@ -1,11 +1,12 @@
 //! One thread for the engines of several devices.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use vmmkit_host_io::{EventFd, Interest, Poller, Ready, ThreadRole, ThreadSpec};
@@ -13,7 +14,6 @@ use vmmkit_host_io::{EventFd, Interest, Poller, Ready, ThreadRole, ThreadSpec};
 use super::worker::Worker;
 use super::workers::{STACK, message};
 use crate::Fault;
-use crate::transport::lock;
 
 /// The token of the thread's own event. A member has two: its number times 2 for what it waits for,
 /// and one more for its commands.
@@ -62,7 +62,7 @@ impl SharedThread {
             fault,
             _ended: ended,
         };
-        let mut running = lock(&self.0);
+        let mut running = self.0.lock();
         let thread = match &mut *running {
             Some(thread) => thread,
             none => none.insert(Running::start()?),
@@ -76,7 +76,7 @@ impl SharedThread {
 
     /// A worker that joined has ended. The thread ends with the last.
     pub(super) fn leave(&self) {
-        let mut running = lock(&self.0);
+        let mut running = self.0.lock();
         if let Some(thread) = running.as_mut() {
             thread.members -= 1;
         }
@@ -91,7 +91,7 @@ impl SharedThread {
 
 impl fmt::Debug for SharedThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let members = lock(&self.0).as_ref().map_or(0, |thread| thread.members);
+        let members = self.0.lock().as_ref().map_or(0, |thread| thread.members);
         f.debug_struct("SharedThread")
             .field("members", &members)
             .finish_non_exhaustive()

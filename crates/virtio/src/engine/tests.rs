@@ -1,7 +1,8 @@
+use parking_lot::Mutex;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use vmmkit_device_bus::Lifecycle;
@@ -57,7 +58,7 @@ impl Engine for EchoEngine {
             self.chain.reader(queue.ram()).read(&mut bytes);
             assert_ne!(bytes, b"panic", "asked to");
             self.is_busy |= bytes == b"busy";
-            *self.answered_by.lock().unwrap() = this_thread();
+            *self.answered_by.lock() = this_thread();
             let mut writer = self.chain.writer(queue.ram());
             writer.write(&bytes);
             let written = writer.written();
@@ -109,7 +110,7 @@ fn devices_answer_on_one_thread_which_ends_with_the_last_of_them() {
     let drivers = echoes.each_ref().map(|echo| driver(echo, &shared));
     for (mut driver, echo) in drivers.into_iter().zip(&echoes) {
         answers(&mut driver);
-        assert_eq!(echo.answered_by.lock().unwrap().0, "virtio-slow");
+        assert_eq!(echo.answered_by.lock().0, "virtio-slow");
         assert_eq!(echo.engines.load(Ordering::SeqCst), 1);
         drop(driver);
         assert_eq!(echo.engines.load(Ordering::SeqCst), 0);
@@ -229,7 +230,7 @@ fn a_paused_one_costs_no_time() {
     answers(&mut second);
     // Nothing is ready for the thread any more: it sleeps.
     let stat = Path::new("/proc")
-        .join(&echo.answered_by.lock().unwrap().1)
+        .join(&echo.answered_by.lock().1)
         .join("stat");
     let deadline = Instant::now() + Duration::from_secs(30);
     while !fs::read_to_string(&stat).unwrap().contains(") S ") {

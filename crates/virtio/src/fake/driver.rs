@@ -1,7 +1,8 @@
 //! A driver that keeps the rules.
 
+use parking_lot::{Condvar, Mutex};
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -81,24 +82,21 @@ pub(crate) struct Bell {
 
 impl Signal for Bell {
     fn signal(&self) {
-        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        *self.count.lock() += 1;
         self.rung.notify_all();
     }
 }
 
 impl Bell {
     pub(super) fn count(&self) -> u64 {
-        *self.count.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.count.lock()
     }
 
     /// Waits for the count to be more than `seen`, or for `limit`.
     pub(super) fn wait(&self, seen: u64, limit: Duration) {
-        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever waits looks for himself whether it was worth it.
-        drop(
-            self.rung
-                .wait_timeout_while(count, limit, |count| *count <= seen),
-        );
+        let mut count = self.count.lock();
+        self.rung
+            .wait_while_for(&mut count, |count| *count <= seen, limit);
     }
 }
 

@@ -1,9 +1,10 @@
 //! The driver's side of PCI: it finds the device by the ports, its parts by the capabilities, and
 //! sets up MSI-X, on buses of its own.
 
+use parking_lot::Mutex;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use vmmkit_device_bus::{
     MessageVector, MmioBus, MsiMessage, PortBus, SaveState, SavedState, StateError,
@@ -15,7 +16,7 @@ use vmmkit_pci::{ConfigPorts, Ecam, HostBridge, PciBus, PciLayout};
 use super::driver::Bell;
 use crate::spec::mmio;
 use crate::spec::pci::{VENDOR, capability, common, field};
-use crate::transport::lock;
+
 use crate::{Device, PciTransport, Signal};
 
 /// Where the driver puts the base address, which is where the bus has put it.
@@ -145,7 +146,7 @@ impl PciSlot {
         let on = command::MEMORY | command::MASTER;
         self.set_config(header::COMMAND as u16, &on.to_le_bytes());
         let parts = self.walk();
-        *lock(&self.parts) = parts;
+        *self.parts.lock() = parts;
         self.set_config(parts.msix + 2, &msix::ENABLE.to_le_bytes());
         for (index, _) in (0..).zip(self.counts.iter()) {
             self.program(index, false);
@@ -154,7 +155,7 @@ impl PciSlot {
 
     /// Gives `vector` its message, and masks or unmasks it.
     pub fn program(&self, vector: u16, is_masked: bool) {
-        let table = lock(&self.parts).table;
+        let table = self.parts.lock().table;
         let entry = table + msix::ENTRY * u64::from(vector);
         let data = MESSAGE + u32::from(vector);
         self.memory.write(entry, &MESSAGE_ADDRESS.to_le_bytes());
@@ -166,14 +167,14 @@ impl PciSlot {
     /// The pending bits of the first 64 vectors.
     pub fn pending(&self) -> u64 {
         let mut bytes = [0; 8];
-        let at = lock(&self.parts).pending;
+        let at = self.parts.lock().pending;
         self.memory.read(at, &mut bytes);
         u64::from_le_bytes(bytes)
     }
 
     /// The register of a capability: of MSI-X, and of access by the configuration space.
     pub fn capabilities(&self) -> (u16, u16) {
-        let parts = lock(&self.parts);
+        let parts = self.parts.lock();
         (parts.msix, parts.window)
     }
 
@@ -215,24 +216,24 @@ impl PciSlot {
     }
 
     pub(super) fn read_device_config(&self, offset: u64, bytes: &mut [u8]) {
-        let at = lock(&self.parts).device;
+        let at = self.parts.lock().device;
         self.memory.read(at + offset, bytes);
     }
 
     pub(super) fn write_device_config(&self, offset: u64, bytes: &[u8]) {
-        let at = lock(&self.parts).device;
+        let at = self.parts.lock().device;
         self.memory.write(at + offset, bytes);
     }
 
     /// Reads a field of the common configuration, of `width` bytes.
     pub fn get(&self, offset: u64, width: usize) -> u32 {
-        let at = lock(&self.parts).common;
+        let at = self.parts.lock().common;
         self.number(at + offset, width)
     }
 
     /// Writes a field of the common configuration, of `width` bytes.
     pub fn set(&self, offset: u64, width: usize, value: u32) {
-        let at = lock(&self.parts).common;
+        let at = self.parts.lock().common;
         let bytes = value.to_le_bytes();
         self.memory
             .write(at + offset, bytes.get(..width).unwrap_or_default());
@@ -253,7 +254,7 @@ impl PciSlot {
             mmio::QUEUE_SIZE_MAX => self.get(common::QUEUE_SIZE, 2),
             mmio::QUEUE_READY => self.get(common::QUEUE_ENABLE, 2),
             mmio::INTERRUPT_STATUS => {
-                let at = lock(&self.parts).isr;
+                let at = self.parts.lock().isr;
                 self.number(at, 1)
             }
             mmio::STATUS => self.get(common::DEVICE_STATUS, 1),
@@ -292,7 +293,7 @@ impl PciSlot {
     fn notify(&self, queue: u32) {
         let Parts {
             notify, multiplier, ..
-        } = *lock(&self.parts);
+        } = *self.parts.lock();
         let address = notify + multiplier * u64::from(queue);
         self.memory.write(address, &(queue as u16).to_le_bytes());
     }
@@ -301,7 +302,7 @@ impl PciSlot {
         let state = self.transport.save_state()?;
         other.transport.restore_state(&state)?;
         other.bus.settle_all();
-        *lock(&other.parts) = *lock(&self.parts);
+        *other.parts.lock() = *self.parts.lock();
         Ok(state)
     }
 }

@@ -3,17 +3,18 @@
 mod interrupts;
 mod state;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Instant;
 
 use vmmkit_device_bus::{DeviceMmio, Lifecycle, MmioAddress, MmioAddressOffset};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
 
+use super::Transport;
 use super::setup::QueuePart;
-use super::{Transport, lock};
 use crate::spec::mmio;
 use crate::{Device, Signal};
 use interrupts::MmioInterrupts;
@@ -158,7 +159,7 @@ impl MmioTransport {
     }
 
     fn selectors(&self) -> MutexGuard<'_, Selectors> {
-        lock(&self.selectors)
+        self.selectors.lock()
     }
 }
 

@@ -11,10 +11,11 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use vmmkit_device_bus::Lifecycle;
@@ -262,9 +263,7 @@ impl Transport {
     }
 
     fn generation(&self) -> MutexGuard<'_, u32> {
-        self.generation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.generation.lock()
     }
 
     /// Gives the device its queues.
@@ -330,7 +329,7 @@ impl Transport {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // What a panic of a device may leave is caught up with by the next reset.
-        lock(&self.inner)
+        self.inner.lock()
     }
 }
 
@@ -404,9 +403,4 @@ impl fmt::Debug for Transport {
             .field("fault", &self.fault)
             .finish_non_exhaustive()
     }
-}
-
-/// Locks `mutex`. What a panic may have left in it is the driver's to repair, by a reset.
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

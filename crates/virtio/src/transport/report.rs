@@ -1,6 +1,5 @@
 //! What a transport says of itself and its device.
 
-use std::sync::TryLockError;
 use std::thread;
 use std::time::Duration;
 
@@ -93,13 +92,9 @@ impl Transport {
     /// The registers as of now; `None` where somebody else has them for longer than a moment.
     fn registers(&self) -> Option<Registers> {
         for _ in 0..LOOKS {
-            let inner = match self.inner.try_lock() {
-                Ok(inner) => inner,
-                Err(TryLockError::Poisoned(inner)) => inner.into_inner(),
-                Err(TryLockError::WouldBlock) => {
-                    thread::sleep(PAUSE);
-                    continue;
-                }
+            let Some(inner) = self.inner.try_lock() else {
+                thread::sleep(PAUSE);
+                continue;
             };
             let mut status = inner.status;
             if status & status::DRIVER_OK != 0 && self.fault.needs_reset() {

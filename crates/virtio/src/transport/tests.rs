@@ -1,7 +1,8 @@
 mod saved;
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -44,7 +45,7 @@ impl Device for Echo {
         self.number.store(bytes.len() as u64, Ordering::SeqCst);
     }
     fn connect(&self, change: ConfigChange) {
-        *self.change.lock().unwrap() = Some(change);
+        *self.change.lock() = Some(change);
     }
     fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {
         self.activations.fetch_add(1, Ordering::SeqCst);
@@ -277,7 +278,7 @@ fn a_change_of_the_configuration_is_told() {
         let (echo, driver) = driver(transport);
         let (before, generation) = (driver.interrupts(), driver.read(mmio::CONFIG_GENERATION));
         echo.number.store(0x1234, Ordering::SeqCst);
-        echo.change.lock().unwrap().as_ref().unwrap().notify();
+        echo.change.lock().as_ref().unwrap().notify();
         assert_eq!(driver.interrupts(), before + 1);
         assert_ne!(driver.read(mmio::CONFIG_GENERATION), generation);
         assert_eq!(driver.read(mmio::INTERRUPT_STATUS), mmio::INT_CONFIG);

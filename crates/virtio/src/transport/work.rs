@@ -1,6 +1,6 @@
 //! Since when a transport has its device do something that may take long.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// What is known of a piece of work without waiting for it. The transport's registers are locked over the
@@ -24,7 +24,7 @@ impl AtWork {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

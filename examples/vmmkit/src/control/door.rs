@@ -1,6 +1,6 @@
 //! The API's sockets on the machine's event loop, until the first client comes.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
 use vmmkit_control::{Api, Listening, Server};
@@ -40,7 +40,7 @@ impl MutEventSubscriber for Door {
         // The client waits in the socket's queue meanwhile.
         match Server::start(Api::new(self.guest.clone()), places) {
             Ok(server) => {
-                let mut slot = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut slot = self.server.lock();
                 *slot = Some(server);
             }
             Err(error) => messages::say(&format!(

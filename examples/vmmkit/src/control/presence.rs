@@ -1,7 +1,8 @@
 //! The entry of a machine among those of its user, and the sockets of its API.
 
+use parking_lot::Mutex;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use vmmkit_control::{Entry, InstanceError, ListenError, Listening, MachineInfo, Server};
@@ -95,7 +96,7 @@ impl Presence {
 
     /// The machine has ended: says so to whoever still listens, and is not there any more.
     pub(crate) fn leave(self) {
-        let mut slot = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.server.lock();
         if let Some(server) = slot.take() {
             server.stop(GRACE);
         }

@@ -1,7 +1,7 @@
 //! A machine's metrics as they are published: under the name of this program and the guest's.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use vmmkit_control::{MachineInfo, MachineState};
 use vmmkit_telemetry::Metrics;
@@ -87,7 +87,7 @@ impl Publisher {
             let help = "Processor time of the whole process";
             metrics.counter_of("cpu_seconds_total", help, &[], used.cpu_seconds);
         }
-        let mut vcpus = self.vcpus.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut vcpus = self.vcpus.lock();
         vcpus.extend(consumption::vcpus(None));
         for (number, seconds) in &*vcpus {
             let help = "Processor time of a vCPU, in the guest and for it in the host";

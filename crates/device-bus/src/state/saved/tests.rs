@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use super::*;
 use crate::{SaveState, check_golden};
@@ -34,10 +34,10 @@ impl StateForm for Timer {
 
 impl SaveState for Mutex<Timer> {
     fn save_state(&self) -> Result<SavedState, StateError> {
-        SavedState::new(&*self.lock().unwrap())
+        SavedState::new(&*self.lock())
     }
     fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
-        *self.lock().unwrap() = saved.read()?;
+        *self.lock() = saved.read()?;
         Ok(())
     }
 }
@@ -112,7 +112,7 @@ fn a_golden_shows_a_form_that_changed_without_a_new_version() {
     struct Changed(Mutex<Timer>);
     impl SaveState for Changed {
         fn save_state(&self) -> Result<SavedState, StateError> {
-            self.0.lock().unwrap().count += 1;
+            self.0.lock().count += 1;
             self.0.save_state()
         }
         fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {

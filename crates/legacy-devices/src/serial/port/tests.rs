@@ -19,7 +19,7 @@ impl LineDriver for Level {
 struct Screen(Arc<Mutex<Vec<u8>>>);
 impl SerialOutput for Screen {
     fn push(&mut self, byte: u8) -> bool {
-        lock(&self.0).push(byte);
+        self.0.lock().push(byte);
         true
     }
 }
@@ -218,6 +218,6 @@ proptest! {
                 _ => prop_assert_eq!(rig.read(LSR), reference.read(LSR as u8)),
             }
         }
-        prop_assert_eq!(&*lock(&rig.screen), reference.writer());
+        prop_assert_eq!(&*rig.screen.lock(), reference.writer());
     }
 }

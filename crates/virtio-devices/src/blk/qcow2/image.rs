@@ -10,8 +10,8 @@
 //!   table in the file: what was freed is flushed before that.
 //! - Several that change the mapping at once could do so between these steps: one does it at a time.
 
+use parking_lot::RwLock;
 use std::io;
-use std::sync::{PoisonError, RwLock};
 
 use imago::{FormatAccess, ShallowMapping};
 use vmmkit_host_io::{ImageFile, read_with_zeroes};
@@ -58,14 +58,14 @@ impl Image {
     }
 
     pub(super) fn read(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.read();
         state.access.read(bytes, offset)
     }
 
     pub(super) fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let length = bytes.len() as u64;
         {
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            let state = self.state.read();
             if state.is_writable && state.mapped(offset, length)? == Mapped::Ready {
                 return state.access.write(bytes, offset);
             }
@@ -107,7 +107,7 @@ impl Image {
 
     /// Has the host take all that is in memory here; it need not be on the disk then.
     pub(super) fn write_back(&self) -> io::Result<()> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write();
         state.write_back()
     }
 
@@ -125,7 +125,7 @@ impl Image {
         kind: Work,
         mut work: impl FnMut(&mut FormatAccess<ImageFile>, u64, u64) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write();
         let range = 1 << self.layers.header().range_bits();
         let end = offset.saturating_add(length);
         let mut at = offset;

@@ -1,8 +1,8 @@
 //! A host that fails, and what must be durable when.
 
+use parking_lot::Mutex;
 use std::fs::File;
 use std::io;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use vmmkit_guest_memory::{GuestRam, Segment};
@@ -28,7 +28,7 @@ impl Witness {
     }
 
     fn note(&self, what: &'static str) -> io::Result<()> {
-        self.log.lock().unwrap().push(what);
+        self.log.lock().push(what);
         if self.fails.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -36,7 +36,7 @@ impl Witness {
     }
 
     fn log(&self) -> Vec<&'static str> {
-        std::mem::take(&mut *self.log.lock().unwrap())
+        std::mem::take(&mut *self.log.lock())
     }
 }
 
@@ -85,7 +85,7 @@ fn a_failing_host_is_told_to_the_guest_and_once_to_the_log() {
     let (block, mut driver) = start(&disk, u64::MAX);
     let told = Arc::new(Mutex::new(Vec::new()));
     let log = told.clone();
-    block.on_error(move |text| log.lock().unwrap().push(text.to_owned()));
+    block.on_error(move |text| log.lock().push(text.to_owned()));
     disk.fails.store(true, Ordering::Relaxed);
     assert_eq!(write(&mut driver, 2, &[1; 512]), 1);
     assert_eq!(read(&mut driver, 2, 512).1, 1);
@@ -99,7 +99,7 @@ fn a_failing_host_is_told_to_the_guest_and_once_to_the_log() {
     assert_eq!(block.stats().host_errors, 5);
     assert_eq!(block.stats().writes, 0);
     let first = "disk witness: writing 512 bytes at 1024 failed: no storage space";
-    assert_eq!(*told.lock().unwrap(), [first]);
+    assert_eq!(*told.lock(), [first]);
     assert_eq!(block.first_error(), Some(first));
     // The disk has room again, and the guest goes on.
     disk.fails.store(false, Ordering::Relaxed);

@@ -43,7 +43,7 @@ fn in_a_process_of_its_own() {
         };
         let told = Arc::new(Mutex::new(Vec::new()));
         let log = told.clone();
-        block.on_error(move |text| log.lock().unwrap().push(text.to_owned()));
+        block.on_error(move |text| log.lock().push(text.to_owned()));
         let mut driver = Driver::start(block.clone()).unwrap();
         limit_files(Some(LIMIT));
         // All of the disk, beginning with its start, so that an image reaches the limit too.
@@ -58,7 +58,7 @@ fn in_a_process_of_its_own() {
         assert!((4..=16).contains(&kept.len()), "{kind:?}: {}", kept.len());
         let errors = block.stats().host_errors;
         assert!(errors >= 16, "{kind:?}: {errors}");
-        let told = told.lock().unwrap().clone();
+        let told = told.lock().clone();
         assert_eq!(told.len(), 1, "{kind:?}");
         assert!(told[0].contains("File too large"), "{kind:?}: {told:?}");
         // What fits can be read, and written again.

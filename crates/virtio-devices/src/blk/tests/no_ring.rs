@@ -39,7 +39,7 @@ fn under_strace() {
     };
     let told = Arc::new(Mutex::new(Vec::new()));
     let log = told.clone();
-    block.on_error(move |text| log.lock().unwrap().push(text.to_owned()));
+    block.on_error(move |text| log.lock().push(text.to_owned()));
     let mut driver = Driver::start(block.clone()).unwrap();
     // Those that io_uring was given fail, after some time, and one that needs no io_uring does not.
     for sector in [0, 8, 16] {
@@ -51,7 +51,7 @@ fn under_strace() {
         assert_eq!(driver.wait(0).unwrap().1, [1]);
     }
     assert_eq!(block.stats().host_errors, 3);
-    let told = told.lock().unwrap().clone();
+    let told = told.lock().clone();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("failed: io_uring: "), "{told:?}");
     assert!(told[0].ends_with("system calls are used from now on"));

@@ -1,13 +1,14 @@
 //! A back end in this process: it speaks the protocol from its own side, maps the descriptors that
 //! it is given and nothing else, and writes back what it reads from every queue.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use vmmkit_guest_memory::{Backing, GuestAddress, GuestRam, RamConfig, RamSize};
@@ -117,13 +118,13 @@ impl Fake {
 
     /// The requests so far.
     pub(super) fn requests(&self) -> Vec<u32> {
-        let log = self.log.lock().unwrap();
+        let log = self.log.lock();
         log.iter().map(|(request, _)| *request).collect()
     }
 
     /// The payload of the last `request`.
     pub(super) fn last(&self, request: u32) -> Vec<u8> {
-        let log = self.log.lock().unwrap();
+        let log = self.log.lock();
         let found = log.iter().rev().find(|(number, _)| *number == request);
         found.unwrap().1.clone()
     }
@@ -198,7 +199,7 @@ impl Session {
         let mut payload = vec![0; header.size as usize];
         socket.receive(&mut payload, &mut fds, &patience())?;
         let log = (header.request, payload.clone());
-        self.log.lock().unwrap().push(log);
+        self.log.lock().push(log);
         let oddity = self.manner.oddity;
         let oddity = oddity.filter(|(request, _)| *request == header.request);
         let reply = spec::VERSION | spec::REPLY;

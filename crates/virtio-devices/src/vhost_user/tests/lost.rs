@@ -1,6 +1,6 @@
 //! A back end that is lost, and one that takes its place.
 
-use std::sync::Mutex;
+use parking_lot::Mutex;
 use std::time::Instant;
 
 use vmmkit_virtio::TransportEvent;
@@ -15,7 +15,7 @@ fn told_by(driver: &Driver) -> Told {
     let told = Told::default();
     let keeper = told.clone();
     let transport = driver.transport().transport();
-    transport.watch(Box::new(move |event| keeper.lock().unwrap().push(event)));
+    transport.watch(Box::new(move |event| keeper.lock().push(event)));
     told
 }
 
@@ -23,7 +23,7 @@ fn told_by(driver: &Driver) -> Told {
 fn wait_for(told: &Told, is_so: impl Fn(&TransportEvent) -> bool) -> TransportEvent {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        if let Some(found) = told.lock().unwrap().iter().find(|event| is_so(event)) {
+        if let Some(found) = told.lock().iter().find(|event| is_so(event)) {
             return found.clone();
         }
         assert!(Instant::now() < deadline, "{told:?}");
@@ -43,7 +43,6 @@ fn wait_until_back(told: &Told) {
     assert!(
         !told
             .lock()
-            .unwrap()
             .iter()
             .any(|event| matches!(event, TransportEvent::NeedsReset(_)))
     );
@@ -75,7 +74,7 @@ fn what_a_lost_back_end_had_under_way_is_done_by_the_next_one() {
     let first = driver.wait_for(1, Duration::from_secs(1)).unwrap();
     assert_eq!(first, None);
     drop(other);
-    told.lock().unwrap().clear();
+    told.lock().clear();
     let _third = Fake::at(
         fake.path.clone(),
         Manner {
@@ -123,7 +122,7 @@ fn a_pause_and_the_reset_of_a_queue_without_a_back_end_wait_for_nobody() {
 #[test]
 fn one_that_does_not_offer_the_same_is_refused_and_said() {
     let (fake, mut driver, told) = driven_and_lost(Manner::default());
-    told.lock().unwrap().clear();
+    told.lock().clear();
     let poor = Manner {
         features: ALL_FEATURES & !feature::INDIRECT_DESC,
         ..Manner::default()
@@ -153,7 +152,7 @@ fn a_disk_of_another_size_is_refused_and_said() {
     driver.add(0, &[b"end"], &[8]).unwrap();
     driver.kick(0);
     lost(&told);
-    told.lock().unwrap().clear();
+    told.lock().clear();
     let mut other = disk();
     other.config[0] += 1;
     let other = Fake::at(fake.path.clone(), other);
@@ -231,7 +230,7 @@ fn one_that_answers_late_refuses_the_pause_and_goes_on() {
     let (fake, mut driver) = driven(manner);
     echo(&mut driver, "before");
     let soon = || Instant::now() + Duration::from_millis(20);
-    let shut = gate.lock().unwrap();
+    let shut = gate.lock();
     driver.transport().pause();
     assert!(!driver.transport().wait_paused_until(soon()));
     // Neither waits for it.
@@ -266,7 +265,7 @@ fn one_that_does_not_answer_a_resume_is_lost_in_time() {
     echo(&mut driver, "before");
     driver.transport().pause();
     driver.transport().wait_paused();
-    let shut = gate.lock().unwrap();
+    let shut = gate.lock();
     let began = Instant::now();
     driver.transport().resume();
     // Not the 10 seconds that it may take otherwise.

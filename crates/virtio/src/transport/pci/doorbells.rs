@@ -1,11 +1,12 @@
 //! Kicks that need no exit: eventfds at the addresses where drivers write them.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use vmmkit_host_io::EventFd;
 
 use super::regions::{MULTIPLIER, NOTIFY};
-use crate::transport::{Transport, lock};
+use crate::transport::Transport;
 
 /// Lets a guest's writes raise events, where a hypervisor can. vCPU threads call it, those of one
 /// device one after the other. What it cannot attach is kicked by the VMM.
@@ -54,11 +55,11 @@ impl Bells {
     }
 
     pub(super) fn base(&self) -> Option<u64> {
-        lock(&self.state).base
+        self.state.lock().base
     }
 
     fn change(&self, transport: &Transport, change: impl FnOnce(&mut State)) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         change(&mut state);
         let wanted = state.base.filter(|_| transport.is_driven());
         let Some(owner) = self.owner.as_ref().filter(|_| state.attached != wanted) else {

@@ -10,10 +10,11 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Instant;
 
 use vmmkit_device_bus::{Lifecycle, MsiVector};
@@ -24,7 +25,7 @@ use self::common::Selectors;
 use self::doorbells::Bells;
 use self::interrupts::PciInterrupts;
 use self::regions::{BAR, MOST_QUEUES, MULTIPLIER, Places, Region};
-use super::{Transport, lock};
+use super::Transport;
 use crate::Device;
 use crate::spec::pci::field;
 
@@ -151,7 +152,7 @@ impl PciTransport {
     }
 
     fn selectors(&self) -> MutexGuard<'_, Selectors> {
-        lock(&self.selectors)
+        self.selectors.lock()
     }
 
     /// Message control, in the capability of MSI-X.
@@ -180,7 +181,7 @@ impl PciFunction for PciTransport {
         let window = self.window_registers();
         if window.contains(&register) {
             self.read_window();
-            let bytes = *lock(&self.window_data);
+            let bytes = *self.window_data.lock();
             let from = bytes.iter().skip(register - window.start);
             for (byte, value) in data.iter_mut().zip(from) {
                 *byte = *value;
@@ -188,7 +189,7 @@ impl PciFunction for PciTransport {
             return;
         }
         let is_raised = !self.interrupts.msix.is_enabled() && self.interrupts.isr() != 0;
-        let mut config = lock(&self.config);
+        let mut config = self.config.lock();
         config.set_interrupt_status(is_raised);
         config.read(register, data);
     }
@@ -197,13 +198,13 @@ impl PciFunction for PciTransport {
         let window = self.window_registers();
         if window.contains(&register) {
             let places = register - window.start;
-            for (byte, value) in lock(&self.window_data).iter_mut().skip(places).zip(data) {
+            for (byte, value) in self.window_data.lock().iter_mut().skip(places).zip(data) {
                 *byte = *value;
             }
             return self.write_window();
         }
         let mut control = [0; 2];
-        let mut config = lock(&self.config);
+        let mut config = self.config.lock();
         let was_master = config.is_master();
         config.write(register, data);
         // Under the lock, so that queues and vectors follow the registers.
@@ -282,11 +283,11 @@ impl Lifecycle for PciTransport {
         self.transport.reset();
         self.forget();
         self.interrupts.msix.reset();
-        let mut config = lock(&self.config);
+        let mut config = self.config.lock();
         config.reset();
         self.settle_master(&config);
         drop(config);
-        *lock(&self.window_data) = [0; 4];
+        *self.window_data.lock() = [0; 4];
         self.doorbells.settle(&self.transport);
     }
 

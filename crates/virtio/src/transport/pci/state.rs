@@ -7,7 +7,7 @@ use vmmkit_pci::MsixState;
 use super::PciTransport;
 use super::common::Selectors;
 use crate::spec::pci::{NO_VECTOR, isr};
-use crate::transport::lock;
+
 use crate::transport::state::TransportState;
 
 /// The function, the transport and its device.
@@ -39,7 +39,7 @@ impl SaveState for PciTransport {
         let queues = 0..self.transport.queue_count();
         let interrupts = &self.interrupts;
         SavedState::new(&PciForm {
-            config: lock(&self.config).save(),
+            config: self.config.lock().save(),
             msix: interrupts.msix.save(),
             config_vector: interrupts.config_vector(),
             queue_vectors: queues
@@ -49,7 +49,7 @@ impl SaveState for PciTransport {
             device_feature_select: selectors.device_feature,
             driver_feature_select: selectors.driver_feature,
             queue_select: selectors.queue,
-            window_data: *lock(&self.window_data),
+            window_data: *self.window_data.lock(),
             transport: self.transport.save()?,
         })
     }
@@ -69,7 +69,7 @@ impl SaveState for PciTransport {
             interrupts.set_queue_vector(queue, *vector);
         }
         interrupts.restore_isr(form.isr);
-        let mut config = lock(&self.config);
+        let mut config = self.config.lock();
         config.restore(name, &form.config)?;
         self.settle_master(&config);
         drop(config);
@@ -78,7 +78,7 @@ impl SaveState for PciTransport {
             driver_feature: form.driver_feature_select,
             queue: form.queue_select,
         };
-        *lock(&self.window_data) = form.window_data;
+        *self.window_data.lock() = form.window_data;
         self.doorbells.settle(&self.transport);
         Ok(())
     }
@@ -91,7 +91,8 @@ impl PciTransport {
         form.msix
             .check("", count)
             .map_err(|error| error.within("msix"))?;
-        lock(&self.config)
+        self.config
+            .lock()
             .check("", &form.config)
             .map_err(|error| error.within("config"))?;
         StateError::check_bits("", "isr", form.isr, isr::QUEUE | isr::CONFIG)?;

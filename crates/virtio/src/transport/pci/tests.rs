@@ -1,6 +1,6 @@
 mod master;
 
-use std::sync::Mutex as StdMutex;
+use parking_lot::Mutex as StdMutex;
 
 use vmmkit_device_bus::{MessageVector, SaveState, SavedState};
 
@@ -97,7 +97,7 @@ fn each_queue_interrupts_by_its_vector_4_1_5_1_2() {
         [0, 0, 1]
     );
     driver.request(0, &[b"a"], &[1]).unwrap();
-    echo.change.lock().unwrap().as_ref().unwrap().notify();
+    echo.change.lock().as_ref().unwrap().notify();
     assert_eq!(
         [0, 1, 2].map(|vector| slot(&driver).messages(vector)),
         [1, 1, 1]
@@ -204,17 +204,17 @@ struct Record(StdMutex<Vec<(u64, bool)>>);
 
 impl Doorbells for Record {
     fn attach(&self, _kick: &vmmkit_host_io::EventFd, address: u64) {
-        self.0.lock().unwrap().push((address, true));
+        self.0.lock().push((address, true));
     }
     fn detach(&self, _kick: &vmmkit_host_io::EventFd, address: u64) {
-        self.0.lock().unwrap().push((address, false));
+        self.0.lock().push((address, false));
     }
 }
 
 #[test]
 fn doorbells_follow_the_base_address_while_a_driver_is_ready() {
     let record = Arc::new(Record::default());
-    let take = || std::mem::take(&mut *record.0.lock().unwrap());
+    let take = || std::mem::take(&mut *record.0.lock());
     let ram = GuestRam::new(&options().ram).unwrap();
     let mut vector = || Ok(Arc::new(MessageVector::new(|_| ())) as _);
     let echo = Arc::new(Echo::default());

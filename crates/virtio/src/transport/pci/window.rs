@@ -4,7 +4,7 @@
 use super::PciTransport;
 use super::regions::BAR;
 use crate::spec::pci::field;
-use crate::transport::lock;
+
 use vmmkit_pci::PciFunction;
 
 /// An access that the driver has set up.
@@ -22,7 +22,7 @@ impl PciTransport {
         let mut bytes = [0; 4];
         if let Some(part) = bytes.get_mut(..window.length) {
             self.read_bar(BAR, window.offset, part);
-            *lock(&self.window_data) = bytes;
+            *self.window_data.lock() = bytes;
         }
     }
 
@@ -31,7 +31,7 @@ impl PciTransport {
         let Some(window) = self.window() else {
             return;
         };
-        let bytes = *lock(&self.window_data);
+        let bytes = *self.window_data.lock();
         if let Some(part) = bytes.get(..window.length) {
             self.write_bar(BAR, window.offset, part);
         }
@@ -40,7 +40,7 @@ impl PciTransport {
     /// The access, if it keeps the rules: 1, 2 or 4 bytes, at a multiple of that, in a base address
     /// that is there (4.1.4.9.1).
     fn window(&self) -> Option<Window> {
-        let config = lock(&self.config);
+        let config = self.config.lock();
         let number = |place: usize| {
             let mut bytes = [0; 4];
             config.read(self.places.window + place, &mut bytes);
