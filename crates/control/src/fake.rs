@@ -1,10 +1,11 @@
 //! A machine that has no guest: for tests of whoever serves or uses the API, and for this crate's.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     Balloon, Controlled, Device, Event, EventSource, FlowLimits, Limits, MachineInfo, MachineState,

@@ -1,10 +1,10 @@
 //! The bus: plugging, unplugging, and access for those without a view of their own.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::hint::NoHint;
 use crate::map::Map;

@@ -1,7 +1,8 @@
 //! Message-signalled interrupts: what a device may send, without knowing who delivers it.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// A message-signalled interrupt: what a device writes (Intel SDM vol. 3, 11.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,10 +1,10 @@
 //! What happens to the machine, told to the server's thread.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::x86::DebugExit;
 

@@ -1,10 +1,10 @@
 //! A time until which somebody is waited for, which another thread may bring nearer.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 

@@ -127,10 +127,10 @@ impl fmt::Display for ImageFile {
 
 #[cfg(test)]
 mod tests {
-    use parking_lot::Mutex;
     use std::sync::Arc;
 
     use imago::StorageExt;
+    use parking_lot::Mutex;
 
     use super::*;
 

@@ -1,12 +1,12 @@
 //! The console's output path: from vCPU threads to a descriptor, without a system call per byte.
 
-use parking_lot::Mutex;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use crate::TimerFd;

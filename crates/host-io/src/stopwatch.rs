@@ -1,8 +1,9 @@
 //! A clock that can stand still.
 
-use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 /// Time since it was made, without that for which it was stopped. It runs from the start.
 #[derive(Debug)]

@@ -1,11 +1,11 @@
 //! A VM's clocks: kvmclock, and the time-stamp counters of its vCPUs.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::arch::x86_64::_rdtsc;
 use std::fs;
 use std::sync::{Arc, Weak};
 
 use kvm_bindings::kvm_clock_data;
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_hypervisor::{Error, GuestClock, Result};
 
 use crate::ioctls;

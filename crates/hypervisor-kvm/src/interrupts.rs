@@ -1,11 +1,11 @@
 //! Interrupts into the guest: lines, irqfds, messages.
 
-use parking_lot::Mutex;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kvm_bindings::{KVM_IRQFD_FLAG_DEASSIGN, kvm_irqfd};
+use parking_lot::Mutex;
 use vmmkit_device_bus::{Gsi, IrqLine, LineDriver};
 use vmmkit_hypervisor::{Error, Interrupts, MsiMessage, MsiVector, Result};
 

@@ -1,9 +1,9 @@
 //! The VMs that were made, for the end of the process.
 
-use parking_lot::Mutex;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use vmmkit_hypervisor::{Error, Result};
 
 use crate::KvmVm;

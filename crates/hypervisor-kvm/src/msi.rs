@@ -1,6 +1,5 @@
 //! Message-signalled interrupts by irqfd: a GSI each above the pins, with a route of its own.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -14,6 +13,7 @@ use kvm_bindings::{
     kvm_irqfd, kvm_msi,
 };
 use kvm_ioctls::Cap;
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_device_bus::{MessageVector, MsiMessage, MsiVector};
 use vmmkit_host_io::EventFd;
 use vmmkit_hypervisor::{Error, Result};

@@ -1,11 +1,11 @@
 //! The signal that takes a vCPU out of the guest.
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 
 use libc::{c_int, c_void, siginfo_t};
+use parking_lot::Mutex;
 use thiserror::Error;
 use vmm_sys_util::signal::register_signal_handler;
 

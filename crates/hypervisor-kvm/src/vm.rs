@@ -1,6 +1,5 @@
 //! A VM: its memory slots and its vCPUs.
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -13,6 +12,7 @@ use kvm_bindings::{
     kvm_enable_cap, kvm_pit_config, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, VcpuFd, VmFd};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamRegion, Rom};
 use vmmkit_hypervisor::{Error, GuestClock, Irqchip, Result, VcpuId, Vm, VmSettings};
 

@@ -1,9 +1,9 @@
 //! What each vCPU left the guest for.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_device_bus::{AccessCounter, AccessCounts, BusView, Mmio, MmioBus, PortBus, Ports};
 use vmmkit_telemetry::{Metrics, Tree};
 

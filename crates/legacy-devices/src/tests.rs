@@ -1,10 +1,10 @@
 //! What is saved of each device: a new device goes on from it as the old one does, and the forms of
 //! earlier builds load for ever.
 
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use parking_lot::Mutex;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use vmmkit_device_bus::{

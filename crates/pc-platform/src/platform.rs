@@ -1,9 +1,9 @@
 //! The platform: which devices there are, where, on which line; and their description to the guest.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_boot_loader::acpi::{
     AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, MemoryRange, PciHost, PmPorts,
     ResetRegister,

@@ -1,12 +1,12 @@
 //! The bus: functions in their slots, and their base addresses on the memory bus.
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use thiserror::Error;
 use vmmkit_device_bus::{AddressRange, DeviceMmio, Lifecycle, MmioAddress, MmioBus};
 

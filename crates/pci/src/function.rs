@@ -1,8 +1,8 @@
 //! What a function is to its bus.
 
-use parking_lot::Mutex;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::{Lifecycle, SaveState};
 
 use crate::ConfigSpace;

@@ -1,9 +1,9 @@
 //! The host bridge: what a kernel looks for to believe that there is PCI.
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::Lifecycle;
 
 use crate::spec::class;

@@ -1,10 +1,10 @@
 //! MSI-X (PCI 6.8.2): a table that says which message each vector sends, and masks.
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vmmkit_device_bus::{MsiMessage, MsiVector, StateError, StateReason};

@@ -1,11 +1,11 @@
 //! What was typed for the guest, until the guest takes it.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_host_io::{EventFd, InputRead, InputSource};
 
 /// The bytes at which the queue counts as full; a paste of so many is kept for any guest.

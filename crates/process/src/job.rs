@@ -1,12 +1,12 @@
 //! The process as a job of its shell: in the foreground it has the terminal, in the background it
 //! leaves it alone.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_host_io::{EventFd, RawTerminal, Signal, TimerFd, is_foreground};
 
 /// How often a job in the background looks whether it is in the foreground: a shell's `fg` of a job

@@ -1,9 +1,9 @@
 //! A machine's events, logged via the `tracing` facade.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use parking_lot::{Mutex, MutexGuard};
 use tracing::{debug, error, info, warn};
 use vmmkit_telemetry::Occasions;
 

@@ -1,8 +1,9 @@
 //! What a boot comes to, and when.
 
-use parking_lot::Mutex;
 use std::mem;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::last_words::LastWords;
 use crate::{ConsolePanic, Milestone, Milestones};

@@ -1,7 +1,8 @@
 //! A kernel's last words: whether the last that a guest wrote to its consoles tells of a panic.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::mem;
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// How Linux begins its word of a panic (kernel/panic.c, `panic`).
 const PANIC: &str = "Kernel panic - not syncing: ";

@@ -5,7 +5,6 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString,
     Unit,
 };
+use parking_lot::Mutex;
 use vmmkit_telemetry::Metrics;
 
 type Seen = Arc<Mutex<BTreeMap<String, String>>>;

@@ -10,13 +10,13 @@
     reason = "a test fails by panicking, and a skip is loud"
 )]
 
-use parking_lot::{Mutex, MutexGuard};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_device_bus::Lifecycle;
 use vmmkit_virtio::Device;
 use vmmkit_virtio::fake::Driver;

@@ -7,13 +7,13 @@
     reason = "a test fails by panicking, and a skip is loud"
 )]
 
-use parking_lot::{Mutex, MutexGuard};
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_virtio::fake::Driver;
 use vmmkit_virtio_devices::{Block, BlockConfig};
 

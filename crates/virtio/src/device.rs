@@ -1,12 +1,12 @@
 //! What a device is to its transport.
 
-use parking_lot::Mutex;
 use std::any::Any;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use thiserror::Error;
 use vmmkit_device_bus::SaveState;
 use vmmkit_guest_memory::GuestRam;

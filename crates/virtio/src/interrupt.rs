@@ -1,10 +1,10 @@
 //! From the device to the driver: interrupts, and the end of all work.
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use tracing::{debug, warn};
 use vmmkit_device_bus::IrqLine;
 use vmmkit_host_io::EventFd;

@@ -1,10 +1,10 @@
 //! From a configuration to a machine: one call per crate, in the order of the boot flow.
 
-use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::thread;
 
+use parking_lot::Mutex;
 use vmmkit_boot_loader::{self as boot_loader, Entry};
 use vmmkit_device_bus::{DeviceId, Mmio, Plug, Ports};
 use vmmkit_guest_memory::{GuestAddress, GuestRam, Layout, MMIO_HOLE_END};

@@ -1,9 +1,9 @@
 //! The power-on of a machine that is there: what a reset makes of it.
 
-use parking_lot::Mutex;
 use std::error::Error;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::Vm;
 use vmmkit_hypervisor::x86::CpuidEntry;

@@ -8,9 +8,9 @@
 
 mod support;
 
-use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use support::*;
 use vmmkit_device_bus::{
     AddressRange, DeviceMmio, DevicePio, GuestRequest, MmioAddress, MmioAddressOffset, PioAddress,

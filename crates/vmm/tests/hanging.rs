@@ -9,11 +9,11 @@
 
 mod support;
 
-use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use support::*;
 use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
 use vmmkit_hypervisor::VcpuId;

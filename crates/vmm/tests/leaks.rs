@@ -8,9 +8,9 @@
 
 mod support;
 
-use parking_lot::{Mutex, MutexGuard};
 use std::fs;
 
+use parking_lot::{Mutex, MutexGuard};
 use support::*;
 use vmmkit_hypervisor::fake::{FakeHypervisor, Script};
 use vmmkit_vmm::{Machine, MachineBuilder, Outcome, PauseOutcome, Ready};

@@ -8,11 +8,11 @@
 
 mod support;
 
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use parking_lot::Mutex;
 use support::*;
 use vmmkit_device_bus::{AddressRange, DevicePio, Lifecycle, PioAddress, PioAddressOffset};
 use vmmkit_hypervisor::VcpuId;

@@ -9,7 +9,6 @@
 
 mod support;
 
-use parking_lot::Mutex;
 use std::any::Any;
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -17,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 
+use parking_lot::Mutex;
 use support::*;
 use vmmkit_device_bus::{
     AddressRange, DeviceMmio, DevicePio, GuestRequest, MmioAddress, MmioAddressOffset, PioAddress,

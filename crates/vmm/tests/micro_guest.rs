@@ -8,11 +8,11 @@
 
 mod support;
 
-use parking_lot::{Mutex, MutexGuard};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::{Mutex, MutexGuard};
 use support::clients::Clients;
 use support::*;
 use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};

@@ -1,13 +1,13 @@
 //! The files that one command line names, and what is done with each: nothing is written over what
 //! something else is, and files for output are made when all else is known to work.
 
-use parking_lot::Mutex;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use vmmkit_guest_memory::Backing;
 use vmmkit_host_io::{FileId, LeftOver, Output, OutputPlan, Sharing, lock_file, open_options};
 

@@ -3,7 +3,6 @@
 //! The crates say what happens by the `tracing` facade and install nothing; without `--log` nobody
 //! listens.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tracing::level_filters::LevelFilter;
 use vmmkit_host_io::Sharing;
 

@@ -1,10 +1,10 @@
 //! The running machine, as keys and signals reach it.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_host_io::{OutputBuffer, Signal, WindowSize, signal_job, window_size};
 use vmmkit_process::{Command, Guest, HELP, Job, Keyboard};
 use vmmkit_telemetry::Milestone;

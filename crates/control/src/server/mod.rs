@@ -10,7 +10,6 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
@@ -18,6 +17,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;

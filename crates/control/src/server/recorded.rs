@@ -1,12 +1,12 @@
 //! A client in memory: all of its bytes are there, and what it gets is kept.
 
-use parking_lot::Mutex;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
+use parking_lot::Mutex;
 
 /// The stream as the server has it.
 pub(super) struct Recorded {

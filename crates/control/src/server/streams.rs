@@ -1,11 +1,11 @@
 //! Streams of events: one thread waits for the machine, and gives each event to every stream.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};

@@ -1,6 +1,5 @@
 //! A console at a UNIX socket, to which clients come and from which they go.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -9,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{SendFlags, send};
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};

@@ -1,9 +1,9 @@
 //! What a test looks at when the run is over.
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use vmmkit_device_bus::{Gsi, LineDriver};
 use vmmkit_guest_memory::{GuestRam, Rom};
 

@@ -1,11 +1,11 @@
 //! A fake VM: it keeps RAM and notes what is raised.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_device_bus::{Gsi, IrqLine, MessageVector};
 use vmmkit_guest_memory::{GuestRam, PAGE_SIZE, Rom};
 

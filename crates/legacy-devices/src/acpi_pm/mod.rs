@@ -8,10 +8,10 @@ mod block;
 pub mod spec;
 mod state;
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::{
     DevicePio, GuestRequest, IrqLine, Lifecycle, PioAddress, PioAddressOffset, RequestSink,
 };

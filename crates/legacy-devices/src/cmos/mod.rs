@@ -9,10 +9,10 @@ mod rtc;
 pub mod spec;
 mod state;
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::{DevicePio, Lifecycle, PioAddress, PioAddressOffset};
 use vmmkit_telemetry::{Inspect, Tree};
 

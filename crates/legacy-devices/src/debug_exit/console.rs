@@ -1,8 +1,8 @@
 //! The debug console of firmware (QEMU's isa-debugcon; SeaBIOS, `src/hw/serialio.c`).
 
-use parking_lot::Mutex;
 use std::fmt;
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::{DevicePio, Lifecycle, PioAddress, PioAddressOffset};
 
 use super::spec;
@@ -48,8 +48,9 @@ impl fmt::Debug for DebugConsole {
 
 #[cfg(test)]
 mod tests {
-    use parking_lot::Mutex;
     use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     use super::*;
 

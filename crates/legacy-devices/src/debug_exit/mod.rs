@@ -59,8 +59,9 @@ impl fmt::Debug for DebugExit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parking_lot::Mutex;
     use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     #[test]
     fn the_lowest_byte_of_a_write_is_the_code() {

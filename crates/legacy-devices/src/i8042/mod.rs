@@ -7,9 +7,9 @@ mod controller;
 pub mod spec;
 mod state;
 
-use parking_lot::Mutex;
 use std::fmt;
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::{
     DevicePio, GuestRequest, IrqLine, Lifecycle, PioAddress, PioAddressOffset, RequestSink,
 };

@@ -8,10 +8,10 @@ mod pins;
 pub mod spec;
 mod state;
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::{
     DeviceMmio, Gsi, Lifecycle, LineDriver, MmioAddress, MmioAddressOffset, MsiMessage,
 };

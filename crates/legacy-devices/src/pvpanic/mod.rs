@@ -60,8 +60,9 @@ impl fmt::Debug for Pvpanic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parking_lot::Mutex;
     use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     fn requests_of(bytes: &[u8]) -> Vec<GuestRequest> {
         let seen = Arc::new(Mutex::new(Vec::new()));

@@ -8,9 +8,9 @@
 pub mod spec;
 mod state;
 
-use parking_lot::Mutex;
 use std::fmt;
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::{
     DevicePio, GuestRequest, Lifecycle, PioAddress, PioAddressOffset, RequestSink,
 };

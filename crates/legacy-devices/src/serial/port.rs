@@ -1,9 +1,9 @@
 //! The port: the chip with its lock, its sink and its line.
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::{DevicePio, IrqLine, Lifecycle, PioAddress, PioAddressOffset};
 use vmmkit_telemetry::{Inspect, Tree};
 

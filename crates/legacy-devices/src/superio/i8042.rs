@@ -1,8 +1,8 @@
 //! vm-superio's keyboard controller.
 
-use parking_lot::Mutex;
 use std::fmt;
 
+use parking_lot::Mutex;
 use vm_superio::I8042Device;
 use vmmkit_device_bus::{DevicePio, Lifecycle, PioAddress, PioAddressOffset, RequestSink};
 

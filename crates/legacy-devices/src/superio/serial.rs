@@ -1,10 +1,10 @@
 //! vm-superio's serial port.
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use vm_superio::Serial;
 use vm_superio::serial::NoEvents;
 use vmmkit_device_bus::{DevicePio, IrqLine, Lifecycle, PioAddress, PioAddressOffset};

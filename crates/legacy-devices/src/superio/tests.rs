@@ -1,10 +1,10 @@
 //! The same tests for both serial ports and both keyboard controllers: what a driver may rely on whichever
 //! of them it finds.
 
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::{
     DevicePio, Gsi, GuestRequest, IrqLine, Lifecycle, LineDriver, PioAddress, RequestSink,
     SaveState, SavedState, check_golden,

@@ -1,7 +1,7 @@
-use parking_lot::Mutex;
 use std::fs::File;
 use std::io::Write;
 
+use parking_lot::Mutex;
 use vmmkit_host_io::{InputRead, InputSource, Pty, open_pty};
 
 use super::*;

@@ -1,9 +1,9 @@
 //! What the device, its engine and the VMM have in common.
 
-use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use vmmkit_host_io::EventFd;
 use vmmkit_virtio::ConfigChange;
 

@@ -1,10 +1,10 @@
 //! A disk in memory: the twin of a file, for tests and for what need not last.
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::fmt;
 use std::io;
 use std::ops::Range;
 
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use vmmkit_guest_memory::{GuestRam, Segment};
 
 use super::Disk;

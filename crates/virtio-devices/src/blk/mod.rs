@@ -33,12 +33,12 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::SaveState;
 use vmmkit_host_io::Uring;
 use vmmkit_telemetry::Tree;

@@ -10,11 +10,11 @@ mod image;
 mod kill;
 mod refcounts;
 
-use parking_lot::Mutex;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use vmmkit_guest_memory::{GuestRam, Segment};
 
 use super::bounce::{drain, fill};

@@ -1,8 +1,9 @@
 //! Blocks of the host's in which several sectors of the guest's lie: who changes a part of one reads
 //! it, changes it and writes it back, and nobody else may change it meanwhile.
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::ops::Range;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// Ranges of bytes that are being changed, all of them whole blocks.
 ///

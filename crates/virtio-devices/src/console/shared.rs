@@ -1,8 +1,8 @@
 //! What the device, its engine and the VMM have in common.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::io;
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_host_io::EventFd;
 use vmmkit_virtio::ConfigChange;
 

@@ -1,11 +1,11 @@
 //! What the engines of a device, its control queue and the VMM share.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_host_io::EventFd;
 use vmmkit_virtio::ConfigChange;
 

@@ -21,10 +21,10 @@ mod transmit;
 #[cfg(test)]
 mod tests;
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::SaveState;
 use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, DeviceKind, Engine};

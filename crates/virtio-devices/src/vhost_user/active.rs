@@ -1,9 +1,9 @@
 //! The device while a driver runs it.
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use vmmkit_host_io::{ThreadRole, ThreadSpec};
 use vmmkit_telemetry::error_line;
 use vmmkit_virtio::{ActivateError, Activation, Active, Queue, QueueState};

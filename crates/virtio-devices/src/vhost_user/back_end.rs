@@ -1,6 +1,5 @@
 //! The other process: what it can do, and what it is told.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -8,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_host_io::{Deadline, FdSocket};
 use vmmkit_virtio::DeviceKind;
 use vmmkit_virtio::spec::feature;

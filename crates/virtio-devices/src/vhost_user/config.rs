@@ -1,8 +1,8 @@
 //! The configuration space, which the driver reads here and the back end may have.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::ops::Range;
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_virtio::ConfigChange;
 
 use super::back_end::BackEnd;

@@ -1,12 +1,12 @@
 //! From the back end to the driver: interrupts, errors, and the end.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_host_io::{EventFd, FdSocket, Interest, Poller, ThreadRole, ThreadSpec, TimerFd};
 use vmmkit_telemetry::error_line;
 use vmmkit_virtio::{Queue, QueueInterrupt, Signal};

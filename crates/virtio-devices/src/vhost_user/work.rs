@@ -1,10 +1,10 @@
 //! The queues that a back end has, or will have once it is back.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_guest_memory::{GuestAddress, GuestRam};
 use vmmkit_host_io::EventFd;
 use vmmkit_telemetry::error_line;

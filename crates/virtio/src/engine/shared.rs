@@ -1,6 +1,5 @@
 //! One thread for the engines of several devices.
 
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -9,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
 use vmmkit_host_io::{EventFd, Interest, Poller, Ready, ThreadRole, ThreadSpec};
 
 use super::worker::Worker;

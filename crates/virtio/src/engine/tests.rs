@@ -1,10 +1,10 @@
-use parking_lot::Mutex;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::Lifecycle;
 
 use crate::fake::hostile::harass;

@@ -1,10 +1,10 @@
 //! A driver that keeps the rules.
 
-use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use thiserror::Error;
 use vmmkit_device_bus::{Lifecycle, SavedState, StateError};
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize};

@@ -1,11 +1,11 @@
 //! The driver's side of PCI: it finds the device by the ports, its parts by the capabilities, and
 //! sets up MSI-X, on buses of its own.
 
-use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use vmmkit_device_bus::{
     MessageVector, MmioBus, MsiMessage, PortBus, SaveState, SavedState, StateError,
 };

@@ -3,12 +3,12 @@
 mod interrupts;
 mod state;
 
-use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_device_bus::{DeviceMmio, Lifecycle, MmioAddress, MmioAddressOffset};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;

@@ -11,13 +11,13 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_device_bus::Lifecycle;
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;

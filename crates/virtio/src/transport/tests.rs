@@ -1,10 +1,10 @@
 mod saved;
 
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use vmmkit_device_bus::{Lifecycle, SaveState, SavedState, StateError, StateForm};
 

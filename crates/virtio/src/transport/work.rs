@@ -1,7 +1,8 @@
 //! Since when a transport has its device do something that may take long.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// What is known of a piece of work without waiting for it. The transport's registers are locked over the
 /// work, and this is not.

@@ -1,10 +1,10 @@
 //! The entry of a machine among those of its user, and the sockets of its API.
 
-use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use vmmkit_control::{Entry, InstanceError, ListenError, Listening, MachineInfo, Server};
 
 use crate::failure::{Failure, chain};

@@ -1,8 +1,8 @@
 //! A machine's metrics as they are published: under the name of this program and the guest's.
 
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 
+use parking_lot::Mutex;
 use vmmkit_control::{MachineInfo, MachineState};
 use vmmkit_telemetry::Metrics;
 

@@ -10,10 +10,10 @@
 //!   table in the file: what was freed is flushed before that.
 //! - Several that change the mapping at once could do so between these steps: one does it at a time.
 
-use parking_lot::RwLock;
 use std::io;
 
 use imago::{FormatAccess, ShallowMapping};
+use parking_lot::RwLock;
 use vmmkit_host_io::{ImageFile, read_with_zeroes};
 
 use super::chain::Layers;

@@ -1,10 +1,10 @@
 //! A host that fails, and what must be durable when.
 
-use parking_lot::Mutex;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::AtomicBool;
 
+use parking_lot::Mutex;
 use vmmkit_guest_memory::{GuestRam, Segment};
 use vmmkit_virtio::fake::hostile::torture;
 

@@ -1,7 +1,6 @@
 //! A back end in this process: it speaks the protocol from its own side, maps the descriptors that
 //! it is given and nothing else, and writes back what it reads from every queue.
 
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use vmmkit_guest_memory::{Backing, GuestAddress, GuestRam, RamConfig, RamSize};
 use vmmkit_host_io::{Deadline, FdSocket, Interest, Poller};
 use vmmkit_virtio::spec::feature;

@@ -1,8 +1,8 @@
 //! A back end that is lost, and one that takes its place.
 
-use parking_lot::Mutex;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use vmmkit_virtio::TransportEvent;
 
 use super::back_end::Oddity;

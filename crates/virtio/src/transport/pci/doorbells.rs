@@ -1,8 +1,8 @@
 //! Kicks that need no exit: eventfds at the addresses where drivers write them.
 
-use parking_lot::Mutex;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use vmmkit_host_io::EventFd;
 
 use super::regions::{MULTIPLIER, NOTIFY};

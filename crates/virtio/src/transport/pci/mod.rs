@@ -10,13 +10,13 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::{Mutex, MutexGuard};
 use vmmkit_device_bus::{Lifecycle, MsiVector};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_pci::{ConfigSpace, Msix, PciFunction};
