@@ -20,7 +20,7 @@ struct Idle;
 
 impl Device for Idle {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Block
+        DeviceKind::BLOCK
     }
     fn queue_sizes(&self) -> &[u16] {
         &[256, 64]

@@ -42,7 +42,7 @@ struct Idle;
 
 impl Device for Idle {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Entropy
+        DeviceKind::ENTROPY
     }
     fn features(&self) -> u64 {
         8

@@ -19,7 +19,7 @@ struct Held(Vec<Queue>);
 
 impl Device for Idle {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Console
+        DeviceKind::CONSOLE
     }
     fn features(&self) -> u64 {
         7

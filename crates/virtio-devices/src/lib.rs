@@ -46,7 +46,7 @@ pub use net::{
 pub use pmem::{Pmem, PmemConfig, PmemCounters, PmemError, PmemRequest};
 pub use rate_limiter::{Bucket, RateLimit, RateLimiter, Throttle};
 pub use rng::Rng;
-pub use vhost_user::{VhostUser, VhostUserError};
+pub use vhost_user::{VhostUser, VhostUserDevice, VhostUserError};
 pub use vsock::{
     Vsock, VsockConfig, VsockError, VsockHeader, VsockLimits, VsockStats, parse_connect,
 };

@@ -20,7 +20,7 @@
 //!
 //! impl Device for Zeroes {
 //!     fn kind(&self) -> DeviceKind {
-//!         DeviceKind::Entropy
+//!         DeviceKind::ENTROPY
 //!     }
 //!     fn queue_sizes(&self) -> &[u16] {
 //!         &[8]

@@ -24,7 +24,7 @@ pub struct DeviceInfo {
     /// Its name in the machine: `blk0`.
     pub name: Arc<str>,
     /// What a Linux kernel must be configured with to drive it.
-    pub kernel_option: &'static str,
+    pub kernel_option: Option<&'static str>,
     /// Whether a driver has ever been ready for it.
     pub was_driven: bool,
     /// How often it could not go on without a reset.

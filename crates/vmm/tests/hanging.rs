@@ -72,7 +72,7 @@ struct HangingEngine(Arc<Gate>);
 
 impl Device for Hanging {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Entropy
+        DeviceKind::ENTROPY
     }
 
     fn queue_sizes(&self) -> &[u16] {

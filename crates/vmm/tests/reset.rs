@@ -400,7 +400,7 @@ fn a_reset_powers_devices_on_without_a_line_of_the_embedder() {
     struct Device(AtomicU64);
     impl vmmkit_virtio::Device for Device {
         fn kind(&self) -> DeviceKind {
-            DeviceKind::Memory
+            DeviceKind::MEMORY
         }
         fn queue_sizes(&self) -> &[u16] {
             &[]

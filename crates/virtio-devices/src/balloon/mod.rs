@@ -153,7 +153,7 @@ fn pages_of(mebibytes: u32) -> u32 {
 
 impl Device for Balloon {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Balloon
+        DeviceKind::BALLOON
     }
 
     fn features(&self) -> u64 {

@@ -246,7 +246,7 @@ impl Shared {
 
 impl Device for Block {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Block
+        DeviceKind::BLOCK
     }
 
     fn features(&self) -> u64 {

@@ -150,7 +150,7 @@ impl Console {
 
 impl Device for Console {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Console
+        DeviceKind::CONSOLE
     }
 
     fn features(&self) -> u64 {

@@ -140,7 +140,7 @@ impl Mem {
 
 impl Device for Mem {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Memory
+        DeviceKind::MEMORY
     }
 
     fn memory(&self) -> Option<&GuestRam> {

@@ -220,7 +220,7 @@ fn features(offloads: u64, pairs: u16, mtu: Option<u16>) -> u64 {
 
 impl Device for Net {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Network
+        DeviceKind::NETWORK
     }
 
     fn features(&self) -> u64 {

@@ -146,7 +146,7 @@ impl Pmem {
 
 impl Device for Pmem {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::PersistentMemory
+        DeviceKind::PERSISTENT_MEMORY
     }
 
     fn memory(&self) -> Option<&GuestRam> {

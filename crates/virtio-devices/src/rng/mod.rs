@@ -31,7 +31,7 @@ impl Rng {
 
 impl Device for Rng {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Entropy
+        DeviceKind::ENTROPY
     }
 
     fn queue_sizes(&self) -> &[u16] {

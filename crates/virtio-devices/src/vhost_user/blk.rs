@@ -19,13 +19,13 @@ impl VhostUser {
     /// # Errors
     /// [`VhostUserError`] names the socket, and the next step.
     pub fn blk(socket: &Path) -> Result<Self, VhostUserError> {
-        let kind = DeviceKind::Block;
+        let kind = DeviceKind::BLOCK;
         let back_end = BackEnd::connect(socket, kind)?;
         if !back_end.has_config() {
             return Err(back_end.lacks("VHOST_USER_PROTOCOL_F_CONFIG", kind));
         }
         let queues = queue_count(&back_end)?;
-        let fixed = (NUM_QUEUES, queues.to_le_bytes());
+        let fixed = Some((NUM_QUEUES, queues.to_le_bytes()));
         let config = Config::of(&back_end, CONFIG_BYTES, fixed, WRITEBACK..WRITEBACK + 1)?;
         let sizes = vec![QUEUE_SIZE; usize::from(queues)];
         Self::new(kind, back_end, FEATURES, sizes, config)

@@ -12,6 +12,8 @@ use super::error::VhostUserError;
 #[derive(Debug, Default)]
 pub(super) struct Config {
     bytes: Mutex<Vec<u8>>,
+    /// Whether the bytes are the back end's.
+    is_remote: bool,
     /// Bytes that stand whatever the back end says, and where.
     fixed: Option<(usize, [u8; 2])>,
     /// What the driver may write; the back end has it then.
@@ -28,17 +30,18 @@ impl Config {
         }
     }
 
-    /// The back end's first `length` bytes, but with `fixed` in them, of which the driver may write
-    /// `writable`.
+    /// The back end's first `length` bytes, but with `fixed` in them where it is given, of which the
+    /// driver may write `writable`.
     pub(super) fn of(
         back_end: &BackEnd,
         length: usize,
-        fixed: (usize, [u8; 2]),
+        fixed: Option<(usize, [u8; 2])>,
         writable: Range<usize>,
     ) -> Result<Self, VhostUserError> {
         let config = Self {
             bytes: Mutex::new(vec![0; length]),
-            fixed: Some(fixed),
+            is_remote: true,
+            fixed,
             writable,
             change: Mutex::default(),
         };
@@ -84,7 +87,7 @@ impl Config {
     /// [`VhostUserError::Changed`] where it has not.
     pub(super) fn compare(&self, back_end: &BackEnd) -> Result<(), VhostUserError> {
         let ours = self.bytes().clone();
-        if self.fixed.is_none() {
+        if !self.is_remote {
             return Ok(());
         }
         let theirs = self.fetch(back_end, ours.len())?;

@@ -88,6 +88,16 @@ pub enum VhostUserError {
         /// What the device has.
         wanted: u16,
     },
+    /// A device that no back end can serve.
+    #[error("a device with {value} {part}: a vhost-user back end serves at most {max}")]
+    Limit {
+        /// Its part, in the plural.
+        part: &'static str,
+        /// How many it has.
+        value: usize,
+        /// How many it may have.
+        max: usize,
+    },
     /// No tag of a file system.
     #[error(
         "the tag {tag:?} has {length} bytes: a guest mounts a file system by a tag of 1 to 36 bytes"

@@ -34,7 +34,7 @@ impl VhostUser {
     pub fn fs_with_queues(socket: &Path, tag: &str, requests: u16) -> Result<Self, VhostUserError> {
         let requests = requests.clamp(1, super::MOST_QUEUES);
         let config = Config::constant(config(tag, requests)?);
-        let kind = DeviceKind::FileSystem;
+        let kind = DeviceKind::FILE_SYSTEM;
         let back_end = BackEnd::connect(socket, kind)?;
         let sizes = vec![QUEUE_SIZE; usize::from(OTHER_QUEUES + requests)];
         Self::new(kind, back_end, spec::fs::FEATURES, sizes, config)

@@ -15,6 +15,7 @@ mod forward;
 mod fs;
 mod message;
 mod net;
+mod other;
 mod requests;
 mod rings;
 mod spec;
@@ -35,12 +36,13 @@ use active::VhostUserActive;
 use back_end::BackEnd;
 use config::Config;
 pub use error::VhostUserError;
+pub use other::VhostUserDevice;
 
 /// The most queues of a kind; the protocol names 256 at the most ("VHOST_USER_SET_VRING_KICK").
 const MOST_QUEUES: u16 = 64;
 
-/// A device whose back end is another process: [`fs`](Self::fs), [`blk`](Self::blk) or
-/// [`net`](Self::net).
+/// A device whose back end is another process: [`fs`](Self::fs), [`blk`](Self::blk),
+/// [`net`](Self::net), or [any other](Self::device).
 ///
 /// It is connected when it is made. A back end that ends, hangs up or does not keep the protocol is
 /// looked for again once a second for as long as a driver runs the device, and the transport tells of

@@ -19,7 +19,7 @@ impl VhostUser {
     /// # Errors
     /// [`VhostUserError`] names the socket, and the next step.
     pub fn net(socket: &Path, mac: [u8; 6]) -> Result<Self, VhostUserError> {
-        let kind = DeviceKind::Network;
+        let kind = DeviceKind::NETWORK;
         let back_end = BackEnd::connect(socket, kind)?;
         let config = Config::constant(mac.to_vec());
         let sizes = vec![QUEUE_SIZE; 2];

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use vmmkit_device_bus::Lifecycle;
 use vmmkit_guest_memory::Backing;
-use vmmkit_virtio::Device;
 use vmmkit_virtio::fake::hostile::torture_in;
-use vmmkit_virtio::fake::{Driver, DriverError, Options};
+use vmmkit_virtio::fake::{Driver, DriverError, Options, TransportKind};
 use vmmkit_virtio::spec::feature;
+use vmmkit_virtio::{Device, DeviceKind};
 
 use self::back_end::{ALL_FEATURES, Fake, Manner};
-use super::{VhostUser, VhostUserError, spec};
+use super::{VhostUser, VhostUserDevice, VhostUserError, spec};
 
 fn shared() -> Options {
     let mut options = Options::default();
@@ -232,6 +232,37 @@ fn a_change_of_the_back_ends_configuration_is_told_to_the_driver() {
         seen = driver.wait_interrupt(seen, Duration::from_secs(1));
     }
     assert_eq!(driver.config::<1>(0), [1]);
+}
+
+#[test]
+fn a_device_of_any_kind_has_what_its_back_end_has_of_it() {
+    const SOUND: DeviceKind = DeviceKind::new(25, "snd").with_pci_class([4, 1, 0]);
+    let fake = Fake::new(disk());
+    let wanted = VhostUserDevice::new(SOUND, &[64, 64])
+        .with_features(u64::MAX)
+        .with_config(60);
+    let device = VhostUser::device(&fake.path, wanted.clone()).unwrap();
+    // Nothing of the queues' or the transport's comes with the device's.
+    assert_eq!(device.features() & !feature::DEVICE, 0);
+    assert_eq!(device.features() & spec::blk::FEATURES, spec::blk::FEATURES);
+    let pci = Options {
+        transport: TransportKind::Pci,
+        ..shared()
+    };
+    let mut driver = Driver::start_with(Arc::new(device), &pci).unwrap();
+    assert_eq!(driver.transport().transport().kind(), SOUND);
+    assert_eq!(driver.config::<4>(4), [4, 5, 6, 7]);
+    // The whole configuration is the driver's to write, where the back end lets it.
+    driver.set_config(33, &[77]);
+    assert_eq!(driver.config::<1>(33), [77]);
+    echo(&mut driver, "a sound");
+    for beyond in [
+        VhostUserDevice::new(SOUND, &[64; 65]),
+        wanted.with_config(257),
+    ] {
+        let refused = VhostUser::device(&fake.path, beyond).unwrap_err();
+        assert!(matches!(refused, VhostUserError::Limit { .. }), "{refused}");
+    }
 }
 
 #[test]

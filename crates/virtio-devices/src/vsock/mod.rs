@@ -207,7 +207,7 @@ impl Vsock {
 
 impl Device for Vsock {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Socket
+        DeviceKind::SOCKET
     }
 
     fn features(&self) -> u64 {

@@ -24,7 +24,7 @@ struct Echo {
 
 impl Device for Echo {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Entropy
+        DeviceKind::ENTROPY
     }
     fn queue_sizes(&self) -> &[u16] {
         &[64, 16]

@@ -29,7 +29,7 @@ use interrupts::MmioInterrupts;
 /// use vmmkit_virtio::MmioTransport;
 /// # struct MyDevice;
 /// # impl Device for MyDevice {
-/// #     fn kind(&self) -> DeviceKind { DeviceKind::Entropy }
+/// #     fn kind(&self) -> DeviceKind { DeviceKind::ENTROPY }
 /// #     fn queue_sizes(&self) -> &[u16] { &[8] }
 /// #     fn activate(&self, _: Activation) -> Result<Box<dyn Active>, ActivateError> {
 /// #         Err(ActivateError::MissingQueue(0))

@@ -27,7 +27,7 @@ pub(super) struct Echo {
 
 impl Device for Echo {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Entropy
+        DeviceKind::ENTROPY
     }
     fn features(&self) -> u64 {
         1 << 3
@@ -181,7 +181,7 @@ struct Elsewhere;
 
 impl Device for Elsewhere {
     fn kind(&self) -> DeviceKind {
-        DeviceKind::Entropy
+        DeviceKind::ENTROPY
     }
     fn queue_features(&self) -> u64 {
         feature::EVENT_IDX

@@ -19,7 +19,7 @@ struct OfBackEnd {
 pub(super) fn of<'a>(live: Option<&'a Live>, name: &str) -> Result<&'a Block, Refusal> {
     match live {
         Some(Live::Block(disk)) => Ok(disk),
-        Some(Live::Other(device)) if device.kind() == DeviceKind::Block => {
+        Some(Live::Other(device)) if device.kind() == DeviceKind::BLOCK => {
             let name = name.to_owned();
             Err(Refusal::unsupported(OfBackEnd { name }))
         }

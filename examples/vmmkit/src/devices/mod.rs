@@ -234,9 +234,9 @@ pub(crate) fn review(devices: &[DeviceInfo]) {
     for device in devices {
         let name = &device.name;
         if !device.was_driven {
+            let driver = device.kernel_option.unwrap_or("its driver");
             messages::say(&format!(
-                "{name} was never initialised: the guest's kernel may lack {}",
-                device.kernel_option
+                "{name} was never initialised: the guest's kernel may lack {driver}"
             ));
         }
         if let Some(fault) = &device.fault {

@@ -46,7 +46,7 @@ pub use doorbells::Doorbells;
 /// use vmmkit_virtio::PciTransport;
 /// # struct MyDevice;
 /// # impl Device for MyDevice {
-/// #     fn kind(&self) -> DeviceKind { DeviceKind::Entropy }
+/// #     fn kind(&self) -> DeviceKind { DeviceKind::ENTROPY }
 /// #     fn queue_sizes(&self) -> &[u16] { &[8] }
 /// #     fn activate(&self, _: Activation) -> Result<Box<dyn Active>, ActivateError> {
 /// #         Err(ActivateError::MissingQueue(0))

@@ -63,13 +63,12 @@ pub(super) fn config_space(
     queues: u16,
     msix: &Msix,
 ) -> Result<(ConfigSpace, Places), ConfigError> {
-    // No kind has more than 16 bits.
-    let device = pci::DEVICE_BASE.saturating_add(kind.id() as u16);
+    let device = kind.pci_device();
     let mut config = ConfigSpace::new(&Identity {
         vendor: pci::VENDOR,
         device,
         revision: pci::REVISION,
-        class: class(kind),
+        class: kind.pci_class(),
         subsystem_vendor: pci::VENDOR,
         // 0x40 or higher, so that no driver of transitional devices takes it (4.1.2.1).
         subsystem: device,
@@ -120,18 +119,4 @@ fn body(kind: u8, offset: u32, length: u32, more: &[u8]) -> Vec<u8> {
     body.extend(length.to_le_bytes());
     body.extend(more);
     body
-}
-
-/// The class of PCI: class, subclass and interface (PCI 3.0, appendix D).
-fn class(kind: DeviceKind) -> [u8; 3] {
-    match kind {
-        DeviceKind::Network => [0x02, 0x00, 0],
-        DeviceKind::Block => [0x01, 0x00, 0],
-        DeviceKind::FileSystem => [0x01, 0x80, 0],
-        DeviceKind::Console | DeviceKind::Socket => [0x07, 0x80, 0],
-        DeviceKind::Entropy
-        | DeviceKind::Balloon
-        | DeviceKind::Memory
-        | DeviceKind::PersistentMemory => [0x00, 0xff, 0],
-    }
 }
