@@ -28,7 +28,7 @@ pub mod feature {
     use super::{config, ring};
 
     /// The bits that belong to the kind of device (2.2): 0 to 23, and 50 to 63.
-    pub const DEVICE: u64 = (1 << 24) - 1 | u64::MAX << 50;
+    pub const DEVICE: u64 = ((1 << 24) - 1) | (u64::MAX << 50);
     /// Descriptors may name a table of descriptors (2.7.5.3).
     pub const INDIRECT_DESC: u64 = 1 << ring::VIRTIO_RING_F_INDIRECT_DESC;
     /// Each side says at which index it wants to be notified (2.7.7, 2.7.10).
