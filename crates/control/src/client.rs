@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::connecting::connect_within;
 use crate::{Event, Problem};
+use vmmkit_host_io::{Deadline, FdSocket};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -145,13 +145,17 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<AnswerHead, ClientError> {
+        let socket = FdSocket::connect(&self.socket, &Deadline::after(self.patience));
         let mut stream =
-            connect_within(&self.socket, self.patience).map_err(|source| ClientError::Connect {
-                socket: self.socket.clone(),
-                source,
-            })?;
+            socket
+                .map(FdSocket::into_stream)
+                .map_err(|source| ClientError::Connect {
+                    socket: self.socket.clone(),
+                    source,
+                })?;
         let limited = stream
-            .set_read_timeout(Some(self.patience))
+            .set_nonblocking(false)
+            .and_then(|()| stream.set_read_timeout(Some(self.patience)))
             .and_then(|()| stream.set_write_timeout(Some(self.patience)));
         limited.map_err(ClientError::Transfer)?;
         // HTTP/1.0, so that an answer is one piece that ends with the connection (RFC 9112, 6.3).

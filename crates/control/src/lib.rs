@@ -9,14 +9,15 @@
 //! ```
 //! use std::sync::Arc;
 //! use std::time::Duration;
-//! use vmmkit_control::{Api, Client, Listening, MachineInfo, MachineState, Server};
+//! use vmmkit_control::{Api, Client, MachineInfo, MachineState, Server};
 //! use vmmkit_control::fake::FakeMachine;
+//! use vmmkit_host_io::Listener;
 //!
 //! # let folder = std::env::temp_dir().join(format!("vmmkit-control-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&folder)?;
 //! let socket = folder.join("api.sock");
-//! let listening = Listening::at(&socket)?;
-//! let server = Server::start(Api::new(Arc::new(FakeMachine::new())), vec![listening])?;
+//! let listener = Arc::new(Listener::bind(&socket)?);
+//! let server = Server::start(Api::new(Arc::new(FakeMachine::new())), vec![listener])?;
 //!
 //! let client = Client::new(&socket);
 //! let machine: MachineInfo = client.post("/v1/machine/pause", None)?;
@@ -28,11 +29,9 @@
 #![forbid(unsafe_code)]
 
 mod client;
-mod connecting;
 mod controlled;
 pub mod fake;
 mod instances;
-mod listening;
 mod model;
 mod openapi;
 mod problem;
@@ -43,7 +42,6 @@ mod whole;
 pub use client::{Client, ClientError, EventLines};
 pub use controlled::{Cause, Controlled, EventSource, Refusal};
 pub use instances::{Entry, Instance, InstanceError, RuntimeFolder, is_name};
-pub use listening::{ListenError, Listening};
 pub use model::{
     Balloon, BalloonTarget, Bucket, Device, DiskResize, DiskSize, Event, FlowLimits, Limits,
     MachineInfo, MachineState, Memory, MemoryTarget, StopRequest,

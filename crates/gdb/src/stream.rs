@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use gdbstub::conn::Connection;
-use vmmkit_host_io::Listener as UnixListener;
+use vmmkit_host_io::{Acceptor, Listener as UnixListener};
 
 use crate::Place;
 
@@ -17,18 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A listening socket.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    Tcp(TcpListener),
+    Tcp(Acceptor<TcpListener>),
     Unix(UnixListener),
 }
 
 impl Listener {
     pub(crate) fn bind(place: &Place) -> io::Result<Self> {
         Ok(match place {
-            Place::Tcp(address) => {
-                let listener = TcpListener::bind(address)?;
-                listener.set_nonblocking(true)?;
-                Self::Tcp(listener)
-            }
+            Place::Tcp(address) => Self::Tcp(Acceptor::new(TcpListener::bind(address)?)?),
             Place::Unix(path) => Self::Unix(UnixListener::bind(path)?),
         })
     }
@@ -37,6 +33,7 @@ impl Listener {
     pub(crate) fn place(&self, asked: &Place) -> Place {
         match self {
             Self::Tcp(listener) => listener
+                .socket()
                 .local_addr()
                 .map_or_else(|_| asked.clone(), Place::Tcp),
             Self::Unix(_) => asked.clone(),
@@ -46,7 +43,7 @@ impl Listener {
     /// The next client, if one waits.
     pub(crate) fn accept(&self) -> Option<Stream> {
         let socket = match self {
-            Self::Tcp(listener) => Socket::Tcp(listener.accept().ok()?.0),
+            Self::Tcp(listener) => Socket::Tcp(listener.accept()?),
             Self::Unix(listener) => Socket::Unix(listener.accept()?),
         };
         socket.prepare().ok()?;

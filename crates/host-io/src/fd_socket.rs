@@ -69,8 +69,8 @@ impl FdSocket {
         }
     }
 
-    /// The connection itself, which does not block.
-    pub(crate) fn into_stream(self) -> UnixStream {
+    /// The connection itself, which does not block where it was made by [`connect`](Self::connect).
+    pub fn into_stream(self) -> UnixStream {
         self.0
     }
 

@@ -23,7 +23,8 @@ use std::time::Duration;
 use support::has_kvm;
 use support::running::{Place, waiting_guest};
 use vmmkit_control::fake::{FakeMachine, Folder};
-use vmmkit_control::{Api, Listening, Server};
+use vmmkit_control::{Api, Server};
+use vmmkit_host_io::Listener;
 
 /// Requests per operation and phase.
 const EXAMPLES: &str = "100";
@@ -91,7 +92,7 @@ fn every_operation_is_as_documented() {
     let folder = Folder::new();
     let socket = folder.path().join("s");
     let api = Api::new(Arc::new(FakeMachine::endless()));
-    let server = Server::start(api, vec![Listening::at(&socket).unwrap()]).unwrap();
+    let server = Server::start(api, vec![Arc::new(Listener::bind(&socket).unwrap())]).unwrap();
     // A stream has no end that schemathesis could wait for.
     conforms(&program, let_in(&socket), &["/v1/events"]);
     server.stop(Duration::from_secs(1));

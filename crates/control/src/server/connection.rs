@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::unix::net::UnixStream as StdStream;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,10 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use vmmkit_host_io::Listener;
 
 use super::Api;
 use super::body::AnswerBody;
@@ -53,9 +56,6 @@ impl Default for Limits {
 
 /// The most lines of a head.
 const MAX_HEADERS: usize = 64;
-/// How long to wait when the host has no descriptor for another connection.
-const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
-
 /// Connections at the same time that are refused with a word; more are just closed.
 const REFUSED: usize = 8;
 /// What is read of one that is refused, and for how long.
@@ -83,10 +83,18 @@ impl Door {
     }
 
     /// Takes connections of `listener`, for ever.
-    pub(super) async fn accept(self, listener: UnixListener) {
+    pub(super) async fn accept(self, listener: AsyncFd<Arc<Listener>>) {
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+            // An error is a runtime that is at its end.
+            let Ok(mut ready) = listener.readable().await else {
+                return;
+            };
+            let Some(stream) = listener.get_ref().accept() else {
+                ready.clear_ready();
+                continue;
+            };
+            // Refused where the host has no memory for it: closed, as one that is not accepted is later.
+            let Ok(stream) = nonblocking(stream) else {
                 continue;
             };
             let room = self.room.clone().try_acquire_owned();
@@ -127,6 +135,11 @@ impl Door {
         .await;
         drop(room);
     }
+}
+
+fn nonblocking(stream: StdStream) -> io::Result<UnixStream> {
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
 }
 
 /// The server of one connection; `half` of it may have been closed by a client that still reads.
@@ -194,11 +207,13 @@ async fn refuse(stream: UnixStream, problem: Problem, turn: OwnedSemaphorePermit
         body.len()
     );
     let answer = [head.as_bytes(), &body].concat();
-    // A new socket has room for a few hundred bytes.
-    let _ = stream.try_write(&answer);
-    let _ = rustix::net::shutdown(&stream, rustix::net::Shutdown::Write);
-    // To close a socket with something to read in it would take the answer back (unix(7): ECONNRESET).
-    let read = async {
+    let goodbye = async {
+        // A new socket has room for a few hundred bytes, which tokio hears of at its next turn.
+        if stream.writable().await.is_ok() {
+            let _ = stream.try_write(&answer);
+        }
+        let _ = rustix::net::shutdown(&stream, rustix::net::Shutdown::Write);
+        // To close a socket with something to read in it would take the answer back (unix(7): ECONNRESET).
         let mut left = MOST_REFUSED;
         let mut bytes = [0; 1024];
         while left > 0 && stream.readable().await.is_ok() {
@@ -210,6 +225,6 @@ async fn refuse(stream: UnixStream, problem: Problem, turn: OwnedSemaphorePermit
             }
         }
     };
-    let _ = tokio::time::timeout(REFUSAL, read).await;
+    let _ = tokio::time::timeout(REFUSAL, goodbye).await;
     drop(turn);
 }

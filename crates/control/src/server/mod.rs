@@ -12,20 +12,20 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::net::UnixListener;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
-use vmmkit_host_io::{ThreadRole, ThreadSpec};
+use vmmkit_host_io::{Listener, ThreadRole, ThreadSpec};
 use vmmkit_telemetry::Occasions;
 
-use crate::{Controlled, Listening};
+use crate::Controlled;
 use connection::{Door, Limits};
 use streams::Streams;
 
@@ -97,11 +97,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `api` at `places`, on a thread of its own.
+    /// Serves `api` at `places`, on a thread of its own, which keeps them. Clients that have connected
+    /// before are served too.
     ///
     /// # Errors
     /// The host's, when it has no thread, descriptor or memory left.
-    pub fn start(api: Api, places: Vec<Listening>) -> io::Result<Self> {
+    pub fn start(api: Api, places: Vec<Arc<Listener>>) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let (end, ended) = channel();
         let runtime = runtime(true)?;
@@ -140,11 +141,12 @@ fn runtime(with_io: bool) -> io::Result<Runtime> {
 }
 
 /// Accepts until it is told to stop, then waits for the connections.
-async fn serve(api: Api, places: &[Listening], mut stopped: watch::Receiver<bool>) {
+async fn serve(api: Api, places: &[Arc<Listener>], mut stopped: watch::Receiver<bool>) {
     let door = Door::new(api.clone(), stopped.clone());
     let mut accepting = JoinSet::new();
     for place in places {
-        if let Some(listener) = listener(place.listener()) {
+        // Refused only by a host out of memory: nobody is let in there then.
+        if let Ok(listener) = watched(place.clone()) {
             accepting.spawn(door.clone().accept(listener));
         }
     }
@@ -158,6 +160,10 @@ async fn serve(api: Api, places: &[Listening], mut stopped: watch::Receiver<bool
     door.wait_until_empty().await;
 }
 
-fn listener(listener: &StdListener) -> Option<UnixListener> {
-    UnixListener::from_std(listener.try_clone().ok()?).ok()
+#[expect(
+    deprecated,
+    reason = "what takes its place is unsafe: a descriptor must stay open and the same, as a listener's does"
+)]
+fn watched(listener: Arc<Listener>) -> io::Result<AsyncFd<Arc<Listener>>> {
+    AsyncFd::with_interest(listener, Interest::READABLE)
 }

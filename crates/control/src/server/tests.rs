@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use vmmkit_host_io::Listener;
+
 use super::*;
 use crate::fake::{FakeMachine, Folder};
 use crate::{
@@ -30,7 +32,7 @@ impl Served {
         let socket = folder.path().join("s");
         let machine = Arc::new(machine);
         let api = Api::new(machine.clone()).limited(limits);
-        let server = Server::start(api, vec![Listening::at(&socket).unwrap()]).unwrap();
+        let server = Server::start(api, vec![Arc::new(Listener::bind(&socket).unwrap())]).unwrap();
         Self {
             machine,
             server,

@@ -144,6 +144,28 @@ struct Client {
     sink: Sink,
     /// He may type more.
     types: bool,
+    /// What is waited for; `None` where not even his hang-up is.
+    watched: Option<Interest>,
+}
+
+impl Client {
+    /// What there is to wait for. One who left while the console takes nothing of what he typed is hung up
+    /// for as long as that lasts, which epoll(7) tells of each time: he is read to his end later.
+    fn interest(&self, reads: bool, writes: bool) -> Option<Interest> {
+        let waits = reads || writes || !self.types;
+        waits.then(|| Interest::of(reads, writes))
+    }
+
+    fn watch(&mut self, poller: &Poller, interest: Option<Interest>) {
+        // They fail for a host out of memory only.
+        let _ = match (self.watched, interest) {
+            (None, None) => Ok(()),
+            (None, Some(interest)) => poller.add(&self.stream, CLIENT, interest),
+            (Some(_), Some(interest)) => poller.change(&self.stream, CLIENT, interest),
+            (Some(_), None) => poller.remove(&self.stream),
+        };
+        self.watched = interest;
+    }
 }
 
 impl Relay {
@@ -193,6 +215,7 @@ impl Relay {
             stream,
             sink: Sink::new(copy.into()),
             types: true,
+            watched: Some(Interest::None),
         });
     }
 
@@ -281,9 +304,9 @@ impl Relay {
     }
 
     fn lose_client(&mut self) {
-        if let Some(client) = self.client.take() {
+        if let Some(mut client) = self.client.take() {
             // Before it is closed: the poller holds what the descriptor stands for.
-            let _ = self.poller.remove(&client.stream);
+            client.watch(&self.poller, None);
         }
         self.to_client.clear();
     }
@@ -296,10 +319,10 @@ impl Relay {
         let has_room = self.client.is_none() || self.waiting.len() < MAX_WAITING;
         let listener = Interest::of(has_room, false);
         let _ = self.poller.change(&self.listener, LISTENER, listener);
-        if let Some(client) = &self.client {
+        if let Some(client) = &mut self.client {
             let reads = client.types && self.to_device.is_empty();
-            let interest = Interest::of(reads, !self.to_client.is_empty());
-            let _ = self.poller.change(&client.stream, CLIENT, interest);
+            let interest = client.interest(reads, !self.to_client.is_empty());
+            client.watch(&self.poller, interest);
         }
     }
 }

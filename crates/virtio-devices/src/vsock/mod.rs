@@ -28,14 +28,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 use vmmkit_device_bus::SaveState;
-use vmmkit_host_io::descriptor_limit;
+use vmmkit_host_io::{ListenError, descriptor_limit};
 use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, Device, DeviceKind};
 
@@ -98,7 +97,7 @@ pub enum VsockError {
     /// Another program listens there.
     #[error("socket {} is in use: another program listens on it; take another path, or end that program", .0.display())]
     InUse(PathBuf),
-    /// There is a file, which is no socket.
+    /// There is a file, which is not a socket.
     #[error("socket {} is a file that is not a socket: remove it, or take another path", .0.display())]
     NotASocket(PathBuf),
     /// The host refused something.
@@ -108,8 +107,20 @@ pub enum VsockError {
         path: PathBuf,
         /// Its reason.
         #[source]
-        source: io::Error,
+        source: ListenError,
     },
+}
+
+impl VsockError {
+    /// The error of the socket at `path`.
+    fn at(path: &Path, error: ListenError) -> Self {
+        let path = path.to_owned();
+        match error {
+            ListenError::InUse => Self::InUse(path),
+            ListenError::NotASocket => Self::NotASocket(path),
+            source => Self::Socket { path, source },
+        }
+    }
 }
 
 /// A socket device. It listens from the time it is made until it is dropped; host programs that

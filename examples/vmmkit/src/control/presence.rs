@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use vmmkit_control::{Entry, InstanceError, ListenError, Listening, MachineInfo, Server};
+use vmmkit_control::{Entry, InstanceError, MachineInfo, Server};
+use vmmkit_host_io::{ListenError, Listener};
 
 use crate::failure::{Failure, chain};
 use crate::messages;
@@ -38,14 +39,17 @@ pub(crate) type ServerSlot = Arc<Mutex<Option<Server>>>;
 impl Presence {
     /// Makes the machine known as `choice` says. What was not asked for by name may fail: then the
     /// machine is just not listed, which is said unless `quiet`.
-    pub(crate) fn claim(choice: &Choice, quiet: bool) -> Result<(Self, Vec<Listening>), Failure> {
+    pub(crate) fn claim(
+        choice: &Choice,
+        quiet: bool,
+    ) -> Result<(Self, Vec<Arc<Listener>>), Failure> {
         let mut places = Vec::new();
         let mut entry = None;
         if !choice.unlisted {
             match enter(choice) {
-                Ok((made, listening)) => {
+                Ok((made, listener)) => {
                     entry = Some(made);
-                    places.push(listening);
+                    places.push(Arc::new(listener));
                 }
                 Err(refused) => match &choice.name {
                     Some(name) => return Err(refused.explain(name)),
@@ -58,7 +62,7 @@ impl Presence {
             }
         }
         if let Some(path) = &choice.socket {
-            let listening = Listening::at(path).map_err(|error| {
+            let listener = Listener::bind(path).map_err(|error| {
                 let mut reasons = chain(&error);
                 let what = format!("--api-socket {}: {}", path.display(), reasons.remove(0));
                 Failure::because(
@@ -67,7 +71,7 @@ impl Presence {
                     "give the path of a new file in a folder of yours",
                 )
             })?;
-            places.push(listening);
+            places.push(Arc::new(listener));
         }
         let presence = Self {
             entry,
@@ -111,7 +115,7 @@ enum Refused {
     Listen(PathBuf, ListenError),
 }
 
-fn enter(choice: &Choice) -> Result<(Entry, Listening), Refused> {
+fn enter(choice: &Choice) -> Result<(Entry, Listener), Refused> {
     let folder = super::runtime_folder().map_err(Refused::Instance)?;
     let entry = match &choice.name {
         Some(name) => folder.enter(name),
@@ -119,8 +123,8 @@ fn enter(choice: &Choice) -> Result<(Entry, Listening), Refused> {
     };
     let entry = entry.map_err(Refused::Instance)?;
     let socket = entry.socket();
-    let listening = Listening::at(&socket).map_err(|error| Refused::Listen(socket, error))?;
-    Ok((entry, listening))
+    let listener = Listener::bind(&socket).map_err(|error| Refused::Listen(socket, error))?;
+    Ok((entry, listener))
 }
 
 impl Refused {

@@ -210,3 +210,24 @@ fn nothing_is_waited_for_where_there_is_nobody() {
     (&bench.guest).write_all(b"text").unwrap();
     bench.socket.finish(Duration::from_secs(3600));
 }
+
+#[test]
+fn a_client_who_left_more_than_the_guest_reads_is_no_endless_work() {
+    let bench = Bench::new();
+    let client = bench.client();
+    let mut typed = 0;
+    // Until neither the relay nor the sockets hold more.
+    for _ in 0..4 {
+        while let Ok(length) = (&client).write(&[b'x'; CHUNK]) {
+            typed += length;
+        }
+        bench.works();
+    }
+    drop(client);
+    bench.works();
+    assert_eq!(bench.reads(&bench.guest, typed).len(), typed);
+    bench.works();
+    let next = bench.client();
+    bench.prints(b"R");
+    assert_eq!(bench.reads(&next, 1), b"R");
+}

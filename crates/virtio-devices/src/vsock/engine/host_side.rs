@@ -1,10 +1,8 @@
 //! What the host's programs do, and do not do in time.
 
-use std::time::Duration;
-
 use vmmkit_host_io::{Interest, Poller, Ready};
 
-use super::{LISTENER, VsockEngine};
+use super::VsockEngine;
 use crate::vsock::connection::{Connection, Role};
 use crate::vsock::greeting::{Greeting, Progress};
 use crate::vsock::link::Link;
@@ -13,22 +11,13 @@ use crate::vsock::table::Id;
 
 /// Programs that are accepted in one turn.
 const ACCEPTS: usize = 16;
-/// How long none is accepted after the host could not.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 impl VsockEngine {
     /// Accepts programs that have connected.
-    pub(super) fn accept(&mut self, poller: &Poller) {
+    pub(super) fn accept(&mut self) {
         for _ in 0..ACCEPTS {
-            let socket = match self.host.accept() {
-                Ok(Some(socket)) => socket,
-                Ok(None) => break,
-                Err(_) => {
-                    // No descriptor is left, and the listener stays ready: not now.
-                    let _ = poller.remove(&self.host.listener);
-                    self.accept_at = Some(self.clock.now() + ACCEPT_PAUSE);
-                    break;
-                }
+            let Some(socket) = self.host.accept() else {
+                break;
             };
             if self.silent >= self.room.silent || !self.has_room(&socket) {
                 // It is closed, which says so.
@@ -110,7 +99,7 @@ impl VsockEngine {
     }
 
     /// Closes whatever is late.
-    pub(super) fn expire(&mut self, poller: &Poller) {
+    pub(super) fn expire(&mut self) {
         self.clock.wake();
         let now = self.clock.now();
         while let Some((deadline, id)) = self.table.first_deadline() {
@@ -119,13 +108,6 @@ impl VsockEngine {
             }
             count(&self.counters.timed_out);
             self.break_off(id);
-        }
-        if self.accept_at.is_some_and(|at| at <= now) {
-            self.accept_at = None;
-            let listener = &self.host.listener;
-            if poller.add(listener, LISTENER, Interest::Readable).is_err() {
-                self.accept_at = Some(now + ACCEPT_PAUSE);
-            }
         }
     }
 

@@ -87,8 +87,6 @@ pub(super) struct VsockEngine {
     clock: Clock,
     /// What the timer is armed for.
     armed: Option<Duration>,
-    /// When to accept again, after the host had no descriptor left.
-    accept_at: Option<Duration>,
     /// Host programs that have not said where to.
     silent: usize,
     // What the guest can see
@@ -123,7 +121,6 @@ impl VsockEngine {
             again: EventFd::new()?,
             clock: Clock::new(),
             armed: None,
-            accept_at: None,
             silent: 0,
             table: Table::default(),
             ready: VecDeque::new(),
@@ -138,7 +135,7 @@ impl VsockEngine {
 impl Engine for VsockEngine {
     fn start(&mut self, context: &mut Context) -> io::Result<()> {
         let poller = &context.poller;
-        poller.add(&self.host.listener, LISTENER, Interest::Readable)?;
+        poller.add(&self.host.0, LISTENER, Interest::Readable)?;
         poller.add(&self.timer, TIMER, Interest::Readable)?;
         poller.add(&self.again, AGAIN, Interest::Readable)
     }
@@ -149,11 +146,11 @@ impl Engine for VsockEngine {
 
     fn ready(&mut self, context: &mut Context, ready: Ready) {
         match ready.token {
-            LISTENER => self.accept(&context.poller),
+            LISTENER => self.accept(),
             TIMER => {
                 self.timer.drain();
                 self.armed = None;
-                self.expire(&context.poller);
+                self.expire();
             }
             AGAIN => {
                 self.again.drain();
@@ -329,10 +326,6 @@ impl VsockEngine {
     /// Arms the timer for the first deadline.
     fn arm(&mut self) {
         let first = self.table.first_deadline().map(|(deadline, _)| deadline);
-        let first = match (first, self.accept_at) {
-            (Some(first), Some(accept)) => Some(first.min(accept)),
-            (first, accept) => first.or(accept),
-        };
         if first == self.armed {
             return;
         }
