@@ -10,12 +10,18 @@
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
-use support::running::{Place, spinning_guest, wait_for};
-use support::{elf, has_kvm, vmmkit};
+use support::running::{Guest, LIMIT, Place, spinning_guest, wait_for};
+use support::{echo_guest, elf, has_kvm, vmmkit};
+use vmmkit_host_io::{Deadline, FdSocket};
 
 /// A kernel that asks the keyboard controller for a reset, which ends the run.
 fn resetting_guest() -> Vec<u8> {
@@ -176,4 +182,117 @@ fn sigterm_ends_a_guest_that_the_host_has_no_thread_for() {
         wait_for("it ends", || child.try_wait().unwrap().is_some());
         said(&limit, &child.wait_with_output().unwrap());
     }
+}
+
+/// Clock ticks of CPU time (1/100 s, proc_pid_stat(5)) that the threads of a process have had which are
+/// not vCPUs.
+fn ticks(guest: &Guest) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", guest.pid())).unwrap();
+    let ticks = tasks.map(|task| {
+        let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+        let (before, after) = stat.rsplit_once(')').unwrap_or_default();
+        let mut fields = after.split_whitespace();
+        let mut number = |nth| {
+            fields
+                .nth(nth)
+                .map_or(0, |text: &str| text.parse().unwrap())
+        };
+        let used: u64 = number(11) + number(0);
+        if before.contains("(vcpu") { 0 } else { used }
+    });
+    ticks.sum()
+}
+
+/// Uses as many ticks of CPU time: what spins beside it gets about the same in that time.
+fn use_ticks(ticks: u32) {
+    let time = || {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(
+            now.tv_sec.try_into().unwrap(),
+            now.tv_nsec.try_into().unwrap(),
+        )
+    };
+    let until = time() + Duration::from_millis(10) * ticks;
+    while time() < until {}
+}
+
+/// How many descriptors the process may have: those that it has, or as it was.
+fn limit_descriptors(guest: &Guest, limit: Option<Rlimit>) -> Rlimit {
+    let pid = Pid::from_raw(guest.pid().try_into().unwrap());
+    let now = limit.unwrap_or_else(|| {
+        let fds = fs::read_dir(format!("/proc/{}/fd", guest.pid())).unwrap();
+        let number = |fd: std::io::Result<fs::DirEntry>| {
+            fd.unwrap()
+                .file_name()
+                .into_string()
+                .unwrap()
+                .parse::<u64>()
+        };
+        let most = fds.map(|fd| number(fd).unwrap()).max();
+        Rlimit {
+            current: most.map(|most| most + 1),
+            maximum: rustix::process::getrlimit(Resource::Nofile).maximum,
+        }
+    });
+    prlimit(pid, Resource::Nofile, now).unwrap()
+}
+
+/// Thousands of clients that come and go: as many as there is room for are left to be accepted.
+fn crowd(socket: &Path) {
+    let now = Deadline::after(Duration::ZERO);
+    for _ in 0..2000 {
+        if let Ok(client) = FdSocket::connect(socket, &now) {
+            let _ = client.send(b"x", &[], &now);
+        }
+    }
+}
+
+#[test]
+fn clients_beyond_the_descriptors_wait_without_a_loop_and_are_served_later() {
+    if !has_kvm("clients_beyond_the_descriptors_wait_without_a_loop_and_are_served_later") {
+        return;
+    }
+    let place = Place::new("emfile", &echo_guest());
+    let (serial, api) = (place.folder.path().join("serial"), place.socket("web"));
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap();
+    drop(free);
+    let at = format!("socket={}", serial.display());
+    let gdb = format!("tcp:{port}");
+    let arguments = ["--serial", &at, "--gdb", &gdb];
+    let mut guest = place.start(&[&["--name", "web"], &arguments[..]].concat());
+    // It waits for its debugger, whose thread and the vCPU's come last.
+    wait_for("it waits for a debugger", || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", guest.pid())).unwrap();
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm"));
+        let names: Vec<_> = tasks.flatten().flat_map(name).collect();
+        ["gdb", "vcpu0"]
+            .iter()
+            .all(|it| names.iter().any(|name| name.trim() == *it))
+    });
+
+    let limit = limit_descriptors(&guest, None);
+    crowd(&serial);
+    crowd(&api);
+    let mut debugger = TcpStream::connect(port).unwrap();
+    debugger.set_read_timeout(Some(LIMIT)).unwrap();
+    let before = ticks(&guest);
+    use_ticks(100);
+    let used = ticks(&guest) - before;
+    assert!(used < 40, "{used} ticks beside 100 of this test");
+
+    limit_descriptors(&guest, Some(limit));
+    debugger.write_all(b"$?#3f").unwrap();
+    let mut answer = [0];
+    debugger.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, *b"+");
+    debugger.write_all(b"$D#44").unwrap();
+    debugger.read_exact(&mut answer).unwrap();
+    drop(debugger);
+    wait_for("it answers", || {
+        place.does(&["stat", "-n", "web"]).status.success()
+    });
+    let mut keys = UnixStream::connect(&serial).unwrap();
+    keys.write_all(b"q").unwrap();
+    assert_eq!(guest.ends().code(), Some(0));
 }
