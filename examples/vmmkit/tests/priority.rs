@@ -85,8 +85,8 @@ fn threads_are_scheduled_as_asked() {
     are_scheduled(
         &guest,
         &[
-            ("vcpu0", (1, 3, 0)),
-            ("vcpu1", (1, 3, 0)),
+            ("vcpu0", (1, 3, own_nice())),
+            ("vcpu1", (1, 3, own_nice())),
             ("vmm", (0, 0, -5)),
             // Neither of a vCPU nor of a device: as this test is.
             (MAIN, (0, 0, own_nice())),
@@ -97,7 +97,7 @@ fn threads_are_scheduled_as_asked() {
     wait_for("the guest runs anew", || {
         place.does(&["pause", "-n", "web"]).status.success()
     });
-    are_scheduled(&guest, &[("vcpu0", (1, 3, 0))]);
+    are_scheduled(&guest, &[("vcpu0", (1, 3, own_nice()))]);
     place.says(&["stop", "-n", "web", "--timeout", "0"]);
     guest.ends();
 
