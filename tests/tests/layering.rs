@@ -76,6 +76,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    // What a person may choose; of the crates below it, only their types.
+    ("machine-spec", &["guest-memory", "host-io", "x86-cpu"]),
+    (
+        "assembly",
+        &[
+            "machine-spec",
+            "vmm",
+            "boot-loader",
+            "x86-cpu",
+            "hypervisor",
+            "host-io",
+        ],
+    ),
     (
         "vmm",
         &[

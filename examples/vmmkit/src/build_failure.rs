@@ -1,85 +1,108 @@
 //! Why a machine cannot be built, in the words of the options that it was asked for by.
 
 use std::error::Error;
+use std::fs;
 
+use vmmkit_assembly::{AssemblyError, Reason};
 use vmmkit_boot_loader::{BootPart, EntryChoice, LoadError};
-use vmmkit_vmm::{BootFile, BuildError, ConfigError, MachineConfig, VirtioTransport};
+use vmmkit_guest_memory::{RamError, RamSize};
+use vmmkit_host_io::ThreadPriority;
+use vmmkit_machine_spec::{Field, MachineSpec};
+use vmmkit_vmm::{BuildError, ConfigError, MachineConfig, VirtioTransport};
 
 use crate::failure::Failure;
-use crate::{cpus, load_advice, memory};
+use crate::options;
+use crate::settings::{Settings, shown};
+use crate::{cpu, load_advice};
 
-/// A field of a machine's configuration, as errors of the library tell them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
-    Kernel,
-    Firmware,
-    Initrd,
-    Module(usize),
-    Cmdline,
-    Memory,
-    Cpus,
-    Cpu,
-    /// All paravirtual devices, each of which has an option of its own.
-    Devices,
-}
-
-impl Field {
-    /// The option that sets it, and what to do where the error itself says no more.
-    fn option(self) -> (&'static str, &'static str) {
-        const PATH: &str = "check the path and its permissions";
-        match self {
-            Self::Kernel => ("--kernel", PATH),
-            Self::Firmware => ("--firmware", PATH),
-            Self::Initrd => ("--initrd", PATH),
-            Self::Module(_) => ("--module", PATH),
-            Self::Cmdline => (
-                "--cmdline",
-                "leave it out, or boot on a host with VT-x or AMD-V",
-            ),
-            Self::Memory => ("--memory", "ask for more, such as --memory 256M"),
-            Self::Cpus => ("--cpus", "ask for fewer with --cpus"),
-            Self::Cpu => (
-                "--cpu",
-                "`vmmkit cpu dump` says what this host has; leave out what it lacks, as in --cpu host,-avx2",
-            ),
-            Self::Devices => ("--disk, --net and other devices", "leave some of them out"),
-        }
-    }
-
-    /// Its value in `config`, as it is given.
-    fn value(self, config: &MachineConfig) -> String {
-        let kernel = config.boot.as_kernel();
-        let file = |file: Option<&BootFile>| file.map_or(String::new(), BootFile::to_string);
-        match self {
-            Self::Kernel | Self::Firmware => config.boot.image().to_string(),
-            Self::Initrd => file(kernel.and_then(|it| Some(&it.initrd.as_ref()?.file))),
-            Self::Module(index) => file(kernel.and_then(|it| Some(&it.modules.get(index)?.file))),
-            Self::Memory => memory::text(&config.ram),
-            Self::Cpus => cpus::text(config.vcpus, config.topology),
-            Self::Cpu => config.cpu.to_string(),
-            Self::Cmdline | Self::Devices => String::new(),
-        }
+/// The option that sets `field`, and what to do where the error itself says no more.
+fn option(field: Field) -> (&'static str, &'static str) {
+    const PATH: &str = "check the path and its permissions";
+    match field {
+        Field::Kernel => ("--kernel", PATH),
+        Field::Firmware => ("--firmware", PATH),
+        Field::Initrd => ("--initrd", PATH),
+        Field::Module(_) => ("--module", PATH),
+        Field::Cmdline => (
+            "--cmdline",
+            "leave it out, or boot on a host with VT-x or AMD-V",
+        ),
+        Field::Memory => ("--memory", "ask for more, such as --memory 256M"),
+        Field::Vcpus => ("--cpus", "ask for fewer with --cpus"),
+        Field::CpuModel => (
+            "--cpu",
+            "`vmmkit cpu dump` says what this host has; leave out what it lacks, as in --cpu host,-avx2",
+        ),
+        _ => ("--disk, --net and other devices", "leave some of them out"),
     }
 }
 
-impl From<BootPart> for Field {
-    fn from(part: BootPart) -> Self {
-        match part {
-            BootPart::Firmware => Self::Firmware,
-            BootPart::Initrd => Self::Initrd,
-            BootPart::Module(index) => Self::Module(index),
-            BootPart::Cmdline => Self::Cmdline,
-            BootPart::Ram => Self::Memory,
-            _ => Self::Kernel,
-        }
+/// Its value in the machine of `settings`, as it is shown.
+fn value(field: Field, settings: &Settings) -> String {
+    match field {
+        Field::CpuModel => settings.machine.cpu.to_string(),
+        // It may be long.
+        Field::Cmdline => String::new(),
+        field => settings.spec.value(field),
     }
 }
 
-/// `error`, met with `config`, as the user reads it.
-pub(crate) fn explain(error: &BuildError, config: &MachineConfig) -> Failure {
+fn field_of(part: BootPart) -> Field {
+    match part {
+        BootPart::Firmware => Field::Firmware,
+        BootPart::Initrd => Field::Initrd,
+        BootPart::Module(index) => Field::Module(index),
+        BootPart::Cmdline => Field::Cmdline,
+        BootPart::Ram => Field::Memory,
+        _ => Field::Kernel,
+    }
+}
+
+/// `error` of a machine `spec`, whose devices were given as `texts`, as the user reads it.
+pub(crate) fn of_assembly(error: &AssemblyError, spec: &MachineSpec, texts: &[String]) -> Failure {
+    let AssemblyError { field, reason } = error;
+    let option = options::option_of(spec, *field);
+    let (name, advice) = option.map_or(("", ""), |option| (option.name, option.advice));
+    let value = match field {
+        Field::Device(index) => texts.get(*index).cloned().unwrap_or_default(),
+        field => spec.value(*field),
+    };
+    let what = format!("--{name} {}", shown(&value));
+    match reason {
+        Reason::Conflict(conflict) => Failure::usage(
+            format!("{what}: {conflict}"),
+            options::of_conflict(conflict, advice, name),
+        ),
+        Reason::CpuFile(error) => cpu::failure("--cpu ", &spec.cpus.model, error),
+        Reason::Priority { priority, source } => {
+            let what = format!("{what}: {priority}");
+            Failure::host(&what, source, allowed_by(*priority))
+        }
+        reason => Failure::usage(format!("{what}: {reason}"), advice),
+    }
+}
+
+/// What a process needs for a priority, in a shell (getrlimit(2), capabilities(7)).
+fn allowed_by(priority: ThreadPriority) -> String {
+    let limit = match priority {
+        ThreadPriority::Fifo(least) | ThreadPriority::RoundRobin(least) => {
+            format!("raise the limit of real-time priorities to {least} (ulimit -r {least})")
+        }
+        // RLIMIT_NICE is 20 minus the nice value.
+        ThreadPriority::Nice(nice) => {
+            let least = 20 - i32::from(nice);
+            format!("raise the limit of nice values to {least} (ulimit -e {least})")
+        }
+    };
+    format!("{limit} as root, in limits.conf or in a systemd unit, or run it with CAP_SYS_NICE")
+}
+
+/// `error`, met with the machine of `settings`, as the user reads it.
+pub(crate) fn explain(error: &BuildError, settings: &Settings) -> Failure {
+    let config = &settings.machine;
     let of = |field: Field, reason: &dyn Error, next: Option<String>| {
-        let (option, advice) = field.option();
-        let thing = match field.value(config) {
+        let (option, advice) = option(field);
+        let thing = match value(field, settings) {
             value if value.is_empty() => option.to_owned(),
             value => format!("{option} {value}"),
         };
@@ -88,13 +111,13 @@ pub(crate) fn explain(error: &BuildError, config: &MachineConfig) -> Failure {
     match error {
         BuildError::Config(error) => match error {
             ConfigError::TooManyDevices { .. } => of(Field::Devices, error, too_many(config)),
-            _ => of(Field::Cpus, error, None),
+            _ => of(Field::Vcpus, error, None),
         },
-        BuildError::Ram(error) => of(Field::Memory, error, Some(memory::advice(error))),
-        BuildError::Cpu(error) => of(Field::Cpu, error, None),
-        BuildError::Open { part, source, .. } => of((*part).into(), source, None),
+        BuildError::Ram(error) => of(Field::Memory, error, Some(of_memory(error))),
+        BuildError::Cpu(error) => of(Field::CpuModel, error, None),
+        BuildError::Open { part, source, .. } => of(field_of(*part), source, None),
         BuildError::Cmdline(conflict) => {
-            let (option, advice) = Field::Cmdline.option();
+            let (option, advice) = option(Field::Cmdline);
             let what = format!("{option} {}: {}", conflict.parameter, conflict.reason);
             Failure::usage(what, advice)
         }
@@ -104,7 +127,7 @@ pub(crate) fn explain(error: &BuildError, config: &MachineConfig) -> Failure {
             let next = load_advice::of(source, image, chose_entry);
             let field = match load_advice::memory_needed(source) {
                 Some(_) => Field::Memory,
-                None => source.part().into(),
+                None => field_of(source.part()),
             };
             match source {
                 // Which one it is, the option says.
@@ -123,6 +146,41 @@ pub(crate) fn explain(error: &BuildError, config: &MachineConfig) -> Failure {
     }
 }
 
+/// What to do where RAM cannot be had.
+pub(crate) fn of_memory(error: &RamError) -> String {
+    match error {
+        RamError::HugePages {
+            needed,
+            free,
+            reserve,
+            ..
+        } => {
+            let text = fs::read_to_string(reserve).unwrap_or_default();
+            let pages: u64 = text.trim().parse().unwrap_or(0);
+            let pages = pages.saturating_add(needed.saturating_sub(*free));
+            format!(
+                "reserve them (`echo {pages} | sudo tee {reserve}`), or leave backend=hugetlb out"
+            )
+        }
+        RamError::NoHugePages { .. } | RamError::HugePageSize { .. } => {
+            "give backend=hugetlb=2M or hugetlb=1G, as /sys/kernel/mm/hugepages has them".to_owned()
+        }
+        RamError::HugePageMultiple { page_size, .. } => {
+            let unit = RamSize::new(*page_size).map_or(String::new(), |size| size.to_string());
+            format!("ask for a multiple of {unit}, or leave backend=hugetlb out")
+        }
+        RamError::File { .. } | RamError::NotAFile { .. } => {
+            "check the path, its permissions and the room on its file system".to_owned()
+        }
+        RamError::FileInUse { .. } => "end that guest, or give another file".to_owned(),
+        RamError::FileSize { .. } => {
+            "give the path of a new file, or --memory with the size of that one".to_owned()
+        }
+        RamError::Merge(_) => "leave merge out, or use a kernel with CONFIG_KSM".to_owned(),
+        _ => "ask for less with --memory, or free memory of the host".to_owned(),
+    }
+}
+
 /// What to do about more devices than there is room for.
 fn too_many(config: &MachineConfig) -> Option<String> {
     let has_room = config.virtio == VirtioTransport::Mmio;
@@ -133,9 +191,22 @@ fn too_many(config: &MachineConfig) -> Option<String> {
 mod tests {
     use std::io;
 
-    use vmmkit_vmm::Boot;
+    use vmmkit_machine_spec::Given;
 
     use super::*;
+    use crate::options::Values;
+
+    fn settings(kernel: &str) -> Settings {
+        let mut values = Values::default();
+        values.add("kernel", Given::text(kernel));
+        Settings::new(&values).unwrap()
+    }
+
+    #[test]
+    fn what_a_process_lacks_is_said() {
+        assert!(allowed_by(ThreadPriority::Fifo(7)).contains("ulimit -r 7"));
+        assert!(allowed_by(ThreadPriority::Nice(-5)).contains("ulimit -e 25"));
+    }
 
     #[test]
     fn the_reason_is_in_the_first_line() {
@@ -144,9 +215,8 @@ mod tests {
             file: "/nope".into(),
             source: io::Error::from_raw_os_error(2),
         };
-        let config = MachineConfig::new(Boot::kernel("/nope"));
         assert_eq!(
-            explain(&error, &config).text(),
+            explain(&error, &settings("/nope")).text(),
             "error: --kernel /nope: No such file or directory\n  next: check the path and its \
              permissions"
         );
@@ -159,7 +229,7 @@ mod tests {
             source: LoadError::RamTooSmall { size: 1, least: 2 },
         };
         assert!(
-            explain(&error, &MachineConfig::new(Boot::kernel("vmlinux")))
+            explain(&error, &settings("vmlinux"))
                 .text()
                 .starts_with("error: --memory 256M: 1 bytes of guest RAM are too few")
         );

@@ -4,77 +4,56 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use vmmkit_host_io::{FileError, read_text};
+use vmmkit_assembly::{CpuFileError, cpu_model};
+use vmmkit_host_io::FileError;
 use vmmkit_hypervisor::x86::{CpuidEntry, Msr, VcpuState};
 use vmmkit_hypervisor::{Hypervisor, Irqchip, VcpuId, Vm, VmSettings};
 use vmmkit_hypervisor_kvm::Kvm;
+use vmmkit_machine_spec::{CpuBase, CpuModelSpec, Given};
 use vmmkit_x86_cpu::{CPU_MSRS, Clocks, CpuModel, Profile, Topology, cpuid};
 
 use crate::cli::CpuAction;
-use crate::devices::words;
 use crate::failure::Failure;
 use crate::settings::shown;
 use crate::{exit_code, generate};
 
-const NEXT: &str = "give host, baseline, x86-64-v2, x86-64-v3 or the file of a profile, and features to \
+pub(crate) const NEXT: &str = "give host, baseline, x86-64-v2, x86-64-v3 or the file of a profile, and features to \
      hide: --cpu host,-avx512f";
-/// The most bytes of a profile; one of 256 leaves takes some 30 KiB.
-const MAX_BYTES: usize = 1 << 20;
 
-/// The model that `text` is; messages begin with `option` and the text.
-pub(crate) fn model(option: &str, text: &str) -> Result<CpuModel, Failure> {
-    let what = format!("{option}{}", shown(text));
-    let mut parts = words::split(text).into_iter();
-    let base = parts.next().unwrap_or_default();
-    let parsed = match is_file(base) {
-        true => CpuModel::of_profile(read(option, base)?, parts),
-        false => text.parse(),
-    };
-    parsed.map_err(|error| Failure::usage(format!("{what}: {error}"), NEXT))
+/// The model that `text` is.
+fn model(text: &str) -> Result<CpuModel, Failure> {
+    let spec = CpuModelSpec::parse(&Given::text(text));
+    let spec = spec.map_err(|fault| Failure::usage(format!("{}: {fault}", shown(text)), NEXT))?;
+    cpu_model(&spec).map_err(|error| failure("", &spec, &error))
 }
 
-/// The same text, its file relative to `folder`.
-pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
-    let mut parts = words::split(text);
-    match parts.first_mut() {
-        Some(base) if is_file(base) => {
-            let moved = words::of_path(&folder.join(words::path(base)));
-            *base = &moved;
-            parts.join(",")
+/// That there is no model `spec`; messages begin with `option` and its text.
+pub(crate) fn failure(option: &str, spec: &CpuModelSpec, error: &CpuFileError) -> Failure {
+    let file = match &spec.base {
+        CpuBase::Named(name) => format!("{option}{}", shown(name)),
+        CpuBase::File(path) => format!("{option}{}", path.display()),
+    };
+    match error {
+        CpuFileError::Read(FileError::TooLong(_)) => Failure::usage(
+            format!("{file}: this is no profile: it is larger than 1 MiB"),
+            "`vmmkit cpu dump` writes profiles",
+        ),
+        CpuFileError::Read(error) => {
+            Failure::host(&file, error, "check the path and its permissions")
         }
-        _ => text.to_owned(),
+        CpuFileError::Profile(error) => Failure::usage(
+            format!("{file}: {error}"),
+            "`vmmkit cpu dump` writes profiles: compare it with one",
+        ),
+        error => Failure::usage(format!("{option}{spec}: {error}"), NEXT),
     }
-}
-
-/// A path has a slash or ends as profiles do; models have names without.
-fn is_file(base: &str) -> bool {
-    base.contains('/') || base.ends_with(".toml")
-}
-
-fn read(option: &str, path: &str) -> Result<Profile, Failure> {
-    let what = format!("{option}{path}");
-    let text = match read_text(&words::path(path), MAX_BYTES) {
-        Ok(text) => text,
-        Err(FileError::TooLong(_)) => {
-            let what = format!("{what}: this is no profile: it is larger than 1 MiB");
-            return Err(Failure::usage(what, "`vmmkit cpu dump` writes profiles"));
-        }
-        Err(error) => {
-            let next = "check the path and its permissions";
-            return Err(Failure::host(&what, &error, next));
-        }
-    };
-    Profile::parse(path, &text).map_err(|error| {
-        let next = "`vmmkit cpu dump` writes profiles: compare it with one";
-        Failure::usage(format!("{what}: {error}"), next)
-    })
 }
 
 /// Writes one CPU, or how two differ.
 pub(crate) fn act(action: CpuAction) -> Result<ExitCode, Failure> {
     match action {
         CpuAction::Dump { model: text, kvm } => {
-            let model = model("", &text)?;
+            let model = model(&text)?;
             let profile = Host::open(kvm.as_deref())?.guest(&text, &model)?;
             let mut lines =
                 format!("# The CPU of a guest on this host, by `vmmkit cpu dump {text}`.\n");
@@ -83,7 +62,7 @@ pub(crate) fn act(action: CpuAction) -> Result<ExitCode, Failure> {
             generate::write(lines.as_bytes())
         }
         CpuAction::Diff { one, two, kvm } => {
-            let models = [model("", &one)?, model("", &two)?];
+            let models = [model(&one)?, model(&two)?];
             let host = Host::open(kvm.as_deref())?;
             let [first, second] = &models;
             let (first, second) = (host.plain(&one, first)?, host.plain(&two, second)?);
@@ -169,23 +148,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_told_from_a_model() {
-        for (text, file) in [
-            ("host", false),
-            ("x86-64-v3", false),
-            ("my.toml", true),
-            ("./my", true),
-        ] {
-            assert_eq!(is_file(text), file, "{text}");
-        }
-        let folder = Path::new("/vm");
-        assert_eq!(in_folder("a.toml,-avx", folder), "/vm/a.toml,-avx");
-        assert_eq!(in_folder("host,-avx", folder), "host,-avx");
-    }
-
-    #[test]
     fn a_profile_that_is_not_there_or_none_is_named() {
-        let refused = |text: &str| model("--cpu ", text).unwrap_err().text();
+        let refused = |text: &str| {
+            let spec = CpuModelSpec::parse(&Given::text(text)).unwrap();
+            failure("--cpu ", &spec, &cpu_model(&spec).unwrap_err()).text()
+        };
         let missing = refused("/nope.toml,-avx");
         assert!(
             missing.starts_with("error: --cpu /nope.toml: No such file"),

@@ -11,13 +11,13 @@ use parking_lot::Mutex;
 use vmmkit_guest_memory::Backing;
 use vmmkit_host_io::{FileId, LeftOver, Output, OutputPlan, Sharing, lock_file, open_options};
 
-use crate::devices::Choice;
+use vmmkit_machine_spec::{ConsoleSpec, DeviceSpec, DiskSpec, Field, MachineSpec};
+use vmmkit_virtio_devices::Qcow2Disk;
+
 use crate::failure::Failure;
 use crate::log::LogFile;
-use crate::platform::DebugChoice;
-use crate::serial::SerialChoice;
 use crate::settings::Settings;
-use crate::{gdb, memory};
+use crate::{build_failure, gdb};
 
 /// What to do where output cannot be written.
 pub(crate) const NEXT: &str = "check the path, its permissions and the space there";
@@ -103,8 +103,8 @@ pub(crate) fn check(settings: &Settings) -> Result<Vec<PathBuf>, Failure> {
     named.iter().try_for_each(check_output)?;
     let ram = &settings.machine.ram;
     ram.check_file().map_err(|error| {
-        let what = format!("--memory {}", memory::text(ram));
-        Failure::host(&what, &error, memory::advice(&error))
+        let what = format!("--memory {}", settings.spec.value(Field::Memory));
+        Failure::host(&what, &error, build_failure::of_memory(&error))
     })?;
     let sockets = named.into_iter().filter(|it| it.role == Role::Socket);
     Ok(sockets.map(|it| it.path).collect())
@@ -135,83 +135,113 @@ fn check_output(named: &Named) -> Result<(), Failure> {
 
 /// All files that `settings` name.
 fn named(settings: &Settings) -> Vec<Named> {
-    let machine = &settings.machine;
-    let image = machine.boot.image().path();
-    let kernel = machine.boot.as_kernel();
-    let initrd = kernel.and_then(|kernel| kernel.initrd.as_ref()?.file.path());
-    let image_option = kernel.map_or("--firmware", |_| "--kernel");
-    let inputs = [
-        ("--config", settings.config.as_deref()),
-        (image_option, image),
-        ("--initrd", initrd),
-    ];
+    let spec = &settings.spec;
     let mut all = Vec::new();
-    for (option, path) in inputs {
-        let Some(path) = path else {
-            continue;
-        };
-        let option = format!("{option} {}", path.display());
-        all.push(Named::new(option, path, Role::Input));
-    }
-    if let Backing::File(path) = &machine.ram.backing {
-        let option = format!("--memory {}", memory::text(&machine.ram));
-        all.push(Named::new(option, path, Role::Ram));
-    }
-    all.extend(settings.devices.iter().flat_map(|choice| choice.files()));
-    if let SerialChoice::File(path) = &settings.serial {
-        let option = format!("--serial {}", settings.serial);
-        all.push(Named::new(option, path, Role::Output(Sharing::Alone)));
-    }
-    let sockets = [
-        (
-            settings.serial.socket(),
-            format!("--serial {}", settings.serial),
-        ),
-        (
-            settings.gdb.as_ref().and_then(gdb::socket),
-            "--gdb".to_owned(),
-        ),
-        (
-            settings.control.socket.as_deref(),
-            "--api-socket".to_owned(),
-        ),
-    ];
-    for (path, option) in sockets {
+    let mut add = |option: &str, value: &str, path: Option<&Path>, role| {
         if let Some(path) = path {
-            all.push(Named::new(option, path, Role::Socket));
+            let option = format!("--{option} {value}");
+            all.push(Named::new(option.trim_end().to_owned(), path, role));
+        }
+    };
+    let shown = |path: &Path| path.display().to_string();
+    if let Some(config) = &settings.config {
+        add("config", &shown(config), Some(config), Role::Input);
+    }
+    let kernel = spec.boot.as_kernel();
+    let image = spec.boot.image();
+    let option = kernel.map_or("firmware", |_| "kernel");
+    add(option, &shown(image), Some(image), Role::Input);
+    if let Some(initrd) = kernel.and_then(|kernel| kernel.initrd.as_ref()) {
+        add(
+            "initrd",
+            &shown(&initrd.path),
+            Some(&initrd.path),
+            Role::Input,
+        );
+    }
+    if let Backing::File(path) = &settings.machine.ram.backing {
+        add("memory", &spec.value(Field::Memory), Some(path), Role::Ram);
+    }
+    let (one, all_of) = (Role::Output(Sharing::Alone), Role::Output(Sharing::Lines));
+    for (device, text) in spec.devices.iter().zip(&settings.device_texts) {
+        match device {
+            DeviceSpec::Disk(DiskSpec::Own(disk)) => {
+                let role = if disk.read_only {
+                    Role::Input
+                } else {
+                    Role::Disk
+                };
+                add("disk", text, Some(&disk.path), role);
+            }
+            DeviceSpec::Pmem(pmem) => {
+                let role = if pmem.discard {
+                    Role::Input
+                } else {
+                    Role::Disk
+                };
+                add("pmem", text, Some(&pmem.path), role);
+            }
+            DeviceSpec::Vsock(vsock) => add("vsock", text, Some(&vsock.socket), Role::Socket),
+            DeviceSpec::Console(ConsoleSpec::File(path)) => add("console", text, Some(path), one),
+            DeviceSpec::Console(place) => add("console", text, place.socket(), Role::Socket),
+            _ => {}
         }
     }
-    if let DebugChoice::File(path) = &settings.debug_port {
-        let option = format!("--debug-port {}", settings.debug_port);
-        all.push(Named::new(option, path, Role::Output(Sharing::Alone)));
+    let serial = spec.serial_console();
+    if let ConsoleSpec::File(path) = &serial {
+        add("serial", &serial.to_string(), Some(path), one);
     }
+    add("serial", &serial.to_string(), serial.socket(), Role::Socket);
+    let gdb = settings.gdb.as_ref().and_then(gdb::socket);
+    add("gdb", "", gdb, Role::Socket);
+    let api = settings.control.socket.as_deref();
+    add("api-socket", "", api, Role::Socket);
+    let port = &spec.platform.debug_port;
+    add("debug-port", &port.to_string(), port.file(), one);
     if let Some(metrics) = &settings.metrics {
-        let option = format!("--metrics {metrics}");
-        all.push(Named::new(option, metrics.path(), Role::Report));
+        let path = Some(metrics.path());
+        add("metrics", &metrics.to_string(), path, Role::Report);
     }
     if let Some(timeline) = &settings.timeline {
-        let option = format!("--timeline {timeline}");
-        all.push(Named::new(option, timeline.path(), Role::Report));
+        let path = Some(timeline.path());
+        add("timeline", &timeline.to_string(), path, Role::Report);
     }
-    if let Some((log, path)) = settings
-        .log
-        .as_ref()
-        .and_then(|log| Some((log, log.file()?)))
-    {
-        let option = format!("--log {log}");
-        all.push(Named::new(option, path, Role::Output(Sharing::Lines)));
+    if let Some(log) = &settings.log {
+        add("log", &log.to_string(), log.file(), all_of);
     }
-    if uses_stdout(settings) {
+    all.extend(backing_files(settings));
+    if uses_stdout(spec) {
         let option = "stdout".to_owned();
         all.push(Named::new(option, Path::new(""), Role::Stream));
     }
     all
 }
 
-fn uses_stdout(settings: &Settings) -> bool {
-    let is_stdio = |choice: &dyn Choice| choice.option() == ("--console", Some("stdio".into()));
-    settings.serial == SerialChoice::Stdio
-        || settings.devices.iter().any(|choice| is_stdio(&**choice))
+/// The images behind those of disks.
+fn backing_files(settings: &Settings) -> Vec<Named> {
+    let devices = settings.spec.devices.iter().zip(&settings.device_texts);
+    let mut all = Vec::new();
+    for (device, text) in devices {
+        let DeviceSpec::Disk(DiskSpec::Own(disk)) = device else {
+            continue;
+        };
+        if disk.backing {
+            // What cannot be read is said when the disk is opened.
+            let behind = Qcow2Disk::backing_files(&disk.path).unwrap_or_default();
+            all.extend(behind.iter().map(|path| {
+                let option = format!("backing file {} of --disk {text}", path.display());
+                Named::new(option, path, Role::Input)
+            }));
+        }
+    }
+    all
+}
+
+fn uses_stdout(spec: &MachineSpec) -> bool {
+    spec.serial_console() == ConsoleSpec::Stdio
+        || spec
+            .devices
+            .contains(&DeviceSpec::Console(ConsoleSpec::Stdio))
 }
 
 fn stdout_id() -> Option<FileId> {

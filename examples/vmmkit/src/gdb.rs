@@ -8,16 +8,17 @@ use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::x86::VcpuState;
 use vmmkit_hypervisor_kvm::{Kvm, probe_debug};
+use vmmkit_machine_spec::Given;
 use vmmkit_vmm::{Event, Handle, MachineBuilder, Outcome};
 
 use crate::failure::Failure;
 use crate::follow::Follow;
 use crate::messages;
-use crate::os_text;
 use crate::settings::shown;
 
 /// Where GDB is to come to.
-pub(crate) fn place(text: &str) -> Result<Place, Failure> {
+pub(crate) fn place(given: &Given) -> Result<Place, Failure> {
+    let text = given.as_text();
     let place = text.parse().map_err(|reason| {
         Failure::usage(
             format!("--gdb {}: {reason}", shown(text)),
@@ -25,7 +26,7 @@ pub(crate) fn place(text: &str) -> Result<Place, Failure> {
         )
     })?;
     Ok(match place {
-        Place::Unix(path) => Place::Unix(os_text::path(&path.to_string_lossy())),
+        Place::Unix(path) => Place::Unix(given.path(&path.to_string_lossy())),
         other => other,
     })
 }
@@ -35,19 +36,6 @@ pub(crate) fn socket(place: &Place) -> Option<&Path> {
     match place {
         Place::Unix(path) => Some(path),
         Place::Tcp(_) => None,
-    }
-}
-
-/// `text` with its path relative to `folder`.
-pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
-    match text.strip_prefix("unix:") {
-        Some(path) if !path.is_empty() => {
-            format!(
-                "unix:{}",
-                os_text::of_path(&folder.join(os_text::path(path)))
-            )
-        }
-        _ => text.to_owned(),
     }
 }
 
@@ -226,15 +214,18 @@ mod tests {
 
     #[test]
     fn the_path_of_a_socket_is_relative_to_the_file() {
-        assert_eq!(in_folder("unix:g", Path::new("/vm")), "unix:/vm/g");
-        assert_eq!(in_folder("unix:/g", Path::new("/vm")), "unix:/g");
-        assert_eq!(in_folder("tcp:1", Path::new("/vm")), "tcp:1");
-        assert_eq!(in_folder("unix:", Path::new("/vm")), "unix:");
+        let moved = |text| {
+            let given = Given::text(text).in_folder(Path::new("/vm"));
+            place(&given).unwrap().to_string()
+        };
+        assert_eq!(moved("unix:g"), "unix:/vm/g");
+        assert_eq!(moved("unix:/g"), "unix:/g");
+        assert_eq!(moved("tcp:1"), "tcp:127.0.0.1:1");
     }
 
     #[test]
     fn what_is_no_place_is_told_with_the_next_step() {
-        let text = place("1234").unwrap_err().text();
+        let text = place(&Given::text("1234")).unwrap_err().text();
         let expected =
             "error: --gdb 1234: it is neither tcp:PORT nor unix:PATH\n  next: give a port";
         assert!(text.starts_with(expected), "{text}");

@@ -7,7 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap_complete::Shell;
 
 use crate::failure::Failure;
-use crate::{cli, exit_code};
+use crate::{cli, exit_code, options};
 
 /// Writes text to stdout.
 pub(crate) fn write(text: &[u8]) -> Result<ExitCode, Failure> {
@@ -29,28 +29,13 @@ pub(crate) fn completions(shell: Shell) -> Result<ExitCode, Failure> {
     write(with_guests(shell, &text).as_bytes())
 }
 
-/// What a shell offers as values of options of `run`. Here they are text that has more forms, which
-/// `settings` knows.
-const VALUES: &[(&str, &[&str])] = &[
-    ("entry", &["auto", "payload", "setup", "pvh", "multiboot"]),
-    ("cpu", &["host", "baseline", "x86-64-v2", "x86-64-v3"]),
-    ("virtio", &["mmio", "pci", "mmio,packed", "pci,packed"]),
-    ("serial", &["stdio", "null", "pty", "file=", "socket="]),
-    ("console", &["stdio", "null", "pty", "file=", "socket="]),
-    ("debug_port", &["null", "stderr", "file="]),
-    ("irqchip", &["kernel", "split"]),
-    ("legacy_timer", &["on", "off"]),
-    ("on_reboot", &["exit", "fail", "reboot"]),
-    ("on_crash", &["exit", "reboot", "pause"]),
-    ("clock_after_pause", &["keep", "catch-up"]),
-    ("log", &["error", "warn", "info", "debug"]),
-];
-
+/// With what a shell offers as values of options of `run`. Here they are text that has more forms.
 fn with_values(command: clap::Command) -> clap::Command {
+    let with_words = options::all().filter(|option| !option.words.is_empty());
     command.mut_subcommand("run", |run| {
-        VALUES.iter().fold(run, |run, (name, values)| {
-            run.mut_arg(name, |argument| {
-                argument.value_parser(PossibleValuesParser::new(values.iter().copied()))
+        with_words.fold(run, |run, option| {
+            run.mut_arg(option.name, |argument| {
+                argument.value_parser(PossibleValuesParser::new(option.words.iter().copied()))
             })
         })
     })

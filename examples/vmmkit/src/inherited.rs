@@ -2,13 +2,13 @@
 
 use std::os::fd::RawFd;
 
-use crate::cli::RunOptions;
+use crate::options::Values;
 
-/// Closes what `options` do not name as `/dev/fd/N` or `/proc/self/fd/N`: a guest that runs for weeks is not to
+/// Closes what `values` do not name as `/dev/fd/N` or `/proc/self/fd/N`: a guest that runs for weeks is not to
 /// hold up whoever waits for the end of a pipe of its shell's.
-pub(crate) fn close_unnamed(options: &RunOptions) {
+pub(crate) fn close_unnamed(values: &Values) {
     // Every path of the options is in this text, in whatever option's value it stands.
-    vmmkit_host_io::close_inherited(&named(&format!("{options:?}")));
+    vmmkit_host_io::close_inherited(&named(&format!("{values:?}")));
 }
 
 /// The numbers of the descriptors that paths in `text` name.
@@ -23,16 +23,23 @@ fn named(text: &str) -> Vec<RawFd> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use vmmkit_machine_spec::Given;
+
     use super::*;
 
     #[test]
     fn a_descriptor_is_named_by_its_path() {
-        let options = RunOptions {
-            kernel: Some("/dev/fd/63".into()),
-            serial: Some("file=/proc/self/fd/7".into()),
-            initrd: Some("/tmp/fd/x".into()),
-            ..RunOptions::default()
-        };
-        assert_eq!(named(&format!("{options:?}")), [63, 7]);
+        let mut values = Values::default();
+        for (option, value) in [
+            ("kernel", "/dev/fd/63"),
+            ("serial", "file=/proc/self/fd/7"),
+            ("initrd", "/tmp/fd/x"),
+        ] {
+            values.add(option, Given::text(value));
+        }
+        let numbers: BTreeSet<RawFd> = named(&format!("{values:?}")).into_iter().collect();
+        assert_eq!(numbers, BTreeSet::from([7, 63]));
     }
 }

@@ -10,7 +10,7 @@ use vmmkit_host_io::open_input;
 use crate::failure::Failure;
 
 /// A kernel, and the initial RAM disk that belongs to it.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     /// The kernel.
     pub(crate) kernel: PathBuf,
@@ -42,16 +42,10 @@ const RAM_DISKS: [(&str, &str); 4] = [
     ("initrd-", ""),
 ];
 
-/// Finds a kernel; `initrd` is the one that was named, if any.
-pub(crate) fn search(initrd: Option<PathBuf>) -> Result<Found, Failure> {
+/// Finds a kernel.
+pub(crate) fn search() -> Result<Found, Failure> {
     let boot = Path::new("/boot");
-    let Some(found) = search_in(Path::new(""), boot) else {
-        return Err(not_found(unreadable_in(boot, &open)));
-    };
-    Ok(Found {
-        initrd: initrd.or(found.initrd),
-        ..found
-    })
+    search_in(Path::new(""), boot).ok_or_else(|| not_found(unreadable_in(boot, &open)))
 }
 
 /// No kernel is found, but perhaps one that this user may not read.

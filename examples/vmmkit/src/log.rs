@@ -13,6 +13,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use tracing::level_filters::LevelFilter;
 use vmmkit_host_io::Sharing;
+use vmmkit_machine_spec::Given;
 
 use crate::failure::Failure;
 use crate::files::Outputs;
@@ -41,15 +42,32 @@ enum Level {
 }
 
 impl LogChoice {
-    /// What the option says, or else the environment.
-    pub(crate) fn new(option: Option<&str>) -> Result<Option<Self>, Failure> {
-        if let Some(text) = option {
-            return parse("--log ", text).map(Some);
-        }
+    /// What the environment says.
+    pub(crate) fn of_environment() -> Result<Option<Self>, Failure> {
         match std::env::var_os(VARIABLE).map(|text| os_text::of(&text)) {
-            Some(text) if !text.is_empty() => parse(&format!("{VARIABLE}="), &text).map(Some),
+            Some(text) if !text.is_empty() => {
+                Self::parse(&format!("{VARIABLE}="), &Given::text(&text)).map(Some)
+            }
             _ => Ok(None),
         }
+    }
+
+    /// `LEVEL[,FILE]`, where messages begin with `option`. A further comma is part of the path.
+    pub(crate) fn parse(option: &str, given: &Given) -> Result<Self, Failure> {
+        let text = given.as_text();
+        let (level, file) = match text.split_once(',') {
+            Some((level, file)) => (level, Some(file)),
+            None => (text, None),
+        };
+        let wrong = |reason: &str| Failure::usage(format!("{option}{text}: {reason}"), LEVELS);
+        if file.is_some_and(str::is_empty) {
+            return Err(wrong("there is no path after the comma"));
+        }
+        let level = level
+            .parse()
+            .map_err(|()| wrong(&format!("there is no level {level:?}")))?;
+        let file = file.map(|file| given.path(file));
+        Ok(Self { level, file })
     }
 
     /// The file that it goes to, if it does not go to stderr.
@@ -163,35 +181,6 @@ impl Write for Late {
     }
 }
 
-fn parse(option: &str, text: &str) -> Result<LogChoice, Failure> {
-    let (level, file) = match text.split_once(',') {
-        Some((level, file)) => (level, Some(os_text::path(file))),
-        None => (text, None),
-    };
-    let wrong = |reason: &str| Failure::usage(format!("{option}{text}: {reason}"), LEVELS);
-    if file
-        .as_ref()
-        .is_some_and(|file| file.as_os_str().is_empty())
-    {
-        return Err(wrong("there is no path after the comma"));
-    }
-    let level = level
-        .parse()
-        .map_err(|()| wrong(&format!("there is no level {level:?}")))?;
-    Ok(LogChoice { level, file })
-}
-
-/// `text` with its path relative to `folder`.
-pub(crate) fn in_folder(text: &str, folder: &Path) -> String {
-    match text.split_once(',') {
-        Some((level, file)) => format!(
-            "{level},{}",
-            os_text::of_path(&folder.join(os_text::path(file)))
-        ),
-        None => text.to_owned(),
-    }
-}
-
 impl Level {
     fn filter(self) -> LevelFilter {
         match self {
@@ -251,8 +240,8 @@ mod tests {
     use super::*;
 
     fn choice(text: &str) -> Result<LogChoice, String> {
-        let choice = LogChoice::new(Some(text));
-        choice.map(Option::unwrap).map_err(|failure| failure.text())
+        let choice = LogChoice::parse("--log ", &Given::text(text));
+        choice.map_err(|failure| failure.text())
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `vmmkit`: boots a Linux guest as one ordinary process.
 //!
-//! A thin binary over the vmmkit crates: text in (`cli`, `config_file`, `settings`), a machine out
+//! A thin binary over the vmmkit crates: text in (`cli`, `config_file`, `options`, `settings`), a machine out
 //! (`run`), and an exit code that means something (`exit_code`).
 #![forbid(unsafe_code)]
 
@@ -18,13 +18,12 @@ mod config_file;
 mod consumption;
 mod control;
 mod cpu;
-mod cpus;
+mod debug_port;
 mod devices;
 mod diagnosis;
 mod doctor;
 mod end_of_input;
 mod ending;
-mod equivalent;
 mod exit_code;
 mod failure;
 mod files;
@@ -37,13 +36,10 @@ mod last_resort;
 mod load_advice;
 mod log;
 mod manual;
-mod memory;
 mod messages;
 mod news;
+mod options;
 mod os_text;
-mod platform;
-mod policy;
-mod priority;
 mod progress;
 mod remote;
 mod reports;
@@ -70,7 +66,7 @@ fn main() -> ExitCode {
 fn act() -> Result<ExitCode, Failure> {
     match cli::parse()? {
         Parsed::Text(text) => generate::write(text.as_bytes()),
-        Parsed::Action(Action::Run(options)) => run::run(*options),
+        Parsed::Action(Action::Run(options)) => run::run(options.0),
         Parsed::Action(Action::Cpu { action }) => cpu::act(action),
         Parsed::Action(Action::Doctor(options)) => doctor::doctor(&options),
         Parsed::Action(Action::Control(command)) => commands::run(command),

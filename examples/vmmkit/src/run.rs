@@ -11,12 +11,12 @@ use vmmkit_guest_memory::Backing;
 use vmmkit_host_io::{ConsoleSocket, LeftOver, TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm, KvmKind, ProbeCache, kvm_kind};
 use vmmkit_legacy_devices::DebugConsole;
+use vmmkit_machine_spec::{ConsoleSpec, OnReboot};
 use vmmkit_process::{Job, Signals};
 use vmmkit_telemetry::BootLog;
 use vmmkit_vmm::{Event, Handle, Machine, MachineBuilder, Outcome, Ready};
 
 use crate::build_failure::explain;
-use crate::cli::RunOptions;
 use crate::devices::Plan;
 use crate::end_of_input::EndOfInput;
 use crate::ending::Ending;
@@ -26,14 +26,15 @@ use crate::follow::Follow;
 use crate::gdb::Debugger;
 use crate::log::LogChoice;
 use crate::news::News;
+use crate::options::{self, Values};
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::reports::Reports;
-use crate::serial::{Opened, SerialChoice};
+use crate::serial::{self, Opened};
 use crate::settings::Settings;
 use crate::startup::Startup;
 use crate::{
-    boot_files, config_file, control, devices, diagnosis, equivalent, exit_code, gdb, inherited,
+    boot_files, config_file, control, debug_port, devices, diagnosis, exit_code, gdb, inherited,
     messages, reports,
 };
 use vmmkit_gdb::Supported;
@@ -41,28 +42,28 @@ use vmmkit_gdb::Supported;
 /// How long the last of the output may take to a client who reads slowly.
 const FINISH_TIME: Duration = Duration::from_secs(2);
 
-/// Runs the machine that `options` describe.
-pub(crate) fn run(options: RunOptions) -> Result<ExitCode, Failure> {
-    let options = match options.config.clone() {
-        Some(path) => config_file::complete(options, &path)?,
-        None => options,
+/// Runs the machine that `values` describe.
+pub(crate) fn run(values: Values) -> Result<ExitCode, Failure> {
+    let config = values.path("config");
+    let values = match &config {
+        Some(path) => values.or(config_file::read(path)?),
+        None => values,
     };
-    inherited::close_unnamed(&options);
+    inherited::close_unnamed(&values);
     vmmkit_host_io::raise_descriptor_limit();
-    let config = options.config.clone();
-    let settings = Settings::new(options).map_err(|failure| match &config {
+    let settings = Settings::new(&values).map_err(|failure| match &config {
         Some(path) => failure.with_file(path),
         None => failure,
     })?;
     let sockets = files::check(&settings)?;
     let log = settings.log.as_ref().map(LogChoice::install);
-    if let Some(priority) = settings.io_priority {
+    if let Some(priority) = settings.spec.cpus.priority.io {
         vmmkit_host_io::set_io_priority(priority);
     }
     if settings.found_kernel && !settings.quiet {
         messages::say(&format!(
             "no --kernel, so this runs:\n  {}",
-            equivalent::command(&settings)
+            options::equivalent(&settings)
         ));
     }
     let kvm = open(&settings)?;
@@ -122,19 +123,18 @@ fn software_notes(settings: &Settings, kvm: &Kvm, machine: &Handle) -> Vec<Strin
 /// Builds everything but the console, and says what would run. Files for output were looked at, as was
 /// that for RAM: none is opened.
 fn dry_run(mut settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
-    let command = equivalent::command(&settings);
+    let command = options::equivalent(&settings);
     if matches!(settings.machine.ram.backing, Backing::File(_)) {
         settings.machine.ram.backing = Backing::Memfd;
     }
     let outputs = Arc::new(Outputs::dry());
     let builder = builder(&settings, &outputs, Arc::default())?;
     let remote = Arc::new(Remote::new(job()?, settings.machine.acpi));
-    let ram = settings.machine.ram.clone();
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
-    let plan = Plan::new(builder, ram, remote, end, outputs);
-    let plan = devices::plug(plan, &settings.devices)?;
+    let plan = Plan::new(builder, remote, end, outputs);
+    let plan = devices::plug(plan, &settings)?;
     let machine = plan.into_builder().build(kvm);
-    let machine = machine.map_err(|error| explain(&error, &settings.machine))?;
+    let machine = machine.map_err(|error| explain(&error, &settings))?;
     let notes = software_notes(&settings, kvm, &machine.handle());
     drop(machine);
     say_all(&notes);
@@ -155,7 +155,7 @@ fn builder(
     log: Arc<BootLog>,
 ) -> Result<MachineBuilder, Failure> {
     let builder = MachineBuilder::with_boot_log(settings.machine.clone(), log);
-    let Some(output) = settings.debug_port.open(outputs)? else {
+    let Some(output) = debug_port::open(&settings.spec.platform.debug_port, outputs)? else {
         return Ok(builder);
     };
     let range = AddressRange::new(DebugConsole::PORT.into(), DebugConsole::LENGTH.into());
@@ -207,16 +207,20 @@ fn boot(
     let Opened {
         mut console,
         socket,
-    } = settings.serial.open(&remote, &end, &opening.outputs)?;
+    } = serial::open(
+        &settings.spec.serial_console(),
+        &remote,
+        &end,
+        &opening.outputs,
+    )?;
     console.on_first_output = Some(Box::new(move || progress.first_output()));
     let reports = Reports::new(&settings);
     let log = reports.log();
     let mut running = reports::Running::default();
     let builder = builder(&settings, &opening.outputs, log.clone())?;
-    let ram = settings.machine.ram.clone();
     let outputs = opening.outputs.clone();
-    let plan = Plan::new(builder, ram, remote.clone(), end.clone(), outputs);
-    let plan = devices::plug(plan, &settings.devices)?;
+    let plan = Plan::new(builder, remote.clone(), end.clone(), outputs);
+    let plan = devices::plug(plan, &settings)?;
     let builder = tell(plan.into_builder(), &settings, &log)?;
     let (builder, mut gdb) = Debugger::open(builder, settings.gdb.as_ref(), can_debug)?;
     let outcome = with_inputs(builder, socket.as_ref(), &remote)
@@ -225,7 +229,7 @@ fn boot(
         .subscribe(Box::new(door))
         .subscribe(Box::new(EndOfInput::new(end, remote.clone())))
         .build(kvm)
-        .map_err(|error| explain(&error, &settings.machine))
+        .map_err(|error| explain(&error, &settings))
         .and_then(|machine| {
             remote.connect(machine.handle());
             guest.connect(machine.handle(), reports::software(kvm));
@@ -272,7 +276,7 @@ fn ending(settings: &Settings, outcome: Outcome, log: &BootLog) -> Ending {
             Outcome::TripleFault(_) => boot_files::after_triple_fault(&settings.machine),
             _ => "",
         },
-        reset_fails: settings.reset_fails,
+        reset_fails: settings.spec.policy.on_reboot == OnReboot::Fail,
         quiet: settings.quiet,
     }
 }
@@ -283,7 +287,7 @@ fn review(settings: &Settings, remote: &Remote) {
         remote.with(|handle| {
             devices::review(&handle.devices());
             let boots_kernel = settings.machine.boot.as_kernel().is_some();
-            let should_speak = boots_kernel && settings.serial != SerialChoice::Null;
+            let should_speak = boots_kernel && settings.spec.serial_console() != ConsoleSpec::Null;
             diagnosis::review(handle, should_speak);
         });
     }

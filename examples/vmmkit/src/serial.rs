@@ -1,10 +1,7 @@
 //! Where the serial console is, and how it is opened.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +9,12 @@ use vmmkit_host_io::{
     Console, ConsoleSocket, FdInput, InputSource, LostOutput, OutputBuffer, Pollable, RawTerminal,
     Sharing, TimerFd, open_pty,
 };
+use vmmkit_machine_spec::ConsoleSpec;
 use vmmkit_process::Keyboard;
 
 use crate::failure::Failure;
 use crate::files::{self, Outputs};
 use crate::messages;
-use crate::os_text;
 use crate::remote::Remote;
 use crate::stdin::StreamInput;
 
@@ -27,70 +24,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// The mode of a new file with what a guest writes to a console, less the umask.
 pub(crate) const CONSOLE_MODE: u32 = 0o666;
 
-/// The choices of `--serial`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SerialChoice {
-    /// stdin and stdout.
-    Stdio,
-    /// Nowhere.
-    Null,
-    /// A new pseudo-terminal.
-    Pty,
-    /// Output to the end of a file; no input.
-    File(PathBuf),
-    /// A UNIX socket, to which clients come and from which they go.
-    Socket(PathBuf),
-}
-
-impl FromStr for SerialChoice {
-    type Err = Failure;
-
-    fn from_str(text: &str) -> Result<Self, Failure> {
-        let next = "give stdio, null, pty, file=PATH or socket=PATH";
-        match text.split_once('=') {
-            None if text == "stdio" => Ok(Self::Stdio),
-            None if text == "null" => Ok(Self::Null),
-            None if text == "pty" => Ok(Self::Pty),
-            None if ["file", "socket"].contains(&text) => Err(Failure::usage(
-                format!("--serial {text}: the path is missing"),
-                format!("give {text}=PATH"),
-            )),
-            Some((kind @ ("file" | "socket"), "")) => Err(Failure::usage(
-                format!("--serial {text}: the path is empty"),
-                format!("give {kind}=PATH"),
-            )),
-            Some(("file", path)) => Ok(Self::File(os_text::path(path))),
-            Some(("socket", path)) => Ok(Self::Socket(os_text::path(path))),
-            _ => Err(Failure::usage(
-                format!("--serial {text}: there is no such place"),
-                next,
-            )),
-        }
-    }
-}
-
-impl fmt::Display for SerialChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stdio => f.write_str("stdio"),
-            Self::Null => f.write_str("null"),
-            Self::Pty => f.write_str("pty"),
-            Self::File(path) => write!(f, "file={}", os_text::of_path(path)),
-            Self::Socket(path) => write!(f, "socket={}", os_text::of_path(path)),
-        }
-    }
-}
-
-impl SerialChoice {
-    /// The path of its socket, if it is one.
-    pub(crate) fn socket(&self) -> Option<&Path> {
-        match self {
-            Self::Socket(path) => Some(path),
-            _ => None,
-        }
-    }
-}
-
 /// An open console, and the socket that clients of it come to.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -98,67 +31,68 @@ pub(crate) struct Opened {
     pub(crate) socket: Option<ConsoleSocket>,
 }
 
-impl SerialChoice {
-    /// Opens the console; what a user types on it reaches the machine by `remote`,
-    /// and `end` fires at the end of a pipe or file.
-    pub(crate) fn open(
-        &self,
-        remote: &Arc<Remote>,
-        end: &Arc<TimerFd>,
-        outputs: &Outputs,
-    ) -> Result<Opened, Failure> {
-        let failed =
-            |error: io::Error| Failure::host(&format!("--serial {self}"), &error, files::NEXT);
-        let (input, output, socket) = self.ends(remote, end, outputs).map_err(failed)?;
-        let may_be_unread = matches!(self, Self::Pty | Self::Socket(_) | Self::File(_));
-        let buffer = |fd| {
-            let buffer = OutputBuffer::new(fd)?;
-            Ok(Arc::new(match may_be_unread {
-                true => buffer.with_patience(PATIENCE),
-                false => buffer,
-            }))
-        };
-        let output = output.map(buffer).transpose().map_err(failed)?;
-        if let (Self::Stdio, Some(output)) = (self, &output) {
-            remote.stamp(output.clone());
-        }
-        let place = match self {
-            Self::Stdio => "stdout".to_owned(),
-            other => format!("--serial {other}"),
-        };
-        let console = Console {
-            input,
-            output,
-            on_first_output: None,
-            on_lost_output: Some(Box::new(move |lost| say_lost(&place, &lost))),
-        };
-        Ok(Opened { console, socket })
+/// Opens the serial console at `place`; what a user types on it reaches the machine by `remote`,
+/// and `end` fires at the end of a pipe or file.
+pub(crate) fn open(
+    place: &ConsoleSpec,
+    remote: &Arc<Remote>,
+    end: &Arc<TimerFd>,
+    outputs: &Outputs,
+) -> Result<Opened, Failure> {
+    let failed =
+        |error: io::Error| Failure::host(&format!("--serial {place}"), &error, files::NEXT);
+    let (input, output, socket) = ends(place, remote, end, outputs).map_err(failed)?;
+    let may_be_unread = matches!(
+        place,
+        ConsoleSpec::Pty | ConsoleSpec::Socket(_) | ConsoleSpec::File(_)
+    );
+    let buffer = |fd| {
+        let buffer = OutputBuffer::new(fd)?;
+        Ok(Arc::new(match may_be_unread {
+            true => buffer.with_patience(PATIENCE),
+            false => buffer,
+        }))
+    };
+    let output = output.map(buffer).transpose().map_err(failed)?;
+    if let (ConsoleSpec::Stdio, Some(output)) = (place, &output) {
+        remote.stamp(output.clone());
     }
+    let place = match place {
+        ConsoleSpec::Stdio => "stdout".to_owned(),
+        other => format!("--serial {other}"),
+    };
+    let console = Console {
+        input,
+        output,
+        on_first_output: None,
+        on_lost_output: Some(Box::new(move |lost| say_lost(&place, &lost))),
+    };
+    Ok(Opened { console, socket })
+}
 
-    fn ends(
-        &self,
-        remote: &Arc<Remote>,
-        end: &Arc<TimerFd>,
-        outputs: &Outputs,
-    ) -> io::Result<(Input, Option<OwnedFd>, Option<ConsoleSocket>)> {
-        Ok(match self {
-            Self::Stdio => (stdin(remote, end)?, Some(stdout()?), None),
-            Self::Null => (None, None, None),
-            Self::Pty => {
-                let (input, output) = pty("serial console")?;
-                (input, Some(output), None)
-            }
-            Self::File(path) => {
-                let file = outputs.open(path, Sharing::Alone, CONSOLE_MODE)?;
-                (None, Some(file.into()), None)
-            }
-            Self::Socket(path) => {
-                let (socket, end) = ConsoleSocket::listen(path)?;
-                let input = FdInput::new(end.try_clone()?);
-                (Some(Box::new(input)), Some(end), Some(socket))
-            }
-        })
-    }
+fn ends(
+    place: &ConsoleSpec,
+    remote: &Arc<Remote>,
+    end: &Arc<TimerFd>,
+    outputs: &Outputs,
+) -> io::Result<(Input, Option<OwnedFd>, Option<ConsoleSocket>)> {
+    Ok(match place {
+        ConsoleSpec::Stdio => (stdin(remote, end)?, Some(stdout()?), None),
+        ConsoleSpec::Null => (None, None, None),
+        ConsoleSpec::Pty => {
+            let (input, output) = pty("serial console")?;
+            (input, Some(output), None)
+        }
+        ConsoleSpec::File(path) => {
+            let file = outputs.open(path, Sharing::Alone, CONSOLE_MODE)?;
+            (None, Some(file.into()), None)
+        }
+        ConsoleSpec::Socket(path) => {
+            let (socket, end) = ConsoleSocket::listen(path)?;
+            let input = FdInput::new(end.try_clone()?);
+            (Some(Box::new(input)), Some(end), Some(socket))
+        }
+    })
 }
 
 /// Output of a guest is never lost in silence; the guest goes on.
@@ -212,23 +146,4 @@ pub(crate) fn pty(what: &str) -> io::Result<(Input, OwnedFd)> {
     messages::say(&format!("{what}: {}", pty.path.display()));
     let input = FdInput::new(pty.master.try_clone()?);
     Ok((Some(Box::new(input)), pty.master))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_choice_is_written_as_it_is_read() {
-        for text in ["stdio", "null", "pty", "file=/tmp/a=b", "socket=/tmp/s"] {
-            assert_eq!(text.parse::<SerialChoice>().unwrap().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn what_is_no_place_is_refused() {
-        for text in ["", "tcp", "file", "file=", "socket=", "stdio=1", "STDIO"] {
-            assert!(text.parse::<SerialChoice>().is_err(), "{text}");
-        }
-    }
 }

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use vmmkit_control::{Balloon, BalloonTarget};
 use vmmkit_guest_memory::RamSize;
+use vmmkit_machine_spec::with_unit;
 
 use super::options::BalloonOptions;
 use super::{at_most_one, write_json};
 use crate::failure::Failure;
 use crate::generate;
-use crate::memory::with_unit;
 
 /// Shows a balloon, after it was told its size if one is given.
 pub(super) fn balloon(options: &BalloonOptions) -> Result<ExitCode, Failure> {

@@ -4,12 +4,12 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use vmmkit_control::{Bucket, FlowLimits, Limits};
+use vmmkit_machine_spec::{Fault, Given, Words, per_second};
 
 use super::options::LimitOptions;
 use super::{at_most_one, device_and_rest, write_json};
-use crate::devices::{Words, per_second};
 use crate::failure::Failure;
-use crate::generate;
+use crate::{generate, options};
 
 const DISK: &str = "give bandwidth=BYTES or iops=N a second, or none instead of a number";
 const NET: &str = "give bandwidth=BYTES or packets=N a second, or none instead of a number; and receive \
@@ -38,13 +38,21 @@ pub(super) fn limit(options: &LimitOptions) -> Result<ExitCode, Failure> {
 
 /// `now` with the changes that `text` asks for; flows without any are left out.
 fn changed(now: Limits, text: &str) -> Result<Limits, Failure> {
-    let mut words = Words::new("limit", text);
     let is_disk = now.requests.is_some();
     let (operations, keys) = if is_disk {
         ("iops", DISK)
     } else {
         ("packets", NET)
     };
+    changed_by(now, &Given::text(text), operations).map_err(|fault| {
+        let what = format!("limit {text}: {fault}");
+        Failure::usage(what, options::next(keys, &fault))
+    })
+}
+
+fn changed_by(now: Limits, given: &Given, operations: &'static str) -> Result<Limits, Fault> {
+    let is_disk = now.requests.is_some();
+    let mut words = Words::new(given);
     let bandwidth = words.parsed("bandwidth", "bytes a second, such as 64M, or none", bucket)?;
     let number = "a number a second, such as 1000, or none";
     let operations = words.parsed(operations, number, bucket)?;
@@ -53,9 +61,9 @@ fn changed(now: Limits, text: &str) -> Result<Limits, Failure> {
         false => (words.flag("receive")?, words.flag("transmit")?),
     };
     if bandwidth.is_none() && operations.is_none() {
-        return Err(words.wrong("there is no limit in it", keys));
+        return Err(Fault::Missing("limit in it"));
     }
-    words.end(keys)?;
+    words.end()?;
     let change = |flow: FlowLimits| FlowLimits {
         bandwidth: bandwidth.unwrap_or(flow.bandwidth),
         operations: operations.unwrap_or(flow.operations),

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use vmmkit_control::{Memory, MemoryTarget};
 use vmmkit_guest_memory::RamSize;
+use vmmkit_machine_spec::with_unit;
 
 use super::options::MemoryOptions;
 use super::{at_most_one, write_json};
 use crate::failure::Failure;
 use crate::generate;
-use crate::memory::with_unit;
 
 /// Shows how much memory a guest has, after it was told to have another amount if one is given.
 pub(super) fn memory(options: &MemoryOptions) -> Result<ExitCode, Failure> {

@@ -5,10 +5,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use vmmkit_control::ClientError;
 use vmmkit_guest_memory::ByteCount;
+use vmmkit_machine_spec::nearest;
 use vmmkit_telemetry::{Node, Tree};
 
 use crate::failure::Failure;
-use crate::usage::nearest;
 
 /// The tree that is `json`.
 pub(super) fn read(json: &str) -> Result<Tree, ClientError> {

@@ -4,118 +4,58 @@ use std::io;
 use std::sync::Arc;
 
 use vmmkit_host_io::{Listener, Sharing};
+use vmmkit_machine_spec::ConsoleSpec;
 use vmmkit_virtio_devices::{Console, Port};
 
-use super::{Choice, Plan, failed};
+use super::{Plan, failed};
 use crate::failure::Failure;
-use crate::files::{self, Named, Role};
-use crate::os_text;
+use crate::files;
 use crate::serial::{self, CONSOLE_MODE, Input, PATIENCE};
 
-const NEXT: &str = "give stdio, null, pty, file=PATH or socket=PATH";
-
-/// A console, as it was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ConsoleChoice(String);
-
-impl ConsoleChoice {
-    pub(super) fn new(text: &str) -> Result<Self, Failure> {
-        match text.split_once('=') {
-            None if ["stdio", "null", "pty"].contains(&text) => {}
-            Some(("file" | "socket", path)) if !path.is_empty() => {}
-            Some(("file" | "socket", _)) => {
-                return Err(Failure::usage(
-                    format!("--console {text}: the path is empty"),
-                    NEXT,
-                ));
-            }
-            _ => {
-                let what = format!("--console {text:?}: there is no such place");
-                return Err(Failure::usage(what, NEXT));
-            }
+fn port(place: &ConsoleSpec, plan: &Plan) -> io::Result<Port> {
+    let streams = |input: Input, output| Port::streams(input, Some(output));
+    Ok(match place {
+        ConsoleSpec::File(path) => {
+            let file = plan.outputs().open(path, Sharing::Alone, CONSOLE_MODE)?;
+            Port::streams(None, Some(file.into())).with_patience(PATIENCE)?
         }
-        Ok(Self(text.to_owned()))
-    }
-
-    fn port(&self, plan: &Plan) -> io::Result<Port> {
-        let streams = |input: Input, output| Port::streams(input, Some(output));
-        Ok(match self.0.split_once('=') {
-            Some(("file", path)) => {
-                let file =
-                    plan.outputs()
-                        .open(&os_text::path(path), Sharing::Alone, CONSOLE_MODE)?;
-                Port::streams(None, Some(file.into())).with_patience(PATIENCE)?
-            }
-            Some((_, path)) if plan.outputs().is_dry() => {
-                Listener::check(&os_text::path(path))?;
-                Port::null()
-            }
-            Some((_, path)) => Port::listen(&os_text::path(path))?.with_patience(PATIENCE)?,
-            None if self.0 == "stdio" => streams(
-                serial::stdin(plan.remote(), plan.end_of_input())?,
-                serial::stdout()?,
-            ),
-            None if self.0 == "pty" => {
-                let (input, output) = serial::pty("virtio console")?;
-                streams(input, output).with_patience(PATIENCE)?
-            }
-            None => Port::null(),
-        })
-    }
+        ConsoleSpec::Socket(path) if plan.outputs().is_dry() => {
+            Listener::check(path)?;
+            Port::null()
+        }
+        ConsoleSpec::Socket(path) => Port::listen(path)?.with_patience(PATIENCE)?,
+        ConsoleSpec::Stdio => streams(
+            serial::stdin(plan.remote(), plan.end_of_input())?,
+            serial::stdout()?,
+        ),
+        ConsoleSpec::Pty => {
+            let (input, output) = serial::pty("virtio console")?;
+            streams(input, output).with_patience(PATIENCE)?
+        }
+        ConsoleSpec::Null => Port::null(),
+    })
 }
 
-impl Choice for ConsoleChoice {
-    fn option(&self) -> (&'static str, Option<String>) {
-        ("--console", Some(self.0.clone()))
-    }
-
-    fn files(&self) -> Vec<Named> {
-        let (path, role) = match self.0.split_once('=') {
-            Some(("file", path)) => (path, Role::Output(Sharing::Alone)),
-            Some((_, path)) => (path, Role::Socket),
-            None => return Vec::new(),
-        };
-        let option = format!("--console {}", self.0);
-        vec![Named::new(option, &os_text::path(path), role)]
-    }
-
-    fn plug(&self, plan: Plan) -> Result<Plan, Failure> {
-        let wrong =
-            |error: &dyn std::error::Error| failed("--console", &self.0, error, files::NEXT);
-        let port = self.port(&plan).map_err(|error| wrong(&error))?;
-        // A kernel whose console is this one tells of its panic here.
-        let remote = plan.remote().clone();
-        let port = port.heard_by(move |bytes| {
-            remote.with(|machine| machine.boot_log().hear(bytes));
-        });
-        let port = match self.0.as_str() {
-            "null" => port,
-            "stdio" => port.on_lost_output(|lost| serial::say_lost("stdout", &lost)),
-            place => {
-                let place = format!("--console {place}");
-                port.on_lost_output(move |lost| serial::say_lost(&place, &lost))
-            }
-        };
-        let console = Console::new(vec![port]).map_err(|error| wrong(&error))?;
-        let console = Arc::new(console);
-        if self.0 == "stdio" {
-            plan.remote().show_on(console.clone());
+pub(super) fn plug(spec: &ConsoleSpec, text: &str, plan: Plan) -> Result<Plan, Failure> {
+    let wrong = |error: &dyn std::error::Error| failed("--console", text, error, files::NEXT);
+    let port = port(spec, &plan).map_err(|error| wrong(&error))?;
+    // A kernel whose console is this one tells of its panic here.
+    let remote = plan.remote().clone();
+    let port = port.heard_by(move |bytes| {
+        remote.with(|machine| machine.boot_log().hear(bytes));
+    });
+    let port = match spec {
+        ConsoleSpec::Null => port,
+        ConsoleSpec::Stdio => port.on_lost_output(|lost| serial::say_lost("stdout", &lost)),
+        _ => {
+            let place = format!("--console {text}");
+            port.on_lost_output(move |lost| serial::say_lost(&place, &lost))
         }
-        Ok(plan.with(console))
+    };
+    let console = Console::new(vec![port]).map_err(|error| wrong(&error))?;
+    let console = Arc::new(console);
+    if *spec == ConsoleSpec::Stdio {
+        plan.remote().show_on(console.clone());
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_console_has_a_place() {
-        for text in ["stdio", "null", "pty", "file=a=b", "socket=/tmp/c"] {
-            assert!(ConsoleChoice::new(text).is_ok(), "{text}");
-        }
-        for text in ["", "file", "socket=", "tcp=1", "STDIO"] {
-            assert!(ConsoleChoice::new(text).is_err(), "{text}");
-        }
-    }
+    Ok(plan.with(console))
 }

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use vmmkit_guest_memory::GuestRam;
+use vmmkit_machine_spec::Field;
 use vmmkit_virtio_devices::Mem;
 
 use super::{Plan, failed};
+use crate::build_failure;
 use crate::failure::Failure;
-use crate::memory;
+use crate::settings::Settings;
 
 /// Plugs the device in, if the guest's memory may grow.
-pub(super) fn plug(plan: Plan) -> Result<Plan, Failure> {
-    let text = memory::text(plan.ram());
-    let area = GuestRam::pluggable(plan.ram()).map_err(|error| {
-        let next = memory::advice(&error);
+pub(super) fn plug(plan: Plan, settings: &Settings) -> Result<Plan, Failure> {
+    let text = settings.spec.value(Field::Memory);
+    let area = GuestRam::pluggable(&settings.machine.ram).map_err(|error| {
+        let next = build_failure::of_memory(&error);
         failed("--memory", &text, &error, &next)
     })?;
     let Some(area) = area else { return Ok(plan) };

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use vmmkit_guest_memory::RamConfig;
 use vmmkit_host_io::TimerFd;
 use vmmkit_virtio::Device;
 use vmmkit_vmm::{MachineBuilder, MemoryPlace};
@@ -13,24 +12,22 @@ use crate::remote::Remote;
 /// A machine that is being built, and what its devices share.
 pub(crate) struct Plan {
     builder: MachineBuilder,
-    ram: RamConfig,
     remote: Arc<Remote>,
     end: Arc<TimerFd>,
     outputs: Arc<Outputs>,
 }
 
 impl Plan {
-    /// A machine of `ram` and what may be plugged into it; keys go to `remote`, and `end` fires at the end of piped input; files for output are `outputs`.
+    /// Devices of `builder`'s machine: keys go to `remote`, `end` fires at the end of piped input, and files for
+    /// output are `outputs`.
     pub(crate) fn new(
         builder: MachineBuilder,
-        ram: RamConfig,
         remote: Arc<Remote>,
         end: Arc<TimerFd>,
         outputs: Arc<Outputs>,
     ) -> Self {
         Self {
             builder,
-            ram,
             remote,
             end,
             outputs,
@@ -46,16 +43,6 @@ impl Plan {
     /// Where more memory may lie.
     pub(super) fn next_memory(&self) -> MemoryPlace {
         self.builder.next_memory()
-    }
-
-    /// RAM, and what may be plugged.
-    pub(super) fn ram(&self) -> &RamConfig {
-        &self.ram
-    }
-
-    /// Bytes of RAM.
-    pub(super) fn ram_size(&self) -> u64 {
-        self.ram.size.bytes()
     }
 
     pub(super) fn remote(&self) -> &Arc<Remote> {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use vmmkit_telemetry::{Metrics, Timeline};
 
-use crate::devices::{Words, words};
+use vmmkit_machine_spec::{Fault, Given, Words};
+
 use crate::failure::Failure;
 use crate::os_text;
 
-const METRICS: &str = "give PATH, and every=SECONDS or format=prometheus|json";
 const TIMELINE: &str = "give a path that ends in .svg or .json";
 /// How often metrics are written unless it is said.
 const EVERY: Duration = Duration::from_secs(1);
@@ -20,7 +20,6 @@ const LONGEST: f64 = 86_400.0;
 /// `--metrics PATH[,every=SECONDS][,format=prometheus|json]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MetricsChoice {
-    text: String,
     pub(super) path: PathBuf,
     pub(super) every: Duration,
     format: Format,
@@ -33,11 +32,10 @@ enum Format {
 }
 
 impl MetricsChoice {
-    pub(crate) fn new(text: &str) -> Result<Self, Failure> {
-        let mut words = Words::new("--metrics", text);
-        let Some(path) = words.first() else {
-            return Err(words.wrong("there is no path", METRICS));
-        };
+    pub(crate) fn new(given: &Given) -> Result<Self, Fault> {
+        let mut words = Words::new(given);
+        let path = words.first().ok_or(Fault::Missing("path"))?;
+        let path = words.path(path);
         let format = |text: &str| match text {
             "prometheus" => Some(Format::Prometheus),
             "json" => Some(Format::JsonLines),
@@ -45,10 +43,8 @@ impl MetricsChoice {
         };
         let format = words.parsed("format", "prometheus or json", format)?;
         let every = words.parsed("every", "a number of seconds from 0.1 to 86400", seconds)?;
-        words.end(METRICS)?;
-        let path = words::path(path);
+        words.end()?;
         Ok(Self {
-            text: text.to_owned(),
             every: every.unwrap_or(EVERY),
             format: format.unwrap_or_else(|| Format::of(&path)),
             path,
@@ -81,7 +77,16 @@ impl Format {
 
 impl fmt::Display for MetricsChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&os_text::of_path(&self.path).replace(',', ",,"))?;
+        match self.format {
+            format if format == Format::of(&self.path) => {}
+            Format::Prometheus => f.write_str(",format=prometheus")?,
+            Format::JsonLines => f.write_str(",format=json")?,
+        }
+        if self.every != EVERY {
+            write!(f, ",every={}", self.every.as_secs_f64())?;
+        }
+        Ok(())
     }
 }
 
@@ -148,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_name_of_the_file_says_the_form() {
-        let metrics = |text| MetricsChoice::new(text).unwrap();
+        let metrics = |text| MetricsChoice::new(&Given::text(text)).unwrap();
         assert_eq!(metrics("m.prom").format, Format::Prometheus);
         assert_eq!(metrics("/dev/stderr").format, Format::Prometheus);
         assert_eq!(metrics("m.JSONL").format, Format::JsonLines);
@@ -163,7 +168,7 @@ mod tests {
     #[test]
     fn what_cannot_be_understood_is_refused() {
         for text in ["", "m,every=0", "m,every=x", "m,format=xml", "m,often"] {
-            assert!(MetricsChoice::new(text).is_err(), "{text}");
+            assert!(MetricsChoice::new(&Given::text(text)).is_err(), "{text}");
         }
         for path in ["", "boot", "boot.png", ".svg"] {
             assert!(TimelineChoice::new(Path::new(path)).is_err(), "{path}");

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use vmmkit_telemetry::{BootLog, Metrics};
 use vmmkit_vmm::Handle;
 
-use crate::cli::RunOptions;
 use crate::failure::Failure;
 use crate::settings::Settings;
 use writer::Writer;
@@ -26,15 +25,6 @@ pub(crate) type MoreMetrics = Box<dyn Fn(&mut Metrics) + Send + Sync>;
 
 /// All numbers, as of when it is called.
 pub(crate) type MetricsSource = Box<dyn Fn() -> Metrics + Send>;
-
-/// The reports that `options` ask for.
-pub(crate) fn choices(
-    options: &RunOptions,
-) -> Result<(Option<MetricsChoice>, Option<TimelineChoice>), Failure> {
-    let metrics = options.metrics.as_deref().map(MetricsChoice::new);
-    let timeline = options.timeline.as_deref().map(TimelineChoice::new);
-    Ok((metrics.transpose()?, timeline.transpose()?))
-}
 
 /// What was asked for, before the machine runs.
 pub(crate) struct Reports {

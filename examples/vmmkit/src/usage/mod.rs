@@ -1,14 +1,13 @@
 //! A command line that cannot be understood: what of it, why, and what was probably meant.
 
 mod elsewhere;
-mod nearest;
 mod stray;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::cli;
 use crate::failure::Failure;
-pub(crate) use nearest::nearest;
+use vmmkit_machine_spec::nearest;
 
 /// clap's error in vmmkit's form. `given` is the whole command line.
 pub(crate) fn explain(error: &clap::Error, given: &[String]) -> Failure {

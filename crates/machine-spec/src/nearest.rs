@@ -2,7 +2,7 @@
 
 /// The one of `words` that is nearest to `given`: one that it begins, one that it begins with, or one that
 /// differs in few letters.
-pub(crate) fn nearest<'a>(
+pub fn nearest<'a>(
     given: &str,
     words: impl IntoIterator<Item = &'a str> + Clone,
 ) -> Option<&'a str> {

@@ -1,0 +1,140 @@
+//! What is booted.
+
+use vmmkit_machine_spec::{BootSpec, Entry, InitrdSpec, KernelSpec, ModuleSpec, path_text};
+
+use super::{BOOT, FLAG, PATH, RunOption, TEXT, Takes, changed, flag, one};
+use crate::settings::Settings;
+
+fn kernel(settings: &Settings) -> Option<&KernelSpec> {
+    settings.spec.boot.as_kernel()
+}
+
+pub(super) const OPTIONS: &[RunOption] = &[
+    RunOption {
+        name: "kernel",
+        heading: BOOT,
+        help: "Kernel to boot [default: the first one found]",
+        more: "An ELF vmlinux, a bzImage, a unified kernel image, or a PVH or Multiboot kernel. The default is \
+               the first of ./vmlinux, ./bzImage, arch/x86/boot/bzImage, target/guest and /boot/vmlinuz-*.",
+        read: |options, given| {
+            options.kernel = Some(given.path(given.as_text()));
+            Ok(())
+        },
+        write: |settings| one(kernel(settings).map(|kernel| path_text::of_path(&kernel.image))),
+        ..PATH
+    },
+    RunOption {
+        name: "initrd",
+        value: "PATH[,any]",
+        heading: BOOT,
+        help: "Initial RAM disk",
+        more: "A cpio archive, compressed or not; with any, whatever the file contains.",
+        read: |options, given| {
+            options.initrd = Some(InitrdSpec::parse(given, |path| path.exists()));
+            Ok(())
+        },
+        write: |settings| one(kernel(settings).and_then(|kernel| kernel.initrd.as_ref())),
+        ..PATH
+    },
+    RunOption {
+        name: "module",
+        value: "PATH[ ARGUMENTS]",
+        takes: Takes::Many,
+        heading: BOOT,
+        help: "Boot module of a PVH or Multiboot kernel",
+        more: "With its arguments; may be repeated.",
+        advice: "give PATH, and after a space its arguments",
+        read: |options, given| {
+            let module = ModuleSpec::parse(given, |path| path.exists())?;
+            options.modules.push(module);
+            Ok(())
+        },
+        write: |settings| {
+            let modules = kernel(settings).map(|kernel| kernel.modules.iter());
+            modules
+                .into_iter()
+                .flatten()
+                .map(ModuleSpec::to_string)
+                .collect()
+        },
+        ..TEXT
+    },
+    RunOption {
+        name: "cmdline",
+        value: "STRING",
+        takes: Takes::Line,
+        heading: BOOT,
+        help: "Kernel command line, replacing the default",
+        more: "--dry-run prints the default.",
+        read: |options, given| {
+            options.cmdline = Some(given.as_text().to_owned());
+            Ok(())
+        },
+        write: |settings| one(kernel(settings).and_then(|kernel| kernel.cmdline.as_ref())),
+        ..TEXT
+    },
+    RunOption {
+        name: "entry",
+        value: "HOW",
+        heading: BOOT,
+        help: "Entry point of the kernel [default: auto]",
+        more: "auto, payload, setup, pvh or multiboot.",
+        words: Entry::WORDS,
+        advice: "give auto, payload, setup, pvh or multiboot",
+        read: |options, given| {
+            options.entry = Some(Entry::parse(given)?);
+            Ok(())
+        },
+        write: |settings| kernel(settings).map_or(Vec::new(), |kernel| changed(&kernel.entry)),
+        ..TEXT
+    },
+    RunOption {
+        name: "firmware",
+        heading: BOOT,
+        help: "Firmware to run instead of a kernel",
+        more: "A flat image, which is mapped so that it ends at 4 GiB.",
+        read: |options, given| {
+            options.firmware = Some(given.path(given.as_text()));
+            Ok(())
+        },
+        write: |settings| match &settings.spec.boot {
+            BootSpec::Firmware(image) => vec![path_text::of_path(image)],
+            BootSpec::Kernel(_) => Vec::new(),
+        },
+        ..PATH
+    },
+    RunOption {
+        name: "no-acpi",
+        heading: BOOT,
+        help: "Omit the ACPI tables",
+        read: |options, _| {
+            options.platform.acpi = false;
+            Ok(())
+        },
+        write: |settings| flag(!settings.spec.platform.acpi),
+        ..FLAG
+    },
+    RunOption {
+        name: "mp-table",
+        heading: BOOT,
+        help: "Require an MP table",
+        more: "By default there is one for up to 40 vCPUs.",
+        read: |options, _| {
+            options.platform.mp_table = true;
+            Ok(())
+        },
+        write: |settings| flag(settings.spec.platform.mp_table),
+        ..FLAG
+    },
+    RunOption {
+        name: "config",
+        heading: BOOT,
+        help: "TOML file with these options",
+        more: "The command line takes precedence. docs/config.md describes the keys.",
+        read: |options, given| {
+            options.config = Some(given.path(given.as_text()));
+            Ok(())
+        },
+        ..PATH
+    },
+];

@@ -1,0 +1,148 @@
+//! How the machine is controlled, and what its end means.
+
+use std::num::IntErrorKind;
+use std::time::Duration;
+
+use vmmkit_machine_spec::{ClockAfterPause, OnCrash, OnReboot, path_text};
+
+use super::{CONTROL, FLAG, PATH, RunOption, TEXT, Takes, Wrong, changed, flag, one};
+use crate::failure::Failure;
+use crate::settings::{STOP_TIMEOUT, shown};
+
+pub(super) const OPTIONS: &[RunOption] = &[
+    RunOption {
+        name: "name",
+        value: "NAME",
+        heading: CONTROL,
+        help: "Name of the guest, for other commands [default: vmmkit-PID]",
+        more: "`vmmkit list` prints it.",
+        read: |options, given| {
+            options.name = Some(machine_name(given.as_text())?);
+            Ok(())
+        },
+        write: |settings| one(settings.control.name.as_ref()),
+        ..TEXT
+    },
+    RunOption {
+        name: "api-socket",
+        heading: CONTROL,
+        help: "Additional UNIX socket for the control API",
+        more: "At a path of your choice.",
+        read: |options, given| {
+            options.api_socket = Some(given.path(given.as_text()));
+            Ok(())
+        },
+        write: |settings| one(settings.control.socket.as_deref().map(path_text::of_path)),
+        ..PATH
+    },
+    RunOption {
+        name: "no-instance",
+        heading: CONTROL,
+        help: "Do not register the guest for other commands",
+        read: |options, _| {
+            options.no_instance = true;
+            Ok(())
+        },
+        write: |settings| flag(settings.control.unlisted),
+        ..FLAG
+    },
+    RunOption {
+        name: "paused",
+        heading: CONTROL,
+        help: "Create the guest, but wait for `vmmkit boot`",
+        read: |options, _| {
+            options.paused = true;
+            Ok(())
+        },
+        write: |settings| flag(settings.paused),
+        ..FLAG
+    },
+    RunOption {
+        name: "on-reboot",
+        value: "WHAT",
+        heading: CONTROL,
+        help: "Action on a reset by the guest [default: exit]",
+        more: "exit, fail (exit with code 3), or reboot in the same process.",
+        words: OnReboot::WORDS,
+        advice: "give exit, fail or reboot",
+        read: |options, given| {
+            options.policy.on_reboot = OnReboot::parse(given)?;
+            Ok(())
+        },
+        write: |settings| changed(&settings.spec.policy.on_reboot),
+        ..TEXT
+    },
+    RunOption {
+        name: "on-crash",
+        value: "WHAT",
+        heading: CONTROL,
+        help: "Action on a panic or triple fault [default: exit]",
+        more: "exit, reboot, or pause, which keeps the crashed guest for inspection.",
+        words: OnCrash::WORDS,
+        advice: "give exit, reboot or pause",
+        read: |options, given| {
+            options.policy.on_crash = OnCrash::parse(given)?;
+            Ok(())
+        },
+        write: |settings| changed(&settings.spec.policy.on_crash),
+        ..TEXT
+    },
+    RunOption {
+        name: "clock-after-pause",
+        value: "WHAT",
+        heading: CONTROL,
+        help: "Wall clock after a pause [default: keep]",
+        more: "keep (it continues from the pause) or catch-up (it is corrected at once).",
+        words: ClockAfterPause::WORDS,
+        advice: "give keep or catch-up",
+        read: |options, given| {
+            options.policy.clock_after_pause = ClockAfterPause::parse(given)?;
+            Ok(())
+        },
+        write: |settings| changed(&settings.spec.policy.clock_after_pause),
+        ..TEXT
+    },
+    RunOption {
+        name: "stop-timeout",
+        value: "SECONDS",
+        takes: Takes::Number,
+        heading: CONTROL,
+        help: "Time limit for a requested power-off [default: 5]",
+        more: "A guest that has not powered off by then is stopped.",
+        read: |options, given| {
+            options.stop_timeout = Some(seconds(given.as_text())?);
+            Ok(())
+        },
+        write: |settings| {
+            let timeout = settings.stop_timeout;
+            one((timeout != STOP_TIMEOUT).then_some(timeout.as_secs()))
+        },
+        ..TEXT
+    },
+];
+
+/// The name is also that of a folder.
+fn machine_name(text: &str) -> Result<String, Wrong> {
+    if vmmkit_control::is_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err(Failure::usage(
+        format!("--name {text:?}: this cannot be a machine's name"),
+        "use 1 to 64 letters, digits, -, _ and ., with no . at the start",
+    )
+    .into())
+}
+
+fn seconds(text: &str) -> Result<Duration, Wrong> {
+    // A day: what is meant by more is a guest that must not be stopped.
+    let most = 86_400;
+    let next = "give a whole number from 0 to 86400, such as --stop-timeout 5";
+    let reason = match text.parse::<u64>() {
+        Ok(seconds) if seconds <= most => return Ok(Duration::from_secs(seconds)),
+        Ok(_) => "this is longer than a day",
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => "this is longer than a day",
+        Err(_) => "this is not a number of seconds",
+    };
+    let what = format!("--stop-timeout {}: {reason}", shown(text));
+    Err(Failure::usage(what, next).into())
+}

@@ -1,0 +1,80 @@
+//! The options as the parser of command lines has them, and what it found.
+
+use clap::builder::{NonEmptyStringValueParser, StringValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use vmmkit_machine_spec::Given;
+
+use super::{RunOption, Takes, Values, all};
+
+/// The options of a command line.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RunArguments(pub(crate) Values);
+
+impl RunOption {
+    fn argument(&self) -> Arg {
+        let argument = Arg::new(self.name)
+            .long(self.name)
+            .help_heading(self.heading)
+            .help(self.help)
+            .hide(self.is_hidden);
+        let argument = match self.more {
+            "" => argument,
+            more => argument.long_help(format!("{}\n\n{more}", self.help)),
+        };
+        let argument = match self.name {
+            "quiet" => argument.short('q'),
+            _ => argument,
+        };
+        let argument = match self.takes {
+            Takes::Flag => return argument.action(ArgAction::SetTrue),
+            Takes::Many => argument.action(ArgAction::Append),
+            Takes::Optional => argument
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value(""),
+            _ => argument.action(ArgAction::Set),
+        };
+        let argument = argument.value_name(self.value);
+        match self.takes {
+            Takes::Path => argument.value_parser(NonEmptyStringValueParser::new()),
+            Takes::Line | Takes::Words | Takes::Parts | Takes::Number => argument
+                .value_parser(StringValueParser::new())
+                .allow_hyphen_values(true),
+            _ => argument.value_parser(StringValueParser::new()),
+        }
+    }
+}
+
+impl Args for RunArguments {
+    fn augment_args(command: Command) -> Command {
+        command.args(all().map(RunOption::argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for RunArguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut values = Values::default();
+        for option in all() {
+            if option.takes == Takes::Flag {
+                if matches.get_flag(option.name) {
+                    values.add(option.name, Given::text(""));
+                }
+                continue;
+            }
+            let given = matches.get_many::<String>(option.name);
+            for text in given.into_iter().flatten() {
+                values.add(option.name, Given::text(text));
+            }
+        }
+        Ok(Self(values))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

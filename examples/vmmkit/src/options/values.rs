@@ -1,0 +1,83 @@
+//! The values of options before they are understood, and what is wrong with one.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use vmmkit_machine_spec::{Fault, Given, Unknown};
+
+use super::{RunOption, advice};
+use crate::failure::Failure;
+use crate::settings::shown;
+
+/// The values of each option that was given.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Values(BTreeMap<&'static str, Vec<Given>>);
+
+impl Values {
+    /// Those of the option `name`.
+    pub(super) fn of(&self, name: &str) -> &[Given] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The path that the option `name` gives.
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        let given = self.of(name).first()?;
+        Some(given.path(given.as_text()))
+    }
+
+    /// One more of the option `name`.
+    pub(crate) fn add(&mut self, name: &'static str, given: Given) {
+        self.0.entry(name).or_default().push(given);
+    }
+
+    /// These, and those of `others` for options that are not among them.
+    #[must_use]
+    pub(crate) fn or(mut self, others: Self) -> Self {
+        for (name, values) in others.0 {
+            self.0.entry(name).or_insert(values);
+        }
+        self
+    }
+}
+
+/// Why a value is not one of its option.
+#[derive(Debug)]
+pub(crate) enum Wrong {
+    /// What is wrong with the value.
+    Fault(Fault),
+    /// All that there is to say.
+    Failure(Failure),
+}
+
+impl From<Fault> for Wrong {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Unknown> for Wrong {
+    fn from(unknown: Unknown) -> Self {
+        Self::Fault(unknown.into())
+    }
+}
+
+impl From<Failure> for Wrong {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl Wrong {
+    /// As the user reads it, of `given`, a value of `option`.
+    pub(super) fn of(self, option: &RunOption, given: &Given) -> Failure {
+        let fault = match self {
+            Self::Failure(failure) => return failure,
+            Self::Fault(fault) => fault,
+        };
+        let text = given.shown();
+        Failure::usage(
+            format!("--{} {}: {fault}", option.name, shown(&text)),
+            advice::of_fault(option, &text, &fault),
+        )
+    }
+}
