@@ -15,6 +15,8 @@ use crate::{Backing, RamConfig, RamError, host};
 pub(crate) enum Pages {
     /// Dropped; the next touch brings a zero page.
     Private,
+    /// Replaced by anonymous pages: dropping them would bring the contents of the file back.
+    PrivateFile,
     /// Punched out of the file.
     Shared,
     /// Not at all: huge pages, or pages that were paid for in advance.

@@ -1,6 +1,6 @@
 //! Giving pages back to the host.
 
-use rustix::mm::{Advice, madvise};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 use vm_memory::bitmap::Bitmap;
 
 use crate::backing::Pages;
@@ -37,11 +37,6 @@ impl GuestRam {
 /// Makes the whole pages from `offset` zero by giving them back; `false` where the host cannot, or
 /// where they are not inside `mapping`.
 pub(crate) fn drop_pages(pages: Pages, mapping: &Mapping, offset: usize, length: usize) -> bool {
-    let advice = match pages {
-        Pages::Private => Advice::LinuxDontNeed,
-        Pages::Shared => Advice::LinuxRemove,
-        Pages::Keep => return false,
-    };
     let is_inside = offset
         .checked_add(length)
         .is_some_and(|end| end <= mapping.size());
@@ -49,10 +44,33 @@ pub(crate) fn drop_pages(pages: Pages, mapping: &Mapping, offset: usize, length:
         return false;
     }
     let start = mapping.as_ptr().wrapping_add(offset);
+    let advice = match pages {
+        Pages::Private => Advice::LinuxDontNeed,
+        Pages::Shared => Advice::LinuxRemove,
+        Pages::PrivateFile => return replace_pages(start, length),
+        Pages::Keep => return false,
+    };
     // SAFETY: the pages lie in `mapping` (checked above), which is borrowed and so stays mapped;
     // their loss is the purpose, and guest RAM is never borrowed as a reference that relies on its
     // contents.
     unsafe { madvise(start.cast(), length, advice) }.is_ok()
+}
+
+/// Puts anonymous pages in the place of `length` bytes at `start`, whole pages of a private mapping of guest RAM
+/// that stays mapped. No thread finds the place unmapped: the kernel replaces it under its lock.
+fn replace_pages(start: *mut u8, length: usize) -> bool {
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+    // SAFETY: `drop_pages` has checked that the range lies in a mapping of guest RAM, which its owner unmaps as a
+    // range of addresses, whatever is mapped there; the loss of its contents is the purpose, and guest RAM is never
+    // borrowed as a reference that relies on them.
+    let is_replaced = unsafe { mmap_anonymous(start.cast(), length, access, flags) }.is_ok();
+    if is_replaced {
+        // As for the pages that were there; a refusal costs a larger core dump, no more.
+        // SAFETY: as above; the advice changes neither the contents nor the validity of the pages.
+        let _ = unsafe { madvise(start.cast(), length, Advice::LinuxDontDump) };
+    }
+    is_replaced
 }
 
 #[cfg(test)]

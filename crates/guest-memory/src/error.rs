@@ -7,6 +7,29 @@ use thiserror::Error;
 
 use crate::size::ByteCount;
 
+/// Why RAM could not be made from an image.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// Something else than a regular file.
+    #[error("not a regular file")]
+    NotAFile,
+    /// The image of another RAM.
+    #[error("{length} bytes, for guest RAM of {size} bytes")]
+    Size {
+        /// Bytes of the file.
+        length: u64,
+        /// Bytes of RAM.
+        size: u64,
+    },
+    /// The file cannot be read.
+    #[error("cannot be read")]
+    Read(#[source] io::Error),
+    /// RAM could not be had.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+}
+
 /// Why RAM could not be had.
 #[derive(Debug, Error)]
 #[non_exhaustive]

@@ -27,6 +27,7 @@ mod exchange;
 mod file;
 mod guard;
 mod host;
+mod image;
 mod layout;
 mod mapping;
 mod pluggable;
@@ -39,7 +40,7 @@ mod stream;
 mod window;
 
 pub use config::{Backing, RamConfig, ThpAdvice};
-pub use error::{AccessError, ExchangeError, FillError, MapFileError, RamError};
+pub use error::{AccessError, ExchangeError, FillError, ImageError, MapFileError, RamError};
 pub use file::FileRegion;
 pub use layout::{Layout, MMIO_HOLE_END, MMIO_HOLE_START};
 pub use pluggable::BLOCK_SIZE;

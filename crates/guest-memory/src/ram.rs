@@ -7,7 +7,7 @@ use std::sync::Arc;
 use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
-use crate::backing::Pages;
+use crate::backing::{Pages, Source};
 use crate::beside::Beside;
 use crate::guard::Guards;
 use crate::mapping::Mapping;
@@ -63,7 +63,11 @@ impl GuestRam {
             return Err(RamError::MergeShared);
         }
         host::check_capacity(config)?;
-        let source = crate::backing::open(config)?;
+        Self::of(config, crate::backing::open(config)?)
+    }
+
+    /// Maps `source` as `config` says.
+    pub(crate) fn of(config: &RamConfig, source: Source) -> Result<Self, RamError> {
         let unmappable = || RamError::AddressSpace {
             size: config.size.bytes(),
         };
