@@ -1,5 +1,8 @@
 //! Why a container cannot be written or read.
 
+use std::io;
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use crate::{MAX_NAME, MAX_SECTIONS, MAX_TABLE, VERSION};
@@ -107,4 +110,51 @@ pub enum ReadError {
         /// Its kind.
         kind: String,
     },
+}
+
+/// Why a snapshot in a folder cannot be saved or opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// The host refused.
+    #[error("cannot {action} {}", .path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Another snapshot is being saved there.
+    #[error("{}: another snapshot is being saved there", .path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The container is longer than any that is written.
+    #[error("{}: longer than {} bytes", .path.display(), crate::MAX_CONTAINER)]
+    TooLong {
+        /// The container.
+        path: PathBuf,
+    },
+    /// The container is damaged, or of another version.
+    #[error("{}", .path.display())]
+    Damaged {
+        /// The container.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: ReadError,
+    },
+    /// The container names no file with RAM.
+    #[error("{}: names no RAM", .path.display())]
+    NoRam {
+        /// The container.
+        path: PathBuf,
+    },
+    /// A section cannot be written.
+    #[error(transparent)]
+    Section(WriteError),
 }

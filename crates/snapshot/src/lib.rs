@@ -2,7 +2,7 @@
 //!
 //! It knows no device and no form: contents are bytes, and what writes them says what they are. A container is
 //! input from a stranger: [`Reader`] checks every length before it uses it, allocates for its table alone, and
-//! borrows the contents. Start with [`Writer`].
+//! borrows the contents. Start with [`Writer`]; a [`Folder`] keeps one on a disk, with RAM beside it.
 //!
 //! ```
 //! use vmmkit_snapshot::{Reader, Section, Writer};
@@ -48,10 +48,12 @@
 
 mod crc32c;
 mod error;
+mod folder;
 mod reader;
 mod writer;
 
-pub use error::{NameFault, ReadError, WriteError};
+pub use error::{FolderError, NameFault, ReadError, WriteError};
+pub use folder::{Folder, MAX_CONTAINER, Snapshot};
 pub use reader::Reader;
 pub use writer::Writer;
 
