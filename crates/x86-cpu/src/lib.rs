@@ -32,6 +32,7 @@ mod basic;
 mod clocks;
 mod dependencies;
 mod leaves;
+mod restored;
 mod xsave;
 
 mod apic;
@@ -44,4 +45,5 @@ pub use feature::{Feature, Register};
 pub use model::{CpuModel, CpuModelError};
 pub use msr::{boot_msrs, check_msrs};
 pub use profile::{Bit, CPU_MSRS, Difference, Profile, ProfileError, ProfileFault};
+pub use restored::check_restored;
 pub use topology::{Topology, TopologyError};
