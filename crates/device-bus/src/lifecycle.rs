@@ -16,7 +16,8 @@ use std::time::Instant;
 /// ```
 ///
 /// The machine calls the steps of one device one after the other, never two at once, and only
-/// along the arrows. It goes through the devices in the order they were plugged in for start and
+/// along the arrows. A device that was [restored](crate::SaveState::restore_state) is started and resumed without
+/// a pause before. It goes through the devices in the order they were plugged in for start and
 /// resume, and in the opposite order for pause, reset and stop. Accesses of the guest arrive only while
 /// vCPUs run, which is from after `start` or `resume` until before `pause`; host events may arrive
 /// at any time, from `start` on.

@@ -9,10 +9,11 @@ mod map;
 mod part;
 mod pci;
 mod platform;
+mod table;
 mod virtio;
 
 pub use error::PlatformError;
 pub use map::{FREE_MMIO, FREE_PORTS, check};
-pub use part::Part;
+pub use part::{Part, PartDevice, Place};
 pub use platform::{Platform, PlatformConfig, VirtioTransport};
 pub use virtio::{Plugged, Wire, Wired, announce, plug_all as plug_virtio};

@@ -4,21 +4,26 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use vmmkit_device_bus::{DeviceId, Lifecycle};
+use vmmkit_device_bus::{DeviceId, Lifecycle, SaveState, SavedState, StateError};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
 use vmmkit_hypervisor::{Capabilities, DatamatchWidth, IoEventAddress, Vm};
 use vmmkit_legacy_devices::ResetControl;
 use vmmkit_pci::{ConfigPorts, Ecam, HostBridge, PciBus, PciLayout};
+use vmmkit_telemetry::{Inspect, Tree};
 use vmmkit_virtio::{Device, Doorbells, PciTransport, Transport};
 
-use crate::Part;
 use crate::error::PlatformError;
 use crate::platform::Platform;
 use crate::virtio::Plugged;
+use crate::{Part, Place};
 
 /// The most devices: the bus has 32 places, and the host bridge has one of them.
 pub(crate) const MOST: usize = 31;
+
+/// The names of the parts, as sections of a saved machine have them too.
+const BUS_NAME: &str = "pci-bus";
+const PORTS_NAME: &str = "pci-config-ports";
 
 impl Plugged for PciTransport {
     fn transport(&self) -> &Transport {
@@ -37,9 +42,16 @@ pub(crate) fn plug<V: Vm + 'static>(
 ) -> Result<Vec<Arc<dyn Plugged>>, PlatformError> {
     let layout = PciLayout::default();
     let bus = Arc::new(PciBus::new(&platform.mmio, layout));
-    bus.plug(Arc::new(HostBridge::new()))?;
-    let registers = Arc::new(BusRegisters(bus.clone()));
-    platform.lead(Part::without_state("pci bus", registers));
+    let bridge = Arc::new(HostBridge::new());
+    bus.plug(bridge.clone())?;
+    let part = Part::new(
+        BUS_NAME,
+        Arc::new(BusPart {
+            bus: bus.clone(),
+            bridge,
+        }),
+    );
+    platform.lead(part.at(Place::Mmio(layout.ecam)).restored_last());
     let mut plugged: Vec<Arc<dyn Plugged>> = Vec::new();
     for (name, device) in devices {
         let mut vector = || vm.msi_vector().map_err(io::Error::other);
@@ -52,6 +64,7 @@ pub(crate) fn plug<V: Vm + 'static>(
             })?;
         let transport = Arc::new(transport);
         bus.plug(transport.clone())?;
+        platform.lead(Part::new(name.as_str(), transport.clone()));
         plugged.push(transport);
     }
     // The reset register lies among the ports of the configuration mechanism.
@@ -60,19 +73,70 @@ pub(crate) fn plug<V: Vm + 'static>(
     platform
         .ports
         .plug(ConfigPorts::NAME, ConfigPorts::RANGE, ports.clone())?;
-    platform.lead(Part::without_state(ConfigPorts::NAME, ports));
+    let part = Part::new(PORTS_NAME, Arc::new(PortsPart(ports)));
+    platform.lead(part.at(Place::Ports(ConfigPorts::RANGE)));
     platform
         .mmio
         .plug(Ecam::NAME, layout.ecam, Arc::new(Ecam::new(bus)))?;
     Ok(plugged)
 }
 
-/// What of the bus is reset. Its functions are parts of their own in every other step.
-struct BusRegisters(Arc<PciBus>);
+/// The bus and its host bridge. Its other functions are parts of their own; a reset of the bus reaches them too.
+struct BusPart {
+    bus: Arc<PciBus>,
+    bridge: Arc<HostBridge>,
+}
 
-impl Lifecycle for BusRegisters {
+impl Lifecycle for BusPart {
     fn reset(&self) {
-        self.0.reset();
+        self.bus.reset();
+    }
+}
+
+impl Inspect for BusPart {
+    fn inspect(&self) -> Tree {
+        let functions = (0_u32..).zip(self.bus.functions());
+        functions.fold(Tree::new(), |tree, (number, function)| {
+            tree.text(format!("device{number}"), &*function.name())
+        })
+    }
+}
+
+impl SaveState for BusPart {
+    fn save_state(&self) -> Result<SavedState, StateError> {
+        self.bridge.save_state()
+    }
+
+    /// Functions are restored by then: the bus finds their base addresses where these are now.
+    fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
+        self.bridge.restore_state(saved)?;
+        self.bus.settle_all();
+        Ok(())
+    }
+}
+
+/// The ports of configuration mechanism 1.
+struct PortsPart(Arc<ConfigPorts>);
+
+impl Lifecycle for PortsPart {
+    fn reset(&self) {
+        Lifecycle::reset(&*self.0);
+    }
+}
+
+impl Inspect for PortsPart {
+    fn inspect(&self) -> Tree {
+        Tree::new().hex("address", self.0.state())
+    }
+}
+
+impl SaveState for PortsPart {
+    fn save_state(&self) -> Result<SavedState, StateError> {
+        self.0.save_state()
+    }
+
+    fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
+        self.0.restore_state(saved)
     }
 }
 

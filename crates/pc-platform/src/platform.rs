@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use vmmkit_boot_loader::acpi::{
-    AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, MemoryRange, PciHost, PmPorts,
-    ResetRegister,
+    AcpiConfig, IoapicInfo, LegacyHardware, MemoryRange, PciHost, PmPorts, ResetRegister,
 };
 use vmmkit_device_bus::{
-    AddressRange, DevicePio, Gsi, IrqLine, Lifecycle, Mmio, MmioBus, MsiMessage, Plug, PlugError,
-    PortBus, Ports, RequestSink,
+    AddressRange, Gsi, IrqLine, Mmio, MmioBus, MsiMessage, Plug, PlugError, PortBus, Ports,
+    RequestSink,
 };
 use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END, RamConfig};
 use vmmkit_host_io::{Stopwatch, wall_clock};
@@ -22,16 +21,7 @@ use vmmkit_legacy_devices::{
     SerialOutput, SerialPort, SystemControlB,
 };
 
-use crate::Part;
-
-/// The serial port's name.
-const COM1: &str = SerialPort::NAME;
-/// COM1's line on a PC.
-const SERIAL_GSI: Gsi = Gsi(4);
-/// The keyboard's line on a PC.
-const KEYBOARD_GSI: Gsi = Gsi(1);
-/// The ACPI system control interrupt, as in the FADT.
-const SCI_GSI: Gsi = Gsi(pm::SCI);
+use crate::{Part, Place, table};
 
 /// What a platform is to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,10 +71,6 @@ pub struct Platform {
     pub ioapic: Option<Arc<Ioapic>>,
     /// What the machine leads, beside the virtio devices, until it takes them.
     parts: Mutex<Vec<Part>>,
-    /// The real-time clock and its RAM.
-    pub cmos: Arc<Cmos>,
-    /// Port 0x80.
-    pub post: Arc<PostCode>,
     /// What counts the exits of each vCPU.
     exits: Mutex<Vec<Arc<ExitCounter>>>,
 }
@@ -113,12 +99,14 @@ impl Platform {
     ) -> Result<Self, PlugError> {
         let is_split = irqchip == Irqchip::Split;
         let ioapic = is_split.then(|| Arc::new(Ioapic::new(Arc::new(Messages(vm.clone())))));
-        let line = |gsi| line(ioapic.as_ref(), &**vm, gsi);
-        let serial = Arc::new(SerialPort::new(output, line(SERIAL_GSI)));
-        let keyboard = Arc::new(I8042::new(line(KEYBOARD_GSI), requests.clone()));
-        let sci = line(SCI_GSI);
+        let line = |row: &table::Row| match row.line {
+            Some(gsi) => line(ioapic.as_ref(), &**vm, gsi),
+            None => IrqLine::unconnected(),
+        };
+        let serial = Arc::new(SerialPort::new(output, line(&table::SERIAL)));
+        let keyboard = Arc::new(I8042::new(line(&table::KEYBOARD), requests.clone()));
         let clock = Arc::new(move || stopwatch.nanoseconds());
-        let power = Arc::new(AcpiPm::new(clock, sci, requests.clone()));
+        let power = Arc::new(AcpiPm::new(clock, line(&table::POWER), requests.clone()));
         let (below_4g, above_4g) = ram_around_hole(ram);
         let cmos = Arc::new(Cmos::new(Arc::new(wall_clock), below_4g, above_4g));
         let resets = Arc::new(ResetControl::new(requests.clone()));
@@ -126,50 +114,29 @@ impl Platform {
         let pvpanic = Arc::new(Pvpanic::new(requests));
         let post = Arc::new(PostCode::new());
 
-        let reset = |port, length| row(ResetControl::NAME, port, length, &resets);
         let ports = Arc::new(PortBus::new());
-        ports.plug_all(vec![
-            row(COM1, SerialPort::PORT, SerialPort::LENGTH, &serial),
-            row(I8042::NAME, I8042::PORT, 1, &keyboard),
-            row(I8042::NAME, I8042::COMMAND_PORT, 1, &keyboard),
-            row(Cmos::NAME, Cmos::PORT, Cmos::LENGTH, &cmos),
-            row(AcpiPm::NAME, AcpiPm::PORT, AcpiPm::LENGTH, &power),
-            reset(ResetControl::PORT, ResetControl::LENGTH),
-            reset(ResetControl::FAST_PORT, ResetControl::FAST_LENGTH),
-            row(
-                DebugExit::NAME,
-                DebugExit::PORT,
-                DebugExit::LENGTH,
-                &debug_exit,
-            ),
-            row(Pvpanic::NAME, Pvpanic::PORT, Pvpanic::LENGTH, &pvpanic),
-            row(PostCode::NAME, PostCode::PORT, PostCode::LENGTH, &post),
-        ])?;
         let mut parts = vec![
-            Part::new(COM1, serial.clone()),
-            Part::new(I8042::NAME, keyboard.clone()),
-            Part::new(Cmos::NAME, cmos.clone()),
-            Part::new(AcpiPm::NAME, power.clone()),
-            Part::new(PostCode::NAME, post.clone()),
-            Part::without_state(ResetControl::NAME, resets),
-            Part::without_state(DebugExit::NAME, debug_exit),
-            Part::without_state(Pvpanic::NAME, pvpanic),
+            table::SERIAL.plug(&ports, &serial)?,
+            table::KEYBOARD.plug(&ports, &keyboard)?,
+            table::CMOS.plug(&ports, &cmos)?,
+            table::POWER.plug(&ports, &power)?,
+            table::POST.plug(&ports, &post)?,
+            table::RESET.plug(&ports, &resets)?,
+            table::DEBUG_EXIT.plug(&ports, &debug_exit)?,
+            table::PVPANIC.plug(&ports, &pvpanic)?,
         ];
         if irqchip != (Irqchip::InKernel { pit: true }) {
-            let control = plug_control(&ports)?;
-            parts.push(Part::without_state(SystemControlB::NAME, control));
+            let control = Arc::new(SystemControlB::new());
+            parts.push(table::SYSTEM_CONTROL.plug(&ports, &control)?);
         }
         let mmio = Arc::new(MmioBus::new());
         if let Some(ioapic) = &ioapic {
-            plug_ioapic(ioapic, &mmio)?;
-            parts.push(Part::without_state(Ioapic::NAME, ioapic.clone()));
+            parts.push(plug_ioapic(ioapic, &mmio)?);
         }
         Ok(Self {
             ports,
             mmio,
             exits: Mutex::default(),
-            cmos,
-            post,
             parts: Mutex::new(parts),
             ioapic,
             serial,
@@ -261,7 +228,7 @@ impl Platform {
                 // Also beside a PIT: on a loaded host a guest that cannot measure its time-stamp
                 // counter by that has another clock to go by.
                 pm_timer: Some(pm::PM_TIMER),
-                sci: SCI_GSI.0,
+                sci: pm::SCI,
                 sleep_type_s5: pm::S5_SLEEP_TYPE,
             },
             reset: ResetRegister {
@@ -275,42 +242,22 @@ impl Platform {
                 pic: config.irqchip != Irqchip::Split,
                 pit: has_pit,
             },
-            devices: [
-                AcpiDevice::Serial {
-                    index: 0,
-                    port: SerialPort::PORT,
-                    gsi: SERIAL_GSI.0,
-                },
-                AcpiDevice::Keyboard,
-                AcpiDevice::Rtc,
-                AcpiDevice::Pvpanic {
-                    port: Pvpanic::PORT,
-                },
-            ]
-            .into_iter()
-            .chain(crate::virtio::describe(mmio))
-            .collect(),
+            devices: table::TABLE
+                .into_iter()
+                .filter_map(|row| row.acpi)
+                .chain(crate::virtio::describe(mmio))
+                .collect(),
             pci,
         }
     }
 }
 
 /// Plugs the VMM's own I/O APIC in.
-fn plug_ioapic(ioapic: &Arc<Ioapic>, mmio: &MmioBus) -> Result<(), PlugError> {
+fn plug_ioapic(ioapic: &Arc<Ioapic>, mmio: &MmioBus) -> Result<Part, PlugError> {
     let range = AddressRange::new(Ioapic::ADDRESS, Ioapic::LENGTH);
-    mmio.plug(Ioapic::NAME, range, ioapic.clone())
-}
-
-/// Plugs the port in that the hypervisor's PIT answers where there is one.
-fn plug_control(ports: &PortBus) -> Result<Arc<dyn Lifecycle>, PlugError> {
-    let control = Arc::new(SystemControlB::new());
-    ports.plug_all(vec![row(
-        SystemControlB::NAME,
-        SystemControlB::PORT,
-        SystemControlB::LENGTH,
-        &control,
-    )])?;
-    Ok(control)
+    mmio.plug(Ioapic::NAME, range, ioapic.clone())?;
+    let part = Part::new(Ioapic::NAME, ioapic.clone()).at(Place::Mmio(range));
+    Ok(part.restored_last())
 }
 
 /// The line to pin `gsi` of `ioapic`, or of the hypervisor's where that has it.
@@ -332,20 +279,6 @@ impl<V: Vm> IoapicOutput for Messages<V> {
     fn route(&self, pin: u32, message: Option<MsiMessage>) {
         let _ = self.0.route_pin(Gsi(pin), message);
     }
-}
-
-/// One row of the table of devices: name, range, device.
-fn row<D: DevicePio + Send + Sync + 'static>(
-    name: &'static str,
-    port: u16,
-    length: u16,
-    device: &Arc<D>,
-) -> Plug<Ports> {
-    Plug::<Ports>::new(
-        name,
-        AddressRange::new(port.into(), length.into()),
-        device.clone(),
-    )
 }
 
 /// Bytes of RAM below and above the MMIO hole.

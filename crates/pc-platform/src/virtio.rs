@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use vmmkit_boot_loader::acpi::AcpiDevice;
 use vmmkit_boot_loader::with_parameters;
-use vmmkit_device_bus::{AddressRange, DeviceId, Gsi, Lifecycle, Mmio, Plug};
+use vmmkit_device_bus::{AddressRange, DeviceId, Gsi, Mmio, Plug};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
 use vmmkit_hypervisor::{Capabilities, DatamatchWidth, IoEventAddress, Vm};
@@ -15,6 +15,7 @@ use vmmkit_virtio::{Device, MmioTransport, Signal, Transport};
 
 use crate::error::PlatformError;
 use crate::platform::{Platform, VirtioTransport};
+use crate::{Part, PartDevice, Place};
 
 /// Where the registers of the first device are; the others follow. In the MMIO hole, far below the
 /// interrupt controllers.
@@ -28,7 +29,7 @@ const GSIS: [u32; 16] = [5, 6, 7, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22
 pub(crate) const MOST: usize = GSIS.len();
 
 /// A device behind a transport.
-pub trait Plugged: Lifecycle {
+pub trait Plugged: PartDevice {
     /// What all transports have in common.
     fn transport(&self) -> &Transport;
 }
@@ -46,15 +47,18 @@ fn base(index: usize) -> u64 {
 
 /// What ACPI says of `count` devices.
 pub(crate) fn describe(count: usize) -> impl Iterator<Item = AcpiDevice> {
-    (0..)
-        .zip(GSIS)
-        .take(count)
-        .map(|(index, gsi)| AcpiDevice::VirtioMmio {
-            index,
-            base: base(index as usize),
-            size: mmio::LENGTH,
-            gsi,
-        })
+    (0..count.min(MOST)).map(acpi_device)
+}
+
+/// What ACPI says of device `index`.
+fn acpi_device(index: usize) -> AcpiDevice {
+    AcpiDevice::VirtioMmio {
+        // There are at most 16.
+        index: index as u32,
+        base: base(index),
+        size: mmio::LENGTH,
+        gsi: GSIS.get(index).copied().unwrap_or_default(),
+    }
 }
 
 /// The command line that tells a kernel without ACPI of `count` devices (Linux,
@@ -134,6 +138,9 @@ fn plug<V: Vm>(
             range,
             transport.clone(),
         )])?;
+        let part = Part::new(name.as_str(), transport.clone());
+        let part = part.at(Place::Mmio(range)).on_line(Some(Gsi(gsi)));
+        platform.lead(part.described_as(Some(acpi_device(index))));
         plugged.push(transport);
     }
     Ok((plugged, wires))

@@ -5,26 +5,28 @@ use std::sync::Arc;
 use std::thread;
 
 use parking_lot::Mutex;
-use vmmkit_boot_loader::{self as boot_loader, Entry};
+use vmmkit_boot_loader as boot_loader;
 use vmmkit_device_bus::{DeviceId, Mmio, Plug, Ports};
 use vmmkit_guest_memory::{GuestAddress, GuestRam, Layout, MMIO_HOLE_END};
 use vmmkit_host_io::{
     Console, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription, ThreadRole, ThreadSpec,
 };
-use vmmkit_hypervisor::{CmdlineAddition, Hypervisor, Vm, VmSettings};
+use vmmkit_hypervisor::{CmdlineAddition, Hypervisor, SaveVm, Vm, VmSettings};
 use vmmkit_legacy_devices::SerialOutput;
 use vmmkit_run_control::{Clocks, Control, Settings, Supervisor};
 use vmmkit_telemetry::{BootLog, Milestone};
 use vmmkit_virtio::Device;
 
-use crate::boot::{BootFiles, load};
+use crate::boot::{BootFiles, firmware_rom, load};
 use crate::config::MAX_VCPUS;
 use crate::console::{FirstByte, Receiver, Transmitter};
+use crate::cpus::Start;
 use crate::devices::{self, Devices};
 use crate::error::BuildError;
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::power::Board;
+use crate::snapshot::{MachineForm, Saved};
 use crate::{Boot, Event, MachineConfig, cpus, report};
 use vmmkit_pc_platform::{self as pc_platform, Part, Platform};
 
@@ -43,7 +45,7 @@ pub struct MemoryPlace {
 /// Builds a [`Machine`]. Everything that can fail for want of a file, a descriptor or memory fails
 /// here; [`Machine::start`] only starts threads.
 pub struct MachineBuilder {
-    config: MachineConfig,
+    pub(crate) config: MachineConfig,
     console: Console,
     subscribers: Vec<Subscriber>,
     pub(crate) ports: Vec<Plug<Ports>>,
@@ -159,6 +161,15 @@ impl MachineBuilder {
     /// # Errors
     /// [`BuildError`] names what could not be had; nothing is left behind.
     pub fn build<H: Hypervisor>(self, hypervisor: &H) -> Result<Machine<Ready>, BuildError> {
+        self.assemble(hypervisor, None)
+    }
+
+    /// Builds it from its boot files, or as it was `saved`; then its parts are not restored yet.
+    pub(crate) fn assemble<H: Hypervisor>(
+        self,
+        hypervisor: &H,
+        saved: Option<&Saved>,
+    ) -> Result<Machine<Ready>, BuildError> {
         let rom_slot = self.next_memory().slot;
         let Self {
             mut config,
@@ -179,19 +190,20 @@ impl MachineBuilder {
         config.check(hypervisor.capabilities())?;
         config.check_devices(devices.len())?;
         let cmdline_additions = adapt(&mut config, hypervisor)?;
-        let ram = GuestRam::new(&config.ram)?;
+        let ram = match saved {
+            Some(saved) => saved.ram.clone(),
+            None => GuestRam::new(&config.ram)?,
+        };
         pc_platform::check((&ports, &mmio), config.platform(), &ram, &memory)?;
         let mut files = BootFiles::open(&config.boot, rom_slot)?;
-        let (vm, entry) = create_and_load(
-            hypervisor,
-            &VmSettings {
-                irqchip: config.irqchip,
-            },
-            &ram,
-            &config,
-            &mut files,
-            (devices.len(), control.boot_log()),
-        )?;
+        let loading = Loading {
+            ram: &ram,
+            config: &config,
+            files: &mut files,
+            devices: devices.len(),
+            boot_log: control.boot_log(),
+        };
+        let (vm, start) = create_and_load(hypervisor, loading, saved)?;
         let output = transmitter(&console, &control);
         let stopwatch = Arc::new(Stopwatch::default());
         let clocks = Clocks::new(vm.clock(), stopwatch.clone());
@@ -204,7 +216,7 @@ impl MachineBuilder {
         devices::watch_all(&devices, &supervisor, config.packed);
         platform.plug_extra(ports, mmio)?;
         let supported = cpus::supported(hypervisor, &config)?;
-        let vcpus = cpus::create(&supported, &*vm, &config, &platform, &entry)?;
+        let vcpus = cpus::create(&supported, &*vm, &config, &platform, &start)?;
         let devices = Devices::new(platform.take_parts(), devices, parts, clocks);
         if let Some(id) = devices.twice() {
             return Err(BuildError::Twice { id });
@@ -212,11 +224,11 @@ impl MachineBuilder {
         let devices = Arc::new(devices);
         let platform = Arc::new(platform);
 
-        let output = console.output.clone();
+        let (output, form) = (console.output.clone(), MachineForm::of(&config));
         subscribers.extend(connect(console, &platform)?);
         let event_loop = EventLoop::new(subscribers)?;
         let board = Board {
-            vm,
+            vm: vm.clone(),
             config,
             supported,
             files: Mutex::new(files),
@@ -229,6 +241,8 @@ impl MachineBuilder {
             supervisor,
             platform,
             devices,
+            vm,
+            form,
             ram,
             output,
             about: report::about(&board.config),
@@ -269,22 +283,48 @@ fn adapt<H: Hypervisor>(
     Ok(additions)
 }
 
+/// What is needed to load a guest.
+struct Loading<'a> {
+    ram: &'a GuestRam,
+    config: &'a MachineConfig,
+    files: &'a mut BootFiles,
+    /// The number of paravirtual devices.
+    devices: usize,
+    boot_log: &'a BootLog,
+}
+
 /// Makes the VM and loads its RAM at the same time: making interrupt controllers and mapping memory
-/// is waiting for the host's kernel most of the time (RCU), loading is copying.
-fn create_and_load<H: Hypervisor>(
+/// is waiting for the host's kernel most of the time (RCU), loading is copying. A saved guest is loaded already.
+fn create_and_load<'a, H: Hypervisor>(
     hypervisor: &H,
-    settings: &VmSettings,
-    ram: &GuestRam,
-    config: &MachineConfig,
-    files: &mut BootFiles,
-    (devices, boot_log): (usize, &BootLog),
-) -> Result<(Arc<H::Vm>, Entry), BuildError> {
+    loading: Loading<'_>,
+    saved: Option<&'a Saved>,
+) -> Result<(Arc<H::Vm>, Start<'a>), BuildError> {
+    let Loading {
+        ram,
+        config,
+        files,
+        devices,
+        boot_log,
+    } = loading;
     let create = || {
-        let vm = hypervisor.create_vm(settings)?;
+        let settings = VmSettings {
+            irqchip: config.irqchip,
+        };
+        let vm = hypervisor.create_vm(&settings)?;
         vm.map_ram(ram)?;
         boot_log.mark(Milestone::VmCreated);
         Ok(vm)
     };
+    if let Some(saved) = saved {
+        let vm: Result<_, BuildError> = create();
+        let vm = vm?;
+        if let Some(rom) = firmware_rom(files, config)? {
+            vm.map_rom(&rom)?;
+        }
+        SaveVm::restore(&vm, &saved.vm)?;
+        return Ok((Arc::new(vm), Start::Saved(&saved.vcpus)));
+    }
     thread::scope(|scope| {
         let loading = ThreadSpec::new(ThreadRole::Helper, "load")
             .spawn_scoped(scope, || {
@@ -301,7 +341,7 @@ fn create_and_load<H: Hypervisor>(
         if let Some(rom) = rom {
             vm.map_rom(&rom)?;
         }
-        Ok((Arc::new(vm), entry))
+        Ok((Arc::new(vm), Start::Entry(entry)))
     })
 }
 

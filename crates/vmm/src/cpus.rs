@@ -3,22 +3,33 @@
 use std::sync::Arc;
 
 use vmmkit_boot_loader::Entry;
+use vmmkit_hypervisor::saved::VcpuSaved;
 use vmmkit_hypervisor::x86::{CpuidEntry, VcpuState};
-use vmmkit_hypervisor::{Error, Hypervisor, Irqchip, Vcpu, VcpuId, Vm};
+use vmmkit_hypervisor::{Error, Hypervisor, Irqchip, SaveVcpu, Vcpu, VcpuId, Vm};
 use vmmkit_run_control::{Buses, RunError, VcpuLoop, Vcpus};
-use vmmkit_x86_cpu::{Clocks, CpuModel, Topology, boot_msrs, check_msrs, cpuid, lapic_wiring};
+use vmmkit_x86_cpu::{
+    Clocks, CpuModel, Topology, boot_msrs, check_msrs, check_restored, cpuid, lapic_wiring,
+};
 
 use crate::MachineConfig;
 use crate::error::BuildError;
 use vmmkit_pc_platform::Platform;
 
-/// Creates the vCPUs of `config`; the first starts at `entry`, the others wait for INIT.
+/// Where the vCPUs begin.
+pub(crate) enum Start<'a> {
+    /// The first at the entry of what was loaded; the others wait for INIT.
+    Entry(Entry),
+    /// Where they were saved, by their numbers.
+    Saved(&'a [VcpuSaved]),
+}
+
+/// Creates the vCPUs of `config`, which begin at `start`.
 pub(crate) fn create(
     supported: &[CpuidEntry],
     vm: &impl Vm,
     config: &MachineConfig,
     platform: &Platform,
-    entry: &Entry,
+    start: &Start<'_>,
 ) -> Result<Vcpus, BuildError> {
     let msrs = boot_msrs(&config.cpu);
     let topology = config.topology();
@@ -30,9 +41,19 @@ pub(crate) fn create(
         let failed = |source| BuildError::Vcpu { vcpu: id, source };
         let mut vcpu = vm.create_vcpu(topology.id(id.0)).map_err(failed)?;
         let leaves = leaves(supported, &config.cpu, &topology, id, &mut vcpu)?;
-        vcpu.set_cpuid(&leaves).map_err(failed)?;
-        vcpu.set_msrs(&msrs).map_err(failed)?;
-        set_up(&mut vcpu, id, entry, config.irqchip).map_err(failed)?;
+        match start {
+            Start::Entry(entry) => {
+                vcpu.set_cpuid(&leaves).map_err(failed)?;
+                vcpu.set_msrs(&msrs).map_err(failed)?;
+                set_up(&mut vcpu, id, entry, config.irqchip).map_err(failed)?;
+            }
+            Start::Saved(saved) => {
+                let absent = || failed(Error::Unsupported("a vCPU that was not saved"));
+                let saved = saved.get(id.0 as usize).ok_or_else(absent)?;
+                check_restored(&saved.cpuid, &leaves)?;
+                SaveVcpu::restore(&mut vcpu, saved).map_err(failed)?;
+            }
+        }
         vcpus.kickers.push(vcpu.kicker());
         let exits = platform.exit_counter(id);
         let (ports, mmio) = exits.views();

@@ -7,13 +7,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use vmmkit_device_bus::{DeviceId, Lifecycle, bring_to_rest};
+use parking_lot::{Mutex, MutexGuard};
+use vmmkit_device_bus::{DeviceId, Lifecycle, RegionInfo, bring_to_rest};
 use vmmkit_run_control::{ClockPolicy, Clocks, Event, PauseError, Supervisor};
 use vmmkit_telemetry::{Metrics, Tree};
 use vmmkit_virtio::{Device, SharedThread, TransportEvent};
 
-use vmmkit_pc_platform::{Part, Plugged};
+use vmmkit_pc_platform::{Part, Place, Platform, Plugged};
+
+use crate::SaveError;
 
 /// Until when a pause may take; `None` is as long as it takes.
 pub(crate) type Deadline = Option<Instant>;
@@ -49,17 +51,14 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    /// The parts of `platform`, virtio devices and the parts of the embedder's `own`.
+    /// The parts of a platform, its virtio devices among them, and the embedder's `own`.
     pub(crate) fn new(
         platform: Vec<Part>,
         list: Vec<Arc<dyn Plugged>>,
         own: Vec<Part>,
         clocks: Clocks,
     ) -> Self {
-        let virtio = list
-            .iter()
-            .map(|device| Part::without_state(device.transport().name(), device.clone()));
-        let parts = platform.into_iter().chain(virtio).chain(own).collect();
+        let parts = platform.into_iter().chain(own).collect();
         Self {
             parts,
             list,
@@ -138,12 +137,68 @@ impl Devices {
         }
         let were_at_rest = std::mem::take(&mut *are_at_rest);
         if were_at_rest {
-            for part in &self.parts {
-                part.life().resume();
-            }
-            self.clocks.start(clock);
+            self.go_on(clock);
         }
         supervisor.resume(were_at_rest);
+    }
+
+    /// All parts, in their order.
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The paravirtual devices, with their names.
+    pub(crate) fn virtio(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<dyn Device>)> {
+        let transports = self.list.iter().map(|device| device.transport());
+        transports.map(|transport| (transport.name(), transport.device()))
+    }
+
+    /// Whether they are at rest, which they stay while the answer is held.
+    pub(crate) fn hold_at_rest(&self) -> MutexGuard<'_, bool> {
+        self.are_at_rest.lock()
+    }
+
+    /// They have been restored: they rest until the machine runs, and so do the clocks.
+    pub(crate) fn begin_at_rest(&self) {
+        let mut are_at_rest = self.are_at_rest.lock();
+        self.clocks.stop();
+        *are_at_rest = true;
+    }
+
+    /// The vCPUs are about to run for the first time: what was restored works again, unless the machine begins
+    /// paused.
+    pub(crate) fn begin(&self, supervisor: &Supervisor, clock: ClockPolicy) {
+        let mut are_at_rest = self.are_at_rest.lock();
+        if *are_at_rest && !supervisor.control().is_paused() {
+            *are_at_rest = false;
+            self.go_on(clock);
+        }
+    }
+
+    fn go_on(&self, clock: ClockPolicy) {
+        for part in &self.parts {
+            part.life().resume();
+        }
+        self.clocks.start(clock);
+    }
+
+    /// Checks that all that the guest reaches on the buses of `platform` belongs to a part.
+    pub(crate) fn check_places(&self, platform: &Platform) -> Result<(), SaveError> {
+        let is_part = |region: &RegionInfo| {
+            self.parts.iter().any(|part| {
+                let mut ranges = part.places().iter().map(|place| match place {
+                    Place::Ports(range) | Place::Mmio(range) => *range,
+                });
+                part.id().as_str() == &*region.name || ranges.any(|range| range == region.range)
+            })
+        };
+        let regions = [platform.ports.regions(), platform.mmio.regions()];
+        match regions.iter().flatten().find(|region| !is_part(region)) {
+            None => Ok(()),
+            Some(region) => Err(SaveError::NotAPart {
+                device: region.name.to_string(),
+            }),
+        }
     }
 
     /// Brings them to their state at power-on. No vCPU runs.
@@ -195,11 +250,14 @@ impl Devices {
 
     /// Adds what they have counted.
     pub(crate) fn measure(&self, metrics: &mut Metrics) {
-        for part in &self.parts {
-            if let Some(state) = part.inspect() {
-                let whose = format!("of the device {}", part.id());
-                metrics.tree(part.id().as_str(), &whose, &[], &state);
-            }
+        let is_virtio = |id: &DeviceId| {
+            self.list
+                .iter()
+                .any(|it| **it.transport().name() == *id.as_str())
+        };
+        for part in self.parts.iter().filter(|part| !is_virtio(part.id())) {
+            let whose = format!("of the device {}", part.id());
+            metrics.tree(part.id().as_str(), &whose, &[], &part.device().inspect());
         }
         for device in &self.list {
             device.transport().measure(metrics);
@@ -207,15 +265,9 @@ impl Devices {
     }
 
     /// Adds how they are.
-    pub(crate) fn inspect(&self, mut tree: Tree) -> Tree {
-        for part in &self.parts {
-            if let Some(state) = part.inspect() {
-                tree = tree.tree(part.id().to_string(), state);
-            }
-        }
-        let transports = self.list.iter().map(|device| device.transport());
-        transports.fold(tree, |tree, transport| {
-            tree.tree(transport.name().to_string(), transport.inspect())
+    pub(crate) fn inspect(&self, tree: Tree) -> Tree {
+        self.parts.iter().fold(tree, |tree, part| {
+            tree.tree(part.id().to_string(), part.device().inspect())
         })
     }
 }

@@ -4,8 +4,8 @@ use std::io;
 
 use thiserror::Error;
 use vmmkit_boot_loader::{BootPart, LoadError};
-use vmmkit_device_bus::{DeviceId, PlugError};
-use vmmkit_guest_memory::RamError;
+use vmmkit_device_bus::{DeviceId, PlugError, StateError};
+use vmmkit_guest_memory::{ImageError, RamError};
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_pc_platform::PlatformError;
 use vmmkit_x86_cpu::CpuidError;
@@ -104,6 +104,66 @@ impl From<PlatformError> for BuildError {
             PlatformError::Pci(source) => Self::Pci(source),
         }
     }
+}
+
+/// Why a machine cannot be saved.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SaveError {
+    /// It is not paused, or its devices are not at rest.
+    #[error("the machine is not paused")]
+    NotPaused,
+    /// It has no vCPUs with threads: it has ended or was not started.
+    #[error("the machine has no vCPUs to be saved: it has ended, or was not started")]
+    Ended,
+    /// A device is on a bus, and no part of the machine.
+    #[error("{device}: has no saved form")]
+    NotAPart {
+        /// Its name on the bus.
+        device: String,
+    },
+    /// A device has memory that neither RAM nor a file holds.
+    #[error("{device}: its memory beside RAM cannot be saved")]
+    Memory {
+        /// Its name in the machine.
+        device: String,
+    },
+    /// The hypervisor does not give its state.
+    #[error("{section}")]
+    Hypervisor {
+        /// The section that it would be.
+        section: String,
+        /// The hypervisor's reason.
+        #[source]
+        source: vmmkit_hypervisor::Error,
+    },
+    /// A part has what its saved form has no place for.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A section cannot be written.
+    #[error(transparent)]
+    Write(#[from] vmmkit_snapshot::WriteError),
+    /// RAM cannot be written.
+    #[error("memory image")]
+    Ram(#[source] io::Error),
+}
+
+/// Why a machine cannot be restored.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The snapshot has a section that nothing in this machine has a use for.
+    #[error(transparent)]
+    Read(#[from] vmmkit_snapshot::ReadError),
+    /// A section is absent, or not one of this machine.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The RAM is not that of this machine.
+    #[error("memory image")]
+    Ram(#[from] ImageError),
+    /// The machine cannot be built on this host.
+    #[error(transparent)]
+    Build(#[from] BuildError),
 }
 
 /// Why a built machine could not be started.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{OutputBuffer, Subscription};
-use vmmkit_hypervisor::CmdlineAddition;
+use vmmkit_hypervisor::{CmdlineAddition, SaveVm};
 use vmmkit_run_control::{
     ClockPolicy, Control, Event, MachineState, PauseError, ResetCause, Supervisor,
 };
@@ -17,6 +17,7 @@ use vmmkit_virtio::Device;
 
 use crate::VcpuDump;
 use crate::devices::{self, Deadline, DeviceInfo, Devices};
+use crate::snapshot::MachineForm;
 use vmmkit_pc_platform::Platform;
 
 /// How long the last of the console's output may take when its reader is slow.
@@ -27,6 +28,9 @@ pub(crate) struct Shared {
     pub(crate) supervisor: Supervisor,
     pub(crate) platform: Arc<Platform>,
     pub(crate) devices: Arc<Devices>,
+    /// What of it is neither RAM nor a vCPU nor a part.
+    pub(crate) vm: Arc<dyn SaveVm + Send + Sync>,
+    pub(crate) form: MachineForm,
     pub(crate) ram: GuestRam,
     pub(crate) output: Option<Arc<OutputBuffer>>,
     /// The machine as it was asked for.

@@ -33,20 +33,21 @@ mod machine;
 mod plug;
 mod power;
 mod report;
+mod snapshot;
 mod threads;
 
 pub use boot::{Boot, BootFile, Initrd, KernelBoot, Module};
 pub use builder::{MachineBuilder, MemoryPlace};
 pub use config::{ConfigError, MachineConfig};
 pub use devices::DeviceInfo;
-pub use error::{BuildError, StartError};
+pub use error::{BuildError, RestoreError, SaveError, StartError};
 pub use handle::{Handle, WeakHandle};
 pub use machine::{Machine, PauseOutcome, Paused, Ready, Running};
 pub use vmmkit_boot_loader::EntryChoice;
 pub use vmmkit_boot_loader::mp_table::MpTable;
 pub use vmmkit_device_bus::DeviceId;
 pub use vmmkit_host_io::{Console, FdInput, InputRead, InputSource, Subscriber};
-pub use vmmkit_pc_platform::{FREE_MMIO, FREE_PORTS, VirtioTransport};
+pub use vmmkit_pc_platform::{FREE_MMIO, FREE_PORTS, PartDevice, VirtioTransport};
 pub use vmmkit_run_control::{
     ClockPolicy, Event, MachineState, OnCrash, OnReboot, Outcome, PauseError, ResetCause, RunError,
     VcpuDump,

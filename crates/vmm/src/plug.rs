@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Lifecycle, Plug, RequestSink};
-
-use vmmkit_pc_platform::Part;
-use vmmkit_telemetry::Inspect;
+use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Plug, RequestSink};
+use vmmkit_pc_platform::{Part, PartDevice};
 
 use crate::MachineBuilder;
 
@@ -68,11 +66,12 @@ impl MachineBuilder {
         self
     }
 
-    /// Has the machine lead the life of `device`, one of the embedder's own that was plugged in: it is started,
-    /// paused, resumed, reset and stopped in one order with all other parts, after them and before them, and
-    /// [`Handle::inspect`](crate::Handle::inspect) shows it as `name`, which no other part has.
+    /// Makes `device`, one of the embedder's own that was plugged in, a part of the machine: it is started,
+    /// paused, resumed, reset and stopped in one order with all other parts, after them and before them, it is
+    /// saved and restored, and [`Handle::inspect`](crate::Handle::inspect) shows it as `name`, which no other
+    /// part has.
     #[must_use]
-    pub fn lead<D: Lifecycle + Inspect + 'static>(mut self, name: &str, device: Arc<D>) -> Self {
+    pub fn lead<D: PartDevice + 'static>(mut self, name: &str, device: Arc<D>) -> Self {
         self.parts.push(Part::new(name, device));
         self
     }

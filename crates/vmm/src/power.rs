@@ -11,7 +11,7 @@ use vmmkit_run_control::{Hardware, Supervisor, Vcpus};
 
 use crate::MachineConfig;
 use crate::boot::{self, BootFiles};
-use crate::cpus;
+use crate::cpus::{self, Start};
 use crate::devices::Devices;
 use crate::error::BuildError;
 use vmmkit_pc_platform::Platform;
@@ -62,6 +62,7 @@ impl<V: Vm> Board<V> {
             platform,
             ..
         } = self;
-        cpus::create(supported, &**vm, config, platform, &entry)
+        let start = Start::Entry(entry);
+        cpus::create(supported, &**vm, config, platform, &start)
     }
 }

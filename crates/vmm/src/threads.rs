@@ -51,6 +51,7 @@ impl Threads {
         })?;
         threads.events = Some((stop, events));
         threads.devices.start()?;
+        threads.devices.begin(supervisor, shared.clock_after_pause);
         supervisor.start(vcpus.kickers);
         for (id, body) in (0..).map(VcpuId).zip(vcpus.bodies) {
             let (supervisor, board) = (supervisor.clone(), board.clone());

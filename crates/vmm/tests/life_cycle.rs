@@ -14,7 +14,10 @@ use std::thread;
 
 use parking_lot::Mutex;
 use support::*;
-use vmmkit_device_bus::{AddressRange, DevicePio, Lifecycle, PioAddress, PioAddressOffset};
+use vmmkit_device_bus::{
+    AddressRange, DevicePio, Lifecycle, PioAddress, PioAddressOffset, SaveState, SavedState,
+    StateError,
+};
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::fake::{ClockChange, End, FakeHypervisor, Script};
 use vmmkit_telemetry::{Inspect, Tree};
@@ -343,6 +346,15 @@ impl Inspect for Diary {
     }
 }
 
+impl SaveState for Diary {
+    fn save_state(&self) -> Result<SavedState, StateError> {
+        Ok(SavedState::empty("diary"))
+    }
+    fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
+        saved.read_empty("diary")
+    }
+}
+
 impl Lifecycle for Diary {
     fn start(&self) -> std::io::Result<()> {
         self.note("start");
@@ -407,6 +419,14 @@ fn a_device_that_cannot_start_keeps_the_machine_from_starting_and_is_stopped() {
     #[derive(Default)]
     struct Refusing(Diary);
     impl Inspect for Refusing {}
+    impl SaveState for Refusing {
+        fn save_state(&self) -> Result<SavedState, StateError> {
+            Ok(SavedState::empty("refusing"))
+        }
+        fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
+            saved.read_empty("refusing")
+        }
+    }
     impl Lifecycle for Refusing {
         fn start(&self) -> std::io::Result<()> {
             self.0.note("start");

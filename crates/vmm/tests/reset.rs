@@ -13,7 +13,10 @@ use std::thread;
 
 use support::clients::Clients;
 use support::*;
-use vmmkit_device_bus::{AddressRange, DevicePio, Lifecycle, PioAddress, PioAddressOffset};
+use vmmkit_device_bus::{
+    AddressRange, DevicePio, Lifecycle, PioAddress, PioAddressOffset, SaveState, SavedState,
+    StateError,
+};
 use vmmkit_guest_memory::GuestAddress;
 use vmmkit_host_io::{Next, Subscription};
 use vmmkit_hypervisor::VcpuId;
@@ -364,6 +367,14 @@ fn devices_of_the_embedder_are_reset_too_if_it_says_so() {
         }
     }
     impl Inspect for Device {}
+    impl SaveState for Device {
+        fn save_state(&self) -> Result<SavedState, StateError> {
+            Ok(SavedState::empty("device"))
+        }
+        fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
+            saved.read_empty("device")
+        }
+    }
     impl Lifecycle for Device {
         fn reset(&self) {
             assert_eq!(self.0.swap(0, Ordering::Relaxed), 5);

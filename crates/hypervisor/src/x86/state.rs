@@ -31,7 +31,7 @@ pub enum MpState {
 }
 
 /// The x86 state of a vCPU. Every call needs the vCPU not to be running, which `&mut` proves.
-pub trait VcpuState {
+pub trait VcpuState: crate::SaveVcpu {
     /// The general registers.
     ///
     /// # Errors

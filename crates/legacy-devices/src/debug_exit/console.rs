@@ -4,6 +4,7 @@ use std::fmt;
 
 use parking_lot::Mutex;
 use vmmkit_device_bus::{DevicePio, Lifecycle, PioAddress, PioAddressOffset};
+use vmmkit_telemetry::{Inspect, Tree};
 
 use super::spec;
 use crate::SerialOutput;
@@ -35,6 +36,12 @@ impl DevicePio for DebugConsole {
         for byte in data {
             output.push(*byte);
         }
+    }
+}
+
+impl Inspect for DebugConsole {
+    fn inspect(&self) -> Tree {
+        Tree::new().hex("port", Self::PORT)
     }
 }
 

@@ -15,6 +15,7 @@ use std::fmt;
 use vmmkit_device_bus::{
     DevicePio, GuestRequest, Lifecycle, PioAddress, PioAddressOffset, RequestSink,
 };
+use vmmkit_telemetry::{Inspect, Tree};
 
 /// The debug-exit port: a write ends the run with the lowest byte written as the code. It reads
 /// as 0 and has no state.
@@ -45,6 +46,12 @@ impl DevicePio for DebugExit {
         if let (0, Some(code)) = (offset, data.first()) {
             (self.request)(GuestRequest::DebugExit(*code));
         }
+    }
+}
+
+impl Inspect for DebugExit {
+    fn inspect(&self) -> Tree {
+        Tree::new().hex("port", spec::DEBUG_EXIT)
     }
 }
 

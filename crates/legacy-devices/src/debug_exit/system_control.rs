@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use vmmkit_device_bus::{DevicePio, Lifecycle, PioAddress, PioAddressOffset};
+use vmmkit_telemetry::{Inspect, Tree};
 
 use super::spec::*;
 
@@ -58,6 +59,12 @@ impl DevicePio for SystemControlB {
         if let Some(value) = data.first() {
             self.restore(value & SYSTEM_CONTROL_B_KEPT);
         }
+    }
+}
+
+impl Inspect for SystemControlB {
+    fn inspect(&self) -> Tree {
+        Tree::new().hex("value", self.state())
     }
 }
 

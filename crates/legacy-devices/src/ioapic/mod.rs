@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use vmmkit_device_bus::{
     DeviceMmio, Gsi, Lifecycle, LineDriver, MmioAddress, MmioAddressOffset, MsiMessage,
 };
+use vmmkit_telemetry::{Inspect, Tree};
 
 pub use pins::IoapicState;
 use pins::Pins;
@@ -105,6 +106,17 @@ impl DeviceMmio for Ioapic {
         self.pins
             .lock()
             .write(offset, u32::from_le_bytes(value), &*self.output);
+    }
+}
+
+impl Inspect for Ioapic {
+    fn inspect(&self) -> Tree {
+        let state = self.state();
+        let tree = Tree::new().hex("levels", state.levels);
+        let table = (0_u32..).zip(state.table);
+        table.fold(tree, |tree, (pin, entry)| {
+            tree.hex(format!("pin{pin}"), entry)
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use std::fmt;
 use vmmkit_device_bus::{
     DevicePio, GuestRequest, Lifecycle, PioAddress, PioAddressOffset, RequestSink,
 };
+use vmmkit_telemetry::{Inspect, Tree};
 
 /// The pvpanic port on a bus. It has no state. Any thread may access it.
 pub struct Pvpanic {
@@ -46,6 +47,12 @@ impl DevicePio for Pvpanic {
             _ => return,
         };
         (self.request)(request);
+    }
+}
+
+impl Inspect for Pvpanic {
+    fn inspect(&self) -> Tree {
+        Tree::new().hex("events", spec::EVENTS)
     }
 }
 

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use vmmkit_device_bus::{
     DevicePio, GuestRequest, Lifecycle, PioAddress, PioAddressOffset, RequestSink,
 };
+use vmmkit_telemetry::{Inspect, Tree};
 
 /// The reset registers on a bus: plug it at [`PORT`](Self::PORT), and at
 /// [`FAST_PORT`](Self::FAST_PORT) for port 0x92. Any thread may access it.
@@ -97,6 +98,15 @@ impl DevicePio for ResetControl {
         if reset {
             (self.request)(GuestRequest::Reset);
         }
+    }
+}
+
+impl Inspect for ResetControl {
+    fn inspect(&self) -> Tree {
+        let state = self.state();
+        Tree::new()
+            .hex("control", state.control)
+            .hex("system_control_a", state.system_control_a)
     }
 }
 

@@ -19,6 +19,7 @@ mod other;
 mod requests;
 mod rings;
 mod spec;
+mod state;
 mod work;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
+use vmmkit_device_bus::SaveState;
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_telemetry::Tree;
 use vmmkit_virtio::spec::feature;
@@ -127,6 +129,10 @@ impl VhostUser {
 }
 
 impl Device for VhostUser {
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
+    }
+
     fn kind(&self) -> DeviceKind {
         self.kind
     }

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use vmmkit_device_bus::{DeviceMmio, Lifecycle, MmioAddress, MmioAddressOffset};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
+use vmmkit_telemetry::{Inspect, Tree};
 
 use super::Transport;
 use super::setup::QueuePart;
@@ -196,6 +197,12 @@ impl DeviceMmio for MmioTransport {
         if let (Ok(bytes), true) = (<[u8; 4]>::try_from(data), offset.is_multiple_of(4)) {
             self.write(offset, u32::from_le_bytes(bytes));
         }
+    }
+}
+
+impl Inspect for MmioTransport {
+    fn inspect(&self) -> Tree {
+        self.transport.inspect()
     }
 }
 

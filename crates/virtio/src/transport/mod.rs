@@ -70,6 +70,8 @@ struct Inner {
     is_held: bool,
     /// The machine is paused.
     is_paused: bool,
+    /// It was restored and has not worked since.
+    is_restored: bool,
 }
 
 impl Transport {
@@ -292,8 +294,20 @@ impl Transport {
             Ok(active) => {
                 inner.active = Some(active);
                 self.fault.driver_ready(features);
+                if std::mem::take(&mut inner.is_restored) {
+                    self.interrupt_all(inner);
+                }
             }
             Err(error) => self.fault.report(error.to_string()),
+        }
+    }
+
+    /// An interrupt that was on its way while the machine was saved may be lost; a spurious one does no harm.
+    fn interrupt_all(&self, inner: &Inner) {
+        for (index, setup) in (0..).zip(&inner.queues) {
+            if setup.is_enabled {
+                self.interrupts.queue(index);
+            }
         }
     }
 
@@ -320,6 +334,7 @@ impl Transport {
         self.device.reset();
         self.fault.reset();
         inner.status = 0;
+        inner.is_restored = false;
         inner.driver_features = 0;
         for (setup, kick) in inner.queues.iter_mut().zip(&self.kicks) {
             *setup = QueueSetup::new(setup.most);

@@ -99,6 +99,7 @@ impl Transport {
         self.check(saved, &inner.queues)?;
         inner.active = None;
         inner.is_paused = true;
+        inner.is_restored = true;
         match (self.device.state(), &saved.device) {
             (Some(device), Some(state)) => device.restore_state(state),
             (None, None) => Ok(()),

@@ -4,12 +4,15 @@ use std::borrow::Cow;
 use std::fs::File;
 
 use vmmkit_boot_loader::{self as boot_loader, BootModule, BootPart, BootSource, Entry, LoadError};
-use vmmkit_guest_memory::{GuestRam, Rom};
+use vmmkit_guest_memory::{GuestRam, RamConfig, RamSize, Rom};
 use vmmkit_host_io::{memory_file, open_input};
 use vmmkit_pc_platform::{self as pc_platform, Platform};
 
 use crate::error::BuildError;
 use crate::{Boot, BootFile, KernelBoot, MachineConfig, Module, VirtioTransport};
+
+/// RAM for what of firmware lies below 1 MiB, in MiB.
+const SHADOW_MIB: u32 = 2;
 
 /// The files that a guest is booted from. They stay open, so that a reset needs no path, which may
 /// mean another file by then, or be out of reach of a process that has given up its privileges.
@@ -118,4 +121,19 @@ pub(crate) fn load(
     };
     let loaded = boot_loader::load(ram, source, &description);
     Ok((loaded.map_err(failed)?.entry, None))
+}
+
+/// The firmware as a ROM, for a guest whose RAM has what firmware puts there; `None` for a kernel.
+pub(crate) fn firmware_rom(
+    files: &mut BootFiles,
+    config: &MachineConfig,
+) -> Result<Option<Rom>, BuildError> {
+    if let BootFiles::Kernel { .. } = files {
+        return Ok(None);
+    }
+    let shadow = GuestRam::new(&RamConfig {
+        size: RamSize::mebibytes(SHADOW_MIB),
+        ..RamConfig::default()
+    })?;
+    Ok(load(files, &shadow, config, 0)?.1)
 }

@@ -4,4 +4,4 @@ mod config;
 mod load;
 
 pub use config::{Boot, BootFile, Initrd, KernelBoot, Module};
-pub(crate) use load::{BootFiles, load};
+pub(crate) use load::{BootFiles, firmware_rom, load};

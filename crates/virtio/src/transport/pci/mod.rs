@@ -20,6 +20,7 @@ use parking_lot::{Mutex, MutexGuard};
 use vmmkit_device_bus::{Lifecycle, MsiVector};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_pci::{ConfigSpace, Msix, PciFunction};
+use vmmkit_telemetry::{Inspect, Tree};
 
 use self::common::Selectors;
 use self::doorbells::Bells;
@@ -259,6 +260,12 @@ impl PciFunction for PciTransport {
         if bar == BAR {
             self.doorbells.moved(base, &self.transport);
         }
+    }
+}
+
+impl Inspect for PciTransport {
+    fn inspect(&self) -> Tree {
+        self.transport.inspect()
     }
 }
 

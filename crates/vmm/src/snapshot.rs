@@ -1,0 +1,282 @@
+//! A paused machine as sections of a snapshot, and a machine made of them again.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use vmmkit_device_bus::{SavedState, StateError, StateForm, StateReason};
+use vmmkit_guest_memory::GuestRam;
+use vmmkit_hypervisor::saved::{VcpuSaved, VmSaved};
+use vmmkit_hypervisor::{Hypervisor, Irqchip};
+use vmmkit_snapshot::{Reader, Section, Writer};
+use vmmkit_virtio::DeviceKind;
+
+use crate::devices::Devices;
+use crate::handle::Shared;
+use crate::machine::{Machine, Paused, Ready};
+use crate::{Handle, MachineBuilder, MachineConfig, RestoreError, SaveError, VirtioTransport};
+
+/// The section of the machine as a whole.
+const MACHINE: &str = "machine";
+/// The section of interrupt controllers, timers and clocks of the hypervisor.
+const VM: &str = "vm";
+
+/// What a machine must have so that a saved one fits into it, beside its parts.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MachineForm {
+    vcpus: u32,
+    /// RAM from the start on, in bytes.
+    memory: u64,
+    irqchip: Box<str>,
+    virtio: Box<str>,
+    has_firmware: bool,
+}
+
+impl StateForm for MachineForm {
+    const KIND: &'static str = "machine";
+    const VERSION: u32 = 1;
+}
+
+impl MachineForm {
+    pub(crate) fn of(config: &MachineConfig) -> Self {
+        let irqchip = match config.irqchip {
+            Irqchip::None => "none",
+            Irqchip::Split => "split",
+            Irqchip::InKernel { pit: true } => "hypervisor-with-pit",
+            Irqchip::InKernel { pit: false } => "hypervisor",
+        };
+        let virtio = match config.virtio {
+            VirtioTransport::Mmio => "mmio",
+            VirtioTransport::Pci => "pci",
+        };
+        Self {
+            vcpus: config.vcpus,
+            memory: config.ram.size.bytes(),
+            irqchip: irqchip.into(),
+            virtio: virtio.into(),
+            has_firmware: config.boot.as_kernel().is_none(),
+        }
+    }
+
+    /// Checks that a machine of this form can be the saved one.
+    fn check(&self, saved: &Self) -> Result<(), StateError> {
+        let fields: [(&str, &dyn ToString, &dyn ToString); 5] = [
+            ("vcpus", &saved.vcpus, &self.vcpus),
+            ("memory", &saved.memory, &self.memory),
+            ("irqchip", &saved.irqchip, &self.irqchip),
+            ("virtio", &saved.virtio, &self.virtio),
+            ("has_firmware", &saved.has_firmware, &self.has_firmware),
+        ];
+        for (field, saved, here) in fields {
+            let (saved, here) = (saved.to_string(), here.to_string());
+            if saved != here {
+                let reason = StateReason::Differs { here: here.into() };
+                return Err(StateError::field(Self::KIND, field, saved, reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A saved machine whose sections have been read.
+pub(crate) struct Saved {
+    pub(crate) ram: GuestRam,
+    pub(crate) vm: VmSaved,
+    pub(crate) vcpus: Vec<VcpuSaved>,
+}
+
+impl Machine<Paused> {
+    /// As [`Handle::save`], of a machine that nobody else resumes.
+    ///
+    /// # Errors
+    /// [`SaveError`]; the machine can run on.
+    pub fn save(&self, writer: &mut Writer, ram: &File) -> Result<(), SaveError> {
+        self.handle().save(writer, ram)
+    }
+}
+
+impl Handle {
+    /// Writes the paused machine: its state to `writer`, its RAM to the empty file `ram`, in which pages of zeros
+    /// are holes. It stays paused all the time, whoever asks for a resume meanwhile, and can run on afterwards.
+    /// Files and connections of devices are not saved: [`MachineBuilder::restore`] is given others.
+    ///
+    /// # Errors
+    /// [`SaveError`]; what is not saved is named before RAM is written, and the machine can run on.
+    pub fn save(&self, writer: &mut Writer, ram: &File) -> Result<(), SaveError> {
+        let shared = self.shared();
+        let is_at_rest = shared.devices.hold_at_rest();
+        if !*is_at_rest {
+            return Err(SaveError::NotPaused);
+        }
+        check_memory(&shared.devices)?;
+        shared.devices.check_places(&shared.platform)?;
+        let control = self.run_control();
+        let vcpus = control.visit(0..u32::MAX, |_, state| state.save());
+        if vcpus.len() != shared.form.vcpus as usize {
+            return Err(SaveError::Ended);
+        }
+        add(writer, MACHINE, &SavedState::new(&shared.form)?)?;
+        for (number, vcpu) in (0_u32..).zip(vcpus) {
+            let id = vcpu_id(number);
+            let vcpu = vcpu.map_err(|source| SaveError::Hypervisor {
+                section: id.clone(),
+                source,
+            })?;
+            add(writer, &id, &SavedState::new(&vcpu)?)?;
+        }
+        let vm = shared.vm.save().map_err(|source| SaveError::Hypervisor {
+            section: VM.to_owned(),
+            source,
+        })?;
+        add(writer, VM, &SavedState::new(&vm)?)?;
+        for part in shared.devices.parts() {
+            let saved = part.device().save_state();
+            let saved = saved.map_err(|error| error.of(part.id().as_str()))?;
+            add(writer, &section_id(part.id().as_str()), &saved)?;
+        }
+        shared.ram.write_image(ram).map_err(SaveError::Ram)?;
+        Ok(())
+    }
+}
+
+impl MachineBuilder {
+    /// Builds the machine on `hypervisor` as it was saved: the sections that [`Handle::save`] wrote, and the RAM.
+    /// The configuration and the devices must be those of the saved machine, in the same order; what is on
+    /// the host's side of them is new. Nothing is read of the kernel's file until the guest is reset.
+    ///
+    /// The machine begins at [`start`](Machine::start) where the saved one was paused, and until then devices
+    /// rest. [Anonymous](vmmkit_guest_memory::Backing::Anonymous) RAM is `ram` itself, mapped privately: the file
+    /// must stay as it is while the machine is there.
+    ///
+    /// # Errors
+    /// [`RestoreError`]: nothing has run then.
+    pub fn restore<H: Hypervisor>(
+        self,
+        hypervisor: &H,
+        mut snapshot: Reader<'_>,
+        ram: File,
+    ) -> Result<Machine<Ready>, RestoreError> {
+        let form = MachineForm::of(&self.config);
+        form.check(&take(&mut snapshot, MACHINE)?)?;
+        let vcpus = (0..form.vcpus).map(|number| take(&mut snapshot, &vcpu_id(number)));
+        let vcpus = vcpus.collect::<Result<Vec<VcpuSaved>, _>>()?;
+        let vm = take(&mut snapshot, VM)?;
+        let ram = GuestRam::from_image(&self.config.ram, &Arc::new(ram))?;
+        let saved = Saved { ram, vm, vcpus };
+        let machine = self.assemble(hypervisor, Some(&saved))?;
+        let handle = machine.handle();
+        handle.shared().restore_parts(&mut snapshot)?;
+        snapshot.finish()?;
+        Ok(machine)
+    }
+}
+
+impl Shared {
+    /// Goes to the saved states of the parts, which rest from then on until the machine runs.
+    fn restore_parts(&self, snapshot: &mut Reader<'_>) -> Result<(), RestoreError> {
+        let parts = self.devices.parts().iter();
+        let (last, first): (Vec<_>, Vec<_>) = parts.partition(|part| part.is_restored_last());
+        for part in first.into_iter().chain(last) {
+            let name = part.id().as_str();
+            let saved = read(snapshot, &section_id(name))?;
+            let restored = part.device().restore_state(&saved);
+            restored.map_err(|error| error.of(name))?;
+        }
+        self.devices.begin_at_rest();
+        Ok(())
+    }
+}
+
+/// Memory beside RAM is saved by nobody but the file that it is.
+fn check_memory(devices: &Devices) -> Result<(), SaveError> {
+    let is_saved = |device: &Arc<dyn vmmkit_virtio::Device>| match device.memory() {
+        None => true,
+        Some(_) if device.kind() == DeviceKind::Memory => false,
+        Some(memory) => {
+            let mut regions = memory.regions().iter();
+            regions.all(|region| memory.region_file(region.slot).is_some())
+        }
+    };
+    let unsaved = devices.virtio().find(|(_, device)| !is_saved(device));
+    match unsaved {
+        None => Ok(()),
+        Some((name, _)) => Err(SaveError::Memory {
+            device: name.to_string(),
+        }),
+    }
+}
+
+fn vcpu_id(number: u32) -> String {
+    format!("vcpu{number}")
+}
+
+/// The id of the section of the part `name`: other bytes than letters, digits, "-" and "_" become a "." and their
+/// hexadecimal number.
+fn section_id(name: &str) -> String {
+    let bytes = name.bytes().map(|byte| match byte {
+        b'-' | b'_' => char::from(byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        _ => format!(".{byte:02x}"),
+    });
+    bytes.collect()
+}
+
+fn add(writer: &mut Writer, id: &str, saved: &SavedState) -> Result<(), SaveError> {
+    Ok(writer.add(Section {
+        id,
+        kind: saved.kind(),
+        version: saved.version(),
+        must_understand: true,
+        contents: saved.to_json().as_bytes(),
+    })?)
+}
+
+/// Takes the section `id`, whose form is `F`.
+fn take<F: StateForm>(snapshot: &mut Reader<'_>, id: &str) -> Result<F, StateError> {
+    let saved = read(snapshot, id)?;
+    saved.read().map_err(|error| error.of(id))
+}
+
+/// Takes the section `id`.
+fn read(snapshot: &mut Reader<'_>, id: &str) -> Result<SavedState, StateError> {
+    let section = snapshot
+        .take(id)
+        .ok_or_else(|| StateError::whole(id, StateReason::Absent))?;
+    let saved = SavedState::from_json(section.contents).map_err(|error| error.of(id))?;
+    if (saved.kind(), saved.version()) != (section.kind, section.version) {
+        let reason = StateReason::Contradicts("the table of sections");
+        let value = format_args!("{} {}", saved.kind(), saved.version());
+        return Err(StateError::field(id, "kind", value, reason));
+    }
+    Ok(saved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Boot;
+
+    fn config() -> MachineConfig {
+        MachineConfig::new(Boot::kernel("vmlinux"))
+    }
+
+    #[test]
+    fn section_ids_are_those_of_a_container_and_differ_where_names_do() {
+        assert_eq!(section_id("blk0"), "blk0");
+        assert_eq!(section_id("build number"), "build.20number");
+        assert_ne!(section_id("a.20b"), section_id("a b"));
+    }
+
+    #[test]
+    fn a_machine_that_differs_is_refused_with_the_field() {
+        let form = MachineForm::of(&config());
+        assert!(form.check(&MachineForm::of(&config())).is_ok());
+        let two = MachineForm::of(&MachineConfig {
+            vcpus: 2,
+            ..config()
+        });
+        let error = form.check(&two).unwrap_err().to_string();
+        assert!(error.contains("vcpus") && error.contains('2'), "{error}");
+    }
+}

@@ -1,0 +1,424 @@
+//! Machines that are saved and restored, on the fake hypervisor.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+mod support;
+
+/// The example, as a test.
+#[path = "../examples/own_device.rs"]
+#[allow(dead_code, unreachable_pub, reason = "its main is not called")]
+mod own_device;
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use support::*;
+use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
+use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize};
+use vmmkit_hypervisor::Irqchip;
+use vmmkit_hypervisor::fake::{End, FakeHypervisor, Script};
+use vmmkit_hypervisor::x86::CpuidEntry;
+use vmmkit_snapshot::{Reader, Section, Writer};
+use vmmkit_virtio_devices::{
+    Balloon, BalloonConfig, Block, BlockConfig, Console, Mem, Port, Rng, VhostUser, Vsock,
+    VsockConfig,
+};
+use vmmkit_vmm::{
+    FREE_PORTS, Machine, MachineBuilder, MachineConfig, MachineState, PauseOutcome, Paused, Ready,
+    RestoreError, SaveError, VirtioTransport,
+};
+
+/// A folder of one test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("vmmkit-machine-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// An empty file for RAM.
+    fn ram(&self, name: &str) -> File {
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(true);
+        options.open(self.path(name)).unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A machine with two vCPUs and a device of each kind that can be made without privileges.
+fn full(
+    kernel: &Kernel,
+    scratch: &Scratch,
+    virtio: VirtioTransport,
+    irqchip: Irqchip,
+) -> MachineBuilder {
+    let config = MachineConfig {
+        vcpus: 2,
+        virtio,
+        irqchip,
+        ..kernel.config()
+    };
+    let disk = scratch.path("disk");
+    if !disk.exists() {
+        fs::write(&disk, [0; 8192]).unwrap();
+    }
+    let socket = scratch.path("vsock");
+    let _ = fs::remove_file(&socket);
+    let block = Block::open(&BlockConfig {
+        path: disk,
+        ..BlockConfig::default()
+    });
+    let vsock = Vsock::new(VsockConfig { cid: 3, socket });
+    MachineBuilder::new(config)
+        .virtio_device(Arc::new(Rng::new()))
+        .virtio_device(Arc::new(block.unwrap()))
+        .virtio_device(Arc::new(vsock.unwrap()))
+        .virtio_device(Arc::new(Console::new(vec![Port::null()]).unwrap()))
+        .virtio_device(Arc::new(Balloon::new(&BalloonConfig::default()).unwrap()))
+}
+
+/// A guest that sets a few registers of the platform and idles.
+fn idle() -> FakeHypervisor {
+    let script = Script::new()
+        .port_write(0x80, &[0x42])
+        .port_write(COM1 + 7, &[0x5a])
+        .port_write(0x70, &[0x20])
+        .port_write(0x71, &[0x77]);
+    FakeHypervisor::new().with_script(BOOT, script.then(End::WaitForKick))
+}
+
+fn pause(machine: Machine<Ready>) -> Machine<Paused> {
+    let machine = machine.start().unwrap();
+    let handle = machine.handle();
+    eventually("the guest has run", || {
+        handle.inspect().to_string().contains("0x42")
+    });
+    match machine.pause() {
+        PauseOutcome::Paused(machine) => machine,
+        PauseOutcome::Ended(_) => panic!("the guest has ended"),
+    }
+}
+
+/// Restores a machine and pauses it before it runs.
+fn restored(
+    builder: MachineBuilder,
+    hypervisor: &FakeHypervisor,
+    (state, ram): (&[u8], &File),
+) -> Result<Machine<Ready>, RestoreError> {
+    let reader = Reader::new(state).unwrap();
+    builder.restore(hypervisor, reader, ram.try_clone().unwrap())
+}
+
+fn save(machine: &Machine<Paused>, ram: &File) -> Result<Vec<u8>, SaveError> {
+    let mut writer = Writer::new();
+    machine.save(&mut writer, ram)?;
+    Ok(writer.finish())
+}
+
+/// The sections, but for times that go on.
+fn sections(state: &[u8]) -> Vec<(String, String)> {
+    let reader = Reader::new(state).unwrap();
+    let sections = reader.sections().iter();
+    let of = |section: &Section<'_>| {
+        let text = String::from_utf8(section.contents.to_vec()).unwrap();
+        (section.id.to_owned(), text)
+    };
+    sections
+        .map(of)
+        .filter(|(id, _)| id != "acpi-pm" && id != "cmos")
+        .collect()
+}
+
+const MACHINES: [(VirtioTransport, Irqchip); 3] = [
+    (VirtioTransport::Mmio, Irqchip::InKernel { pit: true }),
+    (VirtioTransport::Mmio, Irqchip::Split),
+    (VirtioTransport::Pci, Irqchip::InKernel { pit: false }),
+];
+
+#[test]
+fn a_machine_is_the_same_in_the_second_and_third_generation() {
+    for (virtio, irqchip) in MACHINES {
+        let (kernel, scratch) = (Kernel::new(), Scratch::new());
+        let machine = || full(&kernel, &scratch, virtio, irqchip);
+        let hypervisor = idle();
+        let first = pause(machine().build(&hypervisor).unwrap());
+        let address = GuestAddress(0x9000);
+        first
+            .handle()
+            .ram()
+            .write(address, 0x1234_5678_u32)
+            .unwrap();
+        let mut ram = scratch.ram("ram0");
+        let first_state = save(&first, &ram).unwrap();
+        drop(first);
+        let mut state = first_state.clone();
+        for generation in 1..=2 {
+            let hypervisor = FakeHypervisor::new();
+            let machine = restored(machine(), &hypervisor, (&state, &ram)).unwrap();
+            assert_eq!(machine.handle().ram().read::<u32>(address), Ok(0x1234_5678));
+            let machine = pause(machine);
+            let next = scratch.ram(&format!("ram{generation}"));
+            state = save(&machine, &next).unwrap();
+            assert_eq!(
+                sections(&state),
+                sections(&first_state),
+                "{virtio:?} {irqchip:?}"
+            );
+            ram = next;
+        }
+    }
+}
+
+#[test]
+fn all_that_a_guest_reaches_is_a_part_that_is_inspected_and_saved() {
+    for (virtio, irqchip) in MACHINES {
+        let (kernel, scratch) = (Kernel::new(), Scratch::new());
+        let machine = pause(
+            full(&kernel, &scratch, virtio, irqchip)
+                .build(&idle())
+                .unwrap(),
+        );
+        let handle = machine.handle();
+        let state = save(&machine, &scratch.ram("ram")).unwrap();
+        let reader = Reader::new(&state).unwrap();
+        let tree = handle.inspect();
+        let is_shown = |name: &str| tree.entries().any(|(entry, _)| entry == name);
+        let core = ["machine", "vm", "vcpu0", "vcpu1"];
+        for section in reader.sections() {
+            assert!(section.must_understand);
+            if !core.contains(&section.id) {
+                assert!(is_shown(section.id), "{} is not inspected", section.id);
+            }
+        }
+        let is_saved = |name: &str| reader.sections().iter().any(|section| section.id == name);
+        for region in handle.port_regions() {
+            let name = match &*region.name {
+                "pci configuration" => "pci-config-ports",
+                name => name,
+            };
+            assert!(is_saved(name), "{name} is not saved");
+        }
+        for device in handle.devices() {
+            assert!(is_saved(&device.name), "{} is not saved", device.name);
+        }
+        // It runs on.
+        let machine = machine.resume();
+        assert_eq!(handle.state(), MachineState::Running);
+        handle.stop();
+        machine.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_restored_machine_rests_until_it_runs_and_may_begin_paused() {
+    let (kernel, scratch) = (Kernel::new(), Scratch::new());
+    let machine = || full(&kernel, &scratch, VirtioTransport::Mmio, Irqchip::Split);
+    let ram = scratch.ram("ram");
+    let state = save(&pause(machine().build(&idle()).unwrap()), &ram).unwrap();
+    let hypervisor = idle();
+    let machine = restored(machine(), &hypervisor, (&state, &ram)).unwrap();
+    let handle = machine.handle();
+    assert!(handle.pause());
+    let machine = machine.start().unwrap();
+    assert_eq!(handle.state(), MachineState::Paused);
+    assert_eq!(hypervisor.transcript(BOOT).steps, 0);
+    // It is saved as it was, without having run.
+    let mut writer = Writer::new();
+    eventually("the vCPUs have threads", || handle.dump_vcpus().len() == 2);
+    handle.save(&mut writer, &scratch.ram("again")).unwrap();
+    assert_eq!(sections(&writer.finish()), sections(&state));
+    handle.resume();
+    eventually("it runs", || hypervisor.transcript(BOOT).steps > 0);
+    handle.stop();
+    machine.wait().unwrap();
+}
+
+#[test]
+fn a_machine_that_runs_or_has_ended_is_not_saved() {
+    let (kernel, scratch) = (Kernel::new(), Scratch::new());
+    let machine = MachineBuilder::new(kernel.config()).build(&idle()).unwrap();
+    let handle = machine.handle();
+    let saved = || handle.save(&mut Writer::new(), &scratch.ram("ram"));
+    assert!(matches!(saved(), Err(SaveError::NotPaused)));
+    let machine = machine.start().unwrap();
+    assert!(matches!(saved(), Err(SaveError::NotPaused)));
+    handle.stop();
+    machine.wait().unwrap();
+    assert!(saved().is_err());
+}
+
+#[test]
+fn what_cannot_be_saved_is_named_before_ram_is_written() {
+    struct Stranger;
+    impl DevicePio for Stranger {
+        fn pio_read(&self, _: PioAddress, _: PioAddressOffset, _: &mut [u8]) {}
+        fn pio_write(&self, _: PioAddress, _: PioAddressOffset, _: &[u8]) {}
+    }
+    let (kernel, scratch) = (Kernel::new(), Scratch::new());
+    let socket = scratch.path("back-end");
+    back_end::serve_at(&socket);
+    let back_end = VhostUser::blk(&socket).unwrap();
+    let memory = GuestRam::pluggable(&RamConfig {
+        size: RamSize::mebibytes(16),
+        max: Some(RamSize::mebibytes(144)),
+        ..RamConfig::default()
+    });
+    let builder = || MachineBuilder::new(kernel.config());
+    let port = AddressRange::new(FREE_PORTS.base, 1);
+    let machines = [
+        (
+            builder().plug_port_device("stranger", port, Arc::new(Stranger)),
+            "stranger: has no saved form",
+        ),
+        (
+            builder().virtio_device(Arc::new(back_end)),
+            "blk0: cannot be saved",
+        ),
+        (
+            builder().virtio_device(Arc::new(Mem::new(memory.unwrap().unwrap()).unwrap())),
+            "mem0: its memory",
+        ),
+    ];
+    for (builder, expected) in machines {
+        let machine = pause(builder.build(&idle()).unwrap());
+        let ram = scratch.ram("ram");
+        let error = save(&machine, &ram).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(ram.metadata().unwrap().len(), 0);
+        let machine = machine.resume();
+        machine.handle().stop();
+        machine.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_machine_that_differs_is_refused_in_a_sentence() {
+    let (kernel, scratch) = (Kernel::new(), Scratch::new());
+    let builder = |config| MachineBuilder::new(config).virtio_device(Arc::new(Rng::new()));
+    let ram = scratch.ram("ram");
+    let machine = pause(builder(kernel.config()).build(&idle()).unwrap());
+    let state = save(&machine, &ram).unwrap();
+    drop(machine);
+    let configs: [(fn(&mut MachineConfig), &str); 3] = [
+        (|config| config.vcpus = 2, "vcpus 1: this machine has 2"),
+        (
+            |config| config.virtio = VirtioTransport::Pci,
+            "virtio mmio: this machine has pci",
+        ),
+        (
+            |config| config.ram.size = RamSize::mebibytes(32),
+            "memory 16777216: this machine has 33554432",
+        ),
+    ];
+    let refused = |builder: MachineBuilder, hypervisor: &FakeHypervisor| {
+        let error = restored(builder, hypervisor, (&state, &ram)).unwrap_err();
+        let sources = std::iter::successors(Some(&error as &dyn std::error::Error), |error| {
+            error.source()
+        });
+        sources
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ")
+    };
+    for (change, expected) in configs {
+        let mut config = kernel.config();
+        change(&mut config);
+        let error = refused(builder(config), &FakeHypervisor::new());
+        assert!(error.contains(expected), "{error}");
+    }
+    let more = builder(kernel.config()).virtio_device(Arc::new(Rng::new()));
+    let error = refused(more, &FakeHypervisor::new());
+    assert!(
+        error.contains("rng1") && error.contains("absent"),
+        "{error}"
+    );
+    let fewer = MachineBuilder::new(kernel.config());
+    let error = refused(fewer, &FakeHypervisor::new());
+    assert!(error.contains("rng0"), "{error}");
+    // A processor of another vendor.
+    let cpu = vec![CpuidEntry::default()];
+    let error = refused(
+        builder(kernel.config()),
+        &FakeHypervisor::new().with_cpuid(cpu),
+    );
+    assert!(error.contains("this host is"), "{error}");
+    // RAM that is not there.
+    ram.set_len(4096).unwrap();
+    let error = refused(builder(kernel.config()), &FakeHypervisor::new());
+    assert!(error.contains("memory image: 4096 bytes"), "{error}");
+}
+
+#[test]
+fn hostile_sections_end_in_an_error_with_their_name() {
+    for (virtio, irqchip) in MACHINES {
+        let (kernel, scratch) = (Kernel::new(), Scratch::new());
+        let ram = scratch.ram("ram");
+        let machine = pause(
+            full(&kernel, &scratch, virtio, irqchip)
+                .build(&idle())
+                .unwrap(),
+        );
+        let state = save(&machine, &ram).unwrap();
+        drop(machine);
+        let original = Reader::new(&state).unwrap();
+        for victim in original.sections() {
+            let text = std::str::from_utf8(victim.contents).unwrap();
+            let version = format!("\"version\":{}", victim.version);
+            let changes = [
+                String::new(),
+                "[[[[".repeat(1000),
+                text[..text.len() / 2].to_owned(),
+                text.replace(&version, "\"version\":99"),
+                text.replace("\"state\":{", "\"state\":{\"unknown\":1,"),
+                text.replace("\"kind\":\"", "\"kind\":\"x"),
+            ];
+            for contents in changes {
+                let mut writer = Writer::new();
+                for section in original.sections() {
+                    let changed = match section.id == victim.id {
+                        true => contents.as_bytes(),
+                        false => section.contents,
+                    };
+                    writer
+                        .add(Section {
+                            contents: changed,
+                            ..*section
+                        })
+                        .unwrap();
+                }
+                let builder = full(&kernel, &scratch, virtio, irqchip);
+                let answer = restored(builder, &FakeHypervisor::new(), (&writer.finish(), &ram));
+                let error = answer.unwrap_err().to_string();
+                assert!(error.contains(victim.id), "{}: {error}", victim.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_example_with_a_device_of_its_own_saves_and_restores_it() {
+    let (kernel, scratch) = (Kernel::new(), Scratch::new());
+    let path = kernel.path.to_str().unwrap();
+    let sum = own_device::save_and_restore(path, &scratch.ram("ram"));
+    assert_eq!(sum.unwrap(), 5);
+}
