@@ -94,6 +94,12 @@ pub trait Device: Any + Send + Sync {
     fn state(&self) -> Option<&dyn SaveState> {
         None
     }
+
+    /// What a guest would miss of it after a restore: something that neither [`state`](Self::state), nor the queues
+    /// nor RAM hold. `None` where nothing is, and a machine that has it can be saved.
+    fn unsaved(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// A device at work. Dropping it ends the work, and waits for that.

@@ -122,11 +122,13 @@ pub enum SaveError {
         /// Its name on the bus.
         device: String,
     },
-    /// A device has memory that neither RAM nor a file holds.
-    #[error("{device}: its memory beside RAM cannot be saved")]
-    Memory {
+    /// A device has more than is saved.
+    #[error("{device}: {reason}")]
+    Device {
         /// Its name in the machine.
         device: String,
+        /// What would be missed.
+        reason: &'static str,
     },
     /// The hypervisor does not give its state.
     #[error("{section}")]

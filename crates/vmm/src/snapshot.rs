@@ -9,7 +9,6 @@ use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::saved::{VcpuSaved, VmSaved};
 use vmmkit_hypervisor::{Hypervisor, Irqchip};
 use vmmkit_snapshot::{Reader, Section, Writer};
-use vmmkit_virtio::DeviceKind;
 
 use crate::devices::Devices;
 use crate::handle::Shared;
@@ -109,7 +108,7 @@ impl Handle {
         if !*is_at_rest {
             return Err(SaveError::NotPaused);
         }
-        check_memory(&shared.devices)?;
+        check_devices(&shared.devices)?;
         shared.devices.check_places(&shared.platform)?;
         let control = self.run_control();
         let vcpus = control.visit(0..u32::MAX, |_, state| state.save());
@@ -188,21 +187,16 @@ impl Shared {
     }
 }
 
-/// Memory beside RAM is saved by nobody but the file that it is.
-fn check_memory(devices: &Devices) -> Result<(), SaveError> {
-    let is_saved = |device: &Arc<dyn vmmkit_virtio::Device>| match device.memory() {
-        None => true,
-        Some(_) if device.kind() == DeviceKind::Memory => false,
-        Some(memory) => {
-            let mut regions = memory.regions().iter();
-            regions.all(|region| memory.region_file(region.slot).is_some())
-        }
-    };
-    let unsaved = devices.virtio().find(|(_, device)| !is_saved(device));
+/// Some devices have more than is saved.
+fn check_devices(devices: &Devices) -> Result<(), SaveError> {
+    let unsaved = devices
+        .virtio()
+        .find_map(|(name, device)| Some((name, device.unsaved()?)));
     match unsaved {
         None => Ok(()),
-        Some((name, _)) => Err(SaveError::Memory {
+        Some((name, reason)) => Err(SaveError::Device {
             device: name.to_string(),
+            reason,
         }),
     }
 }

@@ -292,11 +292,11 @@ fn what_cannot_be_saved_is_named_before_ram_is_written() {
         ),
         (
             builder().virtio_device(Arc::new(back_end)),
-            "blk0: cannot be saved",
+            "blk0: its back end, another process",
         ),
         (
             builder().virtio_device(Arc::new(Mem::new(memory.unwrap().unwrap()).unwrap())),
-            "mem0: its memory",
+            "mem0: what its blocks hold",
         ),
     ];
     for (builder, expected) in machines {
@@ -319,7 +319,8 @@ fn a_machine_that_differs_is_refused_in_a_sentence() {
     let machine = pause(builder(kernel.config()).build(&idle()).unwrap());
     let state = save(&machine, &ram).unwrap();
     drop(machine);
-    let configs: [(fn(&mut MachineConfig), &str); 3] = [
+    type Change = fn(&mut MachineConfig);
+    let configs: [(Change, &str); 3] = [
         (|config| config.vcpus = 2, "vcpus 1: this machine has 2"),
         (
             |config| config.virtio = VirtioTransport::Pci,

@@ -147,6 +147,10 @@ impl Device for Mem {
         Some(self.shared.memory())
     }
 
+    fn unsaved(&self) -> Option<&'static str> {
+        Some("what its blocks hold is not saved")
+    }
+
     /// No block is plugged any more, and all are the host's again. A driver that only resets the device
     /// keeps them (5.15.6.2).
     fn power_on(&self) {

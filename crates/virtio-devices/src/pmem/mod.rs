@@ -153,6 +153,12 @@ impl Device for Pmem {
         Some(&self.memory)
     }
 
+    fn unsaved(&self) -> Option<&'static str> {
+        let mut regions = self.memory.regions().iter();
+        let is_private = regions.any(|region| self.memory.region_file(region.slot).is_none());
+        is_private.then_some("what the guest writes to it is not in its file")
+    }
+
     fn inspect(&self) -> Tree {
         let counters = self.counters();
         Tree::new()

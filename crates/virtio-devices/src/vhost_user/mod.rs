@@ -19,7 +19,6 @@ mod other;
 mod requests;
 mod rings;
 mod spec;
-mod state;
 mod work;
 
 #[cfg(test)]
@@ -28,7 +27,6 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use vmmkit_device_bus::SaveState;
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_telemetry::Tree;
 use vmmkit_virtio::spec::feature;
@@ -129,8 +127,9 @@ impl VhostUser {
 }
 
 impl Device for VhostUser {
-    fn state(&self) -> Option<&dyn SaveState> {
-        Some(self)
+    /// The protocol's messages for that (VHOST_USER_PROTOCOL_F_DEVICE_STATE) are not used.
+    fn unsaved(&self) -> Option<&'static str> {
+        Some("its back end, another process, has state of its own")
     }
 
     fn kind(&self) -> DeviceKind {
