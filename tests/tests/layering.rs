@@ -73,6 +73,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "guest-memory",
             "device-bus",
             "host-io",
+            "snapshot",
             "telemetry",
         ],
     ),

@@ -3,7 +3,7 @@
 use std::io;
 
 use thiserror::Error;
-use vmmkit_device_bus::PlugError;
+use vmmkit_device_bus::{PlugError, StateError};
 
 /// Why a device of the platform cannot be part of a machine.
 #[derive(Debug, Error)]
@@ -26,4 +26,16 @@ pub enum PlatformError {
     /// A device has no place on the PCI bus.
     #[error("a device cannot be put on the PCI bus")]
     Pci(#[from] vmmkit_pci::PciError),
+}
+
+/// Why a part cannot be saved as a section.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SectionError {
+    /// It has what its saved form has no place for.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The section cannot be written.
+    #[error(transparent)]
+    Write(#[from] vmmkit_snapshot::WriteError),
 }

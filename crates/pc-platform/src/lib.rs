@@ -9,10 +9,11 @@ mod map;
 mod part;
 mod pci;
 mod platform;
+pub mod sections;
 mod table;
 mod virtio;
 
-pub use error::PlatformError;
+pub use error::{PlatformError, SectionError};
 pub use map::{FREE_MMIO, FREE_PORTS, check};
 pub use part::{Part, PartDevice, Place};
 pub use platform::{Platform, PlatformConfig, VirtioTransport};

@@ -22,6 +22,15 @@ pub enum Place {
     Mmio(AddressRange),
 }
 
+impl Place {
+    /// The ports or addresses.
+    pub fn range(self) -> AddressRange {
+        match self {
+            Self::Ports(range) | Self::Mmio(range) => range,
+        }
+    }
+}
+
 /// A part of a machine: its name, where it is, how the guest learns of it, and the device.
 #[derive(Clone)]
 pub struct Part {

@@ -9,7 +9,7 @@ use vmmkit_boot_loader::acpi::{
 };
 use vmmkit_device_bus::{
     AddressRange, Gsi, IrqLine, Mmio, MmioBus, MsiMessage, Plug, PlugError, PortBus, Ports,
-    RequestSink,
+    RegionInfo, RequestSink,
 };
 use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END, RamConfig};
 use vmmkit_host_io::{Stopwatch, wall_clock};
@@ -173,6 +173,18 @@ impl Platform {
 
     fn parts(&self) -> MutexGuard<'_, Vec<Part>> {
         self.parts.lock()
+    }
+
+    /// A range on the buses that belongs to none of `parts`: a device that was plugged in and made no part.
+    pub fn unowned(&self, parts: &[Part]) -> Option<RegionInfo> {
+        let is_owned = |region: &RegionInfo| {
+            parts.iter().any(|part| {
+                let mut places = part.places().iter().map(|place| place.range());
+                part.id().as_str() == &*region.name || places.any(|range| range == region.range)
+            })
+        };
+        let regions = self.ports.regions().into_iter().chain(self.mmio.regions());
+        regions.into_iter().find(|region| !is_owned(region))
     }
 
     /// What counts the exits of `vcpu`, over all resets. vCPUs are made in the order of their numbers.

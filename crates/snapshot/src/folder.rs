@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::{FolderError, ReadError, Reader, Section, Writer};
 
 /// The file of the container.
-const STATE: &str = "machine.vmmkit";
+const STATE: &str = "machine.snapshot";
 /// The section that names the file with the RAM.
 const RAM: &str = "ram";
 const RAM_KIND: &str = "ram-file";
@@ -18,11 +18,11 @@ const RAM_KIND: &str = "ram-file";
 const RAM_PREFIX: &str = "ram-";
 const RAM_DIGITS: usize = 16;
 /// What a container begins with that is being written.
-const TEMPORARY: &str = "machine.vmmkit.new-";
+const TEMPORARY: &str = "machine.snapshot.new-";
 /// The longest container that is read, in bytes.
 pub const MAX_CONTAINER: u64 = 64 << 20;
 
-/// A folder that holds one snapshot: `machine.vmmkit`, the container, and `ram-` with 16 digits, the RAM.
+/// A folder that holds one snapshot: `machine.snapshot`, the container, and `ram-` with 16 digits, the RAM.
 ///
 /// A new snapshot takes the place of the old one at once, by a rename: whatever happens while it is written, the
 /// folder holds one of the two whole.
@@ -301,7 +301,7 @@ mod tests {
         save(&folder, "old").unwrap();
         // As SIGKILL leaves them, before the rename.
         fs::write(folder.path().join("ram-0123456789abcdef"), "half").unwrap();
-        fs::write(folder.path().join("machine.vmmkit.new-0"), "half").unwrap();
+        fs::write(folder.path().join("machine.snapshot.new-0"), "half").unwrap();
         assert_eq!(held(&folder), ("old".into(), "old".into()));
         save(&folder, "new").unwrap();
         assert_eq!(held(&folder), ("new".into(), "new".into()));
@@ -323,7 +323,7 @@ mod tests {
         for name in [
             "/etc/passwd",
             "ram-../../etc/passw",
-            "machine.vmmkit",
+            "machine.snapshot",
             "ram-",
         ] {
             assert_eq!(ram_name(name.as_bytes()), None);

@@ -181,19 +181,14 @@ impl MachineBuilder {
             parts,
             supervisor,
         } = self;
-        let memory: Vec<GuestRam> = devices
-            .iter()
-            .filter_map(|it| it.1.memory().cloned())
-            .collect();
+        let beside = devices.iter().filter_map(|it| it.1.memory().cloned());
+        let memory: Vec<GuestRam> = beside.collect();
         let control = supervisor.control().clone();
         control.boot_log().mark(Milestone::BuildBegan);
         config.check(hypervisor.capabilities())?;
         config.check_devices(devices.len())?;
         let cmdline_additions = adapt(&mut config, hypervisor)?;
-        let ram = match saved {
-            Some(saved) => saved.ram.clone(),
-            None => GuestRam::new(&config.ram)?,
-        };
+        let ram = saved.map_or_else(|| GuestRam::new(&config.ram), |it| Ok(it.ram.clone()))?;
         pc_platform::check((&ports, &mmio), config.platform(), &ram, &memory)?;
         let mut files = BootFiles::open(&config.boot, rom_slot)?;
         let loading = Loading {
@@ -217,13 +212,8 @@ impl MachineBuilder {
         platform.plug_extra(ports, mmio)?;
         let supported = cpus::supported(hypervisor, &config)?;
         let vcpus = cpus::create(&supported, &*vm, &config, &platform, &start)?;
-        let devices = Devices::new(platform.take_parts(), devices, parts, clocks);
-        if let Some(id) = devices.twice() {
-            return Err(BuildError::Twice { id });
-        }
-        let devices = Arc::new(devices);
-        let platform = Arc::new(platform);
-
+        let devices = Devices::new(platform.take_parts(), devices, parts, clocks)?;
+        let (devices, platform) = (Arc::new(devices), Arc::new(platform));
         let (output, form) = (console.output.clone(), MachineForm::of(&config));
         subscribers.extend(connect(console, &platform)?);
         let event_loop = EventLoop::new(subscribers)?;

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use vmmkit_device_bus::{DeviceId, Lifecycle, RegionInfo, bring_to_rest};
+use vmmkit_device_bus::{DeviceId, Lifecycle, bring_to_rest};
 use vmmkit_run_control::{ClockPolicy, Clocks, Event, PauseError, Supervisor};
 use vmmkit_telemetry::{Metrics, Tree};
 use vmmkit_virtio::{Device, SharedThread, TransportEvent};
 
-use vmmkit_pc_platform::{Part, Place, Platform, Plugged};
+use vmmkit_pc_platform::{Part, Plugged};
 
-use crate::SaveError;
+use crate::BuildError;
 
 /// Until when a pause may take; `None` is as long as it takes.
 pub(crate) type Deadline = Option<Instant>;
@@ -51,27 +51,25 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    /// The parts of a platform, its virtio devices among them, and the embedder's `own`.
+    /// The parts of a platform, its virtio devices among them, and the embedder's `own`; no two have one name.
     pub(crate) fn new(
         platform: Vec<Part>,
         list: Vec<Arc<dyn Plugged>>,
         own: Vec<Part>,
         clocks: Clocks,
-    ) -> Self {
-        let parts = platform.into_iter().chain(own).collect();
-        Self {
+    ) -> Result<Self, BuildError> {
+        let parts: Vec<Part> = platform.into_iter().chain(own).collect();
+        let mut ids = HashSet::new();
+        if let Some(twice) = parts.iter().find(|part| !ids.insert(part.id().clone())) {
+            let id = twice.id().clone();
+            return Err(BuildError::Twice { id });
+        }
+        Ok(Self {
             parts,
             list,
             clocks,
             are_at_rest: Mutex::new(false),
-        }
-    }
-
-    /// The name that two parts have, if any do.
-    pub(crate) fn twice(&self) -> Option<DeviceId> {
-        let mut ids = HashSet::new();
-        let mut parts = self.parts.iter().map(Part::id);
-        parts.find(|id| !ids.insert(*id)).cloned()
+        })
     }
 
     /// Has all begin to work. What has begun is stopped by [`stop`](Self::stop) where one cannot.
@@ -180,25 +178,6 @@ impl Devices {
             part.life().resume();
         }
         self.clocks.start(clock);
-    }
-
-    /// Checks that all that the guest reaches on the buses of `platform` belongs to a part.
-    pub(crate) fn check_places(&self, platform: &Platform) -> Result<(), SaveError> {
-        let is_part = |region: &RegionInfo| {
-            self.parts.iter().any(|part| {
-                let mut ranges = part.places().iter().map(|place| match place {
-                    Place::Ports(range) | Place::Mmio(range) => *range,
-                });
-                part.id().as_str() == &*region.name || ranges.any(|range| range == region.range)
-            })
-        };
-        let regions = [platform.ports.regions(), platform.mmio.regions()];
-        match regions.iter().flatten().find(|region| !is_part(region)) {
-            None => Ok(()),
-            Some(region) => Err(SaveError::NotAPart {
-                device: region.name.to_string(),
-            }),
-        }
     }
 
     /// Brings them to their state at power-on. No vCPU runs.

@@ -7,7 +7,7 @@ use vmmkit_boot_loader::{BootPart, LoadError};
 use vmmkit_device_bus::{DeviceId, PlugError, StateError};
 use vmmkit_guest_memory::{ImageError, RamError};
 use vmmkit_hypervisor::VcpuId;
-use vmmkit_pc_platform::PlatformError;
+use vmmkit_pc_platform::{PlatformError, SectionError};
 use vmmkit_x86_cpu::CpuidError;
 
 use crate::{BootFile, ConfigError};
@@ -139,12 +139,9 @@ pub enum SaveError {
         #[source]
         source: vmmkit_hypervisor::Error,
     },
-    /// A part has what its saved form has no place for.
+    /// A state cannot be written.
     #[error(transparent)]
-    State(#[from] StateError),
-    /// A section cannot be written.
-    #[error(transparent)]
-    Write(#[from] vmmkit_snapshot::WriteError),
+    Section(#[from] SectionError),
     /// RAM cannot be written.
     #[error("memory image")]
     Ram(#[source] io::Error),

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use vmmkit_device_bus::{SavedState, StateError, StateForm, StateReason};
+use vmmkit_device_bus::{StateError, StateForm, StateReason};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::saved::{VcpuSaved, VmSaved};
 use vmmkit_hypervisor::{Hypervisor, Irqchip};
-use vmmkit_snapshot::{Reader, Section, Writer};
+use vmmkit_pc_platform::sections;
+use vmmkit_snapshot::{Reader, Writer};
 
 use crate::devices::Devices;
-use crate::handle::Shared;
 use crate::machine::{Machine, Paused, Ready};
 use crate::{Handle, MachineBuilder, MachineConfig, RestoreError, SaveError, VirtioTransport};
 
@@ -109,31 +109,30 @@ impl Handle {
             return Err(SaveError::NotPaused);
         }
         check_devices(&shared.devices)?;
-        shared.devices.check_places(&shared.platform)?;
+        if let Some(region) = shared.platform.unowned(shared.devices.parts()) {
+            let device = region.name.to_string();
+            return Err(SaveError::NotAPart { device });
+        }
         let control = self.run_control();
         let vcpus = control.visit(0..u32::MAX, |_, state| state.save());
         if vcpus.len() != shared.form.vcpus as usize {
             return Err(SaveError::Ended);
         }
-        add(writer, MACHINE, &SavedState::new(&shared.form)?)?;
+        sections::put(writer, MACHINE, &shared.form)?;
         for (number, vcpu) in (0_u32..).zip(vcpus) {
             let id = vcpu_id(number);
             let vcpu = vcpu.map_err(|source| SaveError::Hypervisor {
                 section: id.clone(),
                 source,
             })?;
-            add(writer, &id, &SavedState::new(&vcpu)?)?;
+            sections::put(writer, &id, &vcpu)?;
         }
         let vm = shared.vm.save().map_err(|source| SaveError::Hypervisor {
             section: VM.to_owned(),
             source,
         })?;
-        add(writer, VM, &SavedState::new(&vm)?)?;
-        for part in shared.devices.parts() {
-            let saved = part.device().save_state();
-            let saved = saved.map_err(|error| error.of(part.id().as_str()))?;
-            add(writer, &section_id(part.id().as_str()), &saved)?;
-        }
+        sections::put(writer, VM, &vm)?;
+        sections::save_parts(shared.devices.parts(), writer)?;
         shared.ram.write_image(ram).map_err(SaveError::Ram)?;
         Ok(())
     }
@@ -157,33 +156,18 @@ impl MachineBuilder {
         ram: File,
     ) -> Result<Machine<Ready>, RestoreError> {
         let form = MachineForm::of(&self.config);
-        form.check(&take(&mut snapshot, MACHINE)?)?;
-        let vcpus = (0..form.vcpus).map(|number| take(&mut snapshot, &vcpu_id(number)));
+        form.check(&sections::take(&mut snapshot, MACHINE)?)?;
+        let vcpus = (0..form.vcpus).map(|number| sections::take(&mut snapshot, &vcpu_id(number)));
         let vcpus = vcpus.collect::<Result<Vec<VcpuSaved>, _>>()?;
-        let vm = take(&mut snapshot, VM)?;
+        let vm = sections::take(&mut snapshot, VM)?;
         let ram = GuestRam::from_image(&self.config.ram, &Arc::new(ram))?;
         let saved = Saved { ram, vm, vcpus };
         let machine = self.assemble(hypervisor, Some(&saved))?;
-        let handle = machine.handle();
-        handle.shared().restore_parts(&mut snapshot)?;
+        let devices = machine.handle().shared().devices.clone();
+        sections::restore_parts(devices.parts(), &mut snapshot)?;
         snapshot.finish()?;
+        devices.begin_at_rest();
         Ok(machine)
-    }
-}
-
-impl Shared {
-    /// Goes to the saved states of the parts, which rest from then on until the machine runs.
-    fn restore_parts(&self, snapshot: &mut Reader<'_>) -> Result<(), RestoreError> {
-        let parts = self.devices.parts().iter();
-        let (last, first): (Vec<_>, Vec<_>) = parts.partition(|part| part.is_restored_last());
-        for part in first.into_iter().chain(last) {
-            let name = part.id().as_str();
-            let saved = read(snapshot, &section_id(name))?;
-            let restored = part.device().restore_state(&saved);
-            restored.map_err(|error| error.of(name))?;
-        }
-        self.devices.begin_at_rest();
-        Ok(())
     }
 }
 
@@ -205,47 +189,6 @@ fn vcpu_id(number: u32) -> String {
     format!("vcpu{number}")
 }
 
-/// The id of the section of the part `name`: other bytes than letters, digits, "-" and "_" become a "." and their
-/// hexadecimal number.
-fn section_id(name: &str) -> String {
-    let bytes = name.bytes().map(|byte| match byte {
-        b'-' | b'_' => char::from(byte).to_string(),
-        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-        _ => format!(".{byte:02x}"),
-    });
-    bytes.collect()
-}
-
-fn add(writer: &mut Writer, id: &str, saved: &SavedState) -> Result<(), SaveError> {
-    Ok(writer.add(Section {
-        id,
-        kind: saved.kind(),
-        version: saved.version(),
-        must_understand: true,
-        contents: saved.to_json().as_bytes(),
-    })?)
-}
-
-/// Takes the section `id`, whose form is `F`.
-fn take<F: StateForm>(snapshot: &mut Reader<'_>, id: &str) -> Result<F, StateError> {
-    let saved = read(snapshot, id)?;
-    saved.read().map_err(|error| error.of(id))
-}
-
-/// Takes the section `id`.
-fn read(snapshot: &mut Reader<'_>, id: &str) -> Result<SavedState, StateError> {
-    let section = snapshot
-        .take(id)
-        .ok_or_else(|| StateError::whole(id, StateReason::Absent))?;
-    let saved = SavedState::from_json(section.contents).map_err(|error| error.of(id))?;
-    if (saved.kind(), saved.version()) != (section.kind, section.version) {
-        let reason = StateReason::Contradicts("the table of sections");
-        let value = format_args!("{} {}", saved.kind(), saved.version());
-        return Err(StateError::field(id, "kind", value, reason));
-    }
-    Ok(saved)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,13 +196,6 @@ mod tests {
 
     fn config() -> MachineConfig {
         MachineConfig::new(Boot::kernel("vmlinux"))
-    }
-
-    #[test]
-    fn section_ids_are_those_of_a_container_and_differ_where_names_do() {
-        assert_eq!(section_id("blk0"), "blk0");
-        assert_eq!(section_id("build number"), "build.20number");
-        assert_ne!(section_id("a.20b"), section_id("a b"));
     }
 
     #[test]

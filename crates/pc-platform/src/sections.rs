@@ -1,0 +1,102 @@
+//! The saved states of parts as sections of a snapshot.
+
+use vmmkit_device_bus::{SavedState, StateError, StateForm, StateReason};
+use vmmkit_snapshot::{Reader, Section, Writer};
+
+use crate::{Part, SectionError};
+
+/// Adds the states of `parts`, in their order. They are at rest, and stay as they are.
+///
+/// # Errors
+/// [`SectionError`] names the part.
+pub fn save_parts(parts: &[Part], writer: &mut Writer) -> Result<(), SectionError> {
+    for part in parts {
+        let name = part.id().as_str();
+        let saved = part.device().save_state();
+        add(
+            writer,
+            &section_id(name),
+            &saved.map_err(|error| error.of(name))?,
+        )?;
+    }
+    Ok(())
+}
+
+/// Takes the states of `parts` from `snapshot` and restores them, in their order, but for those that are
+/// [restored last](Part::restored_last). They rest from then on.
+///
+/// # Errors
+/// [`StateError`] names the part; some parts may be restored then.
+pub fn restore_parts(parts: &[Part], snapshot: &mut Reader<'_>) -> Result<(), StateError> {
+    let (last, first): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part.is_restored_last());
+    for part in first.into_iter().chain(last) {
+        let name = part.id().as_str();
+        let saved = read(snapshot, &section_id(name))?;
+        let restored = part.device().restore_state(&saved);
+        restored.map_err(|error| error.of(name))?;
+    }
+    Ok(())
+}
+
+/// Adds `form` as the section `id`, which a reader must understand.
+///
+/// # Errors
+/// [`SectionError`].
+pub fn put<F: StateForm>(writer: &mut Writer, id: &str, form: &F) -> Result<(), SectionError> {
+    add(writer, id, &SavedState::new(form)?)
+}
+
+fn add(writer: &mut Writer, id: &str, saved: &SavedState) -> Result<(), SectionError> {
+    Ok(writer.add(Section {
+        id,
+        kind: saved.kind(),
+        version: saved.version(),
+        must_understand: true,
+        contents: saved.to_json().as_bytes(),
+    })?)
+}
+
+/// Takes the section `id`, whose form is `F`.
+///
+/// # Errors
+/// [`StateError`] names the section.
+pub fn take<F: StateForm>(snapshot: &mut Reader<'_>, id: &str) -> Result<F, StateError> {
+    let saved = read(snapshot, id)?;
+    saved.read().map_err(|error| error.of(id))
+}
+
+fn read(snapshot: &mut Reader<'_>, id: &str) -> Result<SavedState, StateError> {
+    let section = snapshot
+        .take(id)
+        .ok_or_else(|| StateError::whole(id, StateReason::Absent))?;
+    let saved = SavedState::from_json(section.contents).map_err(|error| error.of(id))?;
+    if (saved.kind(), saved.version()) != (section.kind, section.version) {
+        let reason = StateReason::Contradicts("the table of sections");
+        let value = format_args!("{} {}", saved.kind(), saved.version());
+        return Err(StateError::field(id, "kind", value, reason));
+    }
+    Ok(saved)
+}
+
+/// The id of the section of the part `name`: other bytes than letters, digits, "-" and "_" become a "." and their
+/// hexadecimal number.
+fn section_id(name: &str) -> String {
+    let bytes = name.bytes().map(|byte| match byte {
+        b'-' | b'_' => char::from(byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        _ => format!(".{byte:02x}"),
+    });
+    bytes.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn section_ids_are_those_of_a_container_and_differ_where_names_do() {
+        assert_eq!(section_id("blk0"), "blk0");
+        assert_eq!(section_id("build number"), "build.20number");
+        assert_ne!(section_id("a.20b"), section_id("a b"));
+    }
+}
