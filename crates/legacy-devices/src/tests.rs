@@ -257,7 +257,7 @@ fn the_timer_goes_on_where_it_stood() {
 /// The goldens of a kind, oldest version first.
 macro_rules! golden {
     ($name:literal) => {
-        include_str!(concat!("../../../tests/goldens/", $name, ".json"))
+        include_str!(concat!("../goldens/", $name, ".json"))
     };
 }
 

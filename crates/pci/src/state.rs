@@ -73,7 +73,7 @@ mod tests {
 
     macro_rules! golden {
         ($name:literal) => {
-            include_str!(concat!("../../../tests/goldens/", $name, ".json"))
+            include_str!(concat!("../goldens/", $name, ".json"))
         };
     }
 

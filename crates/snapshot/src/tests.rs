@@ -21,7 +21,7 @@ fn file(sections: &[Section<'_>]) -> Vec<u8> {
 }
 
 /// Version 1 of the container, which loads for ever.
-const GOLDEN: &[u8] = include_bytes!("../../../tests/goldens/container.v1");
+const GOLDEN: &[u8] = include_bytes!("../goldens/container.v1");
 
 fn golden() -> [Section<'static>; 3] {
     [

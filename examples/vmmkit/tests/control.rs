@@ -638,11 +638,11 @@ fn who_asks_for_nobody_is_told_whom_there_is() {
 fn the_document_is_the_one_that_is_served() {
     let place = Place::new("document", &[]);
     let written = json(&place.says(&["openapi"]));
-    let served = include_str!("../../../docs/openapi.json");
+    let served = include_str!("../../../crates/control/openapi.json");
     assert_eq!(
         json(served),
         written,
-        "run: vmmkit openapi >docs/openapi.json"
+        "run: vmmkit openapi >crates/control/openapi.json"
     );
 }
 

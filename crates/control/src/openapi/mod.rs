@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod made;
 
-/// The OpenAPI document (OpenAPI 3.1.0) that describes the API, as JSON text: the file docs/openapi.json.
+/// The OpenAPI document (OpenAPI 3.1.0) that describes the API, as JSON text: the file openapi.json of this crate.
 pub fn document() -> &'static str {
-    include_str!("../../../../docs/openapi.json")
+    include_str!("../../openapi.json")
 }

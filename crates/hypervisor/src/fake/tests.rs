@@ -176,8 +176,8 @@ fn again(golden: &str) -> (SavedState, SavedState) {
 #[test]
 fn states_of_earlier_builds_load() {
     for golden in [
-        include_str!("../../../../tests/goldens/x86-vcpu.v1.json"),
-        include_str!("../../../../tests/goldens/x86-vm.v1.json"),
+        include_str!("../../goldens/x86-vcpu.v1.json"),
+        include_str!("../../goldens/x86-vm.v1.json"),
     ] {
         let (golden, again) = again(golden);
         assert_eq!(golden, again);
@@ -187,7 +187,7 @@ fn states_of_earlier_builds_load() {
 #[test]
 fn a_vm_is_restored_with_the_chips_that_it_has() {
     let hypervisor = FakeHypervisor::new();
-    let golden = include_str!("../../../../tests/goldens/x86-vm.v1.json");
+    let golden = include_str!("../../goldens/x86-vm.v1.json");
     let saved: VmSaved = SavedState::from_json(golden.as_bytes())
         .unwrap()
         .read()

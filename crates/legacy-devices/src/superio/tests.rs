@@ -237,9 +237,9 @@ fn more_input_than_there_is_room_for_is_left_to_its_owner() {
 
 #[test]
 fn the_saved_forms_of_the_small_devices_load_for_ever() {
-    let golden = include_str!("../../../../tests/goldens/serial-superio.v1.json");
+    let golden = include_str!("../../goldens/serial-superio.v1.json");
     check_golden(&Rig::<SuperioSerial>::new().port, golden).unwrap();
-    let golden = include_str!("../../../../tests/goldens/i8042-superio.v1.json");
+    let golden = include_str!("../../goldens/i8042-superio.v1.json");
     check_golden(&SuperioI8042::new(Arc::new(|_| ())), golden).unwrap();
 }
 

@@ -320,7 +320,7 @@ fn a_balloon_that_moved_goes_on() {
 
 #[test]
 fn states_of_earlier_builds_load() {
-    let golden = include_str!("../../../../tests/goldens/virtio-balloon.v1.json");
+    let golden = include_str!("../../goldens/virtio-balloon.v1.json");
     check_golden(&*balloon(), golden).unwrap();
 }
 

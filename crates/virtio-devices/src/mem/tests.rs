@@ -252,7 +252,7 @@ fn states_that_are_none_are_refused() {
 
 #[test]
 fn states_of_earlier_builds_load() {
-    let golden = include_str!("../../../../tests/goldens/virtio-mem.v1.json");
+    let golden = include_str!("../../goldens/virtio-mem.v1.json");
     check_golden(&*mem(), golden).unwrap();
 }
 

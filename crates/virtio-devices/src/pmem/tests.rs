@@ -177,7 +177,7 @@ fn a_device_that_moved_goes_on() {
 
 #[test]
 fn states_of_earlier_builds_load_and_those_of_other_sizes_do_not() {
-    let golden = include_str!("../../../../tests/goldens/virtio-pmem.v1.json");
+    let golden = include_str!("../../goldens/virtio-pmem.v1.json");
     let pmem = |size| Pmem::open(&Scratch::new(size).config()).unwrap();
     check_golden(&pmem(2 << 20), golden).unwrap();
     let saved = SavedState::from_json(golden.as_bytes()).unwrap();

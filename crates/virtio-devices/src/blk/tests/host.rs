@@ -67,7 +67,7 @@ fn a_saved_disk_goes_on_where_it_was() {
 fn a_state_of_another_disk_is_refused() {
     let disk = Arc::new(MemoryDisk::new(1024));
     let block = Block::with_disk(disk, &BlockConfig::default()).unwrap();
-    let golden = include_str!("../../../../../tests/goldens/virtio-blk.v1.json");
+    let golden = include_str!("../../../goldens/virtio-blk.v1.json");
     let other = golden.replace("\"sectors\": 2", "\"sectors\": 3");
     let other = SavedState::from_json(other.as_bytes()).unwrap();
     assert_eq!(

@@ -123,7 +123,7 @@ fn ports_that_moved_are_as_open_as_before() {
 
 #[test]
 fn states_of_earlier_builds_load_and_those_of_other_ports_do_not() {
-    let golden = include_str!("../../../../../tests/goldens/virtio-console.v1.json");
+    let golden = include_str!("../../../goldens/virtio-console.v1.json");
     let two = || console(vec![Port::null(), Port::null().named("agent")]);
     let error = console(vec![Port::null()])
         .restore_state(&SavedState::from_json(golden.as_bytes()).unwrap())

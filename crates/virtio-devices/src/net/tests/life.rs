@@ -109,7 +109,7 @@ fn a_device_moves_with_what_waits_in_its_queues() {
 
 #[test]
 fn states_of_earlier_builds_load_and_impossible_ones_do_not() {
-    let golden = include_str!("../../../../../tests/goldens/virtio-net.v1.json");
+    let golden = include_str!("../../../goldens/virtio-net.v1.json");
     let (net, _peers) = net_of(3, &NetOptions::default());
     let saved = SavedState::from_json(golden.as_bytes()).unwrap();
     net.restore_state(&saved).unwrap();

@@ -99,7 +99,7 @@ fn a_restored_guest_is_told_that_its_connections_are_gone() {
 fn the_event_waits_for_a_buffer_that_is_large_enough() {
     let directory = Directory::new();
     let (vsock, mut guest) = directory.guest();
-    let golden = include_str!("../../../../../tests/goldens/virtio-vsock.v1.json");
+    let golden = include_str!("../../../goldens/virtio-vsock.v1.json");
     check_golden(&*vsock, golden).unwrap();
     drop(vsock);
     for length in [3, 4] {

@@ -20,7 +20,7 @@ use crate::{MmioTransport, PciTransport};
 
 macro_rules! golden {
     ($name:literal) => {
-        include_str!(concat!("../../../../../tests/goldens/", $name, ".json"))
+        include_str!(concat!("../../../goldens/", $name, ".json"))
     };
 }
 

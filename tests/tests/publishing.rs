@@ -1,0 +1,167 @@
+//! Each crate of the library can leave the workspace: what a registry shows and needs is in its folder,
+//! and nothing reaches out of it. `tools/package` packs and builds all of them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use vmmkit_tests::{rust_files, workspace_root};
+
+/// Set, the READMEs are written rather than compared.
+const WRITE_READMES: &str = "VMMKIT_WRITE_READMES";
+
+/// The folders of the crates, in order.
+fn crates() -> Vec<PathBuf> {
+    let folders = fs::read_dir(workspace_root().join("crates")).unwrap();
+    let mut folders: Vec<_> = folders.map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() > 15, "{folders:?}");
+    folders
+}
+
+fn manifest(folder: &Path) -> toml::Table {
+    let text = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    text.parse().unwrap()
+}
+
+/// The first paragraphs and the example of a crate's documentation, as Markdown that stands alone.
+fn readme(folder: &Path) -> String {
+    let source = fs::read_to_string(folder.join("src/lib.rs")).unwrap();
+    let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
+    let mut text = String::new();
+    let mut is_code = false;
+    for line in lines.map(|line| line.strip_prefix(' ').unwrap_or(line)) {
+        if let Some(language) = line.strip_prefix("```") {
+            is_code = !is_code;
+            let is_rust = is_code && matches!(language, "" | "no_run" | "ignore");
+            text += if is_rust { "```rust" } else { line };
+        } else if is_code && (line == "#" || line.starts_with("# ")) {
+            // Rustdoc hides these lines.
+            continue;
+        } else if is_code {
+            text += line;
+        } else {
+            text += &without_links(line);
+        }
+        text.push('\n');
+    }
+    let manifest = manifest(folder);
+    let name = manifest["package"]["name"].as_str().unwrap();
+    format!(
+        "# {name}\n\n{}\n\nPart of [vmmkit](https://github.com/vmmkit/vmmkit), crates to build virtual machine monitors with. Licensed under \
+         Apache-2.0 or MIT, at your option.\n",
+        text.trim_end()
+    )
+}
+
+/// `line` with the text alone of each link to an item, of which Markdown knows nothing.
+fn without_links(line: &str) -> String {
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once('[') {
+        text += before;
+        let Some((inner, behind)) = after.split_once(']') else {
+            return text + "[" + after;
+        };
+        match behind.strip_prefix('(').and_then(|to| to.split_once(')')) {
+            Some((target, behind)) if target.starts_with("http") => {
+                text += &format!("[{inner}]({target})");
+                rest = behind;
+            }
+            Some((_, behind)) => {
+                text += inner;
+                rest = behind;
+            }
+            None => {
+                text += inner;
+                rest = behind;
+            }
+        }
+    }
+    text + rest
+}
+
+#[test]
+fn each_crate_has_the_readme_of_its_documentation() {
+    for folder in crates() {
+        let path = folder.join("README.md");
+        let made = readme(&folder);
+        if std::env::var_os(WRITE_READMES).is_some() {
+            fs::write(&path, made).unwrap();
+            continue;
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            kept == made,
+            "{} is not what src/lib.rs says: {WRITE_READMES}=1 cargo test -p vmmkit-tests --test publishing",
+            path.display()
+        );
+        assert!(made.contains("```"), "{} has no example", folder.display());
+    }
+    assert_eq!(
+        without_links("a [`B`], [c](d) [e](https://f)."),
+        "a `B`, c [e](https://f)."
+    );
+}
+
+#[test]
+fn each_crate_has_its_licences_and_what_a_registry_shows() {
+    for folder in crates() {
+        let at = folder.display();
+        for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
+            let text = fs::read(folder.join(licence)).expect(licence);
+            let original = fs::read(workspace_root().join(licence)).unwrap();
+            assert!(text == original, "{at}: {licence} is another");
+        }
+        let manifest = manifest(&folder);
+        let package = &manifest["package"];
+        for (list, max) in [("keywords", 5), ("categories", 5)] {
+            let list = package.get(list).and_then(toml::Value::as_array);
+            let count = list.map_or(0, Vec::len);
+            assert!((1..=max).contains(&count), "{at}: {count} of them");
+        }
+        for keyword in package["keywords"].as_array().unwrap() {
+            assert!(keyword.as_str().unwrap().len() <= 20, "{at}: {keyword}");
+        }
+        let description = package["description"].as_str().unwrap();
+        assert!(
+            !description.is_empty() && package.get("readme").is_some(),
+            "{at}"
+        );
+        let docs = &package["metadata"]["docs"]["rs"];
+        assert_eq!(docs["all-features"].as_bool(), Some(true), "{at}");
+    }
+}
+
+#[test]
+fn no_crate_reaches_out_of_its_folder() {
+    for folder in crates() {
+        for file in rust_files(&folder) {
+            let text = fs::read_to_string(&file).unwrap();
+            let depth = file.strip_prefix(&folder).unwrap().components().count() - 1;
+            for (number, line) in text.lines().enumerate() {
+                let Some((_, named)) = line
+                    .split_once("include_str!(")
+                    .or_else(|| line.split_once("include_bytes!("))
+                    .or_else(|| line.split_once("#[path"))
+                else {
+                    continue;
+                };
+                let ups = named.matches("../").count();
+                if ups > depth {
+                    panic!("{}:{}: {}", file.display(), number + 1, line.trim());
+                }
+            }
+        }
+        let manifest = manifest(&folder);
+        for (name, dependency) in manifest["dependencies"].as_table().unwrap() {
+            let is_local = dependency.get("path").is_some();
+            assert!(!is_local, "{}: {name} by a path alone", folder.display());
+        }
+    }
+}
