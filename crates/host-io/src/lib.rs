@@ -79,7 +79,7 @@ pub use inherited::close_inherited;
 pub use input::{FdInput, InputRead, InputSource, read_ready};
 pub use last_close::close_after_exit;
 pub use left_over::LeftOver;
-pub use listener::{Accept, Acceptor, ListenError, ListenStep, Listener};
+pub use listener::{Accept, Acceptor, ListenError, ListenStep, Listener, remove_own_socket};
 pub use output::{Flush, OutputBuffer};
 pub use pollable::Pollable;
 pub use poller::{Interest, Poller, Ready};

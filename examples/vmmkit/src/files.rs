@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use vmmkit_guest_memory::Backing;
-use vmmkit_host_io::{FileId, LeftOver, Output, OutputPlan, Sharing, lock_file, open_options};
+use vmmkit_host_io::{
+    FileId, Holder, LeftOver, Output, OutputPlan, Sharing, lock_file, lock_holder, open_options,
+};
 
 use vmmkit_machine_spec::{ConsoleSpec, DeviceSpec, DiskSpec, Field, MachineSpec};
 use vmmkit_virtio_devices::Qcow2Disk;
@@ -311,10 +313,6 @@ pub(crate) struct Opening {
     pub(crate) log: Option<LogFile>,
     /// Files for output.
     pub(crate) outputs: Arc<Outputs>,
-    /// The file that is the guest's RAM.
-    pub(crate) ram: Option<RamFile>,
-    /// Where sockets for clients are to be made.
-    pub(crate) sockets: Vec<PathBuf>,
 }
 
 impl Opening {
@@ -323,11 +321,7 @@ impl Opening {
         if let Some(log) = &self.log {
             log.open(&self.outputs)?;
         }
-        self.outputs.keep()?;
-        if let Some(ram) = self.ram {
-            ram.keep();
-        }
-        Ok(())
+        self.outputs.keep()
     }
 }
 
@@ -361,11 +355,15 @@ impl RamFile {
 
 impl Drop for RamFile {
     fn drop(&mut self) {
-        // One that is locked is another guest's by now: theirs is the reason why this start has failed.
-        let file = open_options().write(true).open(&self.path);
-        let Some(file) = file.ok().filter(|file| lock_file(file, false).is_ok()) else {
+        let Ok(file) = open_options().write(true).open(&self.path) else {
             return;
         };
+        // One that is locked may be another guest's by now: theirs is the reason why this start has failed.
+        // This process itself has it while RAM is being made.
+        let own = |holder: Holder| holder.pid == std::process::id();
+        if lock_file(&file, false).is_err() && !lock_holder(&file).is_some_and(own) {
+            return;
+        }
         // The start has failed already; that the file stays behind would be nothing to say beside it.
         let _ = match self.was_there {
             true => file.set_len(0),

@@ -48,6 +48,7 @@ mod serial;
 mod settings;
 mod startup;
 mod stdin;
+mod unfinished;
 mod usage;
 
 fn main() -> ExitCode {

@@ -69,6 +69,13 @@ impl Remote {
         self.last_resort.get_or_init(last_resort).clone()
     }
 
+    /// The process ends before there is a machine.
+    pub(crate) fn leave(&self) {
+        if let Some(last_resort) = self.last_resort.get() {
+            last_resort.leave();
+        }
+    }
+
     /// Does something to the machine.
     pub(crate) fn with(&self, act: impl FnOnce(&Handle)) {
         if let Some(handle) = self.handle.get() {

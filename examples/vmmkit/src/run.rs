@@ -2,13 +2,14 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use vmmkit_device_bus::AddressRange;
 use vmmkit_guest_memory::Backing;
-use vmmkit_host_io::{ConsoleSocket, LeftOver, TimerFd, die_by};
+use vmmkit_host_io::{ConsoleSocket, TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm, KvmKind, ProbeCache, kvm_kind};
 use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_machine_spec::{ConsoleSpec, OnReboot};
@@ -33,6 +34,7 @@ use crate::reports::Reports;
 use crate::serial::{self, Opened};
 use crate::settings::Settings;
 use crate::startup::Startup;
+use crate::unfinished::Unfinished;
 use crate::{
     boot_files, config_file, control, debug_port, devices, diagnosis, exit_code, gdb, inherited,
     messages, reports,
@@ -78,10 +80,8 @@ pub(crate) fn run(values: Values) -> Result<ExitCode, Failure> {
     let opening = Opening {
         log,
         outputs: Arc::default(),
-        ram: RamFile::note(&settings.machine.ram.backing),
-        sockets,
     };
-    boot(settings, &kvm, can_debug, opening)
+    boot(settings, &kvm, can_debug, opening, sockets)
 }
 
 /// The host's KVM. What the probe of a software one finds is kept in this user's runtime folder, where
@@ -191,16 +191,18 @@ fn boot(
     kvm: &Kvm,
     can_debug: Supported,
     opening: Opening,
+    sockets: Vec<PathBuf>,
 ) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
-    // Dropped last where the start fails, after the sockets that were to take their places.
-    let mut left_over = files::set_left_over_aside(&opening.sockets);
     let job = job()?;
     let remote = Arc::new(Remote::new(job.clone(), settings.machine.acpi));
     // Before any thread is started.
     let signals =
         Signals::new(job.clone(), remote.clone(), settings.stop_timeout).map_err(no_descriptor)?;
-    let startup = Startup::watch().map_err(no_descriptor)?;
+    // Dropped after the sockets of this machine, which have the places of those that are set aside.
+    let ram = RamFile::note(&settings.machine.ram.backing);
+    let unfinished = Arc::new(Unfinished::new(sockets, ram, remote.clone()));
+    let startup = Startup::watch(unfinished.clone()).map_err(no_descriptor)?;
     let (presence, guest, door) = control::open(&settings)?;
     let last_resort = remote.end_by(presence);
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
@@ -238,7 +240,7 @@ fn boot(
             }
             gdb.start(&machine.handle(), settings.quiet)?;
             opening.commit()?;
-            left_over.drain(..).for_each(LeftOver::remove);
+            unfinished.keep();
             running = reports.start(machine.handle(), Box::new(move || guest.numbers()))?;
             say_all(&software_notes(&settings, kvm, &machine.handle()));
             progress.booting(&settings);

@@ -1,4 +1,4 @@
-//! Signals while a machine is being built: they end the process at once.
+//! Signals while a machine is being built: they end the process at once, and what it has made goes with it.
 
 use std::io;
 use std::sync::Arc;
@@ -7,6 +7,8 @@ use std::thread::JoinHandle;
 use vmmkit_host_io::{
     EventFd, Interest, Poller, Signal, SignalFd, ThreadRole, ThreadSpec, die_by, restore_all,
 };
+
+use crate::unfinished::Unfinished;
 
 /// The signals that end the process. Nothing runs yet that could be asked to end by itself.
 const ENDING: [Signal; 4] = [
@@ -27,8 +29,8 @@ pub(crate) struct Startup {
 }
 
 impl Startup {
-    /// Waits from now on.
-    pub(crate) fn watch() -> io::Result<Self> {
+    /// Waits from now on; `unfinished` is undone by a signal.
+    pub(crate) fn watch(unfinished: Arc<Unfinished>) -> io::Result<Self> {
         let is_over = Arc::new(EventFd::new()?);
         let signals = SignalFd::block(&ENDING)?;
         let poller = Poller::new()?;
@@ -39,6 +41,7 @@ impl Startup {
             let mut ready = Vec::new();
             while !over.is_raised() && poller.wait(&mut ready).is_ok() {
                 if let Some(signal) = signals.read() {
+                    unfinished.undo();
                     restore_all();
                     die_by(signal);
                 }

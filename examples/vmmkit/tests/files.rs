@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirEntryExt, FileTypeExt, symlink};
+use std::os::unix::fs::{DirEntryExt, FileTypeExt, MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -334,19 +334,40 @@ fn a_pipe_for_output_that_nobody_reads_holds_up_nothing() {
 }
 
 #[test]
-fn a_start_that_waits_is_ended_by_a_signal() {
+fn a_start_that_waits_is_ended_by_a_signal_and_leaves_nothing_behind() {
     let place = place("files-slow", &echo_guest());
-    let socket = place.folder.path().join("back-end");
+    let folder = place.folder.path();
+    let socket = folder.join("back-end");
     // A back end that takes the connection and never answers.
-    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let listener = UnixListener::bind(&socket).unwrap();
     let disk = format!("vhost-user={}", socket.display());
+    let [serial, api, stale, ram] = ["serial", "api", "stale", "ram"].map(|name| folder.join(name));
+    drop(UnixListener::bind(&stale).unwrap());
+    let inode = fs::metadata(&stale).unwrap().ino();
+    let at = |path: &Path| format!("socket={}", path.display());
+    let vsock = format!("cid=3,{}", at(&stale));
+    let memory = format!("16M,backend=file={}", ram.display());
+    let words = [
+        ["--serial", &at(&serial)],
+        ["--api-socket", api.to_str().unwrap()],
+        ["--vsock", &vsock],
+        ["--memory", &memory],
+        ["--disk", &disk],
+    ];
+    let words = words.concat();
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let mut guest = place.start(&["--no-instance", "--disk", &disk]);
+        let mut guest = place.start(&[&["--name", "web"], &words[..]].concat());
         let _connection = listener.accept().unwrap();
         let pid = rustix::process::Pid::from_child(&guest.child);
         rustix::process::kill_process(pid, signal).unwrap();
         let status = guest.ends();
         assert_eq!(status.signal(), Some(signal.as_raw()));
+        let files = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["back-end", "kernel", "run", "stale", "text"]);
+        assert_eq!(fs::metadata(&stale).unwrap().ino(), inode);
+        assert_eq!(place.entries(), [""; 0]);
     }
 }
 

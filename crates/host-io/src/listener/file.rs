@@ -97,6 +97,20 @@ impl Drop for SocketFile {
     }
 }
 
+/// Removes the socket at `path` if it is this process that listens on it: for a process that ends while
+/// another thread has the [`Listener`](crate::Listener). One that cannot be connected to now stays.
+pub fn remove_own_socket(path: &Path) {
+    let Ok(socket) = FdSocket::connect(path, &Deadline::after(Duration::ZERO)) else {
+        return;
+    };
+    // Who called listen(2) is the peer (unix(7), SO_PEERCRED).
+    let peer = rustix::net::sockopt::socket_peercred(socket.into_stream());
+    if peer.is_ok_and(|peer| peer.pid == rustix::process::getpid()) {
+        // It may be gone by now.
+        let _ = fs::remove_file(path);
+    }
+}
+
 /// What has the name of a socket that is to be made, and lets it be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Occupant {

@@ -12,6 +12,7 @@ pub use acceptor::{Accept, Acceptor};
 pub use error::{ListenError, ListenStep};
 use file::SocketFile;
 pub(crate) use file::is_left_over;
+pub use file::remove_own_socket;
 
 /// A listening UNIX socket, whose file goes with it. Only its user may connect (mode 0600).
 ///
@@ -128,6 +129,22 @@ mod tests {
         }
         let error = Listener::bind(&path).unwrap_err();
         assert!(matches!(error, ListenError::InUse), "{error}");
+    }
+
+    #[test]
+    fn the_socket_of_this_process_is_told_from_others() {
+        let path = place("own");
+        remove_own_socket(&path);
+        drop(UnixListener::bind(&path).unwrap());
+        remove_own_socket(&path);
+        assert!(path.exists(), "nobody listens on it");
+        let listener = Listener::bind(&path).unwrap();
+        remove_own_socket(&path);
+        assert!(!path.exists());
+        drop(listener);
+        fs::write(&path, "text").unwrap();
+        remove_own_socket(&path);
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]
