@@ -62,7 +62,7 @@ const ONCE: &[(&str, &str, &str)] = &[
 /// How many messages each file of the binary has, and why they are bounded. Commands that do one thing and
 /// end are left out.
 const MESSAGES: &[(&str, usize, &str)] = &[
-    ("control/door.rs", 1, "the API is started once"),
+    ("control/mod.rs", 1, "the API is started once"),
     ("control/presence.rs", 1, "at the start"),
     ("devices/disk.rs", 1, "the first failure of a disk"),
     ("devices/mod.rs", 2, "after the end"),

@@ -91,6 +91,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "controlled",
+        // The two that know no machine, and the machine that they are for.
+        &[
+            "vmm",
+            "control",
+            "gdb",
+            "virtio-devices",
+            "virtio",
+            "hypervisor",
+            "guest-memory",
+            "host-io",
+            "telemetry",
+        ],
+    ),
+    (
         "vmm",
         &[
             "pc-platform",

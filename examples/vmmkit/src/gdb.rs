@@ -3,10 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use vmmkit_controlled::DebuggedMachine;
 use vmmkit_gdb::{Debugged, Ended, Notices, Place, RunningServer, Server, Supported};
-use vmmkit_guest_memory::GuestRam;
-use vmmkit_hypervisor::VcpuId;
-use vmmkit_hypervisor::x86::VcpuState;
 use vmmkit_hypervisor_kvm::{Kvm, probe_debug};
 use vmmkit_machine_spec::Given;
 use vmmkit_vmm::{Event, Handle, MachineBuilder, Outcome};
@@ -125,7 +123,7 @@ impl Debugger {
         handle
             .run_control()
             .attach_debugger(move |vcpu, exit| told.stopped(vcpu, exit));
-        let machine = Machine(handle.clone());
+        let machine = DebuggedMachine::new(handle.clone());
         machine.halt();
         if !quiet {
             let gdb = match server.place() {
@@ -167,44 +165,6 @@ fn ended(outcome: &Result<Outcome, Failure>) -> Ended {
     match outcome {
         Ok(Outcome::TripleFault(_)) | Err(_) => Ended::Aborted,
         Ok(outcome) => Ended::Exited(crate::exit_code::of(*outcome)),
-    }
-}
-
-/// A machine under GDB. It is both paused, so that its devices and clocks rest, and held, so that
-/// nobody else's `resume` lets it run behind GDB's back.
-struct Machine(Handle);
-
-impl Debugged for Machine {
-    fn vcpus(&self) -> u32 {
-        self.0.run_control().vcpus()
-    }
-
-    fn ram(&self) -> &GuestRam {
-        self.0.ram()
-    }
-
-    fn halt(&self) {
-        self.0.run_control().hold(|_| true);
-        self.0.pause();
-    }
-
-    fn resume(&self, runs: &dyn Fn(VcpuId) -> bool) {
-        self.0.run_control().hold(|vcpu| !runs(vcpu));
-        self.0.resume();
-    }
-
-    fn visit<T: Send + 'static>(
-        &self,
-        vcpu: VcpuId,
-        work: impl Fn(&mut dyn VcpuState) -> T + Send + Sync + 'static,
-    ) -> Option<T> {
-        let vcpus = vcpu.0..vcpu.0.saturating_add(1);
-        let control = self.0.run_control();
-        control.visit(vcpus, move |_, state| work(state)).pop()
-    }
-
-    fn stop(&self) {
-        self.0.stop();
     }
 }
 

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
+use vmmkit_controlled::{PAUSE_TIME, ask_to_power_off, can_hear};
 use vmmkit_host_io::{OutputBuffer, Signal, WindowSize, signal_job, window_size};
 use vmmkit_process::{Command, Guest, HELP, Job, Keyboard};
-use vmmkit_telemetry::Milestone;
 use vmmkit_virtio_devices::Console;
 use vmmkit_vmm::{Handle, MachineState};
 
-use crate::control::{PAUSE_TIME, Presence};
+use crate::control::Presence;
 use crate::last_resort::LastResort;
 use crate::messages;
 
@@ -129,21 +129,6 @@ impl Remote {
             Command::Stop => signal_job(Signal::TerminalStop),
         }
     }
-}
-
-/// Asks the guest to power off, by the button that it can hear.
-pub(crate) fn ask_to_power_off(machine: &Handle, has_acpi: bool) {
-    match has_acpi {
-        true => machine.power_button(),
-        false => machine.ctrl_alt_del(),
-    }
-}
-
-/// Whether a guest can hear that it is asked: it has run, and has not crashed.
-pub(crate) fn can_hear(machine: &Handle) -> bool {
-    let has_run = machine.boot_log().milestones().reached(Milestone::Entry);
-    let state = machine.state();
-    has_run.is_some() && matches!(state, MachineState::Running | MachineState::Paused)
 }
 
 /// Says that a guest was asked in vain, unless it has ended meanwhile.

@@ -30,7 +30,7 @@ use crate::news::News;
 use crate::options::{self, Values};
 use crate::progress::Progress;
 use crate::remote::Remote;
-use crate::reports::Reports;
+use crate::reports::{Publisher, Reports};
 use crate::serial::{self, Opened};
 use crate::settings::Settings;
 use crate::startup::Startup;
@@ -203,7 +203,7 @@ fn boot(
     let ram = RamFile::note(&settings.machine.ram.backing);
     let unfinished = Arc::new(Unfinished::new(sockets, ram, remote.clone()));
     let startup = Startup::watch(unfinished.clone()).map_err(no_descriptor)?;
-    let (presence, guest, door) = control::open(&settings)?;
+    let (presence, guest, door) = control::open(&settings, Publisher::new(reports::software(kvm)))?;
     let last_resort = remote.end_by(presence);
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let Opened {
@@ -234,7 +234,7 @@ fn boot(
         .map_err(|error| explain(&error, &settings))
         .and_then(|machine| {
             remote.connect(machine.handle());
-            guest.connect(machine.handle(), reports::software(kvm));
+            guest.connect(machine.handle());
             if settings.paused {
                 machine.handle().pause();
             }

@@ -1,19 +1,16 @@
 //! The running machine for others: by its name among the user's machines, and by its API.
 
-mod disk;
-mod door;
-mod guest;
-mod happenings;
 mod presence;
 
 use std::sync::Arc;
 
-use vmmkit_control::{Controlled, InstanceError, RuntimeFolder};
+use vmmkit_control::{Controlled, InstanceError, MachineInfo, MachineState, RuntimeFolder};
+use vmmkit_controlled::{ControlledMachine, Door, Manner};
 
 use crate::failure::Failure;
+use crate::messages;
+use crate::reports::Publisher;
 use crate::settings::Settings;
-pub(crate) use door::Door;
-pub(crate) use guest::{Guest, PAUSE_TIME};
 pub(crate) use presence::{Choice, Presence};
 
 /// The folder of this user's running guests.
@@ -23,11 +20,41 @@ pub(crate) fn runtime_folder() -> Result<RuntimeFolder, InstanceError> {
 
 /// Makes the machine of `settings` known: its entry, the machine as the API has it, and the API's
 /// sockets for the event loop.
-pub(crate) fn open(settings: &Settings) -> Result<(Presence, Arc<Guest>, Door), Failure> {
+pub(crate) fn open(
+    settings: &Settings,
+    publisher: Publisher,
+) -> Result<(Presence, Arc<ControlledMachine>, Door), Failure> {
     let (presence, places) = Presence::claim(&settings.control, settings.quiet)?;
     let name = presence.name().unwrap_or(&settings.machine.name);
-    let guest = Arc::new(Guest::new(settings, name));
-    presence.describe(&guest.machine());
-    let door = Door::new(places, guest.clone(), presence.server());
-    Ok((presence, guest, door))
+    let (about, manner) = about(settings, name);
+    let machine = Arc::new(ControlledMachine::new(about, manner, Arc::new(publisher)));
+    presence.describe(&machine.machine());
+    let door = Door::new(places, machine.clone(), presence.server(), |error| {
+        messages::say(&format!(
+            "warning: the control API cannot be served now: {error}\n  next: raise the limits of \
+             processes and open files (ulimit -u, ulimit -n)"
+        ));
+    });
+    Ok((presence, machine, door))
+}
+
+fn about(settings: &Settings, name: &str) -> (MachineInfo, Manner) {
+    let machine = &settings.machine;
+    let kernel = machine.boot.as_kernel();
+    let about = MachineInfo {
+        name: name.to_owned(),
+        state: MachineState::Created,
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        age_milliseconds: 0,
+        vcpus: machine.vcpus,
+        memory_bytes: machine.ram.size.bytes(),
+        kernel: kernel.map_or(String::new(), |kernel| kernel.image.to_string()),
+    };
+    let manner = Manner {
+        stop_timeout: u32::try_from(settings.stop_timeout.as_secs()).unwrap_or(u32::MAX),
+        has_acpi: machine.acpi,
+        waits_for_boot: settings.paused,
+    };
+    (about, manner)
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use vmmkit_control::{Entry, InstanceError, MachineInfo, Server};
+use vmmkit_control::{Entry, InstanceError, MachineInfo};
+use vmmkit_controlled::ServerSlot;
 use vmmkit_host_io::{ListenError, Listener};
 
 use crate::failure::{Failure, chain};
@@ -32,9 +32,6 @@ pub(crate) struct Presence {
     /// The server, once somebody has come.
     server: ServerSlot,
 }
-
-/// A server that may be started later.
-pub(crate) type ServerSlot = Arc<Mutex<Option<Server>>>;
 
 impl Presence {
     /// Makes the machine known as `choice` says. What was not asked for by name may fail: then the

@@ -5,7 +5,6 @@ mod console;
 mod disk;
 mod disk_failure;
 mod fs;
-mod live;
 mod mem;
 mod net;
 mod plan;
@@ -24,7 +23,6 @@ use vmmkit_vmm::DeviceInfo;
 use crate::failure::{Failure, chain};
 use crate::messages;
 use crate::settings::Settings;
-pub(crate) use live::{Live, statistics};
 pub(crate) use plan::Plan;
 
 /// Plugs the devices of `settings` in.

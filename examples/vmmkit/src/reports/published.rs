@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 use vmmkit_control::{MachineInfo, MachineState};
+use vmmkit_controlled::Embedder;
 use vmmkit_telemetry::Metrics;
+use vmmkit_vmm::Handle;
 
+use super::MoreMetrics;
 use crate::consumption::{self, Consumption};
+use crate::remote::say_cut_off;
 
 /// What the names begin with.
 const PREFIX: &str = "vmmkit";
@@ -49,15 +53,29 @@ const HELP: &[(&str, &str)] = &[
 ];
 
 /// Adds what only this program knows to the numbers of a machine, and names them all.
-#[derive(Debug, Default)]
 pub(crate) struct Publisher {
+    more: MoreMetrics,
     /// The processor time of each vCPU, which stays when its thread has ended.
     vcpus: Mutex<BTreeMap<u32, f64>>,
 }
 
 impl Publisher {
-    /// `metrics` of the machine that is `about`.
-    pub(crate) fn publish(&self, mut metrics: Metrics, about: &MachineInfo) -> Metrics {
+    /// With the numbers of `more` beside those of the machine.
+    pub(crate) fn new(more: MoreMetrics) -> Self {
+        Self {
+            more,
+            vcpus: Mutex::default(),
+        }
+    }
+}
+
+impl Embedder for Publisher {
+    fn cut_off(&self, machine: &Handle) {
+        say_cut_off(machine);
+    }
+
+    fn publish(&self, mut metrics: Metrics, about: &MachineInfo) -> Metrics {
+        (self.more)(&mut metrics);
         for (name, help) in HELP {
             metrics.describe(name, help);
         }

@@ -2,11 +2,11 @@
 
 use thiserror::Error;
 use vmmkit_control::Refusal;
+use vmmkit_telemetry::error_line;
 use vmmkit_virtio::DeviceKind;
 use vmmkit_virtio_devices::{Block, ResizeError};
 
-use crate::devices::Live;
-use crate::failure::chain;
+use crate::device::LiveDevice;
 
 /// A disk whose size is another process's to change.
 #[derive(Debug, Error)]
@@ -16,10 +16,10 @@ struct OfBackEnd {
 }
 
 /// The disk that the device `live`, called `name`, is.
-pub(super) fn of<'a>(live: Option<&'a Live>, name: &str) -> Result<&'a Block, Refusal> {
+pub(super) fn of<'a>(live: Option<&'a LiveDevice>, name: &str) -> Result<&'a Block, Refusal> {
     match live {
-        Some(Live::Block(disk)) => Ok(disk),
-        Some(Live::Other(device)) if device.kind() == DeviceKind::BLOCK => {
+        Some(LiveDevice::Block(disk)) => Ok(disk),
+        Some(LiveDevice::Other(device)) if device.kind() == DeviceKind::BLOCK => {
             let name = name.to_owned();
             Err(Refusal::unsupported(OfBackEnd { name }))
         }
@@ -33,7 +33,7 @@ pub(super) fn resize(disk: &Block, size_bytes: Option<u64>) -> Result<u64, Refus
         ResizeError::Smaller { .. } | ResizeError::Fraction { .. } | ResizeError::Host { .. } => {
             Refusal::Field {
                 field: "size_bytes",
-                reason: chain(&error).join(": "),
+                reason: error_line(&error),
             }
         }
         error => Refusal::unsupported(error),
@@ -52,7 +52,7 @@ mod tests {
     fn a_disk_grows_and_other_devices_have_no_size() {
         let disk = Arc::new(MemoryDisk::new(4096));
         let block = Block::with_disk(disk, &BlockConfig::default()).unwrap();
-        let live = Live::Block(Arc::new(block));
+        let live = LiveDevice::Block(Arc::new(block));
         let block = of(Some(&live), "blk0").unwrap();
         assert_eq!(resize(block, None).unwrap(), 4096);
         assert_eq!(resize(block, Some(8192)).unwrap(), 8192);
@@ -64,7 +64,7 @@ mod tests {
         let read_only = Block::with_disk(read_only, &BlockConfig::default()).unwrap();
         let refusal = resize(&read_only, Some(8192)).unwrap_err();
         assert!(matches!(refusal, Refusal::Unsupported(_)), "{refusal}");
-        let rng = Live::Other(Arc::new(Rng::new()));
+        let rng = LiveDevice::Other(Arc::new(Rng::new()));
         for other in [Some(&rng), None] {
             let refusal = of(other, "rng0").unwrap_err();
             assert!(matches!(refusal, Refusal::NoSize(name) if name == "rng0"));

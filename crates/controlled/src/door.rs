@@ -3,30 +3,38 @@
 use std::sync::Arc;
 
 use event_manager::{EventOps, EventSet, Events, MutEventSubscriber};
-use vmmkit_control::{Api, Server};
+use parking_lot::Mutex;
+use vmmkit_control::{Api, Controlled, Server};
 use vmmkit_host_io::Listener;
 
-use super::Guest;
-use super::presence::ServerSlot;
-use crate::messages;
+/// A server that may be started later.
+pub type ServerSlot = Arc<Mutex<Option<Server>>>;
 
 /// Waits for the first client, and starts the server then: a machine that nobody talks to has no
 /// thread for it, and no runtime.
-pub(crate) struct Door {
+pub struct Door {
     places: Vec<Arc<Listener>>,
-    guest: Arc<Guest>,
+    machine: Arc<dyn Controlled>,
     server: ServerSlot,
+    on_failure: Box<dyn Fn(&std::io::Error) + Send>,
     /// It has been said that the API cannot be served.
     has_complained: bool,
 }
 
 impl Door {
-    /// A door to `guest` at `places`.
-    pub(crate) fn new(places: Vec<Arc<Listener>>, guest: Arc<Guest>, server: ServerSlot) -> Self {
+    /// A door to `machine` at `places`, whose server is put into `server`. `on_failure` is told, once, that it could
+    /// not be started; it is tried again.
+    pub fn new(
+        places: Vec<Arc<Listener>>,
+        machine: Arc<dyn Controlled>,
+        server: ServerSlot,
+        on_failure: impl Fn(&std::io::Error) + Send + 'static,
+    ) -> Self {
         Self {
             places,
-            guest,
+            machine,
             server,
+            on_failure: Box::new(on_failure),
             has_complained: false,
         }
     }
@@ -37,11 +45,16 @@ impl Door {
             place.rest();
         }
         if !std::mem::replace(&mut self.has_complained, true) {
-            messages::say(&format!(
-                "warning: the control API cannot be served now: {error}\n  next: raise the limits of \
-                 processes and open files (ulimit -u, ulimit -n)"
-            ));
+            (self.on_failure)(error);
         }
+    }
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door")
+            .field("places", &self.places)
+            .finish_non_exhaustive()
     }
 }
 
@@ -51,7 +64,7 @@ impl MutEventSubscriber for Door {
             return;
         }
         // The client waits in the socket's queue meanwhile.
-        match Server::start(Api::new(self.guest.clone()), self.places.clone()) {
+        match Server::start(Api::new(self.machine.clone()), self.places.clone()) {
             Ok(server) => {
                 for place in self.places.drain(..) {
                     let _ = ops.remove(Events::empty(&*place));

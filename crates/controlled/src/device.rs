@@ -13,7 +13,7 @@ use vmmkit_vmm::Handle;
 
 /// A device.
 #[derive(Clone)]
-pub(crate) enum Live {
+pub(crate) enum LiveDevice {
     Block(Arc<Block>),
     Net(Arc<Net>),
     /// One that cannot be changed, but says what it has done.
@@ -23,7 +23,7 @@ pub(crate) enum Live {
 /// Numbers by name.
 pub(crate) type Counters = BTreeMap<String, u64>;
 
-impl Live {
+impl LiveDevice {
     /// The one that is called `id` in `machine`.
     pub(crate) fn find(machine: &Handle, id: &str) -> Option<Self> {
         let block = machine.device(id).map(Self::Block);
@@ -173,9 +173,9 @@ mod tests {
 
     use super::*;
 
-    fn disk() -> Live {
+    fn disk() -> LiveDevice {
         let disk = Arc::new(MemoryDisk::new(4096));
-        Live::Block(Arc::new(
+        LiveDevice::Block(Arc::new(
             Block::with_disk(disk, &BlockConfig::default()).unwrap(),
         ))
     }

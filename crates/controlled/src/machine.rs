@@ -12,30 +12,45 @@ use vmmkit_guest_memory::BLOCK_SIZE;
 use vmmkit_telemetry::Metrics;
 use vmmkit_vmm::{self as vmm, Handle, Outcome, PauseError};
 
-use super::disk;
-use super::happenings::Happenings;
-use crate::devices::{Live, statistics};
-use crate::remote::{ask_to_power_off, say_cut_off};
-use crate::reports::{MoreMetrics, Publisher};
-use crate::settings::Settings;
+use crate::device::{LiveDevice, statistics};
+use crate::events::MachineEvents;
+use crate::{ask_to_power_off, disk};
 
-/// A machine from its options on: it has its handle as soon as it is built.
-pub(crate) struct Guest {
+/// What the program that a machine runs in adds to it.
+pub trait Embedder: Send + Sync + 'static {
+    /// `metrics` of the machine that is `about`, with the program's own and under its name.
+    fn publish(&self, metrics: Metrics, about: &MachineInfo) -> Metrics;
+
+    /// A guest that was asked to power off has not, and is stopped now.
+    fn cut_off(&self, machine: &Handle);
+}
+
+/// How a machine is to be treated.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Seconds that a guest that was asked to power off may take if nobody says otherwise.
+    pub stop_timeout: u32,
+    /// It hears the button of ACPI, and otherwise its keyboard.
+    pub has_acpi: bool,
+    /// Its first pause is that of a machine that has not been told to boot.
+    pub waits_for_boot: bool,
+}
+
+/// A machine from its specification on: it has its handle as soon as it is built.
+pub struct ControlledMachine {
     // Fixed at creation
     about: MachineInfo,
+    manner: Manner,
+    embedder: Arc<dyn Embedder>,
     began: Instant,
-    stop_timeout: u32,
-    has_acpi: bool,
     // Wiring
     handle: OnceLock<Handle>,
-    more: OnceLock<MoreMetrics>,
     // State
     /// It was told to boot, or need not be.
     // Ordering: this and the next are flags alone.
     has_booted: AtomicBool,
     /// The guest was asked to power off.
     is_asked: AtomicBool,
-    publisher: Publisher,
 }
 
 /// A pause that was given up.
@@ -44,52 +59,44 @@ pub(crate) struct Guest {
 struct StillRuns(PauseError);
 
 /// How long devices may take to come to rest before a pause is refused.
-pub(crate) const PAUSE_TIME: Duration = Duration::from_millis(1500);
+pub const PAUSE_TIME: Duration = Duration::from_millis(1500);
 
 /// A page of a balloon.
 const PAGE: u64 = 4096;
 
-impl Guest {
-    /// The machine of `settings`, called `name`.
-    pub(crate) fn new(settings: &Settings, name: &str) -> Self {
-        let machine = &settings.machine;
-        let kernel = machine.boot.as_kernel();
+impl std::fmt::Debug for ControlledMachine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlledMachine")
+            .field("about", &self.about)
+            .field("manner", &self.manner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ControlledMachine {
+    /// The machine that is `about`; it is not built yet.
+    pub fn new(about: MachineInfo, manner: Manner, embedder: Arc<dyn Embedder>) -> Self {
         Self {
-            about: MachineInfo {
-                name: name.to_owned(),
-                state: MachineState::Created,
-                pid: std::process::id(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                age_milliseconds: 0,
-                vcpus: machine.vcpus,
-                memory_bytes: machine.ram.size.bytes(),
-                kernel: kernel.map_or(String::new(), |kernel| kernel.image.to_string()),
-            },
+            about,
+            manner,
+            embedder,
             began: Instant::now(),
-            stop_timeout: u32::try_from(settings.stop_timeout.as_secs()).unwrap_or(u32::MAX),
-            has_acpi: machine.acpi,
             handle: OnceLock::new(),
-            more: OnceLock::new(),
-            has_booted: AtomicBool::new(!settings.paused),
+            has_booted: AtomicBool::new(!manner.waits_for_boot),
             is_asked: AtomicBool::new(false),
-            publisher: Publisher::default(),
         }
     }
 
-    /// The machine has been built. `more` are numbers to publish beside its own.
-    pub(crate) fn connect(&self, handle: Handle, more: MoreMetrics) {
-        // All once, in `run`, before anybody can ask.
-        let _ = self.more.set(more);
+    /// The machine has been built.
+    pub fn connect(&self, handle: Handle) {
+        // Once, before anybody can ask.
         let _ = self.handle.set(handle);
     }
 
     /// All numbers to publish, as of now.
-    pub(crate) fn numbers(&self) -> Metrics {
-        let mut metrics = self.handle.get().map_or_else(Metrics::new, Handle::metrics);
-        if let Some(more) = self.more.get() {
-            more(&mut metrics);
-        }
-        self.publisher.publish(metrics, &self.machine())
+    pub fn numbers(&self) -> Metrics {
+        let metrics = self.handle.get().map_or_else(Metrics::new, Handle::metrics);
+        self.embedder.publish(metrics, &self.machine())
     }
 
     fn handle(&self) -> Result<&Handle, Refusal> {
@@ -124,8 +131,8 @@ impl Guest {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn named(&self, name: &str) -> Option<Live> {
-        Live::find(self.handle.get()?, name)
+    fn named(&self, name: &str) -> Option<LiveDevice> {
+        LiveDevice::find(self.handle.get()?, name)
     }
 
     fn the_balloon(&self) -> Option<Arc<vmmkit_virtio_devices::Balloon>> {
@@ -137,7 +144,7 @@ impl Guest {
     }
 }
 
-impl Controlled for Guest {
+impl Controlled for ControlledMachine {
     fn machine(&self) -> MachineInfo {
         MachineInfo {
             state: self.state(),
@@ -197,20 +204,20 @@ impl Controlled for Guest {
             _ => return handle.stop(),
         }
         self.is_asked.store(true, Ordering::Relaxed);
-        ask_to_power_off(handle, self.has_acpi);
+        ask_to_power_off(handle, self.manner.has_acpi);
     }
 
     fn stop(&self) {
         if let Ok(handle) = self.handle() {
             if self.is_asked.load(Ordering::Relaxed) {
-                say_cut_off(handle);
+                self.embedder.cut_off(handle);
             }
             handle.stop();
         }
     }
 
     fn stop_timeout(&self) -> u32 {
-        self.stop_timeout
+        self.manner.stop_timeout
     }
 
     fn power_button(&self) {
@@ -236,8 +243,8 @@ impl Controlled for Guest {
                 driven: device.was_driven,
                 faults: device.faults,
                 fault: device.fault,
-                counters: live.as_ref().map(Live::counters).unwrap_or_default(),
-                limits: live.as_ref().and_then(Live::limits),
+                counters: live.as_ref().map(LiveDevice::counters).unwrap_or_default(),
+                limits: live.as_ref().and_then(LiveDevice::limits),
             }
         };
         handle.devices().into_iter().map(device).collect()
@@ -328,6 +335,6 @@ impl Controlled for Guest {
     fn events(&self) -> Box<dyn EventSource> {
         // Without a descriptor for it there are none, and the stream ends.
         let events = self.handle().ok().and_then(|handle| handle.events().ok());
-        Box::new(Happenings::new(events, self.age_milliseconds()))
+        Box::new(MachineEvents::new(events, self.age_milliseconds()))
     }
 }

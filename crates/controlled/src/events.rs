@@ -1,4 +1,4 @@
-//! What happens to the machine, as the control API tells it.
+//! The machine's events, as the control API reports them.
 
 use std::time::Instant;
 
@@ -6,16 +6,16 @@ use vmmkit_control::{Event, EventSource};
 use vmmkit_host_io::{Next, Subscription};
 use vmmkit_vmm::{self as vmm, Outcome};
 
-/// The machine's events as the API tells them.
-pub(super) struct Happenings {
+/// The machine's events as the API reports them.
+pub(crate) struct MachineEvents {
     events: Option<Subscription<vmm::Event>>,
     offset: u64,
     subscribed: Instant,
 }
 
-impl Happenings {
+impl MachineEvents {
     /// Of a machine that is `age_milliseconds` old.
-    pub(super) fn new(events: Option<Subscription<vmm::Event>>, age_milliseconds: u64) -> Self {
+    pub(crate) fn new(events: Option<Subscription<vmm::Event>>, age_milliseconds: u64) -> Self {
         Self {
             events,
             // Both clocks began at the same time, but for the time that building took.
@@ -25,10 +25,10 @@ impl Happenings {
     }
 }
 
-impl EventSource for Happenings {
+impl EventSource for MachineEvents {
     fn next(&mut self) -> Option<Event> {
         let (kind, detail) = match self.events.as_ref()?.wait() {
-            Next::Message(message) => told(&message.body),
+            Next::Message(message) => described(&message.body),
             Next::Missed(count) => ("lost", Some(count.to_string())),
             Next::Empty | Next::Closed => return None,
         };
@@ -41,7 +41,7 @@ impl EventSource for Happenings {
     }
 }
 
-fn told(event: &vmm::Event) -> (&'static str, Option<String>) {
+fn described(event: &vmm::Event) -> (&'static str, Option<String>) {
     match event {
         vmm::Event::Started => ("started", None),
         vmm::Event::ConsoleReady => ("console-ready", None),

@@ -1,0 +1,20 @@
+//! A running machine for the control API and for GDB.
+//!
+//! `control` and `gdb` know no machine but a trait each; here these traits are implemented for the
+//! [`Handle`](vmmkit_vmm::Handle) of a machine: [`ControlledMachine`] for the API, [`DebuggedMachine`] for GDB. [`Door`]
+//! starts the API's server when the first client comes. What is said to a person, and the numbers that only the
+//! program knows, are its own: an [`Embedder`].
+#![forbid(unsafe_code)]
+
+mod debugged;
+mod device;
+mod disk;
+mod door;
+mod events;
+mod machine;
+mod power;
+
+pub use debugged::DebuggedMachine;
+pub use door::{Door, ServerSlot};
+pub use machine::{ControlledMachine, Embedder, Manner, PAUSE_TIME};
+pub use power::{ask_to_power_off, can_hear};
