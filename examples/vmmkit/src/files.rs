@@ -165,30 +165,6 @@ fn named(settings: &Settings) -> Vec<Named> {
         add("memory", &spec.value(Field::Memory), Some(path), Role::Ram);
     }
     let (one, all_of) = (Role::Output(Sharing::Alone), Role::Output(Sharing::Lines));
-    for (device, text) in spec.devices.iter().zip(&settings.device_texts) {
-        match device {
-            DeviceSpec::Disk(DiskSpec::Own(disk)) => {
-                let role = if disk.read_only {
-                    Role::Input
-                } else {
-                    Role::Disk
-                };
-                add("disk", text, Some(&disk.path), role);
-            }
-            DeviceSpec::Pmem(pmem) => {
-                let role = if pmem.discard {
-                    Role::Input
-                } else {
-                    Role::Disk
-                };
-                add("pmem", text, Some(&pmem.path), role);
-            }
-            DeviceSpec::Vsock(vsock) => add("vsock", text, Some(&vsock.socket), Role::Socket),
-            DeviceSpec::Console(ConsoleSpec::File(path)) => add("console", text, Some(path), one),
-            DeviceSpec::Console(place) => add("console", text, place.socket(), Role::Socket),
-            _ => {}
-        }
-    }
     let serial = spec.serial_console();
     if let ConsoleSpec::File(path) = &serial {
         add("serial", &serial.to_string(), Some(path), one);
@@ -211,12 +187,36 @@ fn named(settings: &Settings) -> Vec<Named> {
     if let Some(log) = &settings.log {
         add("log", &log.to_string(), log.file(), all_of);
     }
+    all.extend(of_devices(settings));
     all.extend(backing_files(settings));
     if uses_stdout(spec) {
         let option = "stdout".to_owned();
         all.push(Named::new(option, Path::new(""), Role::Stream));
     }
     all
+}
+
+/// Those that devices name.
+fn of_devices(settings: &Settings) -> Vec<Named> {
+    let devices = settings.spec.devices.iter().zip(&settings.device_texts);
+    let given = |is_read_only| match is_read_only {
+        true => Role::Input,
+        false => Role::Disk,
+    };
+    let named = devices.filter_map(|(device, text)| {
+        let (name, path, role) = match device {
+            DeviceSpec::Disk(DiskSpec::Own(disk)) => ("disk", &disk.path, given(disk.read_only)),
+            DeviceSpec::Pmem(pmem) => ("pmem", &pmem.path, given(pmem.discard)),
+            DeviceSpec::Vsock(vsock) => ("vsock", &vsock.socket, Role::Socket),
+            DeviceSpec::Console(ConsoleSpec::File(path)) => {
+                ("console", path, Role::Output(Sharing::Alone))
+            }
+            DeviceSpec::Console(ConsoleSpec::Socket(path)) => ("console", path, Role::Socket),
+            _ => return None,
+        };
+        Some(Named::new(format!("--{name} {text}"), path, role))
+    });
+    named.collect()
 }
 
 /// The images behind those of disks.
