@@ -4,6 +4,16 @@
 //! [`Handle`](vmmkit_vmm::Handle) of a machine: [`ControlledMachine`] for the API, [`DebuggedMachine`] for GDB. [`Door`]
 //! starts the API's server when the first client comes. What is said to a person, and the numbers that only the
 //! program knows, are its own: an [`Embedder`].
+//!
+//! ```
+//! use vmmkit_controlled::DebuggedMachine;
+//! use vmmkit_gdb::Debugged;
+//!
+//! # fn halt(handle: &vmmkit_vmm::Handle) {
+//! let machine = DebuggedMachine::new(handle.clone());
+//! machine.halt();
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod debugged;
