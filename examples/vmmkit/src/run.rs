@@ -31,7 +31,7 @@ use crate::options::{self, Values};
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::reports::{Publisher, Reports};
-use crate::serial::{self, Opened};
+use crate::serial;
 use crate::settings::Settings;
 use crate::startup::Startup;
 use crate::unfinished::Unfinished;
@@ -206,15 +206,9 @@ fn boot(
     let (presence, guest, door) = control::open(&settings, Publisher::new(reports::software(kvm)))?;
     let last_resort = remote.end_by(presence);
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
-    let Opened {
-        mut console,
-        socket,
-    } = serial::open(
-        &settings.spec.serial_console(),
-        &remote,
-        &end,
-        &opening.outputs,
-    )?;
+    let place = settings.spec.serial_console();
+    let opened = serial::open(&place, &remote, &end, &opening.outputs)?;
+    let (mut console, socket) = (opened.console, opened.socket);
     console.on_first_output = Some(Box::new(move || progress.first_output()));
     let reports = Reports::new(&settings);
     let log = reports.log();
