@@ -2,13 +2,14 @@
 //! and nothing reaches out of it. `tools/package` packs and builds all of them.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test fails by panicking, its helpers too"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use vmmkit_tests::{rust_files, workspace_root};
 
@@ -164,4 +165,51 @@ fn no_crate_reaches_out_of_its_folder() {
             assert!(!is_local, "{}: {name} by a path alone", folder.display());
         }
     }
+}
+
+/// Set, the table of dependencies is written rather than compared.
+const WRITE_DEPENDENCIES: &str = "VMMKIT_WRITE_DEPENDENCIES";
+
+/// How many crates `package` is built from besides itself, with its default features or without.
+fn dependencies(package: &str, features: &[&str]) -> usize {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(workspace_root())
+        .args(["tree", "--locked", "--offline", "--edges", "normal"])
+        .args(["--prefix", "none", "--package", package])
+        .args(features)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo tree: {said}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let names = lines.lines().filter_map(|line| line.split(' ').next());
+    let names: BTreeSet<_> = names.filter(|name| !name.is_empty()).collect();
+    assert!(names.contains(package), "{package}: {names:?}");
+    names.len() - 1
+}
+
+#[test]
+fn the_table_of_dependencies_is_true() {
+    let mut table =
+        String::from("| crate | by default | without default features |\n| - | - | - |\n");
+    for folder in crates() {
+        let manifest = manifest(&folder);
+        let package = manifest["package"]["name"].as_str().unwrap();
+        let all = dependencies(package, &[]);
+        let least = dependencies(package, &["--no-default-features"]);
+        table += &format!("| {package} | {all} | {least} |\n");
+    }
+    let path = workspace_root().join("docs/dependencies.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, shown) = text.split_once("| crate |").unwrap();
+    if std::env::var_os(WRITE_DEPENDENCIES).is_some() {
+        fs::write(&path, [before, &table].concat()).unwrap();
+        return;
+    }
+    let shown = format!("| crate |{shown}");
+    assert_eq!(
+        shown, table,
+        "docs/dependencies.md: {WRITE_DEPENDENCIES}=1 cargo test -p vmmkit-tests --test publishing"
+    );
 }

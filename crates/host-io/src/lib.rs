@@ -36,6 +36,7 @@ mod fatal;
 mod fd_socket;
 mod file;
 mod heap;
+#[cfg(feature = "imago")]
 mod image_file;
 mod inherited;
 mod input;
@@ -74,6 +75,7 @@ pub use file::{
     lock_holder, memory_file, open_input, open_options, read_text, replace_file,
 };
 pub use heap::share_one_heap;
+#[cfg(feature = "imago")]
 pub use image_file::{ImageFile, read_with_zeroes};
 pub use inherited::close_inherited;
 pub use input::{FdInput, InputRead, InputSource, read_ready};

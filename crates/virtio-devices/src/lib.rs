@@ -1,7 +1,8 @@
 //! The paravirtual devices of virtio 1.2, one folder each.
 //!
 //! Each implements [`Device`](vmmkit_virtio::Device) over a back end of the host's, and knows neither
-//! its transport nor the hypervisor. Start with [`Rng`], the smallest.
+//! its transport nor the hypervisor. Start with [`Rng`], the smallest. Each is a feature of the crate, and so
+//! are images of qcow2 as disks; all of them are on by default.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -14,39 +15,61 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "balloon")]
 mod balloon;
+#[cfg(feature = "blk")]
 mod blk;
+#[cfg(feature = "console")]
 mod console;
+#[cfg(feature = "mem")]
 mod mem;
+#[cfg(feature = "net")]
 mod net;
+#[cfg(feature = "pmem")]
 mod pmem;
+#[cfg(any(feature = "blk", feature = "net"))]
 mod rate_limiter;
+#[cfg(feature = "rng")]
 mod rng;
+#[cfg(feature = "vhost-user")]
 mod vhost_user;
+#[cfg(feature = "vsock")]
 mod vsock;
 
+#[cfg(feature = "balloon")]
 pub use balloon::{
     Balloon, BalloonConfig, BalloonCounters, BalloonPages, BalloonReport, BalloonStats, PageRun,
 };
+#[cfg(feature = "blk")]
 pub use blk::{
     Block, BlockBackend, BlockConfig, BlockError, BlockLimits, BlockRequest, BlockStats,
-    BlockStatus, Damage, Disk, DiskFormat, ForeignFormat, MemoryDisk, Qcow2Disk, Qcow2Error,
-    RawDisk, ResizeError, Topology, parse_block_request,
+    BlockStatus, Disk, DiskFormat, ForeignFormat, MemoryDisk, RawDisk, ResizeError, Topology,
+    parse_block_request,
 };
+#[cfg(feature = "qcow2")]
+pub use blk::{Damage, Qcow2Disk, Qcow2Error};
+#[cfg(feature = "console")]
 pub use console::{
     Console, ConsoleCounters, ConsoleError, ConsoleMessage, PendingMessage, Port, PortControl,
 };
+#[cfg(feature = "mem")]
 pub use mem::{
     Mem, MemAnswer, MemArea, MemBlocks, MemCounters, MemError, MemRequest, MemState, Released,
 };
+#[cfg(feature = "net")]
 pub use net::{
     ControlCommand, MAX_QUEUE_PAIRS, Net, NetAttachment, NetBackend, NetConfig, NetError, NetFlow,
     NetOptions, NetStats, PacketHeader,
 };
+#[cfg(feature = "pmem")]
 pub use pmem::{Pmem, PmemConfig, PmemCounters, PmemError, PmemRequest};
+#[cfg(any(feature = "blk", feature = "net"))]
 pub use rate_limiter::{Bucket, RateLimit, RateLimiter, Throttle};
+#[cfg(feature = "rng")]
 pub use rng::Rng;
+#[cfg(feature = "vhost-user")]
 pub use vhost_user::{VhostUser, VhostUserDevice, VhostUserError};
+#[cfg(feature = "vsock")]
 pub use vsock::{
     Vsock, VsockConfig, VsockError, VsockHeader, VsockLimits, VsockStats, parse_connect,
 };

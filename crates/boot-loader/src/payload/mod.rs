@@ -4,17 +4,21 @@
 //! needs as a window is its own (gzip 32 KiB, lz4 64 KiB, bzip2 4 MiB; xz, lzma and zstd as
 //! large as the kernel was packed with, and bounded), and is given back after the load.
 
+#[cfg(feature = "lz4")]
 mod lz4;
+#[cfg(feature = "zstd")]
 mod zstd;
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 
+#[cfg(feature = "xz")]
 use lzma_rust2::{LzmaReader, XzReader};
 
 /// The size of each buffer between decompressor and guest RAM, in bytes.
 pub const BUFFER_SIZE: usize = 64 << 10;
 /// What an xz or lzma decoder may allocate, in KiB: Linux packs with a window of up to 128 MiB.
+#[cfg(feature = "xz")]
 const LZMA_MEMORY_LIMIT: u32 = 160 << 10;
 
 /// How a payload is compressed: each of the ways Linux offers for x86, but lzo.
@@ -81,26 +85,42 @@ impl fmt::Display for Compression {
 /// # Errors
 /// Where the decompressor cannot be set up. Reading fails with
 /// [`InvalidData`](io::ErrorKind::InvalidData) or [`UnexpectedEof`](io::ErrorKind::UnexpectedEof)
-/// on data that is damaged, and where the data wants a window larger than a kernel's.
+/// on data that is damaged, and where the data wants a window larger than a kernel's;
+/// [`Unsupported`](io::ErrorKind::Unsupported) where the crate is built without the feature of the compression.
 pub fn decompress<'a, R: Read + 'a>(
     compression: Compression,
     compressed: R,
 ) -> io::Result<Box<dyn BufRead + 'a>> {
+    #[cfg(feature = "lz4")]
     if compression == Compression::Lz4 {
         return Ok(Box::new(lz4::LegacyFrame::new(compressed)?));
     }
     let input = BufReader::with_capacity(BUFFER_SIZE, compressed);
     Ok(match compression {
-        Compression::None | Compression::Lz4 => Box::new(input),
+        Compression::None => Box::new(input),
+        #[cfg(feature = "gzip")]
         Compression::Gzip => buffered(flate2::bufread::GzDecoder::new(input)),
+        #[cfg(feature = "bzip2")]
         Compression::Bzip2 => buffered(bzip2::bufread::BzDecoder::new(input)),
         // One stream: what follows it is not looked at.
+        #[cfg(feature = "xz")]
         Compression::Xz => buffered(XzReader::new_mem_limit(input, false, LZMA_MEMORY_LIMIT)),
+        #[cfg(feature = "xz")]
         Compression::Lzma => buffered(LzmaReader::new_mem_limit(input, LZMA_MEMORY_LIMIT, None)?),
+        #[cfg(feature = "zstd")]
         Compression::Zstd => buffered(zstd::Frame::new(input)?),
+        // With every feature this is lz4 alone, which is above.
+        left_out => return Err(not_built(left_out)),
     })
 }
 
+/// The answer where the feature of `compression` is not built.
+fn not_built(compression: Compression) -> io::Error {
+    let text = format!("{compression} is not among the compressions this was built with");
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
+#[cfg(any(feature = "bzip2", feature = "gzip", feature = "xz", feature = "zstd"))]
 fn buffered<'a>(decoder: impl Read + 'a) -> Box<dyn BufRead + 'a> {
     Box::new(BufReader::with_capacity(BUFFER_SIZE, decoder))
 }
@@ -130,6 +150,13 @@ mod tests {
             assert!(result.is_ok(), "{compression}: {result:?}");
             assert!(unpacked == original, "{compression} gave other bytes");
         }
+    }
+
+    #[test]
+    fn a_compression_that_is_left_out_is_named() {
+        let error = not_built(Compression::Xz);
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert!(error.to_string().starts_with("xz is not"), "{error}");
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use thiserror::Error;
 use vmmkit_host_io::Holder;
 
+#[cfg(feature = "qcow2")]
+use super::Qcow2Error;
 use super::spec::request::ID_BYTES;
-use super::{ForeignFormat, Qcow2Error, Topology};
+use super::{ForeignFormat, Topology};
 use crate::RateLimit;
 
 /// How a disk is had and shown.
@@ -222,7 +224,16 @@ pub enum BlockError {
         /// The file.
         name: String,
     },
+    /// The crate is built without this format.
+    #[error("{} is of the format {format:?}, which this was built without", path.display())]
+    NotBuilt {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: DiskFormat,
+    },
     /// Not an image of qcow2, or one with something that is not supported.
+    #[cfg(feature = "qcow2")]
     #[error("cannot use {} as a qcow2 image", path.display())]
     Qcow2 {
         /// The file.

@@ -21,6 +21,7 @@ mod in_flight;
 mod lock;
 mod memory;
 mod opened;
+#[cfg(feature = "qcow2")]
 mod qcow2;
 mod raw;
 mod request;
@@ -54,6 +55,7 @@ pub use config::{BlockBackend, BlockConfig, BlockError, DiskFormat};
 pub use disk::{Disk, Topology};
 pub use foreign::ForeignFormat;
 pub use memory::MemoryDisk;
+#[cfg(feature = "qcow2")]
 pub use qcow2::{Damage, Qcow2Disk, Qcow2Error};
 pub use raw::RawDisk;
 pub use request::{BlockLimits, BlockRequest, BlockStatus, parse_block_request};
@@ -100,7 +102,15 @@ impl Block {
     pub fn open(config: &BlockConfig) -> Result<Self, BlockError> {
         let disk: Arc<dyn Disk> = match config.disk_format() {
             DiskFormat::Raw => Arc::new(RawDisk::open(config)?),
+            #[cfg(feature = "qcow2")]
             DiskFormat::Qcow2 => Arc::new(Qcow2Disk::open(config)?),
+            #[cfg(not(feature = "qcow2"))]
+            DiskFormat::Qcow2 => {
+                return Err(BlockError::NotBuilt {
+                    path: config.path.clone(),
+                    format: DiskFormat::Qcow2,
+                });
+            }
         };
         Self::with_disk(disk, config)
     }
