@@ -33,7 +33,7 @@ pub enum Reason {
     #[error(transparent)]
     HostCpus(io::Error),
     /// A CPU of the host that this process may not use.
-    #[error("CPU {cpu} is none that this process may use ({allowed})")]
+    #[error("CPU {cpu} is not one of those that this process may use ({allowed})")]
     CpuNotAllowed {
         /// The CPU.
         cpu: u32,

@@ -23,7 +23,7 @@ pub enum PlaceError {
     #[error("it is neither tcp:PORT nor unix:PATH")]
     Kind,
     /// The port, or what is before it.
-    #[error("this is no TCP port, which is a number from 0 to 65535, nor an address and a port")]
+    #[error("this is neither a TCP port, a number from 0 to 65535, nor an address and a port")]
     Port,
     /// `unix:` without a path.
     #[error("the path of the socket is missing")]

@@ -29,7 +29,7 @@ pub enum ThreadPriority {
 #[non_exhaustive]
 pub enum ThreadPriorityError {
     /// Neither of the three.
-    #[error("{0:?} is no fifo:N, rr:N or nice:N")]
+    #[error("{0:?} is not fifo:N, rr:N or nice:N")]
     Syntax(String),
     /// A number that the host has no priority for.
     #[error("{policy}:{number} is not from {least} to {most}")]

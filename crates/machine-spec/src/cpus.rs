@@ -226,7 +226,7 @@ struct Group {
 #[non_exhaustive]
 pub enum AffinityFault {
     /// Not vCPUs.
-    #[error("{0:?} is no vCPU and no range")]
+    #[error("{0:?} is neither a vCPU nor a range")]
     NotVcpus(String),
     /// Not CPUs of a host.
     #[error(transparent)]

@@ -35,7 +35,7 @@ pub(crate) fn failure(option: &str, spec: &CpuModelSpec, error: &CpuFileError) -
     };
     match error {
         CpuFileError::Read(FileError::TooLong(_)) => Failure::usage(
-            format!("{file}: this is no profile: it is larger than 1 MiB"),
+            format!("{file}: this is not a profile: it is larger than 1 MiB"),
             "`vmmkit cpu dump` writes profiles",
         ),
         CpuFileError::Read(error) => {

@@ -24,6 +24,14 @@ use crate::{build_failure, gdb};
 /// What to do where output cannot be written.
 pub(crate) const NEXT: &str = "check the path, its permissions and the space there";
 
+/// The same, for the end of a console at `place`.
+pub(crate) fn next_of(place: &ConsoleSpec) -> &'static str {
+    match place {
+        ConsoleSpec::Socket(_) => "give the path of a new file in a folder of yours",
+        _ => NEXT,
+    }
+}
+
 /// What is done with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {

@@ -39,8 +39,10 @@ pub(crate) fn open(
     end: &Arc<TimerFd>,
     outputs: &Outputs,
 ) -> Result<Opened, Failure> {
-    let failed =
-        |error: io::Error| Failure::host(&format!("--serial {place}"), &error, files::NEXT);
+    let failed = |error: io::Error| {
+        let next = files::next_of(place);
+        Failure::host(&format!("--serial {place}"), &error, next)
+    };
     let (input, output, socket) = ends(place, remote, end, outputs).map_err(failed)?;
     let may_be_unread = matches!(
         place,

@@ -101,7 +101,7 @@ fn what_a_killed_guest_left_is_recognised() {
     let (code, error) = place.fails(&["pause", "-n", "web"]);
     assert_eq!(code, Some(1));
     assert!(
-        error.contains("-n web: its process has ended without a word"),
+        error.contains("web: its process has ended without a word"),
         "{error}"
     );
     assert!(error.contains("next: no guest runs now"), "{error}");
@@ -321,7 +321,11 @@ fn a_balloon_and_limits_change_while_the_guest_runs() {
             2,
             "iops=many is not a number a second",
         ),
-        (["../machine", "iops=5"], 2, "this is no device's name"),
+        (
+            ["../machine", "iops=5"],
+            2,
+            "this is not the name of a device",
+        ),
     ] {
         let (exit, error) = place.fails(&[&["limit", "-n", "web"], &words[..]].concat());
         assert_eq!(exit, Some(code), "{error}");
@@ -393,12 +397,12 @@ fn a_disk_grows_while_its_guest_runs() {
                 1,
                 "has 1048576 bytes and is not made smaller",
             ),
-            (&["blk0", "1000"], 2, "this is no size of a disk"),
+            (&["blk0", "1000"], 2, "this is not the size of a disk"),
             (&["blk1"], 1, "qemu-img resize"),
             (&["blk1", "1G"], 1, "qemu-img resize"),
             (&["blk9"], 1, "this machine has no blk9"),
             (&["rng0"], 1, "rng0 has no size, which only disks have"),
-            (&["../x"], 2, "this is no device's name"),
+            (&["../x"], 2, "this is not the name of a device"),
         ] {
             let (exit, error) = place.fails(&asked(words));
             assert_eq!(exit, Some(code), "{error}");
@@ -458,7 +462,7 @@ fn how_much_memory_a_guest_should_have_is_changed_while_it_runs() {
         ("1G", "1G: the guest can have no more than 144M"),
         ("8M", "8M: the guest has 16M from the start"),
         ("17M", "give 16M or 18M"),
-        ("x", "this is no size"),
+        ("x", "this is not a size"),
     ] {
         let (_, error) = place.fails(&[&asked, &[size][..]].concat());
         assert!(error.contains(reason), "{error}");
@@ -578,10 +582,7 @@ fn a_suspended_guest_is_listed_as_such() {
     ] {
         let (code, error) = place.fails(words);
         assert_eq!(code, Some(1));
-        assert!(
-            error.contains("-n web: it is suspended (process "),
-            "{error}"
-        );
+        assert!(error.contains("web: it is suspended (process "), "{error}");
         assert!(error.contains("kill -CONT "), "{error}");
     }
     rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
@@ -623,7 +624,7 @@ fn who_asks_for_nobody_is_told_whom_there_is() {
     let (code, error) = place.fails(&["pause", "-n", "wbe"]);
     assert_eq!(code, Some(1));
     assert!(
-        error.contains("-n wbe: there is no machine of this name"),
+        error.contains("wbe: there is no machine of this name"),
         "{error}"
     );
     assert!(error.contains("next: these run: web"), "{error}");
@@ -818,7 +819,7 @@ fn names_are_plain_arguments_too() {
     }
     let (code, error) = place.fails(&["limit", "g1", "blk0"]);
     assert_eq!(code, Some(1));
-    assert!(error.contains("error: -n g1: "), "{error}");
+    assert!(error.contains("error: g1: "), "{error}");
     place.says(&["stop", "g10", "g2", "--timeout", "0"]);
     place.says(&["stop", "g1", "--timeout", "0"]);
     for guest in &mut guests {

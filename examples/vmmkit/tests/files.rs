@@ -372,6 +372,38 @@ fn a_start_that_waits_is_ended_by_a_signal_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_cd_image_is_a_disk_that_is_only_read() {
+    if !has_kvm("a_cd_image_is_a_disk_that_is_only_read") {
+        return;
+    }
+    let place = place("files-cd", &echo_guest());
+    let mut image = vec![0; 1 << 20];
+    image[0x8000..0x8007].copy_from_slice(b"\x01CD001\x01");
+    let image = place.folder.file("cd.iso", image);
+    let [kernel, image] =
+        [place.folder.path().join("kernel"), image].map(|path| path.display().to_string());
+    let tried = |disk: &str| {
+        let words = ["run", "--dry-run", "--kernel", &kernel, "--disk", disk];
+        let output = place.does(&words);
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let said = format!(
+        "--disk {image}: this is a CD image (ISO 9660): the guest can read it, and not write it"
+    );
+    let (code, error) = tried(&image);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(error.contains(&said), "{error}");
+    for told in ["readonly", "format=raw"] {
+        let (code, error) = tried(&format!("{image},{told}"));
+        assert_eq!(code, Some(0), "{error}");
+        assert!(!error.contains("CD image"), "{error}");
+    }
+}
+
+#[test]
 fn any_path_can_be_given() {
     if !has_kvm("any_path_can_be_given") {
         return;

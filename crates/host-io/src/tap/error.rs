@@ -85,9 +85,9 @@ impl TapError {
             Errno::PERM | Errno::ACCESS => format!("make it for this user: `{make}`"),
             Errno::BUSY => "another process has it, or another device of this machine: choose another interface".to_owned(),
             Errno::INVAL if queues > 1 => {
-                format!("it is no tap interface, or was made for one queue: make another: `{make}`")
+                format!("it is not a tap interface, or was made for one queue: make another: `{make}`")
             }
-            Errno::INVAL => format!("it is no tap interface: make another: `{make}`"),
+            Errno::INVAL => "it is not a tap interface".to_owned(),
             Errno::TOOBIG => "it has no more queues: choose fewer".to_owned(),
             _ => format!("make it first: `{make}`"),
         };

@@ -82,7 +82,6 @@ impl Target {
     }
 
     fn named(folder: &RuntimeFolder, name: &str) -> Result<Self, Failure> {
-        let option = format!("-n {name}");
         match folder.find(name) {
             Ok(instance) => Ok(instance.into()),
             Err(error @ InstanceError::NoSuch { .. }) => {
@@ -93,13 +92,13 @@ impl Target {
                     false => format!("these run: {}", names.join(", ")),
                 };
                 Err(Failure::because(
-                    format!("{option}: {error}"),
+                    format!("{name}: {error}"),
                     Vec::new(),
                     next,
                 ))
             }
             Err(InstanceError::BadName(_)) => Err(Failure::usage(
-                format!("-n {name:?}: this cannot be a machine's name"),
+                format!("{name:?}: this cannot be a machine's name"),
                 "`vmmkit list` shows the names",
             )),
             Err(error) => Err(no_folder(&error)),
@@ -169,7 +168,7 @@ impl Target {
 impl From<Instance> for Target {
     fn from(instance: Instance) -> Self {
         Self {
-            option: format!("-n {}", instance.name),
+            option: instance.name.clone(),
             name: Some(instance.name),
             pid: instance.pid,
             socket: instance.socket,

@@ -50,7 +50,7 @@ fn bytes(text: &str) -> Result<u64, Failure> {
     }
     text.parse::<RamSize>().map(RamSize::bytes).map_err(|_| {
         Failure::usage(
-            format!("{text:?}: this is no size"),
+            format!("{text:?}: this is not a size"),
             "give all that the guest should have, with a unit M or G, such as 768M",
         )
     })

@@ -62,7 +62,7 @@ fn device_and_rest<'a>(
         return Ok((device, rest));
     }
     Err(Failure::usage(
-        format!("{command} {device:?}: this is no device's name"),
+        format!("{command} {device:?}: this is not the name of a device"),
         "`vmmkit stat` shows the names: blk0 is the first disk, net0 the first network interface",
     ))
 }

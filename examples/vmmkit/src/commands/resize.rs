@@ -35,7 +35,7 @@ fn bytes(text: &str) -> Result<u64, Failure> {
     };
     bytes.filter(is_size).ok_or_else(|| {
         Failure::usage(
-            format!("{text:?}: this is no size of a disk"),
+            format!("{text:?}: this is not the size of a disk"),
             "give all that the disk should have: a number with a unit M, G or T, such as 20G, or \
              bytes, a multiple of 512",
         )

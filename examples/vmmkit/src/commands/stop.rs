@@ -186,7 +186,7 @@ fn seconds(text: &str) -> Result<u32, Failure> {
     match text.parse() {
         Ok(seconds @ 0..=86_400) => Ok(seconds),
         _ => Err(Failure::usage(
-            format!("--timeout {text}: this is no number of seconds up to a day"),
+            format!("--timeout {text}: this is not a number of seconds up to a day"),
             "give a whole number from 0 to 86400, such as --timeout 5",
         )),
     }

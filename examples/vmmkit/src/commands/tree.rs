@@ -14,7 +14,7 @@ use crate::failure::Failure;
 pub(super) fn read(json: &str) -> Result<Tree, ClientError> {
     match serde_json::from_str(json) {
         Ok(Read(Node::Tree(tree))) => Ok(tree),
-        Ok(_) => Err(ClientError::Protocol("it is no tree".to_owned())),
+        Ok(_) => Err(ClientError::Protocol("it is not a tree".to_owned())),
         Err(error) => Err(ClientError::Protocol(error.to_string())),
     }
 }

@@ -141,7 +141,7 @@ impl Refused {
     fn explain(&self, name: &str) -> Failure {
         let next = match self {
             Self::Instance(InstanceError::InUse { .. }) => {
-                "give another name, or end that one: vmmkit stop -n NAME"
+                "give another name, or end that one: vmmkit stop NAME"
             }
             Self::Instance(InstanceError::Unsafe { .. }) => {
                 "remove that folder, or set XDG_RUNTIME_DIR to a folder of yours with mode 0700"

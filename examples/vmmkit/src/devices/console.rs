@@ -37,7 +37,8 @@ fn port(place: &ConsoleSpec, plan: &Plan) -> io::Result<Port> {
 }
 
 pub(super) fn plug(spec: &ConsoleSpec, text: &str, plan: Plan) -> Result<Plan, Failure> {
-    let wrong = |error: &dyn std::error::Error| failed("--console", text, error, files::NEXT);
+    let wrong =
+        |error: &dyn std::error::Error| failed("--console", text, error, files::next_of(spec));
     let port = port(spec, &plan).map_err(|error| wrong(&error))?;
     // A kernel whose console is this one tells of its panic here.
     let remote = plan.remote().clone();

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vmmkit_machine_spec::{DiskBackend, DiskFormat, DiskSpec, OwnDisk};
-use vmmkit_virtio_devices::{Block, BlockBackend, BlockConfig, VhostUser};
+use vmmkit_virtio_devices::{
+    Block, BlockBackend, BlockConfig, BlockError, ForeignFormat, VhostUser,
+};
 
 use super::{Plan, disk_failure, failed, rate};
 use crate::failure::Failure;
@@ -13,8 +15,8 @@ use crate::messages;
 pub(super) fn plug(spec: &DiskSpec, text: &str, plan: Plan) -> Result<Plan, Failure> {
     match spec {
         DiskSpec::Own(disk) => {
-            let config = config(disk);
-            let disk = Block::open(&config)
+            let mut config = config(disk);
+            let disk = open(&mut config, text)
                 .map_err(|error| disk_failure::explain(text, &config, &error))?;
             let text = text.to_owned();
             disk.on_error(move |error| messages::say(&format!("--disk {text}: {error}")));
@@ -25,6 +27,24 @@ pub(super) fn plug(spec: &DiskSpec, text: &str, plan: Plan) -> Result<Plan, Fail
                 .map_err(|error| failed("--disk", text, &error, &back_end(socket)))?;
             Ok(plan.with(Arc::new(disk)))
         }
+    }
+}
+
+/// Opens the disk; an image of a CD for reading only, as the drive of a CD is.
+fn open(config: &mut BlockConfig, text: &str) -> Result<Block, BlockError> {
+    match Block::open(config) {
+        Err(BlockError::Foreign {
+            format: ForeignFormat::Iso,
+            ..
+        }) => {
+            config.read_only = true;
+            let disk = Block::open(config)?;
+            messages::say(&format!(
+                "--disk {text}: this is a CD image (ISO 9660): the guest can read it, and not write it"
+            ));
+            Ok(disk)
+        }
+        other => other,
     }
 }
 

@@ -32,6 +32,7 @@ fn next(config: &BlockConfig, error: &BlockError) -> String {
         BlockError::Size { block, .. } => {
             format!("make it so with `truncate --size=%{block} {path}`")
         }
+        BlockError::NotADisk { .. } => "give the file of a disk, or a block device".to_owned(),
         BlockError::RawOnly { .. } => "change the file or the options as said".to_owned(),
         _ => "check the path, its permissions, and who uses it".to_owned(),
     }
@@ -51,9 +52,8 @@ fn foreign(path: &Path, format: ForeignFormat) -> String {
             )
         }
         ForeignFormat::Compressed(name) => {
-            format!("unpack it with {name}, or say readonly; {or_raw}")
+            format!("unpack it with {name}, or say {path},readonly; {or_raw}")
         }
-        ForeignFormat::Iso => format!("say readonly, {or_raw}"),
         _ => format!("convert it to a raw or qcow2 image with the program that made it, {or_raw}"),
     }
 }

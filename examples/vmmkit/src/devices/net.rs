@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use vmmkit_host_io::Tap;
+use vmmkit_host_io::{Tap, TapError};
 use vmmkit_machine_spec::{NetAttachmentSpec, NetSpec};
 use vmmkit_virtio_devices::{Net, NetAttachment, NetConfig, NetError, NetOptions, VhostUser};
 
@@ -14,6 +14,9 @@ use crate::messages;
 /// What to do about an attachment that cannot be.
 const NEXT: &str = "a tap needs a privilege or an owner: ip tuntap add dev tap0 mode tap user $USER; \
      passt=SOCKET needs none: passt --socket SOCKET";
+
+/// What to do about a name that no interface has.
+const NAME: &str = "give the name of a tap interface, such as tap=tap0: `ip tuntap` lists them";
 
 pub(super) fn plug(spec: &NetSpec, text: &str, plan: Plan) -> Result<Plan, Failure> {
     match &spec.attachment {
@@ -43,7 +46,7 @@ fn back_end(spec: &NetSpec, socket: &Path, text: &str, plan: Plan) -> Result<Pla
 
 /// That the tap interface is there, or may be made.
 fn check(interface: &str, may_be_made: bool, text: &str) -> Result<(), Failure> {
-    let found = Tap::exists(interface).map_err(|error| failed("--net", text, &error, NEXT))?;
+    let found = Tap::exists(interface).map_err(|error| failed("--net", text, &error, NAME))?;
     if found || may_be_made {
         return Ok(());
     }
@@ -79,6 +82,13 @@ fn attach(
         let next = match error {
             NetError::Mac(_) => "give one whose first byte is even, such as 52:54:00:12:34:56",
             NetError::Mtu(_) => "give a larger one, such as 1500",
+            NetError::Tap(TapError::Name { .. }) => NAME,
+            NetError::Tap(TapError::Attach { ref source, .. })
+                if source.kind() == std::io::ErrorKind::InvalidInput =>
+            {
+                "`ip tuntap` lists those that are there; make one of another name: ip tuntap add dev tap0 \
+                 mode tap user $USER"
+            }
             _ => NEXT,
         };
         failed("--net", text, &error, next)
