@@ -4,13 +4,17 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test that cannot go on fails"
 )]
 
 mod support;
 
+use std::io::Read;
 use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal};
+use support::disk_writer::{CONTENT, REQUEST, STRIDE, writing_guest};
 use support::{Folder, elf, has_kvm, pvh_elf};
 
 /// Runs `kernel` to its end.
@@ -201,5 +205,159 @@ fn a_guest_that_prints_a_panic_and_ends_in_order_has_not_panicked() {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(error.contains("the guest reset itself"), "{error}");
         assert_eq!(output.status.code(), Some(0), "{error}");
+    }
+}
+
+/// Options of `qemu-img create` for an image, and whether it stands on another.
+const IMAGES: [(&str, bool); 7] = [
+    ("cluster_size=512", false),
+    ("cluster_size=64k", false),
+    ("cluster_size=2M,lazy_refcounts=on", false),
+    ("cluster_size=64k,preallocation=metadata", false),
+    ("compat=0.10,cluster_size=4k", false),
+    ("cluster_size=64k", true),
+    ("compat=0.10,cluster_size=512", true),
+];
+const IMAGE_BYTES: usize = 8 << 20;
+const REQUESTS: u32 = 24;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The guest ends the run, and flushes before or not.
+    Guest(bool),
+    /// SIGTERM, by which a guest that does not hear is stopped.
+    Terminate,
+    /// SIGKILL after a flush, or without one.
+    Kill(bool),
+}
+
+fn qemu_img(folder: &Folder, words: &[&str]) -> Option<Output> {
+    let mut command = Command::new("qemu-img");
+    command.args(words).current_dir(folder.path()).output().ok()
+}
+
+/// What is in the image at the end, as QEMU reads it.
+fn check_image(folder: &Folder, end: End, what: &str) {
+    let output = qemu_img(folder, &["check", "-q", "disk.qcow2"]).unwrap();
+    // 3: clusters are counted that nothing uses.
+    let is_right = match end {
+        End::Kill(_) => matches!(output.status.code(), Some(0 | 3)),
+        _ => output.status.code() == Some(0),
+    };
+    assert!(is_right, "{what}: {output:?}");
+    let words = ["convert", "-O", "raw", "disk.qcow2", "disk.raw"];
+    assert!(qemu_img(folder, &words).unwrap().status.success(), "{what}");
+    let content = std::fs::read(folder.path().join("disk.raw")).unwrap();
+    for (number, part) in content.chunks(STRIDE).enumerate() {
+        let was_written = number < REQUESTS as usize && end != End::Kill(false);
+        if was_written {
+            let written = part[..REQUEST].iter().all(|byte| *byte == CONTENT);
+            assert!(written, "{what}: request {number} is lost");
+        }
+        // Nothing else was.
+        assert!(
+            part[REQUEST..]
+                .iter()
+                .all(|byte| *byte == BASE || *byte == 0),
+            "{what}: {number}"
+        );
+    }
+}
+
+/// What is in the backing file.
+const BASE: u8 = 0xb5;
+
+#[test]
+fn qcow2_images_are_right_after_every_end() {
+    if !has_kvm("qcow2_images_are_right_after_every_end") {
+        return;
+    }
+    let folder = Folder::new("qcow2-ends");
+    folder.file("base.raw", vec![BASE; IMAGE_BYTES]);
+    if qemu_img(&folder, &["--version"]).is_none() {
+        eprintln!("SKIPPED: qcow2 images at every end: there is no qemu-img");
+        return;
+    }
+    let ends = [
+        End::Guest(true),
+        End::Guest(false),
+        End::Terminate,
+        End::Kill(true),
+        End::Kill(false),
+    ];
+    let size = IMAGE_BYTES.to_string();
+    let mut compressed = vec![("compressed", true)];
+    compressed.extend(IMAGES);
+    for (options, has_base) in compressed {
+        let words = match (options, has_base) {
+            ("compressed", _) => vec!["convert", "-c", "-O", "qcow2", "base.raw", "disk.qcow2"],
+            (options, true) => vec![
+                "create",
+                "-q",
+                "-f",
+                "qcow2",
+                "-b",
+                "base.raw",
+                "-F",
+                "raw",
+                "-o",
+                options,
+                "disk.qcow2",
+            ],
+            (options, false) => vec![
+                "create",
+                "-q",
+                "-f",
+                "qcow2",
+                "-o",
+                options,
+                "disk.qcow2",
+                &size,
+            ],
+        };
+        for end in ends {
+            let what = format!("{options}, backing file: {has_base}, {end:?}");
+            let made = qemu_img(&folder, &words).unwrap();
+            assert!(made.status.success(), "{what}: {made:?}");
+            let (flushes, resets) = match end {
+                End::Guest(flushes) => (flushes, true),
+                End::Kill(flushes) => (flushes, false),
+                End::Terminate => (false, false),
+            };
+            let kernel = folder.file("kernel", writing_guest(REQUESTS, flushes, resets));
+            let mut child = Command::new(support::vmmkit())
+                .args(["run", "--no-instance", "--quiet", "--memory", "16M"])
+                .args([
+                    "--stop-timeout",
+                    "0",
+                    "--disk",
+                    "disk.qcow2,backing=on",
+                    "--kernel",
+                ])
+                .arg(&kernel)
+                .current_dir(folder.path())
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut done = [0];
+            child.stdout.take().unwrap().read_exact(&mut done).unwrap();
+            assert_eq!(done, *b"D", "{what}: a request failed");
+            match end {
+                End::Guest(_) => {}
+                End::Terminate => {
+                    rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+                }
+                End::Kill(_) => child.kill().unwrap(),
+            }
+            let status = child.wait().unwrap();
+            assert_eq!(
+                status.success(),
+                matches!(end, End::Guest(_)),
+                "{what}: {status:?}"
+            );
+            check_image(&folder, end, &what);
+        }
     }
 }

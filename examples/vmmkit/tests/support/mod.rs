@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod back_end;
+pub(crate) mod disk_writer;
 pub(crate) mod running;
 
 use std::fs;
