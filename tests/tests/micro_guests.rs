@@ -10,15 +10,25 @@
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use vmmkit_benches::micro_guest::{Work, elf};
-use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
+use vmmkit_device_bus::{
+    AddressRange, DevicePio, Lifecycle, PioAddress, PioAddressOffset, SaveState, SavedState,
+    StateError,
+};
 use vmmkit_hypervisor::x86::CpuidEntry;
-use vmmkit_hypervisor::{Hypervisor, VcpuId};
+use vmmkit_hypervisor::{Hypervisor, Irqchip, VcpuId};
 use vmmkit_hypervisor_kvm::{Kvm, KvmKind, forced_cpuid, kvm_kind};
+use vmmkit_snapshot::{Folder, FolderError};
+use vmmkit_telemetry::Inspect;
 use vmmkit_tests::disk::Scratch;
 use vmmkit_tests::diskless::skip;
-use vmmkit_vmm::{Boot, BuildError, MachineBuilder, MachineConfig, Outcome};
+use vmmkit_virtio_devices::Rng;
+use vmmkit_vmm::{
+    Boot, BuildError, Machine, MachineBuilder, MachineConfig, Outcome, PauseOutcome, Ready,
+    SaveError, VirtioTransport,
+};
 use vmmkit_x86_cpu::{Clocks, CpuModel, Topology, cpuid};
 
 /// One test at a time, since one counts descriptors and threads.
@@ -263,4 +273,137 @@ fn more_than_the_host_has_is_refused_by_name() {
         error.to_string(),
         "the host has no avx512er (CPUID leaf 0x7.0, EBX bit 27)"
     );
+}
+
+/// Counts in a register and in RAM, and writes the number to port 0x520; exits with code 1 where they differ.
+const COUNTS: [u8; 39] = [
+    0x31, 0xdb, // xor ebx, ebx
+    0x48, 0xff, 0xc3, // again: inc rbx
+    0x48, 0xff, 0x04, 0x25, 0, 0, 0x80, 0, // inc qword [0x800000]
+    0x48, 0x3b, 0x1c, 0x25, 0, 0, 0x80, 0, // cmp rbx, [0x800000]
+    0x75, 0x09, // jne differ
+    0x66, 0xba, 0x20, 0x05, // mov dx, 0x520
+    0x89, 0xd8, 0xee, // mov eax, ebx; out dx, al
+    0xeb, 0xe2, // jmp again
+    0xb0, 0x01, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd, // differ: mov al, 1; out 0xf4, al; hlt; jmp
+];
+
+/// What the guest counted, and how far; a part of the machine, which is saved.
+#[derive(Debug, Default)]
+struct Counted(Mutex<Vec<u8>>);
+
+impl Counted {
+    fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+impl DevicePio for Counted {
+    fn pio_read(&self, _: PioAddress, _: PioAddressOffset, data: &mut [u8]) {
+        data.fill(0xff);
+    }
+
+    fn pio_write(&self, _: PioAddress, _: PioAddressOffset, data: &[u8]) {
+        self.0.lock().unwrap().extend(data);
+    }
+}
+
+impl Lifecycle for Counted {}
+impl Inspect for Counted {}
+
+impl SaveState for Counted {
+    fn save_state(&self) -> Result<SavedState, StateError> {
+        Ok(SavedState::empty("counted"))
+    }
+
+    fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
+        saved.read_empty("counted")
+    }
+}
+
+/// Lets the guest count, pauses it and saves it into `folder`.
+fn count_and_save(machine: Machine<Ready>, counted: &Counted, folder: &Folder) {
+    let before = counted.count();
+    let machine = machine.start().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while counted.count() < before + 300 && !machine.handle().has_ended() {
+        assert!(Instant::now() < deadline, "{} counted", counted.count());
+        std::thread::yield_now();
+    }
+    let paused = match machine.pause() {
+        PauseOutcome::Paused(machine) => Ok(machine),
+        PauseOutcome::Ended(machine) => Err(machine.wait()),
+    };
+    // Code 1: another number in RAM than in the register.
+    let machine = paused.unwrap();
+    let saved = folder.save(|writer, ram| machine.save(writer, ram).map_err(SaveFailure::from));
+    saved.unwrap();
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "for the message of a failed test")]
+enum SaveFailure {
+    Machine(SaveError),
+    Folder(FolderError),
+}
+
+impl From<SaveError> for SaveFailure {
+    fn from(error: SaveError) -> Self {
+        Self::Machine(error)
+    }
+}
+
+impl From<FolderError> for SaveFailure {
+    fn from(error: FolderError) -> Self {
+        Self::Folder(error)
+    }
+}
+
+#[test]
+fn a_saved_guest_counts_on_in_the_second_third_and_fourth_generation() {
+    let _alone = ALONE.lock().unwrap();
+    let name = "a guest that is saved and restored";
+    let Some(kvm) = kvm(name) else {
+        return;
+    };
+    if !kvm.capabilities().saved_state {
+        skip(name, "a software KVM does not give all its state");
+        return;
+    }
+    for (irqchip, virtio) in [
+        (Irqchip::InKernel { pit: true }, VirtioTransport::Mmio),
+        (Irqchip::Split, VirtioTransport::Pci),
+    ] {
+        let scratch = Scratch::new().unwrap();
+        let kernel = kernel(&scratch, &COUNTS);
+        let counted = Arc::new(Counted::default());
+        let builder = || {
+            let config = MachineConfig {
+                irqchip,
+                virtio,
+                ..machine(&kernel, 2)
+            };
+            let range = AddressRange::new(0x520, 1);
+            MachineBuilder::new(config)
+                .virtio_device(Arc::new(Rng::new()))
+                .plug_port_device("counted", range, counted.clone())
+                .lead("counted", counted.clone())
+        };
+        let folder = Folder::new(scratch.path().join("snapshot"));
+        count_and_save(builder().build(&kvm).unwrap(), &counted, &folder);
+        for _ in 0..3 {
+            let snapshot = folder.open().unwrap();
+            let ram = snapshot.ram().try_clone().unwrap();
+            let restored = builder().restore(&kvm, snapshot.reader().unwrap(), ram);
+            count_and_save(restored.unwrap(), &counted, &folder);
+        }
+        let numbers = counted.0.lock().unwrap().clone();
+        assert!(numbers.len() >= 1200);
+        // No number is lost, and none comes twice.
+        for (number, seen) in (1_usize..).zip(numbers) {
+            assert_eq!(seen, number as u8, "{irqchip:?}: number {number}");
+        }
+        let state = fs::metadata(folder.path().join("machine.snapshot")).unwrap();
+        assert!(state.len() < 128 << 10, "{} bytes", state.len());
+    }
 }

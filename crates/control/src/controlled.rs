@@ -1,6 +1,7 @@
 //! What a machine must offer to be controlled.
 
 use std::error::Error as StdError;
+use std::path::Path;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -39,6 +40,13 @@ pub trait Controlled: Send + Sync + 'static {
     /// # Errors
     /// [`Refusal`] where it cannot be reset.
     fn reset(&self) -> Result<(), Refusal>;
+
+    /// Saves the machine to `folder`, an absolute path, and lets the guest run on as before, or stops it. The
+    /// guest stands still meanwhile.
+    ///
+    /// # Errors
+    /// [`Refusal::Unsupported`] with the reason where it cannot be saved, and as [`pause`](Self::pause).
+    fn save(&self, folder: &Path, stop: bool) -> Result<(), Refusal>;
 
     /// Asks the guest to power off, by whatever it listens to.
     fn ask_to_stop(&self);

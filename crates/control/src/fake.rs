@@ -154,6 +154,19 @@ impl Controlled for FakeMachine {
         self.enter("reset", MachineState::Running)
     }
 
+    fn save(&self, _: &Path, stop: bool) -> Result<(), Refusal> {
+        if self.machine().state == MachineState::Ended {
+            return Err(Refusal::State {
+                state: MachineState::Ended,
+                wanted: "cannot be saved",
+            });
+        }
+        if stop {
+            self.stop();
+        }
+        Ok(())
+    }
+
     fn ask_to_stop(&self) {
         self.inner().calls.push("ask_to_stop");
     }

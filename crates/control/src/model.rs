@@ -87,6 +87,19 @@ pub struct StopRequest {
     pub timeout_seconds: Option<u32>,
 }
 
+/// Where a machine is to be saved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotRequest {
+    /// The absolute path of a folder, which is made if it is not there; a snapshot that it has is replaced.
+    #[cfg_attr(test, schema(min_length = 2, max_length = 4095, pattern = "^/"))]
+    pub folder: String,
+    /// Stop the machine once it is saved, instead of letting the guest run on.
+    #[serde(default)]
+    pub stop: bool,
+}
+
 /// A paravirtual device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]

@@ -8,6 +8,7 @@ pub(crate) enum Operation {
     Pause,
     Resume,
     Reset,
+    Snapshot,
     Stop,
     PowerButton,
     CtrlAltDel,
@@ -108,6 +109,15 @@ pub(crate) const ROUTES: &[Route] = &[
         "reset",
         "Reset the machine: its guest boots again",
     ),
+    Route {
+        body: Body::Json("SnapshotRequest"),
+        ..act(
+            Operation::Snapshot,
+            "/v1/machine/snapshot",
+            "snapshot",
+            "Save the machine to a folder; the guest stands still meanwhile",
+        )
+    },
     Route {
         body: Body::Optional("StopRequest"),
         status: 202,

@@ -1,12 +1,14 @@
 //! The machine as the control API has it.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use vmmkit_control::{
-    Balloon, Controlled, Device, EventSource, Limits, MachineInfo, MachineState, Memory, Refusal,
+    Balloon, Cause, Controlled, Device, EventSource, Limits, MachineInfo, MachineState, Memory,
+    Refusal,
 };
 use vmmkit_guest_memory::BLOCK_SIZE;
 use vmmkit_telemetry::Metrics;
@@ -20,6 +22,12 @@ use crate::{ask_to_power_off, disk};
 pub trait Embedder: Send + Sync + 'static {
     /// `metrics` of the machine that is `about`, with the program's own and under its name.
     fn publish(&self, metrics: Metrics, about: &MachineInfo) -> Metrics;
+
+    /// Saves `machine`, which is paused, to `folder`.
+    ///
+    /// # Errors
+    /// Why it cannot be saved.
+    fn save(&self, machine: &Handle, folder: &Path) -> Result<(), Cause>;
 
     /// A guest that was asked to power off has not, and is stopped now.
     fn cut_off(&self, machine: &Handle);
@@ -145,6 +153,20 @@ impl ControlledMachine {
 }
 
 impl Controlled for ControlledMachine {
+    fn save(&self, folder: &Path, stop: bool) -> Result<(), Refusal> {
+        let has_run = self.state() == MachineState::Running;
+        self.pause()?;
+        let handle = self.handle()?;
+        let saved = self.embedder.save(handle, folder);
+        match (&saved, stop) {
+            (Ok(()), true) => handle.stop(),
+            // As it was: one that waits to be told to boot still does.
+            _ if has_run => handle.resume(),
+            _ => {}
+        }
+        saved.map_err(Refusal::Unsupported)
+    }
+
     fn machine(&self) -> MachineInfo {
         MachineInfo {
             state: self.state(),

@@ -32,6 +32,16 @@ pub(crate) enum Action {
     /// off; SIGQUIT prints its registers.
     #[command(after_help = exit_code::HELP)]
     Run(RunArguments),
+    /// Continue a guest where `vmmkit snapshot` saved it, with options of `vmmkit run` in the place of its own
+    #[command(after_help = exit_code::HELP)]
+    Restore {
+        /// The directory of the snapshot
+        #[arg(value_name = "DIR")]
+        folder: String,
+        /// What is to be other than it was
+        #[command(flatten)]
+        options: RunArguments,
+    },
     /// Print CPU profiles for --cpu, and compare them
     Cpu {
         /// What to show

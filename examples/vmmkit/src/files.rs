@@ -19,6 +19,7 @@ use vmmkit_virtio_devices::Qcow2Disk;
 use crate::failure::Failure;
 use crate::log::LogFile;
 use crate::settings::Settings;
+use crate::snapshot::Snapshot;
 use crate::{build_failure, gdb};
 
 /// What to do where output cannot be written.
@@ -317,6 +318,8 @@ impl Outputs {
 /// What is opened, and is not changed before the machine starts.
 #[derive(Debug)]
 pub(crate) struct Opening {
+    /// What the guest goes on from.
+    pub(crate) snapshot: Option<Snapshot>,
     /// The log, which may wait.
     pub(crate) log: Option<LogFile>,
     /// Files for output.

@@ -41,12 +41,13 @@ fn with_values(command: clap::Command) -> clap::Command {
     })
 }
 
-/// The commands that take the name of a guest, which `run` gives it.
+/// The commands that take the name of a guest, which `run` and `restore` give it.
 fn of_guests() -> String {
     let command = cli::command();
     let takes_name = |command: &&clap::Command| {
         let mut arguments = command.get_arguments();
-        command.get_name() != "run" && arguments.any(|argument| argument.get_id() == "name")
+        !matches!(command.get_name(), "run" | "restore")
+            && arguments.any(|argument| argument.get_id() == "name")
     };
     let commands = command.get_subcommands().filter(takes_name);
     let names: Vec<&str> = commands.map(clap::Command::get_name).collect();
@@ -111,7 +112,7 @@ mod tests {
     fn the_commands_of_guests_are_those_that_take_a_name() {
         assert_eq!(
             of_guests(),
-            "stat boot pause resume reset power-button stop balloon memory limit resize events inspect metrics"
+            "stat boot pause resume reset snapshot power-button stop balloon memory limit resize events inspect metrics"
         );
     }
 

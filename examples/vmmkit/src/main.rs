@@ -46,6 +46,7 @@ mod reports;
 mod run;
 mod serial;
 mod settings;
+mod snapshot;
 mod startup;
 mod stdin;
 mod unfinished;
@@ -68,6 +69,9 @@ fn act() -> Result<ExitCode, Failure> {
     match cli::parse()? {
         Parsed::Text(text) => generate::write(text.as_bytes()),
         Parsed::Action(Action::Run(options)) => run::run(options.0),
+        Parsed::Action(Action::Restore { folder, options }) => {
+            run::run(snapshot::restoring(&folder, options.0))
+        }
         Parsed::Action(Action::Cpu { action }) => cpu::act(action),
         Parsed::Action(Action::Doctor(options)) => doctor::doctor(&options),
         Parsed::Action(Action::Control(command)) => commands::run(command),

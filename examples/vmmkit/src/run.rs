@@ -33,11 +33,12 @@ use crate::remote::Remote;
 use crate::reports::{Publisher, Reports};
 use crate::serial;
 use crate::settings::Settings;
+use crate::snapshot::Snapshot;
 use crate::startup::Startup;
 use crate::unfinished::Unfinished;
 use crate::{
     boot_files, config_file, control, debug_port, devices, diagnosis, exit_code, gdb, inherited,
-    messages, reports,
+    messages, reports, snapshot,
 };
 use vmmkit_gdb::Supported;
 
@@ -49,6 +50,12 @@ pub(crate) fn run(values: Values) -> Result<ExitCode, Failure> {
     let config = values.path("config");
     let values = match &config {
         Some(path) => values.or(config_file::read(path)?),
+        None => values,
+    };
+    let snapshot = values.path("restore").map(|path| snapshot::open(&path));
+    let snapshot = snapshot.transpose()?;
+    let values = match &snapshot {
+        Some(snapshot) => snapshot.with_options(values)?,
         None => values,
     };
     inherited::close_unnamed(&values);
@@ -78,6 +85,7 @@ pub(crate) fn run(values: Values) -> Result<ExitCode, Failure> {
         return ran;
     }
     let opening = Opening {
+        snapshot,
         log,
         outputs: Arc::default(),
     };
@@ -160,7 +168,24 @@ fn builder(
     };
     let range = AddressRange::new(DebugConsole::PORT.into(), DebugConsole::LENGTH.into());
     let console = Arc::new(DebugConsole::new(output));
-    Ok(builder.plug_port_device(DebugConsole::NAME, range, console))
+    Ok(builder
+        .plug_port_device(DebugConsole::NAME, range, console.clone())
+        .lead(DebugConsole::NAME, console))
+}
+
+/// The machine: as it was saved, where there is a snapshot.
+fn made(
+    builder: MachineBuilder,
+    kvm: &Kvm,
+    settings: &Settings,
+    snapshot: Option<&Snapshot>,
+) -> Result<Machine<Ready>, Failure> {
+    match snapshot {
+        Some(snapshot) => snapshot.restore(builder, kvm, settings),
+        None => builder
+            .build(kvm)
+            .map_err(|error| explain(&error, settings)),
+    }
 }
 
 /// The builder, with where the user's input comes from.
@@ -203,7 +228,8 @@ fn boot(
     let ram = RamFile::note(&settings.machine.ram.backing);
     let unfinished = Arc::new(Unfinished::new(sockets, ram, remote.clone()));
     let startup = Startup::watch(unfinished.clone()).map_err(no_descriptor)?;
-    let (presence, guest, door) = control::open(&settings, Publisher::new(reports::software(kvm)))?;
+    let (presence, guest, door) =
+        control::open(&settings, Publisher::new(reports::software(kvm), &settings))?;
     let last_resort = remote.end_by(presence);
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let place = settings.spec.serial_console();
@@ -219,28 +245,26 @@ fn boot(
     let plan = devices::plug(plan, &settings)?;
     let builder = tell(plan.into_builder(), &settings, &log)?;
     let (builder, mut gdb) = Debugger::open(builder, settings.gdb.as_ref(), can_debug)?;
-    let outcome = with_inputs(builder, socket.as_ref(), &remote)
+    let builder = with_inputs(builder, socket.as_ref(), &remote)
         .console(console)
         .subscribe(Box::new(signals))
         .subscribe(Box::new(door))
-        .subscribe(Box::new(EndOfInput::new(end, remote.clone())))
-        .build(kvm)
-        .map_err(|error| explain(&error, &settings))
-        .and_then(|machine| {
-            remote.connect(machine.handle());
-            guest.connect(machine.handle());
-            if settings.paused {
-                machine.handle().pause();
-            }
-            gdb.start(&machine.handle(), settings.quiet)?;
-            opening.commit()?;
-            unfinished.keep();
-            running = reports.start(machine.handle(), Box::new(move || guest.numbers()))?;
-            say_all(&software_notes(&settings, kvm, &machine.handle()));
-            progress.booting(&settings);
-            drop(startup);
-            run_to_end(machine, &job)
-        });
+        .subscribe(Box::new(EndOfInput::new(end, remote.clone())));
+    let outcome = made(builder, kvm, &settings, opening.snapshot.as_ref()).and_then(|machine| {
+        remote.connect(machine.handle());
+        guest.connect(machine.handle());
+        if settings.paused {
+            machine.handle().pause();
+        }
+        gdb.start(&machine.handle(), settings.quiet)?;
+        opening.commit()?;
+        unfinished.keep();
+        running = reports.start(machine.handle(), Box::new(move || guest.numbers()))?;
+        say_all(&software_notes(&settings, kvm, &machine.handle()));
+        progress.booting(&settings);
+        drop(startup);
+        run_to_end(machine, &job)
+    });
     gdb.finish(&outcome);
     running.finish();
     if let Some(socket) = socket {

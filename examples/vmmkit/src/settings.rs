@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) control: control::Choice,
     /// It does not run before it is told to.
     pub(crate) paused: bool,
+    /// The folder with the snapshot that the guest goes on from.
+    pub(crate) restore: Option<PathBuf>,
     /// Where GDB comes to; the guest waits for it.
     pub(crate) gdb: Option<Place>,
     /// Where metrics go.
@@ -93,6 +95,7 @@ impl Settings {
             stop_timeout: options.stop_timeout.unwrap_or(STOP_TIMEOUT),
             control,
             paused: options.paused,
+            restore: options.restore,
             gdb: options.gdb,
             metrics: options.metrics,
             timeline: options.timeline,

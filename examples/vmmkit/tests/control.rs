@@ -375,6 +375,70 @@ fn guest_that_waits_for_2_mib() -> Vec<u8> {
     ])
 }
 
+/// Whether this machine's KVM gives all its state: a software one does not.
+fn has_saved_state() -> bool {
+    vmmkit_hypervisor_kvm::kvm_kind() != vmmkit_hypervisor_kvm::KvmKind::Software
+}
+
+#[test]
+fn a_guest_is_saved_and_goes_on_under_another_name() {
+    if !has_kvm("a_guest_is_saved_and_goes_on_under_another_name") {
+        return;
+    }
+    let place = Place::new("snapshot", &spinning_guest());
+    let disk = place.folder.file("disk", vec![0; 1 << 20]);
+    let folder = place.folder.path().join("saved");
+    let (folder, shown) = (folder.to_str().unwrap(), disk.to_str().unwrap());
+    let mut guest = place.guest("web", &["--disk", shown, "--rng", "--cpus", "2"]);
+    for (words, part) in [
+        (&["snapshot", "web"][..], "DIR: it is missing"),
+        (&["restore", folder], "cannot open"),
+        (&["inspect", "/nowhere/"], "cannot open"),
+    ] {
+        let (_, error) = place.fails(words);
+        assert!(
+            error.contains(part) && error.contains("\n  next: "),
+            "{error}"
+        );
+    }
+    if !has_saved_state() {
+        // It says so, and the guest runs on.
+        let (code, error) = place.fails(&["snapshot", "web", folder]);
+        assert_eq!(code, Some(1), "{error}");
+        assert!(error.contains("software KVM"), "{error}");
+        assert_eq!(state(&place, "web"), "running");
+        place.says(&["stop", "-n", "web", "--timeout", "0"]);
+        assert_eq!(guest.ends().code(), Some(0));
+        return;
+    }
+    place.says(&["snapshot", "web", folder]);
+    assert_eq!(state(&place, "web"), "running");
+    place.says(&["snapshot", "web", folder, "--stop"]);
+    assert_eq!(guest.ends().code(), Some(0));
+    let saved = json(&place.says(&["inspect", &format!("{folder}/")]));
+    assert_eq!(saved["machine"]["state"]["vcpus"], 2);
+    assert_eq!(saved["blk0"]["kind"], "virtio-mmio");
+
+    let mut clones = ["one", "two"].map(|name| {
+        let disk = place.folder.file(name, vec![0; 1 << 20]);
+        let disk = disk.to_str().unwrap().to_owned();
+        let clone = place.restores(folder, &["--name", name, "--disk", &disk]);
+        wait_for("the clone answers", || {
+            place.does(&["stat", "-n", name]).status.success()
+        });
+        clone
+    });
+    for (name, clone) in ["one", "two"].into_iter().zip(&mut clones) {
+        wait_for("the clone runs", || state(&place, name) == "running");
+        place.says(&["stop", "-n", name, "--timeout", "0"]);
+        assert_eq!(clone.ends().code(), Some(0));
+    }
+    // Another machine than the one that was saved.
+    let (code, error) = place.fails(&["restore", folder, "--cpus", "1"]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("vcpus 2: this machine has 1"), "{error}");
+}
+
 #[test]
 fn a_disk_grows_while_its_guest_runs() {
     let name = "a_disk_grows_while_its_guest_runs";

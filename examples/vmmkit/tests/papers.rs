@@ -138,6 +138,11 @@ const NOT_RUN: &[(&str, &str)] = &[
         "vmmkit run ... --cpu baseline",
         "a software KVM lacks some of it",
     ),
+    (
+        "vmmkit snapshot web",
+        "web has memory to plug, and a software KVM saves no guest",
+    ),
+    ("vmmkit restore /var/tmp/web", "there is no snapshot"),
     ("vmmkit doctor", "its exit code is that of the host"),
     ("vmmkit events web", "it ends with the guest"),
     ("api events -N", "it ends with the guest"),

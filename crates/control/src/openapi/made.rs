@@ -6,7 +6,7 @@ use utoipa::PartialSchema;
 use crate::routes::{Answer, Body, ROUTES, Route};
 use crate::{
     Balloon, BalloonTarget, Bucket, Device, DiskResize, DiskSize, Event, FlowLimits, Limits,
-    MachineInfo, MachineState, Memory, MemoryTarget, Problem, StopRequest,
+    MachineInfo, MachineState, Memory, MemoryTarget, Problem, SnapshotRequest, StopRequest,
 };
 
 /// The errors that any request may get, with their meaning.
@@ -60,6 +60,7 @@ fn schemas() -> Value {
         "Memory": Memory::schema(),
         "MemoryTarget": MemoryTarget::schema(),
         "Problem": Problem::schema(),
+        "SnapshotRequest": SnapshotRequest::schema(),
         "StopRequest": StopRequest::schema(),
     })
 }
@@ -194,6 +195,7 @@ mod tests {
     fn unknown_fields_are_no_part_of_a_request() {
         let document = document();
         for name in [
+            "SnapshotRequest",
             "StopRequest",
             "Limits",
             "FlowLimits",

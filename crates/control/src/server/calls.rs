@@ -1,5 +1,6 @@
 //! From a request to a call of the machine, and from its result to an answer.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::body::{self, AnswerBody};
 use crate::routes::{self, Found, Operation, Route};
 use crate::{
     BalloonTarget, Bucket, Controlled, DiskResize, DiskSize, Limits, MemoryTarget, Problem,
-    Refusal, StopRequest, openapi,
+    Refusal, SnapshotRequest, StopRequest, openapi,
 };
 
 /// The longest time that a guest may be given to stop: a day, in seconds.
@@ -74,6 +75,7 @@ impl Api {
     async fn call(&self, route: &Route, name: &str, request: Request<Incoming>) -> Answered {
         let machine = &self.machine;
         match route.operation {
+            Operation::Snapshot => return self.snapshot(route, request).await,
             Operation::Stop => return self.stop(route, request).await,
             Operation::SetLimits => return self.set_limits(name, request).await,
             Operation::Resize => return self.resize(name, request).await,
@@ -110,7 +112,8 @@ impl Api {
                 let document = Bytes::from_static(openapi::document().as_bytes());
                 return Ok(whole(StatusCode::OK, "application/json", document));
             }
-            Operation::Stop
+            Operation::Snapshot
+            | Operation::Stop
             | Operation::SetLimits
             | Operation::Resize
             | Operation::SetBalloon
@@ -139,6 +142,18 @@ impl Api {
     }
 
     /// Asks the guest, and stops the machine later or at once.
+    async fn snapshot(&self, route: &Route, request: Request<Incoming>) -> Answered {
+        let asked: SnapshotRequest = self.read(request).await?.ok_or_else(no_body)?;
+        let folder = PathBuf::from(&asked.folder);
+        if !folder.is_absolute() || folder.parent().is_none() || asked.folder.contains('\0') {
+            let message = format!("{:?} is not the absolute path of a folder", asked.folder);
+            return Err(Problem::bad_field("folder", message));
+        }
+        let saved = self.waiting(move |machine| machine.save(&folder, asked.stop));
+        saved.await?;
+        json(route, &self.machine.machine())
+    }
+
     async fn stop(&self, route: &Route, request: Request<Incoming>) -> Answered {
         let asked: StopRequest = self.read(request).await?.unwrap_or_default();
         let default = || self.machine.stop_timeout();

@@ -16,6 +16,8 @@ use crate::{KvmVcpu, convert, ioctls};
 const TSC: u32 = 0x10;
 /// IA32_TSC_DEADLINE: it arms the timer of a local APIC that must be restored before it.
 const TSC_DEADLINE: u32 = 0x6e0;
+/// Legacy area and header of XSAVE (Intel SDM volume 1, 13.4), in bytes.
+const MIN_XSAVE: usize = 512 + 64;
 /// The most MSRs in one call: KVM refuses `MAX_IO_MSRS` (256) and more with E2BIG.
 const MSR_CHUNK: usize = 255;
 
@@ -120,8 +122,17 @@ impl KvmVcpu {
         let bytes = |words: &[u32]| -> Vec<u8> {
             words.iter().flat_map(|word| word.to_le_bytes()).collect()
         };
+        // Zeros at the end are those of features that the guest does not use.
+        let trimmed = |mut area: Vec<u8>| {
+            let used = area
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |last| last + 1);
+            area.truncate(used.max(MIN_XSAVE));
+            area
+        };
         if extra == 0 {
-            return Ok(bytes(&self.xsave()?.region));
+            return Ok(trimmed(bytes(&self.xsave()?.region)));
         }
         let mut area = new_xsave(extra)?;
         // SAFETY: the area has the size that KVM_CAP_XSAVE2 says (`xsave_size`), which KVM does not write past;
@@ -129,7 +140,7 @@ impl KvmVcpu {
         unsafe { self.fd.get_xsave2(&mut area) }.map_err(host("KVM_GET_XSAVE2"))?;
         let mut all = bytes(&area.as_fam_struct_ref().xsave.region);
         all.extend(bytes(area.as_slice()));
-        Ok(all)
+        Ok(trimmed(all))
     }
 
     fn set_xsave_area(&self, bytes: &[u8]) -> Result<()> {

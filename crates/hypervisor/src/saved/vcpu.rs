@@ -35,7 +35,8 @@ pub struct VcpuSaved {
     pub registers: Registers,
     /// Segments, control registers, tables.
     pub special_registers: SpecialRegisters,
-    /// The XSAVE area in the standard format (Intel SDM volume 1, 13.4), as long as this host's is.
+    /// The XSAVE area in the standard format (Intel SDM volume 1, 13.4), without zeros at its end: at least 576
+    /// bytes.
     pub xsave: Vec<u8>,
     /// XCR0 and others.
     pub xcrs: Vec<ExtendedControlRegister>,

@@ -9,6 +9,7 @@ mod memory;
 mod metrics;
 mod options;
 mod resize;
+mod snapshot;
 mod stop;
 mod table;
 mod tree;
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Pause(whom) => tell(&whom, "/v1/machine/pause"),
         Command::Resume(whom) => tell(&whom, "/v1/machine/resume"),
         Command::Reset(whom) => tell(&whom, "/v1/machine/reset"),
+        Command::Snapshot(options) => snapshot::snapshot(&options),
         Command::PowerButton(whom) => tell(&whom, "/v1/machine/power-button"),
         Command::Stop(options) => stop::stop(&options),
         Command::Balloon(options) => balloon::balloon(&options),
@@ -97,6 +99,11 @@ fn show(
 }
 
 fn inspect(options: &InspectOptions) -> Result<ExitCode, Failure> {
+    // No name of a guest has a slash.
+    if let Some(folder) = options.words.first().filter(|word| word.contains('/')) {
+        let part = at_most_one(options.words.get(1..).unwrap_or_default())?;
+        return crate::snapshot::inspect(folder, part);
+    }
     let (one, words) = options.one.split(&options.words);
     let part = at_most_one(words)?;
     let target = one.target()?;

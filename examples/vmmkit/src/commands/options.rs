@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Resume(Whom),
     /// Reset guests: they reboot at once
     Reset(Whom),
+    /// Save a guest to a directory, for `vmmkit restore`
+    Snapshot(SnapshotOptions),
     /// Press guests' power buttons, without waiting
     PowerButton(Whom),
     /// Ask guests to power off, stop those that take too long (exit code 3), and report how they ended
@@ -150,6 +152,20 @@ pub(crate) struct LimitOptions {
     /// removes a limit
     #[arg(value_name = "NAME DEVICE [KEY=N|none[,...]]")]
     pub(crate) words: Vec<String>,
+}
+
+/// The options of `snapshot`.
+#[derive(Args, Debug)]
+#[command(override_usage = "vmmkit snapshot [OPTIONS] NAME DIR")]
+pub(crate) struct SnapshotOptions {
+    #[command(flatten)]
+    pub(crate) one: One,
+    /// The guest; and the directory, which is made if it is not there. A snapshot that is in it is replaced
+    #[arg(value_name = "NAME DIR")]
+    pub(crate) words: Vec<String>,
+    /// Stop the guest once it is saved: it is to go on from there
+    #[arg(long)]
+    pub(crate) stop: bool,
 }
 
 /// The options of `resize`.

@@ -203,6 +203,28 @@ pub(super) const ALL: &[Page] = &[
         &["stat"],
     ),
     page(
+        "snapshot",
+        &[
+            ("The guest runs on:", "vmmkit snapshot web /var/tmp/web"),
+            (
+                "The guest is to go on from there, and its disks do not change any more:",
+                "vmmkit snapshot web /var/tmp/web --stop",
+            ),
+        ],
+        &["restore", "inspect", "pause"],
+    ),
+    page(
+        "restore",
+        &[
+            (
+                "Under another name, with a disk of its own:",
+                "vmmkit restore /var/tmp/web --name web2 --disk web2.img",
+            ),
+            ("What is in it:", "vmmkit inspect /var/tmp/web/"),
+        ],
+        &["snapshot", "run"],
+    ),
+    page(
         "resize",
         &[
             ("A disk and its file grow:", "vmmkit resize web blk0 20G"),

@@ -1,8 +1,17 @@
 //! A machine as the full command line that makes it.
 
-use super::{Takes, all};
+use super::{RunOption, Takes, all};
 use crate::os_text::quoted;
 use crate::settings::Settings;
+
+/// Each option with its value, of the command that says everything that was left out.
+pub(crate) fn words(settings: &Settings) -> Vec<(String, String)> {
+    let of = |option: &'static RunOption| {
+        let values = (option.write)(settings).into_iter();
+        values.map(|value| (option.name.to_owned(), value))
+    };
+    all().flat_map(of).collect()
+}
 
 /// The command that says everything that was left out, ready for a shell.
 pub(crate) fn equivalent(settings: &Settings) -> String {

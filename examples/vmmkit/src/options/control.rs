@@ -58,6 +58,20 @@ pub(super) const OPTIONS: &[RunOption] = &[
         ..FLAG
     },
     RunOption {
+        name: "restore",
+        value: "DIR",
+        heading: CONTROL,
+        help: "Continue where `vmmkit snapshot` saved a guest",
+        more: "Options that are not given are those of the saved guest, but for its name and what it logs. Files \
+               of a snapshot from somebody else are opened as it says: look at it first, with `vmmkit inspect DIR/`.",
+        read: |options, given| {
+            options.restore = Some(given.path(given.as_text()));
+            Ok(())
+        },
+        write: |settings| one(settings.restore.as_deref().map(path_text::of_path)),
+        ..PATH
+    },
+    RunOption {
         name: "on-reboot",
         value: "WHAT",
         heading: CONTROL,

@@ -26,7 +26,7 @@ use crate::log::LogChoice;
 use crate::reports::{MetricsChoice, TimelineChoice};
 use crate::settings::Settings;
 pub(crate) use advice::{next, of_conflict, option_of};
-pub(crate) use command::equivalent;
+pub(crate) use command::{equivalent, words};
 pub(crate) use given::RunArguments;
 pub(crate) use values::{Values, Wrong};
 
@@ -63,6 +63,7 @@ pub(crate) struct RunOptions {
     pub(crate) api_socket: Option<PathBuf>,
     pub(crate) no_instance: bool,
     pub(crate) paused: bool,
+    pub(crate) restore: Option<PathBuf>,
     pub(crate) stop_timeout: Option<Duration>,
     pub(crate) dry_run: bool,
     pub(crate) gdb: Option<Place>,

@@ -1,9 +1,11 @@
 //! A machine's metrics as they are published: under the name of this program and the guest's.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use vmmkit_control::{MachineInfo, MachineState};
+use vmmkit_control::{Cause, MachineInfo, MachineState};
 use vmmkit_controlled::Embedder;
 use vmmkit_telemetry::Metrics;
 use vmmkit_vmm::Handle;
@@ -11,6 +13,8 @@ use vmmkit_vmm::Handle;
 use super::MoreMetrics;
 use crate::consumption::{self, Consumption};
 use crate::remote::say_cut_off;
+use crate::settings::Settings;
+use crate::snapshot;
 
 /// What the names begin with.
 const PREFIX: &str = "vmmkit";
@@ -55,21 +59,29 @@ const HELP: &[(&str, &str)] = &[
 /// Adds what only this program knows to the numbers of a machine, and names them all.
 pub(crate) struct Publisher {
     more: MoreMetrics,
+    /// The section of a snapshot that says how the machine was made.
+    command: Vec<u8>,
     /// The processor time of each vCPU, which stays when its thread has ended.
     vcpus: Mutex<BTreeMap<u32, f64>>,
 }
 
 impl Publisher {
-    /// With the numbers of `more` beside those of the machine.
-    pub(crate) fn new(more: MoreMetrics) -> Self {
+    /// With the numbers of `more` beside those of the machine, which `settings` describe.
+    pub(crate) fn new(more: MoreMetrics, settings: &Settings) -> Self {
         Self {
             more,
+            command: snapshot::command(settings),
             vcpus: Mutex::default(),
         }
     }
 }
 
 impl Embedder for Publisher {
+    fn save(&self, machine: &Handle, folder: &Path) -> Result<(), Cause> {
+        let saved = snapshot::save(machine, folder, &self.command);
+        saved.map_err(|error| Arc::new(error) as Cause)
+    }
+
     fn cut_off(&self, machine: &Handle) {
         say_cut_off(machine);
     }

@@ -49,8 +49,8 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "`vmmkit events NAME` ends when the guest does; `vmmkit run` itself waits for it",
     ),
     (
-        &["save", "snapshot", "restore", "migrate", "checkpoint"],
-        "a guest's state cannot be saved; `vmmkit pause NAME` keeps it in memory",
+        &["save", "migrate", "checkpoint"],
+        "`vmmkit snapshot NAME DIR` saves a guest, and `vmmkit restore DIR` continues it",
     ),
     (
         &["pull", "images", "image", "build", "import"],

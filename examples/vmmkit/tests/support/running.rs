@@ -82,10 +82,19 @@ impl Place {
         if !arguments.contains(&"--memory") {
             command.args(["--memory", "16M"]);
         }
+        command.arg("--kernel").arg(&self.kernel).args(arguments);
+        Self::spawn(command)
+    }
+
+    /// Restores a guest, without waiting for it.
+    pub(crate) fn restores(&self, folder: &str, arguments: &[&str]) -> Guest {
+        let mut command = self.command(&["restore", folder, "--quiet"]);
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Guest {
         let child = command
-            .arg("--kernel")
-            .arg(&self.kernel)
-            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,0 +1,43 @@
+//! `snapshot`: a guest is saved to a directory.
+
+use std::path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use vmmkit_control::{MachineInfo, SnapshotRequest};
+use vmmkit_machine_spec::path_text;
+
+use super::options::SnapshotOptions;
+use super::{at_most_one, write_json};
+use crate::exit_code;
+use crate::failure::Failure;
+
+/// How long saving may take: RAM of 1 TiB on a slow disk.
+const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Has a machine save itself.
+pub(super) fn snapshot(options: &SnapshotOptions) -> Result<ExitCode, Failure> {
+    let (one, words) = options.one.split(&options.words);
+    let missing = || {
+        Failure::usage(
+            "DIR: it is missing",
+            "give the directory to save to, such as `vmmkit snapshot web /var/tmp/web`",
+        )
+    };
+    let folder = at_most_one(words)?.ok_or_else(missing)?;
+    let absolute = path::absolute(path_text::path(folder));
+    let absolute = absolute.map_err(|_| missing())?;
+    let request = SnapshotRequest {
+        folder: path_text::of_path(&absolute),
+        stop: options.stop,
+    };
+    let request = serde_json::to_value(&request).ok();
+    let target = one.target()?;
+    let client = target.client().patient_for(PATIENCE);
+    let answer = client.post::<MachineInfo>("/v1/machine/snapshot", request.as_ref());
+    let machine = answer.map_err(|error| target.refused(error))?;
+    if options.one.json {
+        return write_json(&machine);
+    }
+    Ok(exit_code::SUCCESS.into())
+}
