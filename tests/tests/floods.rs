@@ -64,7 +64,11 @@ const ONCE: &[(&str, &str, &str)] = &[
 const MESSAGES: &[(&str, usize, &str)] = &[
     ("control/mod.rs", 1, "the API is started once"),
     ("control/presence.rs", 1, "at the start"),
-    ("devices/disk.rs", 1, "the first failure of a disk"),
+    (
+        "devices/disk.rs",
+        2,
+        "before the start; the first failure of a disk",
+    ),
     ("devices/mod.rs", 2, "after the end"),
     (
         "devices/net.rs",
