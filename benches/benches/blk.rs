@@ -34,7 +34,7 @@ const STATUS: u64 = 32;
 const IN: u32 = 0;
 const OUT: u32 = 1;
 
-/// What is asked for.
+/// The kernel to be loaded.
 #[derive(Clone, Copy)]
 struct Load {
     name: &'static str,

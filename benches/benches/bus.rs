@@ -1,4 +1,4 @@
-//! What an access costs between the exit and the device: our bus beside what others do, with 32
+//! The cost of an access between the exit and the device: our bus beside what others do, with 32
 //! devices whose own work is one load.
 //!
 //! `spread` goes through the devices in a random order, so that no memory of the last device
@@ -144,7 +144,7 @@ fn ours() -> Arc<PortBus> {
     bus
 }
 
-/// What many VMMs do: a tree behind a readers-writer lock.
+/// As many VMMs do: a tree behind a readers-writer lock.
 type Tree = RwLock<BTreeMap<u64, (u64, Device)>>;
 
 fn tree() -> Tree {

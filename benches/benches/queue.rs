@@ -1,4 +1,4 @@
-//! What a chain costs the device's side of a split queue: to pop it, give it back and decide on an
+//! The cost of a chain to the device's side of a split queue: to pop it, give it back and decide on an
 //! interrupt, ours beside virtio-queue's iterator, in the same RAM; and ours of a packed queue, which
 //! virtio-queue has not.
 //!
@@ -24,7 +24,7 @@ const LAYOUT: QueueLayout = QueueLayout {
 };
 const TABLES: u64 = 0x4_0000;
 
-/// What a chain looks like.
+/// The shape of a chain.
 #[derive(Clone, Copy)]
 enum Shape {
     Direct(u16),
@@ -115,7 +115,7 @@ fn ours(shape: Shape, batches: u64) -> Duration {
     started.elapsed()
 }
 
-/// What the driver of a packed queue writes into a slot of its ring.
+/// A slot of a packed queue's ring as its driver writes it.
 #[derive(Clone, Copy, Default)]
 struct Slot {
     at: usize,

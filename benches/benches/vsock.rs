@@ -49,7 +49,7 @@ const CREDIT_REQUEST: u16 = 7;
 struct Guest {
     driver: Driver,
     free: Vec<u16>,
-    /// What was sent and received, what of the latter the host knows, and what it tells.
+    /// Bytes sent and received, those of the latter that the host knows of, and the credit it announces.
     sent: u32,
     received: u32,
     told: u32,

@@ -30,7 +30,7 @@ const HALT_POLL: Duration = Duration::from_micros(200);
 /// How long a driver waits for its device at all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What makes a bench end.
+/// An error that ends a bench.
 pub type Failure = Box<dyn Error>;
 
 /// A device with its driver, on the thread that started it.

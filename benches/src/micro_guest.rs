@@ -15,7 +15,7 @@ pub const UNCLAIMED_ADDRESS: u64 = 0xd000_0000;
 /// mov al, 0xfe; out 0x64, al; hlt; jmp to the hlt.
 const RESET: [u8; 7] = [0xb0, 0xfe, 0xe6, 0x64, 0xf4, 0xeb, 0xfd];
 
-/// What a guest does before it resets.
+/// The guest's work before it resets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Nothing.

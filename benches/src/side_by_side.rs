@@ -25,14 +25,14 @@ impl Default for Turns {
     }
 }
 
-/// What a turn came to: so many in so long.
+/// The result of a turn: an amount and its time.
 #[derive(Clone, Copy, Debug)]
 pub struct Amount {
     /// How many were done.
     pub count: u64,
     /// In what time.
     pub time: Duration,
-    /// What it took of a CPU, where that is not all of the turn's.
+    /// CPU time of it, where that is not all of the turn's.
     pub busy: Option<Duration>,
 }
 
@@ -71,7 +71,7 @@ pub struct Outcome {
     pub other: f64,
     /// Ours by the other's, of neighbours.
     pub neighbours: f64,
-    /// What a CPU's second does for the device's thread, by what it does for the other. It knows
+    /// Work of the device's thread per CPU second. It knows
     /// neither who else is on the machine nor what waking up takes.
     pub by_cpu: f64,
 }
@@ -106,11 +106,11 @@ pub fn compare(
     })
 }
 
-/// Whose time counts: threads whose names begin so. The empty name is the first thread's.
+/// Threads whose time counts, by the beginning of their names. The empty name is the first thread's.
 const DEVICE: &[&str] = &["virtio-", "iou-wrk"];
 const PLAIN: &[&str] = &["", "iou-wrk"];
 
-/// What threads of this process have had of the CPUs.
+/// CPU time of this process's threads.
 fn cpu_time(names: &[&str]) -> Duration {
     let mut total = Duration::ZERO;
     for task in fs::read_dir("/proc/self/task")
@@ -131,7 +131,7 @@ fn cpu_time(names: &[&str]) -> Duration {
     total
 }
 
-/// What the thread `number` of this process has had of the CPUs; 0 is this one.
+/// CPU time of thread `number` of this process; 0 is this one.
 pub fn thread_time(number: i32) -> Duration {
     // The clock of a thread: MAKE_THREAD_CPUCLOCK(number, CPUCLOCK_SCHED) of Linux.
     let clock = !number << 3 | 6;
@@ -145,7 +145,7 @@ pub fn thread_time(number: i32) -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// What all turns came to.
+/// The result of all turns.
 #[derive(Default)]
 struct Rate {
     count: u64,

@@ -22,7 +22,7 @@ use vmmkit_virtio_devices::{
 };
 
 /// What one input may do at most.
-const MOST_STEPS: usize = 48;
+const MAX_STEPS: usize = 48;
 
 /// A device, and what its host side does when the input says so.
 struct Target {
@@ -277,7 +277,7 @@ fuzz_target!(|data: &[u8]| {
     }
     if target.driver.initialise(&options(features)).is_ok() {
         let mut input = Input(steps);
-        for _ in 0..MOST_STEPS {
+        for _ in 0..MAX_STEPS {
             if input.0.is_empty() {
                 break;
             }

@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::disk::Scratch;
 use crate::guest::Guests;
 
-/// What every script begins with. `load NAME...` loads modules where the kernel has them as such.
+/// The beginning of every script. `load NAME...` loads modules where the kernel has them as such.
 const PRELUDE: &str = "busybox --install -s /bin 2>/dev/null; mkdir -p /mnt
 load() { for module in \"$@\"; do [ ! -e /$module.ko ] || insmod /$module.ko; done; }
 load virtio_ring virtio virtio_mmio

@@ -6,16 +6,16 @@ use std::net::TcpStream;
 use crate::network::serve;
 
 /// The most bytes of a body that are taken.
-const MOST: usize = 64 << 20;
+const MAX: usize = 64 << 20;
 
-/// What a client asks for.
+/// A client's request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     /// `GET` or `POST`.
     pub method: String,
     /// Beginning with a slash.
     pub path: String,
-    /// What it sends.
+    /// The body it sends.
     pub body: Vec<u8>,
 }
 
@@ -69,7 +69,7 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
             break;
         };
         if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().unwrap_or(MOST).min(MOST);
+            length = value.trim().parse().unwrap_or(MAX).min(MAX);
         }
     }
     let mut body = vec![0; length];

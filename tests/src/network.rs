@@ -89,7 +89,7 @@ pub fn serve(address: &str, handle: impl Fn(&TcpStream) + Send + Sync + 'static)
     Ok(())
 }
 
-/// What went through an interface.
+/// Traffic of an interface.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Traffic {
     /// Bytes that the host received by it.
@@ -102,7 +102,7 @@ pub struct Traffic {
     pub sent_packets: u64,
 }
 
-/// What went through `interface` of this namespace so far.
+/// The traffic of `interface` of this namespace so far.
 pub fn traffic(interface: &str) -> Option<Traffic> {
     // Not sysfs, which shows the namespace that mounted it.
     let all = std::fs::read_to_string("/proc/thread-self/net/dev").ok()?;

@@ -6,7 +6,7 @@ use crate::process::sha256;
 
 /// The package, and its program.
 pub const PACKAGE: &str = "vmmkit-greeting";
-/// What the program says.
+/// The program's greeting.
 pub const GREETING: &str = "the package greets";
 
 /// Bytes of a block of a tar file.

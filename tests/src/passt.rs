@@ -9,7 +9,7 @@ use std::{io, thread};
 use crate::guest::BOOT_LIMIT;
 use crate::network::ip;
 
-/// Who is nobody.
+/// The user ID of nobody.
 pub const NOBODY: u32 = 65534;
 /// The guest's address, which is the host's.
 const ADDRESS: &str = "10.7.0.2";

@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a child left behind.
+/// The remains of a child.
 #[derive(Debug)]
 pub struct Finished {
     /// How it ended; `None` if it had to be killed.
     pub status: Option<ExitStatus>,
     /// It was killed since it had said nothing for too long.
     pub fell_silent: bool,
-    /// What it wrote to stdout, invalid UTF-8 replaced.
+    /// Its stdout, invalid UTF-8 replaced.
     pub stdout: String,
-    /// What it wrote to stderr, invalid UTF-8 replaced.
+    /// Its stderr, invalid UTF-8 replaced.
     pub stderr: String,
 }
 

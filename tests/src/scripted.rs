@@ -11,7 +11,7 @@ use crate::process::Finished;
 /// The root is the first disk, the script the second one.
 const CMDLINE: &str = "console=ttyS0 reboot=k panic=-1 quiet root=/dev/vda ro init=/init \
      vmmkit.batch vmmkit.run=sh,/dev/vdb";
-/// What every script begins with: all of busybox's names.
+/// The beginning of every script: all of busybox's names.
 const PRELUDE: &str =
     "mkdir /tmp/bin; busybox --install -s /tmp/bin; export PATH=/bin:/tmp/bin; cd /tmp\n";
 

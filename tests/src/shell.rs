@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::disk::Scratch;
 use crate::terminal::Terminal;
 
-/// What the shell says when it waits for a line.
+/// The shell's prompt when it waits for a line.
 pub const PROMPT: &str = "ready> ";
 
 /// dash(1), which does not change the terminal to edit lines: between two jobs it is as it was.
@@ -75,7 +75,7 @@ impl Shell {
     /// Waits for `text`, and takes everything up to its end.
     ///
     /// # Errors
-    /// What was on the screen instead.
+    /// The screen's contents instead.
     pub fn sees(&mut self, text: &str) -> Result<String, String> {
         self.terminal.sees(text, self.limit)
     }
@@ -83,7 +83,7 @@ impl Shell {
     /// Types a line and waits for the answer, which the line itself must not hold.
     ///
     /// # Errors
-    /// What was on the screen instead.
+    /// The screen's contents instead.
     pub fn ask(&mut self, line: &str, answer: &str) -> Result<String, String> {
         self.line(line);
         self.sees(answer)
@@ -93,7 +93,7 @@ impl Shell {
     /// machine.
     ///
     /// # Errors
-    /// What was on the screen instead, or that the terminal stays as it is.
+    /// The screen's contents instead, or that the terminal stays as it is.
     pub fn is_back(&mut self) -> Result<String, String> {
         let seen = self.sees(PROMPT)?;
         let terminal = &self.terminal;

@@ -23,7 +23,7 @@ pub struct Terminal {
     child: Child,
     keyboard: File,
     screen: Receiver<Vec<u8>>,
-    /// What was on the screen and nobody looked for yet.
+    /// The screen's contents that nobody looked for yet.
     unseen: Vec<u8>,
     tty: OwnedFd,
     before: String,
@@ -74,7 +74,7 @@ impl Terminal {
     /// Waits until `text` is on the screen, and takes everything up to its end.
     ///
     /// # Errors
-    /// What was on the screen instead after `limit`, or when the program had ended.
+    /// The screen's contents instead after `limit`, or when the program had ended.
     pub fn sees(&mut self, text: &str, limit: Duration) -> Result<String, String> {
         let deadline = Instant::now() + limit;
         // Where the text may begin: what was looked at once is not looked at again.

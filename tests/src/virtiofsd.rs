@@ -57,7 +57,7 @@ impl Virtiofsd {
         &self.socket
     }
 
-    /// What it said so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }

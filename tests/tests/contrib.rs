@@ -1,4 +1,4 @@
-//! What is offered beside the binary: the systemd unit.
+//! Offered beside the binary: the systemd unit.
 #![expect(
     clippy::unwrap_used,
     reason = "a test fails by panicking, its helpers too"

@@ -20,7 +20,7 @@ use vmmkit_tests::process::{Finished, run_bounded, wait_until};
 /// The root is the first disk, the script the second one.
 const CMDLINE: &str = "console=ttyS0 reboot=k panic=-1 quiet root=/dev/vda rw init=/init \
      vmmkit.batch vmmkit.run=sh,/dev/vdb";
-/// What every script begins with.
+/// The beginning of every script.
 const PRELUDE: &str = "busybox --install -s /bin 2>/dev/null; mkdir -p /mnt\n";
 
 /// A guest whose root is a disk, without an initramfs; `script` finds its own disks from vdc on.

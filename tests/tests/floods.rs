@@ -1,4 +1,4 @@
-//! What a guest, a client or a back end can repeat fills no log: every event of the `tracing` facade is counted
+//! Nothing that a guest, a client or a back end can repeat fills a log: every event of the `tracing` facade is counted
 //! by telemetry's `Occasions` and told a bounded number of times, or stands in a list with the reason why
 //! nobody can repeat it at will; and every message of the binary stands in a list.
 #![allow(

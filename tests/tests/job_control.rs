@@ -36,7 +36,7 @@ fn uptime(shell: &mut Shell) -> f64 {
     line.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// What a kernel says when its clocks or its watchdogs are upset. Not that its clock source's watchdog has
+/// A kernel's complaints when its clocks or its watchdogs are upset. Not that its clock source's watchdog has
 /// left out a look ("Long readout interval, skipping watchdog check"): it does so on a busy host.
 #[track_caller]
 fn is_calm(shell: &mut Shell) {

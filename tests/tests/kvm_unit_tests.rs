@@ -33,7 +33,7 @@ const PASS_SOFTWARE: &str = "xsave";
 const PASS_GENUINE: [&str; 5] = ["hypercall", "rmap_chain", "syscall", "tsc_adjust", "umip"];
 /// Programs that are started on two CPUs.
 const TWO_CPUS: [&str; 3] = ["apic", "kvmclock_test", "smptest"];
-/// What a program writes to the debug-exit port when it has skipped everything.
+/// The value that a program writes to the debug-exit port when it has skipped everything.
 const SKIPPED: u8 = 38;
 const MEBIBYTES: u32 = 256;
 

@@ -1,4 +1,4 @@
-//! What the tree is made of: each package of Cargo.lock that is built has a licence that deny.toml
+//! The contents of the tree: each package of Cargo.lock that is built has a licence that deny.toml
 //! allows, and comes from crates.io. `cargo deny check` asks the same, and for advisories; here no tool
 //! has to be compiled first.
 #![expect(

@@ -288,7 +288,7 @@ const COUNTS: [u8; 39] = [
     0xb0, 0x01, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd, // differ: mov al, 1; out 0xf4, al; hlt; jmp
 ];
 
-/// What the guest counted, and how far; a part of the machine, which is saved.
+/// The guest's counts; a part of the machine, which is saved.
 #[derive(Debug, Default)]
 struct Counted(Mutex<Vec<u8>>);
 

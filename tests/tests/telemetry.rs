@@ -1,4 +1,4 @@
-//! What is told of a booted Linux: metrics for programs, and the timeline of the boot.
+//! Reports of a booted Linux: metrics for programs, and the timeline of the boot.
 #![expect(
     clippy::unwrap_used,
     reason = "a test fails by panicking, its helpers too"

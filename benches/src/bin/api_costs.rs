@@ -1,4 +1,4 @@
-//! What the control API costs: `api_costs VMMKIT`.
+//! Costs of the control API: `api_costs VMMKIT`.
 //!
 //! Boots the same micro-guest, which writes to a port for ever, without and with the API, and prints
 //! the memory of both processes, after many requests too, and how long calls take. The memory of a

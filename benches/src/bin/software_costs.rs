@@ -1,4 +1,4 @@
-//! What a software KVM's support costs: `software_costs [COUNT]`.
+//! Costs of the support for a software KVM: `software_costs [COUNT]`.
 //!
 //! Micro-guests that do one thing COUNT times (20,000), each with two instructions of a loop round it:
 //! nothing, a port write, an MMIO write, an instruction that KVM hands back and the emulator completes,

@@ -103,7 +103,7 @@ fn run(kvm: &Kvm, kernel: &Path, vcpus: u32) -> Result<Run, Box<dyn Error>> {
     })
 }
 
-/// What this process has used of CPU time, its own and the kernel's for it.
+/// CPU time of this process, user and system.
 fn cpu_time() -> Result<Duration, Box<dyn Error>> {
     let mut time = libc::timespec {
         tv_sec: 0,

@@ -64,7 +64,7 @@ pub enum LoadError {
         start: u64,
         /// The first address after it.
         end: u64,
-        /// What is in its way.
+        /// The part that is in its way.
         what: &'static str,
         /// Where that begins.
         used_start: u64,
@@ -103,7 +103,7 @@ pub enum LoadError {
     /// Boot data could not be written.
     #[error("cannot write {what}")]
     Write {
-        /// What was to be written.
+        /// The part that was to be written.
         what: &'static str,
         /// The reason.
         #[source]

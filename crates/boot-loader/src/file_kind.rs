@@ -1,4 +1,4 @@
-//! What a file that was given for another one is, by its first bytes.
+//! Recognizes, by its first bytes, a file that was given for another one.
 
 use std::fmt;
 
@@ -136,7 +136,7 @@ impl FileKind {
     /// How many bytes from the start of a file decide.
     pub const PROBE: usize = PROBE;
 
-    /// What `bytes`, a file's first [`PROBE`](Self::PROBE) or all of a smaller one, tell. `None` where they
+    /// The kind of a file by `bytes`, its first [`PROBE`](Self::PROBE) or all of a smaller one. `None` where they
     /// could be anything; a [`Rom`](Self::Rom) is told by its end, and never here.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let has = |offset: usize, magic: &[u8]| {
@@ -157,13 +157,13 @@ impl FileKind {
         is_disk.then_some(Self::RawDisk)
     }
 
-    /// What Linux takes as an initial RAM disk: its initramfs formats, and the file systems that
+    /// Whether Linux takes it as an initial RAM disk: its initramfs formats, and the file systems that
     /// its older RAM disks are images of.
     pub(crate) fn is_initrd(self) -> bool {
         matches!(self, Self::Cpio | Self::Compressed(_) | Self::FileSystem(_))
     }
 
-    /// What to do about one that was given for a kernel.
+    /// The next step for one that was given for a kernel.
     pub fn advice(self) -> &'static str {
         match self {
             Self::Arm64 | Self::Arm | Self::Riscv => "only x86 kernels run here",

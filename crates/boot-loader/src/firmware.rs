@@ -35,7 +35,7 @@ pub enum FirmwareError {
     /// It is something else, or holds no code where the processor starts.
     #[error("the firmware {}", not_a_rom(.kind))]
     Kind {
-        /// What it is, where that is known.
+        /// Its kind, where that is known.
         kind: Option<FileKind>,
     },
     /// RAM does not reach up to 1 MiB.

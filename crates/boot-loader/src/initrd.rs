@@ -57,7 +57,7 @@ pub enum InitrdError {
     /// Not a file with a size: a directory, a pipe or a device.
     #[error("the initrd is {kind}: a regular file is needed")]
     NotRegular {
-        /// What it is.
+        /// Its kind.
         kind: &'static str,
     },
     /// No byte in it.
@@ -68,7 +68,7 @@ pub enum InitrdError {
         "the initrd is {}: Linux takes a cpio archive, compressed or not", kind_text(.kind, .start)
     )]
     NotInitrd {
-        /// What it is, where that is known.
+        /// Its kind, where that is known.
         kind: Option<FileKind>,
         /// Its first bytes, at most 8.
         start: Vec<u8>,

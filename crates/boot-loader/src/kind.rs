@@ -1,4 +1,4 @@
-//! What kind of file a kernel is, by content.
+//! Recognizes the kind of a kernel file by content.
 
 use std::fs::FileType;
 use std::io;
@@ -22,14 +22,14 @@ pub(crate) enum Kind {
     Uki(Uki),
 }
 
-/// A file that is no kernel this crate loads.
+/// A file that is not a kernel this crate loads.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KindError {
     /// Not a file with a size.
     #[error("the kernel is {kind}: a regular file is needed")]
     NotRegular {
-        /// What it is.
+        /// Its kind.
         kind: &'static str,
     },
     /// No byte in it.
@@ -38,7 +38,7 @@ pub enum KindError {
     /// Known, but something else.
     #[error("the kernel file is {kind}: {}", .kind.advice())]
     Other {
-        /// What it is.
+        /// Its kind.
         kind: FileKind,
     },
     /// Not known at all.
@@ -98,7 +98,7 @@ pub(crate) fn detect(file: &Region<'_>) -> Result<Kind, KindError> {
     }
 }
 
-/// What a file that is not regular is.
+/// Names the kind of a file that is not regular.
 pub(crate) fn irregular(kind: &FileType) -> Option<&'static str> {
     if kind.is_file() {
         None

@@ -57,7 +57,7 @@ pub const RESET_VECTOR: GuestAddress = GuestAddress(0xf_fff0);
 /// 1 MiB: where RAM goes on, and most kernels begin.
 pub const HIGH_MEMORY: GuestAddress = GuestAddress(0x10_0000);
 
-/// What a range of physical addresses is (ACPI 6.5, table 15.5).
+/// The type of a range of physical addresses (ACPI 6.5, table 15.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum E820Kind {
@@ -74,7 +74,7 @@ pub struct E820Entry {
     pub start: GuestAddress,
     /// The size in bytes.
     pub size: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: E820Kind,
 }
 

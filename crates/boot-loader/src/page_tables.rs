@@ -69,7 +69,7 @@ mod tests {
     use super::*;
     use crate::testing::ram;
 
-    /// What the processor does with a linear address in 4-level paging.
+    /// Translates a linear address as the processor does with 4-level paging.
     fn walk(ram: &GuestRam, root: u64, linear: u64) -> Option<u64> {
         let mut table = root;
         for shift in [39, 30, 21] {

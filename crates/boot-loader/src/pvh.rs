@@ -1,4 +1,4 @@
-//! What a kernel entered by PVH reads: start info, module list, memory map (Xen, "HVM direct boot
+//! Structures that a kernel entered by PVH reads: start info, module list, memory map (Xen, "HVM direct boot
 //! ABI", version 1).
 //!
 //! The structures are linux-loader's; its configurator takes counts that need not match the tables,

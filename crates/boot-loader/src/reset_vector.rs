@@ -1,4 +1,4 @@
-//! What is at the reset vector of a machine without firmware: code that resets the machine.
+//! Code at the reset vector of a machine without firmware: it resets the machine.
 //!
 //! A kernel that reboots by the BIOS (Linux's `reboot=b`) goes back to real mode and jumps to ffff:0, where a PC's
 //! firmware begins; f000:fff0 is the same place. Without code there, it would run through zeroes for ever.

@@ -1,4 +1,4 @@
-//! What to load, and the machine it is loaded for.
+//! The files to load, and the machine they are loaded for.
 
 use std::fs::File;
 use std::path::Path;
@@ -31,7 +31,7 @@ pub struct BootModule {
     pub file: File,
     /// Its name: Multiboot has it as the first word of the module's string.
     pub name: String,
-    /// What is told with it, for example a command line of its own.
+    /// Text that is passed with it, for example a command line of its own.
     pub arguments: String,
 }
 
@@ -50,7 +50,7 @@ impl BootModule {
 /// How a kernel is entered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EntryChoice {
-    /// What is fastest for Linux: of a bzImage its payload, or its own decompressor where the
+    /// The fastest for Linux: of a bzImage its payload, or its own decompressor where the
     /// payload is compressed in a way this crate cannot undo; of an ELF the entry by Linux's boot
     /// protocol where `e_entry` is a loaded physical address. An ELF that no note says to be Linux is
     /// entered by PVH or else Multiboot, where it names such an entry.
@@ -66,7 +66,7 @@ pub enum EntryChoice {
     Multiboot,
 }
 
-/// What the loader tells the kernel about the machine.
+/// The machine as the loader describes it to the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Platform<'a> {
     /// The APIC ID of each vCPU, that of the one that starts first.

@@ -23,7 +23,7 @@ const PROTOCOL: u16 = 0x20f;
 const LOADED_HIGH: u8 = 1;
 const KASLR_FLAG: u8 = 1 << 1;
 
-/// What the zero page says.
+/// Contents of the zero page.
 #[derive(Debug)]
 pub(crate) struct ZeroPage<'a> {
     /// The file's own header, of a bzImage.

@@ -45,7 +45,7 @@ pub enum ClientError {
     /// The connection broke, or the answer took too long.
     #[error("the answer did not come")]
     Transfer(#[source] io::Error),
-    /// What came is no answer of a machine.
+    /// The answer is not a machine's.
     #[error("the answer is not understood: {0}")]
     Protocol(String),
     /// The machine did not do it.
@@ -126,7 +126,7 @@ impl Client {
         Err(ClientError::Refused(problem))
     }
 
-    /// What happens to the machine from now on.
+    /// The machine's events from now on.
     ///
     /// # Errors
     /// [`ClientError`].

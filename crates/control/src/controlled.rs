@@ -1,4 +1,4 @@
-//! What a machine must offer to be controlled.
+//! The interface of a machine that can be controlled.
 
 use std::error::Error as StdError;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::{Balloon, Device, Event, Limits, MachineInfo, MachineState, Memory};
 /// `size`, `balloon`, `memory` and `power_button` must not wait; the others may, for the guest to leave its vCPUs or
 /// for devices to come to rest.
 pub trait Controlled: Send + Sync + 'static {
-    /// What it is and does.
+    /// Describes it.
     fn machine(&self) -> MachineInfo;
 
     /// Lets the guest of a machine that was [created](MachineState::Created) run.
@@ -124,7 +124,7 @@ pub trait Controlled: Send + Sync + 'static {
     /// Its metrics, as Prometheus reads them (text format 0.0.4).
     fn metrics(&self) -> String;
 
-    /// What happens to it from now on. Called once, when the first client asks for events.
+    /// Its events from now on. Called once, when the first client asks for events.
     fn events(&self) -> Box<dyn EventSource>;
 }
 
@@ -144,9 +144,9 @@ pub enum Refusal {
     /// It is in no state for that.
     #[error("the machine is {}, and {wanted}", state.name())]
     State {
-        /// What it is doing.
+        /// Its state.
         state: MachineState,
-        /// What it would have to be doing, as the rest of a sentence.
+        /// The state that is required, as the rest of a sentence.
         wanted: &'static str,
     },
     /// There is no device of this name.

@@ -74,7 +74,7 @@ impl FakeMachine {
         }
     }
 
-    /// What has been asked of it, in order.
+    /// The calls so far, in order.
     pub fn calls(&self) -> Vec<&'static str> {
         self.inner().calls.clone()
     }

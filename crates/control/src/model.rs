@@ -1,4 +1,4 @@
-//! What goes over the socket, as types. Their descriptions are those of the OpenAPI document.
+//! Types of the messages on the socket. Their descriptions are those of the OpenAPI document.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::whole;
 
-/// What a machine is doing.
+/// State of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -55,7 +55,7 @@ impl MachineState {
 pub struct MachineInfo {
     /// The name of its instance.
     pub name: String,
-    /// What it is doing.
+    /// Its state.
     pub state: MachineState,
     /// The process that it is.
     pub pid: u32,
@@ -112,9 +112,9 @@ pub struct Device {
     pub faults: u64,
     /// Why it cannot go on now.
     pub fault: Option<String>,
-    /// What it has done, by name; which there are depends on its kind.
+    /// Its counters by name, which depend on its kind.
     pub counters: BTreeMap<String, u64>,
-    /// What limits it, if it can be limited.
+    /// Its limits, if it can be limited.
     pub limits: Option<Limits>,
 }
 
@@ -135,7 +135,7 @@ pub struct Limits {
     pub transmit: Option<FlowLimits>,
 }
 
-/// The limits of one flow; null or nothing is no limit.
+/// The limits of one flow; null or nothing means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -169,7 +169,7 @@ pub struct Bucket {
 
 impl Bucket {
     /// The largest `size` and `burst`: 2^50.
-    pub const MOST: u64 = 1 << 50;
+    pub const MAX: u64 = 1 << 50;
     /// The longest time of a refill: a day.
     pub const LONGEST: u32 = 86_400_000;
 }
@@ -206,10 +206,10 @@ pub struct DiskResize {
 }
 
 impl DiskResize {
-    /// What `size_bytes` is a multiple of: a sector.
+    /// Unit of `size_bytes`: a sector.
     pub const UNIT: u64 = 512;
     /// The largest `size_bytes`: 2^50.
-    pub const MOST: u64 = 1 << 50;
+    pub const MAX: u64 = 1 << 50;
 }
 
 /// A memory balloon.
@@ -220,7 +220,7 @@ pub struct Balloon {
     pub target_bytes: u64,
     /// Bytes that the guest says it takes.
     pub actual_bytes: u64,
-    /// What the guest last said of its memory, by name; empty if it never did.
+    /// The guest's last memory statistics by name; empty if it never sent any.
     pub statistics: BTreeMap<String, u64>,
 }
 
@@ -239,10 +239,10 @@ pub struct BalloonTarget {
 }
 
 impl BalloonTarget {
-    /// What `target_bytes` is a multiple of: 1 MiB.
+    /// Unit of `target_bytes`: 1 MiB.
     pub const UNIT: u64 = 1 << 20;
     /// The largest `target_bytes`: 2^50.
-    pub const MOST: u64 = 1 << 50;
+    pub const MAX: u64 = 1 << 50;
 }
 
 /// A guest's memory, of which some may be plugged and given back while it runs.
@@ -257,7 +257,7 @@ pub struct Memory {
     pub target_bytes: u64,
     /// Bytes that it has in all: those from the start, and those that it has plugged.
     pub actual_bytes: u64,
-    /// What is plugged is a multiple of this.
+    /// Memory is plugged in multiples of this.
     pub block_bytes: u64,
 }
 
@@ -276,10 +276,10 @@ pub struct MemoryTarget {
 }
 
 impl MemoryTarget {
-    /// What `target_bytes` is a multiple of: a page.
+    /// Unit of `target_bytes`: a page.
     pub const UNIT: u64 = 4096;
     /// The largest `target_bytes`: 2^50.
-    pub const MOST: u64 = 1 << 50;
+    pub const MAX: u64 = 1 << 50;
 }
 
 /// Something that happened to a machine.

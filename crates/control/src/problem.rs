@@ -9,9 +9,9 @@ use crate::Refusal;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Problem {
-    /// What kind of error it is, for programs: one of a fixed set of words.
+    /// The kind of error, for programs: one of a fixed set of words.
     pub code: String,
-    /// What went wrong and, where it is known, what to do, for people.
+    /// The error and, where it is known, the next step, for people.
     pub message: String,
     /// The field of the request's body that is to blame.
     pub field: Option<String>,

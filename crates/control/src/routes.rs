@@ -1,6 +1,6 @@
 //! The table of what can be asked: the server dispatches by it, and the OpenAPI document is made of it.
 
-/// What is asked.
+/// An operation of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Machine,
@@ -28,7 +28,7 @@ pub(crate) enum Operation {
     OpenApi,
 }
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
     Nothing,
@@ -38,7 +38,7 @@ pub(crate) enum Body {
     Json(&'static str),
 }
 
-/// What comes back when all is well.
+/// The body of an answer to a request that succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// JSON of this schema.
@@ -73,7 +73,7 @@ pub(crate) struct Route {
     pub(crate) errors: &'static [u16],
 }
 
-/// What a parameter of a path is written as.
+/// Placeholder of a parameter in a path.
 const PARAMETER: &str = "{name}";
 
 /// The table.
@@ -315,7 +315,7 @@ const fn put(
     }
 }
 
-/// What a method and a path lead to.
+/// The route of a method and a path.
 pub(crate) enum Found<'a> {
     /// A route, and the parameter in its path.
     Route(&'static Route, &'a str),

@@ -32,7 +32,7 @@ impl LiveDevice {
         block.or_else(net).or_else(other)
     }
 
-    /// What the machine has of it.
+    /// The device in the machine.
     fn device(&self) -> Arc<dyn Device> {
         match self {
             Self::Block(device) => device.clone(),
@@ -41,7 +41,7 @@ impl LiveDevice {
         }
     }
 
-    /// What it has done.
+    /// Its counters.
     pub(crate) fn counters(&self) -> Counters {
         let mut counters = Counters::new();
         collect(&self.device().inspect(), "", &mut counters);
@@ -142,7 +142,7 @@ fn collect(tree: &Tree, branch: &str, counters: &mut Counters) {
     }
 }
 
-/// What the guest last said of its memory.
+/// The guest's last memory statistics.
 pub(crate) fn statistics(balloon: &Balloon) -> Counters {
     let Some(report) = balloon.stats() else {
         return Counters::new();

@@ -18,7 +18,7 @@ use crate::device::{LiveDevice, statistics};
 use crate::events::MachineEvents;
 use crate::{ask_to_power_off, disk};
 
-/// What the program that a machine runs in adds to it.
+/// Additions to a machine by the program that it runs in.
 pub trait Embedder: Send + Sync + 'static {
     /// `metrics` of the machine that is `about`, with the program's own and under its name.
     fn publish(&self, metrics: Metrics, about: &MachineInfo) -> Metrics;

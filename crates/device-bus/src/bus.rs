@@ -33,9 +33,9 @@ pub struct Bus<S: Space> {
 
 /// A device with its name and its range: what goes into a bus.
 pub struct Plug<S: Space> {
-    /// Who it is, in messages.
+    /// Its name, in messages.
     pub name: Arc<str>,
-    /// What it owns.
+    /// The range it owns.
     pub range: AddressRange,
     /// The device.
     pub device: Arc<S::Device>,
@@ -44,7 +44,7 @@ pub struct Plug<S: Space> {
 /// An entry of the map, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegionInfo {
-    /// Who owns it.
+    /// The owner's name.
     pub name: Arc<str>,
     /// Where it is.
     pub range: AddressRange,
@@ -134,7 +134,7 @@ impl<S: Space> Bus<S> {
         self.counter().view()
     }
 
-    /// What counts the accesses of one view, and of those that take its place.
+    /// The counter of one view's accesses, and of those of its successors.
     pub fn counter(self: &Arc<Self>) -> AccessCounter<S> {
         AccessCounter::new(self, &Arc::new(Tally::new()))
     }

@@ -28,7 +28,7 @@ pub enum PlugError {
         name: Arc<str>,
         /// Its range.
         range: AddressRange,
-        /// What the addresses are called.
+        /// The name of the addresses.
         addresses: &'static str,
         /// The last address of the space.
         last: u64,

@@ -1,4 +1,4 @@
-//! What a device is called.
+//! Names of devices.
 
 use std::borrow::Borrow;
 use std::fmt;

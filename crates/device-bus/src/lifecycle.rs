@@ -1,4 +1,4 @@
-//! What happens to a device besides accesses.
+//! Life-cycle of a device: all that happens to it besides accesses.
 
 use std::io;
 use std::time::Instant;

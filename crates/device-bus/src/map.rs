@@ -5,7 +5,7 @@ use crate::tally::{Count, NOBODY, Names, Way};
 use crate::unclaimed::UnclaimedCounters;
 use crate::{AddressRange, Plug, PlugError, Space};
 
-/// Who owns what: the whole space, cut into spans that have one owner each, or none. A bus replaces
+/// The owners of the whole space, cut into spans that have one owner each, or none. A bus replaces
 /// it whole; those who still read the old one finish there.
 pub(crate) struct Map<S: Space> {
     /// First address of each span, lowest first: all that a search touches.
@@ -17,7 +17,7 @@ pub(crate) struct Map<S: Space> {
 /// A range of addresses with one owner, or without any.
 struct Span<S: Space> {
     base: u64,
-    /// What is owned is at most 2^64 bytes, so its last address is kept, not its length.
+    /// A span is at most 2^64 bytes, so its last address is kept, not its length.
     last: u64,
     owner: Option<Plug<S>>,
     /// The owner's number in a tally.
@@ -154,7 +154,7 @@ impl<S: Space> Map<S> {
         self.search(hint, key, address, length)
     }
 
-    /// What the hint does not know.
+    /// Searches where the hint does not know.
     #[inline(never)]
     fn search(
         &self,
@@ -287,7 +287,7 @@ struct Part<'a, S: Space> {
     length: usize,
 }
 
-/// What a read finds where nobody is. A byte, which is what guests mostly probe, does without the 20
+/// Reads as all ones where nobody is. A byte, which is what guests mostly probe, does without the 20
 /// instructions of a memset; out of line, as the exit path would be laid out round this case.
 #[inline(never)]
 fn answer_with_ones(data: &mut [u8]) {

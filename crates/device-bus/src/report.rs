@@ -1,11 +1,11 @@
-//! What a bus and its views say of themselves.
+//! Reports of a bus and its views.
 
 use vmmkit_telemetry::{Metrics, Tree};
 
 use crate::{AccessCounts, Bus, Space};
 
 impl<S: Space> Bus<S> {
-    /// Who owns what, and what nobody answered.
+    /// The owners, and the accesses that nobody answered.
     pub fn inspect(&self) -> Tree {
         let regions = self.regions().into_iter();
         let tree = regions.fold(Tree::new(), |tree, region| {

@@ -1,4 +1,4 @@
-//! What a device may ask of the machine as a whole on the guest's behalf.
+//! Requests of a device to the machine as a whole on the guest's behalf.
 
 use std::sync::Arc;
 

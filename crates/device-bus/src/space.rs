@@ -8,7 +8,7 @@ pub trait Space: sealed::Sealed + Send + Sync + 'static {
     /// A device of this space.
     type Device: ?Sized + Send + Sync;
 
-    /// What its addresses are called in messages.
+    /// The name of its addresses in messages.
     const ADDRESSES: &'static str;
 
     /// The last address.

@@ -1,4 +1,4 @@
-//! Who was accessed how often, counted by each view for itself.
+//! Accesses by owner, counted by each view for itself.
 
 use std::fmt;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ pub struct AccessCounts {
     pub reads: u64,
     /// Writes, likewise.
     pub writes: u64,
-    /// What was accessed, in the order it was first plugged in. What nobody owns comes first, as
+    /// The owners accessed, in the order they were first plugged in. Accesses that nobody owns come first, as
     /// `unclaimed`.
     pub owners: Vec<OwnerAccesses>,
 }

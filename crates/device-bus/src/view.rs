@@ -38,7 +38,7 @@ impl<S: Space> BusView<S> {
         &self.bus
     }
 
-    /// What the view is used for, from now on and so far.
+    /// Counts the accesses of the view, from now on and so far.
     pub fn counter(&self) -> AccessCounter<S> {
         AccessCounter::new(&self.bus, &self.tally)
     }

@@ -12,13 +12,13 @@ use crate::memory::Piece;
 /// INT3.
 const INT3: u8 = 0xcc;
 /// The most breakpoints in memory that a client may have.
-const MOST: usize = 1024;
+const MAX: usize = 1024;
 
 /// Breakpoints in memory: an INT3 in the place of a byte of the guest's.
 #[derive(Debug, Default)]
 pub(crate) struct Planted(BTreeMap<u64, Byte>);
 
-/// What stood in the place of one.
+/// A byte that a breakpoint replaced.
 #[derive(Clone, Copy, Debug)]
 struct Byte {
     physical: u64,
@@ -42,7 +42,7 @@ impl Planted {
         }
         let ram = machine.ram();
         let mut found = [0];
-        if self.0.len() == MOST || ram.read_bytes(GuestAddress(physical), &mut found).is_err() {
+        if self.0.len() == MAX || ram.read_bytes(GuestAddress(physical), &mut found).is_err() {
             return false;
         }
         // Another linear address of the same byte may have one.
@@ -88,7 +88,7 @@ impl Planted {
         }
     }
 
-    /// What is to be written to `pieces` for `bytes`; those in a breakpoint's place are kept for when it
+    /// The bytes to be written to `pieces` for `bytes`; those in a breakpoint's place are kept for when it
     /// goes.
     pub(crate) fn keep(&mut self, pieces: &[Piece], bytes: &mut [u8]) {
         for (index, place) in self.within(pieces) {
@@ -128,11 +128,11 @@ fn restore(machine: &impl Debugged, byte: Byte) {
     }
 }
 
-/// What is watched by debug registers.
+/// Addresses watched by debug registers.
 #[derive(Debug, Default)]
 pub(crate) struct Watched([Option<Watch>; DEBUG_ADDRESSES]);
 
-/// What a client wants watched; one that is not aligned, or long, takes several registers.
+/// A watch that a client wants; one that is not aligned, or long, takes several registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wish {
     pub(crate) address: u64,
@@ -188,7 +188,7 @@ impl Watched {
         *self = Self::default();
     }
 
-    /// What debug register `index` is for.
+    /// The watch of debug register `index`.
     pub(crate) fn wish(&self, index: usize) -> Option<Wish> {
         self.0.get(index).copied().flatten().map(|watch| watch.wish)
     }

@@ -1,10 +1,10 @@
-//! What a machine does for its debugger.
+//! The interface of a machine to its debugger.
 
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::x86::VcpuState;
 
-/// What the machine's hypervisor does for a debugger besides single steps. What it does not is refused
+/// Abilities of the machine's hypervisor for a debugger besides single steps. Others are refused
 /// to the client, which says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Supported {

@@ -12,7 +12,7 @@
 //! # Ok::<(), vmmkit_gdb::PlaceError>(())
 //! ```
 //!
-//! Who connects can read and change all of the guest, and has what the guest has of the host; on a TCP
+//! Anyone who connects can read and change all of the guest, and has what the guest has of the host; on a TCP
 //! port that is every user of this host. A UNIX socket lets only its owner in (mode 0600).
 #![forbid(unsafe_code)]
 

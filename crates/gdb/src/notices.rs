@@ -1,4 +1,4 @@
-//! What happens to the machine, told to the server's thread.
+//! Events of the machine, for the server's thread.
 
 use std::collections::VecDeque;
 use std::io;

@@ -37,7 +37,7 @@ pub(crate) enum End {
     Over,
 }
 
-/// What came first.
+/// The first arrival.
 enum Arrival {
     Byte(u8),
     Notice(Notice),
@@ -165,7 +165,7 @@ fn halt<M: Debugged>(guest: &mut Guest<M>, notices: &Notices) {
     }
 }
 
-/// What the client is told of a vCPU that stopped; `None` where the guest itself has an INT3.
+/// The stop that the client is told of a vCPU; `None` where the guest itself has an INT3.
 fn judge<M: Debugged>(guest: &mut Guest<M>, vcpu: VcpuId, exit: DebugExit) -> Option<Stop> {
     let wish = exit.place().and_then(|place| guest.watched.wish(place));
     let reason = match wish.map(|wish| (wish.kind, wish.address)) {

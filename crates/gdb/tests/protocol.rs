@@ -158,7 +158,7 @@ fn run(mut vcpu: FakeVcpu, thread: &VcpuThread<'_>) -> Option<Ending> {
     None
 }
 
-/// What is under the vCPUs, of which nothing is wanted here.
+/// Hardware under the vCPUs, of which nothing is wanted here.
 struct NeverReset;
 
 impl Hardware for NeverReset {

@@ -23,7 +23,7 @@ pub(crate) enum Pages {
     Keep,
 }
 
-/// What to map.
+/// Source of a mapping.
 #[derive(Debug)]
 pub(crate) struct Source {
     /// Flags of mmap(2).

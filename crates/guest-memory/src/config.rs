@@ -1,4 +1,4 @@
-//! What RAM a guest gets: plain data, with a default that boots.
+//! Configuration of a guest's RAM: plain data, with a default that boots.
 
 use std::path::PathBuf;
 
@@ -40,7 +40,7 @@ pub enum ThpAdvice {
     Never,
 }
 
-/// What RAM a guest gets.
+/// Configuration of a guest's RAM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RamConfig {
     /// How much.

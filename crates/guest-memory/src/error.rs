@@ -42,7 +42,7 @@ pub enum RamError {
         size: u64,
         /// Bytes the host has.
         limit: u64,
-        /// What was counted.
+        /// The resource that was counted.
         resource: &'static str,
     },
     /// More than a process can map.
@@ -72,7 +72,7 @@ pub enum RamError {
     /// The file could not be opened or made large enough.
     #[error("cannot {action} the RAM file {} of {}", path.display(), ByteCount(*size))]
     File {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -150,7 +150,7 @@ pub enum RamError {
         #[source]
         source: io::Error,
     },
-    /// What may be plugged is nothing, or no whole number of blocks.
+    /// The pluggable size is zero, or not a whole number of blocks.
     #[error("{size} bytes of RAM cannot become {max}: that must be more by a multiple of 2 MiB")]
     Max {
         /// Bytes from the start.

@@ -1,4 +1,4 @@
-//! What the host has: memory, swap, huge pages.
+//! Resources of the host: memory, swap, huge pages.
 
 use std::fs;
 use std::io;

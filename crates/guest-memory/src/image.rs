@@ -11,14 +11,14 @@ use rustix::io::Errno;
 use crate::backing::{Pages, Source};
 use crate::{Backing, GuestAddress, GuestRam, ImageError, PAGE_SIZE, RamConfig, ThpAdvice};
 
-/// What is copied at once.
+/// Bytes copied at once.
 const CHUNK: usize = 1 << 20;
 const PAGE: usize = PAGE_SIZE as usize;
 
 impl GuestRam {
     /// Writes all of RAM to `image`, an empty file: the regions one behind the other, as in a file of
     /// [`Backing::File`]. Pages of zeros become holes. The guest must not run meanwhile. Returns how many bytes
-    /// are no holes.
+    /// are not holes.
     ///
     /// # Errors
     /// The host's reason; the file is incomplete then.
@@ -77,7 +77,7 @@ impl GuestRam {
         Ok(ram)
     }
 
-    /// Copies what of `image` is no hole; the rest of RAM becomes zero.
+    /// Copies what of `image` is not a hole; the rest of RAM becomes zero.
     fn read_image(&self, image: &File) -> io::Result<()> {
         let mut bytes = vec![0; CHUNK];
         let mut start = 0;
@@ -128,7 +128,7 @@ fn write_pages(image: &File, bytes: &[u8], offset: u64) -> io::Result<u64> {
     Ok(written)
 }
 
-/// The next bytes from `from` on that are no hole, and where they end; `None` where all the rest is a hole.
+/// The next bytes from `from` on that are not a hole, and where they end; `None` where all the rest is a hole.
 fn next_data(image: &File, from: u64) -> io::Result<Option<(u64, u64)>> {
     let data = match seek(image, SeekFrom::Data(from)) {
         Ok(data) => data,

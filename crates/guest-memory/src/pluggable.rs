@@ -9,7 +9,7 @@ use crate::{
 
 /// Bytes that are plugged and given back together: 2 MiB, a huge page of x86-64.
 pub const BLOCK_SIZE: u64 = 2 << 20;
-/// What the area starts at a multiple of: guests add memory by much more than a block at a time (Linux
+/// Alignment of the area's start: guests add memory by much more than a block at a time (Linux
 /// by 128 MiB, or 2 GiB where there is much).
 const ALIGNMENT: u64 = 1 << 30;
 

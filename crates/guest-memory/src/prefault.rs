@@ -10,10 +10,10 @@ use rustix::mm::{Advice, madvise};
 
 use crate::{PAGE_SIZE, RamError, RamRegion};
 
-/// What one thread populates; clearing this much takes the host tens of milliseconds.
+/// Bytes that one thread populates; clearing this much takes the host tens of milliseconds.
 const SHARE: u64 = 256 << 20;
 /// More threads than this only wait for the memory bus.
-const MOST_THREADS: usize = 16;
+const MAX_THREADS: usize = 16;
 
 /// Touches every page of `regions`, whose mappings the caller keeps and has shared with no one.
 pub(crate) fn touch_all(regions: &[RamRegion], size: u64) -> Result<(), RamError> {
@@ -30,7 +30,7 @@ pub(crate) fn touch_all(regions: &[RamRegion], size: u64) -> Result<(), RamError
         .collect();
     let threads = thread::available_parallelism()
         .map_or(1, NonZero::get)
-        .min(MOST_THREADS);
+        .min(MAX_THREADS);
     let per_thread = shares.len().div_ceil(threads).max(1);
     let result = thread::scope(|scope| {
         let mut lots = shares.chunks(per_thread);

@@ -159,7 +159,7 @@ fn parse_count(number: &str) -> Result<u64, fn(String) -> RamSizeError> {
     }
 }
 
-/// What was meant by a number of bytes that no one would ask for.
+/// The probable meaning of a number of bytes that no one would ask for.
 fn suggestion(bytes: u64) -> String {
     if bytes < PAGE_SIZE {
         format!(": did you mean {bytes}M?")

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use thiserror::Error;
 
-/// The first number that is no CPU: what the kernel's call takes here.
+/// The first number that is not a CPU's: what the kernel's call takes here.
 const END: u32 = CpuSet::MAX_CPU as u32;
 
 /// A set of the host's CPUs, written as numbers and ranges: `0`, `2-3`, `0+2-3`.

@@ -59,7 +59,7 @@ impl EventLoop {
         Ok(Self { manager, stop })
     }
 
-    /// What ends it.
+    /// The handle that ends it.
     pub fn stop_handle(&self) -> EventLoopStop {
         self.stop.clone()
     }

@@ -36,7 +36,7 @@ const ENDS: [i32; 14] = [
     libc::SIGSTKFLT,
 ];
 
-/// What each fault did before. Written once, before the handler that reads it is there.
+/// The action of each fault before. Written once, before the handler that reads it is there.
 static BEFORE: [OnceLock<libc::sigaction>; FAULTS.len()] =
     [const { OnceLock::new() }; FAULTS.len()];
 

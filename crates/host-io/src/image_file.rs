@@ -9,7 +9,7 @@ use imago::Storage;
 use imago::io_buffers::{IoVector, IoVectorMut};
 use imago::storage::drivers::CommonStorageHelper;
 
-/// What is called before each write, with its offset in bytes and what is written.
+/// Called before each write, with its offset in bytes and its data.
 type BeforeWrite = Box<dyn Fn(u64, &[u8]) -> io::Result<()> + Send + Sync>;
 
 /// An open file or block device as the storage of an image. It opens nothing by name, and neither

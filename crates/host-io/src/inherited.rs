@@ -31,7 +31,7 @@ pub fn close_inherited(keep: &[RawFd]) {
 
 /// Whether it is open, and would stay so over execve(2).
 fn is_inherited(number: RawFd) -> bool {
-    // SAFETY: F_GETFD takes no pointer, and fails (EBADF) for what is no descriptor.
+    // SAFETY: F_GETFD takes no pointer, and fails (EBADF) for what is not a descriptor.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
     flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }

@@ -77,7 +77,7 @@ struct Half {
     stalled: Option<Instant>,
 }
 
-/// What a flush left behind.
+/// The state after a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
     /// Nothing; or bytes that came meanwhile and have armed the timer again.

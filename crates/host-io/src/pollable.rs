@@ -1,4 +1,4 @@
-//! What kind of thing a descriptor is, as far as waiting for it goes.
+//! The kind of a descriptor, as far as waiting for it goes.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};

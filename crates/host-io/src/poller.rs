@@ -9,7 +9,7 @@ use rustix::io::Errno;
 /// How many ready descriptors one wait tells of; more come with the next.
 const BATCH: usize = 32;
 
-/// What to wait for on a descriptor. A hang-up or an error is told always, as readable and
+/// The events to wait for on a descriptor. A hang-up or an error is always reported, as readable and
 /// writable, so that the read or write that follows finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
@@ -27,7 +27,7 @@ pub enum Interest {
 }
 
 impl Interest {
-    /// What somebody waits for who reads, writes, does both or neither.
+    /// The interest of somebody who reads, writes, does both or neither.
     #[inline]
     pub fn of(reads: bool, writes: bool) -> Self {
         match (reads, writes) {

@@ -24,7 +24,7 @@ pub enum ThreadPriority {
     Nice(i8),
 }
 
-/// Why a text is no priority.
+/// Why a text is not a priority.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ThreadPriorityError {
@@ -45,7 +45,7 @@ pub enum ThreadPriorityError {
     },
 }
 
-/// What threads that serve devices take on; process-wide.
+/// The priority of threads that serve devices; process-wide.
 static OF_IO: OnceLock<ThreadPriority> = OnceLock::new();
 
 /// Has the threads of this process that serve devices ([`ThreadRole::Device`]) take on `priority` when they

@@ -34,7 +34,7 @@ enum Writing {
     Polled,
 }
 
-/// What one write did.
+/// The result of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     /// This many bytes went out.

@@ -88,7 +88,7 @@ impl Drop for RawTerminal {
     }
 }
 
-/// What becomes of what was typed and nobody has read.
+/// The fate of typed bytes that nobody has read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unread {
     Stays,

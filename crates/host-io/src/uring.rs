@@ -22,7 +22,7 @@ use slot::{Operation, Progress, Slot};
 /// The RAM of a guest as vm-memory has it, with the log of the VMM's own writes, if it is kept.
 pub type SharedMemory = Arc<GuestMemoryMmap<Option<AtomicBitmap>>>;
 
-/// What became of an operation.
+/// The result of an operation.
 #[derive(Debug)]
 pub struct Completion {
     /// The number that came with the operation.

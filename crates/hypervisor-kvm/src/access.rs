@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What would let this user open a device.
+/// The way for this user to open a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Access {
@@ -46,7 +46,7 @@ struct Question<'a> {
 }
 
 impl Access {
-    /// What would let this process open the device at `path`.
+    /// The way for this process to open the device at `path`.
     pub(crate) fn to(path: &Path) -> Self {
         let Ok(device) = fs::metadata(path) else {
             return Self::Beyond;

@@ -13,7 +13,7 @@ use crate::vm::{Descriptor, Inner};
 
 /// The clocks of one VM.
 ///
-/// What a guest's clock shows is the host's time-stamp counter with an offset, and, for kvmclock, a
+/// A guest's clock shows the host's time-stamp counter with an offset, and, for kvmclock, a
 /// base that the host's kernel keeps. To stop both is to note them, and later to put the base back
 /// and to take the ticks of the gap off the offsets, as the kernel's description of a migration has
 /// it (Documentation/virt/kvm/devices/vcpu.rst, 4.1).
@@ -22,9 +22,9 @@ pub(crate) struct KvmClock {
     stopped: Mutex<Option<Stopped>>,
 }
 
-/// What the clocks showed.
+/// The clocks' values when they stopped.
 struct Stopped {
-    /// Whose clocks: those of a VM that is made as new meanwhile begin anew.
+    /// The VM of the clocks: those of a VM that is made as new meanwhile begin anew.
     vm: Weak<Descriptor>,
     kvmclock: kvm_clock_data,
     host_tsc: u64,

@@ -1,4 +1,4 @@
-//! What KVM tells about an instruction it could not emulate (`KVM_EXIT_INTERNAL_ERROR`).
+//! KVM's report of an instruction it could not emulate (`KVM_EXIT_INTERNAL_ERROR`).
 
 use kvm_bindings::{KVM_INTERNAL_ERROR_EMULATION, kvm_run__bindgen_ty_1__bindgen_ty_13 as Raw};
 use vmmkit_guest_memory::GuestAddress;

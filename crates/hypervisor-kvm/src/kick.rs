@@ -33,7 +33,7 @@ use protocol::Runner;
 /// The calling thread does not know its number yet; no `Kicker` has this one.
 const UNKNOWN: i32 = -1;
 
-/// What a vCPU and its kickers share. Any thread may kick; only the vCPU's thread does the rest.
+/// State shared by a vCPU and its kickers. Any thread may kick; only the vCPU's thread does the rest.
 pub(crate) struct Kicker {
     page: Arc<RunPage>,
     signal: KickSignal,

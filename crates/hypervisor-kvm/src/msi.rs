@@ -26,7 +26,7 @@ pub(crate) const PINS: u32 = 24;
 /// Pins of both PICs together: the first GSIs lead there too.
 const PIC_PINS: u32 = 16;
 /// KVM_MAX_IRQ_ROUTES less the routes of the pins.
-const MOST: usize = 4096 - (PINS + PIC_PINS) as usize;
+const MAX: usize = 4096 - (PINS + PIC_PINS) as usize;
 
 /// Where the GSIs above the pins lead. KVM takes only the whole table at once.
 #[derive(Default)]
@@ -43,7 +43,7 @@ impl Routes {
     /// Takes the lowest GSI that is free.
     fn take(&self) -> Option<u32> {
         let mut messages = self.messages();
-        if messages.len() >= MOST {
+        if messages.len() >= MAX {
             return None;
         }
         let gsi = (PINS..).find(|gsi| !messages.contains_key(gsi))?;
@@ -85,7 +85,7 @@ impl Inner {
             data: message.data,
             ..Default::default()
         };
-        // 0 says that the guest has the interrupt masked, which is no failure.
+        // 0 says that the guest has the interrupt masked, which is not a failure.
         let answer = self.current().vm.signal_msi(msi);
         answer
             .map(|_| ())
@@ -180,7 +180,7 @@ struct IrqfdVector {
     inner: Arc<Inner>,
     gsi: u32,
     event: EventFd,
-    /// What it is connected to. Held across the ioctls, and before the lock of the routes.
+    /// The message it is connected to. Held across the ioctls, and before the lock of the routes.
     message: Mutex<Option<MsiMessage>>,
 }
 

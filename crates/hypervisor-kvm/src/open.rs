@@ -40,7 +40,7 @@ pub struct KvmOptions {
 }
 
 impl KvmOptions {
-    /// What [`Kvm::open_path`] uses.
+    /// The settings that [`Kvm::open_path`] uses.
     pub fn new() -> Self {
         Self::default()
     }
@@ -133,12 +133,12 @@ pub struct Kvm {
     kvm: Arc<kvm_ioctls::Kvm>,
     kick_signal: KickSignal,
     capabilities: Capabilities,
-    /// What a software KVM needs; nothing elsewhere.
+    /// The support for a software KVM; nothing elsewhere.
     support: Option<Arc<Support>>,
     made: Made,
 }
 
-/// What every VM made here uses.
+/// The extensions that every VM made here uses.
 const REQUIRED: [(Cap, &str); 9] = [
     (Cap::UserMemory, "KVM_CAP_USER_MEMORY"),
     (Cap::SetTssAddr, "KVM_CAP_SET_TSS_ADDR"),
@@ -190,7 +190,7 @@ impl Kvm {
         KvmOptions::new().open_bare(path)
     }
 
-    /// What the probe found, where this is a software KVM with something missing.
+    /// The probe's report, where this is a software KVM with something missing.
     pub fn shortcomings(&self) -> Option<&ProbeReport> {
         self.support.as_ref().map(|support| support.report())
     }
@@ -302,7 +302,7 @@ impl Hypervisor for Kvm {
     }
 }
 
-/// What `kvm` can do.
+/// The capabilities of `kvm`.
 fn capabilities(kvm: &kvm_ioctls::Kvm) -> Capabilities {
     let mut capabilities =
         Capabilities::complete(u32::try_from(kvm.get_max_vcpus()).unwrap_or(u32::MAX));

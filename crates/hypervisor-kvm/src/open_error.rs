@@ -26,7 +26,7 @@ pub enum OpenError {
     Forbidden {
         /// The device.
         path: PathBuf,
-        /// What would let the user open it.
+        /// The way for the user to open it.
         access: Access,
         /// The host's reason.
         #[source]

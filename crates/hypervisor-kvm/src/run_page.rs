@@ -42,7 +42,7 @@ pub(crate) const FAIL_ENTRY: Field<RawFailEntry> = Field::at(DETAIL);
 pub(crate) const INTERNAL: Field<RawInternal> = Field::at(DETAIL);
 /// The first word of `system_event`: its type.
 pub(crate) const SYSTEM_EVENT: Field<u32> = Field::at(DETAIL);
-/// What a debugger stopped for.
+/// The debug exit.
 pub(crate) const DEBUG: Field<kvm_debug_exit_arch> = Field::at(DETAIL);
 /// The vector of `eoi`.
 pub(crate) const EOI_VECTOR: Field<u8> = Field::at(DETAIL);

@@ -39,7 +39,7 @@ pub struct KvmVcpu {
     pub(crate) page: Arc<RunPage>,
     kicker: Arc<Kicker>,
     pub(crate) vm: Arc<Inner>,
-    /// What a software KVM needs; nothing elsewhere.
+    /// The support for a software KVM; nothing elsewhere.
     pub(crate) software: Option<Box<VcpuSupport>>,
     // State between runs
     /// Where the bytes of the last access are in the run page: offset and length, of which

@@ -33,27 +33,27 @@ const IDENTITY_MAP_ADDRESS: u64 = 0xfeff_c000;
 const FIRST_X2APIC: u32 = 255;
 
 /// How often signals may interrupt the making of a VM: a profiler sends a hundred a second or more.
-const MOST_INTERRUPTED: u32 = 1000;
+const MAX_INTERRUPTED: u32 = 1000;
 
 /// A VM on KVM. Clones of its parts keep it open: vCPUs, and interrupt lines handed out.
 pub struct KvmVm {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// What the VM, its vCPUs and its lines share.
+/// State shared by the VM, its vCPUs and its lines.
 pub(crate) struct Inner {
     // Fixed at creation
     kvm: Arc<kvm_ioctls::Kvm>,
     settings: VmSettings,
     pub(crate) kick_signal: KickSignal,
-    /// What a software KVM needs; nothing elsewhere.
+    /// The support for a software KVM; nothing elsewhere.
     pub(crate) support: Option<Arc<Support>>,
     // The order matters: the descriptor closes before the memory behind its slots goes.
     current: RwLock<Arc<Descriptor>>,
     pub(crate) slots: Mutex<Slots>,
     pub(crate) lines: Lines,
     pub(crate) routes: Routes,
-    /// What is added to saved offsets of time-stamp counters.
+    /// Added to saved offsets of time-stamp counters.
     tsc_shift: AtomicU64,
 }
 
@@ -116,7 +116,7 @@ impl Descriptor {
         let mut interrupted = 0;
         let vm = loop {
             match kvm.create_vm() {
-                Err(error) if error.errno() == libc::EINTR && interrupted < MOST_INTERRUPTED => {
+                Err(error) if error.errno() == libc::EINTR && interrupted < MAX_INTERRUPTED => {
                     interrupted += 1;
                 }
                 answer => break answer.map_err(|error| Error::host("KVM_CREATE_VM", error))?,

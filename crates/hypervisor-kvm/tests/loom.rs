@@ -23,7 +23,7 @@ struct Machine {
     /// The signal of a kick is pending for the vCPU's thread.
     signal: Mutex<bool>,
     arrived: Condvar,
-    /// What kickers wrote before they kicked: a count.
+    /// A count that kickers wrote before they kicked.
     work: AtomicUsize,
 }
 

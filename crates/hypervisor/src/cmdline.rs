@@ -1,4 +1,4 @@
-//! What a back end asks of the kernel's command line.
+//! Parameters that a back end asks of the kernel's command line.
 
 use thiserror::Error;
 

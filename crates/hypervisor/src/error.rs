@@ -48,7 +48,7 @@ pub enum Error {
     /// A saved state that cannot be restored.
     #[error("a saved state cannot be restored")]
     State(#[from] StateError),
-    /// What the caller passed cannot be passed on.
+    /// A value from the caller cannot be passed on.
     #[error("{what}: {reason}")]
     Invalid {
         /// The parameter and its value.

@@ -1,4 +1,4 @@
-//! What each vCPU left the guest for.
+//! Exits of each vCPU by reason.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct VcpuExits {
     pub others: BTreeMap<&'static str, u64>,
 }
 
-/// What counts the exits of one vCPU: accesses in the views of the buses, the others here.
+/// The counter of one vCPU's exits: accesses in the views of the buses, the others here.
 #[derive(Debug)]
 pub struct ExitCounter {
     vcpu: VcpuId,
@@ -43,12 +43,12 @@ impl ExitCounter {
         }
     }
 
-    /// What the vCPU is to reach devices by; after a reset that is another vCPU of its number.
+    /// The views by which the vCPU is to reach devices; after a reset that is another vCPU of its number.
     pub fn views(&self) -> (BusView<Ports>, BusView<Mmio>) {
         (self.ports.view(), self.mmio.view())
     }
 
-    /// An exit that is no access.
+    /// An exit that is not an access.
     pub fn count(&self, exit: &VcpuExit) {
         *self.others().entry(exit.name()).or_default() += 1;
     }

@@ -3,7 +3,7 @@
 use crate::x86::{CpuidEntry, Msr};
 use crate::{CmdlineAddition, CmdlineConflict, Result, Vm};
 
-/// What a back end can do, known before anything is created.
+/// Abilities of a back end, known before anything is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -96,7 +96,7 @@ pub trait Hypervisor: Send + Sync {
     /// The back end's name, for messages: `KVM`, `fake`.
     fn name(&self) -> &'static str;
 
-    /// What it can do.
+    /// Its abilities.
     fn capabilities(&self) -> &Capabilities;
 
     /// Makes an empty VM: no memory, no vCPU.

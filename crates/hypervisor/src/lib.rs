@@ -1,4 +1,4 @@
-//! What a VM and a vCPU can do, as small traits over plain data with typed exits, so that a VMM is
+//! Abilities of a VM and a vCPU, as small traits over plain data with typed exits, so that a VMM is
 //! written once and runs on any back end.
 //!
 //! It holds no policy (which CPUID, which boot state) and calls no host: back ends do, KVM's is

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{MmioAccess, PortAccess, Result, VcpuExit};
 
-/// What a VM calls a vCPU by: its APIC ID (KVM API, KVM_CREATE_VCPU).
+/// A vCPU's number in its VM: its APIC ID (KVM API, KVM_CREATE_VCPU).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VcpuId(pub u32);
 
@@ -22,7 +22,7 @@ pub trait Kick: Send + Sync {
     fn kick(&self);
 }
 
-/// Who answers a guest's accesses: one call for each. `data` is as [`Vcpu::data`] is after it.
+/// Answers a guest's accesses, with one call for each. `data` is as [`Vcpu::data`] is after it.
 pub trait Devices {
     /// The guest reads a port, or a string from it: fills `data`.
     fn read_port(&mut self, access: PortAccess, data: &mut [u8]);

@@ -1,4 +1,4 @@
-//! What is saved of each device: a new device goes on from it as the old one does, and the forms of
+//! The saved state of each device: a new device goes on from it as the old one does, and the forms of
 //! earlier builds load for ever.
 
 use std::sync::Arc;

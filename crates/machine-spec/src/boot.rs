@@ -1,4 +1,4 @@
-//! What a machine runs first.
+//! The boot of a machine.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Fault, Given, Unknown, path_text};
 
-/// What a machine runs first.
+/// The boot of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BootSpec {

@@ -58,7 +58,7 @@ pub struct Invalid {
     pub conflict: Conflict,
 }
 
-/// What a field does not go together with.
+/// The reason two fields do not go together.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Conflict {

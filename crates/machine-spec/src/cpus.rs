@@ -73,7 +73,7 @@ pub enum CpusFault {
         cores: u32,
         /// The threads of each.
         threads: u32,
-        /// What that is.
+        /// The number of vCPUs.
         vcpus: u32,
         /// The number that is given.
         total: u32,

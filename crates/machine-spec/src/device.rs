@@ -32,7 +32,7 @@ pub enum DeviceSpec {
 }
 
 impl DeviceSpec {
-    /// What of the host it takes that no other device can have: its kind, and which one.
+    /// The exclusive resource of the host that it takes: its kind, and which one.
     pub fn takes(&self) -> Option<(&'static str, &Path)> {
         let socket = match self {
             Self::Net(net) => match &net.attachment {

@@ -122,7 +122,7 @@ pub enum Unknown {
     /// How a kernel is entered.
     #[error("unknown entry method")]
     Entry,
-    /// What a reset or a crash does.
+    /// An action on a reset or a crash.
     #[error("there is no such action")]
     Action,
     /// Where a console or a port is.

@@ -1,4 +1,4 @@
-//! What a machine is, as data.
+//! A machine as data.
 //!
 //! A [`MachineSpec`] says everything that a person chooses of a machine: what it boots, its CPUs, memory,
 //! consoles and devices, and what its end means. It serializes (serde), and each of its parts can be parsed

@@ -11,7 +11,7 @@ use crate::given::path_word;
 use crate::words::switch;
 use crate::{Fault, Given, Words, serde_text};
 
-/// What Linux plugs at a time: a section of its memory map (SECTION_SIZE_BITS of x86-64). A part of one
+/// Memory that Linux plugs at a time: a section of its memory map (SECTION_SIZE_BITS of x86-64). A part of one
 /// at the end would never be used.
 const SECTION: u64 = 128 << 20;
 /// Of the machine's own huge pages, the size that most hosts have.
@@ -234,7 +234,7 @@ impl MemorySpec {
     }
 }
 
-/// What was meant by `word`, a number without a unit: other programs have mebibytes where it would be
+/// The probable meaning of `word`, a number without a unit: other programs have mebibytes where it would be
 /// bytes here, and so few are of no use.
 pub fn with_unit(word: &str) -> Option<String> {
     let number: u64 = word.parse().ok()?;

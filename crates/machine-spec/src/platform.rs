@@ -1,4 +1,4 @@
-//! What a machine has beside CPUs, memory and devices that were chosen.
+//! Parts of a machine beside CPUs, memory and devices that were chosen.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Fault, Given, Unknown, path_text};
 
-/// What a machine has beside CPUs, memory and devices that were chosen.
+/// Parts of a machine beside CPUs, memory and devices that were chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PlatformSpec {

@@ -14,7 +14,7 @@ use crate::{Fault, Given, Words};
 pub struct PmemSpec {
     /// The file, of a multiple of 2 MiB.
     pub path: PathBuf,
-    /// What the guest writes does not reach the file.
+    /// The guest's writes do not reach the file.
     #[serde(default)]
     pub discard: bool,
 }

@@ -1,10 +1,10 @@
-//! What a reset, a crash and a pause of the guest mean.
+//! The meaning of a reset, a crash and a pause of the guest.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Fault, Given, Unknown};
 
-/// What a reset, a crash and a pause of the guest mean.
+/// The meaning of a reset, a crash and a pause of the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PolicySpec {
@@ -17,7 +17,7 @@ pub struct PolicySpec {
 }
 
 words_of! {
-    /// What a reset that the guest asks for does.
+    /// The action on a reset that the guest asks for.
     OnReboot {
         /// It ends the run.
         #[default]
@@ -30,7 +30,7 @@ words_of! {
 }
 
 words_of! {
-    /// What a panic or triple fault of the guest does.
+    /// The action on a panic or triple fault of the guest.
     OnCrash {
         /// It ends the run.
         #[default]

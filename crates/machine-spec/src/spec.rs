@@ -26,7 +26,7 @@ pub struct MachineSpec {
     /// Its name, for people.
     #[serde(default)]
     pub name: Option<String>,
-    /// What it runs first.
+    /// The boot.
     pub boot: BootSpec,
     /// Its CPUs.
     #[serde(default)]
@@ -43,7 +43,7 @@ pub struct MachineSpec {
     /// Its paravirtual devices.
     #[serde(default)]
     pub devices: Vec<DeviceSpec>,
-    /// What its end means.
+    /// The policy for its end.
     #[serde(default)]
     pub policy: PolicySpec,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{Fault, Given, nearest};
 
-/// What other programs call a key, and what it is here: ours where it takes the same value.
+/// Names of keys in other programs and here: ours where it takes the same value.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("ro", "readonly"),
     ("read-only", "readonly"),
@@ -163,7 +163,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// What an unknown key may have been meant as.
+    /// The probable meaning of an unknown key.
     fn meant(&self, key: &str) -> Option<&'static str> {
         let here = |word: &str| {
             let name = word.split('=').next().unwrap_or_default();
@@ -181,7 +181,7 @@ impl<'a> Words<'a> {
     }
 }
 
-/// What a value says that is on or off: on, true, yes, 1, off, false, no or 0.
+/// The meaning of an on-off value: on, true, yes, 1, off, false, no or 0.
 pub fn switch(value: &str) -> Option<bool> {
     match value {
         "on" | "true" | "yes" | "1" => Some(true),

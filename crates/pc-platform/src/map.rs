@@ -1,4 +1,4 @@
-//! What of the guest's addresses and ports is taken, and what is free for an embedder's own devices.
+//! The guest's addresses and ports that are taken, and those free for an embedder's own devices.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ const PIT: [Owned; 2] = [
     ("the PIT", AddressRange::new(0x61, 1)),
 ];
 
-/// What a machine of `config`, with `ram` and `more` memory, has of guest-physical addresses beside the
+/// The guest-physical addresses that a machine of `config`, with `ram` and `more` memory, has beside the
 /// devices on the bus, which would never be asked there.
 fn taken_mmio(config: PlatformConfig, ram: &GuestRam, more: &[GuestRam]) -> Vec<Owned> {
     let named = |name: &'static str| {

@@ -19,7 +19,7 @@ use crate::virtio::Plugged;
 use crate::{Part, Place};
 
 /// The most devices: the bus has 32 places, and the host bridge has one of them.
-pub(crate) const MOST: usize = 31;
+pub(crate) const MAX: usize = 31;
 
 /// The names of the parts, as sections of a saved machine have them too.
 const BUS_NAME: &str = "pci-bus";

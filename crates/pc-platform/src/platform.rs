@@ -23,7 +23,7 @@ use vmmkit_legacy_devices::{
 
 use crate::{Part, Place, table};
 
-/// What a platform is to have.
+/// Configuration of a platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlatformConfig {
     /// The interrupt controllers.
@@ -49,8 +49,8 @@ impl VirtioTransport {
     /// How many devices there is room for.
     pub const fn max_devices(self) -> usize {
         match self {
-            Self::Mmio => crate::virtio::MOST,
-            Self::Pci => crate::pci::MOST,
+            Self::Mmio => crate::virtio::MAX,
+            Self::Pci => crate::pci::MAX,
         }
     }
 }
@@ -69,9 +69,9 @@ pub struct Platform {
     pub power: Arc<AcpiPm>,
     /// Where it is not the hypervisor's.
     pub ioapic: Option<Arc<Ioapic>>,
-    /// What the machine leads, beside the virtio devices, until it takes them.
+    /// The parts that the machine leads, beside the virtio devices, until it takes them.
     parts: Mutex<Vec<Part>>,
-    /// What counts the exits of each vCPU.
+    /// The exit counter of each vCPU.
     exits: Mutex<Vec<Arc<ExitCounter>>>,
 }
 
@@ -166,7 +166,7 @@ impl Platform {
         self.parts().push(part);
     }
 
-    /// What the machine leads, in the order to start it, without the virtio devices.
+    /// The parts that the machine leads, in the order to start them, without the virtio devices.
     pub fn take_parts(&self) -> Vec<Part> {
         std::mem::take(&mut *self.parts())
     }
@@ -187,7 +187,7 @@ impl Platform {
         regions.into_iter().find(|region| !is_owned(region))
     }
 
-    /// What counts the exits of `vcpu`, over all resets. vCPUs are made in the order of their numbers.
+    /// The exit counter of `vcpu`, over all resets. vCPUs are made in the order of their numbers.
     pub fn exit_counter(&self, vcpu: VcpuId) -> Arc<ExitCounter> {
         let mut exits = self.exits.lock();
         let known = exits.get(vcpu.0 as usize).cloned();
@@ -198,7 +198,7 @@ impl Platform {
         })
     }
 
-    /// What every vCPU left the guest for.
+    /// The exits of every vCPU by reason.
     pub fn exits(&self) -> Vec<VcpuExits> {
         let exits = self.exits.lock();
         exits.iter().map(|counter| counter.exits()).collect()
@@ -217,7 +217,7 @@ impl Platform {
         self.mmio.plug_all(mmio)
     }
 
-    /// What the ACPI tables say of it, with `devices` paravirtual devices, in a machine of `ram` and of vCPUs
+    /// The ACPI tables' contents, with `devices` paravirtual devices, in a machine of `ram` and of vCPUs
     /// with `apic_ids`.
     pub fn describe(
         config: PlatformConfig,

@@ -26,11 +26,11 @@ const FIRST: u64 = 0xd000_0000;
 const GSIS: [u32; 16] = [5, 6, 7, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23];
 
 /// The most devices that there can be.
-pub(crate) const MOST: usize = GSIS.len();
+pub(crate) const MAX: usize = GSIS.len();
 
 /// A device behind a transport.
 pub trait Plugged: PartDevice {
-    /// What all transports have in common.
+    /// The common part of all transports.
     fn transport(&self) -> &Transport;
 }
 
@@ -45,12 +45,12 @@ fn base(index: usize) -> u64 {
     FIRST + index as u64 * mmio::LENGTH
 }
 
-/// What ACPI says of `count` devices.
+/// The ACPI description of `count` devices.
 pub(crate) fn describe(count: usize) -> impl Iterator<Item = AcpiDevice> {
-    (0..count.min(MOST)).map(acpi_device)
+    (0..count.min(MAX)).map(acpi_device)
 }
 
-/// What ACPI says of device `index`.
+/// The ACPI description of device `index`.
 fn acpi_device(index: usize) -> AcpiDevice {
     AcpiDevice::VirtioMmio {
         // There are at most 16.
@@ -149,7 +149,7 @@ fn plug<V: Vm>(
 /// Devices behind their transports, and what the VM is told of them.
 pub type Wired = (Vec<Arc<dyn Plugged>>, Vec<Wire>);
 
-/// What a VM is told of one device: its interrupt, its kicks and the driver's acknowledgements.
+/// The wiring of one device for a VM: its interrupt, its kicks and the driver's acknowledgements.
 #[derive(Debug)]
 pub struct Wire {
     irq: Option<Arc<EventFd>>,

@@ -57,7 +57,7 @@ struct Slot {
     function: Arc<dyn PciFunction>,
     /// Where the bus placed its base addresses.
     places: Vec<AddressRange>,
-    /// What of them is on the memory bus.
+    /// The base addresses on the memory bus.
     plugged: Mutex<Vec<(u8, AddressRange)>>,
 }
 
@@ -246,7 +246,7 @@ impl fmt::Debug for PciBus {
     }
 }
 
-/// What a base address leads to, on the memory bus.
+/// The window of a base address on the memory bus.
 struct BarWindow {
     function: Arc<dyn PciFunction>,
     bar: u8,

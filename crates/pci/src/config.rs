@@ -7,20 +7,20 @@ use vmmkit_device_bus::{AddressRange, StateError, StateReason};
 
 use crate::spec::{CONFIG_SIZE, bar, command, header, status};
 
-/// Who a function says it is (PCI 3.0, section 6.2.1).
+/// The identity of a function (PCI 3.0, section 6.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// Who made it.
+    /// Vendor ID.
     pub vendor: u16,
-    /// What it is, by its maker.
+    /// Device ID.
     pub device: u16,
     /// Its revision.
     pub revision: u8,
-    /// What it is, by class, subclass and interface.
+    /// Class, subclass and interface.
     pub class: [u8; 3],
-    /// Who made the board.
+    /// Subsystem vendor ID: the maker of the board.
     pub subsystem_vendor: u16,
-    /// What board it is.
+    /// Subsystem ID: the board.
     pub subsystem: u16,
 }
 

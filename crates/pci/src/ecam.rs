@@ -13,7 +13,7 @@ pub struct Ecam {
 }
 
 impl Ecam {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "pci configuration";
 
     /// The spaces of `bus`.

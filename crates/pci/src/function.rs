@@ -1,4 +1,4 @@
-//! What a function is to its bus.
+//! The interface of a function to its bus.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::ConfigSpace;
 /// A function of a device. vCPU threads call it, several at once. After a restore of functions
 /// [`PciBus::settle_all`](crate::PciBus::settle_all) plugs their base addresses in.
 pub trait PciFunction: Lifecycle + SaveState {
-    /// What the buses call it.
+    /// Its name on the buses.
     fn name(&self) -> Arc<str>;
 
     /// Its configuration space, by which the bus finds and places base addresses. The bus holds the

@@ -23,7 +23,7 @@ const IDENTITY: Identity = Identity {
 pub struct HostBridge(Mutex<ConfigSpace>);
 
 impl HostBridge {
-    /// What the bus calls it.
+    /// Its name on the bus.
     pub const NAME: &'static str = "pci host bridge";
 
     /// A bridge.

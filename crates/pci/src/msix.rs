@@ -24,7 +24,7 @@ pub enum MsixError {
 /// The vectors of one function. The guest masks and unmasks them by the capability and the table; the
 /// device signals them. A signal takes no lock.
 ///
-/// A message is a write to memory, so there is none while the function is no bus master (PCI 6.8.3.5):
+/// A message is a write to memory, so there is none while the function is not a bus master (PCI 6.8.3.5):
 /// what is signalled then is pending.
 ///
 /// Vectors are connected and disconnected under the lock of the table, which so comes before theirs.
@@ -103,12 +103,12 @@ impl MsixState {
 }
 
 impl Msix {
-    /// A table for `vectors`, all masked, of a function that is no bus master.
+    /// A table for `vectors`, all masked, of a function that is not a bus master.
     ///
     /// # Errors
     /// [`MsixError::Count`].
     pub fn new(vectors: Vec<Arc<dyn MsiVector>>) -> Result<Self, MsixError> {
-        if vectors.is_empty() || vectors.len() > spec::MOST {
+        if vectors.is_empty() || vectors.len() > spec::MAX {
             return Err(MsixError::Count(vectors.len()));
         }
         let msix = Self {

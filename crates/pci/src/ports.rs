@@ -21,12 +21,12 @@ pub struct ConfigPorts {
 }
 
 impl ConfigPorts {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "pci configuration";
     /// Its ports.
     pub const RANGE: AddressRange = AddressRange::new(spec::ADDRESS as u64, 8);
 
-    /// The ports of `bus`. `beside` gets what is no access of CONFIG_ADDRESS at its 4 ports, as if
+    /// The ports of `bus`. `beside` gets what is not an access of CONFIG_ADDRESS at its 4 ports, as if
     /// it were plugged there.
     pub fn new(bus: Arc<PciBus>, beside: Option<Arc<dyn DevicePio + Send + Sync>>) -> Self {
         Self {

@@ -9,13 +9,13 @@ pub const DEVICES: u8 = 32;
 
 /// Registers of a type 0 header (PCI 6.1, figure 6-1).
 pub mod header {
-    /// Who made it, 2 bytes.
+    /// Vendor ID, 2 bytes.
     pub const VENDOR: usize = 0x00;
-    /// What it is, 2 bytes.
+    /// Device ID, 2 bytes.
     pub const DEVICE: usize = 0x02;
-    /// What it may do, 2 bytes.
+    /// Command, 2 bytes.
     pub const COMMAND: usize = 0x04;
-    /// What it can do and did, 2 bytes.
+    /// Status, 2 bytes.
     pub const STATUS: usize = 0x06;
     /// Its revision, 1 byte.
     pub const REVISION: usize = 0x08;
@@ -27,9 +27,9 @@ pub mod header {
     pub const BAR: usize = 0x10;
     /// Behind the last of them.
     pub const BAR_END: usize = 0x28;
-    /// Who made the board, 2 bytes.
+    /// Subsystem vendor ID, 2 bytes.
     pub const SUBSYSTEM_VENDOR: usize = 0x2c;
-    /// What board it is, 2 bytes.
+    /// Subsystem ID, 2 bytes.
     pub const SUBSYSTEM: usize = 0x2e;
     /// Where the first capability is, 1 byte.
     pub const CAPABILITIES: usize = 0x34;
@@ -86,7 +86,7 @@ pub mod msix {
     /// Bytes of an entry of the table.
     pub const ENTRY: u64 = 16;
     /// The most entries.
-    pub const MOST: usize = 2048;
+    pub const MAX: usize = 2048;
 }
 
 /// Class codes (PCI appendix D): class, subclass, interface.

@@ -2,7 +2,7 @@
 
 use vmmkit_host_io::{Signal, WindowSize};
 
-/// What a process may be asked to do to its machine. The event loop's thread calls it; nothing here
+/// Requests that a process may get for its machine. The event loop's thread calls it; nothing here
 /// waits for the guest.
 pub trait Guest: Send + Sync {
     /// Asks the guest to power itself off: a power button, Ctrl-Alt-Del.

@@ -1,4 +1,4 @@
-//! What was typed for the guest, until the guest takes it.
+//! Input typed for the guest, until the guest takes it.
 
 use std::collections::VecDeque;
 use std::io;

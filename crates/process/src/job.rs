@@ -13,7 +13,7 @@ use vmmkit_host_io::{EventFd, RawTerminal, Signal, TimerFd, is_foreground};
 /// that runs sends no signal (bash).
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What signals, the terminal and its keys share.
+/// State shared by signals, the terminal and its keys.
 ///
 /// Threads: whoever starts the machine, the event loop's, and those that read the terminal. Its locks
 /// are never held over a call into the machine.

@@ -4,7 +4,7 @@
 const PREFIX: u8 = 0x01;
 const CTRL_Z: u8 = 0x1a;
 
-/// What the user asks of the VMM, not of the guest.
+/// A request of the user to the VMM, not to the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Ctrl-a h: show the keys.
@@ -32,7 +32,7 @@ pub const HELP: &str = "keys:
   Ctrl-a z       pause the guest and go back to the shell (fg goes on)
   Ctrl-a Ctrl-a  send Ctrl-a to the guest";
 
-/// What one byte that was typed is.
+/// The meaning of one byte that was typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// A byte for the guest.
@@ -50,7 +50,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// What the next byte is.
+    /// The meaning of the next byte.
     pub fn next(&mut self, byte: u8) -> Key {
         if !self.after_prefix {
             self.after_prefix = byte == PREFIX;
@@ -77,7 +77,7 @@ impl Keys {
 mod tests {
     use super::*;
 
-    /// What reaches the guest, and the commands.
+    /// The bytes that reach the guest, and the commands.
     fn filtered(typed: &[u8]) -> (Vec<u8>, Vec<Command>) {
         let mut keys = Keys::default();
         let (mut guest, mut commands) = (Vec::new(), Vec::new());

@@ -91,7 +91,7 @@ impl Signals {
         }
     }
 
-    /// What SIGTSTP does to any process, with the guest paused and the terminal given back.
+    /// Stops as SIGTSTP stops any process, with the guest paused and the terminal given back.
     fn stop_for_a_while(&self) {
         let is_paused = self.guest.pause();
         self.job.lend_terminal();

@@ -1,4 +1,4 @@
-//! What happens to a machine, for whoever wants to know.
+//! Events of a machine, for its subscribers.
 
 use std::sync::Arc;
 
@@ -29,14 +29,14 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// What serves a paravirtual device outside of this process is lost; the driver's requests wait.
+    /// The process that serves a paravirtual device is lost; the driver's requests wait.
     DeviceLost {
         /// The device's name in the machine.
         device: Arc<str>,
         /// Why.
         reason: String,
     },
-    /// What served it is back, and works on what waited.
+    /// The process that served it is back, and works on the requests that waited.
     DeviceBack {
         /// The device's name in the machine.
         device: Arc<str>,
@@ -70,7 +70,7 @@ pub enum ResetCause {
     Crash,
 }
 
-/// What a machine is doing, as of now.
+/// State of a machine, as of now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MachineState {

@@ -1,4 +1,4 @@
-//! Who may run: the start, pauses, resets, crashes and the end of a guest, decided in one place for the
+//! The right to run: the start, pauses, resets, crashes and the end of a guest, decided in one place for the
 //! threads of all its vCPUs, and the events that report them; and the loop that each of them is in.
 //!
 //! It starts no thread, makes no vCPU and knows no device: threads bring their vCPUs as closures (a

@@ -26,7 +26,7 @@ impl fmt::Debug for Vcpus {
     }
 }
 
-/// What is under the vCPUs of a machine, whatever hypervisor it is on.
+/// The hardware under the vCPUs of a machine, whatever hypervisor it is on.
 pub trait Hardware: Send + Sync {
     /// Brings the machine to its state at power-on, and creates as many vCPUs as it had, which start the guest
     /// anew. No vCPU of the machine is left when it is called.
@@ -40,7 +40,7 @@ pub trait Hardware: Send + Sync {
     fn quiesce(&self, supervisor: &Supervisor);
 }
 
-/// What a reset that the guest asks for does.
+/// The action on a reset that the guest asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnReboot {
     /// It ends the run.
@@ -50,7 +50,7 @@ pub enum OnReboot {
     Reboot,
 }
 
-/// What a guest's clocks show after a pause.
+/// The time that a guest's clocks show after a pause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClockPolicy {
@@ -63,7 +63,7 @@ pub enum ClockPolicy {
     CatchUp,
 }
 
-/// What a crash of the guest does: a triple fault, or a panic of its kernel that it reports.
+/// The action on a crash of the guest: a triple fault, or a panic of its kernel that it reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnCrash {
     /// It ends the run.

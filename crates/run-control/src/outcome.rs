@@ -45,7 +45,7 @@ pub enum RunError {
     InternalError {
         /// The vCPU.
         vcpu: VcpuId,
-        /// What the hypervisor said.
+        /// The hypervisor's error.
         error: Box<InternalError>,
         /// The vCPU's registers.
         state: Box<VcpuDump>,

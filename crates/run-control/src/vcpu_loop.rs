@@ -29,10 +29,10 @@ pub struct VcpuLoop<V> {
     exits: Arc<ExitCounter>,
 }
 
-/// What is told of the end of a level-triggered interrupt, by its vector.
+/// Called at the end of a level-triggered interrupt, with its vector.
 pub type EndOfInterrupt = Arc<dyn Fn(u8) + Send + Sync>;
 
-/// What answers the accesses of one vCPU.
+/// The views that answer the accesses of one vCPU.
 pub struct Buses {
     /// Its ports.
     pub ports: BusView<Ports>,
@@ -145,7 +145,7 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
         }
     }
 
-    /// What becomes of an exit that is no access.
+    /// Handles an exit that is not an access.
     #[cold]
     fn after(
         &mut self,

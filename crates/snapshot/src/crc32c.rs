@@ -3,7 +3,7 @@
 /// The polynomial 0x1EDC6F41, lowest bit first.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
-/// What each value of the lowest byte adds.
+/// The addend of each value of the lowest byte.
 const TABLE: [u32; 256] = table();
 
 #[expect(

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{MAX_NAME, MAX_SECTIONS, MAX_TABLE, VERSION};
 
-/// What is wrong with an id or a kind.
+/// The fault of an id or a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NameFault {
@@ -28,7 +28,7 @@ pub enum WriteError {
     Id {
         /// The id.
         id: String,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         fault: NameFault,
     },
@@ -39,7 +39,7 @@ pub enum WriteError {
         id: String,
         /// Its kind.
         kind: String,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         fault: NameFault,
     },
@@ -119,7 +119,7 @@ pub enum FolderError {
     /// The host refused.
     #[error("cannot {action} {}", .path.display())]
     File {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -144,7 +144,7 @@ pub enum FolderError {
     Damaged {
         /// The container.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: ReadError,
     },

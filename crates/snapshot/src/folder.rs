@@ -14,10 +14,10 @@ const STATE: &str = "machine.snapshot";
 /// The section that names the file with the RAM.
 const RAM: &str = "ram";
 const RAM_KIND: &str = "ram-file";
-/// What the name of that file begins with, and how many hexadecimal digits follow.
+/// The prefix of that file's name; hexadecimal digits follow.
 const RAM_PREFIX: &str = "ram-";
 const RAM_DIGITS: usize = 16;
-/// What a container begins with that is being written.
+/// The prefix of a container that is being written.
 const TEMPORARY: &str = "machine.snapshot.new-";
 /// The longest container that is read, in bytes.
 pub const MAX_CONTAINER: u64 = 64 << 20;
@@ -46,7 +46,7 @@ impl Folder {
     /// returns. The files are for their owner only (mode 0600), and so is a folder that is made (0700).
     ///
     /// # Errors
-    /// What `write` answers, or [`FolderError`]; the folder holds what it held before then.
+    /// The result of `write`, or [`FolderError`]; the folder holds what it held before then.
     pub fn save<E: From<FolderError>>(
         &self,
         write: impl FnOnce(&mut Writer, &File) -> Result<(), E>,

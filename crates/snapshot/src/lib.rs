@@ -78,7 +78,7 @@ const MUST_UNDERSTAND: u16 = 1;
 /// A section of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Section<'a> {
-    /// What it is of in the machine: `blk0`. No two sections have the same.
+    /// Its part in the machine: `blk0`. No two sections have the same.
     pub id: &'a str,
     /// The kind of contents.
     pub kind: &'a str,

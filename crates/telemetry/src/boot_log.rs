@@ -1,4 +1,4 @@
-//! What a boot comes to, and when.
+//! The milestones of a boot, with their times.
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const LINE: usize = 240;
 pub struct ConsoleLine {
     /// When its first byte came.
     pub at: Duration,
-    /// What is in it, up to 240 bytes; anything that is no text has been replaced.
+    /// The text, up to 240 bytes; anything that is not text has been replaced.
     pub text: String,
 }
 
@@ -69,7 +69,7 @@ impl BootLog {
         self.milestones.mark(milestone);
     }
 
-    /// The guest writes `bytes` to a console other than its first: they are no output of the log's, but may be
+    /// The guest writes `bytes` to a console other than its first: they are not output of the log's, but may be
     /// its kernel's last words.
     pub fn hear(&self, bytes: &[u8]) {
         self.last_words.hear_other(bytes);

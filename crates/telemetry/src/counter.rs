@@ -29,7 +29,7 @@ impl Counter {
         self.0.store(now.wrapping_add(amount), Ordering::Relaxed);
     }
 
-    /// What it is at, as any thread sees it.
+    /// Its value, as any thread sees it.
     #[inline]
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 const PANIC: &str = "Kernel panic - not syncing: ";
 /// How it ends it, where no `panic=` has it reboot.
 const OVER: &str = "---[ end Kernel panic - not syncing: ";
-/// What a kernel says that has not panicked, or that has been started since: an orderly end
+/// Messages of a kernel that has not panicked, or that has been started since: an orderly end
 /// (kernel/reboot.c), one by SysRq, a boot.
 const ALIVE: [&str; 3] = ["reboot: ", "sysrq: ", "Linux version "];
 /// Of these, the words before a reset (kernel/reboot.c; arch/x86/kernel/reboot.c).
@@ -45,7 +45,7 @@ struct Heard {
     said: Said,
 }
 
-/// What the lines so far come to.
+/// The verdict on the lines so far.
 #[derive(Clone, Debug, Default)]
 struct Said {
     panic: Option<Panic>,
@@ -85,7 +85,7 @@ impl LastWords {
         self.said().restarts
     }
 
-    /// What was said, the lines that are not whole yet included.
+    /// The verdict so far, the lines that are not whole yet included.
     fn said(&self) -> Said {
         let heard = self.lock();
         let mut said = heard.said.clone();
@@ -117,7 +117,7 @@ fn hear(line: &mut Vec<u8>, said: &mut Said, byte: u8) {
     }
 }
 
-/// What `line` changes.
+/// Judges `line`.
 fn judge(line: &str, said: &mut Said) {
     if line.trim().is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! What a machine says of itself: counters, metrics, trees of state, and the timeline of a boot.
+//! Reports of a machine: counters, metrics, trees of state, and the timeline of a boot.
 //!
 //! All of it is data: this crate opens nothing, starts no thread and installs no recorder. A part of a machine counts with [`Counter`], answers [`Inspect`] with a
 //! [`Tree`], and its owner puts what it wants to publish into [`Metrics`].

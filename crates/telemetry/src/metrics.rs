@@ -20,7 +20,7 @@ pub enum Kind {
 /// One number.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Sample {
-    /// What tells it from the others of its family.
+    /// The labels that tell it from the others of its family.
     pub labels: Labels,
     /// The number. Counters above 2^53 lose their last digits, as they do in Prometheus.
     pub value: f64,
@@ -31,7 +31,7 @@ pub struct Sample {
 pub struct Family {
     /// The name, as Prometheus wants it: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
     pub name: String,
-    /// What it counts.
+    /// Its description.
     pub help: String,
     /// How it behaves.
     pub kind: Kind,

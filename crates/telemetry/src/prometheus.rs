@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::{Kind, Labels, Metrics};
 
 impl Metrics {
-    /// What an HTTP answer with [`to_prometheus`](Self::to_prometheus) says it is.
+    /// The content type of an HTTP answer with [`to_prometheus`](Self::to_prometheus).
     pub const PROMETHEUS_CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
 
     /// As Prometheus reads it ("Exposition formats", text-based format).

@@ -57,7 +57,7 @@ impl RateLimiter {
     }
 
     /// Changes the limits. A bucket that stays what it was keeps its tokens, another one is full.
-    /// What waits looks again at once.
+    /// Waiting engines look again at once.
     pub fn set(&self, limit: RateLimit) {
         let now = self.now();
         let mut state = self.state();
@@ -135,7 +135,7 @@ impl State {
     }
 }
 
-/// What one engine has of a [`RateLimiter`]. Its descriptor is a timer's, to wait for with
+/// One engine's share of a [`RateLimiter`]. Its descriptor is a timer's, to wait for with
 /// [`Interest::Readable`](vmmkit_host_io::Interest); [`drain`](Self::drain) it then.
 pub struct Throttle {
     limiter: RateLimiter,

@@ -26,7 +26,7 @@ use vmmkit_virtio_devices::{Block, BlockConfig};
 const SIZE: usize = 2 << 20;
 /// Bytes of a write.
 const PIECE: usize = 3 << 10;
-/// What a child writes and flushes before it is killed.
+/// Bytes that a child writes and flushes before it is killed.
 const FLUSHED: usize = 512 << 10;
 
 const FORMS: [&str; 12] = [
@@ -123,7 +123,7 @@ impl Image {
         (check.status.code().unwrap(), said)
     }
 
-    /// What its disk has.
+    /// The contents of its disk.
     fn contents(&self) -> Vec<u8> {
         let raw = Self(self.0.with_extension("raw"));
         let arguments = [

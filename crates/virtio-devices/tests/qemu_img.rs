@@ -64,7 +64,7 @@ fn header(kind: u32, sector: u64) -> Vec<u8> {
     [&kind.to_le_bytes()[..], &[0; 4], &sector.to_le_bytes()].concat()
 }
 
-/// What was read and the status.
+/// The data read and the status.
 fn read(driver: &mut Driver, sector: u64, length: usize) -> (Vec<u8>, u8) {
     let request = driver.request(0, &[&header(IN, sector)], &[length, 1]);
     let mut bytes = request.unwrap();
@@ -318,7 +318,7 @@ fn reasons(error: &dyn Error) -> String {
     format!("{error}: {cause}")
 }
 
-/// What qemu-img says of a copy of the image, which is as a kill would leave it.
+/// Asserts qemu-img's verdict on a copy of the image, which is as a kill would leave it.
 fn assert_sound_or_leaking(path: &TempPath, when: &str) {
     let copy = TempPath::new("qcow2");
     std::fs::copy(&path.0, &copy.0).unwrap();

@@ -1,4 +1,4 @@
-//! What a device is to its transport.
+//! The interface of a device to its transport.
 
 use std::any::Any;
 use std::fmt;
@@ -95,7 +95,7 @@ pub trait Device: Any + Send + Sync {
         None
     }
 
-    /// What a guest would miss of it after a restore: something that neither [`state`](Self::state), nor the queues
+    /// State that a guest would miss after a restore: something that neither [`state`](Self::state), nor the queues
     /// nor RAM hold. `None` where nothing is, and a machine that has it can be saved.
     fn unsaved(&self) -> Option<&'static str> {
         None
@@ -135,7 +135,7 @@ pub enum ActivateError {
     /// The host refused something.
     #[error("{what}: {source}")]
     Host {
-        /// What was asked of it.
+        /// The request.
         what: &'static str,
         /// Its reason.
         #[source]
@@ -146,7 +146,7 @@ pub enum ActivateError {
     BackEnd(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// What a driver that is ready has set up.
+/// The set-up of a driver that is ready.
 #[derive(Debug)]
 pub struct Activation {
     /// The device's name in the machine: `blk0`.

@@ -50,12 +50,12 @@ pub trait Engine: Send {
     }
 }
 
-/// What an engine works with.
+/// The context that an engine works with.
 #[derive(Debug)]
 pub struct Context {
     /// Its queues.
     pub queues: Queues,
-    /// What it waits for.
+    /// The descriptors it waits for.
     pub poller: Poller,
 }
 

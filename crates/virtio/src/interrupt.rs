@@ -83,16 +83,16 @@ pub struct Fault {
     pub(crate) watcher: OnceLock<Watcher>,
 }
 
-/// What happens between a device and its driver.
+/// Events between a device and its driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransportEvent {
     /// A driver is ready, and the device works for it.
     DriverReady,
     /// The device cannot go on until its driver resets it, for this reason.
     NeedsReset(String),
-    /// What serves the device is lost, for this reason. The driver's requests wait for it.
+    /// The server of the device is lost, for this reason. The driver's requests wait for it.
     Lost(String),
-    /// What serves the device is back, and works on the requests that waited.
+    /// The server of the device is back, and works on the requests that waited.
     Back,
 }
 
@@ -121,7 +121,7 @@ impl Fault {
         self.report_of(None, reason.into());
     }
 
-    /// What serves the device outside of this process is lost, for this reason: requests wait until it
+    /// The server of the device outside of this process is lost, for this reason: requests wait until it
     /// is [back](Self::back). The driver sees nothing of that.
     pub fn lost(&self, reason: impl Into<String>) {
         let reason = reason.into();
@@ -131,7 +131,7 @@ impl Fault {
         self.tell(TransportEvent::Lost(reason));
     }
 
-    /// What serves the device is back.
+    /// The server of the device is back.
     pub fn back(&self) {
         if let Some(count) = self.losses.next() {
             warn!(device = %self.name, count, "what serves the device is back");

@@ -23,7 +23,7 @@ pub mod status {
     pub const FAILED: u8 = config::VIRTIO_CONFIG_S_FAILED as u8;
 }
 
-/// Feature bits that are no device's own (section 6).
+/// Feature bits that are not a device's own (section 6).
 pub mod feature {
     use super::{config, ring};
 
@@ -106,17 +106,17 @@ pub mod mmio {
 
     /// "virt".
     pub const MAGIC_VALUE: u64 = bindings::VIRTIO_MMIO_MAGIC_VALUE as u64;
-    /// What MAGIC_VALUE reads as.
+    /// The value of MAGIC_VALUE.
     pub const MAGIC: u32 = 0x7472_6976;
     /// The version of the registers.
     pub const VERSION: u64 = bindings::VIRTIO_MMIO_VERSION as u64;
-    /// What VERSION reads as.
+    /// The value of VERSION.
     pub const VERSION_2: u32 = 2;
     /// The device's kind.
     pub const DEVICE_ID: u64 = bindings::VIRTIO_MMIO_DEVICE_ID as u64;
-    /// Who made it.
+    /// Vendor ID.
     pub const VENDOR_ID: u64 = bindings::VIRTIO_MMIO_VENDOR_ID as u64;
-    /// What VENDOR_ID reads as: "VMMK".
+    /// The value of VENDOR_ID: "VMMK".
     pub const VENDOR: u32 = u32::from_le_bytes(*b"VMMK");
     /// 32 of the features that the device offers.
     pub const DEVICE_FEATURES: u64 = bindings::VIRTIO_MMIO_DEVICE_FEATURES as u64;
@@ -138,7 +138,7 @@ pub mod mmio {
     pub const QUEUE_NOTIFY: u64 = bindings::VIRTIO_MMIO_QUEUE_NOTIFY as u64;
     /// Why there was an interrupt.
     pub const INTERRUPT_STATUS: u64 = bindings::VIRTIO_MMIO_INTERRUPT_STATUS as u64;
-    /// What of that has been dealt with.
+    /// The part of that which has been dealt with.
     pub const INTERRUPT_ACK: u64 = bindings::VIRTIO_MMIO_INTERRUPT_ACK as u64;
     /// The device status.
     pub const STATUS: u64 = bindings::VIRTIO_MMIO_STATUS as u64;

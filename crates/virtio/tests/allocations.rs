@@ -12,7 +12,7 @@ use vmmkit_virtio::spec::{feature, split};
 use vmmkit_virtio::{Chain, QueueLayout, SplitRing};
 
 thread_local! {
-    /// What this thread has taken; other threads of the test harness take their own.
+    /// Bytes allocated by this thread; other threads of the test harness count their own.
     static TAKEN: Cell<u64> = const { Cell::new(0) };
 }
 

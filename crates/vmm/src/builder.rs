@@ -30,7 +30,7 @@ use crate::snapshot::{MachineForm, Saved};
 use crate::{Boot, Event, MachineConfig, cpus, report};
 use vmmkit_pc_platform::{self as pc_platform, Part, Platform};
 
-/// What memory beside RAM begins at a multiple of: guests add memory in large steps (Linux up to 2 GiB).
+/// Alignment of memory beside RAM: guests add memory in large steps (Linux up to 2 GiB).
 const MEMORY_ALIGNMENT: u64 = 1 << 30;
 
 /// Where memory beside RAM lies: see [`MachineBuilder::next_memory`].
@@ -147,7 +147,7 @@ impl MachineBuilder {
         }
     }
 
-    /// What will happen to the machine, as [`Handle::events`](crate::Handle::events), for a subscriber
+    /// The machine's future events, as [`Handle::events`](crate::Handle::events), for a subscriber
     /// of the event loop.
     ///
     /// # Errors
@@ -244,7 +244,7 @@ impl MachineBuilder {
     }
 }
 
-/// What the serial port writes to.
+/// The output of the serial port.
 fn transmitter(console: &Console, control: &Control) -> Box<dyn SerialOutput> {
     Box::new(FirstByte {
         output: Transmitter(console.output.clone()),
@@ -252,7 +252,7 @@ fn transmitter(console: &Console, control: &Control) -> Box<dyn SerialOutput> {
     })
 }
 
-/// What reads and writes for the serial port, on the event loop.
+/// The subscribers that read and write for the serial port, on the event loop.
 fn connect(console: Console, platform: &Platform) -> Result<Vec<Subscriber>, BuildError> {
     let port: Arc<dyn ConsolePort> = Arc::new(Receiver(platform.serial.clone()));
     console.connect(&port).map_err(BuildError::Console)
@@ -273,7 +273,7 @@ fn adapt<H: Hypervisor>(
     Ok(additions)
 }
 
-/// What is needed to load a guest.
+/// The inputs of loading a guest.
 struct Loading<'a> {
     ram: &'a GuestRam,
     config: &'a MachineConfig,

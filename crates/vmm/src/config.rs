@@ -1,4 +1,4 @@
-//! What machine to build: plain data with defaults that boot.
+//! The configuration of a machine: plain data with defaults that boot.
 
 use std::collections::BTreeMap;
 
@@ -21,11 +21,11 @@ pub(crate) const MAX_VCPUS: u32 = 4096;
 pub struct MachineConfig {
     /// The machine's name, for people: [`Handle::inspect`](crate::Handle::inspect) shows it.
     pub name: String,
-    /// What the names of its threads begin with, where several machines share a process: with `web`,
+    /// Prefix of the names of its threads, where several machines share a process: with `web`,
     /// `web:vcpu0` and `web:vmm`. Linux shows 15 bytes of a name, so a longer prefix is cut. Empty, as
     /// by default: `vcpu0` and `vmm`.
     pub thread_prefix: String,
-    /// What runs first.
+    /// The boot.
     pub boot: Boot,
     /// The guest's RAM.
     pub ram: RamConfig,
@@ -49,11 +49,11 @@ pub struct MachineConfig {
     pub virtio: VirtioTransport,
     /// Offer them packed queues (virtio 1.2, section 2.8).
     pub packed: bool,
-    /// What a reset that the guest asks for does.
+    /// The action on a reset that the guest asks for.
     pub on_reboot: OnReboot,
-    /// What a crash of the guest does.
+    /// The action on a crash of the guest.
     pub on_crash: OnCrash,
-    /// What the guest's clocks show after a pause.
+    /// The time that the guest's clocks show after a pause.
     pub clock_after_pause: ClockPolicy,
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn create(
     Ok(vcpus)
 }
 
-/// What `hypervisor` has of CPUID, once it has what the configuration's CPU has of MSRs.
+/// The CPUID of `hypervisor`, once it has the MSRs of the configuration's CPU.
 pub(crate) fn supported(
     hypervisor: &impl Hypervisor,
     config: &MachineConfig,

@@ -25,7 +25,7 @@ pub(crate) type Deadline = Option<Instant>;
 pub struct DeviceInfo {
     /// Its name in the machine: `blk0`.
     pub name: Arc<str>,
-    /// What a Linux kernel must be configured with to drive it.
+    /// The option that a Linux kernel must be configured with to drive it.
     pub kernel_option: Option<&'static str>,
     /// Whether a driver has ever been ready for it.
     pub was_driven: bool,
@@ -197,7 +197,7 @@ impl Devices {
         self.list.len()
     }
 
-    /// What they wait for is waited for no more: the run has ended.
+    /// Gives up waiting: the run has ended.
     pub(crate) fn abandon(&self) {
         for device in &self.list {
             device.transport().abandon();
@@ -211,7 +211,7 @@ impl Devices {
         }
     }
 
-    /// What there is to say of them.
+    /// Describes them.
     pub(crate) fn info(&self) -> Vec<DeviceInfo> {
         let info = |device: &Arc<dyn Plugged>| {
             let transport = device.transport();

@@ -25,7 +25,7 @@ pub enum BuildError {
     /// A file could not be opened.
     #[error("{part} {file}")]
     Open {
-        /// What it is of what is booted.
+        /// The part of the boot.
         part: BootPart,
         /// The file as given.
         file: BootFile,
@@ -127,7 +127,7 @@ pub enum SaveError {
     Device {
         /// Its name in the machine.
         device: String,
-        /// What would be missed.
+        /// The state that would be missed.
         reason: &'static str,
     },
     /// The hypervisor does not give its state.

@@ -1,4 +1,4 @@
-//! What other threads may ask of a machine while its owner waits for it.
+//! Requests that other threads may make of a machine while its owner waits for it.
 
 use std::fmt;
 use std::io;
@@ -23,12 +23,12 @@ use vmmkit_pc_platform::Platform;
 /// How long the last of the console's output may take when its reader is slow.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// What every state of a machine and every handle share.
+/// State shared by all states and handles of a machine.
 pub(crate) struct Shared {
     pub(crate) supervisor: Supervisor,
     pub(crate) platform: Arc<Platform>,
     pub(crate) devices: Arc<Devices>,
-    /// What of it is neither RAM nor a vCPU nor a part.
+    /// The state of the VM that is neither RAM nor a vCPU nor a part.
     pub(crate) vm: Arc<dyn SaveVm + Send + Sync>,
     pub(crate) form: MachineForm,
     pub(crate) ram: GuestRam,
@@ -102,7 +102,7 @@ impl Handle {
         WeakHandle { shared }
     }
 
-    /// What was added to the kernel's command line for the sake of the hypervisor.
+    /// The parameters added to the kernel's command line for the sake of the hypervisor.
     pub fn cmdline_additions(&self) -> &[CmdlineAddition] {
         &self.shared.cmdline_additions
     }
@@ -188,7 +188,7 @@ impl Handle {
         self.shared.devices.resume(&self.shared.supervisor, clock);
     }
 
-    /// What the machine does now.
+    /// The machine's state.
     pub fn state(&self) -> MachineState {
         self.run_control().state()
     }

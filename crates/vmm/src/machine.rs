@@ -44,7 +44,7 @@ pub struct Paused {
     threads: Threads,
 }
 
-/// What [`Machine::pause`] found.
+/// The result of [`Machine::pause`].
 #[derive(Debug)]
 pub enum PauseOutcome {
     /// The guest is paused.

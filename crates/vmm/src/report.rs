@@ -1,4 +1,4 @@
-//! What a machine says of itself: metrics for programs, a tree for people.
+//! Reports of a machine: metrics for programs, a tree for people.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use vmmkit_telemetry::{BootLog, Metrics, Tree};
 use crate::{Handle, MachineConfig};
 
 impl Handle {
-    /// What every vCPU left the guest for, so far.
+    /// Exits of every vCPU by reason, so far.
     pub fn exits(&self) -> Vec<VcpuExits> {
         self.shared().platform.exits()
     }

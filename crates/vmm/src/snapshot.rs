@@ -20,7 +20,7 @@ const MACHINE: &str = "machine";
 /// The section of interrupt controllers, timers and clocks of the hypervisor.
 const VM: &str = "vm";
 
-/// What a machine must have so that a saved one fits into it, beside its parts.
+/// The properties that a machine must share with a saved one that it restores, beside its parts.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MachineForm {

@@ -1,4 +1,4 @@
-//! What cannot become a machine, and the words it is refused with.
+//! Configurations that cannot become a machine, and the words they are refused with.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -34,7 +34,7 @@ fn refusal_on(hypervisor: &FakeHypervisor, config: MachineConfig) -> String {
 #[test]
 fn each_refusal_names_the_field_and_its_value() {
     let kernel = Kernel::new();
-    let junk = Kernel::of(b"this is no kernel at all");
+    let junk = Kernel::of(b"this is not a kernel at all");
     let empty = Kernel::of(b"");
     let good = || kernel.config();
     let boots = || KernelBoot::new(&kernel.path);

@@ -64,7 +64,7 @@ fn with_input(hypervisor: &FakeHypervisor, input: OwnedFd) -> Machine<Ready> {
         .unwrap()
 }
 
-/// What the guest read from the receiver.
+/// The bytes the guest read from the receiver.
 fn received(hypervisor: &FakeHypervisor) -> Vec<u8> {
     let answers = hypervisor.transcript(BOOT).answers;
     let port =
@@ -160,7 +160,7 @@ fn nothing_is_read_from_the_host_before_the_guest_reads() {
     let ours = reader.try_clone().unwrap();
     writer.write_all(b"early").unwrap();
     drop(writer);
-    // One look at the line status is no reader.
+    // One look at the line status is not a reader.
     let script = Script::new()
         .port_read(COM1_LSR, Width::Byte, 0x60)
         .then(End::WaitForKick);

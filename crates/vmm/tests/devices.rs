@@ -1,4 +1,4 @@
-//! What the guest finds behind ports and addresses.
+//! The devices the guest finds behind ports and addresses.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! What subscribers hear of a machine, and what its state is meanwhile.
+//! The events that subscribers of a machine get, and its state meanwhile.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -24,7 +24,7 @@ fn all(events: &Subscription<Event>) -> Vec<Event> {
     }
 }
 
-/// What a machine says that plays `script`.
+/// The events of a machine that plays `script`.
 fn told(script: Script) -> Vec<Event> {
     let machine = build(&playing(script), 1);
     let events = machine.handle().events().unwrap();

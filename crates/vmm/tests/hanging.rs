@@ -24,7 +24,7 @@ use vmmkit_vmm::{Handle, MachineBuilder, MachineConfig, MachineState, Outcome, P
 /// Far less than what hangs here hangs for.
 const SOON: Duration = Duration::from_millis(50);
 
-/// What hangs until it is opened.
+/// A gate that hangs until it is opened.
 #[derive(Default)]
 struct Gate {
     is_open: Mutex<bool>,

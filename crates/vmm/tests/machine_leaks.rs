@@ -37,12 +37,12 @@ use vmmkit_vmm::{
 
 /// RAM of each machine: much, so that [`ROUNDS`] of them that stay are seen in the address space.
 const RAM: u64 = 256 << 20;
-/// What may be more in the end, in kilobytes: stacks, and arenas of 64 MiB, that the C library keeps.
+/// Growth allowed in the end, in kilobytes: stacks, and arenas of 64 MiB, that the C library keeps.
 const SLACK: u64 = 320 << 10;
 /// Machines of a kind, after one that makes what is made once.
 const ROUNDS: usize = 2;
 
-/// What this process has.
+/// Resources of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
     descriptors: usize,
@@ -281,7 +281,7 @@ fn drive(place: Place, devices: u32) -> Code {
     code
 }
 
-/// What becomes of a machine.
+/// The fate of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// Dropped before it is started.

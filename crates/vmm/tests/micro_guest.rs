@@ -43,7 +43,7 @@ const RESETS: usize = 200;
 /// Until then everything that is made once is there.
 const SETTLED: usize = 20;
 
-/// What this process holds.
+/// Resources of this process.
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
     descriptors: usize,

@@ -1,4 +1,4 @@
-//! What a machine says of itself.
+//! Reports of a machine.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

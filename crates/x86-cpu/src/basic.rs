@@ -111,7 +111,7 @@ pub(crate) fn levels(levels: &[[u32; 3]], apic_id: u32) -> Vec<[u32; 4]> {
         .collect()
 }
 
-/// Leaf 0AH: version 0 is no performance monitoring (Intel SDM vol. 3B, 20.2.1).
+/// Leaf 0AH: version 0 means no performance monitoring (Intel SDM vol. 3B, 20.2.1).
 pub(crate) fn hide_pmu(leaves: &mut Leaves) {
     if let Some(leaf) = leaves.get_mut(1, 0) {
         leaf.ecx &= !PDCM;

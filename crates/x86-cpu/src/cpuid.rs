@@ -118,7 +118,7 @@ pub fn cpuid(
     Ok(leaves.into_entries())
 }
 
-/// What follows from the machine (several vCPUs, no PMU) is described last, whatever the model
+/// The machine's own facts (several vCPUs, no PMU) are described last, whatever the model
 /// says: a model that says otherwise is refused rather than not obeyed.
 fn check_decided(model: &CpuModel, leaves: &Leaves) -> Result<(), CpuidError> {
     let mut absent = model.wanted().filter(|feature| !leaves.has(feature));

@@ -1,4 +1,4 @@
-//! What a guest sees of its CPUs: CPUID leaves, start-up MSRs, topology and the local APIC's
+//! The CPUs that a guest sees: CPUID leaves, start-up MSRs, topology and the local APIC's
 //! wiring, as pure functions over plain data.
 //!
 //! It opens nothing and asks no hypervisor: tables go in, tables come out, and a hypervisor back

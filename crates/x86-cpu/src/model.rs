@@ -32,7 +32,7 @@ pub struct CpuModel {
     pmu: bool,
 }
 
-/// What is changed.
+/// The base that is changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Base {
     #[default]
@@ -71,14 +71,14 @@ pub enum CpuModelError {
     },
 }
 
-/// What the performance monitoring unit is called; it is no single bit.
+/// The name of the performance monitoring unit; it is not a single bit.
 const PMU: &str = "pmu";
 
 impl CpuModel {
     /// The CPU of `profile`, with `changes`: each a feature with its sign.
     ///
     /// # Errors
-    /// [`CpuModelError`] for what is no feature, or has no sign.
+    /// [`CpuModelError`] for what is not a feature, or has no sign.
     pub fn of_profile<'a>(
         profile: Profile,
         changes: impl IntoIterator<Item = &'a str>,

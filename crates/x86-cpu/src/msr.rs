@@ -14,7 +14,7 @@ const NO_TRACING: u64 = 1 << 11 | 1 << 12;
 const MTRR_DEF_TYPE: u32 = 0x2ff;
 /// The MTRRs are in force. Kernels before Linux 6.6 do without the PAT where they are not.
 const MTRRS: u64 = 1 << 11;
-/// What no MTRR covers is write-back.
+/// Memory that no MTRR covers is write-back.
 const WRITE_BACK: u64 = 6;
 
 /// The MSRs to set before the first run, on every vCPU: those of any guest, and those of `model`'s

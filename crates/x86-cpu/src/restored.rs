@@ -5,8 +5,8 @@ use vmmkit_hypervisor::x86::CpuidEntry;
 use crate::leaves::{BASIC, Leaves};
 use crate::{CpuidError, Feature};
 
-/// What the hypervisor shows only while the guest has it switched on (Intel SDM vol. 2A, table 3-10: CR4.OSXSAVE;
-/// table 3-8, leaf 7: CR4.PKE).
+/// Features that the hypervisor shows only while the guest has them switched on (Intel SDM vol. 2A, table 3-10:
+/// CR4.OSXSAVE; table 3-8, leaf 7: CR4.PKE).
 const SWITCHED_BY_GUEST: [&str; 2] = ["osxsave", "ospke"];
 
 /// Checks that a vCPU which was saved with the table `saved` finds what it knows on a host where it would be made

@@ -9,7 +9,7 @@ use vmmkit_hypervisor::VcpuId;
 ///
 /// vCPUs are numbered from 0, threads of a core first. A vCPU's (x2)APIC ID is made of its place at
 /// each level, in as many bits as the level needs (Intel SDM vol. 3A, 9.9): the number itself unless a
-/// level has a count that is no power of two.
+/// level has a count that is not a power of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topology {
     // Each at least 1; the highest APIC ID fits 31 bits, but for the single level of `of`.

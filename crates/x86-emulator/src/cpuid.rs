@@ -1,4 +1,4 @@
-//! What CPUID says that the emulator needs.
+//! The CPUID bits that the emulator needs.
 
 mod offered;
 
@@ -7,7 +7,7 @@ use vmmkit_hypervisor::x86::CpuidEntry;
 /// Components are numbered 0 to 62; bit 63 of a bitmap means something else.
 const COMPONENTS: usize = 63;
 
-/// What one vCPU's CPUID says of what the emulator needs.
+/// One vCPU's CPUID bits that the emulator needs.
 ///
 /// Features are not gates for what the emulator knows: the software hypervisors that need it cannot
 /// hide all of them, so that the guest may see more than this CPUID says. For the rest of the

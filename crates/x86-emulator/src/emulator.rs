@@ -98,7 +98,7 @@ impl Emulator {
         }
     }
 
-    /// Outside of 64-bit mode nothing is completed, but what is no instruction there is #UD too.
+    /// Outside of 64-bit mode nothing is completed, but what is not an instruction there is #UD too.
     fn complete_elsewhere<E>(
         &self,
         state: &CpuState,

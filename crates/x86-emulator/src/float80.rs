@@ -62,7 +62,7 @@ impl Float80 {
         significand: INTEGER_BIT,
     };
 
-    /// `None` where it is no number of ours: an infinity, a NaN, a denormal, an unsupported encoding.
+    /// `None` where it is not a number of ours: an infinity, a NaN, a denormal, an unsupported encoding.
     pub(crate) fn from_bytes(bytes: [u8; 10]) -> Option<Self> {
         let [significand @ .., low, high] = bytes;
         let word = u16::from_le_bytes([low, high]);

@@ -1,4 +1,4 @@
-//! What of an XSAVE area in guest memory an instruction reads or writes, and where it is in the
+//! The parts of an XSAVE area in guest memory that an instruction reads or writes, and where they are in the
 //! vCPU's own [`XsaveArea`].
 
 use std::ops::Range;

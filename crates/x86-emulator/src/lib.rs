@@ -3,7 +3,7 @@
 //! (`KVM_EXIT_INTERNAL_ERROR`, emulation). Registers, memory and extended state go in, and come out
 //! as the CPU would have left them, or with the exception that it would have raised.
 //!
-//! It is no emulator of a whole CPU: it knows the instructions of [`Completed`], in 64-bit mode, and
+//! It is not an emulator of a whole CPU: it knows the instructions of [`Completed`], in 64-bit mode, and
 //! neither devices (an operand that is not RAM is refused) nor alignment checks (#AC) nor debug
 //! registers. It holds no state of the vCPU, opens nothing and asks no hypervisor. Start with
 //! [`Emulator::complete`].

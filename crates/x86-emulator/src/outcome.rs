@@ -1,4 +1,4 @@
-//! What came of an instruction.
+//! The results of an instruction.
 
 use thiserror::Error;
 
@@ -23,7 +23,7 @@ pub enum Completion {
 pub struct Exception {
     /// Its vector.
     pub vector: u8,
-    /// What is pushed on the stack, where the vector has it.
+    /// The error code that is pushed on the stack, where the vector has one.
     pub error_code: Option<u32>,
 }
 
@@ -85,7 +85,7 @@ pub enum NotCompleted<E> {
     /// The emulator does not know it, and the guest's CPUID offers it.
     #[error("{name} is not an instruction the emulator completes (bytes {bytes:02x?})")]
     Unsupported {
-        /// It, disassembled; `(bad)` where the bytes are no instruction.
+        /// It, disassembled; `(bad)` where the bytes are not an instruction.
         name: String,
         /// Its bytes.
         bytes: Vec<u8>,

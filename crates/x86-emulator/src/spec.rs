@@ -67,7 +67,7 @@ pub(crate) const AC: u64 = 1 << 18;
 
 /// Selectors and privilege of SYSCALL and SYSRET (Intel SDM vol. 3, 5.8.8).
 pub(crate) const MSR_STAR: u32 = 0xc000_0081;
-/// What RDPID returns (Intel SDM vol. 2B, RDPID).
+/// The value RDPID returns (Intel SDM vol. 2B, RDPID).
 pub(crate) const MSR_TSC_AUX: u32 = 0xc000_0103;
 /// Which supervisor components XSAVES handles (Intel SDM vol. 1, 13.3).
 pub(crate) const MSR_XSS: u32 = 0xda0;

@@ -14,7 +14,7 @@ pub struct CpuState {
     pub special: SpecialRegisters,
 }
 
-/// What few instructions need, and what costs the caller a system call each.
+/// State that few instructions need, and that costs the caller a system call each.
 pub trait ExtendedState {
     /// Why the state cannot be had or set.
     type Error;

@@ -324,7 +324,7 @@ impl XsaveArea {
     }
 }
 
-/// What the x87 notes of its last instruction (Intel SDM vol. 1, 8.1.8 and 8.1.9).
+/// The x87's record of its last instruction (Intel SDM vol. 1, 8.1.8 and 8.1.9).
 pub(crate) struct Pointers {
     pub(crate) opcode: u16,
     pub(crate) instruction: u32,

@@ -1,4 +1,4 @@
-//! What each instruction does, but for those of the XSAVE feature set.
+//! The effect of each instruction, but for those of the XSAVE feature set.
 mod guest;
 
 use guest::*;

@@ -1,4 +1,4 @@
-//! What to do about a guest that ended before it said anything.
+//! Advice for a guest that ended before it said anything.
 
 use std::fs::File;
 

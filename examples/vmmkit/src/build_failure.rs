@@ -82,7 +82,7 @@ pub(crate) fn of_assembly(error: &AssemblyError, spec: &MachineSpec, texts: &[St
     }
 }
 
-/// What a process needs for a priority, in a shell (getrlimit(2), capabilities(7)).
+/// The permission that a process needs for a priority, in a shell (getrlimit(2), capabilities(7)).
 fn allowed_by(priority: ThreadPriority) -> String {
     let limit = match priority {
         ThreadPriority::Fifo(least) | ThreadPriority::RoundRobin(least) => {
@@ -146,7 +146,7 @@ pub(crate) fn explain(error: &BuildError, settings: &Settings) -> Failure {
     }
 }
 
-/// What to do where RAM cannot be had.
+/// Advice where RAM cannot be had.
 pub(crate) fn of_memory(error: &RamError) -> String {
     match error {
         RamError::HugePages {
@@ -181,7 +181,7 @@ pub(crate) fn of_memory(error: &RamError) -> String {
     }
 }
 
-/// What to do about more devices than there is room for.
+/// Advice for more devices than there is room for.
 fn too_many(config: &MachineConfig) -> Option<String> {
     let has_room = config.virtio == VirtioTransport::Mmio;
     has_room.then(|| "leave some of them out, or give --virtio pci, which has more room".to_owned())

@@ -38,13 +38,13 @@ pub(crate) enum Action {
         /// The directory of the snapshot
         #[arg(value_name = "DIR")]
         folder: String,
-        /// What is to be other than it was
+        /// Options of `run` that replace the saved ones
         #[command(flatten)]
         options: RunArguments,
     },
     /// Print CPU profiles for --cpu, and compare them
     Cpu {
-        /// What to show
+        /// The CPU information to show
         #[command(subcommand)]
         action: CpuAction,
     },
@@ -70,7 +70,7 @@ pub(crate) enum Action {
     Version,
 }
 
-/// What `vmmkit cpu` is to do.
+/// The action of `vmmkit cpu`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum CpuAction {
     /// Print a guest's CPU on this host as a TOML profile, for `vmmkit run --cpu FILE`
@@ -108,7 +108,7 @@ pub(crate) struct DoctorOptions {
     pub(crate) kvm: Option<PathBuf>,
 }
 
-/// What the command line asks for.
+/// The request of the command line.
 pub(crate) enum Parsed {
     /// Help or the version, to be printed.
     Text(String),

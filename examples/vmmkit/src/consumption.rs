@@ -1,4 +1,4 @@
-//! What a process has used of the host: processor time and memory (proc(5)).
+//! Resources of the host that a process has used: processor time and memory (proc(5)).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ const TICKS: f64 = 100.0;
 /// A page of x86.
 const PAGE: u64 = 4096;
 
-/// What a process has used so far.
+/// Resources that a process has used so far.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Consumption {
     /// Seconds of processor time, of all its threads and for it in the kernel.

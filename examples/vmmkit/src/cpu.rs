@@ -81,7 +81,7 @@ pub(crate) fn act(action: CpuAction) -> Result<ExitCode, Failure> {
     }
 }
 
-/// What this host can give.
+/// Resources of this host.
 struct Host {
     kvm: Kvm,
     supported: Vec<CpuidEntry>,

@@ -12,7 +12,7 @@ use crate::files::{self, Outputs};
 use crate::messages;
 use crate::serial::{self, CONSOLE_MODE};
 
-/// What takes the bytes of the port at `place`; `None` where there is no port.
+/// The output for the port at `place`; `None` where there is no port.
 pub(crate) fn open(
     place: &DebugPortSpec,
     outputs: &Outputs,

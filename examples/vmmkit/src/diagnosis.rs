@@ -1,4 +1,4 @@
-//! What a guest's kernel seems to lack, as far as it can be seen from outside.
+//! Lacks of a guest's kernel, as far as they can be seen from outside.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use vmmkit_vmm::Handle;
 
 use crate::messages;
 
-/// So many accesses to what nobody owns are no probing any more: each costs the guest some
+/// So many accesses to what nobody owns are not probing any more: each costs the guest some
 /// microseconds. A Linux that finds nothing at a place gives up after some dozens.
 const STORM: u64 = 5_000;
 /// A guest that used so many devices is a kernel, and has a console.
@@ -33,7 +33,7 @@ const KNOWN: [(u64, u64, &str, &str); 9] = [
     (0x5658, 0x5659, "the VMware backdoor", ""),
 ];
 
-/// What was seen of a guest.
+/// Observations of a guest.
 #[derive(Debug, Default)]
 struct Seen {
     ports: Unclaimed,

@@ -57,12 +57,12 @@ fn hint_at_raw_terminal() {
     }
 }
 
-/// What there is to say of a host's KVM.
+/// Findings about a host's KVM.
 struct Found {
     report: ProbeReport,
     capabilities: Capabilities,
     forced: Vec<ForcedBits>,
-    /// What a Linux guest's command line gets here.
+    /// Additions to a Linux guest's command line here.
     additions: Vec<CmdlineAddition>,
 }
 

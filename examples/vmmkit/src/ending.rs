@@ -6,7 +6,7 @@ use vmmkit_vmm::Outcome;
 
 use crate::{exit_code, messages};
 
-/// What a kernel says of why it panicked, and what helps; the first that fits counts.
+/// A kernel's reasons to panic, and their cures; the first that fits counts.
 const CURES: [(&str, &str); 6] = [
     (
         "Unable to mount root",
@@ -75,7 +75,7 @@ impl Ending {
             }
             Outcome::Reset if self.reset_fails => Some(
                 "error: the guest reset itself\n  \
-                 next: its console may say why; without --on-reboot fail this is no error"
+                 next: its console may say why; without --on-reboot fail this is not an error"
                     .to_owned(),
             ),
             Outcome::Reset if !self.quiet => Some("the guest reset itself".to_owned()),

@@ -18,7 +18,7 @@ pub(crate) const GUEST_PANIC: u8 = 4;
 /// `vmmkit stop`: a guest did not answer the power button, and was stopped.
 pub(crate) const CUT_OFF: u8 = 3;
 
-/// What `--help` says of them.
+/// Their text in `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
   0      the guest powered off or reset (or Ctrl-a x)

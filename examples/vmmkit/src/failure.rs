@@ -1,4 +1,4 @@
-//! What went wrong, and what to do about it.
+//! Failures, and the next step for each.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -105,7 +105,7 @@ impl Failure {
         self.code.into()
     }
 
-    /// What the user reads, without `vmmkit: `.
+    /// The text for the user, without `vmmkit: `.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("error: {}", cut(&self.what));
         for cause in &self.causes {
@@ -116,7 +116,7 @@ impl Failure {
     }
 }
 
-/// What to do where there is no KVM device.
+/// Advice where there is no KVM device.
 const MODPROBE: &str = "load the module (`sudo modprobe kvm_intel` or `sudo modprobe kvm_amd`); if that fails, \
      enable VT-x or AMD-V in the firmware's settings, or, inside a virtual machine, nested virtualization on \
      its host";
@@ -136,7 +136,7 @@ fn cut(text: &str) -> String {
     format!("{start} [...] {end}")
 }
 
-/// What `error` says, without the number that std adds to a host's error.
+/// The text of `error`, without the number that std adds to a host's error.
 fn plain(error: &dyn Error) -> String {
     let text = error.to_string();
     let number = text.rfind(" (os error ");
@@ -146,7 +146,7 @@ fn plain(error: &dyn Error) -> String {
     }
 }
 
-/// What an error and the causes below it say.
+/// The texts of an error and the causes below it.
 pub(crate) fn chain(error: &dyn Error) -> Vec<String> {
     causes(Some(error))
 }

@@ -22,7 +22,7 @@ use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::{build_failure, gdb};
 
-/// What to do where output cannot be written.
+/// Advice where output cannot be written.
 pub(crate) const NEXT: &str = "check the path, its permissions and the space there";
 
 /// The same, for the end of a console at `place`.
@@ -33,7 +33,7 @@ pub(crate) fn next_of(place: &ConsoleSpec) -> &'static str {
     }
 }
 
-/// What is done with a file.
+/// The role of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// It is read.
@@ -59,7 +59,7 @@ pub(crate) struct Named {
     pub(crate) option: String,
     /// The file.
     pub(crate) path: PathBuf,
-    /// What is done with it.
+    /// Its role.
     pub(crate) role: Role,
 }
 
@@ -315,10 +315,10 @@ impl Outputs {
     }
 }
 
-/// What is opened, and is not changed before the machine starts.
+/// A file that is opened, and is not changed before the machine starts.
 #[derive(Debug)]
 pub(crate) struct Opening {
-    /// What the guest goes on from.
+    /// The snapshot that the guest goes on from.
     pub(crate) snapshot: Option<Snapshot>,
     /// The log, which may wait.
     pub(crate) log: Option<LogFile>,

@@ -37,7 +37,7 @@ pub(crate) fn socket(place: &Place) -> Option<&Path> {
     }
 }
 
-/// What of debugging this host's KVM does: tried, not asked. Without steps there is none.
+/// The abilities of this host's KVM for debugging: tried, not asked. Without steps there is none.
 pub(crate) fn check(place: Option<&Place>, kvm: &Kvm) -> Result<Supported, Failure> {
     let Some(place) = place else {
         return Ok(Supported::default());
@@ -61,7 +61,7 @@ pub(crate) fn check(place: Option<&Place>, kvm: &Kvm) -> Result<Supported, Failu
     })
 }
 
-/// What GDB's user does without, in its commands.
+/// The features that GDB's user does without, in its commands.
 fn lacking(can: Supported) -> Option<String> {
     let breaks = match (can.int3, can.execute) {
         (false, false) => Some("breakpoints"),
@@ -160,7 +160,7 @@ fn no_descriptor(error: std::io::Error) -> Failure {
     )
 }
 
-/// What a client is told of the end.
+/// The end as a client is told.
 fn ended(outcome: &Result<Outcome, Failure>) -> Ended {
     match outcome {
         Ok(Outcome::TripleFault(_)) | Err(_) => Ended::Aborted,

@@ -1,4 +1,4 @@
-//! What is written to stdout and is not a guest's: help, completions, the manual.
+//! Text on stdout that is not a guest's: help, completions, the manual.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use vmmkit_host_io::{Signal, die_by, restore_all};
 use crate::control::Presence;
 use crate::messages;
 
-/// What the process leaves on the host must not outlive it: removed once, by the first who asks.
+/// The traces of the process on the host, which must not outlive it: removed once, by the first who asks.
 #[derive(Default)]
 pub(crate) struct LastResort(Mutex<Option<Presence>>);
 

@@ -1,4 +1,4 @@
-//! What to do about a kernel, or what goes with it, that cannot be loaded.
+//! Advice for a kernel, or what goes with it, that cannot be loaded.
 
 use vmmkit_boot_loader::{
     BzImageError, ElfError, FileKind, FirmwareError, InitrdError, KindError, LoadError,
@@ -10,7 +10,7 @@ use vmmkit_vmm::BootFile;
 /// The least memory that is advised, in MiB.
 const LEAST_MEMORY: u64 = 64;
 
-/// What to do about `error`, met with the kernel at `kernel`.
+/// Advice for `error`, met with the kernel at `kernel`.
 pub(crate) fn of(error: &LoadError, kernel: &BootFile, chose_entry: bool) -> String {
     if let Some(mebibytes) = memory_needed(error) {
         return format!("--memory {mebibytes}M, or more for what runs in it");

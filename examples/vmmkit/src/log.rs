@@ -20,7 +20,7 @@ use crate::files::Outputs;
 use crate::messages;
 use crate::os_text;
 
-/// What `--log` is where it is not given.
+/// The variable for `--log` where the option is not given.
 const VARIABLE: &str = "VMMKIT_LOG";
 const LEVELS: &str =
     "give error, warn, info or debug, and for a file a comma and its path: debug,vm.log";
@@ -42,7 +42,7 @@ enum Level {
 }
 
 impl LogChoice {
-    /// What the environment says.
+    /// The choice of the environment.
     pub(crate) fn of_environment() -> Result<Option<Self>, Failure> {
         match std::env::var_os(VARIABLE).map(|text| os_text::of(&text)) {
             Some(text) if !text.is_empty() => {

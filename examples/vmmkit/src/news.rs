@@ -1,4 +1,4 @@
-//! What happens to a guest that goes on, told on stderr: crashes, and what is done about them.
+//! Events of a guest that goes on, reported on stderr: crashes, and their handling.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::{ending, messages};
 /// The least time between two messages.
 const PACE: Duration = Duration::from_secs(1);
 
-/// What was told so far.
+/// The events reported so far.
 pub(crate) struct News {
     on_crash: OnCrash,
     log: Arc<BootLog>,
@@ -52,7 +52,7 @@ impl News {
         }
     }
 
-    /// What there is to say of `event`; the end of a run is `finish`'s to tell.
+    /// The text for `event`; the end of a run is reported by `finish`.
     fn text(&self, event: &Event) -> Option<String> {
         let crash = match event {
             Event::Panicked => {
@@ -75,7 +75,7 @@ impl News {
     }
 }
 
-/// What there is to say of a device whose back end goes or comes.
+/// The text for a device whose back end goes or comes.
 fn loss(event: &Event) -> Option<String> {
     match event {
         Event::DeviceLost { device, reason } => Some(format!(

@@ -10,7 +10,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use vmmkit_machine_spec::path_text::byte_of;
 pub(crate) use vmmkit_machine_spec::path_text::{of, of_path, path};
 
-/// What of a command line is a path of its own.
+/// Takes a part of a command line that is a path of its own.
 pub(crate) fn path_parser() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().map(|given| path(&given.to_string_lossy()))
 }

@@ -1,4 +1,4 @@
-//! What a person at a terminal sees on stderr while a machine starts.
+//! The progress that a person at a terminal sees on stderr while a machine starts.
 
 use std::io::{IsTerminal, stderr};
 use std::time::Instant;

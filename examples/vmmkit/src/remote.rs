@@ -15,7 +15,7 @@ use crate::control::Presence;
 use crate::last_resort::LastResort;
 use crate::messages;
 
-/// What the parts of the binary that live on the machine's event loop share with `run`. Threads: `run`
+/// State shared by `run` and the parts of the binary that live on the machine's event loop. Threads: `run`
 /// fills it in before the machine starts; afterwards the event loop's thread uses it, that of a
 /// console which has the terminal, and `run` again when they are gone.
 #[derive(Debug)]

@@ -102,7 +102,7 @@ fn open(settings: &Settings) -> Result<Kvm, Failure> {
         .map_err(|error| Failure::kvm(&settings.kvm, &error))
 }
 
-/// What there is to say of a machine that is on a software KVM; nothing of one on hardware.
+/// Notes on a machine that is on a software KVM; nothing for one on hardware.
 fn software_notes(settings: &Settings, kvm: &Kvm, machine: &Handle) -> Vec<String> {
     let mut notes = Vec::new();
     let Some(report) = kvm.shortcomings().filter(|_| !settings.quiet) else {

@@ -42,7 +42,7 @@ pub(crate) struct Settings {
     pub(crate) metrics: Option<MetricsChoice>,
     /// Where the picture of the boot goes.
     pub(crate) timeline: Option<TimelineChoice>,
-    /// What is logged, and where to.
+    /// The log: its level, and where it goes.
     pub(crate) log: Option<LogChoice>,
     /// The KVM device.
     pub(crate) kvm: PathBuf,
@@ -57,7 +57,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// What `values` say.
+    /// The settings of `values`.
     pub(crate) fn new(values: &Values) -> Result<Self, Failure> {
         let options = options::read(values)?;
         let control = control_choice(&options)?;
@@ -109,7 +109,7 @@ impl Settings {
     }
 }
 
-/// What `options` have run first.
+/// The boot that `options` ask for.
 fn boot(options: &RunOptions) -> Result<BootSpec, Failure> {
     if let Some(firmware) = &options.firmware {
         no_kernel(options)?;

@@ -190,7 +190,7 @@ impl Snapshot {
     }
 }
 
-/// What an error comes from.
+/// The source of an error.
 fn causes(error: &dyn Error) -> Vec<String> {
     error.source().map(chain).unwrap_or_default()
 }

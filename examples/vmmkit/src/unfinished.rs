@@ -1,4 +1,4 @@
-//! What a start has done to the user's files before the machine runs, and how it is undone.
+//! Changes of a start to the user's files before the machine runs, and how they are undone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use vmmkit_host_io::{LeftOver, remove_own_socket};
 use crate::files::{self, RamFile};
 use crate::remote::Remote;
 
-/// What is to be undone where the start does not come to its end, by an error or by a signal. An error does so
+/// Changes to be undone where the start does not come to its end, by an error or by a signal. An error does so
 /// by dropping; a signal comes while the thread that builds the machine is somewhere, and has it
 /// [undone](Self::undo) beside that.
 #[derive(Debug)]

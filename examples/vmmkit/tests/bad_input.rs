@@ -1,4 +1,4 @@
-//! What vmmkit says to input it cannot use: the thing, its value, the reason, the next step.
+//! Answers of vmmkit to input it cannot use: the thing, its value, the reason, the next step.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -395,7 +395,7 @@ fn every_bad_input_gets_its_message() {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
-/// What is wrong with the answer to one case.
+/// The fault of the answer to one case.
 fn complaint(case: &Case, folder: &Folder) -> Option<String> {
     let place = folder.path().to_str().unwrap();
     let pty = vmmkit_host_io::open_pty().unwrap();

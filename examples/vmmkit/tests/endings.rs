@@ -237,7 +237,7 @@ fn qemu_img(folder: &Folder, words: &[&str]) -> Option<Output> {
     command.args(words).current_dir(folder.path()).output().ok()
 }
 
-/// What is in the image at the end, as QEMU reads it.
+/// The contents of the image at the end, as QEMU reads them.
 fn check_image(folder: &Folder, end: End, what: &str) {
     let output = qemu_img(folder, &["check", "-q", "disk.qcow2"]).unwrap();
     // 3: clusters are counted that nothing uses.
@@ -265,7 +265,7 @@ fn check_image(folder: &Folder, end: End, what: &str) {
     }
 }
 
-/// What is in the backing file.
+/// The contents of the backing file.
 const BASE: u8 = 0xb5;
 
 #[test]

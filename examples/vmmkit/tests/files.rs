@@ -1,4 +1,4 @@
-//! What happens to the files that a command line names: nothing before the machine runs, and nothing to
+//! The fate of the files that a command line names: nothing before the machine runs, and nothing to
 //! what is something else.
 #![allow(
     clippy::unwrap_used,
@@ -63,7 +63,7 @@ fn make_pipe(path: &Path) {
     rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
 }
 
-/// What there is in a folder; of what has no content its inode.
+/// The files in a folder; the inode of those without content.
 fn snapshot(folder: &Path) -> BTreeMap<String, There> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| {
         let entry = entry.unwrap();
@@ -87,7 +87,9 @@ fn is_unchanged(place: &Place, before: &BTreeMap<String, There>, words: &[&str])
 
 fn place(name: &str, kernel: &[u8]) -> Place {
     let place = Place::new(name, kernel);
-    place.folder.file("text", "this is no kernel and no disk");
+    place
+        .folder
+        .file("text", "this is neither a kernel nor a disk");
     place
 }
 

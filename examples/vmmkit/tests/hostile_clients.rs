@@ -132,7 +132,7 @@ fn request(random: &mut Random) -> (Vec<u8>, bool) {
 }
 
 fn send(socket: &Path, random: &mut Random) {
-    // A full backlog, or a server that has enough connections, is no failure.
+    // A full backlog, or a server that has enough connections, is not a failure.
     let Ok(mut stream) = UnixStream::connect(socket) else {
         return;
     };

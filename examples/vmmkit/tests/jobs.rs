@@ -145,7 +145,7 @@ fn sigstop_is_survived_in_the_foreground() {
     shell.signals(Signal::STOP).unwrap();
     shell.sees(PROMPT).unwrap();
     // It had no chance to restore the terminal: the user does.
-    // (The Enter key is no line feed in a raw terminal.)
+    // (The Enter key is not a line feed in a raw terminal.)
     shell.terminal.types("stty sane; echo $((5 + 5)) sane\n");
     shell.sees("10 sane").unwrap();
     shell.sees(PROMPT).unwrap();

@@ -1,4 +1,4 @@
-//! What is written about vmmkit, against vmmkit: manual, completions, configuration file and README.
+//! Texts about vmmkit, against vmmkit: manual, completions, configuration file and README.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,7 +15,7 @@ use std::process::{Command, Output};
 use support::running::{Place, waiting_guest};
 use support::{Folder, has_kvm, vmmkit};
 
-/// What the program says, which must end well.
+/// The output of the program, which must end well.
 fn says(words: &[&str]) -> String {
     let output = Command::new(vmmkit()).args(words).output().unwrap();
     assert!(output.status.success(), "{words:?}: {output:?}");

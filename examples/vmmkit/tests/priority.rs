@@ -19,7 +19,7 @@ use support::{Folder, has_kvm, vmmkit};
 /// How a thread is scheduled: policy, real-time priority, nice value.
 type Scheduled = (u32, u32, i32);
 
-/// What the first thread is called here, whatever the program's name.
+/// The name of the first thread here, whatever the program's name.
 const MAIN: &str = "(main)";
 
 /// The threads of a guest's process by their names (proc(5), /proc/PID/stat fields 41, 40 and 19).

@@ -20,7 +20,7 @@ use vmmkit_hypervisor::{
 /// How often RIP is looked at.
 const SAMPLE: Duration = Duration::from_millis(2);
 
-/// What was seen of the first vCPU.
+/// State of the first vCPU as observed.
 #[derive(Default)]
 pub(crate) struct Seen {
     exits: BTreeMap<String, u64>,
@@ -61,7 +61,7 @@ impl<T> Watched<T> {
         &self.inner
     }
 
-    /// What was seen so far.
+    /// The observations so far.
     pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
         lock(&self.seen)
     }

@@ -158,7 +158,7 @@ impl Aml for Entry {
     }
 }
 
-/// What is AML already.
+/// Encoded AML.
 struct Bytes<'a>(&'a [u8]);
 
 impl Aml for Bytes<'_> {

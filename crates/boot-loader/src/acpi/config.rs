@@ -17,7 +17,7 @@ pub struct AcpiConfig {
     pub pm: PmPorts,
     /// How the guest resets the machine.
     pub reset: ResetRegister,
-    /// What of a PC's hardware there is.
+    /// The legacy hardware of a PC that is present.
     pub legacy: LegacyHardware,
     /// Devices with a name in the DSDT.
     pub devices: Vec<AcpiDevice>,
@@ -103,7 +103,7 @@ pub struct PmPorts {
     pub pm_timer: Option<u16>,
     /// The interrupt, below 16: active high, level-triggered.
     pub sci: u32,
-    /// What to write to the control block's SLP_TYP for S5, below 8.
+    /// SLP_TYP value of the control block for S5, below 8.
     pub sleep_type_s5: u8,
 }
 
@@ -124,7 +124,7 @@ impl Default for PmPorts {
 pub struct ResetRegister {
     /// The port, 8 bits wide.
     pub port: u16,
-    /// What to write there.
+    /// The value to write there.
     pub value: u8,
 }
 
@@ -137,7 +137,7 @@ impl Default for ResetRegister {
     }
 }
 
-/// What there is of the hardware that a kernel expects of a PC and may probe for.
+/// Hardware that a kernel expects of a PC and may probe for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LegacyHardware {
     /// The keyboard controller at ports 0x60 and 0x64.

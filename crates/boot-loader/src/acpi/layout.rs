@@ -9,7 +9,7 @@ use vmmkit_guest_memory::GuestAddress;
 
 use super::{AcpiConfig, AcpiError, aml, fadt, madt, pci, srat};
 
-/// Who made the tables.
+/// OEM ID of the tables.
 pub(super) const OEM_ID: [u8; 6] = *b"VMMKIT";
 /// For which platform.
 pub(super) const OEM_TABLE_ID: [u8; 8] = *b"VMMKITPC";

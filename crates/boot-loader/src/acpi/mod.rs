@@ -69,7 +69,7 @@ pub enum AcpiError {
     /// There is no name left for a device.
     #[error("{what} {index}: ACPI allows at most number {most}")]
     TooMany {
-        /// What kind of device it is.
+        /// The kind of device.
         what: &'static str,
         /// Its number.
         index: u32,
@@ -79,7 +79,7 @@ pub enum AcpiError {
     /// A device's range does not end in the address space.
     #[error("{what} {index}: {size:#x} bytes at {base:#x} are not a range of addresses")]
     Range {
-        /// What kind of device it is.
+        /// The kind of device.
         what: &'static str,
         /// Its number.
         index: u32,

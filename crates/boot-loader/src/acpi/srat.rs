@@ -18,11 +18,11 @@ const HOT_PLUGGABLE: u32 = 1 << 1;
 
 /// The most processors that are described: more of them would leave no room for other tables in
 /// [`ACPI_TABLES_SIZE`](crate::memory_map::ACPI_TABLES_SIZE), and none has a node to be told.
-const MOST_PROCESSORS: usize = 2048;
+const MAX_PROCESSORS: usize = 2048;
 
 /// The SRAT of `config`, if that says anything of memory.
 pub(super) fn srat(config: &AcpiConfig) -> Result<Option<Sdt>, AcpiError> {
-    if config.memory.is_empty() || config.apic_ids.len() > MOST_PROCESSORS {
+    if config.memory.is_empty() || config.apic_ids.len() > MAX_PROCESSORS {
         return Ok(None);
     }
     // The first field was a revision once, and is 1 for ever (table 5.56).

@@ -14,7 +14,7 @@ pub enum BzImageError {
     /// The file ends too early.
     #[error("the bzImage is truncated: {size} of {needed} bytes ({what})")]
     Truncated {
-        /// What lies beyond the end.
+        /// The part that lies beyond the end.
         what: String,
         /// The bytes it would take.
         needed: u64,
@@ -39,7 +39,7 @@ pub enum BzImageError {
         field: &'static str,
         /// Its value.
         value: u64,
-        /// What it must be.
+        /// The rule that it breaks.
         rule: &'static str,
     },
     /// The kernel does not fit RAM.
@@ -87,7 +87,7 @@ pub enum BzImageError {
     PayloadSize {
         /// The size at the payload's end.
         claimed: u64,
-        /// What the header allows.
+        /// The limit of the header.
         limit: u64,
     },
     /// The payload's data are damaged.
@@ -111,7 +111,7 @@ pub enum BzImageError {
     /// The file could not be read.
     #[error("cannot read {what} of the bzImage")]
     Read {
-        /// What was to be read.
+        /// The part that was to be read.
         what: &'static str,
         /// The reason.
         #[source]

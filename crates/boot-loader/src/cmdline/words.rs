@@ -75,7 +75,7 @@ fn place(cmdline: &str) -> usize {
     cmdline.len()
 }
 
-/// What `isspace` of Linux's `lib/ctype.c` is true for: ASCII white space, and the no-break space
+/// Whether `isspace` of Linux's `lib/ctype.c` is true: ASCII white space, and the no-break space
 /// of Latin-1, which is also the second byte of some UTF-8 characters.
 fn is_space(byte: u8) -> bool {
     matches!(byte, 0x09..=0x0d | b' ' | 0xa0)

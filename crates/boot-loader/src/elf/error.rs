@@ -12,7 +12,7 @@ pub enum ElfError {
     /// The file ends too early.
     #[error("the ELF file is truncated: {size} of at least {needed} bytes ({what})")]
     Truncated {
-        /// What lies beyond the end.
+        /// The part that lies beyond the end.
         what: String,
         /// The bytes it would take.
         needed: u64,
@@ -41,9 +41,9 @@ pub enum ElfError {
     Type {
         /// The value.
         value: u16,
-        /// What that type is.
+        /// The name of that type.
         name: &'static str,
-        /// What to do.
+        /// The next step.
         advice: &'static str,
     },
     /// A header field with a value that cannot be.
@@ -53,7 +53,7 @@ pub enum ElfError {
         field: &'static str,
         /// Its value.
         value: u64,
-        /// What it must be.
+        /// The rule that it breaks.
         rule: &'static str,
     },
     /// A program header field with a value that cannot be.
@@ -65,7 +65,7 @@ pub enum ElfError {
         field: &'static str,
         /// Its value.
         value: u64,
-        /// What it must be.
+        /// The rule that it breaks.
         rule: &'static str,
     },
     /// A segment outside RAM.
@@ -122,7 +122,7 @@ pub enum ElfError {
     /// The bytes could not be had.
     #[error("cannot read {what}")]
     Read {
-        /// What was to be read.
+        /// The part that was to be read.
         what: String,
         /// The reason.
         #[source]

@@ -11,7 +11,7 @@ use crate::little_endian::{u16_at, u32_at};
 /// More program headers than any kernel has; bounds what a lying header makes us read.
 const MAX_PROGRAM_HEADERS: u16 = 128;
 
-/// What of the ELF header is needed, of a 32-bit file as of a 64-bit one.
+/// The fields of the ELF header that are needed, of a 32-bit file as of a 64-bit one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
     pub(super) is_32_bit: bool,

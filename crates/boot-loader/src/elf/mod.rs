@@ -37,7 +37,7 @@ pub(crate) struct ElfKernel {
     pub(crate) entry_is_loaded: bool,
     /// A note says that it is Linux.
     pub(crate) is_linux: bool,
-    /// What the PVH note says, and whether loaded file bytes lie there.
+    /// The PVH note's entry point, and whether loaded file bytes lie there.
     pub(crate) pvh: Option<(u64, bool)>,
     /// The lowest address used.
     pub(crate) start: u64,

@@ -5,7 +5,7 @@ const PHYS32_ENTRY: u32 = 18;
 /// Xen's `XEN_ELFNOTE_GUEST_OS`: the system's name.
 const GUEST_OS: u32 = 6;
 
-/// What the notes of a file say.
+/// The contents of a file's notes.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// The address in the first PVH note.

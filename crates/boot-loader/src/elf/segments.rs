@@ -14,7 +14,7 @@ use crate::memory_map::{HIGH_MEMORY, low_ram_end};
 /// The largest note segment that is read, in bytes.
 const MAX_NOTES: u64 = 64 << 10;
 
-/// What one program header has in the file and where it belongs.
+/// A program header: its bytes in the file and where they belong.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     pub(super) index: usize,
@@ -244,7 +244,7 @@ impl Segment {
     }
 }
 
-/// What the notes of a file say that is not to be loaded.
+/// The contents of the notes of a file that is not to be loaded.
 pub(super) fn notes<I: Image>(image: &mut I, header: &Header) -> Result<Found, ElfError> {
     let mut found = Found::default();
     let mut offset = header.table;

@@ -11,7 +11,7 @@ use crate::multiboot::Module;
 use crate::region::Region;
 use crate::{BootSource, LoadError};
 
-/// What of them is in RAM.
+/// The files in RAM.
 pub(super) struct Files {
     pub(super) initrd: Option<Placed>,
     pub(super) modules: Vec<Placed>,

@@ -1,4 +1,4 @@
-//! What was loaded, and how it is entered.
+//! A loaded kernel, and how it is entered.
 
 use vmmkit_guest_memory::GuestAddress;
 
@@ -6,13 +6,13 @@ use crate::Entry;
 use crate::memory_map::E820Entry;
 use crate::payload::Compression;
 
-/// What is in RAM now, and how to enter it.
+/// Contents of RAM after loading, and how to enter the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Loaded {
     /// How the boot processor enters the kernel.
     pub entry: Entry,
-    /// What the kernel is.
+    /// Facts about the kernel.
     pub kernel: KernelInfo,
     /// Where the initrd is.
     pub initrd: Option<Placed>,
@@ -35,7 +35,7 @@ pub struct Placed {
     pub size: u64,
 }
 
-/// What a kernel file turned out to be.
+/// Facts about a kernel file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KernelInfo {

@@ -127,7 +127,7 @@ fn describe(
     Ok((rsdp, used))
 }
 
-/// What the kernel is told of its addresses.
+/// The memory map that the kernel is given.
 fn memory_map(ram: &GuestRam, platform: &Platform) -> Vec<E820Entry> {
     let mut map = e820(ram);
     if let Some(host) = platform.acpi.and_then(|config| config.pci) {

@@ -1,4 +1,4 @@
-//! What the kernel is told, by the protocol that it is entered by.
+//! Boot information for the kernel, by the protocol that it is entered by.
 
 use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};
 
@@ -158,7 +158,7 @@ fn by_multiboot(
     })
 }
 
-/// What a BIOS leaves behind of low memory's end: Xen, for one, believes nothing else.
+/// Writes the size of low memory as a BIOS leaves it: Xen, for one, believes nothing else.
 fn write_bda(ram: &GuestRam) -> Result<(), AccessError> {
     let field = |value: u64| u16::try_from(value).unwrap_or(0);
     ram.write(BDA_EBDA_SEGMENT, field(EBDA.0 >> 4))?;

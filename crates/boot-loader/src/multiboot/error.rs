@@ -24,7 +24,7 @@ pub enum MultibootError {
         field: &'static str,
         /// Its value.
         value: u64,
-        /// What it must be.
+        /// The rule that it breaks.
         rule: &'static str,
     },
     /// The kernel does not fit RAM.

@@ -55,7 +55,7 @@ pub(crate) struct Found {
     pub(crate) addresses: Option<Addresses>,
     /// `entry_addr`.
     pub(crate) entry: Option<u32>,
-    /// What it requires and is not offered: `flag` or `tag`, and its number.
+    /// A requirement that is not offered: `flag` or `tag`, and its number.
     pub(crate) lacks: Option<(&'static str, u32)>,
 }
 

@@ -1,4 +1,4 @@
-//! What a Multiboot kernel is told (Multiboot 0.6.96, 3.3; Multiboot2 2.0, 3.6).
+//! Boot information for a Multiboot kernel (Multiboot 0.6.96, 3.3; Multiboot2 2.0, 3.6).
 
 use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};
 
@@ -121,7 +121,7 @@ fn ends(placed: Placed) -> (u32, u32) {
     (low_half(placed.start.0), low_half(end))
 }
 
-/// What lies behind the structure of version 1, which points to it.
+/// The part behind the structure of version 1, which points to it.
 struct Tail {
     start: usize,
     bytes: Vec<u8>,

@@ -19,9 +19,9 @@ const BLOCK_MAX: u64 = 8 << 20;
 const COMPRESSED_MAX: u32 = (8 << 20) + (8 << 20) / 255 + 16;
 /// The shortest match (lz4 block format).
 const MIN_MATCH: u64 = 4;
-/// What the fast path may read past a sequence's start: token, 16 literals, offset.
+/// Bytes that the fast path may read past a sequence's start: token, 16 literals, offset.
 const INPUT_MARGIN: usize = 1 + 16 + 2;
-/// What the fast path may write past the output's end: 16 literals, 32 of a match.
+/// Bytes that the fast path may write past the output's end: 16 literals, 32 of a match.
 const OUTPUT_MARGIN: usize = 16 + 32;
 
 /// A reader of the bytes in a legacy frame.
@@ -33,7 +33,7 @@ pub(super) struct LegacyFrame<R> {
     filled: usize,
     /// Compressed bytes of the current block that are not in `input` yet.
     block_left: u64,
-    /// What the current block may still decompress to.
+    /// Bytes that the current block may still decompress to.
     room: u64,
     state: State,
     /// The window, then decoded bytes: `output[given..decoded]` are not consumed yet.

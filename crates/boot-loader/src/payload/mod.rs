@@ -17,7 +17,7 @@ use lzma_rust2::{LzmaReader, XzReader};
 
 /// The size of each buffer between decompressor and guest RAM, in bytes.
 pub const BUFFER_SIZE: usize = 64 << 10;
-/// What an xz or lzma decoder may allocate, in KiB: Linux packs with a window of up to 128 MiB.
+/// Memory that an xz or lzma decoder may allocate, in KiB: Linux packs with a window of up to 128 MiB.
 #[cfg(feature = "xz")]
 const LZMA_MEMORY_LIMIT: u32 = 160 << 10;
 

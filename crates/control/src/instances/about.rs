@@ -1,4 +1,4 @@
-//! What never changes of a machine, kept in its folder: it can be read though the machine does not answer.
+//! Constant facts about a machine, kept in its folder: they can be read though the machine does not answer.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
@@ -37,7 +37,7 @@ impl Entry {
 }
 
 impl RuntimeFolder {
-    /// What the machine called `name` has written down of itself when it began, with its age of now. Its state is
+    /// The facts that the machine called `name` wrote down when it began, with its age of now. Its state is
     /// that of the beginning. `None` where it has not, or not yet.
     pub fn about(&self, name: &str) -> Option<MachineInfo> {
         if !super::is_name(name) {

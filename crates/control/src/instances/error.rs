@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum InstanceError {
-    /// The text is no name.
+    /// The text is not a name.
     #[error("{0:?} cannot be a machine's name")]
     BadName(String),
     /// A living machine has the name.
@@ -36,13 +36,13 @@ pub enum InstanceError {
     Unsafe {
         /// The folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The host refused.
     #[error("cannot {what} {}", path.display())]
     Host {
-        /// What it refused.
+        /// The request that it refused.
         what: &'static str,
         /// On what.
         path: PathBuf,

@@ -40,7 +40,7 @@ impl RuntimeFolder {
         let found = found.map_err(InstanceError::host("look at", path))?;
         let uid = rustix::process::geteuid().as_raw();
         let reason = if !found.is_dir() {
-            "it is no folder".to_owned()
+            "it is not a folder".to_owned()
         } else if found.uid() != uid {
             format!("it belongs to user {}, not to user {uid}", found.uid())
         } else if found.mode() & 0o077 != 0 {

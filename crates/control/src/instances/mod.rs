@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often to look whether it is free.
 const AGAIN: Duration = Duration::from_millis(1);
 /// The most names that are tried for a machine that has none.
-const MOST_NAMES: u32 = 1000;
+const MAX_NAMES: u32 = 1000;
 
 /// Whether `text` can be a machine's name: 1 to 64 letters, digits, `-`, `_` and `.`, with no `.` at
 /// the start.
@@ -58,7 +58,7 @@ pub struct Instance {
     pub socket: PathBuf,
 }
 
-/// What makes a machine known: held by its process, removed when it is dropped.
+/// The entry that makes a machine known: held by its process, removed when it is dropped.
 #[derive(Debug)]
 pub struct Entry {
     name: String,
@@ -109,7 +109,7 @@ impl RuntimeFolder {
         }
         let _lock = self.lock()?;
         let mut result = self.enter_locked(base);
-        for number in 2..MOST_NAMES {
+        for number in 2..MAX_NAMES {
             if !matches!(result, Err(InstanceError::InUse { .. })) {
                 break;
             }

@@ -49,7 +49,7 @@ fn a_name_is_one_machines() {
     assert_eq!(runtime.enter_any("web").unwrap().name(), "web-2");
 }
 
-/// What a process leaves that was killed: everything but the lock.
+/// Leaves the folder as a killed process does: everything but the lock.
 fn leave(runtime: &RuntimeFolder, name: &str) {
     let folder = runtime.path().join(name);
     fs::create_dir(&folder).unwrap();

@@ -34,7 +34,7 @@ pub(super) fn document() -> Value {
         "info": {
             "title": "Control of a virtual machine",
             "description": "One machine, over its UNIX socket. A request is done or answered with a \
-                            Problem. Requests that are no HTTP get a bare status.",
+                            Problem. Requests that are not HTTP get a bare status.",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT" },
         },
@@ -123,7 +123,7 @@ fn responses(route: &Route) -> Value {
     responses.into()
 }
 
-/// What can be asked of the things in a list: what has a path below that of the list.
+/// Links of a list's members: the paths below that of the list.
 fn links(path: &str) -> Value {
     let below = ROUTES.iter().filter(|route| {
         let rest = route.path.strip_prefix(path);

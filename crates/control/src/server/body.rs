@@ -17,10 +17,10 @@ use serde::de::DeserializeOwned;
 use super::streams::Stream;
 use crate::Problem;
 
-/// What is read of a body that is too large.
-const MOST_FORGOTTEN: usize = 1 << 20;
+/// Bytes read of a body that is too large.
+const MAX_FORGOTTEN: usize = 1 << 20;
 
-/// What an answer has.
+/// The body of an answer.
 pub(super) enum AnswerBody {
     /// All of it.
     Whole(Option<Bytes>),
@@ -103,7 +103,7 @@ async fn collect(mut body: Incoming, most: usize) -> Result<Vec<u8>, Problem> {
         length += data.len();
         match length {
             _ if length <= most => bytes.extend_from_slice(&data),
-            _ if length <= MOST_FORGOTTEN => {}
+            _ if length <= MAX_FORGOTTEN => {}
             _ => break,
         }
     }

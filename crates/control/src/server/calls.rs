@@ -212,7 +212,7 @@ impl Api {
         let asked: DiskResize = self.read(request).await?.unwrap_or_default();
         let wanted = asked.size_bytes;
         let is_size = |bytes: u64| {
-            (DiskResize::UNIT..=DiskResize::MOST).contains(&bytes)
+            (DiskResize::UNIT..=DiskResize::MAX).contains(&bytes)
                 && bytes.is_multiple_of(DiskResize::UNIT)
         };
         if let Some(bytes) = wanted.filter(|bytes| !is_size(*bytes)) {
@@ -233,7 +233,7 @@ impl Api {
     async fn set_balloon(&self, request: Request<Incoming>) -> Answered {
         let target: BalloonTarget = self.read(request).await?.ok_or_else(no_body)?;
         let bytes = target.target_bytes;
-        if bytes > BalloonTarget::MOST || !bytes.is_multiple_of(BalloonTarget::UNIT) {
+        if bytes > BalloonTarget::MAX || !bytes.is_multiple_of(BalloonTarget::UNIT) {
             let message = format!("{bytes} is not a multiple of 1 MiB up to 2^30 MiB");
             return Err(Problem::bad_field("target_bytes", message));
         }
@@ -249,7 +249,7 @@ impl Api {
     async fn set_memory(&self, request: Request<Incoming>) -> Answered {
         let target: MemoryTarget = self.read(request).await?.ok_or_else(no_body)?;
         let bytes = target.target_bytes;
-        if bytes > MemoryTarget::MOST || !bytes.is_multiple_of(MemoryTarget::UNIT) {
+        if bytes > MemoryTarget::MAX || !bytes.is_multiple_of(MemoryTarget::UNIT) {
             let message = format!("{bytes} is not a multiple of 4096 up to 2^50");
             return Err(Problem::bad_field("target_bytes", message));
         }
@@ -275,7 +275,7 @@ fn no_body() -> Problem {
     )
 }
 
-/// What the document says of numbers that the types do not.
+/// Checks numbers as the document does beyond their types.
 fn check_limits(limits: &Limits) -> Result<(), Problem> {
     let flows = [
         ("requests", limits.requests),
@@ -300,8 +300,8 @@ fn check_limits(limits: &Limits) -> Result<(), Problem> {
 fn check_bucket(place: &str, bucket: &Bucket) -> Result<(), Problem> {
     let refill = u64::from(bucket.refill_milliseconds);
     let rows = [
-        ("size", bucket.size, 1, Bucket::MOST),
-        ("burst", bucket.burst, 0, Bucket::MOST),
+        ("size", bucket.size, 1, Bucket::MAX),
+        ("burst", bucket.burst, 0, Bucket::MAX),
         ("refill_milliseconds", refill, 1, Bucket::LONGEST.into()),
     ];
     for (field, value, least, most) in rows {

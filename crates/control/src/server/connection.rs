@@ -25,7 +25,7 @@ use super::patient::Patient;
 use super::recorded::Recorded;
 use crate::Problem;
 
-/// What a client may take of the server.
+/// Resources of the server that a client may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at the same time; another one is told so and closed.
@@ -58,8 +58,8 @@ impl Default for Limits {
 const MAX_HEADERS: usize = 64;
 /// Connections at the same time that are refused with a word; more are just closed.
 const REFUSED: usize = 8;
-/// What is read of one that is refused, and for how long.
-const MOST_REFUSED: usize = 64 << 10;
+/// Bytes read from a client that is refused, and for how long.
+const MAX_REFUSED: usize = 64 << 10;
 const REFUSAL: Duration = Duration::from_secs(1);
 
 /// Lets connections in.
@@ -214,7 +214,7 @@ async fn refuse(stream: UnixStream, problem: Problem, turn: OwnedSemaphorePermit
         }
         let _ = rustix::net::shutdown(&stream, rustix::net::Shutdown::Write);
         // To close a socket with something to read in it would take the answer back (unix(7): ECONNRESET).
-        let mut left = MOST_REFUSED;
+        let mut left = MAX_REFUSED;
         let mut bytes = [0; 1024];
         while left > 0 && stream.readable().await.is_ok() {
             match stream.try_read(&mut bytes) {

@@ -41,7 +41,7 @@ const THREAD_IDLE: Duration = Duration::from_secs(1);
 pub struct Api {
     machine: Arc<dyn Controlled>,
     streams: Arc<Streams>,
-    /// What will stop a guest that was asked to.
+    /// Timer that stops a guest which was asked to.
     stopping: Arc<Mutex<Option<AbortHandle>>>,
     limits: Limits,
     /// Those that were answered, for a log.
@@ -67,7 +67,7 @@ impl Api {
         self
     }
 
-    /// What a client that sends `bytes` and no more gets back: the server without a socket. A stream
+    /// The answer to a client that sends `bytes` and no more: the server without a socket. A stream
     /// of events among the requests ends at once.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ impl<S> Patient<S> {
         }
     }
 
-    /// What a write came to; one that waits has until the deadline.
+    /// The result of a write; one that waits has until the deadline.
     fn watch<T>(
         &mut self,
         context: &mut Context<'_>,

@@ -15,7 +15,7 @@ pub(super) struct Recorded {
     answer: Answer,
 }
 
-/// What the server has written.
+/// Bytes the server has written.
 #[derive(Clone, Default)]
 pub(super) struct Answer(Arc<Mutex<Vec<u8>>>);
 

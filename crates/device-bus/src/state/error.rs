@@ -22,7 +22,7 @@ pub struct StateError {
     pub reason: StateReason,
 }
 
-/// What is wrong with a value of a saved state.
+/// The fault of a value of a saved state.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StateReason {
@@ -64,7 +64,7 @@ pub enum StateReason {
     /// The value is a property of the machine, and this machine has another.
     #[error("this machine has {here}")]
     Differs {
-        /// What this machine has.
+        /// The value of this machine.
         here: Box<str>,
     },
     /// The value contradicts another field, or itself.

@@ -9,7 +9,7 @@ use super::{SaveState, SavedState, StateError, StateReason};
 /// version that there has been; it fails when a form changes without a new version.
 ///
 /// # Errors
-/// What the part refused, or the first field that it saves otherwise: [`StateReason::Differs`].
+/// The error of the part, or the first field that it saves otherwise: [`StateReason::Differs`].
 pub fn check_golden(part: &dyn SaveState, golden: &str) -> Result<(), StateError> {
     let golden = SavedState::from_json(golden.as_bytes())?;
     let mut extended = golden.clone();

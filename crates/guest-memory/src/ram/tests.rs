@@ -157,7 +157,7 @@ fn equal_pages_are_merged_in_anonymous_memory_only() {
     assert!(matches!(merged(Backing::Memfd), Err(RamError::MergeShared)));
 }
 
-/// What the kernel says of the mappings that hold the bytes before and after a region.
+/// The kernel's words on the mappings that hold the bytes before and after a region.
 fn neighbours(region: &RamRegion) -> [String; 2] {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let access = |address: u64| {

@@ -49,11 +49,11 @@ pub struct Message<T> {
     pub sequence: u64,
     /// When it was published, since the broadcast was made.
     pub at: Duration,
-    /// What was published.
+    /// The published value.
     pub body: T,
 }
 
-/// What a reader finds.
+/// The result of a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next<T> {
     /// The next message.
@@ -189,7 +189,7 @@ impl<T> Reader<T> {
 }
 
 impl<T> Subscription<T> {
-    /// What is there now.
+    /// The next value, without waiting.
     pub fn next_now(&self) -> Next<T> {
         self.reader.take(&mut self.reader.queue.lock())
     }

@@ -23,7 +23,7 @@ const REPLAY: usize = 64 << 10;
 const CHUNK: usize = 4096;
 /// How many clients may wait.
 const MAX_WAITING: usize = 8;
-/// What a client hears who has to wait.
+/// The text for a client that has to wait.
 const WAIT: &[u8] = b"[another client has this console: it is yours when he leaves]\r\n";
 /// How many chunks are taken over before other events get their turn.
 const TURNS: usize = 16;
@@ -75,7 +75,7 @@ impl ConsoleSocket {
         Ok((Self(Arc::new(Mutex::new(relay))), console.into()))
     }
 
-    /// What is to run on the event loop for it.
+    /// The subscriber to run on the event loop for it.
     pub fn subscriber(&self) -> Box<dyn MutEventSubscriber + Send> {
         Box::new(self.clone())
     }
@@ -144,12 +144,12 @@ struct Client {
     sink: Sink,
     /// He may type more.
     types: bool,
-    /// What is waited for; `None` where not even his hang-up is.
+    /// The events waited for; `None` where not even its hang-up is.
     watched: Option<Interest>,
 }
 
 impl Client {
-    /// What there is to wait for. One who left while the console takes nothing of what he typed is hung up
+    /// The events to wait for. A client that left while the console takes nothing of what it typed is hung up
     /// for as long as that lasts, which epoll(7) tells of each time: he is read to his end later.
     fn interest(&self, reads: bool, writes: bool) -> Option<Interest> {
         let waits = reads || writes || !self.types;

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::lock::Holder;
 
-/// What a path names.
+/// The kind of file at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// A regular file.

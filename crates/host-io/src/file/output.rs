@@ -31,7 +31,7 @@ pub struct OutputPlan {
     found: Option<Found>,
 }
 
-/// What there was at the path.
+/// The file found at the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
     kind: FileKind,
@@ -116,7 +116,7 @@ pub struct Output {
     is_new: IsNew,
 }
 
-/// What is left to do for a file that was made here.
+/// The steps left for a file that was made here.
 #[derive(Debug)]
 enum IsNew {
     No,

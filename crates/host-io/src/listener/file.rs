@@ -111,7 +111,7 @@ pub fn remove_own_socket(path: &Path) {
     }
 }
 
-/// What has the name of a socket that is to be made, and lets it be made.
+/// The occupant of a name, which lets a socket be made there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Occupant {
     Nothing,
@@ -124,7 +124,7 @@ pub(crate) fn is_left_over(path: &Path) -> bool {
     matches!(occupant(path), Ok(Occupant::LeftOver))
 }
 
-/// What is at `path`, where a socket may take its place. A process that does not accept is not waited for.
+/// The occupant of `path`, where a socket may take its place. A process that does not accept is not waited for.
 fn occupant(path: &Path) -> Result<Occupant, ListenError> {
     let file = match fs::symlink_metadata(path) {
         Ok(file) => file,

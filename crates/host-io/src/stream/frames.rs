@@ -15,7 +15,7 @@ const BUFFER: usize = 2 * (PREFIX + MAX_FRAME);
 #[derive(Debug)]
 pub struct FrameReader {
     buffer: Box<[u8]>,
-    /// What has come and is not behind.
+    /// The bytes that have come and are not behind.
     start: usize,
     end: usize,
 }
@@ -114,7 +114,7 @@ impl FrameWriter {
         self.start == self.end
     }
 
-    /// What one call should send: what is left of a frame, and whole frames behind it. So a peer that
+    /// The bytes that one call should send: the rest of a frame, and whole frames behind it. So a peer that
     /// reads what is there finds whole frames; passt (2023_03_09) loses its place in the stream where
     /// what it reads ends in a length.
     pub(super) fn bytes(&self) -> &[u8] {

@@ -26,7 +26,7 @@ pub use frames::{FrameReader, MAX_FRAME};
 pub struct StreamError {
     /// The socket's path.
     path: PathBuf,
-    /// What to do.
+    /// The next step.
     advice: String,
     #[source]
     source: io::Error,

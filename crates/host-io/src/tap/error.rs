@@ -23,7 +23,7 @@ pub enum TapError {
     Device {
         /// The interface that was wanted.
         interface: String,
-        /// What to do.
+        /// The next step.
         advice: &'static str,
         /// The host's reason.
         #[source]
@@ -36,7 +36,7 @@ pub enum TapError {
         interface: String,
         /// How many queues were wanted.
         queues: u16,
-        /// What to do.
+        /// The next step.
         advice: String,
         /// The host's reason.
         #[source]
@@ -47,7 +47,7 @@ pub enum TapError {
     Setting {
         /// The interface.
         interface: String,
-        /// What was wanted.
+        /// The request.
         what: &'static str,
         /// The host's reason.
         #[source]

@@ -29,7 +29,7 @@ pub struct Tap {
     interface: String,
 }
 
-/// What may be left of the work on a packet for its reader (TUNSETOFFLOAD).
+/// Work on a packet that may be left to its reader (TUNSETOFFLOAD).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TapOffloads {
     /// The checksum; without it there is none of the others.
@@ -146,7 +146,7 @@ impl Tap {
     }
 
     /// Detaches this queue of several, so that the host gives it no packets, or attaches it again.
-    /// What was waiting in a queue that is detached is gone; what is written to it is still sent.
+    /// Data waiting in a queue that is detached is gone; data written to it is still sent.
     ///
     /// # Errors
     /// [`TapError::Setting`]: also where the queue was like that already.

@@ -16,7 +16,7 @@ pub(super) struct Interface {
 }
 
 impl Interface {
-    /// A request about the interface `name`; `None` for what is no name.
+    /// A request about the interface `name`; `None` for what is not a name.
     pub(super) fn new(name: &str) -> Option<Self> {
         let is_plain = |byte: u8| !byte.is_ascii_whitespace() && byte != b'/' && byte != 0;
         let is_name = (1..NAME).contains(&name.len()) && name.bytes().all(is_plain);

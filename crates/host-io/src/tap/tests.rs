@@ -76,7 +76,7 @@ fn errors_say_what_to_do() {
     assert!(error.to_string().contains("mode tap multi_queue user"));
     let error = TapError::device("tap0", Errno::NOENT);
     assert!(error.to_string().contains("modprobe tun"));
-    // A real one: the loopback interface is no tap.
+    // A real one: the loopback interface is not a tap.
     if let Err(error) = Tap::open("lo", 1) {
         println!("{error}: {}", error.source().unwrap());
     }

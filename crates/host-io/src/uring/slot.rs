@@ -11,7 +11,7 @@ use super::SharedMemory;
 /// The most iovecs of one system call (IOV_MAX of Linux).
 const MAX_IOVECS: usize = 1024;
 /// How often an operation that the host broke off without doing anything is begun again.
-const MOST_RESTARTS: u8 = 8;
+const MAX_RESTARTS: u8 = 8;
 
 /// The only file of a ring.
 const FILE: types::Fixed = types::Fixed(0);
@@ -30,7 +30,7 @@ pub(super) enum Operation {
     },
 }
 
-/// What the host's answer means.
+/// The meaning of the host's answer.
 pub(super) enum Progress {
     /// A part is done; the rest is to be pushed.
     Goes,
@@ -50,7 +50,7 @@ pub(super) struct Slot {
     iovecs: Vec<libc::iovec>,
     /// The first iovec that is not wholly done.
     first: usize,
-    /// What a read fills.
+    /// The buffers that a read fills.
     filled: Vec<(GuestAddress, u32)>,
     restarts: u8,
 }
@@ -93,7 +93,7 @@ impl Slot {
         Ok(())
     }
 
-    /// What is to be pushed for the rest of it.
+    /// The entry to push for the rest of it.
     #[inline]
     pub(super) fn entry(&self) -> squeue::Entry {
         let rest = self.iovecs.get(self.first..).unwrap_or_default();
@@ -145,7 +145,7 @@ impl Slot {
     }
 
     fn failed(&mut self, result: i32) -> Progress {
-        if matches!(-result, libc::EINTR | libc::EAGAIN) && self.restarts < MOST_RESTARTS {
+        if matches!(-result, libc::EINTR | libc::EAGAIN) && self.restarts < MAX_RESTARTS {
             self.restarts += 1;
             return Progress::Goes;
         }

@@ -1,4 +1,4 @@
-//! What kickers and the vCPU's thread write and read: `immediate_exit`, which KVM reads too, and the
+//! Memory that kickers and the vCPU's thread write and read: `immediate_exit`, which KVM reads too, and the
 //! number of the thread.
 //!
 //! The atomics are those of the module above, so that `tests/loom.rs` can go through every order of them.

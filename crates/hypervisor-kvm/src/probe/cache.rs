@@ -1,7 +1,7 @@
 //! The answers of a software KVM's micro-guests, kept in a file from one start to the next: the host is
 //! the same until it boots again, another module is loaded or another program asks.
 //!
-//! What is there is believed only if it is this user's alone and says all of this in these words:
+//! A cached answer is believed only if it is this user's alone and says all of this in these words:
 //!
 //! ```text
 //! version 0.1.0                                    the program's
@@ -37,7 +37,7 @@ const MAX: u64 = 4096;
 /// The modules that are looked at.
 const MAX_MODULES: usize = 8;
 
-/// What the answers hold for.
+/// The host for which the answers hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Host(String);
 

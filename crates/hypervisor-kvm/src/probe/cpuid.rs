@@ -27,7 +27,7 @@ const FEATURES: [(u32, u32, bool); 6] = [
     (0x8000_0008, 0, false),
 ];
 
-/// What a guest of `kvm` sees of the leaves that report features, though its table says otherwise. It
+/// The feature leaves as a guest of `kvm` sees them, though its table says otherwise. It
 /// takes two guests of some instructions.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use super::Finding;
 use super::micro_guest::{self, ENTRY, Ring, SCRATCH};
 use crate::Kvm;
 
-/// What is asked for, of a guest of this code, and the exit that must come.
+/// A trial: the request to a guest of this code, and the exit that must come.
 struct Trial {
     name: &'static str,
     meaning: &'static str,

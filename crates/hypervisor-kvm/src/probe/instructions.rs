@@ -119,7 +119,7 @@ const SYSCALL: Instruction = Instruction {
     remedy: Some(Remedy::Bridged),
 };
 
-/// What KVM made of the instructions.
+/// KVM's answers for the instructions.
 pub(super) struct Answers {
     /// Whether it knows each, in the order of [`names`].
     pub(super) known: Vec<bool>,
@@ -152,7 +152,7 @@ pub(super) fn probe(kvm: &Kvm) -> Result<Answers> {
     Ok(answers)
 }
 
-/// What the answers, in the order of [`names`], mean.
+/// The meaning of the answers, in the order of [`names`].
 pub(super) fn findings(known: &[bool]) -> Vec<Finding> {
     let answered = all().zip(known);
     answered.map(|(i, known)| finding(i, *known)).collect()

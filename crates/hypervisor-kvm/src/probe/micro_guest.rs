@@ -57,7 +57,7 @@ pub(super) fn run(kvm: &Kvm, ring: Ring, code: &[u8]) -> Result<VcpuExit> {
     vcpu.run()
 }
 
-/// What the CPUID instruction answers at each of `places`, in ring 0 of a guest whose table is `table`.
+/// The CPUID instruction's answers at each of `places`, in ring 0 of a guest whose table is `table`.
 pub(super) fn cpuid(
     kvm: &Kvm,
     table: &[CpuidEntry],

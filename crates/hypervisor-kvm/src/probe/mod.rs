@@ -1,4 +1,4 @@
-//! What this host's KVM can and cannot do, as plain data.
+//! Abilities and lacks of this host's KVM, as plain data.
 //!
 //! Where kvm_intel or kvm_amd is loaded, the CPU runs the guest, and asking for capabilities is
 //! all. A /dev/kvm without either is a software one, whose instruction emulator may have holes;
@@ -21,7 +21,7 @@ pub use debug::probe_debug;
 
 use crate::Kvm;
 
-/// What stands behind /dev/kvm.
+/// The kind of KVM behind /dev/kvm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvmKind {
     /// VT-x, by the module kvm_intel.
@@ -39,17 +39,17 @@ pub struct Finding {
     pub name: &'static str,
     /// Whether this KVM has it.
     pub ok: bool,
-    /// What uses it.
+    /// Its user.
     pub meaning: &'static str,
-    /// What vmmkit does about it where it is missing; `None` where it is not, or nothing helps.
+    /// The remedy where it is missing; `None` where it is not, or nothing helps.
     pub remedy: Option<Remedy>,
-    /// What to do where nothing is done.
+    /// The next step where nothing is done.
     pub fix: &'static str,
     /// Whether an ordinary Linux guest needs it, whatever is done.
     pub essential: bool,
 }
 
-/// What vmmkit does about something that a software KVM lacks.
+/// The remedy for something that a software KVM lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// The instruction is completed by `vmmkit-x86-emulator` when KVM hands it back.
@@ -63,9 +63,9 @@ pub enum Remedy {
 /// All that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeReport {
-    /// What stands behind /dev/kvm.
+    /// The kind of KVM behind /dev/kvm.
     pub kind: KvmKind,
-    /// What was looked at, the essential first.
+    /// The findings, the essential first.
     pub findings: Vec<Finding>,
 }
 
@@ -88,7 +88,7 @@ impl ProbeReport {
     }
 }
 
-/// What stands behind /dev/kvm, by the modules that are loaded (or built in).
+/// The kind of KVM behind /dev/kvm, by the modules that are loaded (or built in).
 pub fn kvm_kind() -> KvmKind {
     match ["kvm_intel", "kvm_amd"].map(|name| Path::new("/sys/module").join(name).exists()) {
         [true, _] => KvmKind::Intel,

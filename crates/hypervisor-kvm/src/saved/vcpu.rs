@@ -259,7 +259,7 @@ impl KvmVcpu {
         Ok(found)
     }
 
-    /// Sets MSRs; one that KVM does not take is no loss where it has that value already.
+    /// Sets MSRs; one that KVM does not take is not a loss where it has that value already.
     fn restore_msrs(&mut self, msrs: &[Msr]) -> Result<()> {
         let mut rest = msrs;
         while let Some(first) = rest.first() {

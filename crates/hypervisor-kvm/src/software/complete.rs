@@ -151,7 +151,7 @@ impl PhysicalMemory for Inner {
     }
 }
 
-/// What few instructions need, at the price of an ioctl each.
+/// State that few instructions need, at the price of an ioctl each.
 struct Extended<'a>(&'a mut KvmVcpu);
 
 impl ExtendedState for Extended<'_> {

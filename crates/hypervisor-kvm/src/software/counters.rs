@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmmkit_x86_emulator::Completed;
 
-/// What was done for the guests of one `Kvm` so far. All zero on VT-x and AMD-V, where nothing of
+/// Counts of the help given to the guests of one `Kvm` so far. All zero on VT-x and AMD-V, where nothing of
 /// it is ever engaged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SoftwareCounters {

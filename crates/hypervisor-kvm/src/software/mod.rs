@@ -1,4 +1,4 @@
-//! What a software KVM leaves out, done here: instructions its emulator hands back are completed,
+//! The gaps of a software KVM, filled here: instructions its emulator hands back are completed,
 //! and where its SYSCALL does not enter ring 0, a bridge does.
 //!
 //! All of it hangs on a [`Support`], which exists only where neither kvm_intel nor kvm_amd is
@@ -47,7 +47,7 @@ pub(crate) use vcpu::VcpuSupport;
 /// Each reset of a guest makes a VM.
 static PATCHED: Occasions = Occasions::new();
 
-/// What a software KVM needs, as the probe found it. One for each `Kvm`, shared by its VMs.
+/// The support that a software KVM needs, as the probe found it. One for each `Kvm`, shared by its VMs.
 #[derive(Debug)]
 pub(crate) struct Support {
     // Fixed at creation
@@ -71,7 +71,7 @@ impl Support {
         })
     }
 
-    /// What the probe found.
+    /// The probe's report.
     pub(crate) fn report(&self) -> &ProbeReport {
         &self.report
     }

@@ -1,4 +1,4 @@
-//! What a guest is told, so that it does without what a software KVM lacks or does slowly.
+//! Parameters for a guest, so that it does without what a software KVM lacks or does slowly.
 
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_hypervisor::{CmdlineAddition, CmdlineConflict};
@@ -15,7 +15,7 @@ struct Bit {
     bit: u32,
 }
 
-/// What a software KVM without SYSCALL tells of itself: it emulates ring 0 instruction by instruction.
+/// The sign of a software KVM without SYSCALL: it emulates ring 0 instruction by instruction.
 const EMULATED_RING_0: &str = "SYSCALL";
 
 /// Masked where the finding is missing. The others the host forces on, or are completed.
@@ -86,7 +86,7 @@ const ADDED: [(CmdlineAddition, &[&str]); 2] = [
     ),
 ];
 
-/// What to add to `parameters` where `report` says that SYSCALL needs the bridge.
+/// The additions to `parameters` where `report` says that SYSCALL needs the bridge.
 pub(crate) fn cmdline<S: AsRef<str>>(
     report: &ProbeReport,
     parameters: impl IntoIterator<Item = S>,

@@ -22,7 +22,7 @@ use crate::{KvmVcpu, convert, ioctls};
 pub(super) const GENERAL: u64 = KVM_SYNC_X86_REGS as u64;
 pub(super) const SPECIAL: u64 = KVM_SYNC_X86_SREGS as u64;
 
-/// What one vCPU needs of the support.
+/// The support's state for one vCPU.
 pub(crate) struct VcpuSupport {
     // Wiring
     pub(super) support: Arc<Support>,
@@ -44,7 +44,7 @@ pub(super) fn synced(page: &RunPage) -> kvm_sregs {
     }
 }
 
-/// What becomes of an exit.
+/// The result of an exit.
 pub(super) enum Answer {
     /// It was answered: the guest runs on.
     Done,
@@ -148,7 +148,7 @@ impl KvmVcpu {
         Ok(Answer::Done)
     }
 
-    /// What KVM is to hold where the guest, or the VMM for it, writes `msr`: the same, but for
+    /// The value KVM is to hold where the guest, or the VMM for it, writes `msr`: the same, but for
     /// SYSCALL's MSRs on a software KVM.
     pub(crate) fn held_msr(&mut self, msr: Msr) -> Msr {
         let Some(software) = &mut self.software else {

@@ -29,7 +29,7 @@ pub(super) fn cases<H: Hypervisor>() -> Vec<Case<H>> {
     ]
 }
 
-/// What the guest is given, and must send back.
+/// The pattern that the guest is given, and must send back.
 const PATTERN: [u8; 8] = [0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88];
 
 fn answer(data: &mut [u8]) {

@@ -32,7 +32,7 @@ fn started<H: Hypervisor>(hypervisor: &H) -> Outcome {
     Ok(vm.clock().start()?)
 }
 
-/// Both counters are read before and after a gap; how long the reading takes itself is no matter.
+/// Both counters are read before and after a gap; how long the reading takes itself does not matter.
 fn stopped<H: Hypervisor>(hypervisor: &H) -> Outcome {
     const GAP: Duration = Duration::from_millis(100);
     let vm = hypervisor.create_vm(&BARE)?;

@@ -136,7 +136,7 @@ fn two_vcpus<H: Hypervisor>(hypervisor: &H) -> Outcome {
     })
 }
 
-/// What `vcpu` writes to ports until it halts.
+/// The bytes that `vcpu` writes to ports until it halts.
 fn written<H: Hypervisor>(vcpu: &mut VcpuOf<H>) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     loop {

@@ -30,7 +30,7 @@ pub use report::{Failure, Report, Verdict};
 
 use crate::Hypervisor;
 
-/// What a case needs of a back end beyond the traits.
+/// A requirement of a case beyond the traits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// It executes guest code.
@@ -51,9 +51,9 @@ pub enum Need {
 
 /// One case.
 pub struct Case<H> {
-    /// What is promised, as a sentence in snake case.
+    /// The promise, as a sentence in snake case.
     pub name: &'static str,
-    /// What it needs; without it the case does not apply.
+    /// Its requirements; without them the case does not apply.
     pub needs: &'static [Need],
     /// Runs it.
     pub test: fn(&H) -> Result<(), Failure>,

@@ -14,11 +14,11 @@ pub enum Failure {
     /// Something else than promised happened.
     #[error("{what}: {found}, not {promised}")]
     Broken {
-        /// What was looked at.
+        /// The thing examined.
         what: &'static str,
-        /// What was there.
+        /// The value found.
         found: String,
-        /// What should have been.
+        /// The value promised.
         promised: String,
     },
     /// The guest ran on until the watchdog's kick.

@@ -33,7 +33,7 @@ pub(super) fn cases<H: Hypervisor>() -> Vec<Case<H>> {
 const CODE: u16 = 0xf000;
 /// The slot of a ROM beside RAM of one region.
 const SLOT: u32 = 1;
-/// What the byte at [`BYTE_OFFSET`] is.
+/// The byte at [`BYTE_OFFSET`].
 const BYTE: u8 = 0x5a;
 const BYTE_OFFSET: u16 = 0x1234;
 

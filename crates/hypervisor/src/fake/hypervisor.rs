@@ -71,7 +71,7 @@ impl FakeHypervisor {
         self.record.lock().renewals
     }
 
-    /// What the vCPU `id` went through; empty where there is none.
+    /// The transcript of vCPU `id`; empty where there is none.
     pub fn transcript(&self, id: VcpuId) -> Transcript {
         let state = self.record.lock();
         state
@@ -121,7 +121,7 @@ impl FakeHypervisor {
         self.record.lock().roms.clone()
     }
 
-    /// What the VM's clocks were told, in order.
+    /// The changes of the VM's clocks, in order.
     pub fn clock_changes(&self) -> Vec<ClockChange> {
         self.record.lock().clock.clone()
     }

@@ -1,4 +1,4 @@
-//! What a test looks at when the run is over.
+//! The record that a test looks at when the run is over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::{GuestClock, MsiMessage, Result, VcpuExit, VcpuId, VmSettings};
 pub struct Answer {
     /// The read.
     pub exit: VcpuExit,
-    /// What the guest got.
+    /// The bytes the guest got.
     pub data: Vec<u8>,
 }
 
-/// What one vCPU went through.
+/// The transcript of one vCPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transcript {
     /// The answers to its reads, in order.
@@ -45,7 +45,7 @@ pub struct LineChange {
     pub high: bool,
 }
 
-/// What a VM's clocks were told.
+/// A change of a VM's clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockChange {
     /// To stop.
@@ -96,7 +96,7 @@ pub(super) struct State {
     pub(super) messages: Vec<MsiMessage>,
     pub(super) dirty: Option<BTreeMap<u32, Vec<u64>>>,
     pub(super) clock: Vec<ClockChange>,
-    /// What was restored of a VM.
+    /// The restored state of a VM.
     pub(super) restored: Option<VmSaved>,
 }
 
@@ -152,7 +152,7 @@ impl State {
         self.restored = None;
     }
 
-    /// What the vCPU `id` is to play now.
+    /// The script that vCPU `id` is to play now.
     pub(super) fn script(&self, id: VcpuId) -> Option<Script> {
         let scripts = self.scripts.get(&id)?;
         scripts.get(self.renewals).or(scripts.last()).cloned()

@@ -68,7 +68,7 @@ impl SaveVcpu for FakeVcpu {
 }
 
 impl SaveVm for FakeVm {
-    /// What was restored, or all zeros.
+    /// The restored state, or all zeros.
     fn save(&self) -> Result<VmSaved> {
         let settings = self.settings();
         let has_chips = matches!(settings.irqchip, Irqchip::InKernel { .. });

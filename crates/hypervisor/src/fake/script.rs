@@ -1,4 +1,4 @@
-//! What a fake vCPU does, step by step.
+//! The script of a fake vCPU, step by step.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ pub struct Script {
     pub(super) end: End,
 }
 
-/// What a vCPU does once its script is over, at every further run.
+/// The behaviour of a vCPU once its script is over, at every further run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum End {
     /// Returns [`VcpuExit::Shutdown`].
@@ -122,7 +122,7 @@ impl Script {
         self
     }
 
-    /// What comes after the last step.
+    /// Sets the end after the last step.
     pub fn then(mut self, end: End) -> Self {
         self.end = end;
         self

@@ -1,4 +1,4 @@
-//! What a test of a VMM may rely on.
+//! Promises that a test of a VMM may rely on.
 
 use std::thread;
 

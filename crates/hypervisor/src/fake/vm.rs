@@ -25,7 +25,7 @@ pub struct FakeVm {
     events: Mutex<Vec<Event>>,
 }
 
-/// What is attached to a descriptor.
+/// An event that is attached to a descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Event {
     Irq(i32, Gsi),

@@ -14,7 +14,7 @@ pub use vm::{IoapicSaved, PicSaved, PitChannelSaved, PitSaved, VmSaved};
 
 use crate::{Error, Result};
 
-/// What a back end without saved states answers.
+/// The answer of a back end without saved states.
 const UNSUPPORTED: Error = Error::Unsupported("saved states");
 
 /// Saves and restores a vCPU that does not run.

@@ -26,7 +26,7 @@ pub struct VcpuSaved {
     pub cpuid: Vec<CpuidEntry>,
     /// The frequency of the guest's time-stamp counter in kHz.
     pub tsc_khz: u32,
-    /// What the guest's time-stamp counter is ahead of the host's, modulo 2^64; the host's is
+    /// Offset of the guest's time-stamp counter from the host's, modulo 2^64; the host's is
     /// [`VmSaved::host_tsc`](super::VmSaved::host_tsc).
     pub tsc_offset: u64,
     /// Whether it runs or waits.
@@ -42,7 +42,7 @@ pub struct VcpuSaved {
     pub xcrs: Vec<ExtendedControlRegister>,
     /// DR0 to DR3, DR6, DR7.
     pub debug_registers: DebugRegisters,
-    /// What is on its way to the guest.
+    /// Events on their way to the guest.
     pub events: VcpuEvents,
     /// The local APIC's register page, 1024 bytes; absent where it is not the hypervisor's.
     pub lapic: Option<Vec<u8>>,
@@ -129,7 +129,7 @@ pub struct ExceptionEvent {
     pub vector: u8,
     /// Its error code, where it has one.
     pub error_code: Option<u32>,
-    /// What goes to CR2 or DR6 when it is delivered.
+    /// The value for CR2 or DR6 when it is delivered.
     pub payload: Option<u64>,
 }
 
@@ -143,7 +143,7 @@ pub struct InterruptEvent {
     pub vector: u8,
     /// An INT instruction made it.
     pub is_soft: bool,
-    /// What holds interrupts off for one instruction: bit 0 MOV SS, bit 1 STI.
+    /// Interrupt shadow, which holds interrupts off for one instruction: bit 0 MOV SS, bit 1 STI.
     pub shadow: u8,
 }
 

@@ -15,7 +15,7 @@ pub struct VmSaved {
     pub ioapic: Option<IoapicSaved>,
     /// The 8254; absent where it is not the hypervisor's.
     pub pit: Option<PitSaved>,
-    /// What kvmclock shows, in nanoseconds.
+    /// Value of kvmclock, in nanoseconds.
     pub clock_ns: u64,
     /// The host's time-stamp counter at the same time.
     pub host_tsc: u64,

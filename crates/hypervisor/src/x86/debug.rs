@@ -1,4 +1,4 @@
-//! What a debugger has a vCPU stop for (AMD APM vol. 2, 13.1; KVM API, `KVM_SET_GUEST_DEBUG`).
+//! Reasons for a debugger to stop a vCPU (AMD APM vol. 2, 13.1; KVM API, `KVM_SET_GUEST_DEBUG`).
 
 /// The debug registers that hold addresses: DR0 to DR3.
 pub const DEBUG_ADDRESSES: usize = 4;
@@ -22,13 +22,13 @@ pub struct GuestDebug {
 pub struct HardwareBreakpoint {
     /// The linear address; aligned to `length`.
     pub address: u64,
-    /// What to stop for.
+    /// The accesses to stop for.
     pub access: WatchedAccess,
     /// How many bytes: 1, 2, 4 or 8; 1 for [`Execute`](WatchedAccess::Execute).
     pub length: u8,
 }
 
-/// What a debug register watches for: the R/W field of DR7 (AMD APM vol. 2, 13.1.1.4).
+/// The accesses a debug register watches for: the R/W field of DR7 (AMD APM vol. 2, 13.1.1.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum WatchedAccess {
@@ -78,7 +78,7 @@ pub struct DebugExit {
     pub exception: u32,
     /// The linear address of the instruction: at an INT3 that of the INT3 itself.
     pub address: u64,
-    /// What DR6 says of a #DB.
+    /// DR6 of a #DB.
     pub dr6: u64,
 }
 

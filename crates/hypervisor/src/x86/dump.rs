@@ -12,7 +12,7 @@ use crate::VcpuId;
 pub struct Instruction {
     /// Its bytes; where they are none, those that lie there, up to 15.
     pub bytes: Vec<u8>,
-    /// It, disassembled; `None` where the bytes are no instruction.
+    /// It, disassembled; `None` where the bytes are not an instruction.
     pub name: Option<String>,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for Instruction {
     }
 }
 
-/// What a vCPU's registers held at one moment, as far as they could be read.
+/// A vCPU's registers at one moment, as far as they could be read.
 #[derive(Clone, Debug)]
 pub struct VcpuDump {
     /// The vCPU.
@@ -41,7 +41,7 @@ pub struct VcpuDump {
     pub registers: Option<Registers>,
     /// Segments and control registers.
     pub special: Option<SpecialRegisters>,
-    /// What is at RIP.
+    /// The instruction at RIP.
     pub instruction: Option<Instruction>,
 }
 

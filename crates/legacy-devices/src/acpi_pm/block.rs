@@ -2,7 +2,7 @@
 
 use super::spec::*;
 
-/// What the guest can see of the block.
+/// The state of the block that the guest can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcpiPmState {
     /// PM1 status.

@@ -41,7 +41,7 @@ struct Inner {
 }
 
 impl AcpiPm {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "acpi-pm";
     /// Its first port.
     pub const PORT: u16 = spec::BLOCK;

@@ -33,7 +33,7 @@ pub struct Cmos {
 }
 
 impl Cmos {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "cmos";
     /// Its index port; the data port follows.
     pub const PORT: u16 = spec::INDEX;

@@ -10,7 +10,7 @@ pub struct CmosState {
     pub index: u8,
     /// All registers. Those of the time hold what the guest is setting while SET is on.
     pub registers: [u8; SIZE],
-    /// What the guest's time is ahead of the owner's, in seconds.
+    /// Offset of the guest's time from the owner's, in seconds.
     pub offset: i64,
 }
 
@@ -117,7 +117,7 @@ impl Rtc {
         self.state.offset = moment.to_unix().saturating_sub(now);
     }
 
-    /// What the register `index` shows of `moment`.
+    /// The value of register `index` at `moment`.
     fn encode(&self, index: u8, moment: Moment) -> u8 {
         let control = self.register(REGISTER_B);
         let mut mark = 0;

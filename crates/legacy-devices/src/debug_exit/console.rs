@@ -13,7 +13,7 @@ use crate::SerialOutput;
 pub struct DebugConsole(Mutex<Box<dyn SerialOutput>>);
 
 impl DebugConsole {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "debug-console";
     /// Its port.
     pub const PORT: u16 = spec::DEBUG_CONSOLE;

@@ -24,7 +24,7 @@ pub struct DebugExit {
 }
 
 impl DebugExit {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "debug-exit";
     /// Its port.
     pub const PORT: u16 = spec::DEBUG_EXIT;

@@ -13,7 +13,7 @@ use super::spec;
 pub struct PostCode(AtomicU8);
 
 impl PostCode {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "post-code";
     /// Its port.
     pub const PORT: u16 = spec::POST_CODE;

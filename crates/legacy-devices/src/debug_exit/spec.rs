@@ -4,7 +4,7 @@
 pub const DEBUG_EXIT: u16 = 0xf4;
 /// The debug console of firmware, by QEMU's convention.
 pub const DEBUG_CONSOLE: u16 = 0x402;
-/// What it reads as.
+/// The value it reads as.
 pub const DEBUG_CONSOLE_PRESENT: u8 = 0xe9;
 /// POST codes; Linux writes there to wait a microsecond.
 pub const POST_CODE: u16 = 0x80;

@@ -15,7 +15,7 @@ use super::spec::*;
 pub struct SystemControlB(AtomicU8);
 
 impl SystemControlB {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "system-control-b";
     /// Its port.
     pub const PORT: u16 = SYSTEM_CONTROL_B;

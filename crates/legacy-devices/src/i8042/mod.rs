@@ -33,7 +33,7 @@ struct Inner {
 }
 
 impl I8042 {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "i8042";
     /// The data port.
     pub const PORT: u16 = spec::DATA;

@@ -39,7 +39,7 @@ pub struct Ioapic {
 }
 
 impl Ioapic {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "ioapic";
     /// Where its registers are.
     pub const ADDRESS: u64 = spec::ADDRESS;

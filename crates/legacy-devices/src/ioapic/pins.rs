@@ -5,7 +5,7 @@ use vmmkit_device_bus::MsiMessage;
 use super::IoapicOutput;
 use super::spec::*;
 
-/// What the guest can see of an I/O APIC, and the levels of its pins.
+/// The state of an I/O APIC that the guest can see, and the levels of its pins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IoapicState {
     /// The register that the window shows.

@@ -44,7 +44,7 @@ pub const LEVEL: u64 = 1 << 15;
 pub const MASKED: u64 = 1 << 16;
 /// Destination, bits 63:56.
 pub const DESTINATION_SHIFT: u32 = 56;
-/// What the guest may write of an entry.
+/// The bits of an entry that the guest may write.
 pub const WRITABLE: u64 =
     VECTOR | DELIVERY_MODE | LOGICAL | ACTIVE_LOW | LEVEL | MASKED | 0xff << DESTINATION_SHIFT;
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::spec::*;
 use super::*;
 
-/// What the device told the outside.
+/// The device's calls to the outside.
 #[derive(Default)]
 struct Outside {
     delivered: Mutex<Vec<MsiMessage>>,
@@ -61,7 +61,7 @@ impl Machine {
         self.ioapic.set_level(Gsi(pin), false);
     }
 
-    /// What was delivered since the last call.
+    /// The interrupts delivered since the last call.
     fn delivered(&self) -> Vec<u32> {
         let messages = std::mem::take(&mut *self.outside.delivered.lock());
         messages.into_iter().map(|message| message.data).collect()

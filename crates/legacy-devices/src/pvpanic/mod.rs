@@ -19,7 +19,7 @@ pub struct Pvpanic {
 }
 
 impl Pvpanic {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "pvpanic";
     /// Its port.
     pub const PORT: u16 = spec::PORT;

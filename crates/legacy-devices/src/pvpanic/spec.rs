@@ -9,5 +9,5 @@ pub const PANICKED: u8 = 1 << 0;
 pub const CRASH_LOADED: u8 = 1 << 1;
 /// The guest has shut down in an orderly way, and the host is to switch it off.
 pub const SHUTDOWN: u8 = 1 << 2;
-/// What the device knows.
+/// The events that the device knows.
 pub const EVENTS: u8 = PANICKED | CRASH_LOADED | SHUTDOWN;

@@ -23,7 +23,7 @@ pub struct ResetControl {
     request: RequestSink,
 }
 
-/// What the guest can see of the reset registers.
+/// The state of the reset registers that the guest can see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResetState {
     /// The reset control register.
@@ -33,7 +33,7 @@ pub struct ResetState {
 }
 
 impl ResetControl {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "reset";
     /// Its first port; the register is at [`spec::RESET_CONTROL`].
     pub const PORT: u16 = spec::PCI_CONFIG_ADDRESS;

@@ -5,7 +5,7 @@
 pub const PCI_CONFIG_ADDRESS: u16 = 0xcf8;
 /// The reset control register, 1 byte; FADT RESET_REG.
 pub const RESET_CONTROL: u16 = 0xcf9;
-/// What to write there; FADT RESET_VALUE.
+/// The value to write there; FADT RESET_VALUE.
 pub const RESET_VALUE: u8 = 0x06;
 /// Reset control: the bits that say which reset; they stay.
 pub const RESET_KIND: u8 = 0x0a;

@@ -38,7 +38,7 @@ struct Inner {
 }
 
 impl SerialPort {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "serial";
     /// The first port of COM1.
     pub const PORT: u16 = 0x3f8;

@@ -17,7 +17,7 @@ pub struct SuperioI8042 {
 }
 
 impl SuperioI8042 {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "i8042";
     /// The data port.
     pub const PORT: u16 = I8042::PORT;

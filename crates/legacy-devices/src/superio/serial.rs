@@ -52,7 +52,7 @@ impl Write for Output {
 pub(super) struct FullFifo;
 
 impl SuperioSerial {
-    /// What a bus calls it.
+    /// Its name on a bus.
     pub const NAME: &'static str = "serial";
     /// The first port of COM1.
     pub const PORT: u16 = 0x3f8;

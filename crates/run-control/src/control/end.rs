@@ -22,7 +22,7 @@ impl Control {
         }
     }
 
-    /// What `outcome` means after what the guest said last: a kernel that has told of its panic on a console, and
+    /// The meaning of `outcome` after the guest's last words: a kernel that has told of its panic on a console, and
     /// then ends, has panicked, whatever it does to end; and one that has said that it restarts, and ends in a
     /// triple fault, resets by that (Linux's `reboot=t`). Once a crash is known, an end is just that.
     fn with_last_words(&self, outcome: Outcome) -> Outcome {

@@ -11,10 +11,10 @@ use vmmkit_run_control::{
     Ending, Hardware, LastEvent, Settings, Supervisor, VcpuBody, VcpuThread, Vcpus,
 };
 
-/// What a guest does on each vCPU in each of its lives, counted from 0, before it computes without end.
+/// The work of a guest on each vCPU in each of its lives, counted from 0, before it computes without end.
 pub(crate) type Guest = fn(&VcpuThread<'_>, life: usize);
 
-/// What is under the vCPUs.
+/// The hardware under the vCPUs.
 pub(crate) struct Board {
     guest: Guest,
     vcpus: u32,

@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::microseconds;
 
 /// The most bins; then two become one.
-const MOST: usize = 512;
+const MAX: usize = 512;
 /// How long a bin is at first.
 const FIRST: Duration = Duration::from_millis(1);
 
@@ -22,7 +22,7 @@ pub struct Bins {
 
 #[derive(Clone, Debug, Default)]
 struct Series {
-    /// What the counter was at when it was last looked at.
+    /// The counter's value when it was last looked at.
     seen: u64,
     bins: Vec<u64>,
 }
@@ -44,7 +44,7 @@ impl Bins {
 
     /// At `at`, the counter `name` is at `value`.
     pub fn sample(&mut self, at: Duration, name: &str, value: u64) {
-        while self.index(at) >= MOST {
+        while self.index(at) >= MAX {
             self.double();
         }
         let index = self.index(at);

@@ -19,9 +19,9 @@ pub use bins::Bins;
 /// by serde, it holds all that [`to_svg`](Self::to_svg) draws; times are microseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
-    /// What was booted, for the heading.
+    /// The subject, for the heading.
     pub title: String,
-    /// What else a reader should know, such as the kernel, the day and the outcome: a line each below it.
+    /// Other facts for a reader, such as the kernel, the day and the outcome: a line each below it.
     pub facts: Vec<String>,
     /// Points in time, in order.
     pub marks: Vec<Mark>,

@@ -14,16 +14,16 @@ use super::{BalloonCounters, BalloonStats, spec};
 /// Bytes of page numbers that are looked at together: what Linux sends is 1024 of them.
 const PIECE: usize = 4096;
 /// The most pieces of one message that are looked at; the pages of the rest stay with the guest.
-const MOST_PIECES: u64 = 16;
+const MAX_PIECES: u64 = 16;
 /// Pieces, or reported ranges, after which others have their turn.
 const BUDGET: u64 = 16;
 /// The most bytes of statistics that are read: many more than there are tags.
-const STATS_MOST: usize = 64 * spec::STAT_SIZE;
+const STATS_MAX: usize = 64 * spec::STAT_SIZE;
 
 const WAKE: u64 = 0;
 const TIMER: u64 = 1;
 
-/// What a queue is for.
+/// The purpose of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Inflate,
@@ -62,7 +62,7 @@ impl BalloonEngine {
         self.features & feature != 0
     }
 
-    /// What the queue `index` is for. By the specification reporting_vq is 4, but Linux (6.x) gives
+    /// The purpose of queue `index`. By the specification reporting_vq is 4, but Linux (6.x) gives
     /// queues that it has no use for no number, so that it may be 2 or 3 as well. There is no other
     /// use of them here: free_page_vq would be one, and is not offered.
     fn role(&self, index: u16) -> Option<Role> {
@@ -94,7 +94,7 @@ impl BalloonEngine {
         let mut reader = self.chain.reader(ram);
         let total = reader.left();
         let mut pieces = 0;
-        while reader.left() > 0 && pieces < MOST_PIECES {
+        while reader.left() > 0 && pieces < MAX_PIECES {
             let length = reader.read(&mut self.bytes);
             let piece = self.bytes.get(..length).unwrap_or_default();
             pieces += 1;
@@ -146,7 +146,7 @@ impl BalloonEngine {
         let mut left = BUDGET;
         while left > 0 && queue.pop(&mut self.chain) {
             left -= 1;
-            let bytes = self.bytes.get_mut(..STATS_MOST).unwrap_or_default();
+            let bytes = self.bytes.get_mut(..STATS_MAX).unwrap_or_default();
             let length = self.chain.reader(queue.ram()).read(bytes);
             let stats = BalloonStats::parse(bytes.get(..length).unwrap_or_default());
             self.shared.set_report(stats);

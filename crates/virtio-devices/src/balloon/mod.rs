@@ -32,7 +32,7 @@ pub use stats::{BalloonReport, BalloonStats};
 /// Pages of 4 KiB in a mebibyte.
 const PAGES_PER_MEBIBYTE: u32 = 256;
 
-/// What a balloon is like.
+/// Configuration of a balloon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BalloonConfig {
     /// How large it should be at first, in MiB.
@@ -57,7 +57,7 @@ impl Default for BalloonConfig {
     }
 }
 
-/// What has happened, since the device was made.
+/// Counts of events, since the device was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BalloonCounters {
     /// Pages of 4 KiB that were put into the balloon.
@@ -126,7 +126,7 @@ impl Balloon {
         self.shared.visible().actual
     }
 
-    /// What the guest last said of its memory, if it has.
+    /// The guest's last memory statistics, if it has sent any.
     pub fn stats(&self) -> Option<BalloonReport> {
         self.shared.report()
     }
@@ -141,7 +141,7 @@ impl Balloon {
         self.shared.set_interval(interval);
     }
 
-    /// What has happened.
+    /// The counters.
     pub fn counters(&self) -> BalloonCounters {
         self.shared.counters()
     }

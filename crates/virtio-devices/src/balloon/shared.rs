@@ -1,4 +1,4 @@
-//! What the device, its engine and the VMM have in common.
+//! State shared by the device, its engine and the VMM.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use vmmkit_virtio::ConfigChange;
 
 use super::{BalloonCounters, BalloonReport, BalloonStats, spec};
 
-/// What the guest can see: the configuration (5.5.4).
+/// The state that the guest can see: the configuration (5.5.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Visible {
     /// Pages that the balloon should have.
     pub(super) target: u32,
     /// Pages that it has, by the driver.
     pub(super) actual: u32,
-    /// What free pages hold, by the driver.
+    /// The driver's contents of free pages.
     pub(super) poison: u32,
 }
 
@@ -52,7 +52,7 @@ impl Visible {
     }
 }
 
-/// What all have. No lock is held while another is taken.
+/// The shared state. No lock is held while another is taken.
 #[derive(Debug)]
 pub(super) struct Shared {
     visible: Mutex<Visible>,

@@ -6,7 +6,7 @@ use vmmkit_device_bus::{SaveState, SavedState, StateError, StateForm};
 use super::Balloon;
 use super::shared::Visible;
 
-/// What the guest can see: the configuration (5.5.4). The pages that it has given are holes of its RAM.
+/// The state that the guest can see: the configuration (5.5.4). The pages that it has given are holes of its RAM.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BalloonForm {

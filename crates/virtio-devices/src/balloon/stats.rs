@@ -1,4 +1,4 @@
-//! What a guest says of its memory.
+//! Memory statistics of a guest.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use vmmkit_telemetry::Tree;
 
 use super::spec::{self, tag};
 
-/// What a guest says of its memory (virtio 1.2, section 5.5.6.4); `None` for what it does not say.
+/// Memory statistics of a guest (virtio 1.2, section 5.5.6.4); `None` for those it does not send.
 /// None of it can be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BalloonStats {
@@ -37,12 +37,12 @@ pub struct BalloonStats {
 pub struct BalloonReport {
     /// Time since they came.
     pub age: Duration,
-    /// What the guest said.
+    /// The statistics.
     pub stats: BalloonStats,
 }
 
 impl BalloonReport {
-    /// What the guest said, all of it gauges: a guest may say anything.
+    /// The statistics, all of them gauges: a guest may say anything.
     pub(super) fn tree(&self) -> Tree {
         let stats = &self.stats;
         let tree = Tree::new().gauge("age_seconds", self.age.as_secs());
@@ -66,7 +66,7 @@ impl BalloonReport {
 
 impl BalloonStats {
     /// The statistics in `bytes`. Tags that are not known are left out, as 5.5.6.3 wants it, and so is
-    /// an end that is no whole statistic; of two with one tag the last counts.
+    /// an end that is not a whole statistic; of two with one tag the last counts.
     pub fn parse(bytes: &[u8]) -> Self {
         let mut stats = Self::default();
         let (entries, _) = bytes.as_chunks::<{ spec::STAT_SIZE }>();

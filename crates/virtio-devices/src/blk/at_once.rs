@@ -14,9 +14,9 @@ const WRITE: Duration = Duration::from_millis(1);
 const WRITE_MEBIBYTE: Duration = Duration::from_millis(4);
 /// How many requests are given to io_uring after one that had to wait for a disk, or would have:
 /// more each time, up to this.
-const MOST_SKIPPED: u32 = 64;
+const MAX_SKIPPED: u32 = 64;
 
-/// What is done at once, as experience has it.
+/// The limits of work done at once, as experience has it.
 #[derive(Debug)]
 pub(super) struct AtOnce {
     reads: Trial,
@@ -105,7 +105,7 @@ impl Trial {
     fn failed(&mut self, for_good: bool) {
         self.is_possible &= !for_good;
         self.skipped = self.next;
-        self.next = (2 * self.next).min(MOST_SKIPPED);
+        self.next = (2 * self.next).min(MAX_SKIPPED);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a block device is made of.
+//! Configuration of a block device.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::RateLimit;
 pub struct BlockConfig {
     /// The file or block device.
     pub path: PathBuf,
-    /// What is in it. `None` goes by the name: qcow2 where it ends so, else raw. It never goes by
+    /// The format. `None` goes by the name: qcow2 where it ends so, else raw. It never goes by
     /// the contents, which the guest of a raw disk writes.
     pub format: Option<DiskFormat>,
     /// The guest cannot write it, and other VMs may read it too.
@@ -27,7 +27,7 @@ pub struct BlockConfig {
     pub backing: bool,
     /// Queues, each with a thread of its own: 1 to 64. One for each vCPU is usual.
     pub queues: u16,
-    /// What the guest reads as its serial number: up to 20 bytes of ASCII.
+    /// The serial number that the guest reads: up to 20 bytes of ASCII.
     pub serial: String,
     /// Past the host's page cache (O_DIRECT); raw only. Sectors that are smaller than what the host
     /// then writes as a whole are written by reading that, changing it and writing it back.
@@ -85,7 +85,7 @@ impl BlockConfig {
         Ok(bytes)
     }
 
-    /// What the guest is told of a disk of this topology.
+    /// The topology that the guest is told of a disk of this topology.
     pub(super) fn told(&self, topology: Topology) -> Result<Topology, BlockError> {
         let size = self.block_size;
         if !BLOCK_SIZES.contains(&size) {
@@ -110,7 +110,7 @@ impl BlockConfig {
 /// The sizes of a sector in bytes.
 const BLOCK_SIZES: [u32; 2] = [512, 4096];
 
-/// What is in the file of a disk.
+/// The format of a disk's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFormat {
     /// The disk itself, byte for byte.
@@ -198,7 +198,7 @@ pub enum BlockError {
     Ask {
         /// The file.
         name: String,
-        /// What was asked for.
+        /// The request.
         what: &'static str,
         /// The host's reason.
         #[source]
@@ -210,12 +210,12 @@ pub enum BlockError {
         /// The file.
         path: PathBuf,
     },
-    /// The format was not said, and the contents are no raw disk.
+    /// The format was not said, and the contents are not a raw disk.
     #[error("{} is not a raw disk by its contents, but {}", path.display(), format.name())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it seems to be.
+        /// The format it seems to have.
         format: ForeignFormat,
     },
     /// There is nothing in the file.

@@ -21,9 +21,9 @@ const PAGE: u32 = 4096;
 /// How a file is used past the page cache.
 #[derive(Debug)]
 pub(super) struct Direct {
-    /// What the address of each buffer is a multiple of, in bytes: a power of 2.
+    /// Alignment of the address of each buffer, in bytes: a power of 2.
     memory: u32,
-    /// What the length of each buffer and the offset in the file are multiples of: a power of 2.
+    /// Alignment of the length of each buffer and of the offset in the file: a power of 2.
     block: u32,
     /// The same file by way of the page cache, for what lies behind its last whole block: to write
     /// that whole would make the file larger.
@@ -82,7 +82,7 @@ impl Direct {
         offset.is_multiple_of(block) && length.is_multiple_of(block)
     }
 
-    /// What is changed in part by more than one.
+    /// Blocks that more than one changes in part.
     pub(super) fn shared(&self) -> Option<&SharedBlocks> {
         self.shared.as_ref()
     }

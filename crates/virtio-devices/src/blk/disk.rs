@@ -1,4 +1,4 @@
-//! What a block device needs of a disk.
+//! The interface of a disk to a block device.
 
 use std::fmt;
 use std::fs::File;
@@ -12,7 +12,7 @@ use vmmkit_guest_memory::{GuestRam, Segment};
 ///
 /// A read or write is whole or an error. Errors reach the guest as S_IOERR and are not tried again.
 pub trait Disk: Send + Sync + fmt::Debug {
-    /// What messages call it: its path.
+    /// Its name in messages: its path.
     fn name(&self) -> String;
 
     /// Bytes that it has now. [`Block::resized`](crate::Block::resized) asks again.
@@ -73,7 +73,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
         Ok(())
     }
 
-    /// What is there is not needed any more: gives the space up if it can.
+    /// The contents are not needed any more: gives the space up if it can.
     ///
     /// # Errors
     /// The host's; a disk that cannot do it does nothing.

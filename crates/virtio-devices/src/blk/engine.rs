@@ -40,7 +40,7 @@ pub(super) struct BlockEngine {
     at_once: AtOnce,
     /// Whether what this thread changes may wait for what is under way.
     rewrites: bool,
-    /// What was done at once and not shown to the driver: requests, and bytes.
+    /// Requests, and bytes, that were done at once and not shown to the driver.
     unshown: (u32, u64),
     /// Whether the host can make zeroes by itself, as far as is known.
     can_zero: bool,
@@ -321,7 +321,7 @@ impl BlockEngine {
         }
     }
 
-    /// What a file system cannot do is done without it.
+    /// Does without the file system where it cannot do it.
     fn make_up(&mut self, request: &BlockRequest, result: io::Result<()>) -> io::Result<()> {
         match (*request, result) {
             (BlockRequest::Discard { .. }, Err(error)) if is_unsupported(&error) => Ok(()),

@@ -1,4 +1,4 @@
-//! Files that are no raw disk by what they begin or end with: a guest would get, and write over, the
+//! Files that are not raw disks, judged by what they begin or end with: a guest would get, and write over, the
 //! bytes of their container.
 
 use std::fs::File;
@@ -22,7 +22,7 @@ pub enum ForeignFormat {
     Unknown(&'static str),
 }
 
-/// What a file has at this offset.
+/// The bytes of a format at this offset.
 type Magic = (usize, &'static [u8], ForeignFormat);
 
 const BEGINNINGS: &[Magic] = &[
@@ -67,7 +67,7 @@ const ENDS: &[Magic] = &[
     (0, b"koly", ForeignFormat::Image("dmg")),
 ];
 
-/// What the file is instead of a raw disk, as far as that can be seen.
+/// The format of a file that is not a raw disk, as far as that can be seen.
 pub(super) fn find(mut file: &File) -> io::Result<Option<ForeignFormat>> {
     let mut bytes = [0; 32];
     let mut has = |at: u64, (offset, magic, format): &Magic| {
@@ -92,7 +92,7 @@ impl ForeignFormat {
         matches!(self, Self::Compressed(_) | Self::Iso)
     }
 
-    /// What people call it.
+    /// Its common name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Qcow2 => "qcow2",

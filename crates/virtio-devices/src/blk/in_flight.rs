@@ -145,7 +145,7 @@ impl InFlight {
     }
 }
 
-/// What the first request that fails so says of those to come.
+/// The meaning of the first request that fails so, for those to come.
 fn without_ring(error: &io::Error) -> io::Error {
     let text = format!("io_uring: {error}; system calls are used from now on");
     io::Error::new(error.kind(), text)

@@ -29,7 +29,7 @@ impl MemoryDisk {
         }
     }
 
-    /// What is on it.
+    /// Its contents.
     pub fn contents(&self) -> Vec<u8> {
         self.shared().clone()
     }

@@ -78,7 +78,7 @@ pub struct Block {
 
 type OnError = Box<dyn Fn(&str) + Send + Sync>;
 
-/// What the device and all its engines share.
+/// State shared by the device and all its engines.
 struct Shared {
     // Fixed at creation
     disk: Arc<dyn Disk>,
@@ -158,7 +158,7 @@ impl Block {
         &self.shared.limiter
     }
 
-    /// What was done so far.
+    /// The counts so far.
     pub fn stats(&self) -> BlockStats {
         self.shared.counters.stats()
     }
@@ -175,7 +175,7 @@ impl Block {
     }
 }
 
-/// What is used of the host, as far as it can be known before a guest runs.
+/// The back end on this host, as far as it can be known before a guest runs.
 fn choose_backend(config: &BlockConfig, disk: &dyn Disk) -> Result<BlockBackend, BlockError> {
     match (config.backend, disk.file()) {
         (BlockBackend::Sync, _) | (BlockBackend::Auto, None) => Ok(BlockBackend::Sync),

@@ -39,7 +39,7 @@ const PIECE: usize = 64 << 10;
 /// its writers must keep (autoclear features: the bitmaps of backups) are cleared, as the format asks
 /// of those who do not keep it.
 ///
-/// What was written is with the host after a [`flush`](Disk::flush), at rest
+/// Writes are with the host after a [`flush`](Disk::flush), at rest
 /// ([`write_back`](Disk::write_back)) or when this is dropped. After a kill before that, the image is
 /// as it was at some time before, but for clusters that are counted and not used.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ pub struct RawDisk {
     /// Whether it is a block device.
     is_device: bool,
     topology: Topology,
-    /// What ranges to discard or to zero are multiples of, in bytes: fallocate(2) takes no others on a
+    /// Unit of ranges to discard or to zero, in bytes: fallocate(2) takes no others on a
     /// block device.
     unit: u32,
     direct: Option<Direct>,
@@ -136,7 +136,7 @@ fn units(offset: u64, length: u64, unit: u32) -> Option<(u64, u64)> {
     (start < end).then_some((start, end))
 }
 
-/// Refuses a file that is no disk by its contents, where nobody said that it is one. A raw disk of a
+/// Refuses a file that is not a disk by its contents, where nobody said that it is one. A raw disk of a
 /// guest that writes such contents itself is refused the next time, no worse.
 fn check_foreign(found: Option<ForeignFormat>, config: &BlockConfig) -> Result<(), BlockError> {
     match found {

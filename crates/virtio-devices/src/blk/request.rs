@@ -14,7 +14,7 @@ pub enum BlockStatus {
     Unsupported = 2,
 }
 
-/// What requests are held against.
+/// The limits that requests are held against.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BlockLimits {
     /// Bytes of the disk.
@@ -47,7 +47,7 @@ pub enum BlockRequest {
     Flush,
     /// Asks for the serial number.
     Identify,
-    /// What is there is not needed any more.
+    /// The contents are not needed any more.
     Discard {
         /// From here.
         offset: u64,

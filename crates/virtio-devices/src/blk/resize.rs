@@ -18,7 +18,7 @@ pub enum ResizeError {
     Smaller {
         /// The disk.
         name: String,
-        /// What it has in bytes.
+        /// Its size in bytes.
         size: u64,
     },
     /// The size is not whole sectors of the guest's.
@@ -27,7 +27,7 @@ pub enum ResizeError {
         /// Bytes of a sector.
         block: u32,
     },
-    /// What the guest may only read is not made larger for it.
+    /// A disk that the guest may only read is not made larger for it.
     #[error("the disk {name} is read-only")]
     ReadOnly {
         /// The disk.

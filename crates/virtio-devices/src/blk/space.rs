@@ -4,7 +4,7 @@ use super::request::{MAX_DISCARD_SECTORS, MAX_ZERO_SECTORS};
 use super::spec::{SECTOR, config};
 use super::{QUEUE_SIZE, Topology};
 
-/// What the configuration space says.
+/// The contents of the configuration space.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Space {
     /// Bytes of the disk.

@@ -8,7 +8,7 @@ use vmmkit_device_bus::{SaveState, SavedState, StateError, StateForm, StateReaso
 use super::Block;
 use super::spec::SECTOR;
 
-/// What the guest has set. What the disk holds is the host's.
+/// The guest's settings. The contents of the disk are the host's.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BlockForm {

@@ -1,4 +1,4 @@
-//! What a disk has done.
+//! Statistics of a disk.
 
 use std::io;
 use std::sync::OnceLock;

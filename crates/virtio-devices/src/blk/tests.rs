@@ -172,7 +172,7 @@ fn range(sector: u64, count: u32, flags: u32) -> Vec<u8> {
     bytes
 }
 
-/// What was read and the status.
+/// The data read and the status.
 fn read(driver: &mut Driver, sector: u64, length: usize) -> (Vec<u8>, u8) {
     let mut bytes = driver
         .request(0, &[&header(request::IN, sector)], &[length, 1])

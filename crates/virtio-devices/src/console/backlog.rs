@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// The most bytes that wait.
-pub(super) const MOST: usize = 64 << 10;
+pub(super) const MAX: usize = 64 << 10;
 
 /// The last bytes of output that nobody has taken: up to 64 KiB.
 #[derive(Debug, Default)]
@@ -16,9 +16,9 @@ impl Backlog {
 
     /// Adds bytes; how many older ones had to go for them.
     pub(super) fn keep(&mut self, bytes: &[u8]) -> u64 {
-        let kept = bytes.get(bytes.len().saturating_sub(MOST)..);
+        let kept = bytes.get(bytes.len().saturating_sub(MAX)..);
         let kept = kept.unwrap_or_default();
-        let room = MOST - kept.len();
+        let room = MAX - kept.len();
         let old = self.0.len().saturating_sub(room);
         self.0.drain(..old);
         self.0.extend(kept);
@@ -54,11 +54,11 @@ mod tests {
     fn the_last_bytes_are_kept() {
         let mut backlog = Backlog::default();
         assert_eq!(backlog.keep(b"abc"), 0);
-        assert_eq!(backlog.keep(&[1; MOST - 1]), 2);
+        assert_eq!(backlog.keep(&[1; MAX - 1]), 2);
         assert_eq!(all(&mut backlog)[..2], [b'c', 1]);
-        assert_eq!(backlog.keep(&[2; MOST + 7]), 7);
+        assert_eq!(backlog.keep(&[2; MAX + 7]), 7);
         assert_eq!(backlog.keep(b"z"), 1);
         let kept = all(&mut backlog);
-        assert_eq!((kept.len(), kept[MOST - 1]), (MOST, b'z'));
+        assert_eq!((kept.len(), kept[MAX - 1]), (MAX, b'z'));
     }
 }

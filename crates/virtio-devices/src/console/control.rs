@@ -40,7 +40,7 @@ struct PortState {
     guest: GuestPort,
 }
 
-/// What the driver has said of a port, and has yet to be told.
+/// The driver's announcements of a port, and those it has yet to be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct GuestPort {
     pub(super) is_ready: bool,
@@ -171,7 +171,7 @@ impl PortControl {
         }
     }
 
-    /// What is saved of each port.
+    /// The saved form of each port.
     pub(super) fn save(&self) -> impl Iterator<Item = GuestPort> {
         self.ports.iter().map(|port| port.guest)
     }

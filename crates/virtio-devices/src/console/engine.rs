@@ -14,12 +14,12 @@ use super::wire::End;
 const PIECE: usize = 16 << 10;
 /// Bytes after which others have their turn.
 const BUDGET: usize = 1 << 20;
-/// What a chain costs at least, of the budget.
+/// The least cost of a chain, of the budget.
 const CHAIN: usize = 4096;
 
 const WAKE: u64 = u32::MAX as u64;
 
-/// What a queue is for (5.3.2).
+/// The purpose of a queue (5.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Receive(usize),
@@ -298,7 +298,7 @@ impl Mover {
     }
 
     /// The driver has taken the chains of a queue back that it has reset: what was taken of the first
-    /// is no part of what it puts there next. After the reset of a queue the others are kicked, before
+    /// is not part of what it puts there next. After the reset of a queue the others are kicked, before
     /// it can be enabled again.
     fn forget_reset_queues(&self, context: &mut Context, core: &mut Core) {
         for (port, taken) in core.taken.iter_mut().enumerate() {

@@ -1,8 +1,8 @@
-//! What a driver says on the control queue.
+//! Messages of a driver on the control queue.
 
 use super::spec::{self, event};
 
-/// What a driver says on the control queue (virtio 1.2, section 5.3.6.2).
+/// A message of a driver on the control queue (virtio 1.2, section 5.3.6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsoleMessage {
     /// It is ready to be told of ports, or has failed.

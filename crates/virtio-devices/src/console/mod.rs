@@ -34,9 +34,9 @@ pub use port::Port;
 use shared::Shared;
 
 /// The most ports: what Linux takes.
-const MOST_PORTS: usize = 31;
+const MAX_PORTS: usize = 31;
 /// The most bytes of a name.
-const MOST_NAME: usize = 255;
+const MAX_NAME: usize = 255;
 /// Entries of each queue.
 const QUEUE_SIZE: u16 = 64;
 
@@ -45,13 +45,13 @@ const QUEUE_SIZE: u16 = 64;
 #[non_exhaustive]
 pub enum ConsoleError {
     /// It has no port, or too many.
-    #[error("a console of {count} ports: it has 1 to {MOST_PORTS}")]
+    #[error("a console of {count} ports: it has 1 to {MAX_PORTS}")]
     Ports {
         /// How many.
         count: usize,
     },
     /// A name is too long, or holds what no name of a file can.
-    #[error("the port name {name:?}: it has up to {MOST_NAME} bytes, none of them / or 0")]
+    #[error("the port name {name:?}: it has up to {MAX_NAME} bytes, none of them / or 0")]
     Name {
         /// The name.
         name: String,
@@ -61,7 +61,7 @@ pub enum ConsoleError {
     Host(#[from] io::Error),
 }
 
-/// What has happened, since the device was made.
+/// Counts of events, since the device was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConsoleCounters {
     /// Bytes that the guest has got rid of.
@@ -102,10 +102,10 @@ impl Console {
     /// [`ConsoleError`]: the number of ports or a name cannot be.
     pub fn new(ports: Vec<Port>) -> Result<Self, ConsoleError> {
         let count = ports.len();
-        if !(1..=MOST_PORTS).contains(&count) {
+        if !(1..=MAX_PORTS).contains(&count) {
             return Err(ConsoleError::Ports { count });
         }
-        let is_bad = |name: &str| name.len() > MOST_NAME || name.contains(['/', '\0']);
+        let is_bad = |name: &str| name.len() > MAX_NAME || name.contains(['/', '\0']);
         if let Some(bad) = ports.iter().find(|port| is_bad(&port.name)) {
             let name = bad.name.clone();
             return Err(ConsoleError::Name { name });
@@ -130,7 +130,7 @@ impl Console {
         self.shared.resize(columns, rows);
     }
 
-    /// What has happened.
+    /// The counters.
     pub fn counters(&self) -> ConsoleCounters {
         self.shared.lock().counters()
     }

@@ -73,7 +73,7 @@ impl Port {
     }
 
     /// The same port, which calls `tell` when output is lost for the first time, on the device's thread. What
-    /// is dropped where clients come and go, and none is there, is no loss.
+    /// is dropped where clients come and go, and none is there, is not a loss.
     #[must_use]
     pub fn on_lost_output(mut self, tell: impl FnOnce(LostOutput) + Send + Sync + 'static) -> Self {
         self.wire.on_lost_output = Some(Box::new(tell));

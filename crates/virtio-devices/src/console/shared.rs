@@ -1,4 +1,4 @@
-//! What the device, its engine and the VMM have in common.
+//! State shared by the device, its engine and the VMM.
 
 use std::io;
 
@@ -38,7 +38,7 @@ impl Core {
     }
 }
 
-/// What all have. `change` and `core` are not held together.
+/// The shared state. `change` and `core` are not held together.
 #[derive(Debug)]
 pub(super) struct Shared {
     core: Mutex<Core>,

@@ -6,7 +6,7 @@ use vmmkit_device_bus::{SaveState, SavedState, StateError, StateForm, StateReaso
 use super::Console;
 use super::control::GuestPort;
 
-/// What the guest has said of each port, and has yet to be told.
+/// The guest's announcements of each port, and those it has yet to be told.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConsoleForm {

@@ -1,4 +1,4 @@
-//! What a poller is asked to wait for, as far as it is known.
+//! The events that a poller is asked to wait for, as far as they are known.
 
 use std::os::fd::AsFd;
 

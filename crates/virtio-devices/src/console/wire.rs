@@ -1,4 +1,4 @@
-//! What is at the host's end of a port: input, output, and who comes to them.
+//! The host's end of a port: input, output, and its clients.
 
 use std::fmt;
 use std::io;

@@ -27,7 +27,7 @@ pub struct Released {
 }
 
 impl MemArea {
-    /// An area without a plugged block; `None` where `start` or `size` is no multiple of
+    /// An area without a plugged block; `None` where `start` or `size` is not a multiple of
     /// [`BLOCK_SIZE`], the size is 0, or the area does not end in the address space.
     pub fn new(start: u64, size: u64) -> Option<Self> {
         let is_whole = start.is_multiple_of(BLOCK_SIZE) && size.is_multiple_of(BLOCK_SIZE);
@@ -63,7 +63,7 @@ impl MemArea {
         self.requested_blocks * BLOCK_SIZE
     }
 
-    /// Changes how many bytes should be plugged; `false` where that is no multiple of [`BLOCK_SIZE`]
+    /// Changes how many bytes should be plugged; `false` where that is not a multiple of [`BLOCK_SIZE`]
     /// or more than there is.
     #[must_use]
     pub fn request(&mut self, bytes: u64) -> bool {

@@ -36,7 +36,7 @@ pub use error::MemError;
 pub use request::{MemAnswer, MemBlocks, MemRequest, MemState};
 use shared::Shared;
 
-/// What has happened, since the device was made.
+/// Counts of events, since the device was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemCounters {
     /// Requests that plugged blocks.
@@ -117,7 +117,7 @@ impl Mem {
     /// stays plugged.
     ///
     /// # Errors
-    /// [`MemError`] for a size that is no multiple of [`BLOCK_SIZE`], or more than there is.
+    /// [`MemError`] for a size that is not a multiple of [`BLOCK_SIZE`], or more than there is.
     pub fn request(&self, bytes: u64) -> Result<(), MemError> {
         let mut area = self.shared.area();
         if !area.request(bytes) {
@@ -132,7 +132,7 @@ impl Mem {
         Ok(())
     }
 
-    /// What has happened.
+    /// The counters.
     pub fn counters(&self) -> MemCounters {
         self.shared.counters()
     }

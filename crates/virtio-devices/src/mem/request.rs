@@ -1,4 +1,4 @@
-//! What a driver asks for, and what it is told.
+//! Requests of a driver, and the answers.
 
 use super::spec;
 
@@ -33,7 +33,7 @@ pub enum MemAnswer {
     Nack,
     /// It cannot be: there are no such blocks, or they are in another state.
     Error,
-    /// What state the blocks are in.
+    /// The state of the blocks.
     State(MemState),
 }
 

@@ -1,4 +1,4 @@
-//! What the device, its engine and the VMM have in common.
+//! State shared by the device, its engine and the VMM.
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -7,7 +7,7 @@ use vmmkit_virtio::ConfigChange;
 
 use super::{MemAnswer, MemArea, MemCounters, MemRequest, Released, spec};
 
-/// What all have. No lock is held while another is taken.
+/// The shared state. No lock is held while another is taken.
 #[derive(Debug)]
 pub(super) struct Shared {
     memory: GuestRam,

@@ -1,4 +1,4 @@
-//! What a network device is made of.
+//! Configuration of a network device.
 
 use std::io;
 use std::path::PathBuf;
@@ -41,11 +41,11 @@ pub enum NetAttachment {
 pub struct NetConfig {
     /// The host's side.
     pub attachment: NetAttachment,
-    /// What the guest sees.
+    /// The options that the guest sees.
     pub options: NetOptions,
 }
 
-/// What the guest sees of a network device, and its limits.
+/// The options of a network device that the guest sees, and its limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetOptions {
     /// The address; a random one, locally administered, where there is none.
@@ -103,7 +103,7 @@ pub enum NetError {
     /// The back end refused something.
     #[error("the network's back end cannot {what}")]
     Backend {
-        /// What was asked of it.
+        /// The request.
         what: &'static str,
         /// Its reason.
         #[source]

@@ -15,7 +15,7 @@ use super::transmit::Transmitter;
 /// The most packets of one direction, and commands, at a time: then the others have their turn.
 pub(super) const BATCH: u32 = 64;
 
-/// What the engine waits for, by its tokens.
+/// Tokens of the events that the engine waits for.
 const HOST: u64 = 0;
 const RECEIVE_TIMER: u64 = 1;
 const TRANSMIT_TIMER: u64 = 2;

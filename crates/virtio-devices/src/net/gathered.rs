@@ -7,7 +7,7 @@ use vmmkit_virtio::{Chain, Queue};
 use super::spec::HEADER;
 
 /// The most segments at a time: those of a system call, with one for the spare.
-const MOST_SEGMENTS: usize = MAX_SEGMENTS - 1;
+const MAX_GATHERED: usize = MAX_SEGMENTS - 1;
 /// From how many given back chains on the lists are moved to their front.
 const BEHIND: usize = 64;
 
@@ -43,7 +43,7 @@ impl Gathered {
     /// Whether no more can be had: the queue's chains are all here, or as many segments as one
     /// system call takes.
     pub(super) fn is_full(&self, queue: &Queue) -> bool {
-        self.held().len() >= usize::from(queue.size()) || self.segments().len() >= MOST_SEGMENTS
+        self.held().len() >= usize::from(queue.size()) || self.segments().len() >= MAX_GATHERED
     }
 
     /// Takes chains until there are `wanted` bytes of room or no more chains. Those too small for a
@@ -57,7 +57,7 @@ impl Gathered {
         {
             left -= 1;
             let (count, bytes) = (self.chain.writable().len(), self.chain.writable_bytes());
-            if bytes < HEADER as u64 || count > MOST_SEGMENTS {
+            if bytes < HEADER as u64 || count > MAX_GATHERED {
                 useless += 1;
                 if self.is_empty() {
                     queue.complete(&self.chain, 0);
@@ -72,7 +72,7 @@ impl Gathered {
                 }
                 continue;
             }
-            if self.segments().len() + count > MOST_SEGMENTS {
+            if self.segments().len() + count > MAX_GATHERED {
                 queue.unpop();
                 break;
             }

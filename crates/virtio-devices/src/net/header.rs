@@ -5,7 +5,7 @@ use super::spec;
 /// The header before a packet (virtio 1.2, section 5.1.6), as a driver wrote it: unchecked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PacketHeader {
-    /// What the rest says.
+    /// The meaning of the rest.
     pub flags: u8,
     /// How the packet is to be cut.
     pub gso_type: u8,

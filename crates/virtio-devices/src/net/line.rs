@@ -1,4 +1,4 @@
-//! What the engines of a device, its control queue and the VMM share.
+//! State shared by the engines of a device, its control queue and the VMM.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use super::NetBackend;
 use super::spec::{HEADER, feature};
 use super::stats::{FlowCount, NetStats};
 
-/// What all pairs of a device share. Lock order: none is held while another is taken.
+/// State shared by all pairs of a device. Lock order: none is held while another is taken.
 pub(super) struct Shared {
     pub(super) lines: Vec<Line>,
     /// Whether the VMM has plugged the cable in.

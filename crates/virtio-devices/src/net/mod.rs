@@ -63,7 +63,7 @@ pub struct Net {
     host_mtu: Option<u16>,
     // What the guest can see
     identity: Mutex<Identity>,
-    /// What was restored, until the next activation.
+    /// The restored state, until the next activation.
     restored: Mutex<Option<NetForm>>,
 }
 
@@ -159,13 +159,13 @@ impl Net {
         self.shared.is_up()
     }
 
-    /// What ended the back end, if something did: passt is gone, the interface was deleted. The
+    /// The reason the back end ended, if it did: passt is gone, the interface was deleted. The
     /// guest's link is down then.
     pub fn lost(&self) -> Option<String> {
         self.shared.lost()
     }
 
-    /// What went through so far.
+    /// The traffic so far.
     pub fn stats(&self) -> NetStats {
         self.shared.stats()
     }

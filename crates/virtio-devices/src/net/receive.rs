@@ -22,7 +22,7 @@ pub(super) struct Receiver {
     // Working state
     room: Gathered,
     window: Window,
-    /// What comes and has no room; one byte more than the largest packet tells a larger one.
+    /// Room for packets that have none; one byte more than the largest packet tells a larger one.
     spare: Box<[u8]>,
     /// A packet that waits for room; empty if there is none.
     kept: Vec<u8>,

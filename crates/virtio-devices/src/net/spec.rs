@@ -33,9 +33,9 @@ pub(super) mod feature {
     /// There are several pairs of queues.
     pub(crate) const MQ: u64 = 1 << 22;
 
-    /// What the driver can have done by itself: also the bits of CTRL_GUEST_OFFLOADS (5.1.6.5.6).
+    /// Offloads that the driver can do by itself: also the bits of CTRL_GUEST_OFFLOADS (5.1.6.5.6).
     pub(crate) const GUEST_OFFLOADS: u64 = GUEST_CSUM | GUEST_TSO4 | GUEST_TSO6 | GUEST_ECN;
-    /// What the driver can leave to the device.
+    /// Offloads that the driver can leave to the device.
     pub(crate) const HOST_OFFLOADS: u64 = CSUM | HOST_TSO4 | HOST_TSO6 | HOST_ECN;
 }
 

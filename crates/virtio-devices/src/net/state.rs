@@ -8,7 +8,7 @@ use super::{Identity, Net};
 /// The bit of the first byte of an address that is for several stations (IEEE 802.3, 3.2.3).
 const GROUP: u8 = 1;
 
-/// What the guest knows of the device, and has set.
+/// The state of the device that the guest knows, and its settings.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NetForm {

@@ -1,4 +1,4 @@
-//! What went through, was lost, and went wrong.
+//! Traffic, losses and errors.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -10,7 +10,7 @@ use super::{SyncFile, spec};
 /// The most requests that one flush of the host answers.
 const BATCH: usize = 64;
 
-/// What has happened.
+/// The counters.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     // Ordering: counts.
@@ -20,10 +20,10 @@ pub(super) struct Counts {
     pub(super) malformed: AtomicU64,
 }
 
-/// What a driver asks for (5.19.6).
+/// A request of a driver (5.19.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PmemRequest {
-    /// What was written is to be on the disk.
+    /// The writes so far are to be on the disk.
     Flush,
     /// No request that there is.
     Unknown,

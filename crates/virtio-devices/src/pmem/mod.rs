@@ -40,7 +40,7 @@ pub struct PmemConfig {
     pub slot: u32,
 }
 
-/// What has happened, since the device was made.
+/// Counts of events, since the device was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PmemCounters {
     /// Flushes that the guest asked for and got.
@@ -61,7 +61,7 @@ type SyncFile = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
 /// The VMM maps [`memory`](Self::memory) besides RAM, and gives devices the two
 /// [joined](GuestRam::joined): a guest may read a disk into persistent memory.
 ///
-/// Whoever shortens the file while it is mapped makes the next access to the lost pages a SIGBUS.
+/// A process that shortens the file while it is mapped makes the next access to the lost pages a SIGBUS.
 pub struct Pmem {
     memory: GuestRam,
     sync: SyncFile,
@@ -132,7 +132,7 @@ impl Pmem {
         &self.memory
     }
 
-    /// What has happened.
+    /// The counters.
     pub fn counters(&self) -> PmemCounters {
         let counts = &self.counts;
         PmemCounters {

@@ -14,7 +14,7 @@ pub struct Bucket {
     pub refill: Duration,
 }
 
-/// The limits of a device; `None` is no limit.
+/// The limits of a device; `None` means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateLimit {
     /// Bytes, both ways together.

@@ -12,7 +12,7 @@ use vmmkit_virtio::{
 const REQUESTS: u16 = 0;
 /// The most bytes that one request gets; Linux asks for 64 or so. A driver takes less than it asked
 /// for (5.4.6.2), and asks again.
-const MOST: u64 = 64 << 10;
+const MAX: u64 = 64 << 10;
 /// Bytes at a time.
 const PIECE: usize = 256;
 /// Bytes after which others have their turn.
@@ -71,7 +71,7 @@ impl RngEngine {
     /// Fills the chain's buffers to write; how far.
     fn fill(&self, queue: &Queue) -> u32 {
         let mut writer = self.chain.writer(queue.ram());
-        let mut left = writer.left().min(MOST);
+        let mut left = writer.left().min(MAX);
         let mut bytes = [0; PIECE];
         while left > 0 {
             let wanted = bytes.len().min(usize::try_from(left).unwrap_or(PIECE));

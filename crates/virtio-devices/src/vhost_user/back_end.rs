@@ -40,7 +40,7 @@ pub(super) struct BackEnd {
     is_abandoned: AtomicBool,
 }
 
-/// What a back end said that it can do.
+/// The abilities that a back end offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Offer {
     features: u64,
@@ -95,12 +95,12 @@ impl BackEnd {
         Ok(())
     }
 
-    /// What follows may take [`LIMIT`] in all.
+    /// Allows [`LIMIT`] in all for the following requests.
     pub(super) fn allow(&self) {
         self.allow_for(LIMIT);
     }
 
-    /// What follows may take `limit` in all.
+    /// Allows `limit` in all for the following requests.
     pub(super) fn allow_for(&self, limit: Duration) {
         // The end is never put off again.
         if !self.is_abandoned.load(Ordering::SeqCst) {
@@ -108,7 +108,7 @@ impl BackEnd {
         }
     }
 
-    /// What is under way may take no more than [`RESUME_LIMIT`] from now on.
+    /// Allows [`RESUME_LIMIT`] from now on for the requests under way.
     pub(super) fn hurry(&self) {
         self.deadline.shorten_to(RESUME_LIMIT);
     }

@@ -7,7 +7,7 @@ use vmmkit_virtio::DeviceKind;
 use super::back_end::BackEnd;
 use super::config::Config;
 use super::spec::blk::{CONFIG_BYTES, F_MQ, FEATURES, NUM_QUEUES, WRITEBACK};
-use super::{MOST_QUEUES, VhostUser, VhostUserError};
+use super::{MAX_QUEUES, VhostUser, VhostUserError};
 
 /// Entries of each queue.
 const QUEUE_SIZE: u16 = 256;
@@ -41,5 +41,5 @@ fn queue_count(back_end: &BackEnd) -> Result<u16, VhostUserError> {
     let field = bytes.get(NUM_QUEUES..NUM_QUEUES + 2);
     let count = field.and_then(|field| field.try_into().ok());
     let count = u16::from_le_bytes(count.unwrap_or_default());
-    Ok(count.clamp(1, MOST_QUEUES))
+    Ok(count.clamp(1, MAX_QUEUES))
 }

@@ -16,7 +16,7 @@ pub(super) struct Config {
     is_remote: bool,
     /// Bytes that stand whatever the back end says, and where.
     fixed: Option<(usize, [u8; 2])>,
-    /// What the driver may write; the back end has it then.
+    /// The bytes that the driver may write; the back end has them then.
     writable: Range<usize>,
     change: Mutex<Option<ConfigChange>>,
 }

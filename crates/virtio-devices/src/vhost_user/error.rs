@@ -1,4 +1,4 @@
-//! What can go wrong with a back end.
+//! Errors of a back end.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use vmmkit_virtio::DeviceKind;
 
-/// What can go wrong with a device whose back end is another process.
+/// Errors of a device whose back end is another process.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum VhostUserError {
@@ -47,7 +47,7 @@ pub enum VhostUserError {
     Changed {
         /// The socket.
         path: PathBuf,
-        /// What differs.
+        /// The difference.
         found: String,
     },
     /// An answer that is none to what was asked.
@@ -55,9 +55,9 @@ pub enum VhostUserError {
     Answer {
         /// The socket.
         path: PathBuf,
-        /// What was asked.
+        /// The request.
         request: &'static str,
-        /// What came.
+        /// The answer.
         found: String,
     },
     /// The back end says that it cannot do what it was asked for.
@@ -65,7 +65,7 @@ pub enum VhostUserError {
     Refused {
         /// The socket.
         path: PathBuf,
-        /// What was asked.
+        /// The request.
         request: &'static str,
     },
     /// The back end lacks something that there is no device without.
@@ -73,7 +73,7 @@ pub enum VhostUserError {
     Lacks {
         /// The socket.
         path: PathBuf,
-        /// What it lacks.
+        /// The feature it lacks.
         feature: &'static str,
         /// The device.
         kind: DeviceKind,
@@ -83,9 +83,9 @@ pub enum VhostUserError {
     Queues {
         /// The socket.
         path: PathBuf,
-        /// What it serves.
+        /// The number it serves.
         most: u64,
-        /// What the device has.
+        /// The number the device has.
         wanted: u16,
     },
     /// A device that no back end can serve.

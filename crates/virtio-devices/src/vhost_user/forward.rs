@@ -36,7 +36,7 @@ pub(super) struct Forwarder {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a back end raises for one queue.
+/// The eventfds that a back end raises for one queue.
 #[derive(Debug)]
 pub(super) struct Line {
     index: u16,

@@ -32,7 +32,7 @@ impl VhostUser {
     /// [`VhostUserError`]: also [`Queues`](VhostUserError::Queues) where the back end says that it
     /// has fewer.
     pub fn fs_with_queues(socket: &Path, tag: &str, requests: u16) -> Result<Self, VhostUserError> {
-        let requests = requests.clamp(1, super::MOST_QUEUES);
+        let requests = requests.clamp(1, super::MAX_QUEUES);
         let config = Config::constant(config(tag, requests)?);
         let kind = DeviceKind::FILE_SYSTEM;
         let back_end = BackEnd::connect(socket, kind)?;

@@ -1,6 +1,6 @@
 //! Messages as bytes ("Message Specification"). All numbers are in the machine's byte order.
 
-/// What every message begins with.
+/// The header of every message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) request: u32,

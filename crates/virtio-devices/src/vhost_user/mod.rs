@@ -38,8 +38,8 @@ use config::Config;
 pub use error::VhostUserError;
 pub use other::VhostUserDevice;
 
-/// The most queues of a kind; the protocol names 256 at the most ("VHOST_USER_SET_VRING_KICK").
-const MOST_QUEUES: u16 = 64;
+/// The most queues of a kind; the protocol names 256 at most ("VHOST_USER_SET_VRING_KICK").
+const MAX_QUEUES: u16 = 64;
 
 /// A device whose back end is another process: [`fs`](Self::fs), [`blk`](Self::blk),
 /// [`net`](Self::net), or [any other](Self::device).

@@ -7,7 +7,7 @@ use vmmkit_virtio::spec::feature;
 
 use super::back_end::BackEnd;
 use super::config::Config;
-use super::{MOST_QUEUES, VhostUser, VhostUserError};
+use super::{MAX_QUEUES, VhostUser, VhostUserError};
 
 /// Bytes of the largest configuration space that a back end can have (vhost-user,
 /// `VHOST_USER_MAX_CONFIG_SIZE`).
@@ -62,8 +62,8 @@ impl VhostUser {
         let kind = device.kind;
         let limit = |part, value, max| Err(VhostUserError::Limit { part, value, max });
         let queues = device.queue_sizes.len();
-        if queues > usize::from(MOST_QUEUES) {
-            return limit("queues", queues, usize::from(MOST_QUEUES));
+        if queues > usize::from(MAX_QUEUES) {
+            return limit("queues", queues, usize::from(MAX_QUEUES));
         }
         if device.config_bytes > MAX_CONFIG {
             return limit("bytes of configuration", device.config_bytes, MAX_CONFIG);

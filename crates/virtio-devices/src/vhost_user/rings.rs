@@ -1,4 +1,4 @@
-//! What a back end is told of RAM and rings.
+//! Messages that describe RAM and rings to a back end.
 
 use std::os::fd::{AsFd, BorrowedFd};
 

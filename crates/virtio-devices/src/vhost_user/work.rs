@@ -18,7 +18,7 @@ use super::forward::Line;
 /// Where the index is in a used ring (virtio 1.2, section 2.7.8).
 const USED_INDEX: u64 = 2;
 
-/// What a back end works on, and begins again when it was lost.
+/// The work of a back end, which begins again when it was lost.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) back_end: Arc<BackEnd>,
@@ -141,7 +141,7 @@ impl Work {
                 for ring in &mut rings.list {
                     ring.leave();
                 }
-                // That nobody is there yet is no news.
+                // That nobody is there yet is not news.
                 if matches!(error, VhostUserError::Changed { .. }) {
                     self.lose(&mut rings, &error);
                 }

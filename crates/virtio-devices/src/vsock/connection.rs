@@ -21,7 +21,7 @@ const PIECE: usize = 4096;
 /// How much memory a connection keeps for data that the host may not take.
 const KEPT: usize = 16 << 10;
 
-/// What the socket is connected to.
+/// The peer of the socket.
 #[derive(Debug)]
 pub(super) enum Role {
     /// Nothing yet: the host program has not said the guest's port.
@@ -37,7 +37,7 @@ pub(super) enum Role {
 pub(super) struct Connection {
     socket: UnixStream,
     pub(super) role: Role,
-    /// What the guest has sent and the host has not taken: no more than the guest's credit.
+    /// Bytes that the guest has sent and the host has not taken: no more than the guest's credit.
     held: VecDeque<u8>,
     /// There may be something to read.
     pub(super) is_readable: bool,
@@ -46,14 +46,14 @@ pub(super) struct Connection {
     is_deaf: bool,
     /// It was found closed: of what it sent, what the socket still has is left to come.
     is_gone: bool,
-    /// What the guest shut down and the socket therefore was.
+    /// The guest shut down its side, and the socket therefore was.
     is_read_shut: bool,
     is_write_shut: bool,
-    /// What the poller waits for.
+    /// The events that the poller waits for.
     pub(super) watched: Option<Interest>,
     /// It waits for its turn to send to the guest.
     pub(super) is_queued: bool,
-    /// What follows from its state is still to be done.
+    /// The consequences of its state are still to be done.
     pub(super) is_touched: bool,
     /// It is closed then.
     pub(super) deadline: Option<Duration>,
@@ -268,7 +268,7 @@ impl Connection {
         }
     }
 
-    /// What to wait for; `None` where not even a hang-up is of interest, which would be told again
+    /// The events to wait for; `None` where not even a hang-up is of interest, which would be told again
     /// and again.
     pub(super) fn interest(&self) -> Option<Interest> {
         let is_held = !self.held.is_empty();

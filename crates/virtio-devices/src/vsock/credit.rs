@@ -9,17 +9,17 @@ pub(super) const BUF_ALLOC: u32 = 256 << 10;
 /// is then still free as far as it knows.
 const UPDATE_AT: u32 = BUF_ALLOC / 2;
 
-/// What may be sent, in both directions. Counts of bytes are modulo 2^32, as they are sent.
+/// The credit in both directions. Counts of bytes are modulo 2^32, as they are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Credit {
     /// The guest's buffer, and what has left it.
     peer_buf_alloc: u32,
     peer_fwd_cnt: u32,
-    /// What was sent to the guest.
+    /// Bytes sent to the guest.
     tx_cnt: u32,
-    /// What came from the guest.
+    /// Bytes that came from the guest.
     rx_cnt: u32,
-    /// What of that has left our buffer, and what the guest knows of that.
+    /// Bytes of that which have left our buffer, and which the guest knows of.
     fwd_cnt: u32,
     told: u32,
 }
@@ -61,7 +61,7 @@ impl Credit {
         self.fwd_cnt.wrapping_sub(self.told) >= UPDATE_AT
     }
 
-    /// What a packet tells the guest: `buf_alloc` and `fwd_cnt`.
+    /// The fields of a packet to the guest: `buf_alloc` and `fwd_cnt`.
     pub(super) fn tell(&mut self) -> (u32, u32) {
         self.told = self.fwd_cnt;
         (BUF_ALLOC, self.fwd_cnt)

@@ -1,4 +1,4 @@
-//! What a host program says first: `CONNECT <port>\n`.
+//! The first line of a host program: `CONNECT <port>\n`.
 
 use std::os::fd::AsFd;
 
@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 /// The longest line; "CONNECT 4294967295\n" has 19 bytes.
-const MOST: usize = 32;
+const MAX: usize = 32;
 
 /// The port of a line `CONNECT <port>`, without its end. The word may be in any case, and blanks
 /// around both do not count.
@@ -26,7 +26,7 @@ pub fn parse_connect(line: &[u8]) -> Option<u32> {
 /// A line that is being read.
 #[derive(Debug, Default)]
 pub(super) struct Greeting {
-    line: [u8; MOST],
+    line: [u8; MAX],
     length: usize,
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Progress {
     Unfinished,
     /// The guest's port that is asked for.
     Connect(u32),
-    /// That is no such line, or the program is gone.
+    /// That is not such a line, or the program is gone.
     Refused,
 }
 
@@ -64,7 +64,7 @@ impl Greeting {
         }
         let line = self.line.get(..self.length).unwrap_or_default();
         match (end, parse_connect(line)) {
-            (None, _) if self.length < MOST => Progress::Unfinished,
+            (None, _) if self.length < MAX => Progress::Unfinished,
             (Some(_), Some(port)) => Progress::Connect(port),
             _ => Progress::Refused,
         }

@@ -13,7 +13,7 @@ use vmmkit_host_io::Listener;
 use super::VsockError;
 
 /// The longest path: `sun_path` has 108 bytes, of which a `_4294967295` and a zero are not ours.
-pub(super) const MOST_PATH: usize = 96;
+pub(super) const MAX_PATH: usize = 96;
 
 /// The socket `<path>`, and the way to those at `<path>_<port>`. Dropping it removes the file.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub(super) fn stream_socket() -> io::Result<OwnedFd> {
 }
 
 fn check_length(path: &Path) -> Result<(), VsockError> {
-    match path.as_os_str().len() > MOST_PATH {
+    match path.as_os_str().len() > MAX_PATH {
         true => Err(VsockError::PathTooLong(path.to_owned())),
         false => Ok(()),
     }

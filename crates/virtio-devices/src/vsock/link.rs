@@ -19,7 +19,7 @@ enum Phase {
     Established,
 }
 
-/// What a packet of the guest comes to.
+/// The result of a guest's packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// It is dealt with.
@@ -54,7 +54,7 @@ pub(super) struct Link {
     key: Key,
     phase: Phase,
     credit: Credit,
-    /// What each side has shut down.
+    /// The directions that each side has shut down.
     guest_shut: u32,
     host_shut: u32,
     owed: Owed,

@@ -39,16 +39,16 @@ use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, Device, DeviceKind};
 
 use engine::{Bounds, Times, VsockEngine};
-use host::{HostSocket, MOST_PATH};
+use host::{HostSocket, MAX_PATH};
 use spec::{F_STREAM, MAX_GUEST_CID, MIN_GUEST_CID, RX, TX};
 use stats::Counters;
-use table::MOST;
+use table::MAX;
 
 pub use greeting::parse_connect;
 pub use packet::VsockHeader;
 pub use stats::VsockStats;
 
-/// What a socket device is made of.
+/// Configuration of a socket device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VsockConfig {
     /// The guest's CID: 3 to 0xffff_fffe.
@@ -77,7 +77,7 @@ impl Default for VsockLimits {
     /// RLIMIT_NOFILE below 512.
     fn default() -> Self {
         Self {
-            connections: MOST,
+            connections: MAX,
             silent: 128,
             reserved_descriptors: descriptor_limit().map_or(128, |limit| (limit / 4).min(128)),
         }
@@ -92,7 +92,7 @@ pub enum VsockError {
     #[error("cid {0} is reserved: take one from {MIN_GUEST_CID} to {MAX_GUEST_CID}")]
     Cid(u64),
     /// The path would be too long for a socket with `_<port>` behind it.
-    #[error("socket {} is longer than {MOST_PATH} bytes: take a shorter path", .0.display())]
+    #[error("socket {} is longer than {MAX_PATH} bytes: take a shorter path", .0.display())]
     PathTooLong(PathBuf),
     /// Another program listens there.
     #[error("socket {} is in use: another program listens on it; take another path, or end that program", .0.display())]
@@ -199,7 +199,7 @@ impl Vsock {
     #[must_use]
     pub fn limited(mut self, limits: VsockLimits) -> Self {
         self.limits = VsockLimits {
-            connections: limits.connections.clamp(1, MOST),
+            connections: limits.connections.clamp(1, MAX),
             ..limits
         };
         self
@@ -210,7 +210,7 @@ impl Vsock {
         self.cid
     }
 
-    /// What it has done so far.
+    /// The counts so far.
     pub fn stats(&self) -> VsockStats {
         self.counters.look()
     }

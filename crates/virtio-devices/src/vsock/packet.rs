@@ -16,9 +16,9 @@ pub struct VsockHeader {
     pub dst_port: u32,
     /// Bytes of data that follow.
     pub len: u32,
-    /// What kind of socket: 1 for a stream.
+    /// The kind of socket: 1 for a stream.
     pub kind: u16,
-    /// What it is for.
+    /// Its operation.
     pub op: u16,
     /// Flags of that.
     pub flags: u32,
@@ -66,7 +66,7 @@ impl VsockHeader {
     }
 }
 
-/// What a packet is for (5.10.6).
+/// The operation of a packet (5.10.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub(super) enum Op {

@@ -22,7 +22,7 @@ pub(super) const HEADER_SIZE: usize = 44;
 /// VIRTIO_VSOCK_TYPE_STREAM (5.10.6).
 pub(super) const TYPE_STREAM: u16 = 1;
 
-/// What a packet is for (5.10.6).
+/// The operation of a packet (5.10.6).
 pub(super) mod op {
     /// VIRTIO_VSOCK_OP_REQUEST: asks for a connection.
     pub(in super::super) const REQUEST: u16 = 1;

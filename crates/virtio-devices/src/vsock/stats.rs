@@ -1,4 +1,4 @@
-//! What has happened.
+//! The counters.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,7 +6,7 @@ use vmmkit_telemetry::{Node, Occasions, Tree};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What a socket device has done, over all resets of its driver.
+        /// Statistics of a socket device, over all resets of its driver.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct VsockStats {

@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::link::Key;
 
 /// The most connections, of whatever kind.
-pub(super) const MOST: usize = 1023;
+pub(super) const MAX: usize = 1023;
 /// Host ports that are given out are these; a guest's connection may name any.
 const FIRST_PORT: u32 = 1 << 30;
 const PORTS: u32 = 1 << 30;
@@ -53,7 +53,7 @@ impl Table {
     pub(super) fn insert(&mut self, connection: Connection) -> Option<Id> {
         let place = match self.free.pop() {
             Some(place) => place,
-            None if self.slots.len() < MOST => {
+            None if self.slots.len() < MAX => {
                 self.slots.push(Slot::default());
                 self.slots.len() - 1
             }
@@ -110,7 +110,7 @@ impl Table {
     /// Ports for a connection of the host to the guest's port `guest`.
     pub(super) fn new_key(&mut self, guest: u32) -> Option<Key> {
         // One more than there are connections, of each kind of use.
-        for _ in 0..=2 * MOST {
+        for _ in 0..=2 * MAX {
             let host = FIRST_PORT + self.next_port;
             self.next_port = (self.next_port + 1) % PORTS;
             let key = Key { guest, host };

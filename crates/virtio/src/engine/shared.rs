@@ -124,7 +124,7 @@ impl Running {
     }
 }
 
-/// What the thread does.
+/// The loop of the thread.
 struct Loop {
     poller: Poller,
     wake: Arc<EventFd>,
@@ -132,7 +132,7 @@ struct Loop {
     members: BTreeMap<u64, Member>,
     /// How many ever joined, which numbers them.
     joined: u64,
-    /// What is ready of the member whose turn it is.
+    /// The ready descriptors of the member whose turn it is.
     ready: Vec<Ready>,
 }
 

@@ -13,7 +13,7 @@ use crate::{Queue, QueueState};
 const OURS: u64 = 1 << 63;
 const CONTROL: u64 = u64::MAX;
 
-/// What an engine's thread is asked for.
+/// A request to an engine's thread.
 pub(super) enum Command {
     /// Come to rest, and say so.
     Pause(Sender<()>),
@@ -59,12 +59,12 @@ impl Worker {
         })
     }
 
-    /// What the engine and its queues wait for.
+    /// The poller of the engine and its queues.
     pub(super) fn poller(&self) -> &Poller {
         &self.context.poller
     }
 
-    /// What tells of commands.
+    /// The eventfd that announces commands.
     pub(super) fn wake(&self) -> &EventFd {
         &self.wake
     }

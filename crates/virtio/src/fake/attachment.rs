@@ -60,7 +60,7 @@ impl Attachment {
         })
     }
 
-    /// What the transport has in common with every one.
+    /// The common part of every transport.
     pub fn transport(&self) -> &Transport {
         match self {
             Self::Mmio(transport) => transport.transport(),

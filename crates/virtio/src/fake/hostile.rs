@@ -35,7 +35,7 @@ impl Random {
     }
 }
 
-/// What became of the device.
+/// The result of a hostile driver's work on the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Survival {
     /// Rounds that ended with DEVICE_NEEDS_RESET.

@@ -1,4 +1,4 @@
-//! What went through a queue.
+//! The traffic of a queue.
 
 use vmmkit_telemetry::{Counter, Tree};
 

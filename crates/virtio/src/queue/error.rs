@@ -1,4 +1,4 @@
-//! What a driver can get wrong in a ring.
+//! Errors of a driver in a ring.
 
 use thiserror::Error;
 
@@ -29,7 +29,7 @@ pub enum RingError {
         part: &'static str,
         /// Its address.
         address: u64,
-        /// What it must be a multiple of.
+        /// The required alignment.
         alignment: u64,
     },
     /// More chains are said to be there than the ring holds.

@@ -57,12 +57,12 @@ impl Queue {
         self.ring.ram()
     }
 
-    /// What the driver's kicks raise.
+    /// The eventfd that the driver's kicks raise.
     pub fn kick(&self) -> &Arc<EventFd> {
         &self.kick
     }
 
-    /// What interrupts its driver, whether it wants that or not; to be kept apart from the queue.
+    /// The interrupt to its driver, whether it wants that or not; to be kept apart from the queue.
     /// An engine has no use for it: see [`publish`](Self::publish).
     pub fn interrupt(&self) -> QueueInterrupt {
         QueueInterrupt::new(self.index, self.interrupts.clone())

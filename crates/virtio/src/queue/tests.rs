@@ -287,7 +287,7 @@ fn tables() -> impl Strategy<Value = Words> {
 }
 
 proptest! {
-    /// What both take is the same; what ours takes, theirs takes too.
+    /// Chains that both take are the same; chains that ours takes, theirs takes too.
     #[test]
     fn chains_are_those_of_virtio_queue(Words(table, heads, index) in tables()) {
         let ram = ram();

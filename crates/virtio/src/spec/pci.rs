@@ -70,7 +70,7 @@ pub mod common {
     pub const QUEUE_DRIVER: u64 = 40;
     /// The address of the device area, the used ring, 8 bytes.
     pub const QUEUE_DEVICE: u64 = 48;
-    /// What to write as a kick, 2 bytes.
+    /// The value to write as a kick, 2 bytes.
     pub const QUEUE_NOTIFY_DATA: u64 = 56;
     /// Resets the queue, 2 bytes.
     pub const QUEUE_RESET: u64 = 58;

@@ -1,4 +1,4 @@
-//! What device and driver agree on.
+//! The agreement of device and driver.
 
 use std::sync::atomic::Ordering;
 

@@ -51,7 +51,7 @@ pub struct MmioTransport {
     selectors: Mutex<Selectors>,
 }
 
-/// What the registers are of. They are the driver's own between two accesses.
+/// The selectors of the registers. They are the driver's own between two accesses.
 #[derive(Clone, Copy, Debug, Default)]
 struct Selectors {
     device_features: u32,
@@ -78,12 +78,12 @@ impl MmioTransport {
         })
     }
 
-    /// What it has in common with every transport.
+    /// The common part of every transport.
     pub fn transport(&self) -> &Transport {
         &self.transport
     }
 
-    /// What the hypervisor may raise for a write of [`INT_VRING`](mmio::INT_VRING) to
+    /// The eventfd that the hypervisor may raise for a write of [`INT_VRING`](mmio::INT_VRING) to
     /// [`INTERRUPT_ACK`](mmio::INTERRUPT_ACK), in place of the write: the driver makes one for each
     /// interrupt.
     ///

@@ -39,7 +39,7 @@ use work::AtWork;
 const OFFERED: u64 =
     feature::VERSION_1 | feature::INDIRECT_DESC | feature::EVENT_IDX | feature::RING_RESET;
 
-/// What every transport has in common: status, features, queues and configuration of one device,
+/// The common part of every transport: status, features, queues and configuration of one device,
 /// and its life. A transport proper shows them as registers.
 ///
 /// vCPU threads call it, and one lock serves them all: nothing of it is on the path of a request.
@@ -133,7 +133,7 @@ impl Transport {
         &self.device
     }
 
-    /// What is wrong with the device, if anything is.
+    /// The fault of the device, if there is one.
     pub fn fault(&self) -> &Fault {
         &self.fault
     }
@@ -164,7 +164,7 @@ impl Transport {
         self.lock().status & status::DRIVER_OK != 0
     }
 
-    /// What a kick of queue `index` raises: for the hypervisor, so that a kick is no exit.
+    /// The eventfd that a kick of queue `index` raises: for the hypervisor, so that a kick is not an exit.
     pub fn kick(&self, index: u16) -> Option<&Arc<EventFd>> {
         self.kicks.get(usize::from(index))
     }

@@ -1,4 +1,4 @@
-//! What a transport says of itself and its device.
+//! Reports of a transport and its device.
 
 use std::thread;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::spec::{feature, status};
 const LOOKS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What a driver set up, at a moment.
+/// The set-up of a driver, at a moment.
 #[derive(Debug, Default)]
 struct Registers {
     status: u8,

@@ -8,7 +8,7 @@ use crate::queue::Ring;
 use crate::spec::status;
 use crate::{QueueLayout, QueueState};
 
-/// What every transport has in common, at rest: the larger part of the forms of the transports.
+/// The saved form of the common part of every transport, at rest: the larger part of the transports' forms.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TransportState {
@@ -63,7 +63,7 @@ impl SavedQueue {
 }
 
 impl Transport {
-    /// What is saved of it, at rest.
+    /// Its saved form, at rest.
     pub(super) fn save(&self) -> Result<TransportState, StateError> {
         let device = self.device.state().map(|device| device.save_state());
         let device = device.transpose().map_err(|error| error.of(&self.name))?;

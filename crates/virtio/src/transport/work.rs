@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-/// What is known of a piece of work without waiting for it. The transport's registers are locked over the
+/// The state of a piece of work, without waiting for it. The transport's registers are locked over the
 /// work, and this is not.
 #[derive(Debug, Default)]
 pub(super) struct AtWork(Mutex<Option<Instant>>);

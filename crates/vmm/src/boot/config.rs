@@ -1,4 +1,4 @@
-//! What a machine runs first, as its user asks for it.
+//! The boot of a machine, as its user asks for it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use vmmkit_boot_loader::EntryChoice;
 
-/// What a machine runs first.
+/// The boot of a machine.
 #[derive(Clone, Debug)]
 pub enum Boot {
     /// A kernel, loaded into RAM and entered there.
@@ -112,7 +112,7 @@ pub enum BootFile {
     /// An open regular file. It is read from its start, and its position changes: machines that are built at
     /// the same time need one each.
     Open(Arc<File>),
-    /// What would be in a file.
+    /// The bytes that would be in a file.
     Bytes(Arc<[u8]>),
 }
 

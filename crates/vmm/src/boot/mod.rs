@@ -1,4 +1,4 @@
-//! What a machine runs first, as data, and how it gets into RAM at each power-on.
+//! The boot of a machine as data, and how it gets into RAM at each power-on.
 
 mod config;
 mod load;

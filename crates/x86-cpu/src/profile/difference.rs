@@ -1,4 +1,4 @@
-//! What two profiles do not have in common.
+//! Differences of two profiles.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::{Feature, Register};
 pub enum Difference {
     /// The vendor of the hosts.
     Vendor([Option<String>; 2]),
-    /// What is not named is the host's in one and absent in the other.
+    /// Leaves that are not named are the host's in one and absent in the other.
     Others,
     /// A register of CPUID: mask and value of each.
     Register {
@@ -26,7 +26,7 @@ pub enum Difference {
         register: Register,
         /// The bits that each decides.
         masks: [u32; 2],
-        /// What they are.
+        /// The values.
         values: [u32; 2],
     },
     /// An MSR, where each has it.
@@ -39,7 +39,7 @@ pub enum Difference {
 }
 
 impl Profile {
-    /// What this profile and `other` say differently, in the order of leaves.
+    /// The differences of this profile and `other`, in the order of leaves.
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
         let mut all = Vec::new();
         if self.vendor != other.vendor {
@@ -85,7 +85,7 @@ impl Profile {
         all
     }
 
-    /// What it says of a register; `number` is 0 for EAX.
+    /// The value of a register; `number` is 0 for EAX.
     fn word(&self, function: u32, index: u32, number: usize) -> Word {
         let leaf = self.leaves.get(&(function, index));
         let word = leaf.and_then(|leaf| leaf.words.get(number).copied());

@@ -11,11 +11,11 @@ use vmmkit_hypervisor::x86::Msr;
 use super::{Others, Profile, Word, Words, machine};
 
 /// Sub-leaves in a profile: what a hypervisor takes (KVM_MAX_CPUID_ENTRIES), so that no text makes more.
-const MOST_LEAVES: usize = 256;
+const MAX_LEAVES: usize = 256;
 /// MSRs in a profile.
-const MOST_MSRS: usize = 128;
+const MAX_MSRS: usize = 128;
 
-/// Why a text is no profile.
+/// Why a text is not a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("line {line}: {fault}")]
 pub struct ProfileError {
@@ -172,8 +172,8 @@ impl Profile {
             if others == Others::Absent {
                 words.words.iter_mut().for_each(|word| word.mask = u32::MAX);
             }
-            if leaves.len() == MOST_LEAVES {
-                return Err(refused(at, ProfileFault::TooManyLeaves(MOST_LEAVES)));
+            if leaves.len() == MAX_LEAVES {
+                return Err(refused(at, ProfileFault::TooManyLeaves(MAX_LEAVES)));
             }
             match leaves.entry(place) {
                 Entry::Vacant(free) => free.insert(words),
@@ -187,8 +187,8 @@ impl Profile {
         for msr in file.msr {
             let at = msr.span().start;
             let msr = msr_of(msr.into_inner()).map_err(|it| refused(at, it))?;
-            if msrs.len() == MOST_MSRS {
-                return Err(refused(at, ProfileFault::TooManyMsrs(MOST_MSRS)));
+            if msrs.len() == MAX_MSRS {
+                return Err(refused(at, ProfileFault::TooManyMsrs(MAX_MSRS)));
             }
             if msrs.iter().any(|other| other.index == msr.index) {
                 return Err(refused(at, ProfileFault::MsrTwice(msr.index)));

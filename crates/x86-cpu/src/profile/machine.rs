@@ -1,4 +1,4 @@
-//! What of CPUID the machine decides, and not a profile.
+//! Bits of CPUID that the machine decides, and not a profile.
 
 use crate::Register::{self, Eax, Ebx, Ecx, Edx};
 

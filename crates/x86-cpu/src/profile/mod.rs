@@ -58,7 +58,7 @@ pub struct Profile {
     msrs: Vec<Msr>,
 }
 
-/// What of CPUID a profile does not name.
+/// The meaning of CPUID leaves that a profile does not name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Others {
     /// It is 0.
@@ -84,7 +84,7 @@ struct Word {
 }
 
 impl Profile {
-    /// What messages call it: the name of its file, or its own.
+    /// Its name in messages: the name of its file, or its own.
     pub fn name(&self) -> &str {
         &self.name
     }

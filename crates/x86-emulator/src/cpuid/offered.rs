@@ -19,7 +19,7 @@ use Register::{Eax, Ebx, Ecx, Edx};
 /// Where CPUID reports a feature: leaf, sub-leaf, register, bit.
 type Bit = (u32, u32, Register, u32);
 
-/// What decides whether an instruction exists.
+/// The feature that decides whether an instruction exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Feature {
     /// Every CPU with 64-bit mode has it.

@@ -57,7 +57,7 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         Ok(())
     }
 
-    /// CLAC and STAC are no instructions elsewhere (Intel SDM vol. 2A, CLAC). CR4.SMAP is not
+    /// CLAC and STAC are not instructions elsewhere (Intel SDM vol. 2A, CLAC). CR4.SMAP is not
     /// asked for.
     fn require_level_0_for_ac(&self) -> Run<E> {
         let supervisor = self.state.privilege_level() == 0;

@@ -9,7 +9,7 @@ use crate::{Exception, ExtendedState, NotCompleted, PhysicalMemory, spec};
 /// XCOMP_BV: the format is the compacted one.
 pub(super) const COMPACTED: u64 = 1 << 63;
 
-/// What tells the instructions apart.
+/// The form of an instruction, which tells it apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// XSAVE: standard format, all that is asked for.

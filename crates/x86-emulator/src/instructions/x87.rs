@@ -97,7 +97,7 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
     }
 }
 
-/// What becomes of a control word that is loaded.
+/// Adjusts a control word that is loaded.
 pub(super) fn control_word(value: u16) -> u16 {
     value & FCW_BITS | FCW_FIXED
 }

@@ -1,7 +1,7 @@
 //! Arithmetic of the x87 (Intel SDM vol. 1, chapter 8): loads, stores, sums, products, quotients and
 //! comparisons of numbers that are zero or normal.
 //!
-//! What would set another flag than "inexact" is left to the caller as not completed: infinities, NaNs,
+//! Results that would set another flag than "inexact" are left to the caller as not completed: infinities, NaNs,
 //! denormals, results out of range, a register that is empty or full, an exception that is not masked.
 
 use std::cmp::Ordering;
@@ -276,7 +276,7 @@ fn operation(mnemonic: Mnemonic) -> (Operation, bool) {
     }
 }
 
-/// What FCW asks for (8.1.5).
+/// The rounding that FCW asks for (8.1.5).
 pub(super) fn rounding(area: &XsaveArea) -> Rounding {
     let word = area.fcw();
     Rounding {
@@ -316,7 +316,7 @@ pub(super) fn push<E>(area: &mut XsaveArea, bytes: [u8; 10]) -> Result<(), Stop<
     Ok(())
 }
 
-/// What is not there, or no number of ours, is not completed.
+/// A value that is absent, or not a number of ours, is not completed.
 pub(super) fn defined<T, E>(value: Option<T>) -> Result<T, Stop<E>> {
     value.ok_or(Stop::Unsupported)
 }

@@ -1,4 +1,4 @@
-//! Who may do what with a page (Intel SDM vol. 3, 4.6), and the error code where it may not (4.7).
+//! Access rights of a page (Intel SDM vol. 3, 4.6), and the error code where it is refused (4.7).
 
 use super::Walk;
 use crate::{CpuState, spec};
@@ -16,7 +16,7 @@ const FETCH: u32 = 1 << 4;
 /// Error code: a protection key forbade it.
 pub(crate) const KEY: u32 = 1 << 5;
 
-/// What an instruction does with a page.
+/// The access of an instruction to a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,
@@ -25,7 +25,7 @@ pub(crate) enum Access {
     Fetch,
 }
 
-/// What the state of the CPU says of accesses. All are explicit ones: where INT n reads descriptor
+/// The rights of accesses by the state of the CPU. All are explicit ones: where INT n reads descriptor
 /// tables, it has the state of the supervisor, with AC clear.
 pub(crate) struct Rights {
     user: bool,

@@ -56,7 +56,7 @@ pub(crate) const AC: u64 = 1 << 18;
 /// CF, PF, AF, ZF, SF, OF.
 pub(crate) const ARITHMETIC: u64 = 0x8d5;
 
-/// What an instruction came to.
+/// The result of an instruction.
 pub(crate) type Outcome = Result<Completion, NotCompleted<Infallible>>;
 
 /// Extended state, with a count of how often it was asked for.

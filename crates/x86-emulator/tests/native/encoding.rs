@@ -98,7 +98,7 @@ pub(crate) enum Form {
     Absolute,
 }
 
-/// What may be an address: not RSP, which is the test's own. The last two are RAX and RDX.
+/// Registers that may hold an address: not RSP, which is the test's own. The last two are RAX and RDX.
 const BASES: [u8; 15] = [1, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 2];
 
 impl Form {

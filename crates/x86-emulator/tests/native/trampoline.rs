@@ -39,7 +39,7 @@ impl Frame {
     }
 }
 
-/// What of the extended state the trampoline moves: x87, SSE, AVX, AVX-512. Not PKRU, which could
+/// The components of the extended state that the trampoline moves: x87, SSE, AVX, AVX-512. Not PKRU, which could
 /// lock the test out of its own memory.
 pub(crate) const MOVED: u32 = 0xe7;
 

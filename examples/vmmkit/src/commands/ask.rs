@@ -25,7 +25,7 @@ pub(super) struct Target {
     socket: PathBuf,
 }
 
-/// What machines have answered, in their order.
+/// The machines' answers, in their order.
 pub(super) type Answers<T> = Vec<Result<T, AskError>>;
 
 /// Why a machine did not do what it was asked.

@@ -76,13 +76,13 @@ fn changed_by(now: Limits, given: &Given, operations: &'static str) -> Result<Li
     })
 }
 
-/// So much a second; `none` is no limit.
+/// So much a second; `none` means no limit.
 fn bucket(text: &str) -> Option<Option<Bucket>> {
     if text == "none" {
         return Some(None);
     }
     let size = per_second(text)?.get();
-    (size <= Bucket::MOST).then_some(Some(Bucket {
+    (size <= Bucket::MAX).then_some(Some(Bucket {
         size,
         burst: 0,
         refill_milliseconds: 1000,

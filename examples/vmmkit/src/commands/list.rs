@@ -29,7 +29,7 @@ struct Line {
     used: Used,
 }
 
-/// What a machine's process has used; nothing where that cannot be known.
+/// Resources a machine's process has used; nothing where that cannot be known.
 #[derive(Default, Serialize)]
 struct Used {
     cpu_seconds: Option<f64>,

@@ -123,7 +123,7 @@ fn inspect(options: &InspectOptions) -> Result<ExitCode, Failure> {
     generate::write(text.as_bytes())
 }
 
-/// What a command takes beside the guest's name, if it is given.
+/// The argument of a command beside the guest's name, if it is given.
 fn at_most_one(words: &[String]) -> Result<Option<&str>, Failure> {
     match words {
         [] => Ok(None),

@@ -1,4 +1,4 @@
-//! What these commands take.
+//! Arguments of these commands.
 
 use std::path::PathBuf;
 

@@ -30,7 +30,7 @@ fn bytes(text: &str) -> Result<u64, Failure> {
     let number = text.parse::<u64>().ok();
     let bytes = number.or_else(|| Some(text.parse::<RamSize>().ok()?.bytes()));
     let is_size = |bytes: &u64| {
-        (DiskResize::UNIT..=DiskResize::MOST).contains(bytes)
+        (DiskResize::UNIT..=DiskResize::MAX).contains(bytes)
             && bytes.is_multiple_of(DiskResize::UNIT)
     };
     bytes.filter(is_size).ok_or_else(|| {

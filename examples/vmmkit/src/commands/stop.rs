@@ -112,10 +112,10 @@ fn wake(target: &Target) {
 /// Hears a machine's events to the last.
 struct Witness(thread::JoinHandle<Seen>);
 
-/// What it heard.
+/// The events heard.
 #[derive(Debug, Default)]
 struct Seen {
-    /// What the machine did before it was stopped.
+    /// The machine's state before it was stopped.
     state: String,
     outcome: Option<String>,
 }
@@ -143,7 +143,7 @@ impl Witness {
         listening.ok().map(Self)
     }
 
-    /// What it has heard when the machine is gone: its stream has ended then.
+    /// The events heard when the machine is gone: its stream has ended then.
     fn tells(self) -> Seen {
         self.0.join().unwrap_or_default()
     }

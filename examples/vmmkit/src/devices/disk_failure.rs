@@ -1,4 +1,4 @@
-//! What to do about a disk that cannot be had.
+//! Advice for a disk that cannot be had.
 
 use std::path::Path;
 

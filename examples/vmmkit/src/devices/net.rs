@@ -11,11 +11,11 @@ use super::{Plan, failed, rate};
 use crate::failure::Failure;
 use crate::messages;
 
-/// What to do about an attachment that cannot be.
+/// Advice for an attachment that cannot be.
 const NEXT: &str = "a tap needs a privilege or an owner: ip tuntap add dev tap0 mode tap user $USER; \
      passt=SOCKET needs none: passt --socket SOCKET";
 
-/// What to do about a name that no interface has.
+/// Advice for a name that no interface has.
 const NAME: &str = "give the name of a tap interface, such as tap=tap0: `ip tuntap` lists them";
 
 pub(super) fn plug(spec: &NetSpec, text: &str, plan: Plan) -> Result<Plan, Failure> {

@@ -1,4 +1,4 @@
-//! What devices are plugged into, one after the other.
+//! The table that devices are plugged into, one after the other.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the manual says beside the options.
+//! The manual's text beside the options.
 
 /// The part of a command's page that its options do not tell.
 pub(super) struct Page {

@@ -1,4 +1,4 @@
-//! What to do about a value that cannot be, in the words of the options.
+//! Advice for an invalid value, in the words of the options.
 
 use vmmkit_machine_spec::{Conflict, DeviceSpec, Fault, Field, MachineSpec, MemoryFault, Unknown};
 
@@ -7,7 +7,7 @@ use super::RunOption;
 const SIZES: &str = "give a whole number with a unit K, M, G or T, such as --memory 256M";
 const BACKENDS: &str = "give backend=anon, memfd, hugetlb, hugetlb=1G or file=PATH";
 
-/// What to do about `fault` of `text`, a value of `option`.
+/// Advice for `fault` of `text`, a value of `option`.
 pub(super) fn of_fault(option: &RunOption, text: &str, fault: &Fault) -> String {
     match fault {
         Fault::Unattached => unattached(text).unwrap_or(option.advice).to_owned(),
@@ -15,7 +15,7 @@ pub(super) fn of_fault(option: &RunOption, text: &str, fault: &Fault) -> String 
     }
 }
 
-/// What to do about `fault`; where it does not say so itself, `advice`.
+/// Advice for `fault`; where it does not say so itself, `advice`.
 pub(crate) fn next(advice: &str, fault: &Fault) -> String {
     match fault {
         Fault::NoValue { key } => format!("write {key}=..."),
@@ -52,7 +52,7 @@ fn of_memory(fault: &MemoryFault) -> String {
     next.to_owned()
 }
 
-/// What to do about parts that do not go together; `advice` is that of the option.
+/// Advice for parts that do not go together; `advice` is that of the option.
 pub(crate) fn of_conflict(conflict: &Conflict, advice: &str, option: &str) -> String {
     match conflict {
         Conflict::Memory(fault) => of_memory(fault),
@@ -98,7 +98,7 @@ pub(crate) fn option_of(spec: &MachineSpec, field: Field) -> Option<&'static Run
     })
 }
 
-/// What to do about `text`, a network interface that names nothing to attach to.
+/// Advice for `text`, a network interface that names nothing to attach to.
 fn unattached(text: &str) -> Option<&'static str> {
     match text.split([',', '=', ':']).next() {
         Some("user" | "slirp" | "nat" | "usernet") => Some(

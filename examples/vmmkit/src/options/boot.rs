@@ -1,4 +1,4 @@
-//! What is booted.
+//! The boot options.
 
 use vmmkit_machine_spec::{BootSpec, Entry, InitrdSpec, KernelSpec, ModuleSpec, path_text};
 

@@ -1,4 +1,4 @@
-//! What shows what a guest does.
+//! Options that show a guest's work.
 
 use std::path::Path;
 

@@ -80,12 +80,12 @@ pub(crate) struct RunOption {
     pub(crate) name: &'static str,
     /// Its value as the help shows it; empty for a flag.
     pub(crate) value: &'static str,
-    /// What may stand for it.
+    /// The values it takes.
     pub(crate) takes: Takes,
     heading: &'static str,
     /// One line.
     help: &'static str,
-    /// What `--help` says beside that.
+    /// More text for `--help`.
     more: &'static str,
     /// Values that a shell offers.
     pub(crate) words: &'static [&'static str],
@@ -97,7 +97,7 @@ pub(crate) struct RunOption {
     write: fn(&Settings) -> Vec<String>,
 }
 
-/// What may stand for an option: how often on a command line, and as which values in a file.
+/// The values that an option takes: how often on a command line, and as which values in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Takes {
     /// Nothing on a command line; true or false in a file.

@@ -43,7 +43,7 @@ impl Values {
 /// Why a value is not one of its option.
 #[derive(Debug)]
 pub(crate) enum Wrong {
-    /// What is wrong with the value.
+    /// The fault of the value.
     Fault(Fault),
     /// All that there is to say.
     Failure(Failure),

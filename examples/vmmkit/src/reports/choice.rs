@@ -1,4 +1,4 @@
-//! What was asked for, as text and back.
+//! The choice of reports, as text and back.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ impl MetricsChoice {
         &self.path
     }
 
-    /// What is written.
+    /// The text to write.
     pub(super) fn encode(&self, metrics: &Metrics) -> String {
         match self.format {
             Format::Prometheus => metrics.to_prometheus(),
@@ -121,7 +121,7 @@ impl TimelineChoice {
         &self.path
     }
 
-    /// What is written.
+    /// The text to write.
     pub(super) fn encode(&self, timeline: &Timeline) -> String {
         match self.is_picture {
             true => timeline.to_svg(),

@@ -26,7 +26,7 @@ pub(crate) type MoreMetrics = Box<dyn Fn(&mut Metrics) + Send + Sync>;
 /// All numbers, as of when it is called.
 pub(crate) type MetricsSource = Box<dyn Fn() -> Metrics + Send>;
 
-/// What was asked for, before the machine runs.
+/// The reports that were asked for, before the machine runs.
 pub(crate) struct Reports {
     metrics: Option<MetricsChoice>,
     timeline: Option<TimelineChoice>,
@@ -59,7 +59,7 @@ impl Reports {
         }
     }
 
-    /// What the machine is to write its milestones to.
+    /// The log for the machine's milestones.
     pub(crate) fn log(&self) -> Arc<BootLog> {
         self.log.clone()
     }

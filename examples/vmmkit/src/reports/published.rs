@@ -16,7 +16,7 @@ use crate::remote::say_cut_off;
 use crate::settings::Settings;
 use crate::snapshot;
 
-/// What the names begin with.
+/// The prefix of the names.
 const PREFIX: &str = "vmmkit";
 
 /// Better words for what the parts of a machine count by their short names.

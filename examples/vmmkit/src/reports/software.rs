@@ -1,4 +1,4 @@
-//! What a software KVM was helped with, as metrics.
+//! Help given to a software KVM, as metrics.
 
 use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_telemetry::Metrics;

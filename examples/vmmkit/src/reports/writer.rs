@@ -25,7 +25,7 @@ pub(super) struct Writer {
     done: Receiver<()>,
 }
 
-/// What the thread works with.
+/// The context of the thread.
 struct Work {
     reports: Reports,
     machine: Handle,
@@ -146,7 +146,7 @@ impl Work {
         write("--timeline", &choice.path, &choice.encode(&timeline))
     }
 
-    /// What a report of a bug needs to say.
+    /// The facts that a report of a bug needs.
     fn facts(&self, timeline: &Timeline) -> Vec<String> {
         let now = utc(vmmkit_host_io::wall_clock());
         let panic = self.reports.log.panic();

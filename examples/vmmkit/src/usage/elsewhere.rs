@@ -363,13 +363,13 @@ const OF_OTHERS: &[(&str, &[&str], &str)] = &[
     ("metrics", &["--format"], "did you mean --json?"),
 ];
 
-/// What serves here instead of a command of another program.
+/// The command here that serves instead of one of another program.
 pub(super) fn command(word: &str) -> Option<&'static str> {
     let mut all = COMMANDS.iter();
     all.find_map(|(words, advice)| words.contains(&word).then_some(*advice))
 }
 
-/// What serves here instead of an option of another program.
+/// The option here that serves instead of one of another program.
 pub(super) fn option(command: &str, word: &str) -> Option<&'static str> {
     let mut others = OF_OTHERS.iter();
     let other = others.find_map(|(of, words, advice)| {

@@ -135,7 +135,7 @@ impl Usage<'_> {
         }
     }
 
-    /// What to do.
+    /// The next step.
     fn next(&self) -> String {
         let help = self.help();
         let argument = self.argument();
@@ -183,7 +183,7 @@ impl Usage<'_> {
         Some(format!("give {argument} {value}"))
     }
 
-    /// What an option that there is not may have been meant as.
+    /// The probable meaning of an unknown option.
     fn option(&self, argument: &str) -> Option<String> {
         let name = self.command();
         let whole = cli::command();
@@ -205,7 +205,7 @@ impl Usage<'_> {
         near.map(|near| format!("did you mean --{near}?"))
     }
 
-    /// What an argument that has no place may have been meant as.
+    /// The probable meaning of an argument that has no place.
     fn stray(&self, argument: &str) -> String {
         let help = self.help();
         if self.command() != Some("run") {
@@ -243,7 +243,7 @@ fn plain(argument: &str) -> String {
     name.to_owned()
 }
 
-/// What a command that there is not may have been meant as.
+/// The probable meaning of an unknown command.
 fn command(word: &str, within: Option<&str>) -> Option<String> {
     let commands = cli::command();
     if let Some(command) = within.filter(|name| *name != "help") {

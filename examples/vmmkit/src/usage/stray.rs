@@ -9,7 +9,7 @@ use vmmkit_host_io::open_input;
 
 use crate::os_text;
 
-/// What to type instead of `word` alone, if there is such a file.
+/// The text to type instead of `word` alone, if there is such a file.
 pub(super) fn advice(word: &str) -> Option<String> {
     let path = os_text::path(word);
     let there = fs::metadata(&path).ok()?;

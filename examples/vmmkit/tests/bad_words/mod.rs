@@ -1,4 +1,4 @@
-//! What is typed out of habit, from other programs' command lines, and what is nearly right.
+//! Words typed out of habit, from other programs' command lines, and near misses.
 
 use super::support::Folder;
 use super::{Case, build, text};

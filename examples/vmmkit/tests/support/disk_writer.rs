@@ -6,7 +6,7 @@ use super::elf;
 pub(crate) const REQUEST: usize = 64 << 10;
 /// From one request's place on the disk to the next one's.
 pub(crate) const STRIDE: usize = 2 * REQUEST;
-/// What they are full of.
+/// The byte that fills them.
 pub(crate) const CONTENT: u8 = 0x5a;
 
 /// Where its three rings are (virtio 1.2, section 2.7), its requests and their data.

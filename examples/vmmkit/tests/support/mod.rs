@@ -1,4 +1,4 @@
-//! What the tests of the binary share: a folder for each test, and guests of a few instructions.
+//! Shared by the tests of the binary: a folder for each test, and guests of a few instructions.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod back_end;

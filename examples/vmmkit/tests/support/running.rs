@@ -126,7 +126,7 @@ impl Place {
     pub(crate) fn entries(&self) -> Vec<String> {
         let entries = fs::read_dir(self.instances()).unwrap();
         let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
-        // What is no folder is no guest's: what was found out of a software KVM is kept there too.
+        // An entry that is not a directory is not a guest's: what was found out of a software KVM is kept there too.
         let folders = entries
             .map(Result::unwrap)
             .filter(|entry| entry.path().is_dir());
@@ -154,7 +154,7 @@ impl Guest {
         status.unwrap()
     }
 
-    /// What it has on the host: descriptors, threads, and kilobytes of memory of its own.
+    /// Its resources on the host: descriptors, threads, and kilobytes of memory of its own.
     pub(crate) fn usage(&self) -> Usage {
         let process = PathBuf::from(format!("/proc/{}", self.pid()));
         let count = |folder: &str| fs::read_dir(process.join(folder)).unwrap().count();
@@ -178,12 +178,12 @@ impl Drop for Guest {
     }
 }
 
-/// What a process has.
+/// Resources of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) descriptors: usize,
     pub(crate) threads: usize,
-    /// Kilobytes of memory that is no file's.
+    /// Kilobytes of memory that is not a file's.
     pub(crate) anonymous: u64,
 }
 

@@ -92,7 +92,7 @@ proptest! {
         }
     }
 
-    /// What lz4_flex packs comes out again, and damage to it never panics.
+    /// Data packed by lz4_flex comes out again, and damage to it never panics.
     #[test]
     fn packed_data_comes_out_and_damage_is_survived(
         seed in prop::collection::vec(0_u8..4, 1..3000),

@@ -169,7 +169,7 @@ fn path_of(overlay: &Path, name: &str) -> Option<PathBuf> {
     Some(folder.join(path))
 }
 
-/// What is the same for two names of one file.
+/// The same for two names of one file.
 fn place(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }

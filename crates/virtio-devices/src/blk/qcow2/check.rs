@@ -48,9 +48,9 @@ struct Image<'a> {
     clusters: u64,
     /// Where the refcount blocks are; 0 where there is none.
     blocks: Vec<u64>,
-    /// What is used by one.
+    /// The clusters that one uses.
     used: Clusters,
-    /// What compressed clusters share.
+    /// The clusters that compressed clusters share.
     compressed: Clusters,
 }
 

@@ -37,7 +37,7 @@ pub enum Qcow2Error {
     /// Incompatible features that nobody here knows.
     #[error("it has incompatible features that are not known: {0:#x}")]
     Incompatible(u64),
-    /// What it says does not go together.
+    /// Its contents do not go together.
     #[error(transparent)]
     Damaged(Damage),
     /// It has more clusters than can be checked.
@@ -105,7 +105,7 @@ pub enum Qcow2Error {
     Io(#[from] io::Error),
 }
 
-/// What of an image does not go together. Where offsets are given, they are in bytes of the file.
+/// The parts of an image that do not go together. Offsets are in bytes of the file.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Damage {

@@ -7,7 +7,7 @@ use vmmkit_host_io::read_with_zeroes;
 
 use super::error::{Damage, Qcow2Error};
 
-/// What an image begins with.
+/// The first bytes of an image.
 pub(in crate::blk) const MAGIC: &[u8] = b"QFI\xfb";
 /// Bytes of the header that have a place of their own; version 2 has the first 72 of them.
 const HEADER: usize = 112;
@@ -20,7 +20,7 @@ const MAX_NAME: u32 = 1023;
 /// The header extension with the backing file's format.
 const BACKING_FORMAT: u32 = 0xe279_2aca;
 
-/// What an image says of itself.
+/// The header of an image.
 #[derive(Debug)]
 pub(super) struct Header {
     /// Bytes of the guest's disk.
@@ -36,7 +36,7 @@ pub(super) struct Header {
     pub(super) backing: Option<Backing>,
 }
 
-/// What an image says of the file behind it.
+/// The reference of an image to the file behind it.
 #[derive(Debug)]
 pub(super) struct Backing {
     pub(super) name: String,

@@ -158,7 +158,7 @@ impl Image {
     }
 }
 
-/// What is done to a range.
+/// The work on a range.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     Write,

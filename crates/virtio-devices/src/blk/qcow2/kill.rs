@@ -1,4 +1,4 @@
-//! What is in the file of an image when its process is killed: never worse than old, whenever it is.
+//! The file of an image when its process is killed: never worse than old, whenever it is.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::*;
 use crate::blk::tests::{SIZE, TempPath, pattern};
 
 thread_local! {
-    /// What is called on this thread before each write to the file of an image.
+    /// Called on this thread before each write to the file of an image.
     static OBSERVER: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
 }
 

@@ -105,7 +105,7 @@ fn the_format_is_never_guessed_from_what_a_guest_may_have_written() {
         Block::open(&with(DiskFormat::Raw)).unwrap().capacity(),
         SIZE
     );
-    // And a raw disk is no image.
+    // And a raw disk is not an image.
     let mut raw = File::create(renamed.get()).unwrap();
     raw.write_all(&[0; 4096]).unwrap();
     assert!(matches!(

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What a guest does to a sector and those behind it.
+/// A step of a guest on a sector and those behind it.
 #[derive(Clone, Debug)]
 enum Step {
     Write { seed: u8 },

@@ -75,7 +75,7 @@ fn send(driver: &mut Driver, queue: u16, base: u64, step: &Step) -> u16 {
     driver.add(queue, &readable, &writable).unwrap()
 }
 
-/// What the step makes of the model, given its answer.
+/// Applies the step to the model, given its answer.
 fn check(driver: &mut Driver, model: &mut [u8], base: u64, step: &Step, answer: &[u8]) {
     assert_eq!(answer.last(), Some(&0), "{step:?}");
     let bytes = |at: u64, count: u64| {

@@ -17,7 +17,7 @@ pub(super) use scatter::{Scatter, write_at};
 ///
 /// A packet is a virtio-net header of 12 bytes (virtio 1.2, section 5.1.6) and an Ethernet frame.
 pub trait NetBackend: Send {
-    /// What to wait for. It stays the same.
+    /// The descriptor to wait for. It stays the same.
     fn fd(&self) -> BorrowedFd<'_>;
 
     /// The feature bits of offloads that it is able to do (5.1.3), both ways. None: each header is

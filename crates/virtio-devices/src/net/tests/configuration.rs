@@ -1,4 +1,4 @@
-//! What the driver reads, and the header of a packet.
+//! The configuration that the driver reads, and the header of a packet.
 
 use super::*;
 

@@ -19,7 +19,7 @@ use vmmkit_virtio::{Chain, QueueLayout, QueueState, SplitRing};
 use super::super::message::{Header, message, u32_at};
 use super::super::spec;
 
-/// What the back end is like.
+/// The behaviour of the back end.
 #[derive(Clone, Debug)]
 pub(super) struct Manner {
     pub(super) features: u64,
@@ -30,7 +30,7 @@ pub(super) struct Manner {
     pub(super) is_immortal: bool,
     /// A request that is answered oddly.
     pub(super) oddity: Option<(u32, Oddity)>,
-    /// What it waits for where it answers late.
+    /// The lock it waits for where it answers late.
     pub(super) gate: Arc<Mutex<()>>,
 }
 
@@ -136,7 +136,7 @@ impl Drop for Fake {
     }
 }
 
-/// What the front end has shared: the RAM, and where its regions are in the front end.
+/// The memory shared by the front end: the RAM, and where its regions are in the front end.
 struct Memory {
     ram: GuestRam,
     regions: Vec<[u64; 4]>,

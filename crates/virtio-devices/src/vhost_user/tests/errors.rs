@@ -1,4 +1,4 @@
-//! What a back end can do wrong, and how it is told.
+//! Faults of a back end, and how they are reported.
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;

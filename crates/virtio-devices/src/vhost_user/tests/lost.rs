@@ -8,7 +8,7 @@ use vmmkit_virtio::TransportEvent;
 use super::back_end::Oddity;
 use super::*;
 
-/// What a driver's transport has told.
+/// The events of a driver's transport.
 type Told = Arc<Mutex<Vec<TransportEvent>>>;
 
 fn told_by(driver: &Driver) -> Told {

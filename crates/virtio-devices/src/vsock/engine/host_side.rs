@@ -1,4 +1,4 @@
-//! What the host's programs do, and do not do in time.
+//! The host's programs: their work, and its time limits.
 
 use vmmkit_host_io::{Interest, Poller, Ready};
 

@@ -27,7 +27,7 @@ use super::stats::{Counters, count};
 use super::table::{Id, Table};
 use clock::Clock;
 
-/// Tokens of what is no connection.
+/// Tokens of what is not a connection.
 const LISTENER: u64 = 1 << 62;
 const TIMER: u64 = LISTENER + 1;
 const AGAIN: u64 = LISTENER + 2;
@@ -36,7 +36,7 @@ const AGAIN: u64 = LISTENER + 2;
 const TURN: usize = 64;
 /// From so many RST packets on that the guest has not taken, no packet of it is looked at: only
 /// those cause more of them without end.
-const MOST_RESETS: usize = 256;
+const MAX_RESETS: usize = 256;
 
 /// How long somebody is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,7 @@ impl Default for Times {
     }
 }
 
-/// What strangers may take of the host, and for how long.
+/// Limits on the host's resources for strangers, and on their time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) room: VsockLimits,
@@ -85,7 +85,7 @@ pub(super) struct VsockEngine {
     timer: TimerFd,
     again: EventFd,
     clock: Clock,
-    /// What the timer is armed for.
+    /// The time that the timer is armed for.
     armed: Option<Duration>,
     /// Host programs that have not said where to.
     silent: usize,
@@ -93,7 +93,7 @@ pub(super) struct VsockEngine {
     table: Table,
     /// Connections that have something for the guest, in turn.
     ready: VecDeque<Id>,
-    /// RST packets for the guest: at most [`MOST_RESETS`] and one for each connection, as no
+    /// RST packets for the guest: at most [`MAX_RESETS`] and one for each connection, as no
     /// connection is made while one waits.
     resets: VecDeque<VsockHeader>,
     // Used again and again
@@ -174,7 +174,7 @@ impl VsockEngine {
         let more_of_guest = self.transmit(&mut context.queues);
         let more_for_guest = self.receive(&mut context.queues);
         let has_closed = self.watch(&context.poller);
-        if more_of_guest && self.resets.len() < MOST_RESETS || more_for_guest || has_closed {
+        if more_of_guest && self.resets.len() < MAX_RESETS || more_for_guest || has_closed {
             self.again.notify();
         }
         self.arm();
@@ -231,7 +231,7 @@ impl VsockEngine {
         self.touch(id);
     }
 
-    /// What the poller waits for of the connection `id` may be another now.
+    /// The events that the poller waits for of connection `id` may be others now.
     fn touch(&mut self, id: Id) {
         if let Some(connection) = self.table.get_mut(id)
             && !connection.is_touched

@@ -12,7 +12,7 @@ use crate::vsock::stats::{add, count};
 use crate::vsock::table::Id;
 
 /// The most data of one packet: what Linux takes (VIRTIO_VSOCK_MAX_PKT_BUF_SIZE).
-const MOST_DATA: u64 = 64 << 10;
+const MAX_DATA: u64 = 64 << 10;
 const HEADER: u64 = VsockHeader::SIZE as u64;
 
 impl VsockEngine {
@@ -78,7 +78,7 @@ impl VsockEngine {
             count(&self.counters.small_buffers);
             return Some(0);
         }
-        let most = room.min(MOST_DATA).min(credit.into());
+        let most = room.min(MAX_DATA).min(credit.into());
         let mut writer = chain.writer(ram);
         writer.skip(HEADER);
         writer.rest(most, &mut self.pieces);

@@ -3,7 +3,7 @@
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_virtio::{Chain, Queues, Reader};
 
-use super::{MOST_RESETS, TURN, VsockEngine};
+use super::{MAX_RESETS, TURN, VsockEngine};
 use crate::vsock::connection::{Connection, Role};
 use crate::vsock::host::stream_socket;
 use crate::vsock::link::{Arrival, Key, Link};
@@ -20,14 +20,14 @@ impl VsockEngine {
         };
         let mut chain = std::mem::take(&mut self.chain);
         let mut left = TURN;
-        while left > 0 && self.resets.len() < MOST_RESETS && queue.pop(&mut chain) {
+        while left > 0 && self.resets.len() < MAX_RESETS && queue.pop(&mut chain) {
             self.take_packet(queue.ram(), &chain);
             queue.complete(&chain, 0);
             left -= 1;
         }
         queue.publish();
         self.chain = chain;
-        left == 0 || self.resets.len() >= MOST_RESETS
+        left == 0 || self.resets.len() >= MAX_RESETS
     }
 
     fn take_packet(&mut self, ram: &GuestRam, chain: &Chain) {

@@ -1,4 +1,4 @@
-//! What is sent before an end arrives, whichever side ends first.
+//! Data sent before an end arrives, whichever side ends first.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;

@@ -23,12 +23,12 @@ const BUFFER: usize = 4096;
 pub(super) struct Peer {
     pub(super) is_open: bool,
     pub(super) is_reset: bool,
-    /// What the host shut down.
+    /// The directions that the host shut down.
     pub(super) shut: u32,
-    /// What came, and how many bytes that were.
+    /// The data that came, and its length in bytes.
     pub(super) data: Vec<u8>,
     pub(super) rx_cnt: u32,
-    /// What the host may still send is this less what it has sent.
+    /// The host may still send this less the bytes it has sent.
     pub(super) buf_alloc: u32,
     pub(super) fwd_cnt: u32,
     pub(super) tx_cnt: u32,
@@ -50,7 +50,7 @@ pub(super) struct Guest {
     /// No buffers are given to the device.
     pub(super) is_closed: bool,
     pub(super) peers: HashMap<(u32, u32), Peer>,
-    /// What new connections may be sent without being taken.
+    /// The credit of new connections that is sent without being taken.
     pub(super) buf_alloc: u32,
 }
 

@@ -98,7 +98,7 @@ impl Model {
         }
     }
 
-    /// What every packet to the guest must tell.
+    /// Checks the fields of every packet to the guest.
     fn check_packet(&mut self, header: &VsockHeader) {
         assert_eq!((header.src_port, header.dst_port), (KEY.host, KEY.guest));
         assert_eq!((header.src_cid, header.dst_cid, header.kind), (2, CID, 1));

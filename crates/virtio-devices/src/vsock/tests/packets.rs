@@ -34,7 +34,7 @@ fn packet() -> impl Strategy<Value = Packet> {
     )
 }
 
-/// What the device must think of one connection.
+/// The device's view of one connection, as a model.
 #[derive(Debug, Default)]
 struct Open {
     shut: u32,

@@ -1,4 +1,4 @@
-//! What strangers may not use up.
+//! Resources that strangers may not use up.
 
 use std::io::Read;
 use std::io::Write;

@@ -3,7 +3,7 @@ use std::os::fd::OwnedFd;
 use super::super::connection::{Connection, Role};
 use super::super::greeting::Greeting;
 use super::super::link::{Key, Link};
-use super::super::table::{Id, MOST, Table};
+use super::super::table::{Id, MAX, Table};
 use super::*;
 
 fn socket() -> OwnedFd {
@@ -47,7 +47,7 @@ fn there_is_room_for_so_many_and_again_for_one_that_goes() {
     while let Some(id) = insert(&mut table) {
         ids.push(id);
     }
-    assert_eq!(ids.len(), MOST);
+    assert_eq!(ids.len(), MAX);
     table.remove(ids[7]);
     assert!(insert(&mut table).is_some());
     assert!(insert(&mut table).is_none());

@@ -91,7 +91,7 @@ impl MmioInterrupts {
         }
     }
 
-    /// What the hypervisor may raise for the driver's writing INT_VRING to InterruptACK.
+    /// The eventfd that the hypervisor may raise for the driver's writing INT_VRING to InterruptACK.
     pub(super) fn taken(&self) -> io::Result<&EventFd> {
         if self.taken.get().is_none() {
             let _ = self.taken.set(EventFd::new()?);

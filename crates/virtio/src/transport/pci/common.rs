@@ -6,7 +6,7 @@ use crate::spec::feature;
 use crate::spec::pci::common;
 use crate::transport::{QueuePart, Transport};
 
-/// What the fields are of. They are the driver's own between two accesses.
+/// The selectors of the fields. They are the driver's own between two accesses.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Selectors {
     pub(super) device_feature: u32,

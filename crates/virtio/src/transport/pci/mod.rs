@@ -25,7 +25,7 @@ use vmmkit_telemetry::{Inspect, Tree};
 use self::common::Selectors;
 use self::doorbells::Bells;
 use self::interrupts::PciInterrupts;
-use self::regions::{BAR, MOST_QUEUES, MULTIPLIER, Places, Region};
+use self::regions::{BAR, MAX_QUEUES, MULTIPLIER, Places, Region};
 use super::Transport;
 use crate::Device;
 use crate::spec::pci::field;
@@ -95,8 +95,8 @@ impl PciTransport {
         doorbells: Option<Arc<dyn Doorbells>>,
     ) -> io::Result<Self> {
         let queues = u16::try_from(device.queue_sizes().len()).unwrap_or(u16::MAX);
-        if queues > MOST_QUEUES {
-            let message = format!("{name}: {queues} queues, and PCI has room for {MOST_QUEUES}");
+        if queues > MAX_QUEUES {
+            let message = format!("{name}: {queues} queues, and PCI has room for {MAX_QUEUES}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let vectors = (0..=queues).map(|_| vector()).collect::<io::Result<_>>()?;
@@ -117,7 +117,7 @@ impl PciTransport {
         })
     }
 
-    /// What it has in common with every transport.
+    /// The common part of every transport.
     pub fn transport(&self) -> &Transport {
         &self.transport
     }

@@ -23,7 +23,7 @@ const PENDING: u64 = 0xc000;
 /// Bytes from the kicks of one queue to those of the next (4.1.4.4).
 pub(super) const MULTIPLIER: u64 = 4;
 /// The most queues: their kicks fill a part.
-pub(super) const MOST_QUEUES: u16 = (PART / MULTIPLIER) as u16;
+pub(super) const MAX_QUEUES: u16 = (PART / MULTIPLIER) as u16;
 
 /// A part of the base address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

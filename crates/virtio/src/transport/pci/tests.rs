@@ -175,7 +175,7 @@ fn the_base_address_is_reached_by_the_configuration_space_4_1_4_9() {
     assert_eq!(driver.status(), 0, "reset");
     set(common::NUM_QUEUES, 2);
     assert_eq!(slot.config(window + 16) & 0xffff, 2);
-    // What breaks the rules is no access: it reads as before.
+    // What breaks the rules is not an access: it reads as before.
     for (offset, length) in [(common::NUM_QUEUES, 4), (0x1_0000, 4), (0, 3), (0, 0)] {
         set(offset, length);
         assert_eq!(slot.config(window + 16) & 0xffff, 2);
@@ -198,7 +198,7 @@ fn a_queue_is_reset_only_with_the_feature_2_6_1() {
     assert_eq!(slot.get(common::QUEUE_ENABLE, 2), 1);
 }
 
-/// What was attached and detached: address and whether it was attached.
+/// The attachments: address and whether it was attached.
 #[derive(Default)]
 struct Record(StdMutex<Vec<(u64, bool)>>);
 

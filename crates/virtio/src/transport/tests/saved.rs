@@ -1,4 +1,4 @@
-//! What is saved of a transport: a new one answers as the old one does, it rests until it is resumed, and the
+//! The saved state of a transport: a new one answers as the old one does, it rests until it is resumed, and the
 //! forms of earlier builds load for ever.
 
 use std::sync::Arc;
