@@ -112,6 +112,6 @@ mod tests {
         let folder = Folder::new();
         symlink(folder.path(), folder.path().join("link")).unwrap();
         let error = RuntimeFolder::at(&folder.path().join("link")).unwrap_err();
-        assert!(error.to_string().contains("no folder"), "{error}");
+        assert!(error.to_string().contains("not a folder"), "{error}");
     }
 }
