@@ -93,7 +93,7 @@ pub struct StopRequest {
 #[serde(deny_unknown_fields)]
 pub struct SnapshotRequest {
     /// The absolute path of a folder, which is made if it is not there; a snapshot that it has is replaced.
-    #[cfg_attr(test, schema(min_length = 2, max_length = 4095, pattern = "^/"))]
+    #[cfg_attr(test, schema(max_length = 4095, pattern = r"^/[^\x00]*$"))]
     pub folder: String,
     /// Stop the machine once it is saved, instead of letting the guest run on.
     #[serde(default)]

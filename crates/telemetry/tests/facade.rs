@@ -1,9 +1,5 @@
 //! A snapshot reaches the recorder of an embedder: names, labels, kinds, descriptions and numbers.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking, its helpers too"
-)]
+#![expect(clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -120,7 +120,9 @@ fn a_guest_that_runs_is_as_documented() {
     ];
     let mut guest = place.guest("web", &options);
     let address = let_in(&place.socket("web"));
-    conforms(&program, address, &["/v1/events", "/v1/machine/stop"]);
+    // Snapshots would be written to any path of this host; the machine of the other test writes none.
+    let left_out = ["/v1/events", "/v1/machine/stop", "/v1/machine/snapshot"];
+    conforms(&program, address, &left_out);
     assert_eq!(guest.child.try_wait().unwrap(), None, "it lives");
     place.says(&["stop", "-n", "web", "--timeout", "0"]);
     assert_eq!(guest.ends().code(), Some(0));

@@ -23,6 +23,9 @@ use crate::{
 /// The longest time that a guest may be given to stop: a day, in seconds.
 const LONGEST_STOP: u32 = 86_400;
 
+/// Characters of the longest path of a snapshot: no path has more bytes (PATH_MAX, with its end).
+const LONGEST_PATH: usize = 4095;
+
 type Answered = Result<Response<AnswerBody>, Problem>;
 
 impl Api {
@@ -145,7 +148,8 @@ impl Api {
     async fn snapshot(&self, route: &Route, request: Request<Incoming>) -> Answered {
         let asked: SnapshotRequest = self.read(request).await?.ok_or_else(no_body)?;
         let folder = PathBuf::from(&asked.folder);
-        if !folder.is_absolute() || folder.parent().is_none() || asked.folder.contains('\0') {
+        let is_long = asked.folder.chars().count() > LONGEST_PATH;
+        if !folder.is_absolute() || asked.folder.contains('\0') || is_long {
             let message = format!("{:?} is not the absolute path of a folder", asked.folder);
             return Err(Problem::bad_field("folder", message));
         }
