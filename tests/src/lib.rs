@@ -18,7 +18,9 @@ pub mod stream;
 pub mod terminal;
 pub mod virtiofsd;
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The root of the workspace.
 pub fn workspace_root() -> PathBuf {
@@ -26,6 +28,36 @@ pub fn workspace_root() -> PathBuf {
         .parent()
         .map(Path::to_owned)
         .unwrap_or_default()
+}
+
+/// The folders of the library's crates, in order.
+///
+/// # Errors
+/// The host's.
+pub fn crate_folders() -> io::Result<Vec<PathBuf>> {
+    let folders = std::fs::read_dir(workspace_root().join("crates"))?;
+    let folders = folders.map(|entry| entry.map(|entry| entry.path()));
+    let mut folders = folders.collect::<io::Result<Vec<_>>>()?;
+    folders.sort();
+    Ok(folders)
+}
+
+/// The output of cargo with `arguments`, in the workspace and without the network.
+///
+/// # Errors
+/// The host's, or what cargo wrote to stderr where it failed.
+pub fn cargo(arguments: &[&str]) -> io::Result<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(workspace_root())
+        .args(arguments)
+        .args(["--locked", "--offline"])
+        .output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(io::Error::other(format!("cargo {arguments:?}: {said}")));
+    }
+    String::from_utf8(output.stdout).map_err(io::Error::other)
 }
 
 /// Every Rust file below `folder`, in a fixed order.

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vmmkit_tests::{rust_files, workspace_root};
+use vmmkit_tests::{crate_folders, rust_files, workspace_root};
 
 /// Which vmmkit crates each crate may use outside its tests.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -129,10 +129,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const UNSAFE: &[&str] = &["guest-memory", "host-io", "hypervisor-kvm"];
 
 fn manifests() -> BTreeMap<String, toml::Table> {
-    fs::read_dir(workspace_root().join("crates"))
-        .unwrap()
-        .map(|entry| {
-            let path = entry.unwrap().path();
+    let folders = crate_folders().unwrap();
+    folders
+        .into_iter()
+        .map(|path| {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             let text = fs::read_to_string(path.join("Cargo.toml")).unwrap();
             (name, text.parse().unwrap())
@@ -321,8 +321,8 @@ fn library_crates_neither_print_nor_exit() {
 
 /// The sources of the crates and of the binary, without files that are all tests: `conformance` is a suite of them.
 fn production_files() -> Vec<PathBuf> {
-    let folders = fs::read_dir(workspace_root().join("crates")).unwrap();
-    let folders = folders.map(|entry| entry.unwrap().path().join("src"));
+    let folders = crate_folders().unwrap();
+    let folders = folders.into_iter().map(|folder| folder.join("src"));
     let example = workspace_root().join("examples/vmmkit/src");
     let files = folders
         .chain([example])

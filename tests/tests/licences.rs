@@ -8,26 +8,18 @@
 )]
 
 use std::fs;
-use std::process::Command;
 
 use serde_json::Value;
 use spdx::{Expression, LicenseReq, ParseMode};
-use vmmkit_tests::workspace_root;
+use vmmkit_tests::{cargo, workspace_root};
 
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Every package that is built for this platform, as `cargo metadata` describes it.
 fn packages() -> Vec<Value> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(workspace_root())
-        .args(["metadata", "--locked", "--offline", "--format-version", "1"])
-        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cargo metadata: {said}");
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let platform = ["--filter-platform", "x86_64-unknown-linux-gnu"];
+    let arguments = [&["metadata", "--format-version", "1"], &platform[..]].concat();
+    let metadata: Value = serde_json::from_str(&cargo(&arguments).unwrap()).unwrap();
     metadata["packages"].as_array().unwrap().clone()
 }
 

@@ -9,18 +9,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use vmmkit_tests::{rust_files, workspace_root};
+use vmmkit_tests::{cargo, crate_folders, rust_files, workspace_root};
 
 /// Set, the READMEs are written rather than compared.
 const WRITE_READMES: &str = "VMMKIT_WRITE_READMES";
 
 /// The folders of the crates, in order.
 fn crates() -> Vec<PathBuf> {
-    let folders = fs::read_dir(workspace_root().join("crates")).unwrap();
-    let mut folders: Vec<_> = folders.map(|entry| entry.unwrap().path()).collect();
-    folders.sort();
+    let folders = crate_folders().unwrap();
     assert!(folders.len() > 15, "{folders:?}");
     folders
 }
@@ -172,17 +169,12 @@ const WRITE_DEPENDENCIES: &str = "VMMKIT_WRITE_DEPENDENCIES";
 
 /// How many crates `package` is built from besides itself, with its default features or without.
 fn dependencies(package: &str, features: &[&str]) -> usize {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(workspace_root())
-        .args(["tree", "--locked", "--offline", "--edges", "normal"])
-        .args(["--prefix", "none", "--package", package])
-        .args(features)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cargo tree: {said}");
-    let lines = String::from_utf8(output.stdout).unwrap();
+    let arguments = [
+        &["tree", "--edges", "normal", "--prefix", "none"][..],
+        &["--package", package],
+        features,
+    ];
+    let lines = cargo(&arguments.concat()).unwrap();
     let names = lines.lines().filter_map(|line| line.split(' ').next());
     let names: BTreeSet<_> = names.filter(|name| !name.is_empty()).collect();
     assert!(names.contains(package), "{package}: {names:?}");
