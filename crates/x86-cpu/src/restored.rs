@@ -2,7 +2,7 @@
 
 use vmmkit_hypervisor::x86::CpuidEntry;
 
-use crate::leaves::{BASIC, Leaves};
+use crate::leaves::Leaves;
 use crate::{CpuidError, Feature};
 
 /// Features that the hypervisor shows only while the guest has them switched on (Intel SDM vol. 2A, table 3-10:
@@ -30,14 +30,10 @@ pub fn check_restored(saved: &[CpuidEntry], here: &[CpuidEntry]) -> Result<(), C
     lost.map_or(Ok(()), |feature| Err(CpuidError::Lacking(feature)))
 }
 
-/// The vendor's 12 letters (Intel SDM vol. 2A, table 3-8, leaf 0).
+/// The vendor in characters that can be shown: a saved table may hold any bytes.
 fn vendor(leaves: &Leaves) -> String {
-    let registers = leaves
-        .get(BASIC, 0)
-        .map_or([0; 3], |leaf| [leaf.ebx, leaf.edx, leaf.ecx]);
-    let bytes = registers.map(u32::to_le_bytes);
-    let letters = bytes.as_flattened().iter().map(|byte| char::from(*byte));
-    letters.filter(char::is_ascii_graphic).collect()
+    let vendor = leaves.vendor();
+    vendor.chars().filter(char::is_ascii_graphic).collect()
 }
 
 #[cfg(test)]
