@@ -141,10 +141,8 @@ fn affinity(spec: &MachineSpec) -> Result<BTreeMap<u32, HostCpus>, Reason> {
     if let Some(cpu) = affinity.first_outside(&allowed) {
         return Err(Reason::CpuNotAllowed { cpu, allowed });
     }
-    // The machine has no more, whatever is asked for: `check` has seen them all.
-    Ok(affinity
-        .of(spec.cpus.vcpus.count().min(4096))
-        .unwrap_or_default())
+    // `check` has refused what would fail.
+    Ok(spec.cpus.placed().unwrap_or_default())
 }
 
 fn try_out(priority: ThreadPriority) -> Result<(), Reason> {

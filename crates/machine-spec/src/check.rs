@@ -102,12 +102,8 @@ impl MachineSpec {
         let invalid = |field| move |conflict| Invalid { field, conflict };
         let model = self.cpus.model.named().map(drop);
         model.map_err(|fault| invalid(Field::CpuModel)(Conflict::CpuModel(fault)))?;
-        if let Some(affinity) = &self.cpus.affinity {
-            // No machine has more than 4096: what is beyond is refused with the number.
-            let vcpus = self.cpus.vcpus.count().min(4096);
-            let checked = affinity.of(vcpus).map(drop);
-            checked.map_err(|fault| invalid(Field::Affinity)(fault.into()))?;
-        }
+        let placed = self.cpus.placed().map(drop);
+        placed.map_err(|fault| invalid(Field::Affinity)(fault.into()))?;
         let memory = self.memory.check(self.needs_shared_memory());
         memory.map_err(|fault| invalid(Field::Memory)(fault.into()))?;
         self.check_irqchip()?;

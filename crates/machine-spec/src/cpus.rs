@@ -29,6 +29,22 @@ pub struct CpusSpec {
     pub priority: PrioritySpec,
 }
 
+/// The most vCPUs whose places are looked at: no machine has more, and one that asks for more is refused with the
+/// number when it is built.
+const MAX_PLACED: u32 = 4096;
+
+impl CpusSpec {
+    /// The CPUs of the host that each vCPU runs on; none for a vCPU that may run on all.
+    ///
+    /// # Errors
+    /// [`AffinityFault`] where `affinity` does not go with the number of vCPUs.
+    pub fn placed(&self) -> Result<BTreeMap<u32, HostCpus>, AffinityFault> {
+        let vcpus = self.vcpus.count().min(MAX_PLACED);
+        let affinity = self.affinity.as_ref();
+        affinity.map_or(Ok(BTreeMap::new()), |affinity| affinity.of(vcpus))
+    }
+}
+
 /// The number of vCPUs and their arrangement, where one is given; as text, `8,sockets=2,dies=1,cores=2,threads=2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VcpusSpec {
