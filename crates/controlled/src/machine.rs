@@ -10,7 +10,7 @@ use vmmkit_control::{
     Balloon, Cause, Controlled, Device, EventSource, Limits, MachineInfo, MachineState, Memory,
     Refusal,
 };
-use vmmkit_guest_memory::BLOCK_SIZE;
+use vmmkit_guest_memory::{BLOCK_SIZE, PAGE_SIZE};
 use vmmkit_telemetry::Metrics;
 use vmmkit_vmm::{self as vmm, Handle, Outcome, PauseError};
 
@@ -68,9 +68,6 @@ struct StillRuns(PauseError);
 
 /// How long devices may take to come to rest before a pause is refused.
 pub const PAUSE_TIME: Duration = Duration::from_millis(1500);
-
-/// A page of a balloon.
-const PAGE: u64 = 4096;
 
 impl std::fmt::Debug for ControlledMachine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -297,8 +294,8 @@ impl Controlled for ControlledMachine {
     fn balloon(&self) -> Option<Balloon> {
         let balloon = self.the_balloon()?;
         Some(Balloon {
-            target_bytes: u64::from(balloon.target_pages()) * PAGE,
-            actual_bytes: u64::from(balloon.actual_pages()) * PAGE,
+            target_bytes: u64::from(balloon.target_pages()) * PAGE_SIZE,
+            actual_bytes: u64::from(balloon.actual_pages()) * PAGE_SIZE,
             statistics: statistics(&balloon),
         })
     }

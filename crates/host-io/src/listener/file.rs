@@ -33,7 +33,7 @@ impl SocketFile {
     /// A socket that listens at `path`, in place of one that nobody listens on, and its file.
     pub(super) fn make(path: &Path) -> Result<(UnixListener, Self), ListenError> {
         let address = address(path)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .map_err(|error| ListenStep::Socket.refused(error))?;
         // The file's mode is that of the socket when it is bound (Linux's unix_bind), less the umask: at
