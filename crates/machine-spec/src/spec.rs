@@ -91,7 +91,8 @@ impl MachineSpec {
         words.collect::<Vec<_>>().join(" ")
     }
 
-    fn has_virtio_stdio(&self) -> bool {
+    /// Whether a virtio console is on stdio.
+    pub fn has_virtio_stdio(&self) -> bool {
         self.devices
             .contains(&DeviceSpec::Console(ConsoleSpec::Stdio))
     }

@@ -15,25 +15,27 @@ use crate::options;
 use crate::settings::{Settings, shown};
 use crate::{cpu, load_advice};
 
-/// The option that sets `field`, and what to do where the error itself says no more.
-fn option(field: Field) -> (&'static str, &'static str) {
-    const PATH: &str = "check the path and its permissions";
+/// The next step for a machine that cannot be built for `field`, where the error itself says no more.
+fn advice(field: Field) -> &'static str {
     match field {
-        Field::Kernel => ("--kernel", PATH),
-        Field::Firmware => ("--firmware", PATH),
-        Field::Initrd => ("--initrd", PATH),
-        Field::Module(_) => ("--module", PATH),
-        Field::Cmdline => (
-            "--cmdline",
-            "leave it out, or boot on a host with VT-x or AMD-V",
-        ),
-        Field::Memory => ("--memory", "ask for more, such as --memory 256M"),
-        Field::Vcpus => ("--cpus", "ask for fewer with --cpus"),
-        Field::CpuModel => (
-            "--cpu",
-            "`vmmkit cpu dump` says what this host has; leave out what it lacks, as in --cpu host,-avx2",
-        ),
-        _ => ("--disk, --net and other devices", "leave some of them out"),
+        Field::Kernel | Field::Firmware | Field::Initrd | Field::Module(_) => {
+            "check the path and its permissions"
+        }
+        Field::Cmdline => "leave it out, or boot on a host with VT-x or AMD-V",
+        Field::Memory => "ask for more, such as --memory 256M",
+        Field::Vcpus => "ask for fewer with --cpus",
+        Field::CpuModel => {
+            "`vmmkit cpu dump` says what this host has; leave out what it lacks, as in --cpu host,-avx2"
+        }
+        _ => "leave some of them out",
+    }
+}
+
+/// The option that sets `field`, as it is written on a command line.
+fn option(field: Field, spec: &MachineSpec) -> String {
+    match options::option_of(spec, field) {
+        Some(option) => format!("--{}", option.name),
+        None => "--disk, --net and other devices".to_owned(),
     }
 }
 
@@ -101,12 +103,13 @@ fn allowed_by(priority: ThreadPriority) -> String {
 pub(crate) fn explain(error: &BuildError, settings: &Settings) -> Failure {
     let config = &settings.machine;
     let of = |field: Field, reason: &dyn Error, next: Option<String>| {
-        let (option, advice) = option(field);
+        let option = option(field, &settings.spec);
         let thing = match value(field, settings) {
-            value if value.is_empty() => option.to_owned(),
+            value if value.is_empty() => option,
             value => format!("{option} {value}"),
         };
-        Failure::host(&thing, reason, next.unwrap_or_else(|| advice.to_owned()))
+        let next = next.unwrap_or_else(|| advice(field).to_owned());
+        Failure::host(&thing, reason, next)
     };
     match error {
         BuildError::Config(error) => match error {
@@ -117,9 +120,9 @@ pub(crate) fn explain(error: &BuildError, settings: &Settings) -> Failure {
         BuildError::Cpu(error) => of(Field::CpuModel, error, None),
         BuildError::Open { part, source, .. } => of(field_of(*part), source, None),
         BuildError::Cmdline(conflict) => {
-            let (option, advice) = option(Field::Cmdline);
+            let option = option(Field::Cmdline, &settings.spec);
             let what = format!("{option} {}: {}", conflict.parameter, conflict.reason);
-            Failure::usage(what, advice)
+            Failure::usage(what, advice(Field::Cmdline))
         }
         BuildError::Load { image, source } => {
             let kernel = config.boot.as_kernel();

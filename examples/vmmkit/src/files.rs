@@ -207,12 +207,11 @@ fn named(settings: &Settings) -> Vec<Named> {
 
 /// Those that devices name.
 fn of_devices(settings: &Settings) -> Vec<Named> {
-    let devices = settings.spec.devices.iter().zip(&settings.device_texts);
     let given = |is_read_only| match is_read_only {
         true => Role::Input,
         false => Role::Disk,
     };
-    let named = devices.filter_map(|(device, text)| {
+    let named = settings.devices().filter_map(|(device, text)| {
         let (name, path, role) = match device {
             DeviceSpec::Disk(DiskSpec::Own(disk)) => ("disk", &disk.path, given(disk.read_only)),
             DeviceSpec::Pmem(pmem) => ("pmem", &pmem.path, given(pmem.discard)),
@@ -230,9 +229,8 @@ fn of_devices(settings: &Settings) -> Vec<Named> {
 
 /// The images behind those of disks.
 fn backing_files(settings: &Settings) -> Vec<Named> {
-    let devices = settings.spec.devices.iter().zip(&settings.device_texts);
     let mut all = Vec::new();
-    for (device, text) in devices {
+    for (device, text) in settings.devices() {
         let DeviceSpec::Disk(DiskSpec::Own(disk)) = device else {
             continue;
         };
@@ -249,10 +247,7 @@ fn backing_files(settings: &Settings) -> Vec<Named> {
 }
 
 fn uses_stdout(spec: &MachineSpec) -> bool {
-    spec.serial_console() == ConsoleSpec::Stdio
-        || spec
-            .devices
-            .contains(&DeviceSpec::Console(ConsoleSpec::Stdio))
+    spec.serial_console() == ConsoleSpec::Stdio || spec.has_virtio_stdio()
 }
 
 fn stdout_id() -> Option<FileId> {

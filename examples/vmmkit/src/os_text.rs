@@ -1,8 +1,4 @@
-//! Arguments and paths as text: whatever bytes a path has, it can be given, passed on and shown.
-//!
-//! A path of Linux is bytes, which need not be UTF-8. Options are text here; a byte that is not part of
-//! UTF-8 text is one character of a private use area in it, and so are the bytes of such characters
-//! themselves: text becomes the same bytes again.
+//! Paths as text, as [`path_text`](vmmkit_machine_spec::path_text) has them, for a person and for a shell.
 
 use std::path::PathBuf;
 

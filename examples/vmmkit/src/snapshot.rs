@@ -9,7 +9,7 @@ use serde_json::Value;
 use thiserror::Error;
 use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_machine_spec::{Given, path_text};
-use vmmkit_snapshot::{self as container, Folder, FolderError, ReadError, Section, WriteError};
+use vmmkit_snapshot::{self as container, Folder, FolderError, Reader, Section, WriteError};
 use vmmkit_vmm::{Handle, Machine, MachineBuilder, Ready, RestoreError, SaveError};
 
 use crate::build_failure::explain;
@@ -87,9 +87,7 @@ pub(crate) fn save(handle: &Handle, folder: &Path, command: &[u8]) -> Result<(),
 
 /// The options `values`, and that the guest goes on from the snapshot in `folder`.
 pub(crate) fn restoring(folder: &str, mut values: Values) -> Values {
-    if let Some(option) = options::named("restore") {
-        values.add(option.name, Given::text(folder));
-    }
+    values.add("restore", Given::text(folder));
     values
 }
 
@@ -118,10 +116,7 @@ pub(crate) fn open(folder: &Path) -> Result<Snapshot, Failure> {
 impl Snapshot {
     /// `values`, and those of the saved machine for options that are not among them.
     pub(crate) fn with_options(&self, values: Values) -> Result<Values, Failure> {
-        let mut reader = self
-            .snapshot
-            .reader()
-            .map_err(|error| self.damaged(&error))?;
+        let mut reader = self.reader()?;
         let section = reader
             .take(COMMAND)
             .filter(|section| section.kind == COMMAND_KIND);
@@ -129,26 +124,13 @@ impl Snapshot {
             return Ok(values);
         };
         let form = serde_json::from_slice::<CommandForm>(section.contents);
-        let form = form.map_err(|error| {
-            Failure::because(
-                format!("{}: section \"{COMMAND}\": {error}", self.path.display()),
-                Vec::new(),
-                "save the guest again with this vmmkit",
-            )
-        })?;
+        let form = form.map_err(|error| self.foreign(&error.to_string()))?;
         let folder = path_text::path(&form.folder);
         let mut saved = Values::default();
         for (name, value) in &form.options {
             let option = options::named(name).filter(|it| !NOT_SAVED.contains(&it.name));
             let Some(option) = option else {
-                return Err(Failure::because(
-                    format!(
-                        "{}: section \"{COMMAND}\": no option is called {name:?}",
-                        self.path.display()
-                    ),
-                    Vec::new(),
-                    "save the guest again with this vmmkit",
-                ));
+                return Err(self.foreign(&format!("no option is called {name:?}")));
             };
             saved.add(option.name, Given::text(value).in_folder(&folder));
         }
@@ -162,10 +144,7 @@ impl Snapshot {
         kvm: &Kvm,
         settings: &Settings,
     ) -> Result<Machine<Ready>, Failure> {
-        let mut reader = self
-            .snapshot
-            .reader()
-            .map_err(|error| self.damaged(&error))?;
+        let mut reader = self.reader()?;
         reader.take(COMMAND);
         let ram = self.snapshot.ram().try_clone();
         let ram = ram.map_err(|error| {
@@ -181,11 +160,22 @@ impl Snapshot {
         })
     }
 
-    fn damaged(&self, error: &ReadError) -> Failure {
+    fn reader(&self) -> Result<Reader<'_>, Failure> {
+        self.snapshot.reader().map_err(|error| {
+            Failure::because(
+                format!("{}: {error}", self.path.display()),
+                Vec::new(),
+                "the snapshot is damaged: restore another one",
+            )
+        })
+    }
+
+    /// The failure where the options are not those of this program, for `reason`.
+    fn foreign(&self, reason: &str) -> Failure {
         Failure::because(
-            format!("{}: {error}", self.path.display()),
+            format!("{}: section \"{COMMAND}\": {reason}", self.path.display()),
             Vec::new(),
-            "the snapshot is damaged: restore another one",
+            "save the guest again with this vmmkit",
         )
     }
 }
@@ -198,10 +188,7 @@ fn causes(error: &dyn Error) -> Vec<String> {
 /// Prints the sections of the snapshot in `folder`, or one of them, as JSON.
 pub(crate) fn inspect(folder: &str, part: Option<&str>) -> Result<ExitCode, Failure> {
     let snapshot = open(&path_text::path(folder))?;
-    let reader = snapshot
-        .snapshot
-        .reader()
-        .map_err(|error| snapshot.damaged(&error))?;
+    let reader = snapshot.reader()?;
     let mut sections = serde_json::Map::new();
     for section in reader.sections() {
         let value = serde_json::from_slice(section.contents).unwrap_or(Value::Null);

@@ -27,8 +27,7 @@ pub(crate) use plan::Plan;
 
 /// Plugs the devices of `settings` in.
 pub(crate) fn plug(mut plan: Plan, settings: &Settings) -> Result<Plan, Failure> {
-    let devices = settings.spec.devices.iter();
-    for (device, text) in devices.zip(&settings.device_texts) {
+    for (device, text) in settings.devices() {
         plan = match device {
             DeviceSpec::Disk(disk) => disk::plug(disk, text, plan)?,
             DeviceSpec::Net(net) => net::plug(net, text, plan)?,

@@ -5,28 +5,30 @@ use crate::os_text::quoted;
 use crate::settings::Settings;
 
 /// Each option with its value, of the command that says everything that was left out.
-pub(crate) fn words(settings: &Settings) -> Vec<(String, String)> {
-    let of = |option: &'static RunOption| {
+fn written(settings: &Settings) -> impl Iterator<Item = (&'static RunOption, String)> {
+    all().flat_map(|option| {
         let values = (option.write)(settings).into_iter();
-        values.map(|value| (option.name.to_owned(), value))
-    };
-    all().flat_map(of).collect()
+        values.map(move |value| (option, value))
+    })
+}
+
+/// The same, by their names.
+pub(crate) fn words(settings: &Settings) -> Vec<(String, String)> {
+    let words = written(settings).map(|(option, value)| (option.name.to_owned(), value));
+    words.collect()
 }
 
 /// The command that says everything that was left out, ready for a shell.
 pub(crate) fn equivalent(settings: &Settings) -> String {
-    let mut words = vec!["vmmkit run".to_owned()];
-    for option in all() {
-        let name = option.name;
-        words.extend((option.write)(settings).iter().map(|value| {
-            match (option.takes, value.as_str()) {
-                (Takes::Flag, _) | (Takes::Optional, "") => format!("--{name}"),
-                (Takes::Optional, value) => format!("--{name}={}", quoted(value)),
-                (_, value) => format!("--{name} {}", quoted(value)),
-            }
-        }));
+    let mut command = "vmmkit run".to_owned();
+    for (RunOption { name, takes, .. }, value) in written(settings) {
+        command += &match (takes, value.as_str()) {
+            (Takes::Flag, _) | (Takes::Optional, "") => format!(" --{name}"),
+            (Takes::Optional, value) => format!(" --{name}={}", quoted(value)),
+            (_, value) => format!(" --{name} {}", quoted(value)),
+        };
     }
-    words.join(" ")
+    command
 }
 
 #[cfg(test)]
