@@ -259,3 +259,66 @@ fn a_ring_that_is_closed_gives_back_what_the_host_has_not_taken_and_completes_th
     ring.wait().unwrap();
     assert!(ring.completed().is_none());
 }
+
+#[test]
+fn a_ring_takes_nothing_but_its_operations_on_its_file() {
+    use io_uring::{opcode, types};
+    let (memory, file) = (memory(), file(b"0123456789abcdef"));
+    let Some(mut ring) = ring(&memory, &file, 8) else {
+        return;
+    };
+    let path = c"/etc/passwd".as_ptr();
+    let zero = types::Fixed(0);
+    let raw = types::Fd(file.as_raw_fd());
+    let mut byte = [libc::iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 0,
+    }];
+    let refused = [
+        (
+            "openat",
+            opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path).build(),
+        ),
+        (
+            "socket",
+            opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).build(),
+        ),
+        (
+            "another file",
+            opcode::Readv::new(raw, byte.as_mut_ptr(), 1).build(),
+        ),
+        ("fsync of another file", opcode::Fsync::new(raw).build()),
+        ("nop", opcode::Nop::new().build()),
+        (
+            "read",
+            opcode::Read::new(zero, std::ptr::null_mut(), 0).build(),
+        ),
+        (
+            "provide buffers",
+            opcode::ProvideBuffers::new(std::ptr::null_mut(), 0, 1, 0, 0).build(),
+        ),
+        (
+            "unlinkat",
+            opcode::UnlinkAt::new(types::Fd(libc::AT_FDCWD), c"/x".as_ptr()).build(),
+        ),
+        (
+            "linked",
+            opcode::Fsync::new(zero)
+                .build()
+                .flags(io_uring::squeue::Flags::IO_LINK),
+        ),
+    ];
+    for (name, entry) in refused {
+        // SAFETY: what the entries point to is static or outlives the wait below; none is performed.
+        unsafe { ring.ring.submission().push(&entry).unwrap() };
+        ring.ring.submit_and_wait(1).unwrap();
+        let result = ring.ring.completion().next().unwrap().result();
+        assert_eq!(result, -libc::EACCES, "{name}");
+    }
+    let other = ring.ring.submitter().register_files(&[file.as_raw_fd()]);
+    assert_eq!(other.unwrap_err().raw_os_error(), Some(libc::EACCES));
+    // What it is for goes on.
+    ring.read(1, 0, [buffer(0x1000, 4)]).unwrap();
+    ring.sync_data(2).unwrap();
+    assert!(finish(&mut ring).iter().all(|(_, result)| result.is_ok()));
+}
