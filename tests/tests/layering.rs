@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("snapshot", &[]),
     ("device-bus", &["telemetry"]),
     ("host-io", &[]),
+    ("sandbox", &[]),
     ("control", &["host-io", "telemetry"]),
     ("hypervisor", &["guest-memory", "device-bus", "telemetry"]),
     (
