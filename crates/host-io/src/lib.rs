@@ -59,6 +59,7 @@ mod thread_name;
 mod timer;
 mod uring;
 mod wall_clock;
+mod work_thread;
 
 pub use affinity::{HostCpus, HostCpusError};
 pub use broadcast::{Broadcast, Message, Next, Subscription};
@@ -104,3 +105,4 @@ pub use thread_name::thread_name;
 pub use timer::TimerFd;
 pub use uring::{Completion, SharedMemory, Uring};
 pub use wall_clock::wall_clock;
+pub use work_thread::WorkThread;

@@ -53,7 +53,7 @@ mod vcpu_thread;
 pub use clocks::Clocks;
 pub use control::Control;
 pub use event::{Event, MachineState, ResetCause};
-pub use lives::{ClockPolicy, Hardware, OnCrash, OnReboot, VcpuBody, Vcpus};
+pub use lives::{ClockPolicy, Hardware, OnCrash, OnReboot, OnWorkThread, VcpuBody, Vcpus};
 pub use outcome::{Ending, Outcome, RunError};
 pub use pause_error::PauseError;
 pub use state::PauseRequest;

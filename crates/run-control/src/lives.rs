@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use vmmkit_host_io::WorkThread;
 use vmmkit_hypervisor::Kick;
 
 use crate::{Ending, Supervisor, VcpuThread};
@@ -38,6 +39,37 @@ pub trait Hardware: Send + Sync {
     /// Brings devices and clocks to rest, if the machine is still paused: a crash has paused it, on the thread of
     /// a vCPU, and no vCPU is in the guest any more.
     fn quiesce(&self, supervisor: &Supervisor);
+}
+
+/// Hardware that a thread of its own powers on and brings to rest: the thread of a vCPU makes no VM then.
+pub struct OnWorkThread {
+    hardware: Arc<dyn Hardware>,
+    thread: WorkThread,
+}
+
+impl OnWorkThread {
+    /// `hardware`, led by `thread`.
+    pub fn new(hardware: Arc<dyn Hardware>, thread: WorkThread) -> Self {
+        Self { hardware, thread }
+    }
+}
+
+impl Hardware for OnWorkThread {
+    fn power_on(&self) -> Result<Vcpus, Box<dyn Error + Send + Sync>> {
+        let hardware = self.hardware.clone();
+        self.thread.run(move || hardware.power_on())
+    }
+
+    fn quiesce(&self, supervisor: &Supervisor) {
+        let (hardware, supervisor) = (self.hardware.clone(), supervisor.clone());
+        self.thread.run(move || hardware.quiesce(&supervisor));
+    }
+}
+
+impl fmt::Debug for OnWorkThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OnWorkThread").field(&self.thread).finish()
+    }
 }
 
 /// The action on a reset that the guest asks for.

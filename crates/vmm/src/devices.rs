@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use vmmkit_device_bus::{DeviceId, Lifecycle, bring_to_rest};
+use vmmkit_host_io::WorkThread;
 use vmmkit_run_control::{ClockPolicy, Clocks, Event, PauseError, Supervisor};
 use vmmkit_telemetry::{Metrics, Tree};
 use vmmkit_virtio::{Device, SharedThread, TransportEvent};
@@ -45,6 +46,8 @@ pub(crate) struct Devices {
     /// Those of them that are virtio devices.
     list: Vec<Arc<dyn Plugged>>,
     clocks: Clocks,
+    /// Starts and stops the virtio devices on behalf of the vCPUs.
+    pub(crate) work: WorkThread,
     /// Held while they come to rest or go on, so that one request is whole before the next; for which others wait no
     /// longer than they may.
     are_at_rest: Mutex<bool>,
@@ -59,6 +62,8 @@ impl Devices {
         clocks: Clocks,
     ) -> Result<Self, BuildError> {
         let parts: Vec<Part> = platform.into_iter().chain(own).collect();
+        let work = WorkThread::new();
+        list.iter().for_each(|it| it.transport().work_on(&work));
         let mut ids = HashSet::new();
         if let Some(twice) = parts.iter().find(|part| !ids.insert(part.id().clone())) {
             let id = twice.id().clone();
@@ -68,6 +73,7 @@ impl Devices {
             parts,
             list,
             clocks,
+            work,
             are_at_rest: Mutex::new(false),
         })
     }

@@ -1,4 +1,5 @@
-//! The threads of a running machine: one for each vCPU (`vcpu0`, ...) and one for events (`vmm`).
+//! The threads of a running machine: one for each vCPU (`vcpu0`, ...), one for events (`vmm`), and one that starts
+//! and stops devices for them (`setup`).
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,7 +8,7 @@ use std::thread::JoinHandle;
 
 use vmmkit_host_io::{EventLoopStop, ThreadRole, ThreadSpec, thread_name};
 use vmmkit_hypervisor::VcpuId;
-use vmmkit_run_control::{Ending, LastEvent, Supervisor};
+use vmmkit_run_control::{Ending, LastEvent, OnWorkThread, Supervisor};
 
 use crate::RunError;
 use crate::devices::Devices;
@@ -50,6 +51,8 @@ impl Threads {
             }
         })?;
         threads.events = Some((stop, events));
+        threads.devices.work.start(name("setup"))?;
+        let board = Arc::new(OnWorkThread::new(board, threads.devices.work.clone()));
         threads.devices.start()?;
         threads.devices.begin(supervisor, shared.clock_after_pause);
         supervisor.start(vcpus.kickers);
@@ -77,6 +80,7 @@ impl Threads {
             let _ = thread.join();
         }
         self.devices.stop();
+        self.devices.work.stop();
         if let Some((stop, thread)) = self.events.take() {
             stop.stop();
             let _ = thread.join();

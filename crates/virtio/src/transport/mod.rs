@@ -20,7 +20,7 @@ use std::time::Instant;
 use parking_lot::{Mutex, MutexGuard};
 use vmmkit_device_bus::Lifecycle;
 use vmmkit_guest_memory::GuestRam;
-use vmmkit_host_io::EventFd;
+use vmmkit_host_io::{EventFd, WorkThread};
 
 use crate::queue::{QueueCounters, Ring};
 use crate::spec::{feature, status};
@@ -57,6 +57,7 @@ pub struct Transport {
     was_driven: AtomicBool,
     work: AtWork,
     shared_thread: OnceLock<SharedThread>,
+    work_thread: OnceLock<WorkThread>,
     inner: Mutex<Inner>,
 }
 
@@ -111,6 +112,7 @@ impl Transport {
             was_driven: AtomicBool::new(false),
             work: AtWork::default(),
             shared_thread: OnceLock::new(),
+            work_thread: OnceLock::new(),
             inner: Mutex::new(Inner {
                 queues,
                 ..Inner::default()
@@ -147,6 +149,12 @@ impl Transport {
     /// [`SharedThread`]. The first one stays; without one before a driver is ready, it has one alone.
     pub fn share_thread(&self, thread: &SharedThread) {
         let _ = self.shared_thread.set(thread.clone());
+    }
+
+    /// Has its device started, reset and stopped by `thread` on behalf of the vCPU threads that ask for it, so
+    /// that these need not be able to start threads. The first one stays; without one, callers do it.
+    pub fn work_on(&self, thread: &WorkThread) {
+        let _ = self.work_thread.set(thread.clone());
     }
 
     /// The machine is about to end: see [`Device::abandon`]. It does not wait.
@@ -230,13 +238,34 @@ impl Transport {
             return;
         }
         match &mut inner.active {
-            Some(active) if is_held => {
-                active.pause();
-                active.wait_paused();
-            }
-            Some(active) => active.resume(),
+            Some(_) => self.with_active(&mut inner, move |active| {
+                if is_held {
+                    active.pause();
+                    active.wait_paused();
+                } else {
+                    active.resume();
+                }
+            }),
             None if is_held => {}
             None => self.start(&mut inner),
+        }
+    }
+
+    /// Has `work` done where threads can be started.
+    fn apart<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match self.work_thread.get() {
+            Some(thread) => thread.run(work),
+            None => work(),
+        }
+    }
+
+    /// Has `work` done with the device, if it works.
+    fn with_active(&self, inner: &mut Inner, work: impl FnOnce(&mut dyn Active) + Send + 'static) {
+        if let Some(mut active) = inner.active.take() {
+            inner.active = Some(self.apart(move || {
+                work(&mut *active);
+                active
+            }));
         }
     }
 
@@ -290,7 +319,8 @@ impl Transport {
             shared_thread: self.shared_thread.get_or_init(SharedThread::new).clone(),
         };
         self.was_driven.store(true, Ordering::Relaxed);
-        match self.device.activate(activation) {
+        let device = self.device.clone();
+        match self.apart(move || device.activate(activation)) {
             Ok(active) => {
                 inner.active = Some(active);
                 self.fault.driver_ready(features);
@@ -327,11 +357,15 @@ impl Transport {
     }
 
     fn reset_inner(&self, inner: &mut Inner) {
-        // Waits for the device's work to end.
-        if inner.active.take().is_some() {
+        let (device, active) = (self.device.clone(), inner.active.take());
+        if active.is_some() {
             self.fault.driver_gone();
         }
-        self.device.reset();
+        self.apart(move || {
+            // Waits for the device's work to end.
+            drop(active);
+            device.reset();
+        });
         self.fault.reset();
         inner.status = 0;
         inner.is_restored = false;

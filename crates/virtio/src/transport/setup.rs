@@ -108,8 +108,8 @@ impl Transport {
         let queue = u16::try_from(index)
             .ok()
             .and_then(|index| self.queue(index, &setup, features));
-        if let (Some(queue), Some(active)) = (queue, &mut inner.active) {
-            active.enable_queue(queue);
+        if let Some(queue) = queue {
+            self.with_active(&mut inner, move |active| active.enable_queue(queue));
         }
     }
 
@@ -124,10 +124,8 @@ impl Transport {
             .queues
             .get(place)
             .is_some_and(|setup| setup.is_enabled);
-        if let (true, Some(active), Ok(index)) =
-            (was_enabled, &mut inner.active, u16::try_from(index))
-        {
-            active.disable_queue(index);
+        if let (true, Ok(index)) = (was_enabled, u16::try_from(index)) {
+            self.with_active(&mut inner, move |active| active.disable_queue(index));
         }
         if let Some(setup) = inner.queues.get_mut(place) {
             *setup = QueueSetup::new(setup.most);

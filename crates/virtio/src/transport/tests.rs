@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use vmmkit_device_bus::{Lifecycle, SaveState, SavedState, StateError, StateForm};
+use vmmkit_host_io::WorkThread;
 
 use crate::fake::hostile::torture_by;
 use crate::fake::{Driver, DriverError, Options, TransportKind};
@@ -23,6 +24,15 @@ pub(super) struct Echo {
     pub(super) change: Mutex<Option<ConfigChange>>,
     pub(super) activations: AtomicU64,
     resets: AtomicU64,
+    /// The threads that started and reset it.
+    led_by: Mutex<Vec<String>>,
+}
+
+impl Echo {
+    fn note_thread(&self) {
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        self.led_by.lock().push(name);
+    }
 }
 
 impl Device for Echo {
@@ -49,12 +59,14 @@ impl Device for Echo {
     }
     fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {
         self.activations.fetch_add(1, Ordering::SeqCst);
+        self.note_thread();
         activation.on_threads(vec![
             (vec![0], Box::new(EchoEngine(Chain::new()))),
             (vec![1], Box::new(EchoEngine(Chain::new()))),
         ])
     }
     fn reset(&self) {
+        self.note_thread();
         self.resets.fetch_add(1, Ordering::SeqCst);
     }
     fn state(&self) -> Option<&dyn SaveState> {
@@ -376,5 +388,34 @@ fn a_hostile_driver_is_survived() {
         let survival = torture_by(transport, &echo, &Options::default().ram, 7, 300).unwrap();
         assert!(survival.needed_reset > 20, "{transport:?}: {survival:?}");
         assert!(survival.went_on > 20, "{transport:?}: {survival:?}");
+    }
+}
+
+#[test]
+fn a_work_thread_starts_and_resets_the_device_on_behalf_of_its_callers() {
+    for kind in [TransportKind::Mmio, TransportKind::Pci] {
+        let (echo, options) = (
+            Arc::new(Echo::default()),
+            Options {
+                transport: kind,
+                ..Options::default()
+            },
+        );
+        let works = WorkThread::new();
+        works.start("works").unwrap();
+        let mut driver = Driver::attach(echo.clone(), &options).unwrap();
+        driver.transport().transport().work_on(&works);
+        driver.initialise(&options).unwrap();
+        assert_eq!(driver.request(0, &[b"ok"], &[2]).unwrap(), b"ok");
+        // A queue's reset and a held device go the same way, and everything works afterwards.
+        driver.reset_queue(1);
+        assert_eq!(driver.request(1, &[b"again"], &[5]).unwrap(), b"again");
+        driver.transport().transport().hold(true);
+        driver.transport().transport().hold(false);
+        assert_eq!(driver.request(0, &[b"on"], &[2]).unwrap(), b"on");
+        driver.initialise(&options).unwrap();
+        let led_by = std::mem::take(&mut *echo.led_by.lock());
+        assert!(led_by.len() >= 3, "{led_by:?}");
+        assert!(led_by.iter().all(|name| name == "works"), "{led_by:?}");
     }
 }
