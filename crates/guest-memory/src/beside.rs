@@ -3,26 +3,45 @@
 use std::fmt;
 use std::sync::Arc;
 
-use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use crate::backing::Pages;
 use crate::guard::Guards;
 use crate::mapping::Mapping;
+use crate::write_log::WriteLog;
 use crate::{GuestRam, MapFileError, RamRegion};
 
-/// One mapping that is not RAM from the start.
+/// One mapping that is not RAM from the start, or not mapped here.
 #[derive(Clone)]
 pub(crate) struct Beside {
     region: RamRegion,
     mapping: Arc<Mapping>,
     /// The same, as vm-memory has it.
-    mapped: Arc<GuestRegionMmap<Option<AtomicBitmap>>>,
+    mapped: Arc<GuestRegionMmap<WriteLog>>,
     pages: Pages,
-    _guards: Arc<Guards>,
+    _guards: Option<Arc<Guards>>,
 }
 
 impl Beside {
+    /// A region without guards.
+    pub(crate) fn new(
+        region: RamRegion,
+        mapped: Arc<GuestRegionMmap<WriteLog>>,
+        pages: Pages,
+    ) -> Self {
+        Self {
+            region,
+            mapping: mapped.get_mmap(),
+            mapped,
+            pages,
+            _guards: None,
+        }
+    }
+
+    pub(crate) fn region(&self) -> &RamRegion {
+        &self.region
+    }
+
     pub(crate) fn contains(&self, address: GuestAddress) -> bool {
         address
             .0
@@ -53,23 +72,25 @@ impl GuestRam {
             host_address: mapping.as_ptr() as u64,
         };
         let mapped = Arc::new(GuestRegionMmap::new(mapping, address).ok_or_else(beyond)?);
-        let memory = GuestMemoryMmap::from_arc_regions(vec![mapped.clone()]);
-        let memory = memory.map_err(|_| beyond())?;
-        Ok(Self {
+        let one = Beside {
+            _guards: Some(guards.into()),
+            ..Beside::new(region, mapped, pages)
+        };
+        Self::of_beside(vec![one]).ok_or_else(beyond)
+    }
+
+    /// Memory of nothing but `all`; `None` where two share an address, or there is none.
+    pub(crate) fn of_beside(all: Vec<Beside>) -> Option<Self> {
+        let mapped = all.iter().map(|one| one.mapped.clone()).collect();
+        let memory = GuestMemoryMmap::from_arc_regions(mapped).ok()?;
+        Some(Self {
             memory: Arc::new(memory),
-            regions: [region].into(),
+            regions: all.iter().map(|one| one.region).collect(),
             low: None,
             high: None,
-            beside: [Beside {
-                region,
-                mapping: mapped.get_mmap(),
-                mapped,
-                pages,
-                _guards: guards.into(),
-            }]
-            .into(),
+            pages: all.first()?.pages,
+            beside: all.into(),
             guards: Arc::default(),
-            pages,
         })
     }
 

@@ -14,7 +14,7 @@ impl GuestRam {
     pub fn take_dirty_pages(&self, slot: u32, kvm_log: &mut Vec<u64>) {
         let Some(log) = self
             .mapping(slot)
-            .and_then(|mapping| mapping.bitmap().as_ref())
+            .and_then(|mapping| mapping.bitmap().pages())
         else {
             return;
         };

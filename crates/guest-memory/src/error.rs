@@ -30,6 +30,45 @@ pub enum ImageError {
     Ram(#[from] RamError),
 }
 
+/// Why an embedder's memory cannot be a guest's RAM.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LentMemoryError {
+    /// There is no region.
+    #[error("memory without a region")]
+    Empty,
+    /// There are fewer slots than regions.
+    #[error("the memory at {address:#x} has no slot")]
+    NoSlot {
+        /// Where the region without one begins.
+        address: u64,
+    },
+    /// Two regions have one slot.
+    #[error("the memory at {first:#x} and at {second:#x} have both slot {slot}")]
+    SameSlot {
+        /// The slot.
+        slot: u32,
+        /// Where one region begins.
+        first: u64,
+        /// Where the other begins.
+        second: u64,
+    },
+    /// The region is not mapped for reading and writing.
+    #[error("the memory at {address:#x} cannot be read and written")]
+    Access {
+        /// Where it begins.
+        address: u64,
+    },
+    /// The region does not consist of whole pages, or reaches past the end of the addresses.
+    #[error("the {size} bytes of memory at {address:#x} cannot be a region")]
+    Region {
+        /// Where it begins.
+        address: u64,
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
 /// Why RAM could not be had.
 #[derive(Debug, Error)]
 #[non_exhaustive]

@@ -10,6 +10,7 @@ use vm_memory::{FileOffset, GuestAddress};
 
 use crate::backing::Pages;
 use crate::mapping::{ALIGNMENT, map_guarded};
+use crate::write_log::WriteLog;
 use crate::{GuestRam, MMIO_HOLE_END, MapFileError};
 
 /// A file to map, and where.
@@ -70,7 +71,7 @@ impl GuestRam {
             libc::MAP_PRIVATE
         };
         let (mapping, guards) = map_guarded(length, || {
-            MmapRegionBuilder::new_with_bitmap(length, None)
+            MmapRegionBuilder::new_with_bitmap(length, WriteLog::default())
                 .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
                 .with_mmap_flags(sharing | libc::MAP_NORESERVE)
                 .with_file_offset(FileOffset::from_arc(region.file.clone(), 0))

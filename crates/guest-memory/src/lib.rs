@@ -29,6 +29,7 @@ mod guard;
 mod host;
 mod image;
 mod layout;
+mod lent;
 mod mapping;
 mod pluggable;
 mod prefault;
@@ -38,9 +39,12 @@ mod scatter;
 mod size;
 mod stream;
 mod window;
+mod write_log;
 
 pub use config::{Backing, RamConfig, ThpAdvice};
-pub use error::{AccessError, ExchangeError, FillError, ImageError, MapFileError, RamError};
+pub use error::{
+    AccessError, ExchangeError, FillError, ImageError, LentMemoryError, MapFileError, RamError,
+};
 pub use file::FileRegion;
 pub use layout::{Layout, MMIO_HOLE_END, MMIO_HOLE_START};
 pub use pluggable::BLOCK_SIZE;
@@ -50,3 +54,4 @@ pub use scatter::{MAX_SEGMENTS, Segment};
 pub use size::{ByteCount, PAGE_SIZE, RamSize, RamSizeError};
 pub use vm_memory::{ByteValued, GuestAddress, ReadVolatile};
 pub use window::{RamView, RamWindow};
+pub use write_log::WriteLog;

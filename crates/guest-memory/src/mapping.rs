@@ -3,16 +3,16 @@
 use std::io;
 
 use rustix::mm::{Advice, madvise};
-use vm_memory::bitmap::{AtomicBitmap, NewBitmap};
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
 use vm_memory::{FileOffset, MmapRegion};
 
 use crate::backing::Source;
 use crate::guard::Guards;
+use crate::write_log::WriteLog;
 use crate::{Backing, RamConfig, RamError, ThpAdvice, host};
 
 /// A mapped region with the log of the VMM's own writes, if it is kept.
-pub(crate) type Mapping = MmapRegion<Option<AtomicBitmap>>;
+pub(crate) type Mapping = MmapRegion<WriteLog>;
 
 /// Where regions begin, so that a huge page of the host can back a huge page of the guest.
 pub(crate) const ALIGNMENT: u64 = 2 << 20;
@@ -80,10 +80,7 @@ pub(crate) fn map_guarded(
 
 impl Request<'_> {
     fn map(&self) -> Result<Mapping, MmapRegionError> {
-        let log = self
-            .config
-            .dirty_log
-            .then(|| AtomicBitmap::with_len(self.length));
+        let log = WriteLog::new(self.config.dirty_log, self.length);
         let mut builder = MmapRegionBuilder::new_with_bitmap(self.length, log)
             .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
             .with_mmap_flags(self.source.flags)

@@ -4,13 +4,13 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use crate::backing::{Pages, Source};
 use crate::beside::Beside;
 use crate::guard::Guards;
 use crate::mapping::Mapping;
+use crate::write_log::WriteLog;
 use crate::{Backing, Layout, MMIO_HOLE_END, MMIO_HOLE_START, RamConfig, RamError, host, prefault};
 
 /// One contiguous range of RAM: a memory slot of the hypervisor.
@@ -34,7 +34,7 @@ pub struct RamRegion {
 /// [`compare_exchange_u64`](Self::compare_exchange_u64) and the fences of the caller.
 #[derive(Clone)]
 pub struct GuestRam {
-    pub(crate) memory: Arc<GuestMemoryMmap<Option<AtomicBitmap>>>,
+    pub(crate) memory: Arc<GuestMemoryMmap<WriteLog>>,
     pub(crate) regions: Arc<[RamRegion]>,
     /// Below the MMIO hole; the second one above it. Held apart from `memory`, so that an access
     /// finds its mapping with one comparison.
@@ -112,12 +112,12 @@ impl GuestRam {
     }
 
     /// The memory as vm-memory's type, for rust-vmm crates (linux-loader, virtio-queue).
-    pub fn memory(&self) -> &GuestMemoryMmap<Option<AtomicBitmap>> {
+    pub fn memory(&self) -> &GuestMemoryMmap<WriteLog> {
         &self.memory
     }
 
     /// As [`memory`](Self::memory), to keep: for what the host works on while this is dropped.
-    pub fn shared_memory(&self) -> Arc<GuestMemoryMmap<Option<AtomicBitmap>>> {
+    pub fn shared_memory(&self) -> Arc<GuestMemoryMmap<WriteLog>> {
         self.memory.clone()
     }
 
@@ -163,13 +163,19 @@ impl GuestRam {
     #[inline]
     pub(crate) fn locate(&self, address: GuestAddress) -> Option<(&Arc<Mapping>, usize)> {
         if address < MMIO_HOLE_START {
-            return Some((self.low.as_ref()?, usize::try_from(address.0).ok()?));
+            let Some(low) = &self.low else {
+                return self.locate_beside(address);
+            };
+            return Some((low, usize::try_from(address.0).ok()?));
         }
-        let offset = usize::try_from(address.0.checked_sub(MMIO_HOLE_END.0)?).ok()?;
-        match &self.high {
-            Some(high) if offset < high.size() || self.beside.is_empty() => Some((high, offset)),
-            _ => self.locate_beside(address),
+        let above = address.0.checked_sub(MMIO_HOLE_END.0);
+        if let (Some(high), Some(offset)) = (&self.high, above) {
+            let offset = usize::try_from(offset).ok()?;
+            if offset < high.size() || self.beside.is_empty() {
+                return Some((high, offset));
+            }
         }
+        self.locate_beside(address)
     }
 
     /// The mapping of the region `slot`.

@@ -14,14 +14,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, squeue};
-use vm_memory::bitmap::AtomicBitmap;
+use vm_memory::bitmap::Bitmap;
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use crate::EventFd;
 use slot::{Operation, Progress, Slot};
 
-/// The RAM of a guest as vm-memory has it, with the log of the VMM's own writes, if it is kept.
-pub type SharedMemory = Arc<GuestMemoryMmap<Option<AtomicBitmap>>>;
+/// The RAM of a guest as vm-memory has it, with the log `B` of the VMM's own writes.
+pub type SharedMemory<B> = Arc<GuestMemoryMmap<B>>;
 
 /// The result of an operation.
 #[derive(Debug)]
@@ -46,9 +46,9 @@ pub struct Completion {
 /// Linux 5.10 and later hold the ring itself to the operations of this type on its one file
 /// (IORING_REGISTER_RESTRICTIONS): a seccomp filter does not see what a ring is asked for, so that
 /// a thread that was taken over could otherwise open files and connect by it.
-pub struct Uring {
+pub struct Uring<B: Bitmap> {
     ring: IoUring,
-    memory: SharedMemory,
+    memory: SharedMemory<B>,
     event: Arc<EventFd>,
     slots: Vec<Slot>,
     free: Vec<usize>,
@@ -68,13 +68,13 @@ pub struct Uring {
 const PATIENCE: Duration = Duration::from_secs(5);
 const BACK_OFF: Duration = Duration::from_millis(5);
 
-impl Uring {
+impl<B: Bitmap> Uring<B> {
     /// A ring for up to `depth` operations at once (1 to 4096, rounded up to a power of 2) between
     /// `file` and `memory`.
     ///
     /// # Errors
     /// The host's; [`is_refused`](Self::is_refused) tells one that does not allow io_uring.
-    pub fn new(memory: SharedMemory, file: impl AsFd, depth: u16) -> io::Result<Self> {
+    pub fn new(memory: SharedMemory<B>, file: impl AsFd, depth: u16) -> io::Result<Self> {
         let event = Arc::new(EventFd::new()?);
         let ring = restrict::ring(u32::from(depth.clamp(1, 4096)), |submitter| {
             // The host holds the file from here on, whoever closes it; it is number 0.
@@ -95,23 +95,6 @@ impl Uring {
             refused_since: None,
             patience: PATIENCE,
         })
-    }
-
-    /// Tries whether this process can have a ring.
-    ///
-    /// # Errors
-    /// See [`new`](Self::new).
-    pub fn probe() -> io::Result<()> {
-        IoUring::new(1).map(drop)
-    }
-
-    /// Whether `error`, of [`new`](Self::new), means that this host does not let this process have
-    /// io_uring: kernel.io_uring_disabled, a seccomp filter, or a kernel without it.
-    pub fn is_refused(error: &io::Error) -> bool {
-        matches!(
-            error.raw_os_error(),
-            Some(libc::EPERM | libc::EACCES | libc::ENOSYS)
-        )
     }
 
     /// Raised when something is complete. It need not be drained where it is waited for with
@@ -331,7 +314,26 @@ impl Uring {
     }
 }
 
-impl Drop for Uring {
+impl Uring<()> {
+    /// Tries whether this process can have a ring.
+    ///
+    /// # Errors
+    /// See [`new`](Self::new).
+    pub fn probe() -> io::Result<()> {
+        IoUring::new(1).map(drop)
+    }
+
+    /// Whether `error`, of [`new`](Self::new), means that this host does not let this process have
+    /// io_uring: kernel.io_uring_disabled, a seccomp filter, or a kernel without it.
+    pub fn is_refused(error: &io::Error) -> bool {
+        matches!(
+            error.raw_os_error(),
+            Some(libc::EPERM | libc::EACCES | libc::ENOSYS)
+        )
+    }
+}
+
+impl<B: Bitmap> Drop for Uring<B> {
     /// Waits for what is in flight, whose memory the host may write to until then.
     fn drop(&mut self) {
         while self.in_flight() > 0 {
@@ -347,7 +349,7 @@ impl Drop for Uring {
     }
 }
 
-impl fmt::Debug for Uring {
+impl<B: Bitmap> fmt::Debug for Uring<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Uring")
             .field("depth", &self.slots.len())

@@ -67,7 +67,7 @@ impl Slot {
         offset: u64,
         operation: Operation,
         buffers: impl IntoIterator<Item = (GuestAddress, u32)>,
-        memory: &SharedMemory,
+        memory: &SharedMemory<impl Bitmap>,
     ) -> io::Result<()> {
         self.iovecs.clear();
         self.filled.clear();
@@ -118,7 +118,7 @@ impl Slot {
 
     /// Takes the host's answer, which is a length or a negative errno.
     #[inline]
-    pub(super) fn advance(&mut self, result: i32, memory: &SharedMemory) -> Progress {
+    pub(super) fn advance(&mut self, result: i32, memory: &SharedMemory<impl Bitmap>) -> Progress {
         let Ok(done) = u32::try_from(result) else {
             return self.failed(result);
         };
@@ -167,7 +167,7 @@ impl Slot {
 
     /// Notes everything that the read fills: a part that is not filled is sent once too often, no
     /// worse.
-    fn mark_dirty(&self, memory: &SharedMemory) {
+    fn mark_dirty(&self, memory: &SharedMemory<impl Bitmap>) {
         for (address, length) in &self.filled {
             let length = *length as usize;
             if let Ok(slice) = memory.get_slice(*address, length) {

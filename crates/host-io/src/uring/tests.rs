@@ -12,8 +12,8 @@ use crate::{Interest, Poller};
 const SIZE: usize = 1 << 20;
 
 /// RAM of 1 MiB from 0, with a dirty log.
-fn memory() -> SharedMemory {
-    let log = Some(AtomicBitmap::with_len(SIZE));
+fn memory() -> SharedMemory<AtomicBitmap> {
+    let log = AtomicBitmap::with_len(SIZE);
     let mapping = MmapRegionBuilder::new_with_bitmap(SIZE, log)
         .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
         .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS)
@@ -23,7 +23,7 @@ fn memory() -> SharedMemory {
     Arc::new(GuestMemoryMmap::from_regions(vec![region]).unwrap())
 }
 
-fn is_dirty(memory: &SharedMemory, address: u64) -> bool {
+fn is_dirty(memory: &SharedMemory<AtomicBitmap>, address: u64) -> bool {
     let region = memory.find_region(GuestAddress(address)).unwrap();
     region.bitmap().dirty_at(address as usize)
 }
@@ -35,7 +35,11 @@ fn file(bytes: &[u8]) -> File {
 }
 
 /// A ring, unless this host refuses it.
-fn ring(memory: &SharedMemory, file: &File, depth: u16) -> Option<Uring> {
+fn ring(
+    memory: &SharedMemory<AtomicBitmap>,
+    file: &File,
+    depth: u16,
+) -> Option<Uring<AtomicBitmap>> {
     match Uring::new(memory.clone(), file, depth) {
         Ok(ring) => Some(ring),
         Err(error) if Uring::is_refused(&error) => None,
@@ -44,7 +48,7 @@ fn ring(memory: &SharedMemory, file: &File, depth: u16) -> Option<Uring> {
 }
 
 /// Waits for everything in flight; the results by number.
-fn finish(ring: &mut Uring) -> Vec<(u64, io::Result<()>)> {
+fn finish(ring: &mut Uring<AtomicBitmap>) -> Vec<(u64, io::Result<()>)> {
     let mut results = Vec::new();
     while ring.in_flight() > 0 {
         ring.wait().unwrap();

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use vmmkit_guest_memory::{GuestAddress, GuestRam, Segment};
+use vmmkit_guest_memory::{GuestAddress, GuestRam, Segment, WriteLog};
 use vmmkit_host_io::{EventFd, Uring};
 
 use super::{BlockRequest, QUEUE_SIZE};
@@ -23,7 +23,7 @@ pub(super) struct Pending {
 
 /// As many requests as a queue has entries, each one operation of a ring.
 pub(super) struct InFlight {
-    ring: Uring,
+    ring: Uring<WriteLog>,
     /// By the number of the operation.
     pending: Vec<Option<Pending>>,
     free: Vec<usize>,
