@@ -275,6 +275,22 @@ fn more_than_the_host_has_is_refused_by_name() {
     );
 }
 
+/// Enables its local APIC, leads pin 3 of the I/O APIC to vector 0x40, and with interrupts off writes to port 0x520 again and
+/// again: whether that vector waits (IRR, Intel SDM volume 3, 12.8.4), and the first word of the VM generation ID.
+const READS_GENERATION: [u8; 54] = [
+    0xbb, 0, 0, 0xe0, 0xfe, // mov ebx, 0xfee00000
+    0xc7, 0x83, 0xf0, 0, 0, 0, 0xff, 1, 0, 0, // mov dword [rbx + 0xf0], 0x1ff
+    0xb9, 0, 0, 0xc0, 0xfe, // mov ecx, 0xfec00000
+    0xc7, 0x01, 0x16, 0, 0, 0, // mov dword [rcx], 0x16
+    0xc7, 0x41, 0x10, 0x40, 0, 0, 0, // mov dword [rcx + 0x10], 0x40
+    0x66, 0xba, 0x20, 0x05, // mov dx, 0x520
+    0x8b, 0x83, 0x20, 0x02, 0, 0,    // again: mov eax, [rbx + 0x220]
+    0xef, // out dx, eax
+    0x8b, 0x04, 0x25, 0, 0xd0, 0x0f, 0,    // mov eax, [0xfd000]
+    0xef, // out dx, eax
+    0xeb, 0xef, // jmp again
+];
+
 /// Counts in a register and in RAM, and writes the number to port 0x520; exits with code 1 where they differ.
 const COUNTS: [u8; 39] = [
     0x31, 0xdb, // xor ebx, ebx
@@ -405,5 +421,68 @@ fn a_saved_guest_counts_on_in_the_second_third_and_fourth_generation() {
         }
         let state = fs::metadata(folder.path().join("machine.snapshot")).unwrap();
         assert!(state.len() < 128 << 10, "{} bytes", state.len());
+    }
+}
+
+#[test]
+fn a_clone_finds_another_generation_and_the_interrupt_of_it() {
+    let _alone = ALONE.lock().unwrap();
+    let name = "a guest that learns of its restore";
+    let Some(kvm) = kvm(name) else {
+        return;
+    };
+    if !kvm.capabilities().saved_state {
+        skip(name, "a software KVM does not give all its state");
+        return;
+    }
+    for irqchip in [Irqchip::InKernel { pit: true }, Irqchip::Split] {
+        let scratch = Scratch::new().unwrap();
+        let kernel = kernel(&scratch, &READS_GENERATION);
+        let counted = Arc::new(Counted::default());
+        let builder = || {
+            let config = MachineConfig {
+                irqchip,
+                ..machine(&kernel, 1)
+            };
+            let range = AddressRange::new(0x520, 4);
+            MachineBuilder::new(config)
+                .plug_port_device("counted", range, counted.clone())
+                .lead("counted", counted.clone())
+        };
+        let folder = Folder::new(scratch.path().join("snapshot"));
+        let mut seen = Vec::new();
+        count_and_save(builder().build(&kvm).unwrap(), &counted, &folder);
+        seen.push(std::mem::take(&mut *counted.0.lock().unwrap()));
+        // Two clones of one snapshot.
+        for clone in ["clone1", "clone2"] {
+            let snapshot = folder.open().unwrap();
+            let ram = snapshot.ram().try_clone().unwrap();
+            let restored = builder().restore(&kvm, snapshot.reader().unwrap(), ram);
+            let own = Folder::new(scratch.path().join(clone));
+            count_and_save(restored.unwrap(), &counted, &own);
+            seen.push(std::mem::take(&mut *counted.0.lock().unwrap()));
+        }
+        let mut ids = Vec::new();
+        for (generation, bytes) in seen.iter().enumerate() {
+            let words = bytes.chunks_exact(4);
+            let words = words.map(|word| u32::from_le_bytes(word.try_into().unwrap()));
+            // Of what was under way when the guest was saved, one word may be of before.
+            let words: Vec<u32> = words.skip(2).collect();
+            // Pairs begin with either, as the guest was saved between any two.
+            let (even, odd): (Vec<_>, Vec<_>) = (0..).zip(&words).partition(|it| it.0 % 2 == 0);
+            let is_pending = |words: &[(i32, &u32)]| words.iter().all(|it| *it.1 <= 1);
+            let (pending, id) = match is_pending(&even) {
+                true => (even, odd),
+                false => (odd, even),
+            };
+            let expected = u32::from(generation > 0);
+            assert!(
+                pending.iter().all(|it| *it.1 == expected),
+                "{irqchip:?} {generation}: {words:x?}"
+            );
+            assert!(id.iter().all(|it| it.1 == id[0].1), "{words:x?}");
+            assert!(!ids.contains(id[0].1), "{words:x?}");
+            ids.push(*id[0].1);
+        }
     }
 }

@@ -12,7 +12,8 @@
 //! | 0x20000 | command line, at most 64 KiB |
 //! | 0x9fc00 | EBDA, 1 KiB: MP table |
 //! | 0xa0000 | no RAM for the kernel: where a PC has VGA and option ROMs |
-//! | 0xe0000 | ACPI tables, 128 KiB without 16 bytes |
+//! | 0xe0000 | ACPI tables, 116 KiB |
+//! | 0xfd000 | the VM generation ID's page, then the VMClock's |
 //! | 0xffff0 | reset vector: code that resets the machine |
 //! | 0x100000 | the kernel, then nothing of ours but the initrd, as high as it may be, and modules |
 //!
@@ -50,8 +51,12 @@ pub const EBDA: GuestAddress = GuestAddress(0x9_fc00);
 pub const LOW_MEMORY_END: GuestAddress = GuestAddress(0xa_0000);
 /// The ACPI tables; the RSDP is found here even by a search (ACPI 6.5, 5.2.5.1).
 pub const ACPI_TABLES: GuestAddress = GuestAddress(0xe_0000);
-/// Room for the ACPI tables, in bytes: up to the reset vector.
-pub const ACPI_TABLES_SIZE: u64 = RESET_VECTOR.0 - ACPI_TABLES.0;
+/// Room for the ACPI tables, in bytes.
+pub const ACPI_TABLES_SIZE: u64 = GENERATION_ID.0 - ACPI_TABLES.0;
+/// The page of the VM generation ID. The e820 map reserves it, as the ID's specification demands.
+pub const GENERATION_ID: GuestAddress = GuestAddress(0xf_d000);
+/// The page of the VMClock, reserved too.
+pub const VM_CLOCK: GuestAddress = GuestAddress(0xf_e000);
 /// The last 16 bytes below 1 MiB, f000:fff0 and ffff:0: where real mode has the reset vector.
 pub const RESET_VECTOR: GuestAddress = GuestAddress(0xf_fff0);
 /// 1 MiB: where RAM goes on, and most kernels begin.

@@ -48,6 +48,7 @@ mod pollable;
 mod poller;
 mod priority;
 mod pty;
+mod random;
 mod signals;
 mod sink;
 mod stopwatch;
@@ -88,6 +89,7 @@ pub use pollable::Pollable;
 pub use poller::{Interest, Poller, Ready};
 pub use priority::{ThreadPriority, ThreadPriorityError, set_io_priority};
 pub use pty::{Pty, open_pty};
+pub use random::random_bytes;
 pub use signals::{
     Signal, SignalFd, block_terminal_access_signals, die_by, signal_job, start_with_clean_signals,
     stop_as_asked,

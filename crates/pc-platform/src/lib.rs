@@ -37,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod generation;
 mod map;
 mod part;
 mod pci;
@@ -46,6 +47,7 @@ mod table;
 mod virtio;
 
 pub use error::{PlatformError, SectionError};
+pub use generation::Generation;
 pub use map::{FREE_MMIO, FREE_PORTS, check};
 pub use part::{Part, PartDevice, Place};
 pub use platform::{Platform, PlatformConfig, VirtioTransport};

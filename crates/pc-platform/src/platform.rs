@@ -21,7 +21,7 @@ use vmmkit_legacy_devices::{
     SerialOutput, SerialPort, SystemControlB,
 };
 
-use crate::{Part, Place, table};
+use crate::{Generation, Part, Place, PlatformError, table};
 
 /// Configuration of a platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct Platform {
     pub power: Arc<AcpiPm>,
     /// Where it is not the hypervisor's.
     pub ioapic: Option<Arc<Ioapic>>,
+    /// The generation, which tells the guest that it is a clone, where ACPI describes the machine.
+    generation: Option<Arc<Generation>>,
     /// The parts that the machine leads, beside the virtio devices, until it takes them.
     parts: Mutex<Vec<Part>>,
     /// The exit counter of each vCPU.
@@ -137,12 +139,42 @@ impl Platform {
             ports,
             mmio,
             exits: Mutex::default(),
+            generation: None,
             parts: Mutex::new(parts),
             ioapic,
             serial,
             keyboard,
             power,
         })
+    }
+
+    /// Adds what tells a guest that it is a clone, in the pages of `ram` that ACPI describes it at.
+    ///
+    /// # Errors
+    /// [`PlatformError::Device`]: the host has no random numbers.
+    pub fn add_generation(
+        &mut self,
+        vm: &impl Interrupts,
+        ram: &GuestRam,
+    ) -> Result<(), PlatformError> {
+        let line = self.irq_line(vm, Generation::GSI);
+        let generation = Generation::new(ram, line).map_err(|source| PlatformError::Device {
+            name: Generation::NAME.to_owned(),
+            source,
+        })?;
+        let generation = Arc::new(generation);
+        let part = Part::new(Generation::NAME, generation.clone());
+        let part = part.on_line(Some(Generation::GSI));
+        self.lead(part.described_as(Some(Generation::ACPI)));
+        self.generation = Some(generation);
+        Ok(())
+    }
+
+    /// RAM has been loaded anew: its platform's pages are written again.
+    pub fn write_pages(&self) {
+        if let Some(generation) = &self.generation {
+            generation.write();
+        }
     }
 
     /// The line to pin `gsi` of the interrupt controllers of `vm`.
@@ -258,6 +290,7 @@ impl Platform {
                 .into_iter()
                 .filter_map(|row| row.acpi)
                 .chain(crate::virtio::describe(mmio))
+                .chain([Generation::ACPI])
                 .collect(),
             pci,
         }

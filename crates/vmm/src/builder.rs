@@ -203,7 +203,10 @@ impl MachineBuilder {
         let stopwatch = Arc::new(Stopwatch::default());
         let clocks = Clocks::new(vm.clock(), stopwatch.clone());
         let (irqchip, requests) = (config.irqchip, control.requests());
-        let platform = Platform::plug(&vm, irqchip, requests, &ram, output, stopwatch)?;
+        let mut platform = Platform::plug(&vm, irqchip, requests, &ram, output, stopwatch)?;
+        if config.acpi && config.boot.as_kernel().is_some() {
+            platform.add_generation(&*vm, &ram)?;
+        }
         let capabilities = hypervisor.capabilities();
         let reach = reach(&*vm, &ram, &memory)?;
         let (devices, wires) =

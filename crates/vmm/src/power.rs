@@ -52,6 +52,7 @@ impl<V: Vm> Board<V> {
         }
         let mut files = self.files.lock();
         let (entry, _) = boot::load(&mut files, &self.ram, &self.config, self.devices.count())?;
+        self.platform.write_pages();
         for wire in &self.wires {
             wire.attach(&*self.vm)?;
         }

@@ -13,6 +13,7 @@ use std::thread;
 
 use support::clients::Clients;
 use support::*;
+use vmmkit_boot_loader::memory_map::GENERATION_ID;
 use vmmkit_device_bus::{
     AddressRange, DevicePio, Lifecycle, PioAddress, PioAddressOffset, SaveState, SavedState,
     StateError,
@@ -113,6 +114,9 @@ fn the_new_guest_finds_devices_ram_and_entry_as_at_power_on() {
     let (address, kernel) = (GuestAddress(0x90_0000), GuestAddress(0x10_0000));
     let running = machine.start().unwrap();
     let first = hypervisor.snapshot(BOOT).unwrap();
+    let generation = || handle.ram().read::<u64>(GENERATION_ID).unwrap();
+    let before = generation();
+    assert_ne!(before, 0);
     handle.ram().write(address, 0x1234_u64).unwrap();
     handle.ram().write(kernel, 0_u8).unwrap();
     handle.power_button();
@@ -122,6 +126,7 @@ fn the_new_guest_finds_devices_ram_and_entry_as_at_power_on() {
     assert_eq!(handle.ram().read::<u64>(address).unwrap(), 0);
     assert_eq!(handle.ram().read::<u8>(kernel).unwrap(), 0xf4);
     assert_eq!(hypervisor.snapshot(BOOT).unwrap(), first);
+    assert_eq!(generation(), before, "a reset makes no clone");
     handle.stop();
     assert_eq!(running.wait().unwrap(), Outcome::Stopped);
 }

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use support::*;
-use vmmkit_device_bus::{AddressRange, DevicePio, PioAddress, PioAddressOffset};
+use vmmkit_boot_loader::memory_map::{GENERATION_ID, VM_CLOCK};
+use vmmkit_device_bus::{AddressRange, DevicePio, Gsi, PioAddress, PioAddressOffset};
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize};
 use vmmkit_hypervisor::Irqchip;
 use vmmkit_hypervisor::fake::{End, FakeHypervisor, Script};
@@ -251,6 +252,67 @@ fn a_restored_machine_rests_until_it_runs_and_may_begin_paused() {
     eventually("it runs", || hypervisor.transcript(BOOT).steps > 0);
     handle.stop();
     machine.wait().unwrap();
+}
+
+/// The VM generation ID where ACPI says that it is, and the VMClock's counter.
+fn generation(machine: &Machine<Ready>) -> (u128, u64) {
+    let (handle, mut id) = (machine.handle(), [0; 16]);
+    let ram = handle.ram();
+    ram.read_bytes(GENERATION_ID, &mut id).unwrap();
+    let counter = ram.read(GuestAddress(VM_CLOCK.0 + 104)).unwrap();
+    (u128::from_le_bytes(id), counter)
+}
+
+#[test]
+fn each_clone_has_a_generation_of_its_own_and_is_told_as_it_runs() {
+    for (virtio, irqchip) in MACHINES {
+        let (kernel, scratch) = (Kernel::new(), Scratch::new());
+        let machine = || full(&kernel, &scratch, virtio, irqchip);
+        let ram = scratch.ram("ram");
+        let first = machine().build(&idle()).unwrap();
+        let mut seen = vec![generation(&first)];
+        let state = save(&pause(first), &ram).unwrap();
+        for _ in 0..2 {
+            let hypervisor = idle();
+            let clone = restored(machine(), &hypervisor, (&state, &ram)).unwrap();
+            let own = generation(&clone);
+            let of_others = |(id, counter): &(u128, u64)| *id == own.0 || *counter == own.1;
+            assert!(!seen.iter().any(of_others), "{virtio:?} {irqchip:?}");
+            seen.push(own);
+            let told = || {
+                hypervisor
+                    .line_changes()
+                    .iter()
+                    .any(|change| change.gsi == Gsi(3))
+            };
+            assert!(!told(), "it does not run yet");
+            let handle = clone.handle();
+            let clone = clone.start().unwrap();
+            if irqchip != Irqchip::Split {
+                eventually("the guest is told", told);
+            }
+            handle.stop();
+            clone.wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_machine_without_acpi_has_no_generation_and_its_low_memory_to_itself() {
+    let kernel = Kernel::new();
+    let config = MachineConfig {
+        acpi: false,
+        ..kernel.config()
+    };
+    let machine = MachineBuilder::new(config).build(&idle()).unwrap();
+    assert_eq!(generation(&machine), (0, 0));
+    assert!(
+        !machine
+            .handle()
+            .inspect()
+            .to_string()
+            .contains("generation")
+    );
 }
 
 #[test]

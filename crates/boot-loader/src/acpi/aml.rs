@@ -1,12 +1,13 @@
-//! The DSDT's definitions: names only, no method, so that a kernel has nothing to interpret.
+//! The DSDT's definitions: names only, so that a kernel that boots has nothing to interpret, and one method that
+//! an event of the VM's generation runs.
 
 use acpi_tables::aml::{
-    Device, EISAName, IO, Interrupt, Memory32Fixed, Name, PackageBuilder, Path, ResourceTemplate,
-    Scope, ZERO,
+    Device, EISAName, IO, Interrupt, Memory32Fixed, Method, Name, PackageBuilder, Path,
+    ResourceTemplate, Scope, ZERO,
 };
 use acpi_tables::{Aml, AmlSink};
 
-use super::{AcpiConfig, AcpiDevice, AcpiError, pci};
+use super::{AcpiConfig, AcpiDevice, AcpiError, generation, pci};
 
 /// Devices of one kind are told apart by the last letters of a name, in hexadecimal.
 const LAST_SERIAL: u32 = 0xe;
@@ -24,7 +25,9 @@ pub(super) fn definitions(config: &AcpiConfig) -> Result<Vec<u8>, AcpiError> {
     Name::new(Path::new("_S5_"), &sleep).to_aml_bytes(&mut bytes);
     let mut devices = Vec::new();
     for device in &config.devices {
-        describe(device)?.to_aml_bytes(&mut devices);
+        for entry in describe(device)? {
+            entry.to_aml_bytes(&mut devices);
+        }
     }
     if let Some(host) = &config.pci {
         for entry in pci::describe(host)? {
@@ -35,25 +38,25 @@ pub(super) fn definitions(config: &AcpiConfig) -> Result<Vec<u8>, AcpiError> {
     Ok(bytes)
 }
 
-fn describe(device: &AcpiDevice) -> Result<Entry, AcpiError> {
-    match *device {
+fn describe(device: &AcpiDevice) -> Result<Vec<Entry>, AcpiError> {
+    let entry = match *device {
         AcpiDevice::Serial { index, port, gsi } => {
             let index = numbered("serial port", index, LAST_SERIAL)?;
             // COM1 has the number 0.
             let name = format!("COM{:X}", index.saturating_add(1));
             let entry = Entry::new(name, &EISAName::new("PNP0501"), index);
-            Ok(entry.with(&ports(port, 8)).with(&edge(gsi)))
+            entry.with(&ports(port, 8)).with(&edge(gsi))
         }
         AcpiDevice::Keyboard => {
             let entry = Entry::new("KBD_".to_owned(), &EISAName::new("PNP0303"), 0);
-            Ok(entry
+            entry
                 .with(&ports(0x60, 1))
                 .with(&ports(0x64, 1))
-                .with(&edge(1)))
+                .with(&edge(1))
         }
         AcpiDevice::Rtc => {
             let entry = Entry::new("RTC_".to_owned(), &EISAName::new("PNP0B00"), 0);
-            Ok(entry.with(&ports(0x70, 2)))
+            entry.with(&ports(0x70, 2))
         }
         AcpiDevice::VirtioMmio {
             index,
@@ -63,13 +66,17 @@ fn describe(device: &AcpiDevice) -> Result<Entry, AcpiError> {
         } => {
             let index = numbered("virtio device", index, LAST_VIRTIO)?;
             let entry = Entry::new(format!("V{index:03X}"), &"LNRO0005", index);
-            Ok(registers(entry, "virtio device", index, base, size)?.with(&edge(gsi)))
+            registers(entry, "virtio device", index, base, size)?.with(&edge(gsi))
         }
         AcpiDevice::Pvpanic { port } => {
             let entry = Entry::new("PEVT".to_owned(), &"QEMU0001", 0);
-            Ok(entry.with(&ports(port, 1)))
+            entry.with(&ports(port, 1))
         }
-    }
+        AcpiDevice::Generation { id, clock, gsi } => {
+            return Ok(generation::describe(id, clock, gsi).into());
+        }
+    };
+    Ok(vec![entry])
 }
 
 pub(super) fn numbered(what: &'static str, index: u32, most: u32) -> Result<u32, AcpiError> {
@@ -111,7 +118,7 @@ fn ports(first: u16, count: u8) -> IO {
 }
 
 /// An edge-triggered, active-high interrupt that is not shared.
-fn edge(gsi: u32) -> Interrupt {
+pub(super) fn edge(gsi: u32) -> Interrupt {
     Interrupt::new(true, true, false, false, gsi)
 }
 
@@ -141,6 +148,12 @@ impl Entry {
         self
     }
 
+    /// Adds a method.
+    pub(super) fn method(mut self, method: &Method<'_>) -> Self {
+        method.to_aml_bytes(&mut self.identity);
+        self
+    }
+
     /// Adds a resource to its _CRS (section 6.2.2).
     pub(super) fn with(mut self, resource: &dyn Aml) -> Self {
         resource.to_aml_bytes(&mut self.resources);
@@ -154,7 +167,11 @@ impl Aml for Entry {
         let template = ResourceTemplate::new(vec![&resources]);
         let settings = Name::new(Path::new("_CRS"), &template);
         let identity = Bytes(&self.identity);
-        Device::new(Path::new(&self.name), vec![&identity, &settings]).to_aml_bytes(sink);
+        let mut objects: Vec<&dyn Aml> = vec![&identity];
+        if !self.resources.is_empty() {
+            objects.push(&settings);
+        }
+        Device::new(Path::new(&self.name), objects).to_aml_bytes(sink);
     }
 }
 

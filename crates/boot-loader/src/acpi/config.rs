@@ -230,6 +230,17 @@ pub enum AcpiDevice {
         /// Its interrupt: edge-triggered, active high.
         gsi: u32,
     },
+    /// The VM generation ID (VMGENCTR; Microsoft, "Virtual Machine Generation ID", 2012), the VMClock page
+    /// (AMZNC10C; Linux, include/uapi/linux/vmclock-abi.h), and the generic event device that tells of a
+    /// change of both (ACPI0013; ACPI 6.5, section 5.6.9).
+    Generation {
+        /// The address of the ID's 16 bytes, a multiple of 8.
+        id: u64,
+        /// The address of the VMClock's page.
+        clock: u32,
+        /// The interrupt of a change: edge-triggered, active high.
+        gsi: u32,
+    },
     /// The port by which a guest tells of its panic (QEMU0001).
     Pvpanic {
         /// The port, 8 bits wide.

@@ -14,6 +14,7 @@
 mod aml;
 mod config;
 mod fadt;
+mod generation;
 mod layout;
 mod madt;
 mod pci;

@@ -33,6 +33,11 @@ fn platform() -> AcpiConfig {
                 gsi: 17,
             },
             AcpiDevice::Pvpanic { port: 0x505 },
+            AcpiDevice::Generation {
+                id: 0x1_000f_d000,
+                clock: 0xf_e000,
+                gsi: 3,
+            },
         ],
         pci: Some(PciHost {
             high_window: Some(AddressWindow {
@@ -405,6 +410,31 @@ fn the_dsdt_has_the_pci_bridge_and_reserves_its_configuration_spaces() {
         holds(dsdt, &[0x86, 9, 0, 1, 0, 0, 0, 0xe0, 0, 0, 0x10, 0]),
         "1 MiB of configuration spaces"
     );
+}
+
+/// Linux reads ADDR as two integers, and the clock's address from _CRS (drivers/virt/vmgenid.c,
+/// drivers/ptp/ptp_vmclock.c).
+#[test]
+fn the_dsdt_has_the_generation_and_the_event_of_its_change() {
+    let bytes = made(&platform());
+    let dsdt = dsdt(&bytes);
+
+    assert!(holds(dsdt, b"VGEN\x08_HID\x0dVMGENCTR\x00"));
+    assert!(holds(dsdt, b"_CID\x0dVM_Gen_Counter\x00"));
+    assert!(
+        holds(dsdt, b"ADDR\x12\x08\x02\x0c\x00\xd0\x0f\x00\x01"),
+        "low and high half"
+    );
+    assert!(holds(dsdt, b"VCLK\x08_HID\x0dAMZNC10C\x00"));
+    assert!(holds(dsdt, b"_CID\x0dVMCLOCK\x00"));
+    assert!(
+        holds(dsdt, &[0x86, 9, 0, 1, 0, 0xe0, 0x0f, 0, 0, 0x10, 0, 0]),
+        "a page of its own"
+    );
+    assert!(holds(dsdt, b"GED_\x08_HID\x0dACPI0013\x00"));
+    assert!(holds(dsdt, &[0x89, 6, 0, 3, 1, 3, 0, 0, 0]), "interrupt 3");
+    let event = b"_EVT\x09\x86\\\x2e_SB_VGEN\x0a\x80\x86\\\x2e_SB_VCLK\x0a\x80";
+    assert!(holds(dsdt, event), "both are notified");
 }
 
 #[test]

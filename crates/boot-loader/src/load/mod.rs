@@ -15,8 +15,8 @@ use vmmkit_telemetry::Occasions;
 use crate::elf::LowSegment;
 use crate::low_memory::{self, Used};
 use crate::memory_map::{
-    ACPI_TABLES, ACPI_TABLES_SIZE, E820Entry, EBDA, HIGH_MEMORY, LOW_MEMORY_END, RESET_VECTOR,
-    e820, low_ram_end, reserve,
+    ACPI_TABLES, ACPI_TABLES_SIZE, E820Entry, EBDA, GENERATION_ID, HIGH_MEMORY, LOW_MEMORY_END,
+    RESET_VECTOR, VM_CLOCK, e820, low_ram_end, reserve,
 };
 use crate::region::Region;
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 };
 use kernel::Kernel;
 
+/// Bytes of a page.
+const PAGE: u64 = 4096;
 /// A guest that resets itself is loaded as often.
 static LOADS: Occasions = Occasions::new();
 
@@ -110,6 +112,8 @@ fn describe(
     if let (Some(config), false) = (platform.acpi, kernel.low.is_empty()) {
         let size = acpi::tables(config, ACPI_TABLES)?.len() as u64;
         used.push(Used::new("the ACPI tables", ACPI_TABLES, size));
+        let size = VM_CLOCK.0 + PAGE - GENERATION_ID.0;
+        used.push(Used::new("the VM generation ID", GENERATION_ID, size));
     }
     if platform.mp_table {
         mp_table::write(ram, platform.apic_ids, EBDA)?;
