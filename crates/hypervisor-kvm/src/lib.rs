@@ -47,6 +47,9 @@ mod state;
 mod vcpu;
 mod vm;
 
+/// Its `VmFd` and `VcpuFd` are what [`KvmVm::with_fd`] and [`KvmVcpu::with_fd`] hand out.
+pub use kvm_ioctls;
+
 pub use access::Access;
 pub use open::{Kvm, KvmOptions};
 pub use open_error::OpenError;

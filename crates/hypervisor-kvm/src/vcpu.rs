@@ -85,6 +85,13 @@ impl KvmVcpu {
         })
     }
 
+    /// Calls `f` with the vCPU's descriptor, for what this crate does not wrap. Between two runs it is the state
+    /// of the guest's CPU as KVM has it; an access that is not [complete](vmmkit_hypervisor::Vcpu::complete_access)
+    /// is not in it.
+    pub fn with_fd<T>(&self, f: impl FnOnce(&VcpuFd) -> T) -> T {
+        f(&self.fd)
+    }
+
     /// Reads the exit out of the run page.
     #[inline]
     pub(crate) fn decode(&mut self) -> VcpuExit {

@@ -99,7 +99,8 @@ impl KvmVm {
         })
     }
 
-    /// Calls `f` with the VM's descriptor, for what this crate does not wrap.
+    /// Calls `f` with the VM's descriptor, for what this crate does not wrap. A [renewal](Vm::renew) makes another
+    /// VM, without what was set up so; memory goes through [`map_ram`](Vm::map_ram), which survives it.
     pub fn with_fd<T>(&self, f: impl FnOnce(&VmFd) -> T) -> T {
         f(&self.inner.current().vm)
     }
@@ -199,6 +200,11 @@ impl Vm for KvmVm {
         ram.regions()
             .iter()
             .try_for_each(|region| slots.set(&self.inner.current().vm, region, flags))
+    }
+
+    fn unmap_ram(&self, ram: &GuestRam) -> Result<()> {
+        let vm = &self.inner.current().vm;
+        self.inner.slots().unmap(vm, ram)
     }
 
     fn map_rom(&self, rom: &Rom) -> Result<()> {
@@ -359,16 +365,32 @@ impl Slots {
         }
     }
 
+    /// Takes the slots of `ram` away from `vm`, then lets go of it.
+    fn unmap(&mut self, vm: &VmFd, ram: &GuestRam) -> Result<()> {
+        let mut rams = self.rams.iter();
+        let place = rams.position(|known| known.regions() == ram.regions());
+        let place = place.ok_or_else(|| refused(io::ErrorKind::NotFound))?;
+        for region in ram.regions() {
+            // A slot of no bytes is no slot.
+            let gone = RamRegion { size: 0, ..*region };
+            self.set_slot(vm, &gone, 0)?;
+        }
+        self.rams.remove(place);
+        Ok(())
+    }
+
     /// Gives `vm`, which is of the `Inner` that has these slots, the slot of `region`.
     fn set(&self, vm: &VmFd, region: &RamRegion, flags: u32) -> Result<()> {
         let known = self.rams.iter().any(|ram| ram.regions().contains(region))
             || self.roms.iter().any(|rom| rom.region() == region);
         if !known {
-            return Err(Error::host(
-                "KVM_SET_USER_MEMORY_REGION",
-                io::ErrorKind::NotFound,
-            ));
+            return Err(refused(io::ErrorKind::NotFound));
         }
+        self.set_slot(vm, region, flags)
+    }
+
+    /// Sets the slot of `region`, one of `self` or without bytes.
+    fn set_slot(&self, vm: &VmFd, region: &RamRegion, flags: u32) -> Result<()> {
         let slot = kvm_userspace_memory_region {
             slot: region.slot,
             flags,
@@ -376,12 +398,15 @@ impl Slots {
             memory_size: region.size,
             userspace_addr: region.host_address,
         };
-        // SAFETY: `region` is one of a `GuestRam` or `Rom` in `self` (checked above), which maps it until
-        // its last clone drops; `self` only grows, and is dropped by its `Inner` after the VM's
-        // descriptor; every vCPU holds that `Inner`.
-        unsafe { ioctls::set_memory_region(vm, &slot) }
-            .map_err(|error| Error::host("KVM_SET_USER_MEMORY_REGION", error))
+        // SAFETY: `region` has no bytes, or is one of a `GuestRam` or `Rom` in `self` (`set` checks it), which
+        // maps it until its last clone drops; `self` lets go of it only after its slots are gone (`unmap`),
+        // and is dropped by its `Inner` after the VM's descriptor; every vCPU holds that `Inner`.
+        unsafe { ioctls::set_memory_region(vm, &slot) }.map_err(refused)
     }
+}
+
+fn refused(reason: impl Into<io::Error>) -> Error {
+    Error::host("KVM_SET_USER_MEMORY_REGION", reason)
 }
 
 impl fmt::Debug for KvmVm {

@@ -21,6 +21,14 @@ pub trait Vm: Send + Sync + Interrupts + IoEvents + DirtyLog + SaveVm {
     /// [`Error::Host`](crate::Error::Host) where the host refuses a slot.
     fn map_ram(&self, ram: &GuestRam) -> Result<()>;
 
+    /// Takes away the memory that [`map_ram`](Self::map_ram) gave, while the VM runs or not: from then on an access
+    /// there is an [exit](crate::VcpuExit::MmioRead), after a [`renew`](Self::renew) too. Slots of an embedder's own
+    /// come and go so: a window of shared memory, a BAR that is memory.
+    ///
+    /// # Errors
+    /// [`Error::Host`](crate::Error::Host) where `ram` is not mapped, or the host refuses; the VM keeps it then.
+    fn unmap_ram(&self, ram: &GuestRam) -> Result<()>;
+
     /// Makes `rom` memory that the guest reads and runs, and does not change: a write to it is an
     /// [exit](crate::VcpuExit::MmioWrite). The VM keeps `rom` alive as it does RAM.
     ///

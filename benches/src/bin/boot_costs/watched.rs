@@ -108,6 +108,10 @@ impl<V: Vm> Vm for Watched<V> {
         self.inner.map_ram(ram)
     }
 
+    fn unmap_ram(&self, ram: &GuestRam) -> Result<()> {
+        self.inner.unmap_ram(ram)
+    }
+
     fn map_rom(&self, rom: &Rom) -> Result<()> {
         self.inner.map_rom(rom)
     }

@@ -1,8 +1,9 @@
 //! Guest memory, its log, and two vCPUs in it.
 
+use std::io;
 use std::thread;
 
-use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig};
+use vmmkit_guest_memory::{GuestAddress, GuestMemoryMmap, GuestRam, RamConfig};
 
 use super::guest::{BARE, Guest, Outcome, VcpuOf, enter_real, same};
 use super::{Case, Failure, Need};
@@ -29,6 +30,16 @@ pub(super) fn cases<H: Hypervisor>() -> Vec<Case<H>> {
             name: "ram_outlives_the_callers_handle",
             needs: &[Need::Execution],
             test: outlives::<H>,
+        },
+        Case {
+            name: "memory_that_was_not_mapped_cannot_be_unmapped",
+            needs: &[],
+            test: unmap_unknown::<H>,
+        },
+        Case {
+            name: "slots_of_ones_own_come_go_and_stay_over_a_renewal",
+            needs: &[Need::Execution],
+            test: own_slots::<H>,
         },
         Case {
             name: "two_vcpus_run_at_once",
@@ -111,6 +122,55 @@ fn outlives<H: Hypervisor>(hypervisor: &H) -> Outcome {
     drop(ram);
     drop(vm);
     same("exit", vcpu.run()?, VcpuExit::Halt)
+}
+
+fn unmap_unknown<H: Hypervisor>(hypervisor: &H) -> Outcome {
+    let vm = hypervisor.create_vm(&BARE)?;
+    let (first, second) = (ram()?, ram()?);
+    vm.map_ram(&first)?;
+    same("refused", vm.unmap_ram(&second).is_err(), true)?;
+    vm.unmap_ram(&first)?;
+    same("refused again", vm.unmap_ram(&first).is_err(), true)?;
+    Ok(vm.map_ram(&second)?)
+}
+
+/// Two pages of an embedder's, of which a guest reads the first byte.
+fn own_slots<H: Hypervisor>(hypervisor: &H) -> Outcome {
+    const OWN: GuestAddress = GuestAddress(0x9_0000);
+    let vm = hypervisor.create_vm(&BARE)?;
+    let ram = ram()?;
+    let code = [
+        0xb8, 0x00, 0x90, // mov ax, 0x9000
+        0x8e, 0xd8, // mov ds, ax
+        0xa0, 0x00, 0x00, // mov al, [0]
+        0xe6, 0x10, // out 0x10, al
+        0xf4, // hlt
+    ];
+    ram.write_bytes(GuestAddress(0x1000), &code)?;
+    vm.map_ram(&ram)?;
+    let own = GuestMemoryMmap::<()>::from_ranges(&[(OWN, 0x2000)]).map_err(io::Error::other)?;
+    let own = GuestRam::from_memory(&own, [30])?;
+    own.write(OWN, 42_u8)?;
+    let read = || -> Result<Option<u8>, Failure> {
+        let mut vcpu = vm.create_vcpu(VcpuId(0))?;
+        enter_real(&mut vcpu, 0, 0x1000)?;
+        let byte = match vcpu.run()? {
+            VcpuExit::PortWrite(_) => vcpu.data().first().copied(),
+            VcpuExit::MmioRead(_) => None,
+            other => return same("exit", other, VcpuExit::Halt).map(|()| None),
+        };
+        drop(vcpu);
+        vm.renew()?;
+        Ok(byte)
+    };
+    same("before", read()?, None)?;
+    vm.map_ram(&own)?;
+    same("mapped", read()?, Some(42))?;
+    same("after a renewal", read()?, Some(42))?;
+    vm.unmap_ram(&own)?;
+    same("unmapped", read()?, None)?;
+    vm.map_ram(&own)?;
+    same("mapped again", read()?, Some(42))
 }
 
 fn two_vcpus<H: Hypervisor>(hypervisor: &H) -> Outcome {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use thiserror::Error;
-use vmmkit_guest_memory::{AccessError, RamError, RamSizeError, RomError};
+use vmmkit_guest_memory::{AccessError, LentMemoryError, RamError, RamSizeError, RomError};
 
 use super::Need;
 
@@ -30,6 +30,9 @@ pub enum Failure {
     /// There was no memory for the guest.
     #[error("no memory for the guest")]
     Memory(#[from] RamError),
+    /// The suite's own memory is wrong.
+    #[error("the suite's memory cannot be the guest's")]
+    Lent(#[from] LentMemoryError),
     /// There was no ROM for the guest.
     #[error("no ROM for the guest")]
     Rom(#[from] RomError),

@@ -83,6 +83,20 @@ impl Vm for FakeVm {
         Ok(())
     }
 
+    fn unmap_ram(&self, ram: &GuestRam) -> Result<()> {
+        let mut state = self.record.lock();
+        let Some(place) = state
+            .rams
+            .iter()
+            .position(|it| it.regions() == ram.regions())
+        else {
+            let reason = io::ErrorKind::NotFound;
+            return Err(Error::host("KVM_SET_USER_MEMORY_REGION", reason));
+        };
+        state.rams.remove(place);
+        Ok(())
+    }
+
     fn map_rom(&self, rom: &Rom) -> Result<()> {
         if !self.capabilities.read_only_memory {
             return Err(Error::Unsupported("read-only memory"));
