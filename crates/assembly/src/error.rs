@@ -1,12 +1,19 @@
 //! Why a machine cannot be assembled.
 
 use std::io;
+use std::path::PathBuf;
 
 use thiserror::Error;
-use vmmkit_host_io::{HostCpus, ThreadPriority};
+use vmmkit_guest_memory::RamError;
+use vmmkit_host_io::{FileError, HostCpus, TapError, ThreadPriority};
 use vmmkit_machine_spec::{Conflict, Field, Invalid};
+use vmmkit_virtio_devices::{
+    BlockError, ConsoleError, MemError, NetError, PmemError, VhostUserError, VsockError,
+};
+use vmmkit_vmm::BuildError;
 
 use crate::CpuFileError;
+use crate::files::{FileFault, FileOwner, OutputError};
 
 /// Why a machine cannot be assembled: which field of its specification, and the reason.
 #[derive(Debug, Error)]
@@ -48,6 +55,84 @@ pub enum Reason {
         /// The host's reason.
         source: io::Error,
     },
+    /// A console's end or a file for output that cannot be opened.
+    #[error(transparent)]
+    Open(io::Error),
+    /// A file that cannot be written to.
+    #[error(transparent)]
+    Output(FileError),
+    /// The file is that of another field, and one of both would be destroyed.
+    #[error("{0:?} is the same file")]
+    SameFile(FileOwner),
+    /// This process has no descriptor left.
+    #[error(transparent)]
+    Descriptors(io::Error),
+    /// RAM.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+    /// Memory that is plugged while the guest runs.
+    #[error(transparent)]
+    Mem(#[from] MemError),
+    /// A disk.
+    #[error(transparent)]
+    Disk(#[from] BlockError),
+    /// A network interface.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// A tap interface that cannot be looked for.
+    #[error(transparent)]
+    Interface(TapError),
+    /// A tap interface that is not there, and may not be made.
+    #[error("there is no interface {interface}")]
+    NoInterface {
+        /// Its name.
+        interface: String,
+    },
+    /// Persistent memory.
+    #[error(transparent)]
+    Pmem(#[from] PmemError),
+    /// A virtio console.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    /// Sockets between guest and host.
+    #[error(transparent)]
+    Vsock(#[from] VsockError),
+    /// The back end of a device.
+    #[error(transparent)]
+    BackEnd(#[from] VhostUserError),
+    /// A shared folder by its path, in the place of virtiofsd's socket.
+    #[error("{} is a folder, and not virtiofsd's socket", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+/// Why an assembly is not built.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AssembleError {
+    /// The machine cannot be.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A file for output.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+impl From<FileFault<'_, FileOwner>> for AssemblyError {
+    fn from(fault: FileFault<'_, FileOwner>) -> Self {
+        match fault {
+            FileFault::Shared { output, other } => Self {
+                field: output.field(),
+                reason: Reason::SameFile(other.clone()),
+            },
+            FileFault::Output { owner, source } => Self {
+                field: owner.field(),
+                reason: Reason::Output(source),
+            },
+        }
+    }
 }
 
 impl From<Invalid> for AssemblyError {

@@ -1,24 +1,43 @@
 //! From a machine as data to a machine on a host.
 //!
-//! [`machine_config`] makes the configuration that [`vmmkit_vmm::MachineBuilder`] takes of a
-//! [`MachineSpec`](vmmkit_machine_spec::MachineSpec). It looks at the host: files of CPU profiles are read, and
-//! what this process may not have is refused. Errors name the [`Field`](vmmkit_machine_spec::Field) of the
-//! specification; options and advice are the front end's.
+//! [`Assembly`] opens what a [`MachineSpec`](vmmkit_machine_spec::MachineSpec) names (files, consoles, sockets,
+//! taps, back ends) and builds the machine, with a table of its devices. [`machine_config`] alone makes the
+//! configuration that [`vmmkit_vmm::MachineBuilder`] takes. Both look at the host: what this process may not have
+//! is refused. Errors name the [`Field`](vmmkit_machine_spec::Field) of the specification; options and advice
+//! are the front end's, which is a [`Host`] to the consoles and devices.
 //!
 //! ```no_run
+//! use std::sync::Arc;
+//! use vmmkit_assembly::{Assembly, Host, PlainStreams};
 //! use vmmkit_machine_spec::{BootSpec, KernelSpec, MachineSpec};
-//! use vmmkit_vmm::MachineBuilder;
 //!
+//! # fn run(hypervisor: impl vmmkit_hypervisor::Hypervisor) -> Result<(), Box<dyn std::error::Error>> {
 //! let spec = MachineSpec::new(BootSpec::Kernel(KernelSpec::new("vmlinux")));
-//! let builder = MachineBuilder::new(vmmkit_assembly::machine_config(&spec)?);
-//! # Ok::<(), vmmkit_assembly::AssemblyError>(())
+//! let host: Arc<dyn Host> = Arc::new(PlainStreams);
+//! let assembled = Assembly::new(&spec, &host)?.build(&hypervisor)?;
+//! assembled.machine.start()?.wait()?;
+//! # Ok(())
+//! # }
 //! ```
 #![forbid(unsafe_code)]
 
+mod assembly;
 mod config;
+mod consoles;
 mod cpu_model;
+mod debug_port;
+mod devices;
 mod error;
+mod files;
+mod host;
+mod serial;
 
+pub use assembly::{Assembled, Assembly, Means};
 pub use config::{default_cmdline, machine_config};
 pub use cpu_model::{CpuFileError, cpu_model};
-pub use error::{AssemblyError, Reason};
+pub use error::{AssembleError, AssemblyError, Reason};
+pub use files::{
+    FileFault, FileOwner, NamedFile, OutputError, Outputs, RamFile, Role, Unfinished, check_files,
+    device_files, machine_files,
+};
+pub use host::{Host, Input, Notice, NoticeKind, PlainStreams};

@@ -38,16 +38,20 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod end_of_input;
 mod guest;
 mod input;
 mod job;
 mod keyboard;
 mod keys;
 mod signals;
+mod stream;
 
+pub use end_of_input::EndOfInput;
 pub use guest::Guest;
 pub use input::TerminalInput;
 pub use job::Job;
 pub use keyboard::Keyboard;
 pub use keys::{Command, HELP, Key, Keys};
 pub use signals::Signals;
+pub use stream::StreamInput;

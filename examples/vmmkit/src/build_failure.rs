@@ -12,8 +12,8 @@ use vmmkit_vmm::{BuildError, ConfigError, MachineConfig, VirtioTransport};
 
 use crate::failure::Failure;
 use crate::options;
-use crate::settings::{Settings, shown};
-use crate::{cpu, load_advice};
+use crate::settings::Settings;
+use crate::{cpu, device_failure, load_advice};
 
 /// The next step for a machine that cannot be built for `field`, where the error itself says no more.
 fn advice(field: Field) -> &'static str {
@@ -65,11 +65,10 @@ pub(crate) fn of_assembly(error: &AssemblyError, spec: &MachineSpec, texts: &[St
     let AssemblyError { field, reason } = error;
     let option = options::option_of(spec, *field);
     let (name, advice) = option.map_or(("", ""), |option| (option.name, option.advice));
-    let value = match field {
-        Field::Device(index) => texts.get(*index).cloned().unwrap_or_default(),
-        field => spec.value(*field),
-    };
-    let what = format!("--{name} {}", shown(&value));
+    let what = options::shown(spec, *field, texts);
+    if let Some(failure) = device_failure::explain(&what, spec, *field, reason) {
+        return failure;
+    }
     match reason {
         Reason::Conflict(conflict) => Failure::usage(
             format!("{what}: {conflict}"),

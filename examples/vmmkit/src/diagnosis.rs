@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use vmmkit_device_bus::Unclaimed;
 use vmmkit_telemetry::Milestone;
-use vmmkit_vmm::Handle;
+use vmmkit_vmm::{DeviceInfo, Handle};
 
 use crate::messages;
 
@@ -32,6 +32,22 @@ const KNOWN: [(u64, u64, &str, &str); 9] = [
     ),
     (0x5658, 0x5659, "the VMware backdoor", ""),
 ];
+
+/// Says which devices the guest did not or could not use.
+pub(crate) fn review_devices(devices: &[DeviceInfo]) {
+    for device in devices {
+        let name = &device.name;
+        if !device.was_driven {
+            let driver = device.kernel_option.unwrap_or("its driver");
+            messages::say(&format!(
+                "{name} was never initialised: the guest's kernel may lack {driver}"
+            ));
+        }
+        if let Some(fault) = &device.fault {
+            messages::say(&format!("{name} could not go on: {fault}"));
+        }
+    }
+}
 
 /// Observations of a guest.
 #[derive(Debug, Default)]

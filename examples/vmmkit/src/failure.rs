@@ -58,6 +58,14 @@ impl Failure {
         }
     }
 
+    /// A device or a console, shown as `what`, that cannot be had. A cause that says no more than the reason is
+    /// left out.
+    pub(crate) fn device(what: &str, error: &dyn Error, next: impl Into<String>) -> Self {
+        let mut causes = causes(Some(error));
+        let reason = causes.remove(0);
+        Self::because(format!("{what}: {reason}"), causes, next)
+    }
+
     /// The KVM device at `path` cannot be used.
     pub(crate) fn kvm(path: &Path, error: &OpenError) -> Self {
         let path = path.display();

@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use tracing::level_filters::LevelFilter;
+use vmmkit_assembly::Outputs;
 use vmmkit_host_io::Sharing;
 use vmmkit_machine_spec::Given;
 
 use crate::failure::Failure;
-use crate::files::Outputs;
 use crate::messages;
 use crate::os_text;
 

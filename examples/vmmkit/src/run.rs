@@ -7,37 +7,33 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmmkit_device_bus::AddressRange;
+use vmmkit_assembly::{Assembly, Host, Means, Outputs, Unfinished};
 use vmmkit_guest_memory::Backing;
 use vmmkit_host_io::{ConsoleSocket, TimerFd, die_by};
 use vmmkit_hypervisor_kvm::{Finding, Kvm, KvmKind, ProbeCache, kvm_kind};
-use vmmkit_legacy_devices::DebugConsole;
 use vmmkit_machine_spec::{ConsoleSpec, OnReboot};
-use vmmkit_process::{Job, Signals};
+use vmmkit_process::{EndOfInput, Job, Signals};
 use vmmkit_telemetry::BootLog;
 use vmmkit_vmm::{Event, Handle, Machine, MachineBuilder, Outcome, Ready};
 
 use crate::build_failure::explain;
-use crate::devices::Plan;
-use crate::end_of_input::EndOfInput;
 use crate::ending::Ending;
 use crate::failure::Failure;
-use crate::files::{self, Opening, Outputs, RamFile};
+use crate::files::{self, Opening};
 use crate::follow::Follow;
 use crate::gdb::Debugger;
+use crate::host::Process;
 use crate::log::LogChoice;
 use crate::news::News;
 use crate::options::{self, Values};
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::reports::{Publisher, Reports};
-use crate::serial;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::startup::Startup;
-use crate::unfinished::Unfinished;
 use crate::{
-    boot_files, config_file, control, debug_port, devices, diagnosis, exit_code, gdb, inherited,
+    boot_files, build_failure, config_file, control, diagnosis, exit_code, gdb, inherited,
     messages, reports, snapshot,
 };
 use vmmkit_gdb::Supported;
@@ -135,13 +131,14 @@ fn dry_run(mut settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
     if matches!(settings.machine.ram.backing, Backing::File(_)) {
         settings.machine.ram.backing = Backing::Memfd;
     }
-    let outputs = Arc::new(Outputs::dry());
-    let builder = builder(&settings, &outputs, Arc::default())?;
     let remote = Arc::new(Remote::new(job()?, settings.machine.acpi));
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
-    let plan = Plan::new(builder, remote, end, outputs);
-    let plan = devices::plug(plan, &settings)?;
-    let machine = plan.into_builder().build(kvm);
+    let means = Means {
+        outputs: Arc::new(Outputs::dry()),
+        ..Means::default()
+    };
+    let assembly = assemble(&settings, &remote, &end, means)?;
+    let machine = assembly.builder.build(kvm);
     let machine = machine.map_err(|error| explain(&error, &settings))?;
     let notes = software_notes(&settings, kvm, &machine.handle());
     drop(machine);
@@ -156,21 +153,27 @@ fn say_all(notes: &[String]) {
     notes.iter().for_each(|note| messages::say(note));
 }
 
-/// A machine with what is not paravirtual.
-fn builder(
+/// Opens the consoles and devices of the machine of `settings`; a terminal's keys reach it by `remote`, and `end`
+/// fires at the end of piped input.
+fn assemble(
     settings: &Settings,
-    outputs: &Outputs,
-    log: Arc<BootLog>,
-) -> Result<MachineBuilder, Failure> {
-    let builder = MachineBuilder::with_boot_log(settings.machine.clone(), log);
-    let Some(output) = debug_port::open(&settings.spec.platform.debug_port, outputs)? else {
-        return Ok(builder);
-    };
-    let range = AddressRange::new(DebugConsole::PORT.into(), DebugConsole::LENGTH.into());
-    let console = Arc::new(DebugConsole::new(output));
-    Ok(builder
-        .plug_port_device(DebugConsole::NAME, range, console.clone())
-        .lead(DebugConsole::NAME, console))
+    remote: &Arc<Remote>,
+    end: &Arc<TimerFd>,
+    means: Means,
+) -> Result<Assembly, Failure> {
+    let host: Arc<dyn Host> = Arc::new(Process::new(settings, remote.clone(), end.clone()));
+    let config = settings.machine.clone();
+    let assembly = Assembly::open(config, &settings.spec, &host, means).map_err(|error| {
+        build_failure::of_assembly(&error, &settings.spec, &settings.device_texts)
+    })?;
+    let is_stdio = settings.spec.serial_console() == ConsoleSpec::Stdio;
+    if let Some(output) = assembly.console.output.clone().filter(|_| is_stdio) {
+        remote.stamp(output);
+    }
+    if let Some(console) = assembly.stdio.clone() {
+        remote.show_on(console);
+    }
+    Ok(assembly)
 }
 
 /// The machine: as it was saved, where there is a snapshot.
@@ -203,6 +206,15 @@ fn with_inputs(
     builder
 }
 
+/// Types the end of piped input on the guest's console.
+fn end_of_input(timer: Arc<TimerFd>, remote: Arc<Remote>) -> EndOfInput {
+    EndOfInput::new(timer, move |bytes| {
+        remote.with(|machine| {
+            machine.type_on_serial(bytes);
+        });
+    })
+}
+
 fn job() -> Result<Arc<Job>, Failure> {
     Ok(Arc::new(Job::new().map_err(no_descriptor)?))
 }
@@ -225,31 +237,29 @@ fn boot(
     let signals =
         Signals::new(job.clone(), remote.clone(), settings.stop_timeout).map_err(no_descriptor)?;
     // Dropped after the sockets of this machine, which have the places of those that are set aside.
-    let ram = RamFile::note(&settings.machine.ram.backing);
-    let unfinished = Arc::new(Unfinished::new(sockets, ram, remote.clone()));
-    let startup = Startup::watch(unfinished.clone()).map_err(no_descriptor)?;
+    let unfinished = Arc::new(Unfinished::new(sockets, &settings.machine.ram.backing));
+    let startup = Startup::watch(unfinished.clone(), remote.clone()).map_err(no_descriptor)?;
     let (presence, guest, door) =
         control::open(&settings, Publisher::new(reports::software(kvm), &settings))?;
     let last_resort = remote.end_by(presence);
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
-    let place = settings.spec.serial_console();
-    let opened = serial::open(&place, &remote, &end, &opening.outputs)?;
-    let (mut console, socket) = (opened.console, opened.socket);
-    console.on_first_output = Some(Box::new(move || progress.first_output()));
     let reports = Reports::new(&settings);
     let log = reports.log();
     let mut running = reports::Running::default();
-    let builder = builder(&settings, &opening.outputs, log.clone())?;
-    let outputs = opening.outputs.clone();
-    let plan = Plan::new(builder, remote.clone(), end.clone(), outputs);
-    let plan = devices::plug(plan, &settings)?;
-    let builder = tell(plan.into_builder(), &settings, &log)?;
+    let means = Means {
+        log: log.clone(),
+        outputs: opening.outputs.clone(),
+    };
+    let assembly = assemble(&settings, &remote, &end, means)?;
+    let (mut console, socket) = (assembly.console, assembly.socket);
+    console.on_first_output = Some(Box::new(move || progress.first_output()));
+    let builder = tell(assembly.builder, &settings, &log)?;
     let (builder, mut gdb) = Debugger::open(builder, settings.gdb.as_ref(), can_debug)?;
     let builder = with_inputs(builder, socket.as_ref(), &remote)
         .console(console)
         .subscribe(Box::new(signals))
         .subscribe(Box::new(door))
-        .subscribe(Box::new(EndOfInput::new(end, remote.clone())));
+        .subscribe(Box::new(end_of_input(end, remote.clone())));
     let outcome = made(builder, kvm, &settings, opening.snapshot.as_ref()).and_then(|machine| {
         remote.connect(machine.handle());
         guest.connect(machine.handle());
@@ -305,7 +315,7 @@ fn ending(settings: &Settings, outcome: Outcome, log: &BootLog) -> Ending {
 fn review(settings: &Settings, remote: &Remote) {
     if !settings.quiet {
         remote.with(|handle| {
-            devices::review(&handle.devices());
+            diagnosis::review_devices(&handle.devices());
             let boots_kernel = settings.machine.boot.as_kernel().is_some();
             let should_speak = boots_kernel && settings.spec.serial_console() != ConsoleSpec::Null;
             diagnosis::review(handle, should_speak);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vmmkit_assembly::{default_cmdline, machine_config};
 use vmmkit_gdb::Place;
-use vmmkit_machine_spec::{BootSpec, DeviceSpec, InitrdSpec, KernelSpec, MachineSpec};
+use vmmkit_machine_spec::{BootSpec, InitrdSpec, KernelSpec, MachineSpec};
 use vmmkit_vmm::MachineConfig;
 
 use crate::build_failure;
@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     /// The machine.
     pub(crate) spec: MachineSpec,
     /// The value of each of its devices, as it was given.
-    device_texts: Vec<String>,
+    pub(crate) device_texts: Vec<String>,
     /// The machine as this host can have it.
     pub(crate) machine: MachineConfig,
     /// How long a guest that was asked to power off may take.
@@ -106,11 +106,6 @@ impl Settings {
             quiet: options.quiet,
             found_kernel,
         })
-    }
-
-    /// The devices, each with its value as it was given.
-    pub(crate) fn devices(&self) -> impl Iterator<Item = (&DeviceSpec, &String)> {
-        self.spec.devices.iter().zip(&self.device_texts)
     }
 }
 

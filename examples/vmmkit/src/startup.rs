@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use vmmkit_assembly::Unfinished;
 use vmmkit_host_io::{
     EventFd, Interest, Poller, Signal, SignalFd, ThreadRole, ThreadSpec, die_by, restore_all,
 };
 
-use crate::unfinished::Unfinished;
+use crate::remote::Remote;
 
 /// The signals that end the process. Nothing runs yet that could be asked to end by itself.
 const ENDING: [Signal; 4] = [
@@ -29,8 +30,8 @@ pub(crate) struct Startup {
 }
 
 impl Startup {
-    /// Waits from now on; `unfinished` is undone by a signal.
-    pub(crate) fn watch(unfinished: Arc<Unfinished>) -> io::Result<Self> {
+    /// Waits from now on; `unfinished` is undone by a signal, and `remote` leaves.
+    pub(crate) fn watch(unfinished: Arc<Unfinished>, remote: Arc<Remote>) -> io::Result<Self> {
         let is_over = Arc::new(EventFd::new()?);
         let signals = SignalFd::block(&ENDING)?;
         let poller = Poller::new()?;
@@ -42,6 +43,7 @@ impl Startup {
             while !over.is_raised() && poller.wait(&mut ready).is_ok() {
                 if let Some(signal) = signals.read() {
                     unfinished.undo();
+                    remote.leave();
                     restore_all();
                     die_by(signal);
                 }

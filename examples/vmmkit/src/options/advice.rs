@@ -3,6 +3,7 @@
 use vmmkit_machine_spec::{Conflict, DeviceSpec, Fault, Field, MachineSpec, MemoryFault, Unknown};
 
 use super::RunOption;
+use crate::settings;
 
 const SIZES: &str = "give a whole number with a unit K, M, G or T, such as --memory 256M";
 const BACKENDS: &str = "give backend=anon, memfd, hugetlb, hugetlb=1G or file=PATH";
@@ -65,6 +66,17 @@ pub(crate) fn of_conflict(conflict: &Conflict, advice: &str, option: &str) -> St
         Conflict::BalloonTooLarge { .. } => "give a smaller size, or more --memory".to_owned(),
         _ => advice.to_owned(),
     }
+}
+
+/// The option that sets `field` with its value, as messages show it; `texts` are the values of devices as they
+/// were given.
+pub(crate) fn shown(spec: &MachineSpec, field: Field, texts: &[String]) -> String {
+    let value = match field {
+        Field::Device(index) => texts.get(index).cloned().unwrap_or_default(),
+        field => spec.value(field),
+    };
+    let name = option_of(spec, field).map_or("", |option| option.name);
+    format!("--{name} {}", settings::shown(&value))
 }
 
 /// The option that sets `field` of `spec`, without dashes; none for what many options set.

@@ -25,7 +25,7 @@ use crate::failure::Failure;
 use crate::log::LogChoice;
 use crate::reports::{MetricsChoice, TimelineChoice};
 use crate::settings::Settings;
-pub(crate) use advice::{next, of_conflict, option_of};
+pub(crate) use advice::{next, of_conflict, option_of, shown};
 pub(crate) use command::{equivalent, words};
 pub(crate) use given::RunArguments;
 pub(crate) use values::{Values, Wrong};

@@ -1,23 +1,22 @@
 //! Changes of a start to the user's files before the machine runs, and how they are undone.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use parking_lot::Mutex;
+use vmmkit_guest_memory::Backing;
 use vmmkit_host_io::{LeftOver, remove_own_socket};
 
-use crate::files::{self, RamFile};
-use crate::remote::Remote;
+use super::RamFile;
 
 /// Changes to be undone where the start does not come to its end, by an error or by a signal. An error does so
 /// by dropping; a signal comes while the thread that builds the machine is somewhere, and has it
-/// [undone](Self::undo) beside that.
+/// [undone](Self::undo) beside that. It is dropped after the machine, whose sockets have the places of those
+/// that are set aside.
 #[derive(Debug)]
-pub(crate) struct Unfinished {
-    /// Where sockets for clients are made.
+pub struct Unfinished {
+    /// The places where sockets for clients are made.
     sockets: Vec<PathBuf>,
     done: Mutex<Done>,
-    remote: Arc<Remote>,
 }
 
 #[derive(Debug)]
@@ -28,18 +27,21 @@ struct Done {
 }
 
 impl Unfinished {
-    /// Sets aside what is in the way of `sockets`.
-    pub(crate) fn new(sockets: Vec<PathBuf>, ram: Option<RamFile>, remote: Arc<Remote>) -> Self {
-        let left_over = files::set_left_over_aside(&sockets);
+    /// Sets aside the sockets that processes have left behind where this one is to make `sockets`; notes what
+    /// there is of `ram`.
+    pub fn new(sockets: Vec<PathBuf>, ram: &Backing) -> Self {
+        let ram = RamFile::note(ram);
+        // One that cannot be moved is reported when the other is to be made.
+        let aside = |path: &PathBuf| LeftOver::set_aside(path).ok().flatten();
+        let left_over = sockets.iter().filter_map(aside).collect();
         Self {
             sockets,
             done: Mutex::new(Done { left_over, ram }),
-            remote,
         }
     }
 
     /// The machine starts: all of it stays.
-    pub(crate) fn keep(&self) {
+    pub fn keep(&self) {
         let mut done = self.done.lock();
         done.left_over.drain(..).for_each(LeftOver::remove);
         if let Some(ram) = done.ram.take() {
@@ -48,13 +50,12 @@ impl Unfinished {
     }
 
     /// The process ends now, and what it has made goes.
-    pub(crate) fn undo(&self) {
+    pub fn undo(&self) {
         for path in &self.sockets {
             remove_own_socket(path);
         }
         let mut done = self.done.lock();
         done.left_over.clear();
         done.ram = None;
-        self.remote.leave();
     }
 }

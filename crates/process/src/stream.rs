@@ -12,7 +12,7 @@ pub(crate) const END_OF_INPUT: u8 = 0x04;
 
 /// A pipe, socket or file, shared as it may be with other processes. The guest is told of its end by Ctrl-D.
 #[derive(Debug)]
-pub(crate) struct StreamInput {
+pub struct StreamInput {
     fd: OwnedFd,
     /// The Ctrl-Ds that the guest has not been sent.
     ends: u8,
@@ -23,7 +23,7 @@ pub(crate) struct StreamInput {
 
 impl StreamInput {
     /// Input from `fd`; `end` fires when it has ended and the guest was told once.
-    pub(crate) fn new(fd: OwnedFd, end: Arc<TimerFd>) -> Self {
+    pub fn new(fd: OwnedFd, end: Arc<TimerFd>) -> Self {
         Self {
             fd,
             ends: 1,

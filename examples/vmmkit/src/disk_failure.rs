@@ -2,19 +2,18 @@
 
 use std::path::Path;
 
-use vmmkit_virtio_devices::{BlockConfig, BlockError, ForeignFormat, Qcow2Error};
+use vmmkit_virtio_devices::{BlockError, ForeignFormat, Qcow2Error};
 
-use super::failed;
 use crate::failure::Failure;
 
-/// `--disk TEXT` failed.
-pub(super) fn explain(text: &str, config: &BlockConfig, error: &BlockError) -> Failure {
+/// `what`, a disk whose image is at `path`, failed.
+pub(crate) fn explain(what: &str, path: &Path, error: &BlockError) -> Failure {
     if is_our_own(error) {
-        let what = format!("--disk {text}: the same file is given twice");
+        let what = format!("{what}: the same file is given twice");
         let next = "give each disk once, or readonly in all places";
         return Failure::because(what, Vec::new(), next);
     }
-    failed("--disk", text, error, &next(config, error))
+    Failure::device(what, error, next(path, error))
 }
 
 /// Whether this process has the disk already.
@@ -23,12 +22,12 @@ fn is_our_own(error: &BlockError) -> bool {
     matches!(error, BlockError::Locked { holder: Some(holder), .. } if holder.pid == own)
 }
 
-fn next(config: &BlockConfig, error: &BlockError) -> String {
-    let path = config.path.display();
+fn next(image: &Path, error: &BlockError) -> String {
+    let path = image.display();
     match error {
-        BlockError::Foreign { format, .. } => foreign(&config.path, *format),
+        BlockError::Foreign { format, .. } => foreign(image, *format),
         BlockError::Empty { .. } => format!("make a disk of it with `truncate -s 10G {path}`"),
-        BlockError::Qcow2 { source, .. } => qcow2(&config.path, source),
+        BlockError::Qcow2 { source, .. } => qcow2(image, source),
         BlockError::Size { block, .. } => {
             format!("make it so with `truncate --size=%{block} {path}`")
         }

@@ -1,0 +1,62 @@
+//! Disks.
+
+use std::sync::Arc;
+
+use vmmkit_machine_spec::{DiskBackend, DiskFormat, DiskSpec, Field, OwnDisk};
+use vmmkit_virtio::Device;
+use vmmkit_virtio_devices::{
+    Block, BlockBackend, BlockConfig, BlockError, ForeignFormat, VhostUser,
+};
+
+use super::{Plan, rate};
+use crate::{Notice, NoticeKind, Reason};
+
+pub(super) fn open(spec: &DiskSpec, field: Field, plan: &Plan) -> Result<Arc<dyn Device>, Reason> {
+    let disk = match spec {
+        DiskSpec::Own(disk) => disk,
+        DiskSpec::VhostUser(socket) => return Ok(Arc::new(VhostUser::blk(socket)?)),
+    };
+    let disk = own(disk, field, plan)?;
+    let host = plan.host.clone();
+    disk.on_error(move |error| host.report(&Notice::new(field, NoticeKind::DiskFailed(error))));
+    Ok(Arc::new(disk))
+}
+
+/// Opens the disk; an image of a CD for reading only, as the drive of a CD is.
+fn own(spec: &OwnDisk, field: Field, plan: &Plan) -> Result<Block, BlockError> {
+    let mut config = config(spec);
+    match Block::open(&config) {
+        Err(BlockError::Foreign {
+            format: ForeignFormat::Iso,
+            ..
+        }) => {
+            config.read_only = true;
+            let disk = Block::open(&config)?;
+            plan.host.report(&Notice::new(field, NoticeKind::CdImage));
+            Ok(disk)
+        }
+        other => other,
+    }
+}
+
+fn config(disk: &OwnDisk) -> BlockConfig {
+    BlockConfig {
+        path: disk.path.clone(),
+        read_only: disk.read_only,
+        direct: disk.direct,
+        block_size: disk.block_size,
+        serial: disk.serial.clone(),
+        queues: disk.queues,
+        format: disk.format.map(|format| match format {
+            DiskFormat::Raw => vmmkit_virtio_devices::DiskFormat::Raw,
+            DiskFormat::Qcow2 => vmmkit_virtio_devices::DiskFormat::Qcow2,
+        }),
+        backing: disk.backing,
+        backend: match disk.backend {
+            DiskBackend::Auto => BlockBackend::Auto,
+            DiskBackend::Sync => BlockBackend::Sync,
+            DiskBackend::Uring => BlockBackend::Uring,
+        },
+        rate: rate(disk.rate),
+    }
+}
