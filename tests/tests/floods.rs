@@ -64,22 +64,16 @@ const ONCE: &[(&str, &str, &str)] = &[
 const MESSAGES: &[(&str, usize, &str)] = &[
     ("control/mod.rs", 1, "the API is started once"),
     ("control/presence.rs", 1, "at the start"),
-    (
-        "devices/disk.rs",
-        2,
-        "before the start; the first failure of a disk",
-    ),
-    ("devices/mod.rs", 2, "after the end"),
-    (
-        "devices/net.rs",
-        2,
-        "at the start, and once for a link that is down for good",
-    ),
-    ("diagnosis.rs", 1, "after the end"),
+    ("diagnosis.rs", 3, "after the end"),
     ("doctor.rs", 1, "a command"),
     ("ending.rs", 1, "after the end"),
     ("failure.rs", 1, "the end of the process"),
     ("gdb.rs", 2, "at the start"),
+    (
+        "host.rs",
+        1,
+        "each notice of assembly's once: at the start, the first failure of a disk or of a console's output, a link that is down for good",
+    ),
     ("last_resort.rs", 1, "the end of the process"),
     ("main.rs", 1, "the end of the process"),
     ("news.rs", 2, "counted by Occasions"),
@@ -90,11 +84,6 @@ const MESSAGES: &[(&str, usize, &str)] = &[
     ),
     ("reports/writer.rs", 2, "the first failure, and the end"),
     ("run.rs", 3, "at the start"),
-    (
-        "serial.rs",
-        4,
-        "the first loss of a console's output, and the start",
-    ),
 ];
 
 /// The code of a file, without its tests and comments.
