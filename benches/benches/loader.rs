@@ -54,15 +54,7 @@ fn main() -> Result<(), Failure> {
             entry: EntryChoice::Payload,
         };
         let begin = Instant::now();
-        load(
-            &ram,
-            source,
-            &Platform {
-                apic_ids: &[0],
-                acpi: None,
-                mp_table: false,
-            },
-        )?;
+        load(&ram, source, &Platform::of(&[0]))?;
         placed = placed.min(begin.elapsed());
     }
     let rate = |time: Duration| unpacked as f64 / time.as_secs_f64() / 1e6;

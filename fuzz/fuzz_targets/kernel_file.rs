@@ -25,11 +25,7 @@ pub fn load(data: &[u8], entry: EntryChoice) {
             cmdline: "quiet",
             entry,
         };
-        let platform = Platform {
-            apic_ids: &[0],
-            acpi: None,
-            mp_table: false,
-        };
+        let platform = Platform::of(&[0]);
         if let Ok(loaded) = load_kernel(ram, source, &platform) {
             assert!(loaded.kernel.end.0 <= ram.size());
             assert!(loaded.entry.address() < loaded.kernel.end);

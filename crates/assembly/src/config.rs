@@ -68,14 +68,13 @@ pub fn machine_config(spec: &MachineSpec) -> Result<MachineConfig, AssemblyError
     })
 }
 
-fn named(spec: &MachineSpec, config: MachineConfig) -> MachineConfig {
-    match &spec.name {
-        Some(name) => MachineConfig {
-            name: name.clone(),
-            ..config
-        },
-        None => config,
+/// `config` with the name of `spec` and the policy of its threads.
+fn named(spec: &MachineSpec, mut config: MachineConfig) -> MachineConfig {
+    if let Some(name) = &spec.name {
+        config.name.clone_from(name);
     }
+    config.threads.device_priority = spec.cpus.priority.io;
+    config
 }
 
 fn boot(spec: &MachineSpec) -> Boot {

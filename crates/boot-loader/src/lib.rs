@@ -19,12 +19,13 @@
 //!     cmdline: "console=ttyS0",
 //!     entry: EntryChoice::Auto,
 //! };
-//! let loaded = load(&ram, source, &Platform { apic_ids: &[0], acpi: None, mp_table: false })?;
+//! let loaded = load(&ram, source, &Platform::of(&[0]))?;
 //! println!("enter at {:#x}", loaded.entry.address().0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]
 
+mod oem;
 mod source;
 
 mod load;
@@ -73,5 +74,6 @@ pub use initrd::InitrdError;
 pub use kind::KindError;
 pub use load::{EntryKind, Fallback, KernelFormat, KernelInfo, Loaded, Placed, load};
 pub use multiboot::MultibootError;
+pub use oem::Oem;
 pub use source::{BootModule, BootSource, EntryChoice, Platform};
 pub use uki::unified_cmdline;

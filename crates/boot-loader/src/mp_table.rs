@@ -4,6 +4,8 @@
 use thiserror::Error;
 use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};
 
+use crate::Oem;
+
 /// The most vCPUs: more do not fit into the first KiB of the EBDA, where kernels look for the table.
 pub const MAX_VCPUS: u32 = 40;
 
@@ -90,15 +92,20 @@ pub enum MpTableError {
 ///
 /// # Errors
 /// [`MpTableError`] names the number or address.
-pub fn write(ram: &GuestRam, apic_ids: &[u32], at: GuestAddress) -> Result<u64, MpTableError> {
-    let bytes = bytes(apic_ids, at)?;
+pub fn write(
+    ram: &GuestRam,
+    apic_ids: &[u32],
+    oem: Oem,
+    at: GuestAddress,
+) -> Result<u64, MpTableError> {
+    let bytes = bytes(apic_ids, oem, at)?;
     ram.write_bytes(at, &bytes)
         .map_err(|source| MpTableError::Write { at: at.0, source })?;
     Ok(bytes.len() as u64)
 }
 
 /// Floating pointer and table, to lie at `at`.
-fn bytes(apic_ids: &[u32], at: GuestAddress) -> Result<Vec<u8>, MpTableError> {
+fn bytes(apic_ids: &[u32], oem: Oem, at: GuestAddress) -> Result<Vec<u8>, MpTableError> {
     let vcpus = apic_ids.len();
     if vcpus == 0 || vcpus > MAX_VCPUS as usize {
         return Err(MpTableError::Vcpus { vcpus });
@@ -112,7 +119,7 @@ fn bytes(apic_ids: &[u32], at: GuestAddress) -> Result<Vec<u8>, MpTableError> {
     let table_address = table_address.and_then(|at| u32::try_from(at).ok());
     let table_address = table_address.ok_or(MpTableError::Place { at: at.0 })?;
     let mut bytes = floating_pointer(table_address).to_vec();
-    bytes.extend(configuration(&apic_ids));
+    bytes.extend(configuration(&apic_ids, oem));
     Ok(bytes)
 }
 
@@ -130,7 +137,7 @@ fn floating_pointer(table: u32) -> [u8; 16] {
 }
 
 /// Table 4-2 and the entries after it.
-fn configuration(apic_ids: &[u8]) -> Vec<u8> {
+fn configuration(apic_ids: &[u8], oem: Oem) -> Vec<u8> {
     let entries = entries(apic_ids);
     let count: usize = entries.iter().map(Vec::len).sum();
     let length = u16::try_from(count)
@@ -140,7 +147,8 @@ fn configuration(apic_ids: &[u8]) -> Vec<u8> {
     let mut table = b"PCMP".to_vec();
     table.extend(length.to_le_bytes());
     table.extend([REVISION, 0]); // the sum is set below
-    table.extend(b"VMMKIT  ");
+    table.extend(oem.id);
+    table.extend(b"  ");
     table.extend(b"PC          ");
     table.extend([0; 6]); // no OEM table
     table.extend(entry_count.to_le_bytes());
@@ -213,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_sums_of_pointer_and_table_are_zero() {
-        let bytes = bytes(&[0, 1, 2], EBDA).unwrap();
+        let bytes = bytes(&[0, 1, 2], Oem::default(), EBDA).unwrap();
 
         assert_eq!(checksum(&bytes[..16]), 0);
         assert_eq!(checksum(&bytes[16..]), 0);
@@ -223,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_header_counts_bytes_and_entries() {
-        let bytes = bytes(&[0, 1, 2], EBDA).unwrap();
+        let bytes = bytes(&[0, 1, 2], Oem::default(), EBDA).unwrap();
         let table = &bytes[16..];
 
         assert_eq!(table[..4], *b"PCMP");
@@ -239,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_first_cpu_starts_and_the_timer_comes_by_pin_2() {
-        let bytes = bytes(&[0, 1], EBDA).unwrap();
+        let bytes = bytes(&[0, 1], Oem::default(), EBDA).unwrap();
         let entries = entries_of(&bytes[16..]);
 
         assert_eq!(entries[0][..4], [0, 0, 0x14, 3]);
@@ -253,21 +261,22 @@ mod tests {
     fn ram_holds_what_was_written() {
         let ram = ram(16);
 
-        let length = write(&ram, &[0, 1, 4, 5], EBDA).unwrap();
+        let length = write(&ram, &[0, 1, 4, 5], Oem::default(), EBDA).unwrap();
 
         let mut read = vec![0; usize::try_from(length).unwrap()];
         ram.read_bytes(EBDA, &mut read).unwrap();
-        assert_eq!(read, bytes(&[0, 1, 4, 5], EBDA).unwrap());
+        assert_eq!(read, bytes(&[0, 1, 4, 5], Oem::default(), EBDA).unwrap());
         assert_eq!(length, 212 + 4 * 20);
     }
 
     #[test]
     fn what_cannot_be_described_is_refused() {
         let ram = ram(16);
-        let refused = |ids: &[u32], at| write(&ram, ids, GuestAddress(at)).unwrap_err();
+        let refused =
+            |ids: &[u32], at| write(&ram, ids, Oem::default(), GuestAddress(at)).unwrap_err();
         let many: Vec<u32> = (0..=MAX_VCPUS).collect();
 
-        assert!(bytes(&many[1..], EBDA).is_ok());
+        assert!(bytes(&many[1..], Oem::default(), EBDA).is_ok());
         assert!(matches!(
             refused(&many, EBDA.0),
             MpTableError::Vcpus { vcpus: 41 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
+use crate::Oem;
 use crate::acpi::AcpiConfig;
 
 /// A kernel, what goes with it, and how it is entered.
@@ -75,4 +76,18 @@ pub struct Platform<'a> {
     pub acpi: Option<&'a AcpiConfig>,
     /// Write an MP table (Intel MultiProcessor Specification 1.4) too.
     pub mp_table: bool,
+    /// The maker that the MP table names; the ACPI tables have their own.
+    pub oem: Oem,
+}
+
+impl<'a> Platform<'a> {
+    /// A machine with these vCPUs that is described by no table.
+    pub const fn of(apic_ids: &'a [u32]) -> Self {
+        Self {
+            apic_ids,
+            acpi: None,
+            mp_table: false,
+            oem: Oem::DEFAULT,
+        }
+    }
 }

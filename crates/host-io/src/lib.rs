@@ -87,7 +87,7 @@ pub use listener::{Accept, Acceptor, ListenError, ListenStep, Listener, remove_o
 pub use output::{Flush, OutputBuffer};
 pub use pollable::Pollable;
 pub use poller::{Interest, Poller, Ready};
-pub use priority::{ThreadPriority, ThreadPriorityError, set_io_priority};
+pub use priority::{ThreadPriority, ThreadPriorityError};
 pub use pty::{Pty, open_pty};
 pub use random::random_bytes;
 pub use signals::{
@@ -102,7 +102,7 @@ pub use terminal::{
     RawTerminal, WindowSize, is_foreground, is_raw, is_terminal, restore_all, ring_bell,
     window_size,
 };
-pub use thread::{ThreadRole, ThreadSpec};
+pub use thread::{ThreadPolicy, ThreadRole, ThreadSpec};
 pub use thread_name::thread_name;
 pub use timer::TimerFd;
 pub use uring::{Completion, SharedMemory, Uring};

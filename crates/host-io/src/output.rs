@@ -1,6 +1,6 @@
 //! The console's output path: from vCPU threads to a descriptor, without a system call per byte.
 
-use std::io;
+use std::io::{self, Write};
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,8 +10,10 @@ use parking_lot::Mutex;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use crate::TimerFd;
-use crate::pollable::wait_writable;
-use crate::sink::{Sink, Written};
+use crate::sink::Written;
+use outlet::{Calling, Outlet};
+
+mod outlet;
 
 /// Bytes in each of the two halves.
 const HALF: usize = 32 * 1024;
@@ -23,7 +25,8 @@ const LINGER: Duration = Duration::from_millis(2);
 /// How many of the last bytes are kept for a reader who takes nothing.
 const KEPT: usize = 64 * 1024;
 
-/// A bounded buffer between the guest's console and a file, pipe, socket or terminal.
+/// A bounded buffer between the guest's console and a file, pipe, socket or terminal, or anything else that takes
+/// bytes.
 ///
 /// Threads: any thread may [`push`](Self::push), and none of them ever waits for the reader; one
 /// thread, the event loop's, waits for [`wake_fds`](Self::wake_fds) and calls
@@ -44,7 +47,7 @@ const KEPT: usize = 64 * 1024;
 /// block, `writing` is never taken by `push`.
 #[derive(Debug)]
 pub struct OutputBuffer {
-    sink: Sink,
+    outlet: Outlet,
     timer: TimerFd,
     /// Holds the sink's descriptor while the reader takes nothing.
     stalled: OwnedFd,
@@ -95,8 +98,45 @@ impl OutputBuffer {
     /// # Errors
     /// The host's, when it has no descriptor or memory left.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        Self::to_outlet(Outlet::of_descriptor(fd))
+    }
+
+    /// A buffer in front of `writer`, which is called, and flushed, on the event loop's thread and must not wait:
+    /// one that has no room says [`WouldBlock`](io::ErrorKind::WouldBlock), and is tried again 2 ms later; one that
+    /// takes 0 bytes, or says [`BrokenPipe`](io::ErrorKind::BrokenPipe), is done with.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new).
+    pub fn to_writer(writer: impl Write + Send + 'static) -> io::Result<Self> {
+        Self::to_outlet(Outlet::Writer(Mutex::new(Box::new(writer))))
+    }
+
+    /// The same for a function, which is given each piece of output as it comes: up to 32 KiB, where lines and
+    /// characters may be cut.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use std::time::Duration;
+    ///
+    /// let (sender, output) = mpsc::channel();
+    /// let buffer = vmmkit_host_io::OutputBuffer::to_fn(move |bytes| {
+    ///     let _ = sender.send(bytes.to_vec());
+    /// })?;
+    /// assert!(b"hi".iter().all(|&byte| buffer.push(byte)));
+    /// buffer.drain_blocking(Duration::from_secs(1))?;
+    /// assert_eq!(output.recv().as_deref(), Ok(&b"hi"[..]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new).
+    pub fn to_fn(take: impl FnMut(&[u8]) + Send + 'static) -> io::Result<Self> {
+        Self::to_writer(Calling(take))
+    }
+
+    fn to_outlet(outlet: Outlet) -> io::Result<Self> {
         Ok(Self {
-            sink: Sink::new(fd),
+            outlet,
             timer: TimerFd::new()?,
             stalled: epoll::create(CreateFlags::CLOEXEC)?,
             filling: Mutex::default(),
@@ -213,10 +253,7 @@ impl OutputBuffer {
                 Flush::Done => {}
                 Flush::Stalled => {
                     let left = limit.saturating_sub(started.elapsed());
-                    if left.is_zero()
-                        || self.is_dropping()
-                        || !wait_writable(self.sink.as_fd(), left)
-                    {
+                    if left.is_zero() || self.is_dropping() || !self.outlet.wait_for_room(left) {
                         return Ok(Flush::Stalled);
                     }
                 }
@@ -265,7 +302,7 @@ impl OutputBuffer {
                 half.clear();
                 return Ok(Flush::Gone);
             }
-            match self.sink.write(rest) {
+            match self.outlet.write(rest) {
                 Ok(Written::Bytes(length)) => {
                     half.written += length;
                     half.stalled = None;
@@ -297,19 +334,21 @@ impl OutputBuffer {
     /// Lets `stalled` become readable when the reader takes bytes again.
     fn watch(&self, half: &mut Half) {
         let data = EventData::new_u64(0);
-        match epoll::add(&self.stalled, self.sink.as_fd(), data, EventFlags::OUT) {
-            Ok(()) => half.watched = true,
-            // A host out of memory: look again soon.
-            Err(_) => self.timer.arm_once(LINGER),
+        let add = |fd| epoll::add(&self.stalled, fd, data, EventFlags::OUT).is_ok();
+        half.watched = self.outlet.descriptor().is_some_and(add);
+        if !half.watched {
+            // A writer without a descriptor, or a host out of memory: look again soon.
+            self.timer.arm_once(LINGER);
         }
     }
 
     /// Undoes [`watch`](Self::watch): a sink that has room all the time would wake the event loop
     /// all the time.
     fn unwatch(&self, half: &mut Half) {
-        if mem::take(&mut half.watched) {
+        let is_watched = mem::take(&mut half.watched);
+        if let Some(fd) = self.outlet.descriptor().filter(|_| is_watched) {
             // epoll_ctl(2) fails for a descriptor that was not added only.
-            let _ = epoll::delete(&self.stalled, self.sink.as_fd());
+            let _ = epoll::delete(&self.stalled, fd);
         }
     }
 }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
-use std::sync::OnceLock;
 
 use thiserror::Error;
 
@@ -43,20 +42,6 @@ pub enum ThreadPriorityError {
         /// The largest one.
         most: i8,
     },
-}
-
-/// The priority of threads that serve devices; process-wide.
-static OF_IO: OnceLock<ThreadPriority> = OnceLock::new();
-
-/// Has the threads of this process that serve devices ([`ThreadRole::Device`]) take on `priority` when they
-/// begin: event loops and the threads of engines. Those that are there already keep theirs, and a second call does nothing.
-pub fn set_io_priority(priority: ThreadPriority) {
-    let _ = OF_IO.set(priority);
-}
-
-/// The calling thread serves devices: it takes on what [`set_io_priority`] says.
-pub(crate) fn take_on_io_priority() -> io::Result<()> {
-    OF_IO.get().map_or(Ok(()), |priority| priority.take_on())
 }
 
 impl ThreadPriority {

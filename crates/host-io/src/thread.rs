@@ -3,7 +3,7 @@
 use std::io;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
-use crate::priority::take_on_io_priority;
+use crate::{ThreadPriority, thread_name};
 
 /// The purpose of a thread, which decides how the host schedules it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +11,7 @@ use crate::priority::take_on_io_priority;
 pub enum ThreadRole {
     /// It runs a vCPU.
     Vcpu,
-    /// It serves the guest's devices: their queues, or events of the host for them. It has the
-    /// [priority](crate::set_io_priority) of those.
+    /// It serves the guest's devices: their queues, or events of the host for them.
     Device,
     /// It serves clients of the machine: an API, a debugger.
     Server,
@@ -35,6 +34,7 @@ pub struct ThreadSpec {
     role: ThreadRole,
     name: String,
     stack_bytes: Option<usize>,
+    priority: Option<ThreadPriority>,
 }
 
 impl ThreadSpec {
@@ -44,7 +44,13 @@ impl ThreadSpec {
             role,
             name: name.into(),
             stack_bytes: None,
+            priority: None,
         }
+    }
+
+    /// The purpose that it was made for.
+    pub fn role(&self) -> ThreadRole {
+        self.role
     }
 
     /// With a stack of this size, in bytes; 2 MiB of addresses otherwise.
@@ -61,9 +67,9 @@ impl ThreadSpec {
         self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<JoinHandle<T>> {
-        let role = self.role;
+        let priority = self.priority;
         self.builder().spawn(move || {
-            role.begin();
+            begin(priority);
             work()
         })
     }
@@ -77,9 +83,9 @@ impl ThreadSpec {
         scope: &'scope Scope<'scope, '_>,
         work: impl FnOnce() -> T + Send + 'scope,
     ) -> io::Result<ScopedJoinHandle<'scope, T>> {
-        let role = self.role;
+        let priority = self.priority;
         self.builder().spawn_scoped(scope, move || {
-            role.begin();
+            begin(priority);
             work()
         })
     }
@@ -93,14 +99,30 @@ impl ThreadSpec {
     }
 }
 
-impl ThreadRole {
-    /// Sets the calling thread up for this role. [`ThreadSpec`] does so; this is for threads that another runtime
-    /// starts.
-    pub fn begin(self) {
-        if self == Self::Device {
-            // Whoever set the priority checked that it can be applied.
-            let _ = take_on_io_priority();
-        }
+/// Sets the calling thread up.
+fn begin(priority: Option<ThreadPriority>) {
+    if let Some(priority) = priority {
+        // Whoever chose it checked that it can be applied: see `ThreadPriority::try_out`.
+        let _ = priority.take_on();
+    }
+}
+
+/// How the threads of one machine are named and scheduled. Machines that share a process have one each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ThreadPolicy {
+    /// The prefix of their names: see [`thread_name`].
+    pub name_prefix: String,
+    /// How the host schedules those of [`ThreadRole::Device`]; as the thread that starts them otherwise.
+    pub device_priority: Option<ThreadPriority>,
+}
+
+impl ThreadPolicy {
+    /// A thread of the machine, called `name` behind the machine's prefix.
+    pub fn spec(&self, role: ThreadRole, name: &str) -> ThreadSpec {
+        let spec = ThreadSpec::new(role, thread_name(&self.name_prefix, name));
+        let priority = self.device_priority.filter(|_| role == ThreadRole::Device);
+        ThreadSpec { priority, ..spec }
     }
 }
 

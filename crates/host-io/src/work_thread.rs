@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle, ThreadId};
 
 use parking_lot::Mutex;
 
-use crate::{ThreadRole, ThreadSpec};
+use crate::ThreadSpec;
 
 /// Work that other threads hand over and wait for, done by one thread, one piece after the other.
 ///
@@ -21,10 +21,10 @@ use crate::{ThreadRole, ThreadSpec};
 /// work hands over work. Clones are the same thread.
 ///
 /// ```
-/// use vmmkit_host_io::WorkThread;
+/// use vmmkit_host_io::{ThreadRole, ThreadSpec, WorkThread};
 ///
 /// let works = WorkThread::new();
-/// works.start("setup")?;
+/// works.start(ThreadSpec::new(ThreadRole::Helper, "setup"))?;
 /// assert_eq!(works.run(|| std::thread::current().name().map(str::to_owned)).as_deref(), Some("setup"));
 /// works.stop();
 /// # Ok::<(), std::io::Error>(())
@@ -47,17 +47,17 @@ impl WorkThread {
         Self::default()
     }
 
-    /// Starts the thread, which the host shows by the first 15 bytes of `name`. One that runs stays.
+    /// Starts it as `thread`. One that runs stays.
     ///
     /// # Errors
     /// The host's, when it has no thread left.
-    pub fn start(&self, name: impl Into<String>) -> io::Result<()> {
+    pub fn start(&self, thread: ThreadSpec) -> io::Result<()> {
         let mut running = self.0.lock();
         if running.is_some() {
             return Ok(());
         }
         let (jobs, receiver) = channel::<Job>();
-        let thread = ThreadSpec::new(ThreadRole::Helper, name).spawn(move || {
+        let thread = thread.spawn(move || {
             while let Ok(job) = receiver.recv() {
                 job();
             }
@@ -150,6 +150,7 @@ impl fmt::Debug for WorkThread {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ThreadRole;
 
     fn name() -> String {
         thread::current().name().unwrap_or_default().to_owned()
@@ -159,20 +160,28 @@ mod tests {
     fn work_is_done_by_the_thread_while_it_runs_and_by_the_caller_otherwise() {
         let (works, here) = (WorkThread::new(), name());
         assert_eq!(works.run(name), here);
-        works.start("first").unwrap();
-        works.start("second").unwrap();
+        works
+            .start(ThreadSpec::new(ThreadRole::Helper, "first"))
+            .unwrap();
+        works
+            .start(ThreadSpec::new(ThreadRole::Helper, "second"))
+            .unwrap();
         assert_eq!(works.clone().run(name), "first");
         works.stop();
         works.stop();
         assert_eq!(works.run(name), here);
-        works.start("second").unwrap();
+        works
+            .start(ThreadSpec::new(ThreadRole::Helper, "second"))
+            .unwrap();
         assert_eq!(works.run(name), "second");
     }
 
     #[test]
     fn work_that_hands_over_work_does_it_itself() {
         let works = WorkThread::new();
-        works.start("outer").unwrap();
+        works
+            .start(ThreadSpec::new(ThreadRole::Helper, "outer"))
+            .unwrap();
         let inner = works.clone();
         assert_eq!(works.run(move || inner.run(name)), "outer");
     }
@@ -180,7 +189,9 @@ mod tests {
     #[test]
     fn a_panic_is_the_callers_and_the_thread_goes_on() {
         let works = WorkThread::new();
-        works.start("works").unwrap();
+        works
+            .start(ThreadSpec::new(ThreadRole::Helper, "works"))
+            .unwrap();
         let caller = works.clone();
         let caught = catch_unwind(AssertUnwindSafe(|| caller.run(|| panic!("asked to"))));
         assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "asked to");
@@ -200,7 +211,9 @@ mod tests {
                 });
             }
             for _ in 0..50 {
-                works.start("works").unwrap();
+                works
+                    .start(ThreadSpec::new(ThreadRole::Helper, "works"))
+                    .unwrap();
                 works.stop();
             }
         });
@@ -209,7 +222,9 @@ mod tests {
     #[test]
     fn the_last_clone_ends_it() {
         let works = WorkThread::new();
-        works.start("ends").unwrap();
+        works
+            .start(ThreadSpec::new(ThreadRole::Helper, "ends"))
+            .unwrap();
         let (holds, held) = channel::<()>();
         let other = works.clone();
         works.run(move || drop(other));

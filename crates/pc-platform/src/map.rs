@@ -136,6 +136,7 @@ mod tests {
                 irqchip: Irqchip::InKernel { pit: true },
                 has_firmware: true,
                 virtio,
+                oem: vmmkit_boot_loader::Oem::default(),
             };
             let mut taken = taken_mmio(config, &ram, &[]);
             taken.push(("ECAM", PciLayout::default().ecam));

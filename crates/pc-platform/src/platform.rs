@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
+use vmmkit_boot_loader::Oem;
 use vmmkit_boot_loader::acpi::{
     AcpiConfig, IoapicInfo, LegacyHardware, MemoryRange, PciHost, PmPorts, ResetRegister,
 };
@@ -32,6 +33,8 @@ pub struct PlatformConfig {
     pub virtio: VirtioTransport,
     /// Whether firmware lies at the end of the first 4 GiB.
     pub has_firmware: bool,
+    /// The maker that the ACPI tables name.
+    pub oem: Oem,
 }
 
 /// Where paravirtual devices are.
@@ -293,6 +296,7 @@ impl Platform {
                 .chain([Generation::ACPI])
                 .collect(),
             pci,
+            oem: config.oem,
         }
     }
 }
@@ -349,6 +353,7 @@ mod tests {
                 irqchip,
                 virtio: VirtioTransport::Mmio,
                 has_firmware: false,
+                oem: vmmkit_boot_loader::Oem::default(),
             };
             let told = Platform::describe(config, 0, &RamConfig::default(), vec![0]);
             assert_eq!(told.pm.pm_timer, Some(pm::PM_TIMER));

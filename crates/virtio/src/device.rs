@@ -13,7 +13,7 @@ use vmmkit_guest_memory::GuestRam;
 use vmmkit_telemetry::{Tree, error_line};
 
 use crate::engine::Workers;
-use crate::{DeviceKind, Engine, Fault, Interrupts, Queue, QueueState, Queues, SharedThread};
+use crate::{DeviceKind, DeviceThreads, Engine, Fault, Interrupts, Queue, QueueState, Queues};
 
 /// A paravirtual device: what it is and has, whoever drives it by whatever transport. vCPU threads
 /// call it, the transport one at a time; none of it may wait for the guest.
@@ -159,13 +159,13 @@ pub struct Activation {
     pub queues: Queues,
     /// Tells the driver that the device cannot go on.
     pub fault: Arc<Fault>,
-    /// The thread that devices share which have little to do.
-    pub shared_thread: SharedThread,
+    /// The threads of the machine's devices.
+    pub threads: DeviceThreads,
 }
 
 impl Activation {
     /// Runs one engine with all queues on the thread that devices share which have little to do: see
-    /// [`SharedThread`].
+    /// [`DeviceThreads`].
     ///
     /// # Errors
     /// [`ActivateError::Host`] where the host has no thread or descriptor left.
@@ -176,7 +176,7 @@ impl Activation {
         let indices = self.queues.indices();
         let mut workers = Workers::default();
         workers
-            .share(self.shared_thread, engine, indices, self.queues, self.fault)
+            .share(self.threads, engine, indices, self.queues, self.fault)
             .map_err(no_thread)?;
         Ok(Box::new(workers))
     }
@@ -213,7 +213,13 @@ impl Activation {
                 _ => format!("virtio-{}.{number}", self.name),
             };
             workers
-                .spawn(name, engine, indices, queues, self.fault.clone())
+                .spawn(
+                    self.threads.spec(&name),
+                    engine,
+                    indices,
+                    queues,
+                    self.fault.clone(),
+                )
                 .map_err(no_thread)?;
         }
         Ok(Box::new(workers))

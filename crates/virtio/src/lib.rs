@@ -64,7 +64,7 @@ pub mod spec;
 mod transport;
 
 pub use device::{ActivateError, Activation, Active, ConfigChange, Device};
-pub use engine::{Context, Engine, Queues, SharedThread};
+pub use engine::{Context, DeviceThreads, Engine, Queues};
 pub use interrupt::{Fault, Interrupts, QueueInterrupt, Signal, TransportEvent, Watcher};
 pub use kind::DeviceKind;
 pub use queue::{

@@ -60,11 +60,7 @@ impl std::fmt::Debug for MachineBuilder {
         f.debug_struct("MachineBuilder")
             .field("config", &self.config)
             .field("console", &self.console)
-            .field("subscribers", &self.subscribers.len())
-            .field("ports", &self.ports)
-            .field("mmio", &self.mmio)
-            .field("virtio", &self.virtio.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -211,7 +207,7 @@ impl MachineBuilder {
         let reach = reach(&*vm, &ram, &memory)?;
         let (devices, wires) =
             pc_platform::plug_virtio(config.virtio, devices, &vm, capabilities, &reach, &platform)?;
-        devices::watch_all(&devices, &supervisor, config.packed);
+        devices::watch_all(&devices, &supervisor, &config);
         platform.plug_extra(ports, mmio)?;
         let supported = cpus::supported(hypervisor, &config)?;
         let vcpus = cpus::create(&supported, &*vm, &config, &platform, &start)?;
@@ -240,7 +236,7 @@ impl MachineBuilder {
             output,
             about: report::about(&board.config),
             cmdline_additions,
-            thread_prefix: board.config.thread_prefix.clone(),
+            threads: board.config.threads.clone(),
             clock_after_pause: board.config.clock_after_pause,
         };
         Ok(Machine::built(shared, vcpus, Arc::new(board), event_loop))

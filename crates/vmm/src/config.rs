@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use thiserror::Error;
-use vmmkit_boot_loader::mp_table::MpTable;
+use vmmkit_boot_loader::{Oem, mp_table::MpTable};
 use vmmkit_guest_memory::RamConfig;
-use vmmkit_host_io::{HostCpus, ThreadPriority};
+use vmmkit_host_io::{HostCpus, ThreadPolicy, ThreadPriority};
 use vmmkit_hypervisor::{Capabilities, Irqchip};
 use vmmkit_run_control::{ClockPolicy, OnCrash, OnReboot};
 use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
@@ -21,10 +21,8 @@ pub(crate) const MAX_VCPUS: u32 = 4096;
 pub struct MachineConfig {
     /// The machine's name, for people: [`Handle::inspect`](crate::Handle::inspect) shows it.
     pub name: String,
-    /// Prefix of the names of its threads, where several machines share a process: with `web`,
-    /// `web:vcpu0` and `web:vmm`. Linux shows 15 bytes of a name, so a longer prefix is cut. Empty, as
-    /// by default: `vcpu0` and `vmm`.
-    pub thread_prefix: String,
+    /// Names and priority of its threads: `vcpu0`, or `web:vcpu0` with the prefix `web`.
+    pub threads: ThreadPolicy,
     /// The boot.
     pub boot: Boot,
     /// The guest's RAM.
@@ -43,6 +41,8 @@ pub struct MachineConfig {
     pub acpi: bool,
     /// Describe CPUs and interrupts by an MP table too.
     pub mp_table: MpTable,
+    /// The maker that those tables name.
+    pub oem: Oem,
     /// The interrupt controllers. [`Irqchip::None`] is for hypervisors that deliver no interrupt.
     pub irqchip: Irqchip,
     /// Where paravirtual devices are.
@@ -62,7 +62,7 @@ impl MachineConfig {
     pub fn new(boot: impl Into<Boot>) -> Self {
         Self {
             name: "vm".to_owned(),
-            thread_prefix: String::new(),
+            threads: ThreadPolicy::default(),
             boot: boot.into(),
             ram: RamConfig::default(),
             vcpus: 1,
@@ -72,6 +72,7 @@ impl MachineConfig {
             cpu: CpuModel::default(),
             acpi: true,
             mp_table: MpTable::Auto,
+            oem: Oem::default(),
             irqchip: Irqchip::InKernel { pit: true },
             virtio: VirtioTransport::Mmio,
             packed: false,
@@ -126,8 +127,9 @@ impl MachineConfig {
                 max,
             });
         }
-        let topology = self.topology();
-        Ok(topology.check(self.vcpus, capabilities.max_apic_id)?)
+        Ok(self
+            .topology()
+            .check(self.vcpus, capabilities.max_apic_id)?)
     }
 
     /// There must be room for `asked` paravirtual devices.
@@ -141,6 +143,7 @@ impl MachineConfig {
         PlatformConfig {
             irqchip: self.irqchip,
             virtio: self.virtio,
+            oem: self.oem,
             has_firmware: matches!(self.boot, Boot::Firmware(_)),
         }
     }

@@ -12,11 +12,11 @@ use vmmkit_device_bus::{DeviceId, Lifecycle, bring_to_rest};
 use vmmkit_host_io::WorkThread;
 use vmmkit_run_control::{ClockPolicy, Clocks, Event, PauseError, Supervisor};
 use vmmkit_telemetry::{Metrics, Tree};
-use vmmkit_virtio::{Device, SharedThread, TransportEvent};
+use vmmkit_virtio::{Device, DeviceThreads, TransportEvent};
 
 use vmmkit_pc_platform::{Part, Plugged};
 
-use crate::BuildError;
+use crate::{BuildError, MachineConfig};
 
 /// Until when a pause may take; `None` is as long as it takes.
 pub(crate) type Deadline = Option<Instant>;
@@ -267,14 +267,13 @@ pub(crate) fn cast<D: Device>(device: Arc<dyn Device>) -> Option<Arc<D>> {
     device.downcast().ok()
 }
 
-/// Tells of what happens between `devices` and their drivers, and has the slow
-/// ones share a thread and all offer `packed` queues.
-pub(crate) fn watch_all(devices: &[Arc<dyn Plugged>], supervisor: &Supervisor, packed: bool) {
-    let slow = SharedThread::new();
-    for transport in devices.iter().map(|device| device.transport()) {
-        transport.share_thread(&slow);
-        transport.offer_packed(packed);
-        let (device, publish) = (transport.name().clone(), supervisor.publisher());
+/// Tells of what happens between devices and drivers; devices use the machine's threads and kind of queues.
+pub(crate) fn watch_all(list: &[Arc<dyn Plugged>], of: &Supervisor, config: &MachineConfig) {
+    let threads = DeviceThreads::new(config.threads.clone());
+    for transport in list.iter().map(|device| device.transport()) {
+        transport.use_threads(&threads);
+        transport.offer_packed(config.packed);
+        let (device, publish) = (transport.name().clone(), of.publisher());
         transport.watch(Box::new(move |event| {
             let device = device.clone();
             publish(match event {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
-use vmmkit_host_io::{OutputBuffer, Subscription};
+use vmmkit_host_io::{OutputBuffer, Subscription, ThreadPolicy};
 use vmmkit_hypervisor::{CmdlineAddition, SaveVm};
 use vmmkit_run_control::{
     ClockPolicy, Control, Event, MachineState, PauseError, ResetCause, Supervisor,
@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     /// The machine as it was asked for.
     pub(crate) about: Tree,
     pub(crate) cmdline_additions: Vec<CmdlineAddition>,
-    pub(crate) thread_prefix: String,
+    pub(crate) threads: ThreadPolicy,
     pub(crate) clock_after_pause: ClockPolicy,
 }
 

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use vmmkit_host_io::{EventLoopStop, ThreadRole, ThreadSpec, thread_name};
+use vmmkit_host_io::{EventLoopStop, ThreadRole};
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_run_control::{Ending, LastEvent, OnWorkThread, Supervisor};
 
@@ -42,25 +42,28 @@ impl Threads {
             events: None,
             _last: last,
         };
-        let stop = event_loop.stop_handle();
-        let ends = supervisor.clone();
-        let name = |thread: &str| thread_name(&shared.thread_prefix, thread);
-        let events = ThreadSpec::new(ThreadRole::Device, name("vmm")).spawn(move || {
+        let (stop, ends) = (event_loop.stop_handle(), supervisor.clone());
+        let spec = |role, name: &str| shared.threads.spec(role, name);
+        let events = spec(ThreadRole::Device, "vmm").spawn(move || {
             if let Some(error) = guarded("vmm", || Ok(event_loop.run()?)) {
                 ends.end(Err(error));
             }
         })?;
         threads.events = Some((stop, events));
-        threads.devices.work.start(name("setup"))?;
+        threads
+            .devices
+            .work
+            .start(spec(ThreadRole::Helper, "setup"))?;
         let board = Arc::new(OnWorkThread::new(board, threads.devices.work.clone()));
         threads.devices.start()?;
         threads.devices.begin(supervisor, shared.clock_after_pause);
         supervisor.start(vcpus.kickers);
         for (id, body) in (0..).map(VcpuId).zip(vcpus.bodies) {
             let (supervisor, board) = (supervisor.clone(), board.clone());
-            let thread = ThreadSpec::new(ThreadRole::Vcpu, name(&id.to_string()))
-                .spawn(move || supervisor.run_vcpu(id, body, &*board))?;
-            threads.vcpus.push(thread);
+            let run = move || supervisor.run_vcpu(id, body, &*board);
+            threads
+                .vcpus
+                .push(spec(ThreadRole::Vcpu, &id.to_string()).spawn(run)?);
         }
         Ok(threads)
     }

@@ -7,15 +7,18 @@
 
 mod support;
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Instant;
 
 use support::*;
+use vmmkit_guest_memory::GuestAddress;
+use vmmkit_host_io::OutputBuffer;
 use vmmkit_hypervisor::fake::{End, Script};
 use vmmkit_hypervisor::{VcpuId, Width};
 use vmmkit_telemetry::{BootLog, Milestone, Node};
 use vmmkit_virtio_devices::Rng;
-use vmmkit_vmm::{Handle, MachineBuilder, Outcome};
+use vmmkit_vmm::{Console, Handle, MachineBuilder, MachineConfig, Oem, Outcome};
 
 /// A guest that says "hi", probes a port and an address twice each, and resets.
 fn ran() -> Handle {
@@ -120,4 +123,62 @@ fn a_kick_is_counted_and_every_vcpu_has_its_own_counts() {
     });
     handle.stop();
     machine.wait().unwrap();
+}
+
+/// The names of this process's threads that begin with `prefix`.
+fn threads(prefix: &str) -> Vec<String> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    let mut names: Vec<_> = names
+        .filter_map(|name| Some(name.trim_end().strip_prefix(prefix)?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn machines_of_one_process_differ_in_what_the_embedder_chooses() {
+    let mut machines = Vec::new();
+    for (name, id) in [("one", *b"ONE   "), ("two", *b"TWO   ")] {
+        let kernel = Kernel::new();
+        let mut config = MachineConfig {
+            oem: Oem {
+                id,
+                table_id: *b"PLATFORM",
+            },
+            mp_table: vmmkit_vmm::MpTable::Always,
+            ..kernel.config()
+        };
+        name.clone_into(&mut config.threads.name_prefix);
+        let (sender, output) = std::sync::mpsc::channel();
+        let console = Console {
+            output: Some(Arc::new(
+                OutputBuffer::to_fn(move |bytes| _ = sender.send(bytes.to_vec())).unwrap(),
+            )),
+            ..Console::default()
+        };
+        let script = Script::new().port_write(COM1, name.as_bytes());
+        let script = script.then(End::WaitForKick);
+        let machine = MachineBuilder::new(config).console(console);
+        let machine = machine.build(&playing(script)).unwrap();
+        let handle = machine.handle();
+        // The tables lie below 1 MiB: pointers to them, and the tables themselves.
+        let mut low = vec![0; 1 << 20];
+        handle.ram().read_bytes(GuestAddress(0), &mut low).unwrap();
+        let count = |id: &[u8]| low.windows(id.len()).filter(|bytes| *bytes == id).count();
+        assert!(count(&id) > 4, "{name}: {}", count(&id));
+        assert_eq!(count(b"VMMKIT"), 0, "{name}");
+        machines.push((name, machine.start().unwrap(), handle, output));
+    }
+    for (name, _, _, output) in &machines {
+        assert_eq!(
+            output.recv_timeout(PATIENCE).as_deref(),
+            Ok(name.as_bytes())
+        );
+        assert_eq!(threads(&format!("{name}:")), ["vcpu0", "vmm"]);
+    }
+    for (_, machine, handle, _) in machines {
+        handle.stop();
+        machine.wait().unwrap();
+    }
 }

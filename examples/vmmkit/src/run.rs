@@ -62,9 +62,6 @@ pub(crate) fn run(values: Values) -> Result<ExitCode, Failure> {
     })?;
     let sockets = files::check(&settings)?;
     let log = settings.log.as_ref().map(LogChoice::install);
-    if let Some(priority) = settings.spec.cpus.priority.io {
-        vmmkit_host_io::set_io_priority(priority);
-    }
     if settings.found_kernel && !settings.quiet {
         messages::say(&format!(
             "no --kernel, so this runs:\n  {}",

@@ -2,6 +2,8 @@
 
 use vmmkit_guest_memory::{GuestAddress, Layout, RamConfig};
 
+use crate::Oem;
+
 /// A platform. The default is one vCPU with the fixed hardware of vmmkit-legacy-devices, its
 /// keyboard controller and clock, and no further device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct AcpiConfig {
     pub devices: Vec<AcpiDevice>,
     /// The PCI host bridge, where there is one.
     pub pci: Option<PciHost>,
+    /// The maker of the platform.
+    pub oem: Oem,
 }
 
 impl Default for AcpiConfig {
@@ -36,6 +40,7 @@ impl Default for AcpiConfig {
             legacy: LegacyHardware::default(),
             devices: Vec::new(),
             pci: None,
+            oem: Oem::default(),
         }
     }
 }

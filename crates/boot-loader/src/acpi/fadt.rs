@@ -3,7 +3,7 @@
 use acpi_tables::fadt::{FADT, FADTBuilder, Flags, PmProfile};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
 
-use super::layout::{OEM_ID, OEM_REVISION, OEM_TABLE_ID};
+use super::layout::OEM_REVISION;
 use super::{AcpiConfig, AcpiDevice};
 
 /// Bytes of the PM1a event block.
@@ -28,7 +28,7 @@ const NO_CMOS_RTC: u16 = 1 << 5;
 /// The FADT that points to the FACS and DSDT at these addresses.
 pub(super) fn fadt(config: &AcpiConfig, facs: u64, dsdt: u64) -> FADT {
     let pm = &config.pm;
-    let mut fadt = FADTBuilder::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION)
+    let mut fadt = FADTBuilder::new(config.oem.id, config.oem.table_id, OEM_REVISION)
         .firmware_ctrl_64(facs)
         .dsdt_64(dsdt)
         .preferred_pm_profile(PmProfile::Unspecified)

@@ -9,11 +9,7 @@ use vmmkit_guest_memory::GuestAddress;
 
 use super::{AcpiConfig, AcpiError, aml, fadt, madt, pci, srat};
 
-/// OEM ID of the tables.
-pub(super) const OEM_ID: [u8; 6] = *b"VMMKIT";
-/// For which platform.
-pub(super) const OEM_TABLE_ID: [u8; 8] = *b"VMMKITPC";
-/// Which version of it.
+/// The version of the platform.
 pub(super) const OEM_REVISION: u32 = 1;
 
 /// Every table starts at a multiple of this: the FACS must (ACPI 6.5, section 5.2.10).
@@ -24,6 +20,7 @@ pub(super) const HEADER: u32 = 36;
 /// All tables, the RSDP first.
 pub(super) fn build(config: &AcpiConfig, at: GuestAddress) -> Result<Vec<u8>, AcpiError> {
     check(config, at)?;
+    let oem = config.oem;
     let mut tables = Tables {
         at: at.0,
         bytes: vec![0; ALIGNMENT], // for the RSDP
@@ -32,7 +29,7 @@ pub(super) fn build(config: &AcpiConfig, at: GuestAddress) -> Result<Vec<u8>, Ac
     let dsdt = tables.put(&dsdt(config)?)?;
     let fadt = tables.put(&fadt::fadt(config, facs, dsdt))?;
     let madt = tables.put(&madt::madt(config))?;
-    let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
+    let mut xsdt = XSDT::new(oem.id, oem.table_id, OEM_REVISION);
     xsdt.add_entry(fadt);
     xsdt.add_entry(madt);
     if let Some(srat) = srat::srat(config)? {
@@ -42,7 +39,7 @@ pub(super) fn build(config: &AcpiConfig, at: GuestAddress) -> Result<Vec<u8>, Ac
         xsdt.add_entry(tables.put(&mcfg)?);
     }
     let xsdt = tables.put(&xsdt)?;
-    Ok(tables.finish(&Rsdp::new(OEM_ID, xsdt)))
+    Ok(tables.finish(&Rsdp::new(oem.id, xsdt)))
 }
 
 fn check(config: &AcpiConfig, at: GuestAddress) -> Result<(), AcpiError> {
@@ -62,7 +59,8 @@ fn check(config: &AcpiConfig, at: GuestAddress) -> Result<(), AcpiError> {
 
 /// DSDT of revision 2: integers have 64 bits (ACPI 6.5, section 5.2.11.1).
 fn dsdt(config: &AcpiConfig) -> Result<Sdt, AcpiError> {
-    let mut dsdt = Sdt::new(*b"DSDT", HEADER, 2, OEM_ID, OEM_TABLE_ID, OEM_REVISION);
+    let oem = config.oem;
+    let mut dsdt = Sdt::new(*b"DSDT", HEADER, 2, oem.id, oem.table_id, OEM_REVISION);
     dsdt.append_slice(&aml::definitions(config)?);
     Ok(dsdt)
 }

@@ -3,7 +3,7 @@
 use acpi_tables::sdt::Sdt;
 
 use super::AcpiConfig;
-use super::layout::{HEADER, OEM_ID, OEM_REVISION, OEM_TABLE_ID};
+use super::layout::{HEADER, OEM_REVISION};
 
 /// As of ACPI 6.3.
 const REVISION: u8 = 5;
@@ -55,8 +55,8 @@ pub(super) fn madt(config: &AcpiConfig) -> Sdt {
         *b"APIC",
         HEADER,
         REVISION,
-        OEM_ID,
-        OEM_TABLE_ID,
+        config.oem.id,
+        config.oem.table_id,
         OEM_REVISION,
     );
     madt.append_slice(&body);

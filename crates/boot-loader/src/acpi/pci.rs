@@ -6,7 +6,7 @@ use acpi_tables::mcfg::MCFG;
 
 use super::aml::{Entry, numbered, registers};
 use super::config::{AddressWindow, PciHost};
-use super::layout::{OEM_ID, OEM_REVISION, OEM_TABLE_ID};
+use super::layout::OEM_REVISION;
 use super::{AcpiConfig, AcpiError};
 
 /// The ports of configuration mechanism 1 (PCI 3.0, section 3.2.2.3.2).
@@ -64,7 +64,7 @@ pub(super) fn mcfg(config: &AcpiConfig) -> Result<Option<MCFG>, AcpiError> {
     let Some(host) = &config.pci else {
         return Ok(None);
     };
-    let mut mcfg = MCFG::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
+    let mut mcfg = MCFG::new(config.oem.id, config.oem.table_id, OEM_REVISION);
     mcfg.add_ecam(host.ecam, 0, 0, host.last_bus()?);
     Ok(Some(mcfg))
 }

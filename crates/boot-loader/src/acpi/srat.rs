@@ -5,7 +5,7 @@
 use acpi_tables::sdt::Sdt;
 
 use super::config::MemoryRange;
-use super::layout::{HEADER, OEM_ID, OEM_REVISION, OEM_TABLE_ID};
+use super::layout::{HEADER, OEM_REVISION};
 use super::madt::FIRST_X2APIC;
 use super::{AcpiConfig, AcpiError};
 
@@ -41,8 +41,8 @@ pub(super) fn srat(config: &AcpiConfig) -> Result<Option<Sdt>, AcpiError> {
         *b"SRAT",
         HEADER,
         REVISION,
-        OEM_ID,
-        OEM_TABLE_ID,
+        config.oem.id,
+        config.oem.table_id,
         OEM_REVISION,
     );
     srat.append_slice(&body);

@@ -116,7 +116,7 @@ fn describe(
         used.push(Used::new("the VM generation ID", GENERATION_ID, size));
     }
     if platform.mp_table {
-        mp_table::write(ram, platform.apic_ids, EBDA)?;
+        mp_table::write(ram, platform.apic_ids, platform.oem, EBDA)?;
         let size = LOW_MEMORY_END.0.saturating_sub(EBDA.0);
         used.push(Used::new("the MP table", EBDA, size));
     }

@@ -19,11 +19,7 @@ fn try_load(ram: &GuestRam, image: &[u8], entry: EntryChoice) -> Result<Loaded, 
     try_load_with(ram, image, entry, None, &[])
 }
 
-const PLATFORM: Platform<'static> = Platform {
-    apic_ids: &[0],
-    acpi: None,
-    mp_table: false,
-};
+const PLATFORM: Platform<'static> = Platform::of(&[0]);
 
 fn try_load_with(
     ram: &GuestRam,

@@ -112,7 +112,10 @@ impl Api {
             }
             Operation::Events => return self.events(),
             Operation::OpenApi => {
-                let document = Bytes::from_static(openapi::document().as_bytes());
+                let document = match &self.title {
+                    Some(title) => openapi::document_titled(title).into(),
+                    None => Bytes::from_static(openapi::document().as_bytes()),
+                };
                 return Ok(whole(StatusCode::OK, "application/json", document));
             }
             Operation::Snapshot

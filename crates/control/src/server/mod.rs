@@ -44,6 +44,8 @@ pub struct Api {
     /// Timer that stops a guest which was asked to.
     stopping: Arc<Mutex<Option<AbortHandle>>>,
     limits: Limits,
+    /// The title of the document, if not the usual one.
+    title: Option<Arc<str>>,
     /// Those that were answered, for a log.
     requests: Arc<Occasions>,
 }
@@ -56,6 +58,7 @@ impl Api {
             machine,
             stopping: Arc::default(),
             limits: Limits::default(),
+            title: None,
             requests: Arc::default(),
         }
     }
@@ -64,6 +67,13 @@ impl Api {
     #[must_use]
     pub fn limited(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// With `title` as that of the OpenAPI document that it serves, such as the embedder's name.
+    #[must_use]
+    pub fn titled(mut self, title: &str) -> Self {
+        self.title = Some(title.into());
         self
     }
 
@@ -131,7 +141,6 @@ fn runtime(with_io: bool) -> io::Result<Runtime> {
     builder
         .enable_time()
         .thread_name("api")
-        .on_thread_start(|| ThreadRole::Server.begin())
         .max_blocking_threads(WAITING_CALLS)
         .thread_keep_alive(THREAD_IDLE);
     if with_io {

@@ -254,3 +254,53 @@ fn a_reader_has_all_the_time_without_a_limit() {
     assert_eq!(buffer.flush().unwrap(), Flush::Stalled);
     assert!(!buffer.push(b'x'));
 }
+
+/// Takes no more than three bytes at a time, nothing every second time, and hangs up at an end of file (4).
+struct Slow {
+    taken: std::sync::mpsc::Sender<u8>,
+    is_full: bool,
+}
+
+impl io::Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.is_full = !self.is_full;
+        if self.is_full {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if bytes.first() == Some(&4) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let end = bytes.iter().position(|&byte| byte == 4);
+        let some = &bytes[..end.unwrap_or(bytes.len()).min(3)];
+        some.iter().for_each(|&byte| self.taken.send(byte).unwrap());
+        Ok(some.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_writer_that_is_slow_gets_every_byte_until_it_hangs_up() {
+    let (taken, output) = std::sync::mpsc::channel();
+    let buffer = OutputBuffer::to_writer(Slow {
+        taken,
+        is_full: false,
+    })
+    .unwrap();
+    b"0123456789".iter().for_each(|&byte| _ = buffer.push(byte));
+    assert_eq!(buffer.flush().unwrap(), Flush::Stalled);
+    let mut state = Flush::Stalled;
+    while state == Flush::Stalled {
+        // It is asked again without a descriptor that would tell.
+        assert!(wait_readable(buffer.wake_fds()[0], LONG));
+        state = buffer.flush().unwrap();
+    }
+    assert_eq!(output.try_iter().collect::<Vec<_>>(), b"0123456789");
+    b"more\x04lost"
+        .iter()
+        .for_each(|&byte| _ = buffer.push(byte));
+    assert_eq!(buffer.drain_blocking(LONG).unwrap(), Flush::Gone);
+    assert_eq!(output.try_iter().collect::<Vec<_>>(), b"more");
+}

@@ -89,8 +89,10 @@ impl VhostUserActive {
         let work = Work::new(back_end, config, fault, features, ram)
             .map_err(|source| host("making an eventfd", source))?;
         let work = Arc::new(work);
-        let name = format!("virtio-{}", activation.name);
-        let forwarder = Forwarder::start(name, work.clone())
+        let thread = activation
+            .threads
+            .spec(&format!("virtio-{}", activation.name));
+        let forwarder = Forwarder::start(thread, work.clone())
             .map_err(|source| host("starting a thread", source))?;
         let active = Self {
             name: activation.name.clone(),

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use vmmkit_host_io::{EventFd, FdSocket, Interest, Poller, ThreadRole, ThreadSpec, TimerFd};
+use vmmkit_host_io::{EventFd, FdSocket, Interest, Poller, ThreadSpec, TimerFd};
 use vmmkit_telemetry::error_line;
 use vmmkit_virtio::{Queue, QueueInterrupt, Signal};
 
@@ -68,8 +68,8 @@ struct Watched {
 }
 
 impl Forwarder {
-    /// A thread `name`, for a device without queues so far.
-    pub(super) fn start(name: String, work: Arc<Work>) -> io::Result<Self> {
+    /// Starts `thread`, for a device without queues so far.
+    pub(super) fn start(thread: ThreadSpec, work: Arc<Work>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             poller: Poller::new()?,
             stop: EventFd::new()?,
@@ -82,16 +82,14 @@ impl Forwarder {
         poller.add(&shared.stop, STOP, Interest::Readable)?;
         poller.add(&shared.work.lost, LOST, Interest::Readable)?;
         poller.add(&shared.again, AGAIN, Interest::Readable)?;
-        let thread = ThreadSpec::new(ThreadRole::Device, name)
-            .stack_size(STACK)
-            .spawn({
-                let shared = shared.clone();
-                move || {
-                    if let Err(error) = shared.run() {
-                        shared.work.fault.report(error_line(&error));
-                    }
+        let thread = thread.stack_size(STACK).spawn({
+            let shared = shared.clone();
+            move || {
+                if let Err(error) = shared.run() {
+                    shared.work.fault.report(error_line(&error));
                 }
-            })?;
+            }
+        })?;
         Ok(Self {
             shared,
             thread: Some(thread),

@@ -1,4 +1,4 @@
-//! One thread for the engines of several devices.
+//! The threads of a machine's devices, one of which is for the engines of several.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use vmmkit_host_io::{EventFd, Interest, Poller, Ready, ThreadRole, ThreadSpec};
+use vmmkit_host_io::{EventFd, Interest, Poller, Ready, ThreadPolicy, ThreadRole, ThreadSpec};
 
 use super::worker::Worker;
 use super::workers::{STACK, message};
@@ -19,17 +19,21 @@ use crate::Fault;
 /// and one more for its commands.
 const CONTROL: u64 = u64::MAX;
 
-/// A thread, `virtio-slow`, that the engines of several devices share: those that have little to do,
-/// and never wait for a disk. It is there while an engine is on it.
+/// The threads of a machine's devices: how they are named and scheduled, and one, `virtio-slow`, that the engines
+/// of several devices share: those that have little to do, and never wait for a disk. It is there while an engine
+/// is on it.
 ///
 /// Engines take turns, and in each one answers a bounded number of events; so a driver that keeps its
 /// device busy slows the others and does not stop them. Each pauses, loses queues and ends by itself.
 /// One that panics, or cannot go on, is taken off, and its device needs a reset; the others stay.
 ///
-/// Transports are told of theirs by [`share_thread`](crate::Transport::share_thread), and devices
-/// choose it by [`on_shared_thread`](crate::Activation::on_shared_thread).
+/// Transports are told of theirs by [`use_threads`](crate::Transport::use_threads), and devices
+/// choose the shared one by [`on_shared_thread`](crate::Activation::on_shared_thread).
 #[derive(Clone, Default)]
-pub struct SharedThread(Arc<Mutex<Option<Running>>>);
+pub struct DeviceThreads {
+    policy: Arc<ThreadPolicy>,
+    shared: Arc<Mutex<Option<Running>>>,
+}
 
 /// The thread from outside.
 struct Running {
@@ -47,10 +51,18 @@ pub(super) struct Member {
     _ended: Sender<()>,
 }
 
-impl SharedThread {
-    /// A thread that is not there before it is needed.
-    pub fn new() -> Self {
-        Self::default()
+impl DeviceThreads {
+    /// Threads that are not there before they are needed.
+    pub fn new(policy: ThreadPolicy) -> Self {
+        Self {
+            policy: Arc::new(policy),
+            shared: Arc::default(),
+        }
+    }
+
+    /// A thread of a device, called `name` behind the machine's prefix.
+    pub fn spec(&self, name: &str) -> ThreadSpec {
+        self.policy.spec(ThreadRole::Device, name).stack_size(STACK)
     }
 
     /// Takes `worker`, and starts the thread for the first one. What is returned says that it has
@@ -62,10 +74,10 @@ impl SharedThread {
             fault,
             _ended: ended,
         };
-        let mut running = self.0.lock();
+        let mut running = self.shared.lock();
         let thread = match &mut *running {
             Some(thread) => thread,
-            none => none.insert(Running::start()?),
+            none => none.insert(Running::start(self)?),
         };
         let sent = thread.newcomers.send(member);
         sent.map_err(|_| io::Error::other("the shared thread has ended"))?;
@@ -76,7 +88,7 @@ impl SharedThread {
 
     /// A worker that joined has ended. The thread ends with the last.
     pub(super) fn leave(&self) {
-        let mut running = self.0.lock();
+        let mut running = self.shared.lock();
         if let Some(thread) = running.as_mut() {
             thread.members -= 1;
         }
@@ -89,17 +101,19 @@ impl SharedThread {
     }
 }
 
-impl fmt::Debug for SharedThread {
+impl fmt::Debug for DeviceThreads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let members = self.0.lock().as_ref().map_or(0, |thread| thread.members);
-        f.debug_struct("SharedThread")
+        let shared = self.shared.lock();
+        let members = shared.as_ref().map_or(0, |thread| thread.members);
+        f.debug_struct("DeviceThreads")
+            .field("policy", &self.policy)
             .field("members", &members)
             .finish_non_exhaustive()
     }
 }
 
 impl Running {
-    fn start() -> io::Result<Self> {
+    fn start(threads: &DeviceThreads) -> io::Result<Self> {
         let (newcomers, receiver) = channel();
         let wake = Arc::new(EventFd::new()?);
         let poller = Poller::new()?;
@@ -112,9 +126,7 @@ impl Running {
             joined: 0,
             ready: Vec::with_capacity(32),
         };
-        let thread = ThreadSpec::new(ThreadRole::Device, "virtio-slow")
-            .stack_size(STACK)
-            .spawn(move || turns.run())?;
+        let thread = threads.spec("virtio-slow").spawn(move || turns.run())?;
         Ok(Self {
             newcomers,
             wake,

@@ -10,7 +10,7 @@ use vmmkit_device_bus::Lifecycle;
 use crate::fake::hostile::harass;
 use crate::fake::{Driver, Options};
 use crate::{
-    ActivateError, Activation, Active, Chain, Context, Device, DeviceKind, Engine, SharedThread,
+    ActivateError, Activation, Active, Chain, Context, Device, DeviceKind, DeviceThreads, Engine,
 };
 
 /// Writes back what it reads, on the shared thread. It knows some words.
@@ -82,15 +82,15 @@ fn this_thread() -> (String, PathBuf) {
     (name, fs::read_link("/proc/thread-self").unwrap())
 }
 
-fn driver(echo: &Arc<Echo>, shared: &SharedThread) -> Driver {
+fn driver(echo: &Arc<Echo>, shared: &DeviceThreads) -> Driver {
     let mut driver = Driver::attach(echo.clone(), &Options::default()).unwrap();
-    driver.transport().transport().share_thread(shared);
+    driver.transport().transport().use_threads(shared);
     driver.initialise(&Options::default()).unwrap();
     driver
 }
 
-fn pair() -> (Driver, Driver, SharedThread) {
-    let shared = SharedThread::new();
+fn pair() -> (Driver, Driver, DeviceThreads) {
+    let shared = DeviceThreads::default();
     let [first, second] = [(); 2].map(|()| driver(&Arc::default(), &shared));
     (first, second, shared)
 }
@@ -99,13 +99,13 @@ fn answers(driver: &mut Driver) {
     assert_eq!(driver.request(0, &[b"ok"], &[2]).unwrap(), b"ok");
 }
 
-fn members(shared: &SharedThread) -> String {
+fn members(shared: &DeviceThreads) -> String {
     format!("{shared:?}")
 }
 
 #[test]
 fn devices_answer_on_one_thread_which_ends_with_the_last_of_them() {
-    let shared = SharedThread::new();
+    let shared = DeviceThreads::default();
     let echoes: [Arc<Echo>; 3] = Default::default();
     let drivers = echoes.each_ref().map(|echo| driver(echo, &shared));
     for (mut driver, echo) in drivers.into_iter().zip(&echoes) {
@@ -221,7 +221,7 @@ fn one_is_saved_and_goes_on_elsewhere() {
 
 #[test]
 fn a_paused_one_costs_no_time() {
-    let (shared, echo) = (SharedThread::new(), Arc::new(Echo::default()));
+    let (shared, echo) = (DeviceThreads::default(), Arc::new(Echo::default()));
     let mut first = driver(&Arc::default(), &shared);
     let mut second = driver(&echo, &shared);
     assert_eq!(first.request(0, &[b"busy"], &[4]).unwrap(), b"busy");

@@ -8,10 +8,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use vmmkit_host_io::{EventFd, ThreadRole, ThreadSpec};
+use vmmkit_host_io::{EventFd, ThreadSpec};
 
 use super::worker::{Command, Worker};
-use super::{Engine, Queues, SharedThread};
+use super::{DeviceThreads, Engine, Queues};
 use crate::{Active, Fault, Queue, QueueState};
 
 /// Threads need little: engines neither recurse nor keep large things on the stack.
@@ -37,23 +37,21 @@ enum End {
     /// With its thread.
     Thread(JoinHandle<()>),
     /// Without one of its own.
-    Shared(SharedThread, Receiver<()>),
+    Shared(DeviceThreads, Receiver<()>),
 }
 
 impl Workers {
-    /// Starts a thread `name` for `engine` with the queues of the numbers `indices`.
+    /// Starts `thread` for `engine` with the queues of the numbers `indices`.
     pub(crate) fn spawn(
         &mut self,
-        name: String,
+        thread: ThreadSpec,
         engine: Box<dyn Engine>,
         indices: Vec<u16>,
         queues: Queues,
         fault: Arc<Fault>,
     ) -> io::Result<()> {
         let (mut remote, worker) = prepare(engine, indices, queues)?;
-        let thread = ThreadSpec::new(ThreadRole::Device, name)
-            .stack_size(STACK)
-            .spawn(move || run(worker, &fault))?;
+        let thread = thread.spawn(move || run(worker, &fault))?;
         remote.end = Some(End::Thread(thread));
         self.0.push(remote);
         Ok(())
@@ -62,7 +60,7 @@ impl Workers {
     /// Has `engine` run on the thread `shared`, with the queues of the numbers `indices`.
     pub(crate) fn share(
         &mut self,
-        shared: SharedThread,
+        shared: DeviceThreads,
         engine: Box<dyn Engine>,
         indices: Vec<u16>,
         queues: Queues,

@@ -25,8 +25,8 @@ use vmmkit_host_io::{EventFd, WorkThread};
 use crate::queue::{QueueCounters, Ring};
 use crate::spec::{feature, status};
 use crate::{
-    Activation, Active, ConfigChange, Device, DeviceKind, Fault, Interrupts, Queue, Queues,
-    SharedThread, Watcher,
+    Activation, Active, ConfigChange, Device, DeviceKind, DeviceThreads, Fault, Interrupts, Queue,
+    Queues, Watcher,
 };
 
 pub use mmio::MmioTransport;
@@ -56,7 +56,7 @@ pub struct Transport {
     generation: Arc<Mutex<u32>>,
     was_driven: AtomicBool,
     work: AtWork,
-    shared_thread: OnceLock<SharedThread>,
+    threads: OnceLock<DeviceThreads>,
     work_thread: OnceLock<WorkThread>,
     inner: Mutex<Inner>,
 }
@@ -111,7 +111,7 @@ impl Transport {
             generation,
             was_driven: AtomicBool::new(false),
             work: AtWork::default(),
-            shared_thread: OnceLock::new(),
+            threads: OnceLock::new(),
             work_thread: OnceLock::new(),
             inner: Mutex::new(Inner {
                 queues,
@@ -145,10 +145,10 @@ impl Transport {
         let _ = self.fault.watcher.set(watcher);
     }
 
-    /// Has its device share `thread` with others, if the device shares its thread: see
-    /// [`SharedThread`]. The first one stays; without one before a driver is ready, it has one alone.
-    pub fn share_thread(&self, thread: &SharedThread) {
-        let _ = self.shared_thread.set(thread.clone());
+    /// Has its device's work done by `threads`, which it has together with others of the machine. The first ones
+    /// stay; without any before a driver is ready, it has some alone.
+    pub fn use_threads(&self, threads: &DeviceThreads) {
+        let _ = self.threads.set(threads.clone());
     }
 
     /// Has its device started, reset and stopped by `thread` on behalf of the vCPU threads that ask for it, so
@@ -316,7 +316,7 @@ impl Transport {
             ram: self.ram.clone(),
             queues,
             fault: self.fault.clone(),
-            shared_thread: self.shared_thread.get_or_init(SharedThread::new).clone(),
+            threads: self.threads.get_or_init(DeviceThreads::default).clone(),
         };
         self.was_driven.store(true, Ordering::Relaxed);
         let device = self.device.clone();

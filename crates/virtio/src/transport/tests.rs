@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use vmmkit_device_bus::{Lifecycle, SaveState, SavedState, StateError, StateForm};
-use vmmkit_host_io::WorkThread;
+use vmmkit_host_io::{ThreadRole, ThreadSpec, WorkThread};
 
 use crate::fake::hostile::torture_by;
 use crate::fake::{Driver, DriverError, Options, TransportKind};
@@ -402,7 +402,9 @@ fn a_work_thread_starts_and_resets_the_device_on_behalf_of_its_callers() {
             },
         );
         let works = WorkThread::new();
-        works.start("works").unwrap();
+        works
+            .start(ThreadSpec::new(ThreadRole::Helper, "works"))
+            .unwrap();
         let mut driver = Driver::attach(echo.clone(), &options).unwrap();
         driver.transport().transport().work_on(&works);
         driver.initialise(&options).unwrap();

@@ -118,6 +118,7 @@ pub(crate) fn load(
         apic_ids: &apic_ids,
         acpi: acpi.as_ref(),
         mp_table: config.mp_table.is_for(config.vcpus),
+        oem: config.oem,
     };
     let loaded = boot_loader::load(ram, source, &description);
     Ok((loaded.map_err(failed)?.entry, None))
