@@ -23,6 +23,7 @@ mod config;
 mod dirty;
 mod discard;
 mod error;
+#[cfg(target_arch = "x86_64")]
 mod exchange;
 mod file;
 mod guard;

@@ -18,6 +18,14 @@
 //!     }
 //! }
 //! ```
+//!
+//! # Another architecture
+//!
+//! [`x86`] and [`saved`] are the parts that know a CPU; all the rest compiles for any. For another one, aarch64 say, a
+//! module beside [`x86`] has its registers and an interrupt controller's settings, [`Irqchip`] gets its kinds,
+//! [`Vm::Vcpu`] the traits of its state instead of [`x86::VcpuState`] and [`x86::ClockControl`], [`VcpuExit`] the
+//! exits that only it has, and the conformance suite guests in its code. [`Vcpu`], [`Interrupts`], [`IoEvents`],
+//! [`DirtyLog`] and the fake stay as they are: a GSI is an interrupt of the GIC there, and no guest has ports.
 #![forbid(unsafe_code)]
 
 mod cmdline;
