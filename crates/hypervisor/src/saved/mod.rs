@@ -3,6 +3,7 @@
 //! Both are [`StateForm`](vmmkit_device_bus::StateForm)s: they have a version, and go into a
 //! [`SavedState`](vmmkit_device_bus::SavedState) like that of a device. RAM is saved by its owner.
 
+mod text;
 mod vcpu;
 mod vm;
 

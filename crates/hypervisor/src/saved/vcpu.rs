@@ -1,8 +1,10 @@
 //! The saved form of a vCPU.
 
 use serde::{Deserialize, Serialize};
+use vmmkit_device_bus::state::Value;
 use vmmkit_device_bus::{StateError, StateForm, StateReason};
 
+use super::text;
 use crate::x86::{CpuidEntry, MpState, Msr, Registers, SpecialRegisters};
 
 /// The most CPUID entries of a vCPU (`KVM_MAX_CPUID_ENTRIES` of the kernel).
@@ -23,6 +25,7 @@ const LAPIC_SIZE: u64 = 1024;
 #[serde(deny_unknown_fields)]
 pub struct VcpuSaved {
     /// CPUID as the guest saw it, with what the hypervisor changes in it while the guest runs.
+    #[serde(with = "text::rows")]
     pub cpuid: Vec<CpuidEntry>,
     /// The frequency of the guest's time-stamp counter in kHz.
     pub tsc_khz: u32,
@@ -37,6 +40,7 @@ pub struct VcpuSaved {
     pub special_registers: SpecialRegisters,
     /// The XSAVE area in the standard format (Intel SDM volume 1, 13.4), without zeros at its end: at least 576
     /// bytes.
+    #[serde(with = "text::bytes")]
     pub xsave: Vec<u8>,
     /// XCR0 and others.
     pub xcrs: Vec<ExtendedControlRegister>,
@@ -45,14 +49,37 @@ pub struct VcpuSaved {
     /// Events on their way to the guest.
     pub events: VcpuEvents,
     /// The local APIC's register page, 1024 bytes; absent where it is not the hypervisor's.
+    #[serde(with = "text::optional_bytes")]
     pub lapic: Option<Vec<u8>>,
     /// All MSRs that the host knows of, but for the time-stamp counter.
+    #[serde(with = "text::rows")]
     pub msrs: Vec<Msr>,
 }
 
 impl StateForm for VcpuSaved {
     const KIND: &'static str = "x86-vcpu";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+
+    /// Version 1 had a map for each CPUID entry and MSR, and a number for each byte: three times as long.
+    fn upgrade(from: u32, mut contents: Value) -> Option<Value> {
+        if from != 1 {
+            return None;
+        }
+        type Upgrade = fn(&Value) -> Option<Value>;
+        let fields: [(&str, Upgrade); 4] = [
+            ("cpuid", text::upgrade_rows::<CpuidEntry>),
+            ("msrs", text::upgrade_rows::<Msr>),
+            ("xsave", text::upgrade_bytes),
+            ("lapic", text::upgrade_bytes),
+        ];
+        for (name, upgrade) in fields {
+            // A field that is absent is an error of the newest form.
+            if let Some(field) = contents.get_mut(name) {
+                *field = upgrade(field)?;
+            }
+        }
+        Some(contents)
+    }
 }
 
 impl VcpuSaved {
