@@ -127,6 +127,12 @@ pub enum FolderError {
         #[source]
         source: io::Error,
     },
+    /// The place of a snapshot is not a folder.
+    #[error("{} is not a directory", .path.display())]
+    NotAFolder {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another snapshot is being saved there.
     #[error("{}: another snapshot is being saved there", .path.display())]
     Busy {

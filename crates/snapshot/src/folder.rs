@@ -7,7 +7,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::{FolderError, ReadError, Reader, Section, Writer};
+use crate::opened::Places;
+use crate::{FolderError, Reader, Section, Snapshot, Writer};
 
 /// The file of the container.
 const STATE: &str = "machine.snapshot";
@@ -19,6 +20,8 @@ const RAM_PREFIX: &str = "ram-";
 const RAM_DIGITS: usize = 16;
 /// The prefix of a container that is being written.
 const TEMPORARY: &str = "machine.snapshot.new-";
+/// O_DIRECTORY of Linux on x86-64 (asm-generic/fcntl.h): what is not a folder is not opened.
+const O_DIRECTORY: i32 = 0o200_000;
 /// The longest container that is read, in bytes.
 pub const MAX_CONTAINER: u64 = 64 << 20;
 
@@ -118,15 +121,17 @@ impl Folder {
             path: path.clone(),
             source,
         };
-        let mut reader = Reader::new(&state).map_err(damaged)?;
-        let section = reader.take(RAM);
+        let reader = Reader::new(&state).map_err(damaged)?;
+        let mut sections = reader.sections().iter();
+        let section = sections.find(|section| section.id == RAM);
         let name = section.and_then(|section| {
             let is_known = section.kind == RAM_KIND && section.version == 1;
             is_known.then(|| ram_name(section.contents)).flatten()
         });
         let name = name.ok_or_else(|| FolderError::NoRam { path: path.clone() })?;
         let ram = open(&self.path.join(name))?;
-        Ok(Snapshot { state, ram })
+        let places = Places::of(&reader, RAM, state.len());
+        Ok(Snapshot::new(state, places, ram))
     }
 
     /// Locks the folder, which is made if it is not there.
@@ -138,7 +143,16 @@ impl Folder {
             }
             _ => {}
         }
-        let folder = File::open(&self.path).map_err(failed("open", &self.path))?;
+        let options = &mut OpenOptions::new();
+        let options = options.read(true).custom_flags(O_DIRECTORY);
+        let folder = options
+            .open(&self.path)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotADirectory => FolderError::NotAFolder {
+                    path: self.path.clone(),
+                },
+                _ => failed("open", &self.path)(error),
+            })?;
         match folder.try_lock() {
             Ok(()) => Ok(folder),
             Err(TryLockError::WouldBlock) => Err(FolderError::Busy {
@@ -166,30 +180,6 @@ impl Folder {
                 let _ = fs::remove_file(entry.path());
             }
         }
-    }
-}
-
-/// A snapshot that is open.
-#[derive(Debug)]
-pub struct Snapshot {
-    state: Vec<u8>,
-    ram: File,
-}
-
-impl Snapshot {
-    /// Its sections.
-    ///
-    /// # Errors
-    /// As [`Reader::new`].
-    pub fn reader(&self) -> Result<Reader<'_>, ReadError> {
-        let mut reader = Reader::new(&self.state)?;
-        reader.take(RAM);
-        Ok(reader)
-    }
-
-    /// Its RAM.
-    pub fn ram(&self) -> &File {
-        &self.ram
     }
 }
 
@@ -263,7 +253,7 @@ mod tests {
         let snapshot = folder.open().unwrap();
         let mut ram = String::new();
         snapshot.ram().read_to_string(&mut ram).unwrap();
-        let sections = snapshot.reader().unwrap();
+        let sections = snapshot.reader();
         let contents = sections.sections()[0].contents.to_vec();
         (String::from_utf8(contents).unwrap(), ram)
     }

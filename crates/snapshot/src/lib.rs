@@ -49,11 +49,13 @@
 mod crc32c;
 mod error;
 mod folder;
+mod opened;
 mod reader;
 mod writer;
 
 pub use error::{FolderError, NameFault, ReadError, WriteError};
-pub use folder::{Folder, MAX_CONTAINER, Snapshot};
+pub use folder::{Folder, MAX_CONTAINER};
+pub use opened::Snapshot;
 pub use reader::Reader;
 pub use writer::Writer;
 

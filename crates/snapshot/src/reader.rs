@@ -80,6 +80,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Sections that have been checked.
+    pub(crate) fn of(sections: Vec<Section<'a>>) -> Self {
+        Self { sections }
+    }
+
     /// The sections that nobody has taken, in the order of the file.
     pub fn sections(&self) -> &[Section<'a>] {
         &self.sections

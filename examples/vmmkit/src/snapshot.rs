@@ -9,7 +9,7 @@ use serde_json::Value;
 use thiserror::Error;
 use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_machine_spec::{Given, path_text};
-use vmmkit_snapshot::{self as container, Folder, FolderError, Reader, Section, WriteError};
+use vmmkit_snapshot::{self as container, Folder, FolderError, Section, WriteError};
 use vmmkit_vmm::{Handle, Machine, MachineBuilder, Ready, RestoreError, SaveError};
 
 use crate::build_failure::explain;
@@ -116,7 +116,7 @@ pub(crate) fn open(folder: &Path) -> Result<Snapshot, Failure> {
 impl Snapshot {
     /// `values`, and those of the saved machine for options that are not among them.
     pub(crate) fn with_options(&self, values: Values) -> Result<Values, Failure> {
-        let mut reader = self.reader()?;
+        let mut reader = self.snapshot.reader();
         let section = reader
             .take(COMMAND)
             .filter(|section| section.kind == COMMAND_KIND);
@@ -144,7 +144,7 @@ impl Snapshot {
         kvm: &Kvm,
         settings: &Settings,
     ) -> Result<Machine<Ready>, Failure> {
-        let mut reader = self.reader()?;
+        let mut reader = self.snapshot.reader();
         reader.take(COMMAND);
         let ram = self.snapshot.ram().try_clone();
         let ram = ram.map_err(|error| {
@@ -157,16 +157,6 @@ impl Snapshot {
                 causes(&error),
                 "run it with the CPUs, memory and devices that it was saved with, on such a host",
             ),
-        })
-    }
-
-    fn reader(&self) -> Result<Reader<'_>, Failure> {
-        self.snapshot.reader().map_err(|error| {
-            Failure::because(
-                format!("{}: {error}", self.path.display()),
-                Vec::new(),
-                "the snapshot is damaged: restore another one",
-            )
         })
     }
 
@@ -188,7 +178,7 @@ fn causes(error: &dyn Error) -> Vec<String> {
 /// Prints the sections of the snapshot in `folder`, or one of them, as JSON.
 pub(crate) fn inspect(folder: &str, part: Option<&str>) -> Result<ExitCode, Failure> {
     let snapshot = open(&path_text::path(folder))?;
-    let reader = snapshot.reader()?;
+    let reader = snapshot.snapshot.reader();
     let mut sections = serde_json::Map::new();
     for section in reader.sections() {
         let value = serde_json::from_slice(section.contents).unwrap_or(Value::Null);
