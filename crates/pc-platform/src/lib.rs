@@ -37,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod form;
 mod generation;
 mod map;
 mod part;
@@ -47,6 +48,7 @@ mod table;
 mod virtio;
 
 pub use error::{PlatformError, SectionError};
+pub use form::MachineForm;
 pub use generation::Generation;
 pub use map::{FREE_MMIO, FREE_PORTS, check};
 pub use part::{Part, PartDevice, Place};

@@ -26,7 +26,7 @@ use crate::error::BuildError;
 use crate::handle::Shared;
 use crate::machine::{Machine, Ready};
 use crate::power::Board;
-use crate::snapshot::{MachineForm, Saved};
+use crate::snapshot::Saved;
 use crate::{Boot, Event, MachineConfig, cpus, report};
 use vmmkit_pc_platform::{self as pc_platform, Part, Platform};
 
@@ -213,7 +213,7 @@ impl MachineBuilder {
         let vcpus = cpus::create(&supported, &*vm, &config, &platform, &start)?;
         let devices = Devices::new(platform.take_parts(), devices, parts, clocks)?;
         let (devices, platform) = (Arc::new(devices), Arc::new(platform));
-        let (output, form) = (console.output.clone(), MachineForm::of(&config));
+        let (output, form) = (console.output.clone(), config.form());
         subscribers.extend(connect(console, &platform)?);
         let event_loop = EventLoop::new(subscribers)?;
         let board = Board {

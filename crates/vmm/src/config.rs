@@ -11,7 +11,7 @@ use vmmkit_run_control::{ClockPolicy, OnCrash, OnReboot};
 use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
 
 use crate::Boot;
-use vmmkit_pc_platform::{PlatformConfig, VirtioTransport};
+use vmmkit_pc_platform::{MachineForm, PlatformConfig, VirtioTransport};
 
 /// KVM's KVM_MAX_VCPU_IDS on x86: what is kept for each vCPU before a hypervisor is asked is bounded by it.
 pub(crate) const MAX_VCPUS: u32 = 4096;
@@ -137,6 +137,10 @@ impl MachineConfig {
         let max = self.virtio.max_devices();
         let fits = (asked <= max).then_some(());
         fits.ok_or(ConfigError::TooManyDevices { asked, max })
+    }
+
+    pub(crate) fn form(&self) -> MachineForm {
+        MachineForm::new(self.vcpus, self.ram.size.bytes(), self.platform())
     }
 
     pub(crate) fn platform(&self) -> PlatformConfig {

@@ -17,8 +17,7 @@ use vmmkit_virtio::Device;
 
 use crate::VcpuDump;
 use crate::devices::{self, Deadline, DeviceInfo, Devices};
-use crate::snapshot::MachineForm;
-use vmmkit_pc_platform::Platform;
+use vmmkit_pc_platform::{MachineForm, Platform};
 
 /// How long the last of the console's output may take when its reader is slow.
 const DRAIN_TIME: Duration = Duration::from_secs(2);

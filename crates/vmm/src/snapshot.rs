@@ -3,80 +3,20 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use vmmkit_device_bus::{StateError, StateForm, StateReason};
 use vmmkit_guest_memory::GuestRam;
+use vmmkit_hypervisor::Hypervisor;
 use vmmkit_hypervisor::saved::{VcpuSaved, VmSaved};
-use vmmkit_hypervisor::{Hypervisor, Irqchip};
 use vmmkit_pc_platform::sections;
 use vmmkit_snapshot::{Reader, Writer};
 
 use crate::devices::Devices;
 use crate::machine::{Machine, Paused, Ready};
-use crate::{Handle, MachineBuilder, MachineConfig, RestoreError, SaveError, VirtioTransport};
+use crate::{Handle, MachineBuilder, RestoreError, SaveError};
 
 /// The section of the machine as a whole.
 const MACHINE: &str = "machine";
 /// The section of interrupt controllers, timers and clocks of the hypervisor.
 const VM: &str = "vm";
-
-/// The properties that a machine must share with a saved one that it restores, beside its parts.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct MachineForm {
-    vcpus: u32,
-    /// RAM from the start on, in bytes.
-    memory: u64,
-    irqchip: Box<str>,
-    virtio: Box<str>,
-    has_firmware: bool,
-}
-
-impl StateForm for MachineForm {
-    const KIND: &'static str = "machine";
-    const VERSION: u32 = 1;
-}
-
-impl MachineForm {
-    pub(crate) fn of(config: &MachineConfig) -> Self {
-        let irqchip = match config.irqchip {
-            Irqchip::None => "none",
-            Irqchip::Split => "split",
-            Irqchip::InKernel { pit: true } => "hypervisor-with-pit",
-            Irqchip::InKernel { pit: false } => "hypervisor",
-        };
-        let virtio = match config.virtio {
-            VirtioTransport::Mmio => "mmio",
-            VirtioTransport::Pci => "pci",
-        };
-        Self {
-            vcpus: config.vcpus,
-            memory: config.ram.size.bytes(),
-            irqchip: irqchip.into(),
-            virtio: virtio.into(),
-            has_firmware: config.boot.as_kernel().is_none(),
-        }
-    }
-
-    /// Checks that a machine of this form can be the saved one.
-    fn check(&self, saved: &Self) -> Result<(), StateError> {
-        let fields: [(&str, &dyn ToString, &dyn ToString); 5] = [
-            ("vcpus", &saved.vcpus, &self.vcpus),
-            ("memory", &saved.memory, &self.memory),
-            ("irqchip", &saved.irqchip, &self.irqchip),
-            ("virtio", &saved.virtio, &self.virtio),
-            ("has_firmware", &saved.has_firmware, &self.has_firmware),
-        ];
-        for (field, saved, here) in fields {
-            let (saved, here) = (saved.to_string(), here.to_string());
-            if saved != here {
-                let reason = StateReason::Differs { here: here.into() };
-                return Err(StateError::field(Self::KIND, field, saved, reason));
-            }
-        }
-        Ok(())
-    }
-}
 
 /// A saved machine whose sections have been read.
 pub(crate) struct Saved {
@@ -115,7 +55,7 @@ impl Handle {
         }
         let control = self.run_control();
         let vcpus = control.visit(0..u32::MAX, |_, state| state.save());
-        if vcpus.len() != shared.form.vcpus as usize {
+        if vcpus.len() != shared.form.vcpus() as usize {
             return Err(SaveError::Ended);
         }
         sections::put(writer, MACHINE, &shared.form)?;
@@ -155,9 +95,9 @@ impl MachineBuilder {
         mut snapshot: Reader<'_>,
         ram: File,
     ) -> Result<Machine<Ready>, RestoreError> {
-        let form = MachineForm::of(&self.config);
+        let form = self.config.form();
         form.check(&sections::take(&mut snapshot, MACHINE)?)?;
-        let vcpus = (0..form.vcpus).map(|number| sections::take(&mut snapshot, &vcpu_id(number)));
+        let vcpus = (0..form.vcpus()).map(|number| sections::take(&mut snapshot, &vcpu_id(number)));
         let vcpus = vcpus.collect::<Result<Vec<VcpuSaved>, _>>()?;
         let vm = sections::take(&mut snapshot, VM)?;
         let ram = GuestRam::from_image(&self.config.ram, &Arc::new(ram))?;
@@ -187,26 +127,4 @@ fn check_devices(devices: &Devices) -> Result<(), SaveError> {
 
 fn vcpu_id(number: u32) -> String {
     format!("vcpu{number}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Boot;
-
-    fn config() -> MachineConfig {
-        MachineConfig::new(Boot::kernel("vmlinux"))
-    }
-
-    #[test]
-    fn a_machine_that_differs_is_refused_with_the_field() {
-        let form = MachineForm::of(&config());
-        assert!(form.check(&MachineForm::of(&config())).is_ok());
-        let two = MachineForm::of(&MachineConfig {
-            vcpus: 2,
-            ..config()
-        });
-        let error = form.check(&two).unwrap_err().to_string();
-        assert!(error.contains("vcpus") && error.contains('2'), "{error}");
-    }
 }

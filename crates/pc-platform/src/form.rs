@@ -1,0 +1,108 @@
+//! The saved form of a machine as a whole.
+
+use serde::{Deserialize, Serialize};
+use vmmkit_device_bus::{StateError, StateForm, StateReason};
+use vmmkit_hypervisor::Irqchip;
+
+use crate::{PlatformConfig, VirtioTransport};
+
+/// The properties that a machine must share with a saved one that it restores, beside its parts.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineForm {
+    vcpus: u32,
+    /// RAM from the start on, in bytes.
+    memory: u64,
+    irqchip: Box<str>,
+    virtio: Box<str>,
+    has_firmware: bool,
+}
+
+impl StateForm for MachineForm {
+    const KIND: &'static str = "machine";
+    const VERSION: u32 = 1;
+}
+
+impl MachineForm {
+    /// The form of a machine with `vcpus` vCPUs and `memory` bytes of RAM on the platform of `config`.
+    pub fn new(vcpus: u32, memory: u64, config: PlatformConfig) -> Self {
+        let irqchip = match config.irqchip {
+            Irqchip::None => "none",
+            Irqchip::Split => "split",
+            Irqchip::InKernel { pit: true } => "hypervisor-with-pit",
+            Irqchip::InKernel { pit: false } => "hypervisor",
+        };
+        let virtio = match config.virtio {
+            VirtioTransport::Mmio => "mmio",
+            VirtioTransport::Pci => "pci",
+        };
+        Self {
+            vcpus,
+            memory,
+            irqchip: irqchip.into(),
+            virtio: virtio.into(),
+            has_firmware: config.has_firmware,
+        }
+    }
+
+    /// The number of vCPUs.
+    pub fn vcpus(&self) -> u32 {
+        self.vcpus
+    }
+
+    /// Checks that a machine of this form can be the saved one.
+    ///
+    /// # Errors
+    /// [`StateReason::Differs`] with the first field that does.
+    pub fn check(&self, saved: &Self) -> Result<(), StateError> {
+        let fields: [(&str, &dyn ToString, &dyn ToString); 5] = [
+            ("vcpus", &saved.vcpus, &self.vcpus),
+            ("memory", &saved.memory, &self.memory),
+            ("irqchip", &saved.irqchip, &self.irqchip),
+            ("virtio", &saved.virtio, &self.virtio),
+            ("has_firmware", &saved.has_firmware, &self.has_firmware),
+        ];
+        for (field, saved, here) in fields {
+            let (saved, here) = (saved.to_string(), here.to_string());
+            if saved != here {
+                let reason = StateReason::Differs { here: here.into() };
+                return Err(StateError::field(Self::KIND, field, saved, reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vmmkit_device_bus::SavedState;
+
+    use super::*;
+
+    fn config() -> PlatformConfig {
+        PlatformConfig {
+            irqchip: Irqchip::InKernel { pit: true },
+            virtio: VirtioTransport::Mmio,
+            has_firmware: false,
+            oem: vmmkit_boot_loader::Oem::default(),
+        }
+    }
+
+    #[test]
+    fn a_machine_that_differs_is_refused_with_the_field() {
+        let form = MachineForm::new(1, 1 << 24, config());
+        assert!(form.check(&MachineForm::new(1, 1 << 24, config())).is_ok());
+        let two = MachineForm::new(2, 1 << 24, config());
+        let error = form.check(&two).unwrap_err().to_string();
+        assert!(error.contains("vcpus") && error.contains('2'), "{error}");
+    }
+
+    #[test]
+    fn its_form_is_that_of_version_1() {
+        let golden = r#"{"kind":"machine","version":1,"state":{"has_firmware":false,"irqchip":"hypervisor-with-pit","memory":16777216,"vcpus":1,"virtio":"mmio"}}"#;
+        let form = MachineForm::new(1, 1 << 24, config());
+        assert_eq!(SavedState::new(&form).unwrap().to_json(), golden);
+        let saved = SavedState::from_json(golden.as_bytes()).unwrap();
+        assert_eq!(saved.read::<MachineForm>().unwrap(), form);
+    }
+}
