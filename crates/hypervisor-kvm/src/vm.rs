@@ -371,7 +371,7 @@ impl Slots {
         let place = rams.position(|known| known.regions() == ram.regions());
         let place = place.ok_or_else(|| refused(io::ErrorKind::NotFound))?;
         for region in ram.regions() {
-            // A slot of no bytes is no slot.
+            // Without bytes, a slot is gone (KVM API, 4.35).
             let gone = RamRegion { size: 0, ..*region };
             self.set_slot(vm, &gone, 0)?;
         }
