@@ -485,3 +485,166 @@ fn the_example_with_a_device_of_its_own_saves_and_restores_it() {
     let sum = own_device::save_and_restore(path, &scratch.ram("ram"));
     assert_eq!(sum.unwrap(), 5);
 }
+
+/// Whole machines that earlier builds have saved; they load for ever.
+const GOLDENS: [(&str, VirtioTransport, Irqchip, &[u8]); 3] = [
+    (
+        "mmio.v1",
+        MACHINES[0].0,
+        MACHINES[0].1,
+        include_bytes!("../goldens/mmio.v1"),
+    ),
+    (
+        "split.v1",
+        MACHINES[1].0,
+        MACHINES[1].1,
+        include_bytes!("../goldens/split.v1"),
+    ),
+    (
+        "pci.v1",
+        MACHINES[2].0,
+        MACHINES[2].1,
+        include_bytes!("../goldens/pci.v1"),
+    ),
+];
+
+/// Writes the goldens of a new version: `cargo test -p vmmkit-vmm goldens_are_written -- --ignored`. A golden that is
+/// there is never written again.
+#[test]
+#[ignore = "writes crates/vmm/goldens and seeds of a fuzz target"]
+fn goldens_are_written() {
+    for (name, virtio, irqchip, _) in GOLDENS {
+        let (kernel, scratch) = (Kernel::new(), Scratch::new());
+        let machine = full(&kernel, &scratch, virtio, irqchip).build(&idle());
+        let state = save(&pause(machine.unwrap()), &scratch.ram("ram")).unwrap();
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let golden = root.join("goldens").join(name);
+        if !golden.exists() || fs::metadata(&golden).unwrap().len() == 0 {
+            fs::write(golden, &state).unwrap();
+        }
+        let seeds = root.join("../../fuzz/corpus/snapshot_load");
+        fs::create_dir_all(&seeds).unwrap();
+        for section in Reader::new(&state).unwrap().sections() {
+            let mut seed = format!("{}\n", section.id).into_bytes();
+            seed.extend(section.contents);
+            fs::write(seeds.join(format!("{name}-{}", section.id)), seed).unwrap();
+        }
+    }
+}
+
+/// RAM of a golden, whose pages are all zero.
+fn empty_ram(scratch: &Scratch) -> File {
+    let ram = scratch.ram("ram");
+    ram.set_len(16 << 20).unwrap();
+    ram
+}
+
+#[test]
+fn machines_of_earlier_builds_load_and_are_saved_alike() {
+    for (name, virtio, irqchip, golden) in GOLDENS {
+        let (kernel, scratch) = (Kernel::new(), Scratch::new());
+        let builder = full(&kernel, &scratch, virtio, irqchip);
+        let machine = restored(
+            builder,
+            &FakeHypervisor::new(),
+            (golden, &empty_ram(&scratch)),
+        );
+        let machine = machine.unwrap();
+        let handle = machine.handle();
+        assert!(handle.pause());
+        let machine = machine.start().unwrap();
+        eventually("the vCPUs have threads", || handle.dump_vcpus().len() == 2);
+        let mut writer = Writer::new();
+        handle.save(&mut writer, &scratch.ram("again")).unwrap();
+        let again = writer.finish();
+        let (old, new) = (Reader::new(golden).unwrap(), Reader::new(&again).unwrap());
+        for (old, new) in old.sections().iter().zip(new.sections()) {
+            assert_eq!((old.id, old.kind), (new.id, new.kind), "{name}");
+            // Times go on.
+            let is_clock = ["acpi-pm", "cmos"].contains(&new.id);
+            if old.version == new.version && !is_clock {
+                let texts = [old, new].map(|it| std::str::from_utf8(it.contents).unwrap());
+                assert_eq!(
+                    texts[0], texts[1],
+                    "{name}: a form has changed without a new version"
+                );
+            }
+        }
+        assert_eq!(old.sections().len(), new.sections().len(), "{name}");
+        handle.stop();
+        machine.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_golden_is_refused_with_the_name_of_the_section() {
+    let (_, _, _, golden) = GOLDENS[0];
+    let whole = Reader::new(golden).unwrap();
+    let mut start = golden.len()
+        - whole
+            .sections()
+            .iter()
+            .map(|it| it.contents.len())
+            .sum::<usize>();
+    for section in whole.sections() {
+        // Every seventh byte and every bit.
+        for place in (0..section.contents.len()).step_by(7) {
+            let mut bytes = golden.to_vec();
+            bytes[start + place] ^= 1 << (place % 8);
+            let error = Reader::new(&bytes).unwrap_err().to_string();
+            assert!(error.contains(section.id), "{}: {error}", section.id);
+        }
+        start += section.contents.len();
+    }
+}
+
+#[test]
+fn mutated_sections_with_right_checksums_are_refused_by_name_or_restored() {
+    for (name, virtio, irqchip, golden) in GOLDENS {
+        let (kernel, scratch) = (Kernel::new(), Scratch::new());
+        let ram = empty_ram(&scratch);
+        let whole = Reader::new(golden).unwrap();
+        // The same mutations in each run: a linear congruential generator (Numerical Recipes, 7.1).
+        let mut random = 1_u32;
+        let mut next = |below: usize| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 8) as usize % below
+        };
+        for victim in whole.sections() {
+            for _ in 0..8 {
+                let mut contents = victim.contents.to_vec();
+                let place = next(contents.len());
+                contents[place] = b"0179-\",:[]{}aFnt"[next(16)];
+                let mut writer = Writer::new();
+                for section in whole.sections() {
+                    let is_victim = section.id == victim.id;
+                    let contents = if is_victim {
+                        &contents
+                    } else {
+                        section.contents
+                    };
+                    writer
+                        .add(Section {
+                            contents,
+                            ..*section
+                        })
+                        .unwrap();
+                }
+                let builder = full(&kernel, &scratch, virtio, irqchip);
+                let state = writer.finish();
+                match restored(builder, &FakeHypervisor::new(), (&state, &ram)) {
+                    Ok(_) => {}
+                    // The hypervisor refused a value, and the message says of which vCPU or that it is the VM's.
+                    Err(RestoreError::Build(error)) => {
+                        let is_core = victim.id.starts_with("vcpu") || victim.id == "vm";
+                        assert!(is_core, "{name}: {}: {error}", victim.id);
+                    }
+                    Err(error) => {
+                        let text = error.to_string();
+                        assert!(text.contains(victim.id), "{name}: {}: {text}", victim.id);
+                    }
+                }
+            }
+        }
+    }
+}
