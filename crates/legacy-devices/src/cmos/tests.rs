@@ -1,5 +1,6 @@
 use super::spec::*;
 use super::*;
+use vmmkit_device_bus::SaveState;
 
 /// 2024-02-29 23:59:58 UTC, a Thursday.
 const LEAP_DAY: i64 = 1_709_251_198;
@@ -85,4 +86,20 @@ fn ram_is_kept_the_nmi_bit_selects_nothing_and_reset_forgets() {
     assert_eq!(read(&cmos, SHUTDOWN), 0);
     cmos.restore(state.clone());
     assert_eq!(cmos.state(), state);
+}
+
+#[test]
+fn after_a_restore_the_time_is_the_hosts_with_the_guests_own_offset() {
+    let before = cmos(LEAP_DAY);
+    // The guest's time is an hour behind.
+    write(&before, REGISTER_B, B_24_HOURS | B_SET);
+    write(&before, HOURS, 0x22);
+    write(&before, REGISTER_B, B_24_HOURS);
+    let saved = before.save_state().unwrap();
+    // A minute later, in another machine.
+    let after = cmos(LEAP_DAY + 60);
+    after.restore_state(&saved).unwrap();
+    let registers = [DAY, HOURS, MINUTES, SECONDS];
+    let shown = registers.map(|index| read(&after, index));
+    assert_eq!(shown, [0x29, 0x23, 0x00, 0x58]);
 }
