@@ -1,19 +1,20 @@
-//! Linux that reboots, panics and faults: in the same process, or to the exit code that says so.
+//! Linux that reboots, panics and faults: in the same process, or to the exit code that says so; and that goes on from
+//! a snapshot in another process.
 #![expect(
     clippy::unwrap_used,
     reason = "a test fails by panicking, its helpers too"
 )]
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
 use rustix::process::Signal;
 use vmmkit_tests::diskless::{Diskless, Kernel};
-use vmmkit_tests::guest::BOOT_LIMIT;
+use vmmkit_tests::guest::{BOOT_LIMIT, wait_for};
 use vmmkit_tests::network::{in_namespace, ip};
 use vmmkit_tests::process::{Finished, run_bounded};
 use vmmkit_tests::scripted::Scripted;
@@ -287,4 +288,107 @@ fn a_shared_folder_and_persistent_memory_are_there_after_a_reset() {
 #[test]
 fn a_shared_folder_and_persistent_memory_by_pci_are_there_after_a_reset() {
     shared("shared after a reset, PCI", &["--virtio", "pci"]);
+}
+
+/// Counts once a second, for ever.
+const COUNTS: &str = "n=0; while :; do n=$((n + 1)); echo \"count $n\"; sleep 1; done\n";
+
+/// A guest that counts, killed when it is dropped.
+struct Counting {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Counting {
+    /// Starts `command` as the guest `name`, which others find in `folder`.
+    fn start(command: &mut Command, folder: &Path, name: &str) -> Self {
+        let output = folder.join(format!("{name}.out"));
+        let file = File::create(&output).unwrap();
+        command
+            .args(["--name", name])
+            .env("XDG_RUNTIME_DIR", folder);
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap());
+        let child = command.stderr(file).spawn().unwrap();
+        Self { child, output }
+    }
+
+    /// The numbers so far, each of which follows on the one before.
+    fn numbers(&self) -> Vec<u32> {
+        let text = fs::read_to_string(&self.output).unwrap();
+        let lines = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        let numbers = lines.filter_map(|line| line.trim_end().strip_prefix("count ")?.parse().ok());
+        let numbers: Vec<u32> = numbers.collect();
+        let follows = numbers
+            .windows(2)
+            .all(|two| matches!(two, [a, b] if a + 1 == *b));
+        assert!(follows, "{text}");
+        numbers
+    }
+
+    fn counts(&mut self, least: usize) {
+        wait_for("the guest counts on", || {
+            let end = self.child.try_wait().unwrap();
+            assert_eq!(end, None, "{}", fs::read_to_string(&self.output).unwrap());
+            self.numbers().len() >= least
+        });
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn linux_counts_on_in_two_clones_and_in_the_third_generation() {
+    let Some(guest) = Scripted::find("a Linux that is saved and restored").unwrap() else {
+        return;
+    };
+    let folder = guest.folder();
+    let mut command = guest.command(COUNTS, "").unwrap();
+    let vmmkit = command.get_program().to_owned();
+    let says = |words: &[&str]| {
+        let mut command = Command::new(&vmmkit);
+        let run = command
+            .args(words)
+            .current_dir(folder)
+            .env("XDG_RUNTIME_DIR", folder)
+            .output();
+        let run = run.unwrap();
+        assert!(run.status.success(), "{words:?}: {run:?}");
+    };
+    let restore = |snapshot: &str, name: &str| {
+        let mut command = Command::new(&vmmkit);
+        command.current_dir(folder).args(["restore", snapshot]);
+        Counting::start(&mut command, folder, name)
+    };
+    command.args(["--cpus", "2", "--memory", "128M", "--rng", "--balloon"]);
+    let mut first = Counting::start(&mut command, folder, "first");
+    first.counts(3);
+    says(&["snapshot", "first", "one"]);
+    let last = first.numbers().last().copied().unwrap();
+    // SIGKILL.
+    drop(first);
+
+    let mut clones = ["a", "b"].map(|name| restore("one", name));
+    clones.iter_mut().for_each(|clone| clone.counts(2));
+    let [a, b] = clones
+        .each_ref()
+        .map(|clone| clone.numbers().first().copied().unwrap());
+    assert_eq!(a, b, "both go on from where the first one was saved");
+    assert!((4..=last + 1).contains(&a), "{a} after {last}");
+
+    says(&["snapshot", "a", "two", "--stop"]);
+    let [mut a, _b] = clones;
+    a.child.wait().unwrap();
+    let last = a.numbers().last().copied().unwrap();
+    let mut third = restore("two", "third");
+    third.counts(2);
+    assert_eq!(third.numbers().first(), Some(&(last + 1)));
 }
