@@ -84,7 +84,7 @@ pub enum LoadError {
     #[error("the section .linux of this unified kernel image is not a bzImage")]
     UkiKernel,
     /// RAM without the first mebibyte has no room for boot data.
-    #[error("{size} bytes of guest RAM are too few: a kernel needs at least {least}")]
+    #[error("{} of guest RAM is too little: a kernel needs at least {}", shown(*size), shown(*least))]
     RamTooSmall {
         /// The size of RAM below the MMIO hole.
         size: u64,
@@ -153,5 +153,14 @@ impl LoadError {
             Self::RamTooSmall { .. } => BootPart::Ram,
             _ => BootPart::Kernel,
         }
+    }
+}
+
+/// A number of bytes in the largest unit that it is a whole number of.
+fn shown(bytes: u64) -> String {
+    match bytes {
+        1.. if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        1.. if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        _ => format!("{bytes} bytes"),
     }
 }

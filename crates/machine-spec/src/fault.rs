@@ -87,6 +87,15 @@ pub enum Fault {
         /// The reason.
         source: ThreadPriorityError,
     },
+    /// A MAC address that no interface has.
+    #[error("the MAC address is zero, which no interface has")]
+    ZeroMac,
+    /// A MAC address of a group of interfaces.
+    #[error("the MAC address is that of a group, as its first byte {first:02x} is odd")]
+    GroupMac {
+        /// The first byte.
+        first: u8,
+    },
     /// A priority of no threads.
     #[error("there is no vcpu= and no io= in it")]
     NoPriority,

@@ -234,12 +234,17 @@ impl MemorySpec {
     }
 }
 
-/// The probable meaning of `word`, a number without a unit: other programs have mebibytes where it would be
-/// bytes here, and so few are of no use.
+/// The probable meaning of `word`, a number without a unit: other programs have mebibytes, or kibibytes where the
+/// number is a large one, where it would be bytes here, and so few are of no use.
 pub fn with_unit(word: &str) -> Option<String> {
     let number: u64 = word.parse().ok()?;
     let is_plain = word.bytes().all(|byte| byte.is_ascii_digit());
-    (is_plain && (1..1 << 20).contains(&number)).then(|| format!("{number}M"))
+    let unit = match number {
+        1..=0xf_ffff if number < 1 << 16 || number.is_power_of_two() => "M",
+        1..=0xf_ffff => "K",
+        _ => return None,
+    };
+    is_plain.then(|| format!("{number}{unit}"))
 }
 
 fn size(word: &str) -> Result<RamSize, Fault> {

@@ -76,7 +76,10 @@ impl NetSpec {
         let mtu = |text: &str| text.parse::<u16>().ok().filter(|mtu| *mtu >= 68);
         let net = Self {
             attachment,
-            mac: words.parsed("mac", "an address such as 52:54:00:12:34:56", mac)?,
+            mac: words
+                .parsed("mac", "an address such as 52:54:00:12:34:56", mac)?
+                .map(unicast)
+                .transpose()?,
             mtu: words.parsed("mtu", "a number from 68 to 65535", mtu)?,
             queues: words
                 .parsed("queues", "a number from 1 to 64", queues)?
@@ -93,6 +96,15 @@ impl NetSpec {
             NetAttachmentSpec::Tap { .. } => None,
             NetAttachmentSpec::Passt(socket) | NetAttachmentSpec::VhostUser(socket) => Some(socket),
         }
+    }
+}
+
+/// An interface has an address of its own: neither a group's (IEEE 802, the first byte is odd) nor zero.
+fn unicast(mac: [u8; 6]) -> Result<[u8; 6], Fault> {
+    match mac {
+        [0, 0, 0, 0, 0, 0] => Err(Fault::ZeroMac),
+        [first, ..] if first & 1 == 1 => Err(Fault::GroupMac { first }),
+        _ => Ok(mac),
     }
 }
 

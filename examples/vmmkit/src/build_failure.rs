@@ -233,7 +233,7 @@ mod tests {
         assert!(
             explain(&error, &settings("vmlinux"))
                 .text()
-                .starts_with("error: --memory 256M: 1 bytes of guest RAM are too few")
+                .starts_with("error: --memory 256M: 1 bytes of guest RAM is too little")
         );
     }
 }

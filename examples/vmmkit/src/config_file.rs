@@ -9,16 +9,18 @@
 
 mod fault;
 
+use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
 use toml::Value;
 use toml::de::{DeTable, ValueDeserializer};
-use vmmkit_host_io::read_text;
+use vmmkit_host_io::{FileError, read_text};
 use vmmkit_machine_spec::Given;
 
 use crate::failure::Failure;
 use crate::options::{self, RunOption, Takes, Values};
+use crate::usage;
 use fault::{Fault, Wrong};
 
 /// How large a file may be: far more than any that was meant.
@@ -33,11 +35,39 @@ const NOT_KEYS: [&str; 2] = ["config", "kvm"];
 /// The values in the file at `path`.
 pub(crate) fn read(path: &Path) -> Result<Values, Failure> {
     let name = format!("--config {}", path.display());
-    let text = read_text(path, MAX_BYTES)
-        .map_err(|error| Failure::host(&name, &error, "check the path and its permissions"))?;
+    let text = read_text(path, MAX_BYTES).map_err(|error| unreadable(path, &name, &error))?;
     parse(&text, path.parent().unwrap_or(Path::new(""))).map_err(|Wrong { line, fault }| {
         Failure::usage(format!("{name}: line {line}: {fault}"), fault.next())
     })
+}
+
+/// A file that cannot be read as text: it may be the image of something.
+fn unreadable(path: &Path, name: &str, error: &FileError) -> Failure {
+    const MADE: &str = "`vmmkit run --help` has the options, each of which is a key";
+    let given = path.to_string_lossy();
+    match error {
+        FileError::Host(source)
+            if matches!(
+                source.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory
+            ) => {}
+        FileError::Host(source) if source.kind() == io::ErrorKind::NotFound => {
+            let next = format!("give the path of a file that is there, or write one: {MADE}");
+            return Failure::host(name, error, next);
+        }
+        FileError::Kind(_) | FileError::TooLong(_) | FileError::NoWriter => {}
+        _ => return Failure::host(name, error, "check the path and its permissions"),
+    }
+    let is_text = format!("give a file of text in TOML: {MADE}");
+    let is_named_so = path.extension().is_some_and(|end| end == "toml");
+    match usage::file_advice(&given).filter(|_| !is_named_so) {
+        Some(advice) => Failure::because(
+            format!("{name}: this is not a file of options"),
+            vec![error.to_string()],
+            format!("{advice}; else {is_text}"),
+        ),
+        None => Failure::host(name, error, is_text),
+    }
 }
 
 /// All keys.

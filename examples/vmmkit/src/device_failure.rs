@@ -6,9 +6,9 @@ use std::path::Path;
 use vmmkit_assembly::Reason;
 use vmmkit_host_io::TapError;
 use vmmkit_machine_spec::{
-    ConsoleSpec, DeviceSpec, DiskSpec, Field, FsSpec, MachineSpec, NetAttachmentSpec,
+    ConsoleSpec, DeviceSpec, DiskSpec, Field, FsSpec, MachineSpec, NetAttachmentSpec, NetSpec,
 };
-use vmmkit_virtio_devices::NetError;
+use vmmkit_virtio_devices::{NetError, VhostUserError};
 
 use crate::failure::Failure;
 use crate::{build_failure, disk_failure, files};
@@ -49,7 +49,16 @@ pub(crate) fn explain(
             }
             _ => disk_failure::explain(what, Path::new(""), error),
         },
-        Reason::Net(error) => failed(attachment(error)),
+        Reason::Net(error) => match device {
+            Some(DeviceSpec::Net(NetSpec {
+                attachment: NetAttachmentSpec::Passt(socket),
+                ..
+            })) if matches!(error, NetError::Stream(_)) => failed(&format!(
+                "start it first: `passt --socket {}`",
+                socket.display()
+            )),
+            _ => failed(attachment(error)),
+        },
         Reason::Interface(_) => failed(INTERFACE),
         Reason::NoInterface { interface } => failed(&format!(
             "give the name of one that is there, make it (ip tuntap add dev {interface} mode tap user \
@@ -59,6 +68,7 @@ pub(crate) fn explain(
             failed("check the path and its permissions; the size must be a multiple of 2M")
         }
         Reason::Vsock(_) => failed("give another path, or end the program that listens there"),
+        Reason::BackEnd(VhostUserError::Tag { .. }) => failed("give tag as 1 to 36 bytes"),
         Reason::BackEnd(_) => failed(&back_end(device)),
         Reason::Folder { folder } => match device {
             Some(DeviceSpec::Fs(FsSpec { tag, .. })) => failed(&format!(

@@ -32,9 +32,20 @@ fn next(image: &Path, error: &BlockError) -> String {
             format!("make it so with `truncate --size=%{block} {path}`")
         }
         BlockError::NotADisk { .. } => "give the file of a disk, or a block device".to_owned(),
+        BlockError::Open { .. } => key_before(image)
+            .unwrap_or_else(|| "check the path, its permissions, and who uses it".to_owned()),
         BlockError::RawOnly { .. } => "change the file or the options as said".to_owned(),
+        BlockError::Serial { .. } => "give serial as up to 20 letters and digits".to_owned(),
         _ => "check the path, its permissions, and who uses it".to_owned(),
     }
+}
+
+/// Advice for a path that begins as a key of another program's, or a mistyped one of ours, would.
+fn key_before(image: &Path) -> Option<String> {
+    let text = image.to_str().filter(|_| !image.exists())?;
+    let (key, path) = text.split_once('=')?;
+    let is_key = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphabetic());
+    is_key.then(|| format!("write path={path}, or {path} alone at the first place"))
 }
 
 fn foreign(path: &Path, format: ForeignFormat) -> String {

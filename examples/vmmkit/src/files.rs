@@ -7,7 +7,7 @@ use std::sync::Arc;
 use vmmkit_assembly::{
     FileFault, FileOwner, NamedFile, Outputs, Role, check_files, device_files, machine_files,
 };
-use vmmkit_host_io::Sharing;
+use vmmkit_host_io::{Listener, Sharing};
 use vmmkit_machine_spec::{ConsoleSpec, Field};
 
 use crate::failure::Failure;
@@ -47,6 +47,33 @@ pub(crate) fn check(settings: &Settings) -> Result<Vec<PathBuf>, Failure> {
     })?;
     let sockets = files.into_iter().filter(|it| it.role == Role::Socket);
     Ok(sockets.map(|it| it.path).collect())
+}
+
+/// Checks the places of sockets that are made only when a guest is to run.
+pub(crate) fn check_sockets(settings: &Settings) -> Result<(), Failure> {
+    let serial = settings.spec.serial_console();
+    let serial = match &serial {
+        ConsoleSpec::Socket(path) => Some(("--serial socket=", path.as_path())),
+        _ => None,
+    };
+    let api = settings.control.socket.as_deref();
+    let gdb = settings.gdb.as_ref().and_then(gdb::socket);
+    let all = [
+        serial,
+        api.map(|path| ("--api-socket ", path)),
+        gdb.map(|path| ("--gdb unix:", path)),
+    ];
+    for (option, path) in all.into_iter().flatten() {
+        Listener::check(path).map_err(|error| {
+            let what = format!("{option}{}", path.display());
+            Failure::host(
+                &what,
+                &error,
+                "give the path of a new file in a folder of yours",
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// All files that `settings` name, each with its option as messages say it.

@@ -124,6 +124,7 @@ fn software_notes(settings: &Settings, kvm: &Kvm, machine: &Handle) -> Vec<Strin
 /// Builds everything but the console, and says what would run. Files for output were looked at, as was
 /// that for RAM: none is opened.
 fn dry_run(mut settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
+    files::check_sockets(&settings)?;
     let command = options::equivalent(&settings);
     if matches!(settings.machine.ram.backing, Backing::File(_)) {
         settings.machine.ram.backing = Backing::Memfd;

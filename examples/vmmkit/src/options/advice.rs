@@ -20,6 +20,9 @@ pub(super) fn of_fault(option: &RunOption, text: &str, fault: &Fault) -> String 
 pub(crate) fn next(advice: &str, fault: &Fault) -> String {
     match fault {
         Fault::NoValue { key } => format!("write {key}=..."),
+        Fault::ZeroMac | Fault::GroupMac { .. } => {
+            "give one whose first byte is even, such as mac=52:54:00:12:34:56".to_owned()
+        }
         Fault::NotASwitch { key, .. } => format!("write {key}, or leave it out"),
         Fault::NotA { key, wanted, .. } => format!("give {key} as {wanted}"),
         Fault::Twice { key } => format!("give {key} once"),

@@ -241,7 +241,10 @@ const OF_RUN: &[(&[&str], &str)] = &[
         &["--rm", "-it", "-t", "--tty", "--interactive"],
         "leave it out: the guest's console is this terminal, and nothing is left of it afterwards",
     ),
-    (&["--id", "--hostname"], "did you mean --name NAME?"),
+    (
+        &["--id", "--hostname", "-n", "-name"],
+        "did you mean --name NAME?",
+    ),
     (
         &["--config-file", "-f", "--file"],
         "did you mean --config FILE.toml?",

@@ -3,6 +3,8 @@
 mod elsewhere;
 mod stray;
 
+pub(crate) use stray::advice as file_advice;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::cli;
@@ -120,6 +122,9 @@ impl Usage<'_> {
                 let valid = self.context(ContextKind::ValidValue);
                 format!("{argument} {value}: it must be one of {valid}")
             }
+            ErrorKind::MissingRequiredArgument if argument.contains(" and ") => {
+                format!("{argument}: they are missing")
+            }
             ErrorKind::MissingRequiredArgument => format!("{argument}: it is missing"),
             ErrorKind::InvalidUtf8 => "arguments: one of them is not UTF-8 text".to_owned(),
             ErrorKind::TooManyValues => format!("{argument} {value}: this option takes no value"),
@@ -155,8 +160,12 @@ impl Usage<'_> {
                     _ => "boot a guest with `vmmkit run`".to_owned(),
                 })
             }
-            ErrorKind::ArgumentConflict => {
-                self.rival(&argument).map(|_| "give one of them".to_owned())
+            ErrorKind::ArgumentConflict => Some(match self.rival(&argument) {
+                Some(_) => "give one of them".to_owned(),
+                None => "give it once".to_owned(),
+            }),
+            ErrorKind::MissingRequiredArgument if self.command() == Some("restore") => {
+                Some("give the directory that `vmmkit snapshot` wrote to".to_owned())
             }
             ErrorKind::InvalidValue if self.context(ContextKind::InvalidValue).is_empty() => {
                 self.with_value(&argument)
@@ -202,7 +211,13 @@ impl Usage<'_> {
             argument.trim_start_matches('-'),
             options.iter().map(String::as_str),
         );
-        near.map(|near| format!("did you mean --{near}?"))
+        // A value may stand right behind an option of one letter.
+        let letter = || elsewhere::option(name.unwrap_or_default(), argument.get(..2)?);
+        match near {
+            Some(near) => Some(format!("did you mean --{near}?")),
+            None if argument.starts_with("--") => None,
+            None => letter().map(str::to_owned),
+        }
     }
 
     /// The probable meaning of an argument that has no place.
@@ -221,6 +236,11 @@ impl Usage<'_> {
         if before.is_some_and(|before| before == "--balloon") {
             return format!("did you mean --balloon={argument}? See `{help}`");
         }
+        if before.is_some_and(|before| before == "--rng") {
+            return format!(
+                "leave {argument} out: --rng alone gives the guest random numbers of this host's kernel; see `{help}`"
+            );
+        }
         match stray::advice(argument) {
             Some(advice) => format!("{advice}; see `{help}`"),
             None => format!(
@@ -233,6 +253,9 @@ impl Usage<'_> {
 
 /// `--kernel <PATH>` is the option as its help shows it, `<NAME>` is an argument; a word of the user's stays.
 fn plain(argument: &str) -> String {
+    if let Some((first, rest)) = argument.split_once(", ") {
+        return format!("{} and {}", plain(first), plain(rest));
+    }
     let name = match argument.starts_with('-') {
         true => argument.split([' ', '=']).next().unwrap_or_default(),
         false if argument.starts_with(['<', '[']) => {

@@ -10,7 +10,7 @@ use vmmkit_host_io::open_input;
 use crate::os_text;
 
 /// The text to type instead of `word` alone, if there is such a file.
-pub(super) fn advice(word: &str) -> Option<String> {
+pub(crate) fn advice(word: &str) -> Option<String> {
     let path = os_text::path(word);
     let there = fs::metadata(&path).ok()?;
     let shown = os_text::quoted(word);
