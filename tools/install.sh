@@ -28,6 +28,12 @@ as_root() {
     fi
 }
 
+# make_debian ARGUMENT...: mmdebstrap with its mounts (/proc, /sys, /dev in the new tree) in a namespace of their
+# own. One that is killed leaves them; on this machine's own a later rm -rf of the tree would go on into them.
+make_debian() {
+    as_root unshare --mount --propagation private mmdebstrap "$@"
+}
+
 # retry COMMAND...: three tries, a pause between them.
 retry() {
     local try
