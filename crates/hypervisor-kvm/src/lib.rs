@@ -42,6 +42,7 @@ mod probe;
 mod run_page;
 mod saved;
 mod signal;
+mod slots;
 mod software;
 mod state;
 mod vcpu;

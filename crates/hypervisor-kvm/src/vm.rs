@@ -1,24 +1,24 @@
 //! A VM: its memory slots and its vCPUs.
 
 use std::fmt;
-use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kvm_bindings::{
-    KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY,
-    KVM_PIT_SPEAKER_DUMMY, KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS,
-    kvm_enable_cap, kvm_pit_config, kvm_userspace_memory_region,
+    KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X2APIC_API, KVM_PIT_SPEAKER_DUMMY,
+    KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, KVM_X2APIC_API_USE_32BIT_IDS, kvm_enable_cap,
+    kvm_pit_config,
 };
 use kvm_ioctls::{Cap, VcpuFd, VmFd};
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use vmmkit_guest_memory::{GuestAddress, GuestRam, RamRegion, Rom};
+use vmmkit_guest_memory::{GuestAddress, GuestRam, Rom};
 use vmmkit_hypervisor::{Error, GuestClock, Irqchip, Result, VcpuId, Vm, VmSettings};
 
 use crate::clock::KvmClock;
 use crate::interrupts::Lines;
 use crate::msi::{PINS, Routes};
+use crate::slots::Slots;
 use crate::software::{Bridge, Support};
 use crate::{KickSignal, KvmVcpu, ioctls};
 
@@ -64,14 +64,6 @@ pub(crate) struct Descriptor {
     /// Each vCPU once more, for what is not done on its thread.
     vcpus: Mutex<Vec<OwnedFd>>,
     pub(crate) bridge: Option<Bridge>,
-}
-
-/// The guest's memory, kept for as long as the guest can reach it.
-#[derive(Default)]
-pub(crate) struct Slots {
-    rams: Vec<GuestRam>,
-    roms: Vec<Rom>,
-    log_dirty_pages: bool,
 }
 
 impl KvmVm {
@@ -193,18 +185,13 @@ impl Vm for KvmVm {
     type Vcpu = KvmVcpu;
 
     fn map_ram(&self, ram: &GuestRam) -> Result<()> {
-        let mut slots = self.inner.slots();
-        let flags = slots.ram_flags();
-        // Kept before the first slot is set: one that fails later leaves earlier ones in place.
-        slots.rams.push(ram.clone());
-        ram.regions()
-            .iter()
-            .try_for_each(|region| slots.set(&self.inner.current().vm, region, flags))
+        let vm = &self.inner.current().vm;
+        self.inner.slots().map_ram(vm, ram)
     }
 
     fn unmap_ram(&self, ram: &GuestRam) -> Result<()> {
         let vm = &self.inner.current().vm;
-        self.inner.slots().unmap(vm, ram)
+        self.inner.slots().unmap_ram(vm, ram)
     }
 
     fn map_rom(&self, rom: &Rom) -> Result<()> {
@@ -212,9 +199,7 @@ impl Vm for KvmVm {
         if !vm.check_extension(Cap::ReadonlyMem) {
             return Err(Error::Unsupported("read-only memory"));
         }
-        let mut slots = self.inner.slots();
-        slots.roms.push(rom.clone());
-        slots.set(vm, rom.region(), KVM_MEM_READONLY)
+        self.inner.slots().map_rom(vm, rom)
     }
 
     fn create_vcpu(&self, id: VcpuId) -> Result<KvmVcpu> {
@@ -343,70 +328,6 @@ impl Inner {
             .find(|region| region.slot == slot)
             .map(|region| region.size)
     }
-}
-
-impl Slots {
-    /// Gives `vm` every slot.
-    fn map_all(&self, vm: &VmFd) -> Result<()> {
-        let regions = self.rams.iter().flat_map(|ram| ram.regions());
-        regions
-            .into_iter()
-            .try_for_each(|region| self.set(vm, region, self.ram_flags()))?;
-        let mut roms = self.roms.iter();
-        roms.try_for_each(|rom| self.set(vm, rom.region(), KVM_MEM_READONLY))
-    }
-
-    /// The flags of RAM's slots.
-    fn ram_flags(&self) -> u32 {
-        if self.log_dirty_pages {
-            KVM_MEM_LOG_DIRTY_PAGES
-        } else {
-            0
-        }
-    }
-
-    /// Takes the slots of `ram` away from `vm`, then lets go of it.
-    fn unmap(&mut self, vm: &VmFd, ram: &GuestRam) -> Result<()> {
-        let mut rams = self.rams.iter();
-        let place = rams.position(|known| known.regions() == ram.regions());
-        let place = place.ok_or_else(|| refused(io::ErrorKind::NotFound))?;
-        for region in ram.regions() {
-            // Without bytes, a slot is gone (KVM API, 4.35).
-            let gone = RamRegion { size: 0, ..*region };
-            self.set_slot(vm, &gone, 0)?;
-        }
-        self.rams.remove(place);
-        Ok(())
-    }
-
-    /// Gives `vm`, which is of the `Inner` that has these slots, the slot of `region`.
-    fn set(&self, vm: &VmFd, region: &RamRegion, flags: u32) -> Result<()> {
-        let known = self.rams.iter().any(|ram| ram.regions().contains(region))
-            || self.roms.iter().any(|rom| rom.region() == region);
-        if !known {
-            return Err(refused(io::ErrorKind::NotFound));
-        }
-        self.set_slot(vm, region, flags)
-    }
-
-    /// Sets the slot of `region`, one of `self` or without bytes.
-    fn set_slot(&self, vm: &VmFd, region: &RamRegion, flags: u32) -> Result<()> {
-        let slot = kvm_userspace_memory_region {
-            slot: region.slot,
-            flags,
-            guest_phys_addr: region.guest_address.0,
-            memory_size: region.size,
-            userspace_addr: region.host_address,
-        };
-        // SAFETY: `region` has no bytes, or is one of a `GuestRam` or `Rom` in `self` (`set` checks it), which
-        // maps it until its last clone drops; `self` lets go of it only after its slots are gone (`unmap`),
-        // and is dropped by its `Inner` after the VM's descriptor; every vCPU holds that `Inner`.
-        unsafe { ioctls::set_memory_region(vm, &slot) }.map_err(refused)
-    }
-}
-
-fn refused(reason: impl Into<io::Error>) -> Error {
-    Error::host("KVM_SET_USER_MEMORY_REGION", reason)
 }
 
 impl fmt::Debug for KvmVm {
