@@ -93,7 +93,7 @@ fn taken_ports(irqchip: Irqchip) -> Vec<Owned> {
 ///
 /// # Errors
 /// [`PlugError::Conflict`] for the first one that does not.
-pub fn check(
+pub(crate) fn check(
     (ports, mmio): (&[Plug<Ports>], &[Plug<Mmio>]),
     config: PlatformConfig,
     ram: &GuestRam,

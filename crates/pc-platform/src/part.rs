@@ -45,6 +45,10 @@ pub struct Part {
 impl Part {
     /// `device`, which is called `name`.
     pub fn new<D: PartDevice + 'static>(name: &str, device: Arc<D>) -> Self {
+        Self::of(name, device)
+    }
+
+    pub(crate) fn of(name: &str, device: Arc<dyn PartDevice>) -> Self {
         Self {
             id: DeviceId::new(name),
             places: Vec::new(),

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use vmmkit_boot_loader::Oem;
 use vmmkit_boot_loader::acpi::{
-    AcpiConfig, IoapicInfo, LegacyHardware, MemoryRange, PciHost, PmPorts, ResetRegister,
+    AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, MemoryRange, PciHost, PmPorts,
+    ResetRegister,
 };
 use vmmkit_device_bus::{
-    AddressRange, Gsi, IrqLine, Mmio, MmioBus, MsiMessage, Plug, PlugError, PortBus, Ports,
-    RegionInfo, RequestSink,
+    AddressRange, Gsi, IrqLine, MmioBus, MsiMessage, PlugError, PortBus, RegionInfo, RequestSink,
 };
 use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END, RamConfig};
 use vmmkit_host_io::{Stopwatch, wall_clock};
@@ -37,6 +37,15 @@ pub struct PlatformConfig {
     pub oem: Oem,
 }
 
+/// The devices that the guest is told of, beside those of every PC.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DescribedDevices {
+    /// The number of paravirtual devices.
+    pub virtio: usize,
+    /// The devices of the embedder's own.
+    pub own: Vec<AcpiDevice>,
+}
+
 /// Where paravirtual devices are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VirtioTransport {
@@ -54,6 +63,14 @@ impl VirtioTransport {
         match self {
             Self::Mmio => crate::virtio::MAX,
             Self::Pci => crate::pci::MAX,
+        }
+    }
+
+    /// The same beside `lines` interrupts of an embedder's devices.
+    pub const fn max_devices_beside(self, lines: usize) -> usize {
+        match self {
+            Self::Mmio => self.max_devices().saturating_sub(lines),
+            Self::Pci => self.max_devices(),
         }
     }
 }
@@ -239,29 +256,15 @@ impl Platform {
         exits.iter().map(|counter| counter.exits()).collect()
     }
 
-    /// Plugs the embedder's devices in.
-    ///
-    /// # Errors
-    /// [`PlugError`] for a range that a device of the platform owns.
-    pub fn plug_extra(
-        &self,
-        ports: Vec<Plug<Ports>>,
-        mmio: Vec<Plug<Mmio>>,
-    ) -> Result<(), PlugError> {
-        self.ports.plug_all(ports)?;
-        self.mmio.plug_all(mmio)
-    }
-
-    /// The ACPI tables' contents, with `devices` paravirtual devices, in a machine of `ram` and of vCPUs
-    /// with `apic_ids`.
+    /// The ACPI tables' contents, with `devices`, in a machine of `ram` and of vCPUs with `apic_ids`.
     pub fn describe(
         config: PlatformConfig,
-        devices: usize,
+        devices: &DescribedDevices,
         ram: &RamConfig,
         apic_ids: Vec<u32>,
     ) -> AcpiConfig {
         let (mmio, pci) = match config.virtio {
-            VirtioTransport::Mmio => (devices, None),
+            VirtioTransport::Mmio => (devices.virtio, None),
             VirtioTransport::Pci => (0, Some(PciHost::default())),
         };
         let has_pit = config.irqchip == Irqchip::InKernel { pit: true };
@@ -294,6 +297,7 @@ impl Platform {
                 .filter_map(|row| row.acpi)
                 .chain(crate::virtio::describe(mmio))
                 .chain([Generation::ACPI])
+                .chain(devices.own.iter().copied())
                 .collect(),
             pci,
             oem: config.oem,
@@ -355,7 +359,12 @@ mod tests {
                 has_firmware: false,
                 oem: vmmkit_boot_loader::Oem::default(),
             };
-            let told = Platform::describe(config, 0, &RamConfig::default(), vec![0]);
+            let told = Platform::describe(
+                config,
+                &DescribedDevices::default(),
+                &RamConfig::default(),
+                vec![0],
+            );
             assert_eq!(told.pm.pm_timer, Some(pm::PM_TIMER));
             assert_eq!(told.legacy.pit, irqchip == Irqchip::InKernel { pit: true });
         }

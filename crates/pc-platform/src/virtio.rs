@@ -28,6 +28,11 @@ const GSIS: [u32; 16] = [5, 6, 7, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22
 /// The most devices that there can be.
 pub(crate) const MAX: usize = GSIS.len();
 
+/// The last of the interrupts that no other device has, after so many that were given from the end.
+pub(crate) fn last_gsi(given: usize) -> Option<Gsi> {
+    GSIS.iter().rev().nth(given).copied().map(Gsi)
+}
+
 /// A device behind a transport.
 pub trait Plugged: PartDevice {
     /// The common part of all transports.

@@ -1,5 +1,6 @@
-//! A device of an embedder's own, at a port and at an address: reset, paused, inspected, saved and restored with
-//! the machine, like those that vmmkit has. On the fake hypervisor, whose guest is a script: it needs no KVM.
+//! Devices of an embedder's own, one at a port and at an address with an interrupt, and one that speaks virtio: reset,
+//! paused, inspected, saved and restored with the machine, like those that vmmkit has. On the fake hypervisor,
+//! whose guest is a script: it needs no KVM.
 
 use std::error::Error;
 use std::fs::File;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 use vmmkit_device_bus::{
-    AddressRange, DeviceMmio, DevicePio, Lifecycle, MmioAddress, MmioAddressOffset, PioAddress,
+    DeviceMmio, DevicePio, IrqLine, Lifecycle, MmioAddress, MmioAddressOffset, PioAddress,
     PioAddressOffset, SaveState, SavedState, StateError, StateForm,
 };
 use vmmkit_guest_memory::{RamConfig, RamSize};
@@ -16,17 +17,25 @@ use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::fake::{End, FakeHypervisor, Script};
 use vmmkit_snapshot::{Reader, Writer};
 use vmmkit_telemetry::{Inspect, Tree};
-use vmmkit_vmm::{Boot, FREE_MMIO, FREE_PORTS, MachineBuilder, MachineConfig, PauseOutcome};
+use vmmkit_virtio::{ActivateError, Activation, Active, Context, Device, DeviceKind, Engine};
+use vmmkit_vmm::{
+    AcpiId, Boot, DeviceId, MachineBuilder, MachineConfig, Needs, OwnDevice, OwnPlace, PauseOutcome,
+};
 
 /// Its name: on the buses, in what `inspect` shows, and in a snapshot.
-const NAME: &str = "adder";
+pub(crate) const NAME: &str = "adder";
+/// The registers of the first virtio device in a machine without a PCI bus, and its configuration space there
+/// (virtio 1.2, section 4.2.2).
+pub(crate) const NOTE_CONFIG: u64 = 0xd000_0000 + 0x100;
 
-/// A register that adds up what the guest writes, at a port of one byte, and is read at an address of 4 bytes.
-#[derive(Debug, Default)]
+/// A register that adds up what the guest writes, at a port of one byte, and is read at an address of 4 bytes. Each
+/// write raises the interrupt.
+#[derive(Debug)]
 struct Adder {
     // Ordering: one number, and nothing that it goes with.
     sum: AtomicU32,
     is_resting: AtomicBool,
+    line: IrqLine,
 }
 
 impl DevicePio for Adder {
@@ -37,6 +46,7 @@ impl DevicePio for Adder {
     fn pio_write(&self, _: PioAddress, _: PioAddressOffset, data: &[u8]) {
         let value = data.first().copied().unwrap_or_default();
         self.sum.fetch_add(value.into(), Ordering::Relaxed);
+        self.line.pulse();
     }
 }
 
@@ -100,33 +110,160 @@ impl SaveState for Adder {
     }
 }
 
-/// A machine with the device.
-fn builder(kernel: &str, device: &Arc<Adder>) -> MachineBuilder {
-    let config = MachineConfig {
+/// A virtio device of an ID that nobody else has: 4 bytes of configuration space that the guest writes and reads,
+/// and a queue whose buffers come back as they are.
+#[derive(Debug, Default)]
+struct Note {
+    // Ordering: as above.
+    text: AtomicU32,
+}
+
+impl Device for Note {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::new(63, "note")
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &[16]
+    }
+
+    fn read_config(&self, offset: usize, bytes: &mut [u8]) {
+        let text = self.text.load(Ordering::Relaxed).to_le_bytes();
+        for (byte, value) in bytes.iter_mut().zip(text.iter().skip(offset)) {
+            *byte = *value;
+        }
+    }
+
+    fn write_config(&self, offset: usize, bytes: &[u8]) {
+        if let (0, Ok(text)) = (offset, bytes.try_into()) {
+            self.text.store(u32::from_le_bytes(text), Ordering::Relaxed);
+        }
+    }
+
+    fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {
+        activation.on_shared_thread(Box::new(NoteEngine))
+    }
+
+    fn reset(&self) {
+        self.text.store(0, Ordering::Relaxed);
+    }
+
+    fn inspect(&self) -> Tree {
+        Tree::new().number("text", self.text.load(Ordering::Relaxed))
+    }
+
+    fn state(&self) -> Option<&dyn SaveState> {
+        Some(self)
+    }
+}
+
+struct NoteEngine;
+
+impl Engine for NoteEngine {
+    fn kicked(&mut self, context: &mut Context, index: u16) {
+        let mut chain = vmmkit_virtio::Chain::default();
+        let Some(queue) = context.queues.get_mut(index) else {
+            return;
+        };
+        while queue.pop(&mut chain) {
+            queue.complete(&chain, 0);
+        }
+        queue.publish();
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoteForm {
+    text: u32,
+}
+
+impl StateForm for NoteForm {
+    const KIND: &'static str = "note";
+    const VERSION: u32 = 1;
+}
+
+impl SaveState for Note {
+    fn save_state(&self) -> Result<SavedState, StateError> {
+        let text = self.text.load(Ordering::Relaxed);
+        SavedState::new(&NoteForm { text })
+    }
+
+    fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
+        let NoteForm { text } = saved.read()?;
+        self.text.store(text, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// A machine with both devices, and where they are.
+pub(crate) struct Plugged {
+    pub(crate) builder: MachineBuilder,
+    pub(crate) adder: OwnPlace,
+    pub(crate) note: DeviceId,
+}
+
+/// A small machine that runs `kernel`.
+fn config(kernel: &str) -> MachineConfig {
+    MachineConfig {
         ram: RamConfig {
             size: RamSize::mebibytes(16),
             ..RamConfig::default()
         },
         ..MachineConfig::new(Boot::kernel(kernel))
-    };
-    let port = AddressRange::new(FREE_PORTS.base, 1);
-    let address = AddressRange::new(FREE_MMIO.base, 4);
-    MachineBuilder::new(config)
-        .plug_port_device(NAME, port, device.clone())
-        .plug_mmio_device(NAME, address, device.clone())
-        .lead(NAME, device.clone())
+    }
 }
 
-/// Runs a guest that writes 2 and 3 until it idles, saves it, and restores it into a second machine, whose guest
-/// reads the sum. Returns the sum that it found.
-pub(crate) fn save_and_restore(kernel: &str, state: &File) -> Result<u32, Box<dyn Error>> {
-    let port = u16::try_from(FREE_PORTS.base)?;
+/// Plugs both devices into the machine of `config`.
+pub(crate) fn plug(config: MachineConfig) -> Result<Plugged, Box<dyn Error>> {
+    let mut builder = MachineBuilder::new(config);
+    let id = AcpiId::new("VMKT0001").ok_or("not an ACPI ID")?;
+    let needs = Needs::new().ports(1).mmio(4).line().acpi(id);
+    let adder = builder.add_device(NAME, &needs, |slot| {
+        let device = Arc::new(Adder {
+            sum: AtomicU32::new(0),
+            is_resting: AtomicBool::new(false),
+            line: slot.line,
+        });
+        OwnDevice::new(device.clone())
+            .at_ports(device.clone())
+            .at_mmio(device)
+    })?;
+    let note = builder.add_virtio(Arc::new(Note::default()));
+    Ok(Plugged {
+        builder,
+        adder,
+        note,
+    })
+}
+
+/// The script of a guest that writes 2 and 3 to the port and 7 to the virtio device's configuration space.
+pub(crate) fn writes(adder: OwnPlace) -> Result<Script, Box<dyn Error>> {
+    let port = u16::try_from(adder.ports.ok_or("no port")?.base)?;
     let script = Script::new().port_write(port, &[2, 3]);
-    let script = script.then(End::WaitForKick);
+    Ok(script.mmio_write(NOTE_CONFIG, &7_u32.to_le_bytes()))
+}
+
+/// The same of one that reads `sum` and `text`.
+pub(crate) fn reads(adder: OwnPlace, sum: u64, text: u64) -> Result<Script, Box<dyn Error>> {
+    let address = adder.mmio.ok_or("no address")?.base;
+    let script = Script::new().mmio_read(address, 4, sum);
+    Ok(script.mmio_read(NOTE_CONFIG, 4, text))
+}
+
+/// Runs a guest that writes to the devices until it idles, saves it, and restores it into a second machine, whose
+/// guest reads what it wrote. Returns what the second guest found otherwise than expected.
+pub(crate) fn save_and_restore(kernel: &str, state: &File) -> Result<Vec<String>, Box<dyn Error>> {
+    let Plugged {
+        builder,
+        adder,
+        note,
+    } = plug(config(kernel))?;
+    let script = writes(adder)?.then(End::WaitForKick);
     let hypervisor = FakeHypervisor::new().with_script(VcpuId(0), script);
-    let device = Arc::new(Adder::default());
-    let machine = builder(kernel, &device).build(&hypervisor)?.start()?;
-    while device.sum.load(Ordering::Relaxed) != 5 {
+    let machine = builder.build(&hypervisor)?.start()?;
+    let note = machine.handle().device::<Note>(&note).ok_or("no note")?;
+    while note.text.load(Ordering::Relaxed) != 7 {
         std::thread::yield_now();
     }
     let PauseOutcome::Paused(machine) = machine.pause() else {
@@ -137,16 +274,12 @@ pub(crate) fn save_and_restore(kernel: &str, state: &File) -> Result<u32, Box<dy
     let snapshot = writer.finish();
     drop(machine);
 
-    let script = Script::new().mmio_read(FREE_MMIO.base, 4, 5);
-    let hypervisor = FakeHypervisor::new().with_script(VcpuId(0), script);
-    let device = Arc::new(Adder::default());
+    let Plugged { builder, adder, .. } = plug(config(kernel))?;
+    let hypervisor = FakeHypervisor::new().with_script(VcpuId(0), reads(adder, 5, 7)?);
     let reader = Reader::new(&snapshot)?;
-    let machine = builder(kernel, &device).restore(&hypervisor, reader, state.try_clone()?)?;
+    let machine = builder.restore(&hypervisor, reader, state.try_clone()?)?;
     machine.start()?.wait()?;
-    match hypervisor.transcript(VcpuId(0)).surprises.as_slice() {
-        [] => Ok(device.sum.load(Ordering::Relaxed)),
-        [surprise, ..] => Err(surprise.clone().into()),
-    }
+    Ok(hypervisor.transcript(VcpuId(0)).surprises)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -158,7 +291,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     let mut options = File::options();
     let options = options.read(true).write(true).create(true).truncate(true);
-    let sum = save_and_restore(&kernel, &options.open(file)?)?;
-    std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("sum: {sum}\n"))?;
+    let surprises = save_and_restore(&kernel, &options.open(file)?)?;
+    std::io::Write::write_fmt(
+        &mut std::io::stdout(),
+        format_args!("surprises of the restored guest: {surprises:?}\n"),
+    )?;
     Ok(())
 }

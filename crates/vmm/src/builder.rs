@@ -6,7 +6,7 @@ use std::thread;
 
 use parking_lot::Mutex;
 use vmmkit_boot_loader as boot_loader;
-use vmmkit_device_bus::{DeviceId, Mmio, Plug, Ports};
+use vmmkit_device_bus::DeviceId;
 use vmmkit_guest_memory::{GuestAddress, GuestRam, Layout, MMIO_HOLE_END};
 use vmmkit_host_io::{
     Console, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription, ThreadRole, ThreadSpec,
@@ -28,7 +28,7 @@ use crate::machine::{Machine, Ready};
 use crate::power::Board;
 use crate::snapshot::Saved;
 use crate::{Boot, Event, MachineConfig, cpus, report};
-use vmmkit_pc_platform::{self as pc_platform, Part, Platform};
+use vmmkit_pc_platform::{self as pc_platform, DescribedDevices, OwnDevices, Platform};
 
 /// Alignment of memory beside RAM: guests add memory in large steps (Linux up to 2 GiB).
 const MEMORY_ALIGNMENT: u64 = 1 << 30;
@@ -48,10 +48,8 @@ pub struct MachineBuilder {
     pub(crate) config: MachineConfig,
     console: Console,
     subscribers: Vec<Subscriber>,
-    pub(crate) ports: Vec<Plug<Ports>>,
-    pub(crate) mmio: Vec<Plug<Mmio>>,
+    pub(crate) own: OwnDevices,
     virtio: Vec<(DeviceId, Arc<dyn Device>)>,
-    pub(crate) parts: Vec<Part>,
     pub(crate) supervisor: Supervisor,
 }
 
@@ -82,10 +80,8 @@ impl MachineBuilder {
             config,
             console: Console::default(),
             subscribers: Vec::new(),
-            ports: Vec::new(),
-            mmio: Vec::new(),
+            own: OwnDevices::default(),
             virtio: Vec::new(),
-            parts: Vec::new(),
             supervisor: Supervisor::new(settings, log),
         }
     }
@@ -171,10 +167,8 @@ impl MachineBuilder {
             mut config,
             console,
             mut subscribers,
-            ports,
-            mmio,
+            own,
             virtio: devices,
-            parts,
             supervisor,
         } = self;
         let beside = devices.iter().filter_map(|it| it.1.memory().cloned());
@@ -182,16 +176,17 @@ impl MachineBuilder {
         let control = supervisor.control().clone();
         control.boot_log().mark(Milestone::BuildBegan);
         config.check(hypervisor.capabilities())?;
-        config.check_devices(devices.len())?;
+        config.check_devices(devices.len(), own.lines())?;
         let cmdline_additions = adapt(&mut config, hypervisor)?;
         let ram = saved.map_or_else(|| GuestRam::new(&config.ram), |it| Ok(it.ram.clone()))?;
-        pc_platform::check((&ports, &mmio), config.platform(), &ram, &memory)?;
+        own.check(config.platform(), &ram, &memory)?;
+        let described = own.described(devices.len());
         let mut files = BootFiles::open(&config.boot, rom_slot)?;
         let loading = Loading {
             ram: &ram,
             config: &config,
             files: &mut files,
-            devices: devices.len(),
+            devices: &described,
             boot_log: control.boot_log(),
         };
         let (vm, start) = create_and_load(hypervisor, loading, saved)?;
@@ -208,7 +203,7 @@ impl MachineBuilder {
         let (devices, wires) =
             pc_platform::plug_virtio(config.virtio, devices, &vm, capabilities, &reach, &platform)?;
         devices::watch_all(&devices, &supervisor, &config);
-        platform.plug_extra(ports, mmio)?;
+        let parts = own.plug(&platform, &*vm, &reach, &control.requests())?;
         let supported = cpus::supported(hypervisor, &config)?;
         let vcpus = cpus::create(&supported, &*vm, &config, &platform, &start)?;
         let devices = Devices::new(platform.take_parts(), devices, parts, clocks)?;
@@ -219,6 +214,7 @@ impl MachineBuilder {
         let board = Board {
             vm: vm.clone(),
             config,
+            described,
             supported,
             files: Mutex::new(files),
             ram: ram.clone(),
@@ -277,8 +273,7 @@ struct Loading<'a> {
     ram: &'a GuestRam,
     config: &'a MachineConfig,
     files: &'a mut BootFiles,
-    /// The number of paravirtual devices.
-    devices: usize,
+    devices: &'a DescribedDevices,
     boot_log: &'a BootLog,
 }
 

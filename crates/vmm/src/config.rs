@@ -132,9 +132,9 @@ impl MachineConfig {
             .check(self.vcpus, capabilities.max_apic_id)?)
     }
 
-    /// There must be room for `asked` paravirtual devices.
-    pub(crate) fn check_devices(&self, asked: usize) -> Result<(), ConfigError> {
-        let max = self.virtio.max_devices();
+    /// There must be room for `asked` paravirtual devices beside `lines` interrupts of the embedder's devices.
+    pub(crate) fn check_devices(&self, asked: usize, lines: usize) -> Result<(), ConfigError> {
+        let max = self.virtio.max_devices_beside(lines);
         let fits = (asked <= max).then_some(());
         fits.ok_or(ConfigError::TooManyDevices { asked, max })
     }

@@ -198,11 +198,6 @@ impl Devices {
         list.rev().for_each(Lifecycle::reset);
     }
 
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.list.len()
-    }
-
     /// Gives up waiting: the run has ended.
     pub(crate) fn abandon(&self) {
         for device in &self.list {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Plug, RequestSink};
-use vmmkit_pc_platform::{Part, PartDevice};
+use vmmkit_pc_platform::{Needs, NoRoom, OwnDevice, OwnPlace, Part, PartDevice, Slot};
 
 use crate::MachineBuilder;
 
@@ -40,11 +40,7 @@ impl MachineBuilder {
         range: AddressRange,
         device: Arc<dyn DevicePio + Send + Sync>,
     ) -> Self {
-        self.ports.push(Plug {
-            name: name.into(),
-            range,
-            device,
-        });
+        self.own.plug_ports(Plug::new(name, range, device));
         self
     }
 
@@ -58,11 +54,7 @@ impl MachineBuilder {
         range: AddressRange,
         device: Arc<dyn DeviceMmio + Send + Sync>,
     ) -> Self {
-        self.mmio.push(Plug {
-            name: name.into(),
-            range,
-            device,
-        });
+        self.own.plug_mmio(Plug::new(name, range, device));
         self
     }
 
@@ -72,8 +64,25 @@ impl MachineBuilder {
     /// part has.
     #[must_use]
     pub fn lead<D: PartDevice + 'static>(mut self, name: &str, device: Arc<D>) -> Self {
-        self.parts.push(Part::new(name, device));
+        self.own.lead(Part::new(name, device));
         self
+    }
+
+    /// Adds a device of the embedder's own, a part of the machine like those that are [led](Self::lead), and
+    /// says where it is: free ports, free addresses and an interrupt are found for its `needs`, and a driver
+    /// finds it by ACPI if it has an identifier there. `make` is called once, while the machine is built, with
+    /// all that the machine has for it: its place, its interrupt line, the guest's RAM and the taker of its
+    /// requests. It must not wait.
+    ///
+    /// # Errors
+    /// [`NoRoom`] says what there is not enough of.
+    pub fn add_device(
+        &mut self,
+        name: &str,
+        needs: &Needs,
+        make: impl FnOnce(Slot) -> OwnDevice + Send + 'static,
+    ) -> Result<OwnPlace, NoRoom> {
+        self.own.add(name, needs, Box::new(make))
     }
 
     /// Where a device of the embedder's own, made before the machine, sends what it asks for: the end of

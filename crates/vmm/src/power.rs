@@ -14,13 +14,13 @@ use crate::boot::{self, BootFiles};
 use crate::cpus::{self, Start};
 use crate::devices::Devices;
 use crate::error::BuildError;
-use vmmkit_pc_platform::Platform;
-use vmmkit_pc_platform::Wire;
+use vmmkit_pc_platform::{DescribedDevices, Platform, Wire};
 
 /// All that a power-on needs.
 pub(crate) struct Board<V> {
     pub(crate) vm: Arc<V>,
     pub(crate) config: MachineConfig,
+    pub(crate) described: DescribedDevices,
     pub(crate) supported: Vec<CpuidEntry>,
     pub(crate) files: Mutex<BootFiles>,
     pub(crate) ram: GuestRam,
@@ -51,7 +51,7 @@ impl<V: Vm> Board<V> {
             let _ = self.ram.fill(region.guest_address, size, 0);
         }
         let mut files = self.files.lock();
-        let (entry, _) = boot::load(&mut files, &self.ram, &self.config, self.devices.count())?;
+        let (entry, _) = boot::load(&mut files, &self.ram, &self.config, &self.described)?;
         self.platform.write_pages();
         for wire in &self.wires {
             wire.attach(&*self.vm)?;

@@ -8,11 +8,6 @@
 
 mod support;
 
-/// The example, as a test.
-#[path = "../examples/own_device.rs"]
-#[allow(dead_code, unreachable_pub, reason = "its main is not called")]
-mod own_device;
-
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -476,14 +471,6 @@ fn hostile_sections_end_in_an_error_with_their_name() {
             }
         }
     }
-}
-
-#[test]
-fn the_example_with_a_device_of_its_own_saves_and_restores_it() {
-    let (kernel, scratch) = (Kernel::new(), Scratch::new());
-    let path = kernel.path.to_str().unwrap();
-    let sum = own_device::save_and_restore(path, &scratch.ram("ram"));
-    assert_eq!(sum.unwrap(), 5);
 }
 
 /// Whole machines that earlier builds have saved; they load for ever.

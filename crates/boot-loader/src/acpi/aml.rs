@@ -12,6 +12,9 @@ use super::{AcpiConfig, AcpiDevice, AcpiError, generation, pci};
 /// Devices of one kind are told apart by the last letters of a name, in hexadecimal.
 const LAST_SERIAL: u32 = 0xe;
 const LAST_VIRTIO: u32 = 0xfff;
+const LAST_OWN: u32 = 0xfff;
+/// A device of the embedder's own, in errors.
+const OWN: &str = "device of the embedder's own";
 
 /// `\_S5` and every device under `\_SB`.
 pub(super) fn definitions(config: &AcpiConfig) -> Result<Vec<u8>, AcpiError> {
@@ -67,6 +70,26 @@ fn describe(device: &AcpiDevice) -> Result<Vec<Entry>, AcpiError> {
             let index = numbered("virtio device", index, LAST_VIRTIO)?;
             let entry = Entry::new(format!("V{index:03X}"), &"LNRO0005", index);
             registers(entry, "virtio device", index, base, size)?.with(&edge(gsi))
+        }
+        AcpiDevice::Own {
+            index,
+            id,
+            ports: range,
+            memory,
+            gsi,
+        } => {
+            let index = numbered(OWN, index, LAST_OWN)?;
+            let mut entry = Entry::new(format!("E{index:03X}"), &id.as_str().to_owned(), index);
+            if let Some((first, count)) = range {
+                entry = entry.with(&ports(first, count));
+            }
+            if let Some((base, size)) = memory {
+                entry = registers(entry, OWN, index, base, size)?;
+            }
+            match gsi {
+                Some(gsi) => entry.with(&edge(gsi)),
+                None => entry,
+            }
         }
         AcpiDevice::Pvpanic { port } => {
             let entry = Entry::new("PEVT".to_owned(), &"QEMU0001", 0);

@@ -246,9 +246,67 @@ pub enum AcpiDevice {
         /// The interrupt of a change: edge-triggered, active high.
         gsi: u32,
     },
+    /// A device of the embedder's own.
+    Own {
+        /// Its number among those from 0, at most 4095.
+        index: u32,
+        /// Its _HID, by which a driver finds it.
+        id: AcpiId,
+        /// Its first port, and their number.
+        ports: Option<(u16, u8)>,
+        /// The address and the size in bytes of its registers.
+        memory: Option<(u64, u64)>,
+        /// Its interrupt: edge-triggered, active high.
+        gsi: Option<u32>,
+    },
     /// The port by which a guest tells of its panic (QEMU0001).
     Pvpanic {
         /// The port, 8 bits wide.
         port: u16,
     },
+}
+
+/// The identifier of a kind of device: a vendor's four letters or digits, and four hexadecimal digits (ACPI 6.5,
+/// section 6.1.5), such as `LNRO0005`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AcpiId([u8; AcpiId::LENGTH]);
+
+impl AcpiId {
+    const LENGTH: usize = 8;
+    const VENDOR_LENGTH: usize = 4;
+
+    /// The identifier `text`; `None` where it is not of that form.
+    pub fn new(text: &str) -> Option<Self> {
+        let id: [u8; Self::LENGTH] = text.as_bytes().try_into().ok()?;
+        let (vendor, number) = id.split_at(Self::VENDOR_LENGTH);
+        let is_letter = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+        let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
+        (vendor.iter().all(is_letter) && number.iter().all(is_digit)).then_some(Self(id))
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        // Made of ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identifier_has_a_vendor_and_a_number() {
+        assert_eq!(AcpiId::new("LNRO0005").unwrap().as_str(), "LNRO0005");
+        for text in [
+            "",
+            "LNRO005",
+            "lnro0005",
+            "LNRO000G",
+            "LNRO00055",
+            "ÄNR0005",
+        ] {
+            assert_eq!(AcpiId::new(text), None, "{text}");
+        }
+    }
 }

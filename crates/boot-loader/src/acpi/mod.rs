@@ -27,8 +27,8 @@ use thiserror::Error;
 use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam};
 
 pub use config::{
-    AcpiConfig, AcpiDevice, AddressWindow, IoapicInfo, LegacyHardware, MemoryRange, PciHost,
-    PmPorts, ResetRegister,
+    AcpiConfig, AcpiDevice, AcpiId, AddressWindow, IoapicInfo, LegacyHardware, MemoryRange,
+    PciHost, PmPorts, ResetRegister,
 };
 
 /// Why there are no ACPI tables.

@@ -601,3 +601,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_device_of_the_embedders_own_is_described_with_what_it_has() {
+    let own = |ports, memory, gsi| AcpiConfig {
+        devices: vec![AcpiDevice::Own {
+            index: 0,
+            id: AcpiId::new("ACME0001").unwrap(),
+            ports,
+            memory,
+            gsi,
+        }],
+        ..AcpiConfig::default()
+    };
+    let bytes = made(&own(
+        Some((0x7f0, 8)),
+        Some((0xcfff_f000, 0x1000)),
+        Some(23),
+    ));
+    let table = dsdt(&bytes);
+    assert!(holds(table, b"E000\x08_HID\x0dACME0001\x00"));
+    // The descriptors of ports, of 32-bit memory and of an extended interrupt (ACPI 6.5, sections 6.4.2.5, 6.4.3.4, 6.4.3.6).
+    assert!(holds(table, b"\x47\x01\xf0\x07\xf0\x07\x01\x08"));
+    assert!(holds(
+        table,
+        b"\x86\x09\x00\x01\x00\xf0\xff\xcf\x00\x10\x00\x00"
+    ));
+    assert!(holds(table, b"\x89\x06\x00\x03\x01\x17\x00\x00\x00"));
+    let bytes = made(&own(None, None, None));
+    assert!(holds(dsdt(&bytes), b"ACME0001") && !holds(dsdt(&bytes), b"\x89\x06\x00"));
+}

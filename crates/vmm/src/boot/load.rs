@@ -6,7 +6,7 @@ use std::fs::File;
 use vmmkit_boot_loader::{self as boot_loader, BootModule, BootPart, BootSource, Entry, LoadError};
 use vmmkit_guest_memory::{GuestRam, RamConfig, RamSize, Rom};
 use vmmkit_host_io::{memory_file, open_input};
-use vmmkit_pc_platform::{self as pc_platform, Platform};
+use vmmkit_pc_platform::{self as pc_platform, DescribedDevices, Platform};
 
 use crate::error::BuildError;
 use crate::{Boot, BootFile, KernelBoot, MachineConfig, Module, VirtioTransport};
@@ -78,7 +78,7 @@ pub(crate) fn load(
     files: &mut BootFiles,
     ram: &GuestRam,
     config: &MachineConfig,
-    devices: usize,
+    devices: &DescribedDevices,
 ) -> Result<(Entry, Option<Rom>), BuildError> {
     let failed = |source: LoadError| BuildError::Load {
         image: config.boot.image().clone(),
@@ -99,7 +99,7 @@ pub(crate) fn load(
     };
     let cmdline = match (config.acpi, config.virtio) {
         (false, VirtioTransport::Mmio) => {
-            Cow::Owned(pc_platform::announce(&kernel.cmdline, devices))
+            Cow::Owned(pc_platform::announce(&kernel.cmdline, devices.virtio))
         }
         _ => Cow::Borrowed(&kernel.cmdline),
     };
@@ -136,5 +136,5 @@ pub(crate) fn firmware_rom(
         size: RamSize::mebibytes(SHADOW_MIB),
         ..RamConfig::default()
     })?;
-    Ok(load(files, &shadow, config, 0)?.1)
+    Ok(load(files, &shadow, config, &DescribedDevices::default())?.1)
 }
