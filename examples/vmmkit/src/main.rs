@@ -44,6 +44,7 @@ mod progress;
 mod remote;
 mod reports;
 mod run;
+mod saved_files;
 mod settings;
 mod snapshot;
 mod startup;

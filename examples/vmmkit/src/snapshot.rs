@@ -16,6 +16,7 @@ use crate::build_failure::explain;
 use crate::failure::{Failure, chain};
 use crate::generate;
 use crate::options::{self, Values};
+use crate::saved_files::{FILES, FILES_KIND, FilesForm};
 use crate::settings::Settings;
 
 /// The section with the options that the machine was made with.
@@ -71,8 +72,15 @@ pub(crate) enum NotSaved {
     Section(#[from] WriteError),
 }
 
-/// Saves the paused machine of `handle`, which `command` made.
-pub(crate) fn save(handle: &Handle, folder: &Path, command: &[u8]) -> Result<(), NotSaved> {
+/// Saves the paused machine of `handle`, which `command` made and whose disks are `images`.
+pub(crate) fn save(
+    handle: &Handle,
+    folder: &Path,
+    command: &[u8],
+    images: &[PathBuf],
+) -> Result<(), NotSaved> {
+    // Text and numbers alone: JSON can hold it.
+    let files = serde_json::to_vec(&FilesForm::of(images)).unwrap_or_default();
     Folder::new(folder).save(|writer, ram| {
         writer.add(Section {
             id: COMMAND,
@@ -80,6 +88,13 @@ pub(crate) fn save(handle: &Handle, folder: &Path, command: &[u8]) -> Result<(),
             version: 1,
             must_understand: false,
             contents: command,
+        })?;
+        writer.add(Section {
+            id: FILES,
+            kind: FILES_KIND,
+            version: 1,
+            must_understand: false,
+            contents: &files,
         })?;
         Ok(handle.save(writer, ram)?)
     })
@@ -123,14 +138,17 @@ impl Snapshot {
         let Some(section) = section else {
             return Ok(values);
         };
+        if !values.has("disk") {
+            self.check_files()?;
+        }
         let form = serde_json::from_slice::<CommandForm>(section.contents);
-        let form = form.map_err(|error| self.foreign(&error.to_string()))?;
+        let form = form.map_err(|error| self.foreign(COMMAND, &error.to_string()))?;
         let folder = path_text::path(&form.folder);
         let mut saved = Values::default();
         for (name, value) in &form.options {
             let option = options::named(name).filter(|it| !NOT_SAVED.contains(&it.name));
             let Some(option) = option else {
-                return Err(self.foreign(&format!("no option is called {name:?}")));
+                return Err(self.foreign(COMMAND, &format!("no option is called {name:?}")));
             };
             saved.add(option.name, Given::text(value).in_folder(&folder));
         }
@@ -146,6 +164,7 @@ impl Snapshot {
     ) -> Result<Machine<Ready>, Failure> {
         let mut reader = self.snapshot.reader();
         reader.take(COMMAND);
+        reader.take(FILES);
         let ram = self.snapshot.ram().try_clone();
         let ram = ram.map_err(|error| {
             Failure::host("snapshot", &error, "free descriptors of this process")
@@ -160,10 +179,22 @@ impl Snapshot {
         })
     }
 
-    /// The failure where the options are not those of this program, for `reason`.
-    fn foreign(&self, reason: &str) -> Failure {
+    /// Checks that the disks, which are the saved machine's own, are as they were.
+    fn check_files(&self) -> Result<(), Failure> {
+        let mut reader = self.snapshot.reader();
+        let section = reader.take(FILES).filter(|it| it.kind == FILES_KIND);
+        let Some(section) = section else {
+            return Ok(());
+        };
+        let form = serde_json::from_slice::<FilesForm>(section.contents);
+        form.map_err(|error| self.foreign(FILES, &error.to_string()))?
+            .check()
+    }
+
+    /// The failure where `section` is not one of this program, for `reason`.
+    fn foreign(&self, section: &str, reason: &str) -> Failure {
         Failure::because(
-            format!("{}: section \"{COMMAND}\": {reason}", self.path.display()),
+            format!("{}: section {section:?}: {reason}", self.path.display()),
             Vec::new(),
             "save the guest again with this vmmkit",
         )

@@ -437,6 +437,19 @@ fn a_guest_is_saved_and_goes_on_under_another_name() {
     let (code, error) = place.fails(&["restore", folder, "--cpus", "1"]);
     assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("vcpus 2: this machine has 1"), "{error}");
+    // The name of a guest that runs, and a disk that was written to since.
+    let running = place.guest("web", &[]);
+    let (code, error) = place.fails(&["restore", folder, "--name", "web"]);
+    assert_ne!(code, Some(0));
+    assert!(error.contains("web"), "{error}");
+    drop(running);
+    fs::write(&disk, [1; 512]).unwrap();
+    let (code, error) = place.fails(&["restore", folder, "--name", "late"]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("has 512 bytes, and had 1048576"), "{error}");
+    fs::remove_file(&disk).unwrap();
+    let (_, error) = place.fails(&["restore", folder, "--name", "late"]);
+    assert!(error.contains("the disk is gone"), "{error}");
 }
 
 #[test]

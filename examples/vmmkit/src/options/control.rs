@@ -63,7 +63,8 @@ pub(super) const OPTIONS: &[RunOption] = &[
         heading: CONTROL,
         help: "Continue where `vmmkit snapshot` saved a guest",
         more: "Options that are not given are those of the saved guest, but for its name and what it logs. Files \
-               of a snapshot from somebody else are opened as it says: look at it first, with `vmmkit inspect DIR/`.",
+               of a snapshot from somebody else are opened as it says: look at it first, with `vmmkit inspect DIR/`. A disk that is not what it was when the guest was saved is refused; \
+               --disk gives another in its place.",
         read: |options, given| {
             options.restore = Some(given.path(given.as_text()));
             Ok(())

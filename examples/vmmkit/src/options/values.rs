@@ -19,6 +19,11 @@ impl Values {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the option `name` is given.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        !self.of(name).is_empty()
+    }
+
     /// The path that the option `name` gives.
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         let given = self.of(name).first()?;

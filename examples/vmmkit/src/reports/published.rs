@@ -1,7 +1,7 @@
 //! A machine's metrics as they are published: under the name of this program and the guest's.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use super::MoreMetrics;
 use crate::consumption::{self, Consumption};
 use crate::remote::say_cut_off;
 use crate::settings::Settings;
-use crate::snapshot;
+use crate::{saved_files, snapshot};
 
 /// The prefix of the names.
 const PREFIX: &str = "vmmkit";
@@ -61,6 +61,8 @@ pub(crate) struct Publisher {
     more: MoreMetrics,
     /// The section of a snapshot that says how the machine was made.
     command: Vec<u8>,
+    /// The images of its disks.
+    images: Vec<PathBuf>,
     /// The processor time of each vCPU, which stays when its thread has ended.
     vcpus: Mutex<BTreeMap<u32, f64>>,
 }
@@ -71,6 +73,7 @@ impl Publisher {
         Self {
             more,
             command: snapshot::command(settings),
+            images: saved_files::images(settings),
             vcpus: Mutex::default(),
         }
     }
@@ -78,7 +81,7 @@ impl Publisher {
 
 impl Embedder for Publisher {
     fn save(&self, machine: &Handle, folder: &Path) -> Result<(), Cause> {
-        let saved = snapshot::save(machine, folder, &self.command);
+        let saved = snapshot::save(machine, folder, &self.command, &self.images);
         saved.map_err(|error| Arc::new(error) as Cause)
     }
 
