@@ -175,7 +175,7 @@ fn machines_of_one_process_differ_in_what_the_embedder_chooses() {
             output.recv_timeout(PATIENCE).as_deref(),
             Ok(name.as_bytes())
         );
-        assert_eq!(threads(&format!("{name}:")), ["vcpu0", "vmm"]);
+        assert_eq!(threads(&format!("{name}:")), ["setup", "vcpu0", "vmm"]);
     }
     for (_, machine, handle, _) in machines {
         handle.stop();
