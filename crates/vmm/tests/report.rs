@@ -9,6 +9,7 @@ mod support;
 
 use std::fs;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use support::*;
@@ -175,7 +176,14 @@ fn machines_of_one_process_differ_in_what_the_embedder_chooses() {
             output.recv_timeout(PATIENCE).as_deref(),
             Ok(name.as_bytes())
         );
-        assert_eq!(threads(&format!("{name}:")), ["setup", "vcpu0", "vmm"]);
+        // A thread gives itself its name, soon after it was started.
+        let started = Instant::now();
+        let mut seen = threads(&format!("{name}:"));
+        while seen != ["setup", "vcpu0", "vmm"] {
+            assert!(started.elapsed() < PATIENCE, "{name}: {seen:?}");
+            thread::yield_now();
+            seen = threads(&format!("{name}:"));
+        }
     }
     for (_, machine, handle, _) in machines {
         handle.stop();
