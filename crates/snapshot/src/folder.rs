@@ -20,8 +20,6 @@ const RAM_PREFIX: &str = "ram-";
 const RAM_DIGITS: usize = 16;
 /// The prefix of a container that is being written.
 const TEMPORARY: &str = "machine.snapshot.new-";
-/// O_DIRECTORY of Linux on x86-64 (asm-generic/fcntl.h): what is not a folder is not opened.
-const O_DIRECTORY: i32 = 0o200_000;
 /// The longest container that is read, in bytes.
 pub const MAX_CONTAINER: u64 = 64 << 20;
 
@@ -143,16 +141,13 @@ impl Folder {
             }
             _ => {}
         }
-        let options = &mut OpenOptions::new();
-        let options = options.read(true).custom_flags(O_DIRECTORY);
-        let folder = options
-            .open(&self.path)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotADirectory => FolderError::NotAFolder {
-                    path: self.path.clone(),
-                },
-                _ => failed("open", &self.path)(error),
-            })?;
+        // By its own entry: what is not a folder has none, and is not opened.
+        let folder = File::open(self.path.join(".")).map_err(|error| match error.kind() {
+            io::ErrorKind::NotADirectory => FolderError::NotAFolder {
+                path: self.path.clone(),
+            },
+            _ => failed("open", &self.path)(error),
+        })?;
         match folder.try_lock() {
             Ok(()) => Ok(folder),
             Err(TryLockError::WouldBlock) => Err(FolderError::Busy {
