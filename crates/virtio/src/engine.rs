@@ -18,7 +18,7 @@ pub(crate) use workers::Workers;
 
 /// The part of a device that owns queues while a driver runs it. It lives on one thread, which waits
 /// for the driver's kicks and for what the engine itself asked the [`Poller`] to wait for, and calls
-/// it. Nothing else runs there, but other engines where it is a [`DeviceThreads`].
+/// it. Nothing else runs there, but other engines where it is the one that devices share ([`DeviceThreads`]).
 ///
 /// None of its functions may wait for the guest, nor work for as long as the guest makes work: what is
 /// left after a bounded part of it comes with the next turn, for which an engine kicks itself.

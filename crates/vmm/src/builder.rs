@@ -202,11 +202,11 @@ impl MachineBuilder {
         let reach = reach(&*vm, &ram, &memory)?;
         let (devices, wires) =
             pc_platform::plug_virtio(config.virtio, devices, &vm, capabilities, &reach, &platform)?;
-        devices::watch_all(&devices, &supervisor, &config);
+        let work = devices::watch_all(&devices, &supervisor, &config);
         let parts = own.plug(&platform, &*vm, &reach, &control.requests())?;
         let supported = cpus::supported(hypervisor, &config)?;
         let vcpus = cpus::create(&supported, &*vm, &config, &platform, &start)?;
-        let devices = Devices::new(platform.take_parts(), devices, parts, clocks)?;
+        let devices = Devices::new(platform.take_parts(), devices, parts, clocks, work)?;
         let (devices, platform) = (Arc::new(devices), Arc::new(platform));
         let (output, form) = (console.output.clone(), config.form());
         subscribers.extend(connect(console, &platform)?);

@@ -60,10 +60,9 @@ impl Devices {
         list: Vec<Arc<dyn Plugged>>,
         own: Vec<Part>,
         clocks: Clocks,
+        work: WorkThread,
     ) -> Result<Self, BuildError> {
         let parts: Vec<Part> = platform.into_iter().chain(own).collect();
-        let work = WorkThread::new();
-        list.iter().for_each(|it| it.transport().work_on(&work));
         let mut ids = HashSet::new();
         if let Some(twice) = parts.iter().find(|part| !ids.insert(part.id().clone())) {
             let id = twice.id().clone();
@@ -263,7 +262,12 @@ pub(crate) fn cast<D: Device>(device: Arc<dyn Device>) -> Option<Arc<D>> {
 }
 
 /// Tells of what happens between devices and drivers; devices use the machine's threads and kind of queues.
-pub(crate) fn watch_all(list: &[Arc<dyn Plugged>], of: &Supervisor, config: &MachineConfig) {
+/// Returns the thread that starts and resets them.
+pub(crate) fn watch_all(
+    list: &[Arc<dyn Plugged>],
+    of: &Supervisor,
+    config: &MachineConfig,
+) -> WorkThread {
     let threads = DeviceThreads::new(config.threads.clone());
     for transport in list.iter().map(|device| device.transport()) {
         transport.use_threads(&threads);
@@ -279,6 +283,7 @@ pub(crate) fn watch_all(list: &[Arc<dyn Plugged>], of: &Supervisor, config: &Mac
             });
         }));
     }
+    threads.work().clone()
 }
 
 impl fmt::Debug for Devices {

@@ -9,7 +9,9 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use vmmkit_host_io::{EventFd, Interest, Poller, Ready, ThreadPolicy, ThreadRole, ThreadSpec};
+use vmmkit_host_io::{
+    EventFd, Interest, Poller, Ready, ThreadPolicy, ThreadRole, ThreadSpec, WorkThread,
+};
 
 use super::worker::Worker;
 use super::workers::{STACK, message};
@@ -32,6 +34,7 @@ const CONTROL: u64 = u64::MAX;
 #[derive(Clone, Default)]
 pub struct DeviceThreads {
     policy: Arc<ThreadPolicy>,
+    work: WorkThread,
     shared: Arc<Mutex<Option<Running>>>,
 }
 
@@ -56,8 +59,15 @@ impl DeviceThreads {
     pub fn new(policy: ThreadPolicy) -> Self {
         Self {
             policy: Arc::new(policy),
+            work: WorkThread::new(),
             shared: Arc::default(),
         }
+    }
+
+    /// The thread that starts, resets and stops devices on behalf of the vCPU threads that ask for it, so that
+    /// these need not be able to start threads. Where it is not started, callers do it.
+    pub fn work(&self) -> &WorkThread {
+        &self.work
     }
 
     /// A thread of a device, called `name` behind the machine's prefix.

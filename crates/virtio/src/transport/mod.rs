@@ -20,7 +20,7 @@ use std::time::Instant;
 use parking_lot::{Mutex, MutexGuard};
 use vmmkit_device_bus::Lifecycle;
 use vmmkit_guest_memory::GuestRam;
-use vmmkit_host_io::{EventFd, WorkThread};
+use vmmkit_host_io::EventFd;
 
 use crate::queue::{QueueCounters, Ring};
 use crate::spec::{feature, status};
@@ -57,7 +57,6 @@ pub struct Transport {
     was_driven: AtomicBool,
     work: AtWork,
     threads: OnceLock<DeviceThreads>,
-    work_thread: OnceLock<WorkThread>,
     inner: Mutex<Inner>,
 }
 
@@ -112,7 +111,6 @@ impl Transport {
             was_driven: AtomicBool::new(false),
             work: AtWork::default(),
             threads: OnceLock::new(),
-            work_thread: OnceLock::new(),
             inner: Mutex::new(Inner {
                 queues,
                 ..Inner::default()
@@ -149,12 +147,6 @@ impl Transport {
     /// stay; without any before a driver is ready, it has some alone.
     pub fn use_threads(&self, threads: &DeviceThreads) {
         let _ = self.threads.set(threads.clone());
-    }
-
-    /// Has its device started, reset and stopped by `thread` on behalf of the vCPU threads that ask for it, so
-    /// that these need not be able to start threads. The first one stays; without one, callers do it.
-    pub fn work_on(&self, thread: &WorkThread) {
-        let _ = self.work_thread.set(thread.clone());
     }
 
     /// The machine is about to end: see [`Device::abandon`]. It does not wait.
@@ -253,8 +245,8 @@ impl Transport {
 
     /// Has `work` done where threads can be started.
     fn apart<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        match self.work_thread.get() {
-            Some(thread) => thread.run(work),
+        match self.threads.get() {
+            Some(threads) => threads.work().run(work),
             None => work(),
         }
     }

@@ -123,14 +123,7 @@ impl Transport {
 
     /// Checks all of it but the device's own state.
     fn check(&self, saved: &TransportState, queues: &[QueueSetup]) -> Result<(), StateError> {
-        let differs = |field, value: String, here: String| {
-            let reason = StateReason::Differs { here: here.into() };
-            Err(StateError::field("", field, value, reason))
-        };
-        let id = self.kind().id();
-        if saved.device_id != id {
-            return differs("device_id", saved.device_id.to_string(), id.to_string());
-        }
+        StateError::check_same("", "device_id", saved.device_id, self.kind().id())?;
         // A driver may set any other bit, and finds it set.
         StateError::check_bits("", "status", saved.status, !status::DEVICE_NEEDS_RESET)?;
         let is_driven = saved.status & status::DRIVER_OK != 0;
@@ -148,10 +141,7 @@ impl Transport {
             let value = format_args!("{features:#x}");
             return Err(StateError::field("", "driver_features", value, reason));
         }
-        if saved.queues.len() != queues.len() {
-            let (found, here) = (saved.queues.len(), queues.len());
-            return differs("queues.length", found.to_string(), here.to_string());
-        }
+        StateError::check_same("", "queues.length", saved.queues.len(), queues.len())?;
         for (index, (queue, setup)) in saved.queues.iter().zip(queues).enumerate() {
             let field = format!("queues[{index}]");
             StateError::check_max("", &format!("{field}.size"), queue.size, setup.most)?;

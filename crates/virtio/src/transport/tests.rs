@@ -7,14 +7,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use vmmkit_device_bus::{Lifecycle, SaveState, SavedState, StateError, StateForm};
-use vmmkit_host_io::{ThreadRole, ThreadSpec, WorkThread};
+use vmmkit_host_io::{ThreadRole, ThreadSpec};
 
 use crate::fake::hostile::torture_by;
 use crate::fake::{Driver, DriverError, Options, TransportKind};
 use crate::spec::{feature, mmio, status};
 use crate::{
-    ActivateError, Activation, Active, Chain, ConfigChange, Context, Device, DeviceKind, Engine,
-    Signal,
+    ActivateError, Activation, Active, Chain, ConfigChange, Context, Device, DeviceKind,
+    DeviceThreads, Engine, Signal,
 };
 
 /// Writes back what it reads, on two queues; its configuration is one number.
@@ -401,12 +401,13 @@ fn a_work_thread_starts_and_resets_the_device_on_behalf_of_its_callers() {
                 ..Options::default()
             },
         );
-        let works = WorkThread::new();
-        works
+        let threads = DeviceThreads::default();
+        threads
+            .work()
             .start(ThreadSpec::new(ThreadRole::Helper, "works"))
             .unwrap();
         let mut driver = Driver::attach(echo.clone(), &options).unwrap();
-        driver.transport().transport().work_on(&works);
+        driver.transport().transport().use_threads(&threads);
         driver.initialise(&options).unwrap();
         assert_eq!(driver.request(0, &[b"ok"], &[2]).unwrap(), b"ok");
         // A queue's reset and a held device go the same way, and everything works afterwards.
