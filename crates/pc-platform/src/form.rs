@@ -1,7 +1,9 @@
 //! The saved form of a machine as a whole.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
-use vmmkit_device_bus::{StateError, StateForm, StateReason};
+use vmmkit_device_bus::{StateError, StateForm};
 use vmmkit_hypervisor::Irqchip;
 
 use crate::{PlatformConfig, VirtioTransport};
@@ -55,21 +57,17 @@ impl MachineForm {
     /// # Errors
     /// [`StateReason::Differs`] with the first field that does.
     pub fn check(&self, saved: &Self) -> Result<(), StateError> {
-        let fields: [(&str, &dyn ToString, &dyn ToString); 5] = [
+        let fields: [(&str, &dyn Display, &dyn Display); 5] = [
             ("vcpus", &saved.vcpus, &self.vcpus),
             ("memory", &saved.memory, &self.memory),
             ("irqchip", &saved.irqchip, &self.irqchip),
             ("virtio", &saved.virtio, &self.virtio),
             ("has_firmware", &saved.has_firmware, &self.has_firmware),
         ];
-        for (field, saved, here) in fields {
-            let (saved, here) = (saved.to_string(), here.to_string());
-            if saved != here {
-                let reason = StateReason::Differs { here: here.into() };
-                return Err(StateError::field(Self::KIND, field, saved, reason));
-            }
-        }
-        Ok(())
+        let mut fields = fields.into_iter();
+        fields.try_for_each(|(field, saved, here)| {
+            StateError::check_same(Self::KIND, field, saved, here)
+        })
     }
 }
 

@@ -11,9 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 use vmmkit_boot_loader::acpi::AcpiDevice;
 use vmmkit_boot_loader::memory_map::{GENERATION_ID, VM_CLOCK};
-use vmmkit_device_bus::{
-    Gsi, IrqLine, Lifecycle, SaveState, SavedState, StateError, StateForm, StateReason,
-};
+use vmmkit_device_bus::{Gsi, IrqLine, Lifecycle, SaveState, SavedState, StateError, StateForm};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::random_bytes;
 use vmmkit_telemetry::{Inspect, Tree};
@@ -171,17 +169,8 @@ impl SaveState for Generation {
             ("clock_address", form.clock_address, VM_CLOCK),
         ];
         for (field, saved, here) in fields {
-            if saved != here.0 {
-                let here = format!("{:#x}", here.0).into();
-                let reason = StateReason::Differs { here };
-                let saved = format_args!("{saved:#x}");
-                return Err(StateError::field(
-                    GenerationForm::KIND,
-                    field,
-                    saved,
-                    reason,
-                ));
-            }
+            let (saved, here) = (format_args!("{saved:#x}"), format_args!("{:#x}", here.0));
+            StateError::check_same(GenerationForm::KIND, field, saved, here)?;
         }
         self.write();
         // Ordering: as in `resume`.

@@ -128,6 +128,29 @@ impl StateError {
         Err(Self::field(part, field, value, reason))
     }
 
+    /// Checks that `value`, of the field at the path `field`, is what this machine has: `here`, written alike.
+    ///
+    /// # Errors
+    /// [`StateReason::Differs`].
+    pub fn check_same(
+        part: &str,
+        field: &str,
+        value: impl fmt::Display,
+        here: impl fmt::Display,
+    ) -> Result<(), Self> {
+        let (value, here) = (value.to_string(), here.to_string());
+        if value == here {
+            return Ok(());
+        }
+        let here = here.into();
+        Err(Self::field(
+            part,
+            field,
+            value,
+            StateReason::Differs { here },
+        ))
+    }
+
     /// Checks that `value`, of the field at the path `field`, has no bit outside `allowed`.
     ///
     /// # Errors

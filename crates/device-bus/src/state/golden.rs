@@ -27,16 +27,7 @@ pub fn check_golden(part: &dyn SaveState, golden: &str) -> Result<(), StateError
     }
     part.restore_state(&golden)?;
     let saved = part.save_state()?;
-    if saved.kind() != golden.kind() {
-        let here = saved.kind().into();
-        let reason = StateReason::Differs { here };
-        return Err(StateError::field(
-            golden.kind(),
-            "kind",
-            golden.kind(),
-            reason,
-        ));
-    }
+    StateError::check_same(golden.kind(), "kind", golden.kind(), saved.kind())?;
     if saved.version() != golden.version() {
         return Ok(());
     }

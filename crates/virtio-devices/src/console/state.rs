@@ -1,7 +1,7 @@
 //! The saved form of a console, besides its transport and its queues.
 
 use serde::{Deserialize, Serialize};
-use vmmkit_device_bus::{SaveState, SavedState, StateError, StateForm, StateReason};
+use vmmkit_device_bus::{SaveState, SavedState, StateError, StateForm};
 
 use super::Console;
 use super::control::GuestPort;
@@ -50,12 +50,7 @@ impl SaveState for Console {
         let form: ConsoleForm = saved.read()?;
         let mut core = self.shared.lock();
         let (found, here) = (form.ports.len(), core.wires.len());
-        if found != here {
-            let here = here.to_string().into();
-            let reason = StateReason::Differs { here };
-            let kind = ConsoleForm::KIND;
-            return Err(StateError::field(kind, "ports.length", found, reason));
-        }
+        StateError::check_same(ConsoleForm::KIND, "ports.length", found, here)?;
         for (index, port) in form.ports.iter().enumerate() {
             let field = format!("ports[{index}].pending");
             let all = GuestPort::ALL_PENDING;

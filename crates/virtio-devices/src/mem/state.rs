@@ -38,12 +38,8 @@ impl SaveState for Mem {
         let mut area = self.shared.area();
         let (start, size) = (area.start(), area.size());
         for (field, saved, here) in [("start", form.start, start), ("size", form.size, size)] {
-            if saved != here {
-                let here = format!("{here:#x}").into();
-                let reason = StateReason::Differs { here };
-                let value = format_args!("{saved:#x}");
-                return Err(StateError::field(MemForm::KIND, field, value, reason));
-            }
+            let (saved, here) = (format_args!("{saved:#x}"), format_args!("{here:#x}"));
+            StateError::check_same(MemForm::KIND, field, saved, here)?;
         }
         let contradicts = |field, value: &dyn std::fmt::Debug, what| {
             let reason = StateReason::Contradicts(what);

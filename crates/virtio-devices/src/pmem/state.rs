@@ -2,7 +2,7 @@
 //! the host's.
 
 use serde::{Deserialize, Serialize};
-use vmmkit_device_bus::{SaveState, SavedState, StateError, StateForm, StateReason};
+use vmmkit_device_bus::{SaveState, SavedState, StateError, StateForm};
 
 use super::Pmem;
 
@@ -27,12 +27,6 @@ impl SaveState for Pmem {
 
     fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
         let form: PmemForm = saved.read()?;
-        let here = self.memory.size();
-        if form.size == here {
-            return Ok(());
-        }
-        let here = here.to_string().into();
-        let reason = StateReason::Differs { here };
-        Err(StateError::field(PmemForm::KIND, "size", form.size, reason))
+        StateError::check_same(PmemForm::KIND, "size", form.size, self.memory.size())
     }
 }
