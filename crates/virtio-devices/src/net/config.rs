@@ -3,9 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use rustix::rand::{GetRandomFlags, getrandom};
 use thiserror::Error;
-use vmmkit_host_io::{StreamError, StreamSocket, Tap, TapError};
+use vmmkit_host_io::{StreamError, StreamSocket, Tap, TapError, random_bytes};
 
 use super::{NetBackend, spec};
 use crate::RateLimit;
@@ -159,9 +158,7 @@ impl NetOptions {
             }
             return Ok(mac);
         }
-        let mut mac = [0; 6];
-        getrandom(&mut mac, GetRandomFlags::empty())
-            .map_err(|error| NetError::Random(error.into()))?;
+        let mut mac: [u8; 6] = random_bytes().map_err(NetError::Random)?;
         let [first, ..] = &mut mac;
         // Locally administered, of one interface (IEEE 802).
         *first = *first & !1 | 2;
