@@ -2,12 +2,13 @@
 //! page cache, or worse.
 
 use std::fs::{File, Metadata};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use vmmkit_machine_spec::{DeviceSpec, DiskSpec, path_text};
+use vmmkit_virtio_devices::ForeignFormat;
 
 use crate::failure::Failure;
 use crate::settings::Settings;
@@ -15,8 +16,6 @@ use crate::settings::Settings;
 /// The section of them.
 pub(crate) const FILES: &str = "files";
 pub(crate) const FILES_KIND: &str = "vmmkit-files";
-/// The first bytes of a qcow2 image, which is written to once more as it is closed.
-const QCOW2: [u8; 4] = *b"QFI\xfb";
 
 /// The images in a snapshot.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,11 +49,10 @@ impl FilesForm {
     pub(crate) fn of(images: &[PathBuf]) -> Self {
         let form = |path: &PathBuf| {
             let metadata = path.metadata().ok().filter(Metadata::is_file)?;
-            let is_qcow2 = begins_as_qcow2(path);
             Some(FileForm {
                 path: path_text::of_path(path),
                 bytes: metadata.len(),
-                modified: (!is_qcow2).then(|| (metadata.mtime(), metadata.mtime_nsec())),
+                modified: (!is_qcow2(path)).then(|| (metadata.mtime(), metadata.mtime_nsec())),
             })
         };
         let files = images.iter().filter_map(form).collect();
@@ -98,10 +96,10 @@ impl FileForm {
     }
 }
 
-fn begins_as_qcow2(path: &Path) -> bool {
-    let mut first = [0; 4];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut first));
-    read.is_ok() && first == QCOW2
+/// Such an image is written to once more as it is closed.
+fn is_qcow2(path: &Path) -> bool {
+    let found = File::open(path).and_then(|file| ForeignFormat::of(&file));
+    found.is_ok_and(|found| found == Some(ForeignFormat::Qcow2))
 }
 
 #[cfg(test)]

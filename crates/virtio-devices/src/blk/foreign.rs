@@ -67,26 +67,29 @@ const ENDS: &[Magic] = &[
     (0, b"koly", ForeignFormat::Image("dmg")),
 ];
 
-/// The format of a file that is not a raw disk, as far as that can be seen.
-pub(super) fn find(mut file: &File) -> io::Result<Option<ForeignFormat>> {
-    let mut bytes = [0; 32];
-    let mut has = |at: u64, (offset, magic, format): &Magic| {
-        let place = bytes.get_mut(..magic.len()).unwrap_or_default();
-        let read = file.read_exact_at(place, at + *offset as u64);
-        (read.is_ok() && place == *magic).then_some(*format)
-    };
-    if let Some(found) = BEGINNINGS.iter().find_map(|magic| has(0, magic)) {
-        return Ok(Some(found));
-    }
-    let Some(end) = file.seek(SeekFrom::End(0))?.checked_sub(512) else {
-        return Ok(None);
-    };
-    // Some VHDs have a footer of 511 bytes.
-    let mut ends = ENDS.iter();
-    Ok(ends.find_map(|magic| has(end, magic).or_else(|| has(end + 1, magic))))
-}
-
 impl ForeignFormat {
+    /// The format of a file that is not a raw disk, as far as that can be seen. The file's position moves.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn of(mut file: &File) -> io::Result<Option<Self>> {
+        let mut bytes = [0; 32];
+        let mut has = |at: u64, (offset, magic, format): &Magic| {
+            let place = bytes.get_mut(..magic.len()).unwrap_or_default();
+            let read = file.read_exact_at(place, at + *offset as u64);
+            (read.is_ok() && place == *magic).then_some(*format)
+        };
+        if let Some(found) = BEGINNINGS.iter().find_map(|magic| has(0, magic)) {
+            return Ok(Some(found));
+        }
+        let Some(end) = file.seek(SeekFrom::End(0))?.checked_sub(512) else {
+            return Ok(None);
+        };
+        // Some VHDs have a footer of 511 bytes.
+        let mut ends = ENDS.iter();
+        Ok(ends.find_map(|magic| has(end, magic).or_else(|| has(end + 1, magic))))
+    }
+
     /// Whether a guest that only reads may have it as it is.
     pub(super) fn can_be_read(self) -> bool {
         matches!(self, Self::Compressed(_) | Self::Iso)

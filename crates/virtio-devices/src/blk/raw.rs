@@ -11,7 +11,7 @@ use vmmkit_guest_memory::{GuestRam, Segment};
 
 use super::direct::Direct;
 use super::disk::is_unsupported;
-use super::foreign::{self, ForeignFormat};
+use super::foreign::ForeignFormat;
 use super::lock::{check_same, lock};
 use super::opened::{check_kind, open, open_cached};
 use super::spec::SECTOR;
@@ -58,7 +58,7 @@ impl RawDisk {
             source,
         };
         if config.format.is_none() {
-            let found = foreign::find(&locked).map_err(|error| ask("contents", error))?;
+            let found = ForeignFormat::of(&locked).map_err(|error| ask("contents", error))?;
             check_foreign(found, config)?;
         }
         let metadata = file.metadata().map_err(|error| ask("kind", error))?;
