@@ -237,44 +237,34 @@ impl OwnDevices {
 
     /// The last free places: a device that chooses its own begins at the first.
     fn place(&self, name: &str, needs: &Needs) -> Result<OwnPlace, NoRoom> {
-        let ports = self.ports.iter().map(|plug| plug.range);
-        let given = self.pending().filter_map(|it| it.place.ports);
-        let taken: Vec<_> = ports.chain(given).collect();
-        let count = needs.ports;
-        let ports = last_free(FREE_PORTS, u64::from(count), &taken);
-        let mmio = self.mmio.iter().map(|plug| plug.range);
-        let given = self.pending().filter_map(|it| it.place.mmio);
-        let taken: Vec<_> = mmio.chain(given).collect();
-        let bytes = needs.mmio;
-        let mmio = bytes.checked_next_multiple_of(PAGE);
-        let mmio = mmio.and_then(|bytes| last_free(FREE_MMIO, bytes, &taken));
         let name = || name.to_owned();
-        let gsi = virtio::last_gsi(self.lines());
-        let room = |is_wanted, found: bool, refusal| match is_wanted && !found {
-            true => Err(refusal),
-            false => Ok(()),
-        };
-        room(
-            count > 0,
-            ports.is_some(),
-            NoRoom::Ports {
+        let (count, bytes) = (needs.ports, needs.mmio);
+        let ports = || {
+            let chosen = self.ports.iter().map(|plug| plug.range);
+            let given = self.pending().filter_map(|it| it.place.ports);
+            let taken: Vec<_> = chosen.chain(given).collect();
+            let found = last_free(FREE_PORTS, count.into(), &taken);
+            found.ok_or_else(|| NoRoom::Ports {
                 name: name(),
                 count,
-            },
-        )?;
-        room(
-            bytes > 0,
-            mmio.is_some(),
-            NoRoom::Mmio {
+            })
+        };
+        let mmio = || {
+            let chosen = self.mmio.iter().map(|plug| plug.range);
+            let given = self.pending().filter_map(|it| it.place.mmio);
+            let taken: Vec<_> = chosen.chain(given).collect();
+            let size = bytes.checked_next_multiple_of(PAGE);
+            let found = size.and_then(|size| last_free(FREE_MMIO, size, &taken));
+            found.ok_or_else(|| NoRoom::Mmio {
                 name: name(),
                 bytes,
-            },
-        )?;
-        room(needs.line, gsi.is_some(), NoRoom::Line { name: name() })?;
+            })
+        };
+        let gsi = || virtio::last_gsi(self.lines()).ok_or_else(|| NoRoom::Line { name: name() });
         Ok(OwnPlace {
-            ports: ports.filter(|_| count > 0),
-            mmio: mmio.filter(|_| bytes > 0),
-            gsi: gsi.filter(|_| needs.line),
+            ports: (count > 0).then(ports).transpose()?,
+            mmio: (bytes > 0).then(mmio).transpose()?,
+            gsi: needs.line.then(gsi).transpose()?,
         })
     }
 
