@@ -3,7 +3,7 @@
 use acpi_tables::fadt::{FADT, FADTBuilder, Flags, PmProfile};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
 
-use super::layout::OEM_REVISION;
+use super::header::OEM_REVISION;
 use super::{AcpiConfig, AcpiDevice};
 
 /// Bytes of the PM1a event block.

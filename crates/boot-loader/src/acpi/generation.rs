@@ -2,7 +2,7 @@
 
 use acpi_tables::aml::{Memory32Fixed, Method, Notify, PackageBuilder, Path};
 
-use super::aml::{Entry, edge};
+use super::entry::{Entry, edge};
 
 /// The value of the notification (Microsoft, "Virtual Machine Generation ID", 2012).
 const CHANGED: u8 = 0x80;

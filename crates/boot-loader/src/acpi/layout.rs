@@ -7,15 +7,11 @@ use acpi_tables::sdt::Sdt;
 use acpi_tables::xsdt::XSDT;
 use vmmkit_guest_memory::GuestAddress;
 
+use super::header::{HEADER, OEM_REVISION};
 use super::{AcpiConfig, AcpiError, aml, fadt, madt, pci, srat};
-
-/// The version of the platform.
-pub(super) const OEM_REVISION: u32 = 1;
 
 /// Every table starts at a multiple of this: the FACS must (ACPI 6.5, section 5.2.10).
 const ALIGNMENT: usize = 64;
-/// Size of the header that most tables start with (ACPI 6.5, table 5.4).
-pub(super) const HEADER: u32 = 36;
 
 /// All tables, the RSDP first.
 pub(super) fn build(config: &AcpiConfig, at: GuestAddress) -> Result<Vec<u8>, AcpiError> {

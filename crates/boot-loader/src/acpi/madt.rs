@@ -3,7 +3,7 @@
 use acpi_tables::sdt::Sdt;
 
 use super::AcpiConfig;
-use super::layout::{HEADER, OEM_REVISION};
+use super::header::{HEADER, OEM_REVISION};
 
 /// As of ACPI 6.3.
 const REVISION: u8 = 5;

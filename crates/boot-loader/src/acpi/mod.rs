@@ -13,8 +13,10 @@
 
 mod aml;
 mod config;
+mod entry;
 mod fadt;
 mod generation;
+mod header;
 mod layout;
 mod madt;
 mod pci;

@@ -4,9 +4,9 @@
 use acpi_tables::aml::{AddressSpace, AddressSpaceCacheable, EISAName, IO, ZERO};
 use acpi_tables::mcfg::MCFG;
 
-use super::aml::{Entry, numbered, registers};
 use super::config::{AddressWindow, PciHost};
-use super::layout::OEM_REVISION;
+use super::entry::{Entry, numbered, registers};
+use super::header::OEM_REVISION;
 use super::{AcpiConfig, AcpiError};
 
 /// The ports of configuration mechanism 1 (PCI 3.0, section 3.2.2.3.2).

@@ -5,7 +5,7 @@
 use acpi_tables::sdt::Sdt;
 
 use super::config::MemoryRange;
-use super::layout::{HEADER, OEM_REVISION};
+use super::header::{HEADER, OEM_REVISION};
 use super::madt::FIRST_X2APIC;
 use super::{AcpiConfig, AcpiError};
 
