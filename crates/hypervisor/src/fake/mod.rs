@@ -25,6 +25,7 @@
 //! ```
 
 mod hypervisor;
+mod initial;
 mod record;
 mod saved;
 mod script;

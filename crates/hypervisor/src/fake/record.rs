@@ -122,7 +122,7 @@ impl VcpuRecord {
                     rflags: 2,
                     ..Registers::default()
                 },
-                special_registers: super::state::reset(id),
+                special_registers: super::initial::special_registers(id),
                 fpu: FpuState::default(),
                 cpuid: Vec::new(),
                 msrs: BTreeMap::new(),

@@ -2,10 +2,10 @@
 
 use super::vcpu::FakeVcpu;
 use crate::x86::{
-    ClockControl, CpuidEntry, DescriptorTable, FpuState, GuestDebug, MpState, Msr, Registers,
-    Segment, SpecialRegisters, VcpuState,
+    ClockControl, CpuidEntry, FpuState, GuestDebug, MpState, Msr, Registers, SpecialRegisters,
+    VcpuState,
 };
-use crate::{Error, Result, VcpuId};
+use crate::{Error, Result};
 
 impl VcpuState for FakeVcpu {
     fn registers(&mut self) -> Result<Registers> {
@@ -110,47 +110,6 @@ fn refuse(
         done,
         asked,
     })
-}
-
-/// The special registers after reset (Intel SDM vol. 3, table 10-1).
-pub(super) fn reset(id: VcpuId) -> SpecialRegisters {
-    let data = Segment {
-        limit: 0xffff,
-        kind: 3,
-        present: true,
-        s: true,
-        ..Segment::default()
-    };
-    let system = Segment {
-        limit: 0xffff,
-        present: true,
-        ..Segment::default()
-    };
-    let table = DescriptorTable {
-        base: 0,
-        limit: 0xffff,
-    };
-    SpecialRegisters {
-        cs: Segment {
-            base: 0xffff_0000,
-            selector: 0xf000,
-            kind: 11,
-            ..data
-        },
-        ds: data,
-        es: data,
-        fs: data,
-        gs: data,
-        ss: data,
-        tr: Segment { kind: 11, ..system },
-        ldt: Segment { kind: 2, ..system },
-        gdt: table,
-        idt: table,
-        cr0: 0x6000_0010,
-        // Enabled, at its usual place; the first vCPU is the boot processor.
-        apic_base: 0xfee0_0800 | if id.0 == 0 { 0x100 } else { 0 },
-        ..SpecialRegisters::default()
-    }
 }
 
 /// The leaves of a plain x86-64 CPU: FPU, TSC, MSR, PAE, CX8, APIC, PGE, CMOV, FXSR, SSE, SSE2;
