@@ -8,8 +8,8 @@ use kvm_bindings::kvm_clock_data;
 use parking_lot::{Mutex, MutexGuard};
 use vmmkit_hypervisor::{Error, GuestClock, Result};
 
+use crate::inner::{Descriptor, Inner};
 use crate::ioctls;
-use crate::vm::{Descriptor, Inner};
 
 /// The clocks of one VM.
 ///

@@ -2,41 +2,20 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use kvm_bindings::{KVM_IRQFD_FLAG_DEASSIGN, kvm_irqfd};
-use parking_lot::Mutex;
 use vmmkit_device_bus::{Gsi, IrqLine, LineDriver};
 use vmmkit_hypervisor::{Error, Interrupts, MsiMessage, MsiVector, Result};
 
-use crate::msi::PINS;
-use crate::vm::Inner;
+use crate::inner::Inner;
+use crate::routes::PINS;
 use crate::{KvmVm, ioctls};
-
-/// The levels of the lines as the VMM drives them.
-#[derive(Default)]
-pub(crate) struct Lines {
-    /// One bit for each GSI below 64. Held across the ioctl, so that the level KVM heard last is
-    /// the level noted last.
-    levels: Mutex<u64>,
-    // Ordering: a count.
-    failures: AtomicU64,
-}
-
-impl Lines {
-    /// Puts all lines low, as they are where `replace` has put a new VM in place.
-    pub(crate) fn renew(&self, replace: impl FnOnce()) {
-        let mut levels = self.levels.lock();
-        replace();
-        *levels = 0;
-    }
-}
 
 impl KvmVm {
     /// How often KVM refused a line's level, or a message. A device cannot do anything about it;
     /// someone who looks for a lost interrupt wants to know.
     pub fn line_failures(&self) -> u64 {
-        self.inner.lines.failures.load(Ordering::Relaxed)
+        self.inner.lines.failures()
     }
 }
 
@@ -49,7 +28,7 @@ impl Inner {
     /// The same, for who is told too.
     fn counted(&self, result: Result<()>) -> Result<()> {
         if result.is_err() {
-            self.lines.failures.fetch_add(1, Ordering::Relaxed);
+            self.lines.count_failure();
         }
         result
     }
@@ -65,7 +44,7 @@ impl LineDriver for Inner {
             *levels ^= bit;
         }
         if self.current().vm.set_irq_line(gsi.0, high).is_err() {
-            self.lines.failures.fetch_add(1, Ordering::Relaxed);
+            self.lines.count_failure();
         }
     }
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use vmmkit_hypervisor::{Error, Result};
 
 use crate::KvmVm;
-use crate::vm::Inner;
+use crate::inner::Inner;
 
 /// Those VMs of one [`Kvm`](crate::Kvm) that still exist.
 #[derive(Default)]

@@ -1,6 +1,5 @@
 //! Message-signalled interrupts by irqfd: a GSI each above the pins, with a route of its own.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -18,63 +17,9 @@ use vmmkit_device_bus::{MessageVector, MsiMessage, MsiVector};
 use vmmkit_host_io::EventFd;
 use vmmkit_hypervisor::{Error, Result};
 
+use crate::inner::Inner;
 use crate::ioctls;
-use crate::vm::Inner;
-
-/// Pins of the I/O APIC, and their GSIs (82093AA data sheet, 1.0).
-pub(crate) const PINS: u32 = 24;
-/// Pins of both PICs together: the first GSIs lead there too.
-const PIC_PINS: u32 = 16;
-/// KVM_MAX_IRQ_ROUTES less the routes of the pins.
-const MAX: usize = 4096 - (PINS + PIC_PINS) as usize;
-
-/// Where the GSIs above the pins lead. KVM takes only the whole table at once.
-#[derive(Default)]
-pub(crate) struct Routes {
-    /// GSIs that are in use. Held across the ioctl, so that KVM has what was noted last.
-    messages: Mutex<BTreeMap<u32, Option<MsiMessage>>>,
-}
-
-impl Routes {
-    fn messages(&self) -> MutexGuard<'_, BTreeMap<u32, Option<MsiMessage>>> {
-        self.messages.lock()
-    }
-
-    /// Takes the lowest GSI that is free.
-    fn take(&self) -> Option<u32> {
-        let mut messages = self.messages();
-        if messages.len() >= MAX {
-            return None;
-        }
-        let gsi = (PINS..).find(|gsi| !messages.contains_key(gsi))?;
-        messages.insert(gsi, None);
-        Some(gsi)
-    }
-
-    /// Notes that `gsi` leads to `message`, and has `apply` tell KVM of the whole table. Where it
-    /// refuses, what was noted before stays: a message of one vector that KVM does not take is not
-    /// in the way of those of others.
-    fn set(
-        &self,
-        gsi: u32,
-        message: Option<MsiMessage>,
-        apply: impl FnOnce(&mut dyn Iterator<Item = (u32, MsiMessage)>) -> Result<()>,
-    ) -> Result<()> {
-        let mut messages = self.messages();
-        let before = messages.insert(gsi, message);
-        let mut routed = messages
-            .iter()
-            .filter_map(|(gsi, message)| Some((*gsi, (*message)?)));
-        let applied = apply(&mut routed);
-        if applied.is_err() {
-            match before {
-                Some(before) => messages.insert(gsi, before),
-                None => messages.remove(&gsi),
-            };
-        }
-        applied
-    }
-}
+use crate::routes::{PIC_PINS, PINS};
 
 impl Inner {
     /// `KVM_SIGNAL_MSI`.
@@ -262,6 +207,7 @@ mod tests {
 
     use super::*;
     use crate::Kvm;
+    use crate::routes::Routes;
 
     #[test]
     fn a_vector_has_a_gsi_until_it_is_dropped() {

@@ -19,6 +19,7 @@ use vmmkit_hypervisor::{
     VcpuId, Width,
 };
 
+use crate::inner::{Descriptor, Inner};
 use crate::kick::Kicker;
 use crate::patience::{LIMIT, Patience};
 use crate::run_page::{
@@ -26,7 +27,6 @@ use crate::run_page::{
     MMIO_LENGTH, RunPage, SYSTEM_EVENT,
 };
 use crate::software::VcpuSupport;
-use crate::vm::{Descriptor, Inner};
 use crate::{failure, ioctls};
 
 /// A vCPU of a [`KvmVm`](crate::KvmVm), on the thread that calls it.

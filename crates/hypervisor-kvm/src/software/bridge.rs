@@ -20,8 +20,8 @@ use kvm_ioctls::VmFd;
 use vmmkit_guest_memory::GuestAddress;
 use vmmkit_hypervisor::x86::SpecialRegisters;
 
+use crate::inner::Inner;
 use crate::ioctls;
-use crate::vm::Inner;
 
 /// Where the guest's SYSCALL goes: the start of the hole, slot 508 of the table behind PML4[511].
 pub(crate) const ENTRY: u64 = 0xffff_ffff_0000_0000;

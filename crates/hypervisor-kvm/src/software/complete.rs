@@ -11,8 +11,8 @@ use vmmkit_x86_emulator::{
 
 use super::vcpu::{Answer, GENERAL, SPECIAL, synced};
 use super::{Counters, VcpuSupport};
+use crate::inner::Inner;
 use crate::run_page::{DIRTY_REGS, INTERNAL, SYNC_REGS, SYNC_SREGS};
-use crate::vm::Inner;
 use crate::{KvmVcpu, convert, failure};
 
 /// DR6.BS (Intel SDM vol. 3, 18.2.3).
