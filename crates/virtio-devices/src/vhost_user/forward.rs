@@ -9,8 +9,9 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use vmmkit_host_io::{EventFd, FdSocket, Interest, Poller, ThreadSpec, TimerFd};
 use vmmkit_telemetry::error_line;
-use vmmkit_virtio::{Queue, QueueInterrupt, Signal};
+use vmmkit_virtio::Queue;
 
+use super::line::Line;
 use super::requests;
 use super::work::Work;
 
@@ -34,17 +35,6 @@ const STACK: usize = 128 << 10;
 pub(super) struct Forwarder {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// The eventfds that a back end raises for one queue.
-#[derive(Debug)]
-pub(super) struct Line {
-    index: u16,
-    /// Buffers were used.
-    pub(super) call: EventFd,
-    /// The ring cannot be gone on with.
-    pub(super) error: EventFd,
-    interrupt: QueueInterrupt,
 }
 
 #[derive(Debug)]
@@ -105,12 +95,7 @@ impl Forwarder {
     /// Waits for what is raised for `queue` too.
     pub(super) fn add(&self, queue: &Queue) -> io::Result<Arc<Line>> {
         let index = queue.index();
-        let line = Arc::new(Line {
-            index,
-            call: EventFd::new()?,
-            error: EventFd::new()?,
-            interrupt: queue.interrupt(),
-        });
+        let line = Arc::new(Line::new(queue)?);
         let token = u64::from(index) << 1;
         self.shared.lines().push(line.clone());
         let poller = &self.shared.poller;
@@ -125,7 +110,9 @@ impl Forwarder {
         // ENOENT alone is possible, where adding failed half-way.
         let _ = poller.remove(line.call.as_fd());
         let _ = poller.remove(line.error.as_fd());
-        self.shared.lines().retain(|kept| kept.index != line.index);
+        self.shared
+            .lines()
+            .retain(|kept| kept.index() != line.index());
     }
 
     /// Passes on what was raised before this call: none of it comes after it.
@@ -141,14 +128,6 @@ impl Drop for Forwarder {
         self.shared.stop.notify();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-        }
-    }
-}
-
-impl Line {
-    fn forward(&self) {
-        if self.call.drain() > 0 {
-            self.interrupt.signal();
         }
     }
 }
@@ -218,14 +197,14 @@ impl Shared {
         let lines = self.lines();
         let Some(line) = lines
             .iter()
-            .find(|line| u64::from(line.index) == token >> 1)
+            .find(|line| u64::from(line.index()) == token >> 1)
         else {
             return;
         };
         if token & 1 == 0 {
             line.forward();
         } else if line.error.drain() > 0 {
-            let (path, index) = (self.work.back_end.path().display(), line.index);
+            let (path, index) = (self.work.back_end.path().display(), line.index());
             self.work.fault.report(format!(
                 "the vhost-user back end at {path} cannot go on with queue {index}"
             ));

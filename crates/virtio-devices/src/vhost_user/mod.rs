@@ -13,6 +13,7 @@ mod connection;
 mod error;
 mod forward;
 mod fs;
+mod line;
 mod message;
 mod net;
 mod other;

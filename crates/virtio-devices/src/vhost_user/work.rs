@@ -13,7 +13,7 @@ use vmmkit_virtio::{Fault, Queue, QueueState};
 use super::Config;
 use super::back_end::BackEnd;
 use super::error::VhostUserError;
-use super::forward::Line;
+use super::line::Line;
 
 /// Where the index is in a used ring (virtio 1.2, section 2.7.8).
 const USED_INDEX: u64 = 2;

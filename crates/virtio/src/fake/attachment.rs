@@ -9,7 +9,7 @@ use vmmkit_device_bus::{
 };
 use vmmkit_guest_memory::GuestRam;
 
-use super::driver::Bell;
+use super::bell::Bell;
 use super::pci::PciSlot;
 use crate::spec::mmio;
 use crate::{Device, MmioTransport, Transport};

@@ -4,15 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use thiserror::Error;
 use vmmkit_device_bus::{Lifecycle, SavedState, StateError};
 use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize};
 
 use super::attachment::{Attachment, TransportKind};
+use super::bell::Bell;
 use super::rings::Ring;
+use crate::Device;
 use crate::spec::{feature, mmio, status};
-use crate::{Device, Signal};
 
 /// Where rings and buffers begin.
 const RINGS: u64 = 1 << 20;
@@ -70,33 +70,6 @@ impl Default for Options {
             transport: TransportKind::chosen(),
             packed: std::env::var("VMMKIT_FAKE_RING").is_ok_and(|ring| ring == "packed"),
         }
-    }
-}
-
-/// Counts interrupts, and wakes who waits for one.
-#[derive(Default)]
-pub(crate) struct Bell {
-    count: Mutex<u64>,
-    rung: Condvar,
-}
-
-impl Signal for Bell {
-    fn signal(&self) {
-        *self.count.lock() += 1;
-        self.rung.notify_all();
-    }
-}
-
-impl Bell {
-    pub(super) fn count(&self) -> u64 {
-        *self.count.lock()
-    }
-
-    /// Waits for the count to be more than `seen`, or for `limit`.
-    pub(super) fn wait(&self, seen: u64, limit: Duration) {
-        let mut count = self.count.lock();
-        self.rung
-            .wait_while_for(&mut count, |count| *count <= seen, limit);
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Driver`] keeps the rules; [`hostile`] breaks them.
 
 mod attachment;
+mod bell;
 mod buffers;
 mod driver;
 pub mod hostile;

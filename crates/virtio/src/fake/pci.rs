@@ -13,7 +13,7 @@ use vmmkit_guest_memory::GuestRam;
 use vmmkit_pci::spec::{capability as pci_capability, command, header, mechanism_1, msix};
 use vmmkit_pci::{ConfigPorts, Ecam, HostBridge, PciBus, PciLayout};
 
-use super::driver::Bell;
+use super::bell::Bell;
 use crate::spec::mmio;
 use crate::spec::pci::{VENDOR, capability, common, field};
 
