@@ -13,7 +13,7 @@ use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::Interrupts;
 
 use crate::map::{self, FREE_MMIO, FREE_PORTS};
-use crate::{DescribedDevices, Part, PartDevice, Place, Platform, PlatformConfig, virtio};
+use crate::{DescribedDevices, Part, PartDevice, Place, Platform, PlatformConfig, virtio_places};
 
 /// Registers in memory begin and end at a page of the guest's, so that a driver may map them alone.
 const PAGE: u64 = 4096;
@@ -260,7 +260,8 @@ impl OwnDevices {
                 bytes,
             })
         };
-        let gsi = || virtio::last_gsi(self.lines()).ok_or_else(|| NoRoom::Line { name: name() });
+        let gsi =
+            || virtio_places::last_gsi(self.lines()).ok_or_else(|| NoRoom::Line { name: name() });
         Ok(OwnPlace {
             ports: (count > 0).then(ports).transpose()?,
             mmio: (bytes > 0).then(mmio).transpose()?,
@@ -403,7 +404,7 @@ mod tests {
             own.add(name, &needs, make)
         };
         let mut seen = std::collections::BTreeSet::new();
-        for number in 0..virtio::MAX {
+        for number in 0..virtio_places::MAX_MMIO {
             let place = add(&format!("own{number}")).unwrap();
             assert!(seen.insert(place.gsi.unwrap().0));
             assert!(seen.insert(place.ports.unwrap().base as u32));

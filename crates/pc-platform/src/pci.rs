@@ -15,11 +15,8 @@ use vmmkit_virtio::{Device, Doorbells, PciTransport, Transport};
 
 use crate::error::PlatformError;
 use crate::platform::Platform;
-use crate::virtio::Plugged;
+use crate::plugged::Plugged;
 use crate::{Part, Place};
-
-/// The most devices: the bus has 32 places, and the host bridge has one of them.
-pub(crate) const MAX: usize = 31;
 
 /// The names of the parts, as sections of a saved machine have them too.
 const BUS_NAME: &str = "pci-bus";

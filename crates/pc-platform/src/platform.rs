@@ -22,6 +22,7 @@ use vmmkit_legacy_devices::{
     SerialOutput, SerialPort, SystemControlB,
 };
 
+use crate::virtio_places::VirtioTransport;
 use crate::{Generation, Part, Place, PlatformError, table};
 
 /// Configuration of a platform.
@@ -44,35 +45,6 @@ pub struct DescribedDevices {
     pub virtio: usize,
     /// The devices of the embedder's own.
     pub own: Vec<AcpiDevice>,
-}
-
-/// Where paravirtual devices are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum VirtioTransport {
-    /// Each at an address and an interrupt of its own, told by ACPI or the command line: the least to
-    /// probe for. Kernels of distributions mostly lack the driver.
-    #[default]
-    Mmio,
-    /// On a PCI bus, with MSI-X.
-    Pci,
-}
-
-impl VirtioTransport {
-    /// How many devices there is room for.
-    pub const fn max_devices(self) -> usize {
-        match self {
-            Self::Mmio => crate::virtio::MAX,
-            Self::Pci => crate::pci::MAX,
-        }
-    }
-
-    /// The same beside `lines` interrupts of an embedder's devices.
-    pub const fn max_devices_beside(self, lines: usize) -> usize {
-        match self {
-            Self::Mmio => self.max_devices().saturating_sub(lines),
-            Self::Pci => self.max_devices(),
-        }
-    }
 }
 
 /// The devices of one machine and the buses they are plugged into.
@@ -295,7 +267,7 @@ impl Platform {
             devices: table::TABLE
                 .into_iter()
                 .filter_map(|row| row.acpi)
-                .chain(crate::virtio::describe(mmio))
+                .chain(crate::virtio_places::describe(mmio))
                 .chain([Generation::ACPI])
                 .chain(devices.own.iter().copied())
                 .collect(),

@@ -1,11 +1,8 @@
-//! Paravirtual devices: where their registers are, which interrupts they have, and how a kick
-//! reaches them without an exit.
+//! Paravirtual devices behind their transports, and how a kick reaches them without an exit.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use vmmkit_boot_loader::acpi::AcpiDevice;
-use vmmkit_boot_loader::with_parameters;
 use vmmkit_device_bus::{AddressRange, DeviceId, Gsi, Mmio, Plug};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::EventFd;
@@ -14,71 +11,15 @@ use vmmkit_virtio::spec::mmio;
 use vmmkit_virtio::{Device, MmioTransport, Signal, Transport};
 
 use crate::error::PlatformError;
-use crate::platform::{Platform, VirtioTransport};
-use crate::{Part, PartDevice, Place};
-
-/// Where the registers of the first device are; the others follow. In the MMIO hole, far below the
-/// interrupt controllers.
-const FIRST: u64 = 0xd000_0000;
-
-/// The interrupts that no other device of the platform has: ISA's first, which an MP table
-/// describes too, then the I/O APIC's own.
-const GSIS: [u32; 16] = [5, 6, 7, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23];
-
-/// The most devices that there can be.
-pub(crate) const MAX: usize = GSIS.len();
-
-/// The last of the interrupts that no other device has, after so many that were given from the end.
-pub(crate) fn last_gsi(given: usize) -> Option<Gsi> {
-    GSIS.iter().rev().nth(given).copied().map(Gsi)
-}
-
-/// A device behind a transport.
-pub trait Plugged: PartDevice {
-    /// The common part of all transports.
-    fn transport(&self) -> &Transport;
-}
+use crate::platform::Platform;
+use crate::plugged::Plugged;
+use crate::virtio_places::{GSIS, VirtioTransport, acpi_device, base};
+use crate::{Part, Place};
 
 impl Plugged for MmioTransport {
     fn transport(&self) -> &Transport {
         Self::transport(self)
     }
-}
-
-/// The address of device `index`.
-fn base(index: usize) -> u64 {
-    FIRST + index as u64 * mmio::LENGTH
-}
-
-/// The ACPI description of `count` devices.
-pub(crate) fn describe(count: usize) -> impl Iterator<Item = AcpiDevice> {
-    (0..count.min(MAX)).map(acpi_device)
-}
-
-/// The ACPI description of device `index`.
-fn acpi_device(index: usize) -> AcpiDevice {
-    AcpiDevice::VirtioMmio {
-        // There are at most 16.
-        index: index as u32,
-        base: base(index),
-        size: mmio::LENGTH,
-        gsi: GSIS.get(index).copied().unwrap_or_default(),
-    }
-}
-
-/// The command line that tells a kernel without ACPI of `count` devices (Linux,
-/// admin-guide/kernel-parameters: virtio_mmio.device), before what is left to init.
-pub fn announce(cmdline: &str, count: usize) -> String {
-    let words = GSIS.iter().enumerate().take(count);
-    let words = words.map(|(index, gsi)| {
-        let (size, base) = (mmio::LENGTH, base(index));
-        format!("virtio_mmio.device={size}@{base:#x}:{gsi}")
-    });
-    let words: Vec<_> = words.collect();
-    if words.is_empty() {
-        return cmdline.to_owned();
-    }
-    with_parameters(cmdline, &words.join(" "))
 }
 
 /// Plugs `devices` in, each behind a transport of the kind `transport`.
@@ -192,18 +133,5 @@ impl Wire {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_tells_of_devices_before_what_is_inits() {
-        let told = " virtio_mmio.device=4096@0xd0000000:5 virtio_mmio.device=4096@0xd0001000:6";
-        assert_eq!(announce("quiet", 2), format!("quiet{told}"));
-        assert_eq!(announce("a -- b", 2), format!("a{told} -- b"));
-        assert_eq!(announce("quiet", 0), "quiet");
     }
 }
