@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use vmmkit_host_io::EventLoop;
-use vmmkit_run_control::{Hardware, LastEvent, Vcpus};
+use vmmkit_run_control::{Hardware, Vcpus};
 use vmmkit_telemetry::Milestone;
 
 use crate::error::StartError;
 use crate::handle::{Handle, Shared};
+use crate::ready::Ready;
 use crate::threads::Threads;
 use crate::{Outcome, RunError};
 
@@ -16,20 +17,6 @@ use crate::{Outcome, RunError};
 pub struct Machine<S> {
     shared: Arc<Shared>,
     state: S,
-}
-
-/// Built: every file, socket and byte of memory is in hand. The caller may drop privileges now.
-pub struct Ready {
-    pub(crate) vcpus: Vcpus,
-    pub(crate) board: Arc<dyn Hardware>,
-    pub(crate) event_loop: EventLoop,
-    pub(crate) last: LastEvent,
-}
-
-impl std::fmt::Debug for Ready {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ready").field("vcpus", &self.vcpus).finish()
-    }
 }
 
 /// The guest runs, or has ended and waits to be asked how.

@@ -10,7 +10,8 @@ use vmmkit_pc_platform::sections;
 use vmmkit_snapshot::{Reader, Writer};
 
 use crate::devices::Devices;
-use crate::machine::{Machine, Paused, Ready};
+use crate::machine::{Machine, Paused};
+use crate::ready::Ready;
 use crate::{Handle, MachineBuilder, RestoreError, SaveError};
 
 /// The section of the machine as a whole.

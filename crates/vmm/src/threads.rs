@@ -13,7 +13,7 @@ use vmmkit_run_control::{Ending, LastEvent, OnWorkThread, Supervisor};
 use crate::RunError;
 use crate::devices::Devices;
 use crate::handle::Shared;
-use crate::machine::Ready;
+use crate::ready::Ready;
 
 /// The running threads. Dropping it ends the run and joins them.
 #[derive(Debug)]
