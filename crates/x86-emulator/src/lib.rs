@@ -48,6 +48,7 @@ mod paging;
 
 mod cpu;
 mod instructions;
+mod memory_operand;
 mod operand;
 mod spec;
 
