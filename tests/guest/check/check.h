@@ -12,6 +12,10 @@ void check(bool holds, const char *fact, const char *file, int line);
  * process. */
 extern int rounds;
 
+/* How often this run repeats what a run of 1,000 rounds and more repeats `full` times: in proportion, but five
+ * times at least. Forks and switches of process take a software KVM up to half a second each. */
+int repeats(int full);
+
 void check_system_calls(void);
 void check_processes(void);
 void check_signals(void);

@@ -4,7 +4,8 @@
  * line a subject and ends with `guest-check: N passed, M failed`; its exit code is 0 where nothing failed.
  *
  *   guest-check                 each subject once
- *   guest-check all ROUNDS      the same, with ROUNDS rounds of system calls
+ *   guest-check all ROUNDS      the same, with ROUNDS rounds of system calls; below 1,000 all is repeated less
+ *   guest-check all ROUNDS SECONDS   and then the stress
  *   guest-check calls ROUNDS    system calls alone
  *   guest-check only SUBJECT    one subject, by the first word of its name
  *   guest-check getppid COUNT   how long the shortest system call takes
@@ -24,6 +25,12 @@
 
 int rounds = 10000;
 static atomic_long passed, failed;
+
+int repeats(int full)
+{
+    int part = rounds < 1000 ? full * rounds / 1000 : full;
+    return part > 5 ? part : 5;
+}
 
 void check(bool holds, const char *fact, const char *file, int line)
 {
@@ -63,7 +70,7 @@ static void run(unsigned subject)
 static int work(int number, time_t deadline)
 {
     unsigned laps = 0;
-    rounds = 500;
+    rounds = 100;
     for (unsigned next = number; time(NULL) < deadline; next++, laps++)
         subjects[next % CLOCKS].run();
     printf("worker %d: %u subjects, %ld passed, %ld failed\n", number, laps, passed, failed);
@@ -106,6 +113,10 @@ int main(int count, char **arguments)
     if (count == 3 && strcmp(arguments[1], "all") == 0) {
         rounds = atoi(arguments[2]);
         run_all();
+    } else if (count == 4 && strcmp(arguments[1], "all") == 0) {
+        rounds = atoi(arguments[2]);
+        run_all();
+        stress(atoi(arguments[3]));
     } else if (count == 3 && strcmp(arguments[1], "getppid") == 0) {
         time_getppid(atoi(arguments[2]));
     } else if (count == 3 && strcmp(arguments[1], "calls") == 0) {

@@ -39,7 +39,7 @@ static void rights_change(void)
 {
     char *page = map(PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     /* mov $n, %eax; ret */
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < repeats(100); i++) {
         unsigned char code[] = {0xb8, i, 0, 0, 0, 0xc3};
         CHECK(mprotect(page, PAGE, PROT_READ | PROT_WRITE) == 0);
         memcpy(page, code, sizeof code);

@@ -8,16 +8,17 @@
 
 static void a_long_stream_arrives_in_order(void)
 {
-    enum { WORDS = 65536, AT_ONCE = 1000 };
+    enum { AT_ONCE = 1000 };
+    const uint32_t words_sent = repeats(65536);
     int ends[2], status = -1;
     CHECK(pipe(ends) == 0);
     pid_t child = fork();
     if (child == 0) {
         uint32_t words[AT_ONCE];
         close(ends[0]);
-        for (uint32_t next = 0; next < WORDS;) {
+        for (uint32_t next = 0; next < words_sent;) {
             uint32_t count = 0;
-            while (count < AT_ONCE && next < WORDS)
+            while (count < AT_ONCE && next < words_sent)
                 words[count++] = next++;
             if (write(ends[1], words, count * 4) != (ssize_t)(count * 4))
                 _exit(1);
@@ -28,7 +29,7 @@ static void a_long_stream_arrives_in_order(void)
     uint32_t word, next = 0;
     while (read(ends[0], &word, 4) == 4 && word == next)
         next++;
-    CHECK(next == WORDS);
+    CHECK(next == words_sent);
     CHECK(waitpid(child, &status, 0) == child && status == 0);
     close(ends[0]);
 }
@@ -49,7 +50,7 @@ static void two_processes_take_turns(void)
         _exit(0);
     }
     close(there[0]);
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < repeats(500); i++) {
         int value = i * 2;
         CHECK(write(there[1], &value, 4) == 4);
         CHECK(read(back[0], &value, 4) == 4 && value == i * 2 + 1);

@@ -18,7 +18,7 @@ static int wait_for(pid_t child)
 
 static void exit_codes_arrive(void)
 {
-    for (int code = 0; code < 100; code++) {
+    for (int code = 0; code < repeats(100); code++) {
         pid_t child = fork();
         if (child == 0)
             _exit(code);
@@ -32,7 +32,7 @@ static void a_child_has_its_own_memory(void)
     static volatile int value = 1;
     char page[16384];
     memset(page, 'a', sizeof page);
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < repeats(50); i++) {
         pid_t child = fork();
         if (child == 0) {
             value = 2;
@@ -68,7 +68,7 @@ static void programs_are_executed(void)
 {
     char code[] = "0";
     char *const arguments[] = {"guest-check", code, NULL};
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < repeats(50); i++) {
         code[0] = '0' + i % 10;
         int status = wait_for(i % 2 ? fork_and_execute(arguments) : vfork_and_execute(arguments));
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == i % 10);
@@ -77,7 +77,7 @@ static void programs_are_executed(void)
 
 static void a_killed_child_says_so(void)
 {
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < repeats(20); i++) {
         pid_t child = fork();
         if (child == 0)
             for (;;)
@@ -90,8 +90,8 @@ static void a_killed_child_says_so(void)
 
 static void many_children_run_at_once(void)
 {
-    int left = 32, sum = 0;
-    for (int i = 0; i < left; i++) {
+    int count = repeats(32), left = count, sum = 0;
+    for (int i = 0; i < count; i++) {
         if (fork() == 0) {
             for (volatile int spin = 0; spin < 20000; spin++)
                 ;
@@ -100,7 +100,7 @@ static void many_children_run_at_once(void)
     }
     for (int status; left > 0 && wait(&status) > 0; left--)
         sum += WEXITSTATUS(status);
-    CHECK(left == 0 && sum == 31 * 32 / 2);
+    CHECK(left == 0 && sum == count * (count - 1) / 2);
 }
 
 void check_processes(void)

@@ -58,16 +58,16 @@ static void a_signal_gives_the_registers_back(void)
 {
     struct sigaction action = {.sa_handler = disturb};
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-    for (uint64_t i = 0; i < 200; i++) {
+    for (int i = 0; i < repeats(200); i++) {
         uint64_t seen = 0, id = getpid();
         long result = 62; /* kill */
         __asm__ volatile("movq %[value], %%xmm15\n\t"
                          "syscall\n\t"
                          "movq %%xmm15, %[seen]"
                          : "+a"(result), [seen] "=&r"(seen)
-                         : "D"(id), "S"((long)SIGUSR1), [value] "r"(i * 0x0101010101u)
+                         : "D"(id), "S"((long)SIGUSR1), [value] "r"((uint64_t)i * 0x0101010101u)
                          : "rcx", "r11", "xmm15", "memory");
-        CHECK(result == 0 && seen == i * 0x0101010101u);
+        CHECK(result == 0 && seen == (uint64_t)i * 0x0101010101u);
     }
 }
 

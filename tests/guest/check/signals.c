@@ -39,7 +39,7 @@ static void each_signal_arrives_once(void)
 {
     handle(SIGUSR1, count, 0);
     seen = 0;
-    for (int i = 1; i <= 500; i++) {
+    for (int i = 1; i <= repeats(500); i++) {
         CHECK(raise(SIGUSR1) == 0);
         CHECK(seen == i);
     }
@@ -77,7 +77,7 @@ static void faults_can_be_handled(void)
     CHECK(sigaction(SIGSEGV, &action, NULL) == 0 && sigaction(SIGFPE, &action, NULL) == 0);
     CHECK(sigaction(SIGILL, &action, NULL) == 0 && sigaction(SIGTRAP, &action, NULL) == 0);
     char *page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < repeats(200); i++) {
         int number = sigsetjmp(escape, 1);
         if (number == 0) {
             ((volatile char *)page)[i] = 1;

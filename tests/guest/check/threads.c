@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-enum { THREADS = 4, ROUNDS = 5000 };
+enum { THREADS = 4 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t turned = PTHREAD_COND_INITIALIZER;
@@ -18,7 +18,7 @@ static _Thread_local long own;
 static void *count(void *unused)
 {
     (void)unused;
-    for (int i = 0; i < ROUNDS; i++) {
+    for (int i = 0; i < repeats(5000); i++) {
         pthread_mutex_lock(&lock);
         locked_count++;
         pthread_mutex_unlock(&lock);
@@ -30,7 +30,7 @@ static void *count(void *unused)
 
 static void *take_turns(void *which)
 {
-    for (int i = 0; i < 200; i++) {
+    for (int i = 0; i < repeats(200); i++) {
         pthread_mutex_lock(&lock);
         while (turn % 2 != (long)which)
             pthread_cond_wait(&turned, &lock);
@@ -59,18 +59,19 @@ void check_threads(void)
 {
     pthread_t threads[THREADS];
     void *result;
+    long counts = repeats(5000);
     locked_count = turn = 0;
     atomic_count = 0;
     for (int i = 0; i < THREADS; i++)
         CHECK(pthread_create(&threads[i], NULL, count, NULL) == 0);
     for (int i = 0; i < THREADS; i++)
-        CHECK(pthread_join(threads[i], &result) == 0 && (long)result == ROUNDS);
-    CHECK(locked_count == THREADS * ROUNDS && atomic_count == THREADS * ROUNDS && own == 0);
+        CHECK(pthread_join(threads[i], &result) == 0 && (long)result == counts);
+    CHECK(locked_count == THREADS * counts && atomic_count == THREADS * counts && own == 0);
 
     for (long i = 0; i < 2; i++)
         CHECK(pthread_create(&threads[i], NULL, take_turns, (void *)i) == 0);
     for (int i = 0; i < 2; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
-    CHECK(turn == 400);
+    CHECK(turn == 2 * repeats(200));
     every_cpu_runs_what_is_sent_there();
 }

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PROCESSES = 4, ROUNDS = 300 };
+enum { PROCESSES = 4 };
 
 typedef union {
     unsigned char bytes[32][64];
@@ -82,8 +82,8 @@ void check_vectors(void)
     for (int number = 0; number < PROCESSES; number++) {
         if (fork() != 0)
             continue;
-        for (uint64_t round = 0; round < ROUNDS; round++)
-            if (!kept(wide && number % 2, YIELD, 0, 0, round << 8 | number))
+        for (int round = 0; round < repeats(300); round++)
+            if (!kept(wide && number % 2, YIELD, 0, 0, (uint64_t)round << 8 | number))
                 _exit(1);
         _exit(0);
     }
@@ -91,6 +91,6 @@ void check_vectors(void)
         CHECK(wait(&status) > 0 && status == 0);
     struct sigaction action = {.sa_handler = disturb};
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-    for (uint64_t round = 0; round < 100; round++)
+    for (int round = 0; round < repeats(100); round++)
         CHECK(kept(wide && round % 2, KILL, getpid(), SIGUSR1, round));
 }
