@@ -87,7 +87,7 @@ fn sum_of(path: &Path) -> String {
 
 #[test]
 fn what_is_written_and_synced_is_on_the_hosts_disk() {
-    written_and_synced("mmio", 64);
+    written_and_synced("mmio", 24);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn nothing_that_was_synced_is_lost_when_the_vmm_is_killed() {
         i=0; while [ $i -lt 500 ]; do i=$((i + 1))
         { echo file $i; cat /tmp/r; } | dd of=/mnt/$i bs=64k conv=fsync 2>/dev/null || exit
         echo \"synced $i\"; done\n";
-    for acks in [3, 17, 40] {
+    for acks in [3, 25] {
         let disk = guest.scratch.ext4(64).unwrap();
         let started = Instant::now();
         let mut child = guest

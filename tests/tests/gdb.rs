@@ -136,7 +136,7 @@ fn linux_is_interrupted_and_boots_on_when_gdb_goes() {
         "--initrd",
         initrd.to_str().unwrap(),
         "--cmdline",
-        "console=ttyS0 reboot=k panic=-1 vmmkit.batch",
+        "console=ttyS0 reboot=k panic=-1 quiet vmmkit.batch",
     ];
     let mut guest = Debugged::start(&guests, &guests.lean_elf(), &socket, &more);
     let mut gdb = GdbClient::connect(&socket).unwrap();

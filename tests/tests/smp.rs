@@ -69,7 +69,7 @@ fn work_on(cpus: u32, end: &str) -> Option<Finished> {
         "echo \"online $(cat /sys/devices/system/cpu/online) of $(nproc)\"
         guest-check stress 2
         for cpu in $(seq 0 {last}); do
-            taskset -c $cpu sh -c 'i=0; while [ $i -lt 40 ]; do echo $i | cat; i=$((i + 1)); done |
+            taskset -c $cpu sh -c 'i=0; while [ $i -lt 15 ]; do echo $i | cat; i=$((i + 1)); done |
                 tail -n 1 | sed s/^/$0:/' $cpu &
         done
         wait
@@ -87,12 +87,7 @@ fn work_on(cpus: u32, end: &str) -> Option<Finished> {
 
 #[test]
 fn all_cpus_work_and_any_of_them_ends_the_guest() {
-    for (cpus, end) in [
-        (1, "reboot"),
-        (2, "poweroff"),
-        (4, "reboot"),
-        (8, "poweroff"),
-    ] {
+    for (cpus, end) in [(1, "reboot"), (2, "poweroff"), (8, "reboot")] {
         let Some(run) = work_on(cpus, end) else {
             return;
         };
@@ -104,7 +99,7 @@ fn all_cpus_work_and_any_of_them_ends_the_guest() {
         assert!(run.stdout.contains(&online), "{run:#?}");
         assert!(run.stdout.contains("passed, 0 failed"), "{run:#?}");
         for cpu in 0..cpus {
-            let line = format!("{cpu}:39");
+            let line = format!("{cpu}:14");
             assert!(run.stdout.contains(&line), "no {line:?} in {run:#?}");
         }
         assert!(run.stdout.contains("the end, on CPU"), "{run:#?}");
