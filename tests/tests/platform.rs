@@ -170,8 +170,8 @@ fn seabios_looks_for_something_to_boot() {
         return;
     };
     // It waits a minute for a disk to come, which is long enough to be killed meanwhile.
-    let limit = Duration::from_secs(60);
-    let run = run_watched(&mut command, b"", limit, Duration::from_secs(8)).unwrap();
+    let limit = Duration::from_secs(120);
+    let run = run_watched(&mut command, b"", limit, Duration::from_secs(30)).unwrap();
     assert!(run.stderr.contains("SeaBIOS (version"), "{run:#?}");
     assert!(run.stderr.contains("Running on KVM"), "{run:#?}");
     assert!(run.stderr.contains("No bootable device"), "{run:#?}");
