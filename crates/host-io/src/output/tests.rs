@@ -5,7 +5,7 @@ use std::thread;
 use super::*;
 use crate::pollable::{is_readable, wait_readable};
 
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(60);
 
 fn pipe_buffer() -> (std::io::PipeReader, OutputBuffer) {
     let (reader, writer) = std::io::pipe().unwrap();

@@ -20,7 +20,7 @@ pub(super) const STACK: u64 = 0x7000;
 /// The page tables of long mode: three pages.
 const TABLES: u64 = 0x9000;
 /// Longer than any exit takes, also on a busy host where each instruction is emulated.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) type Outcome = Result<(), Failure>;
 pub(super) type VcpuOf<H> = <<H as Hypervisor>::Vm as Vm>::Vcpu;
