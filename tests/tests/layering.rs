@@ -98,6 +98,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "guest-memory",
             "device-bus",
             "host-io",
+            "sandbox",
             "telemetry",
         ],
     ),

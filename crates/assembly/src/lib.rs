@@ -23,6 +23,7 @@
 
 mod assembly;
 mod config;
+mod confinement;
 mod consoles;
 mod cpu_model;
 mod debug_port;
@@ -34,6 +35,7 @@ mod serial;
 
 pub use assembly::{Assembled, Assembly, Means};
 pub use config::{default_cmdline, machine_config};
+pub use confinement::{Child, Confinement, ConfinementError, ThreadKind};
 pub use cpu_model::{CpuFileError, cpu_model};
 pub use error::{AssembleError, AssemblyError, Reason};
 pub use files::{

@@ -49,6 +49,7 @@ mod poller;
 mod priority;
 mod pty;
 mod random;
+mod refused_call;
 mod signals;
 mod sink;
 mod stopwatch;
@@ -90,6 +91,7 @@ pub use poller::{Interest, Poller, Ready};
 pub use priority::{ThreadPriority, ThreadPriorityError};
 pub use pty::{Pty, open_pty};
 pub use random::random_bytes;
+pub use refused_call::{RefusedCallWords, end_on_refused_call};
 pub use signals::{
     Signal, SignalFd, block_terminal_access_signals, die_by, signal_job, start_with_clean_signals,
     stop_as_asked,
@@ -102,7 +104,7 @@ pub use terminal::{
     RawTerminal, WindowSize, is_foreground, is_raw, is_terminal, restore_all, ring_bell,
     window_size,
 };
-pub use thread::{ThreadPolicy, ThreadRole, ThreadSpec};
+pub use thread::{ThreadPolicy, ThreadRole, ThreadSpec, ThreadStart, on_thread_start};
 pub use thread_name::thread_name;
 pub use timer::TimerFd;
 pub use uring::{Completion, SharedMemory, Uring};

@@ -1,6 +1,8 @@
 //! The one place where threads are started, each with a name and a role.
 
+use std::fmt;
 use std::io;
+use std::sync::OnceLock;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use crate::{ThreadPriority, thread_name};
@@ -67,9 +69,9 @@ impl ThreadSpec {
         self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<JoinHandle<T>> {
-        let priority = self.priority;
+        let begin = self.beginning();
         self.builder().spawn(move || {
-            begin(priority);
+            begin();
             work()
         })
     }
@@ -83,11 +85,24 @@ impl ThreadSpec {
         scope: &'scope Scope<'scope, '_>,
         work: impl FnOnce() -> T + Send + 'scope,
     ) -> io::Result<ScopedJoinHandle<'scope, T>> {
-        let priority = self.priority;
+        let begin = self.beginning();
         self.builder().spawn_scoped(scope, move || {
-            begin(priority);
+            begin();
             work()
         })
+    }
+
+    /// Sets the new thread up, when it begins. The calling thread starts it.
+    fn beginning(&self) -> impl FnOnce() + Send + use<> {
+        let priority = self.priority;
+        let start = ThreadStart::of(self.role, &self.name);
+        move || {
+            if let Some(priority) = priority {
+                // Whoever chose it checked that it can be applied: see `ThreadPriority::try_out`.
+                let _ = priority.take_on();
+            }
+            start.begin();
+        }
     }
 
     fn builder(self) -> Builder {
@@ -99,11 +114,43 @@ impl ThreadSpec {
     }
 }
 
-/// Sets the calling thread up.
-fn begin(priority: Option<ThreadPriority>) {
-    if let Some(priority) = priority {
-        // Whoever chose it checked that it can be applied: see `ThreadPriority::try_out`.
-        let _ = priority.take_on();
+/// The embedder's. It is the process's, as what it is for is: a filter of system calls that left out the threads of one
+/// machine would confine nobody.
+static ON_START: OnceLock<Box<OnThreadStart>> = OnceLock::new();
+
+type OnThreadStart = dyn Fn(ThreadRole, &str) -> Beginning + Send + Sync;
+type Beginning = Box<dyn Fn() + Send + Sync>;
+
+/// Has every thread of a [`ThreadSpec`] do something first, from now on: for an embedder that confines the threads of its
+/// process, or counts them. `prepare` is called by the thread that starts the new one, with that one's role and name; the
+/// function that it returns is called by the new thread, before it does anything else. So `prepare` knows what the new
+/// thread inherits. Threads that are there already do not, and a second call has no effect.
+pub fn on_thread_start<F: Fn() + Send + Sync + 'static>(
+    prepare: impl Fn(ThreadRole, &str) -> F + Send + Sync + 'static,
+) {
+    let _ = ON_START.set(Box::new(move |role, name| Box::new(prepare(role, name))));
+}
+
+/// The first thing that new threads do. [`ThreadSpec`] sees to it; this is for threads that another runtime starts.
+pub struct ThreadStart(Option<Beginning>);
+
+impl ThreadStart {
+    /// For threads of `role`, called `name`, that the calling thread starts.
+    pub fn of(role: ThreadRole, name: &str) -> Self {
+        Self(ON_START.get().map(|prepare| prepare(role, name)))
+    }
+
+    /// The calling thread is one of them, and begins.
+    pub fn begin(&self) {
+        if let Some(begin) = &self.0 {
+            begin();
+        }
+    }
+}
+
+impl fmt::Debug for ThreadStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadStart").finish_non_exhaustive()
     }
 }
 
@@ -140,5 +187,28 @@ mod tests {
         assert_eq!(named.join().unwrap().as_deref(), Some("virtio-blk0"));
         let scoped = thread::scope(|scope| spec.spawn_scoped(scope, name).unwrap().join().unwrap());
         assert_eq!(scoped.as_deref(), Some("virtio-blk0"));
+    }
+
+    #[test]
+    fn a_thread_that_begins_is_told_of() {
+        let (sender, begun) = std::sync::mpsc::channel();
+        on_thread_start(move |role, name| {
+            let (sender, name) = (sender.clone(), name.to_owned());
+            let starts = thread::current().id();
+            // Other tests have threads too.
+            move || {
+                let _ = sender.send((role, name.clone(), starts, thread::current().id()));
+            }
+        });
+        let spec = ThreadSpec::new(ThreadRole::Vcpu, "told-of");
+        let begins = spec.spawn(|| thread::current().id());
+        let begins = begins.unwrap().join().unwrap();
+        let told = (
+            ThreadRole::Vcpu,
+            "told-of".to_owned(),
+            thread::current().id(),
+            begins,
+        );
+        assert!(begun.try_iter().any(|it| it == told));
     }
 }

@@ -59,11 +59,10 @@ impl FileRules {
         self.rules.push((path.into(), access));
     }
 
-    /// Files and sockets in and beneath the folder `path` may be made, written, renamed there and removed, and read
-    /// again.
+    /// Files, folders and sockets in and beneath the folder `path` may be made, written, renamed there and removed; files
+    /// are not read.
     pub fn replace_in(&mut self, path: impl Into<PathBuf>) {
-        let access = AccessFs::ReadFile
-            | AccessFs::ReadDir
+        let access = AccessFs::ReadDir
             | AccessFs::WriteFile
             | AccessFs::Truncate
             | AccessFs::MakeReg

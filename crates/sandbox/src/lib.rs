@@ -7,7 +7,7 @@
 //! what it starts from then on, so the thread that starts the others comes first.
 //!
 //! ```
-//! use vmmkit_sandbox::{Argument, Call, FileRules, Filter, Refusal, Sysno, drop_privileges};
+//! use vmmkit_sandbox::{Argument, Call, CapabilitySet, FileRules, Filter, ProcessMemory, Refusal, Sysno, drop_privileges};
 //!
 //! const WORKER: &[Call] = &[
 //!     Call::any(Sysno::futex),
@@ -21,7 +21,7 @@
 //! files.replace_in("/var/log");
 //! let confine = || -> Result<(), Box<dyn std::error::Error>> {
 //!     let files = files.close()?;
-//!     let privileges = drop_privileges()?;
+//!     let privileges = drop_privileges(CapabilitySet::empty(), ProcessMemory::Closed)?;
 //!     filter.apply()?;
 //!     println!("{files:?} {privileges:?}");
 //!     Ok(())
@@ -45,6 +45,7 @@ mod support;
 pub use call::{Argument, Call, call_name, calls};
 pub use files::{FileRules, FilesClosed, FilesError};
 pub use filter::{Filter, FilterError, Refusal};
-pub use privileges::{PrivilegeError, PrivilegesDropped, drop_privileges};
+pub use privileges::{PrivilegeError, PrivilegesDropped, ProcessMemory, drop_privileges};
+pub use rustix::thread::CapabilitySet;
 pub use support::{Support, support};
 pub use syscalls::Sysno;

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 use thiserror::Error;
@@ -35,29 +35,44 @@ pub struct PrivilegesDropped {
     pub bounding_set: bool,
 }
 
-/// Takes from the calling thread, and from the threads that it starts from now on, every capability and the means to
-/// gain any (capabilities(7), PR_SET_NO_NEW_PRIVS); from the whole process core files (RLIMIT_CORE), and from other
-/// processes of its user its memory (PR_SET_DUMPABLE: no ptrace(2), and /proc/PID is root's).
+/// The memory of the process for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessMemory {
+    /// There are no core files (RLIMIT_CORE), and other processes of the same user have no access (PR_SET_DUMPABLE: no
+    /// ptrace(2), and /proc/PID is root's).
+    Closed,
+    /// Both stay as they are: for who debugs the process or its guest.
+    AsBefore,
+}
+
+/// Takes from the calling thread, and from the threads that it starts from now on, every capability but those of `kept`,
+/// and the means to gain any (capabilities(7), PR_SET_NO_NEW_PRIVS). `memory` is the whole process's.
 ///
 /// # Errors
 /// [`PrivilegeError`]; what stands before in this text has taken effect then.
-pub fn drop_privileges() -> Result<PrivilegesDropped, PrivilegeError> {
+pub fn drop_privileges(
+    kept: CapabilitySet,
+    memory: ProcessMemory,
+) -> Result<PrivilegesDropped, PrivilegeError> {
     set_no_new_privs(true).map_err(PrivilegeError::New)?;
     // Not known to kernels before 4.3: the sets below are what counts.
     let _ = clear_ambient_capability_set();
     let bounding_set = drop_bounding_set();
-    let none = CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
+    let had = capabilities(None).map_err(PrivilegeError::Capabilities)?;
+    let sets = CapabilitySets {
+        effective: had.effective & kept,
+        permitted: had.permitted & kept,
         inheritable: CapabilitySet::empty(),
     };
-    set_capabilities(None, none).map_err(PrivilegeError::Capabilities)?;
-    let no_core = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    setrlimit(Resource::Core, no_core).map_err(PrivilegeError::Core)?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(PrivilegeError::Dumpable)?;
+    set_capabilities(None, sets).map_err(PrivilegeError::Capabilities)?;
+    if memory == ProcessMemory::Closed {
+        let no_core = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        setrlimit(Resource::Core, no_core).map_err(PrivilegeError::Core)?;
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(PrivilegeError::Dumpable)?;
+    }
     Ok(PrivilegesDropped { bounding_set })
 }
 

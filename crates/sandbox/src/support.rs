@@ -4,7 +4,6 @@ use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetA
 
 /// The parts of a sandbox that this host's kernel has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Support {
     /// Files ([`FileRules`](crate::FileRules)): Landlock is there and enabled.
     pub files: bool,

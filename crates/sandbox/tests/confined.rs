@@ -198,6 +198,7 @@ fn files_that_are_not_named_are_closed() {
             open.read_to_string(&mut text).unwrap();
             let denied = |error: std::io::Error| error.kind() == ErrorKind::PermissionDenied;
             assert!(fs::write(&file, "").is_err_and(denied));
+            assert!(File::open(inside.join("old")).is_err_and(denied));
             assert!(File::open(folder.join("old")).is_err_and(denied));
             assert!(fs::read_dir("/").is_err_and(denied));
             assert!(fs::write(folder.join("new"), "").is_err_and(denied));
@@ -216,7 +217,7 @@ fn files_that_are_not_named_are_closed() {
 fn privileges_are_dropped() {
     let status = in_child("privileges_are_dropped", || {
         let was_root = rustix::process::geteuid().is_root();
-        let dropped = drop_privileges().unwrap();
+        let dropped = drop_privileges(CapabilitySet::empty(), ProcessMemory::Closed).unwrap();
         assert!(dropped.bounding_set || !was_root);
         assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
         assert_eq!(getrlimit(Resource::Core).maximum, Some(0));
@@ -234,7 +235,22 @@ fn privileges_are_dropped() {
             assert_eq!(value(set), none, "{set}");
         }
         assert!(!was_root || value("CapBnd:") == none);
-        drop_privileges().unwrap();
+        // What is gone cannot be kept.
+        drop_privileges(CapabilitySet::SYS_NICE, ProcessMemory::Closed).unwrap();
+        let sets = rustix::thread::capabilities(None).unwrap();
+        assert!(sets.permitted.is_empty());
+    });
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_process_may_keep_its_core_files() {
+    let status = in_child("a_process_may_keep_its_core_files", || {
+        let limit = getrlimit(Resource::Core);
+        let dumpable = dumpable_behavior();
+        drop_privileges(CapabilitySet::empty(), ProcessMemory::AsBefore).unwrap();
+        assert_eq!(getrlimit(Resource::Core), limit);
+        assert_eq!(dumpable_behavior(), dumpable);
     });
     assert!(status.success(), "{status}");
 }

@@ -188,7 +188,7 @@ fn ram_name(bytes: &[u8]) -> Option<&str> {
 
 fn create(path: &Path) -> Result<File, FolderError> {
     let mut options = OpenOptions::new();
-    let options = options.read(true).write(true).create_new(true).mode(0o600);
+    let options = options.write(true).create_new(true).mode(0o600);
     options.open(path).map_err(failed("make", path))
 }
 

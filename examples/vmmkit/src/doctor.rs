@@ -13,6 +13,7 @@ use vmmkit_hypervisor::{Capabilities, Hypervisor};
 use vmmkit_hypervisor_kvm::{
     Finding, ForcedBits, Kvm, KvmKind, ProbeReport, forced_cpuid, probe, probe_debug,
 };
+use vmmkit_sandbox::{Support, support};
 use vmmkit_x86_cpu::{Bit, Register};
 
 use crate::cli::DoctorOptions;
@@ -31,7 +32,7 @@ pub(crate) fn doctor(options: &DoctorOptions) -> Result<ExitCode, Failure> {
         }) => {
             if !options.quiet {
                 hint_at_raw_terminal();
-                let text = table(path, &report, &capabilities, &forced, &additions);
+                let text = table(path, &report, &capabilities, &forced, &additions, support());
                 generate::write(text.as_bytes())?;
             }
             let boots = report.can_boot_linux();
@@ -94,6 +95,7 @@ fn table(
     capabilities: &Capabilities,
     forced: &[ForcedBits],
     additions: &[CmdlineAddition],
+    sandbox: Support,
 ) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -131,6 +133,31 @@ fn table(
             "{:<12}  `{parameter}` is added, unless the command line has its own: {reason}",
             "Linux"
         );
+    }
+    let Support {
+        files,
+        system_calls,
+    } = sandbox;
+    for (what, is_there, fix) in [
+        (
+            "files",
+            files,
+            "a kernel with Landlock (5.13 or newer, lsm=landlock)",
+        ),
+        (
+            "system calls",
+            system_calls,
+            "a kernel with CONFIG_SECCOMP_FILTER",
+        ),
+    ] {
+        let state = match is_there {
+            true => format!("--sandbox on closes {what} while a guest runs"),
+            false => format!(
+                "missing: {what} stay open with --sandbox on too\n{:14}fix: {fix}",
+                ""
+            ),
+        };
+        let _ = writeln!(text, "{:<12}  {state}", "sandbox");
     }
     let verdict = match report.can_boot_linux() {
         true => "this host can boot a Linux guest",
@@ -209,6 +236,10 @@ mod tests {
                 parameter: "nopti",
                 reason: "the bridge",
             }],
+            Support {
+                files: true,
+                system_calls: false,
+            },
         );
         let line = "CPUID         always on, whatever --cpu says: fpu 0x1.0:EDX:10\n";
         assert!(text.contains(line), "{text}");
@@ -221,6 +252,9 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("fix: another host"), "{text}");
+        let lines = "sandbox       --sandbox on closes files while a guest runs\n\
+                     sandbox       missing: system calls stay open with --sandbox on too";
+        assert!(text.contains(lines), "{text}");
         assert!(text.ends_with("tools/boot can without\n"), "{text}");
     }
 }

@@ -14,6 +14,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const TRIPLE_FAULT: u8 = 3;
 /// The guest's kernel panicked and said so, by pvpanic or on its console.
 pub(crate) const GUEST_PANIC: u8 = 4;
+/// A thread made a system call that its sandbox refuses.
+pub(crate) const REFUSED_CALL: u8 = 5;
 
 /// `vmmkit stop`: a guest did not answer the power button, and was stopped.
 pub(crate) const CUT_OFF: u8 = 3;
@@ -28,6 +30,7 @@ Exit codes:
          a reset of the guest with --on-reboot fail
   4      guest kernel panic (likewise), which the guest reports by pvpanic or as the
          last words on its console
+  5      the sandbox refused a system call of this process (--sandbox)
   n      the guest wrote n to the debug-exit port
   128+n  ended by signal n, after the guest was asked to power off";
 

@@ -77,7 +77,7 @@ pub(crate) fn check_sockets(settings: &Settings) -> Result<(), Failure> {
 }
 
 /// All files that `settings` name, each with its option as messages say it.
-fn named(settings: &Settings) -> Vec<NamedFile<String>> {
+pub(crate) fn named(settings: &Settings) -> Vec<NamedFile<String>> {
     let spec = &settings.spec;
     let by_option = |file: NamedFile<FileOwner>| file.map(|owner| option(&owner, settings));
     let config = settings.config.iter().map(|path| {

@@ -44,6 +44,8 @@ mod progress;
 mod remote;
 mod reports;
 mod run;
+mod sandbox;
+mod sandbox_choice;
 mod saved_files;
 mod settings;
 mod snapshot;

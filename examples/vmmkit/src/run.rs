@@ -29,6 +29,7 @@ use crate::options::{self, Values};
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::reports::{Publisher, Reports};
+use crate::sandbox::Sandbox;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::startup::Startup;
@@ -264,6 +265,7 @@ fn boot(
         if settings.paused {
             machine.handle().pause();
         }
+        let sandbox = Sandbox::prepare(&settings);
         gdb.start(&machine.handle(), settings.quiet)?;
         opening.commit()?;
         unfinished.keep();
@@ -271,7 +273,7 @@ fn boot(
         say_all(&software_notes(&settings, kvm, &machine.handle()));
         progress.booting(&settings);
         drop(startup);
-        run_to_end(machine, &job)
+        run_to_end(machine, &job, &sandbox)
     });
     gdb.finish(&outcome);
     running.finish();
@@ -337,16 +339,18 @@ fn tell(
 }
 
 /// Starts the machine, with the terminal if it is to have it, and waits for its end.
-fn run_to_end(machine: Machine<Ready>, job: &Job) -> Result<Outcome, Failure> {
+fn run_to_end(machine: Machine<Ready>, job: &Job, sandbox: &Sandbox) -> Result<Outcome, Failure> {
     if job.hears_keys() {
         job.take_terminal(io::stdin().as_fd());
         vmmkit_host_io::restore_on_fatal_signals();
     }
     panic_if_asked();
+    sandbox.begin()?;
     let machine = machine.start().map_err(|error| {
         let next = "raise the limit of processes (ulimit -u)";
         Failure::host("threads", &error, next)
     })?;
+    sandbox.enter_main()?;
     hang_if_asked();
     Ok(machine.wait()?)
 }

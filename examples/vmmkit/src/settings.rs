@@ -15,6 +15,7 @@ use crate::kernel_search::{self, Found};
 use crate::log::LogChoice;
 use crate::options::{self, RunOptions, Values};
 use crate::reports::{MetricsChoice, TimelineChoice};
+use crate::sandbox_choice::SandboxChoice;
 
 /// How long a guest that was asked to power off may take, unless it is said.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) device_texts: Vec<String>,
     /// The machine as this host can have it.
     pub(crate) machine: MachineConfig,
+    /// The confinement of the process.
+    pub(crate) sandbox: SandboxChoice,
     /// How long a guest that was asked to power off may take.
     pub(crate) stop_timeout: Duration,
     /// Where others find it.
@@ -92,6 +95,7 @@ impl Settings {
             spec,
             device_texts,
             machine,
+            sandbox: options.sandbox,
             stop_timeout: options.stop_timeout.unwrap_or(STOP_TIMEOUT),
             control,
             paused: options.paused,

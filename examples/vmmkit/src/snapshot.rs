@@ -23,11 +23,12 @@ use crate::settings::Settings;
 const COMMAND: &str = "command";
 const COMMAND_KIND: &str = "vmmkit-run";
 /// Options that are the new machine's own, not those of the saved one.
-const NOT_SAVED: [&str; 11] = [
+const NOT_SAVED: [&str; 12] = [
     "name",
     "api-socket",
     "no-instance",
     "paused",
+    "sandbox",
     "restore",
     "gdb",
     "log",

@@ -12,8 +12,8 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
-use vmmkit_host_io::{Listener, ThreadRole, ThreadSpec};
+use vmmkit_host_io::{Listener, ThreadRole, ThreadSpec, ThreadStart};
 use vmmkit_telemetry::Occasions;
 
 use crate::Controlled;
@@ -83,7 +83,7 @@ impl Api {
     /// # Errors
     /// The host's, when it has no descriptor or thread left.
     pub fn answer(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let runtime = runtime(false)?;
+        let runtime = runtime(false, Arc::default())?;
         let answer = runtime.block_on(connection::answer(self, bytes));
         runtime.shutdown_background();
         Ok(answer)
@@ -115,8 +115,11 @@ impl Server {
     pub fn start(api: Api, places: Vec<Arc<Listener>>) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let (end, ended) = channel();
-        let runtime = runtime(true)?;
+        let helpers = Arc::new(OnceLock::new());
+        let runtime = runtime(true, helpers.clone())?;
         ThreadSpec::new(ThreadRole::Server, "api").spawn(move || {
+            // This thread starts them, and no other.
+            let _ = helpers.set(ThreadStart::of(ThreadRole::Server, "api"));
             runtime.block_on(serve(api, &places, stopped));
             runtime.shutdown_background();
             drop(places);
@@ -136,11 +139,17 @@ impl Server {
     }
 }
 
-fn runtime(with_io: bool) -> io::Result<Runtime> {
+/// `helpers` is the first thing that threads do which the runtime starts.
+fn runtime(with_io: bool, helpers: Arc<OnceLock<ThreadStart>>) -> io::Result<Runtime> {
     let mut builder = Builder::new_current_thread();
     builder
         .enable_time()
         .thread_name("api")
+        .on_thread_start(move || {
+            if let Some(start) = helpers.get() {
+                start.begin();
+            }
+        })
         .max_blocking_threads(WAITING_CALLS)
         .thread_keep_alive(THREAD_IDLE);
     if with_io {

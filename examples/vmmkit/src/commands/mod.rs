@@ -2,6 +2,7 @@
 
 mod ask;
 mod balloon;
+mod confined;
 mod events;
 mod limit;
 mod list;
@@ -109,10 +110,12 @@ fn inspect(options: &InspectOptions) -> Result<ExitCode, Failure> {
     let target = one.target()?;
     let json = target.client().text("GET", "/v1/inspect", None);
     let json = json.map_err(|error| target.refused(error))?;
-    if options.one.json && part.is_none() {
-        return generate::write(format!("{json}\n").as_bytes());
-    }
     let mut tree = tree::read(&json).map_err(|error| target.refused(error))?;
+    // The process is the host kernel's to tell of, and no part of the machine.
+    let machine = target.client().get::<MachineInfo>("/v1/machine").ok();
+    if let Some(confined) = machine.and_then(|machine| confined::tree(machine.pid)) {
+        tree = tree.tree("sandbox", confined);
+    }
     if let Some(part) = part {
         tree = tree::part(&tree, part)?;
     }

@@ -7,6 +7,7 @@ use vmmkit_machine_spec::{ClockAfterPause, OnCrash, OnReboot, path_text};
 
 use super::{CONTROL, FLAG, PATH, RunOption, TEXT, Takes, Wrong, changed, flag, one};
 use crate::failure::Failure;
+use crate::sandbox_choice::SandboxChoice;
 use crate::settings::{STOP_TIMEOUT, shown};
 
 pub(super) const OPTIONS: &[RunOption] = &[
@@ -115,6 +116,23 @@ pub(super) const OPTIONS: &[RunOption] = &[
             Ok(())
         },
         write: |settings| changed(&settings.spec.policy.clock_after_pause),
+        ..TEXT
+    },
+    RunOption {
+        name: "sandbox",
+        value: "HOW",
+        heading: CONTROL,
+        help: "Confinement of the process while the guest runs [default: off]",
+        more: "on: each thread keeps the system calls that it needs, files are closed, and all capabilities are \
+               dropped; another system call ends the process with code 5. log: the same, but such calls are made, and \
+               the host's kernel logs them. off: nothing is confined.",
+        words: SandboxChoice::WORDS,
+        advice: "give off, log or on",
+        read: |options, given| {
+            options.sandbox = SandboxChoice::parse(given)?;
+            Ok(())
+        },
+        write: |settings| changed(&settings.sandbox),
         ..TEXT
     },
     RunOption {

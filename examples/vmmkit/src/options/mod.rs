@@ -24,6 +24,7 @@ use vmmkit_machine_spec::{
 use crate::failure::Failure;
 use crate::log::LogChoice;
 use crate::reports::{MetricsChoice, TimelineChoice};
+use crate::sandbox_choice::SandboxChoice;
 use crate::settings::Settings;
 pub(crate) use advice::{next, of_conflict, option_of, shown};
 pub(crate) use command::{equivalent, words};
@@ -64,6 +65,7 @@ pub(crate) struct RunOptions {
     pub(crate) no_instance: bool,
     pub(crate) paused: bool,
     pub(crate) restore: Option<PathBuf>,
+    pub(crate) sandbox: SandboxChoice,
     pub(crate) stop_timeout: Option<Duration>,
     pub(crate) dry_run: bool,
     pub(crate) gdb: Option<Place>,

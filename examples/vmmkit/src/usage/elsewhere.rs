@@ -308,7 +308,6 @@ const OF_RUN: &[(&[&str], &str)] = &[
             "-runas",
             "--chroot",
             "--jail",
-            "--sandbox",
             "--seccomp",
             "--no-seccomp",
         ],

@@ -1,0 +1,245 @@
+//! The threads of a machine, and the system calls of each.
+
+use vmmkit_host_io::ThreadRole;
+use vmmkit_sandbox::{Call, Filter, FilterError, Refusal};
+
+use super::calls::{
+    BLOCK_DEVICE, COMMON, COMMON_ANY, CONNECTIONS, DESCRIPTORS, EVENTS, FILES, IDENTITY, KVM,
+    KVM_NEW_VM, MEMORY, PATHS, RINGS, SCHEDULING, SOCKETS, TAP, TERMINAL, THREADS, signals,
+};
+
+/// Devices are started, and a VM and its vCPUs made.
+const SETUP: &[&[Call]] = &[
+    KVM_NEW_VM,
+    EVENTS,
+    DESCRIPTORS,
+    FILES,
+    SOCKETS,
+    CONNECTIONS,
+    THREADS,
+    SCHEDULING,
+    IDENTITY,
+    MEMORY,
+    RINGS,
+];
+
+/// Files at the end of a run, and what waits for it.
+const BESIDE: &[&[Call]] = &[
+    EVENTS,
+    DESCRIPTORS,
+    FILES,
+    PATHS,
+    SOCKETS,
+    CONNECTIONS,
+    THREADS,
+    SCHEDULING,
+    IDENTITY,
+    RINGS,
+];
+
+/// Requests of clients, and the files of a snapshot.
+const API: &[&[Call]] = &[
+    EVENTS,
+    DESCRIPTORS,
+    FILES,
+    PATHS,
+    SOCKETS,
+    CONNECTIONS,
+    THREADS,
+    SCHEDULING,
+    IDENTITY,
+    MEMORY,
+    BLOCK_DEVICE,
+];
+
+/// Every device's, whatever its host side is: a file, a socket, a tap.
+const DEVICE: &[&[Call]] = &[
+    EVENTS,
+    DESCRIPTORS,
+    FILES,
+    SOCKETS,
+    MEMORY,
+    SCHEDULING,
+    BLOCK_DEVICE,
+];
+
+/// A kind of thread, by the system calls that it makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ThreadKind {
+    /// A vCPU.
+    Vcpu,
+    /// The one that starts and resets devices, and makes the new VM of a reset, for the vCPUs.
+    Setup,
+    /// The event loop.
+    Events,
+    /// A disk.
+    Block,
+    /// A network.
+    Net,
+    /// Sockets of the guest's.
+    Vsock,
+    /// Devices that share a thread, and others without a role of their own.
+    Device,
+    /// Memory that is plugged, or a file's.
+    Memory,
+    /// A device of another process.
+    Forward,
+    /// The control API.
+    Api,
+    /// A debugger.
+    Debugger,
+    /// Reports, and other work beside the machine.
+    Helper,
+    /// The thread that has started the machine.
+    Main,
+}
+
+impl ThreadKind {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Vcpu,
+        Self::Setup,
+        Self::Events,
+        Self::Block,
+        Self::Net,
+        Self::Vsock,
+        Self::Device,
+        Self::Memory,
+        Self::Forward,
+        Self::Api,
+        Self::Debugger,
+        Self::Helper,
+        Self::Main,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vcpu => "vcpu",
+            Self::Setup => "setup",
+            Self::Events => "event loop",
+            Self::Block => "disk",
+            Self::Net => "network",
+            Self::Vsock => "vsock",
+            Self::Device => "other device",
+            Self::Memory => "memory",
+            Self::Forward => "vhost-user",
+            Self::Api => "api",
+            Self::Debugger => "gdb",
+            Self::Helper => "helper",
+            Self::Main => "main",
+        }
+    }
+
+    /// The role of a thread that begins, by its name without what tells machines apart.
+    pub fn of(role: ThreadRole, name: &str) -> Self {
+        let name = name.rsplit(':').next().unwrap_or(name);
+        let kinds = [
+            ("virtio-blk", Self::Block),
+            ("virtio-net", Self::Net),
+            ("virtio-vsock", Self::Vsock),
+            ("virtio-pmem", Self::Memory),
+            ("virtio-mem", Self::Memory),
+            ("vhost", Self::Forward),
+            ("virtio-fs", Self::Forward),
+        ];
+        match role {
+            ThreadRole::Vcpu => Self::Vcpu,
+            ThreadRole::Device if name == "vmm" => Self::Events,
+            ThreadRole::Device => kinds
+                .iter()
+                .find(|(prefix, _)| name.starts_with(prefix))
+                .map_or(Self::Device, |(_, role)| *role),
+            ThreadRole::Server if name == "gdb" => Self::Debugger,
+            ThreadRole::Server => Self::Api,
+            _ if name == "setup" => Self::Setup,
+            // A device of another process that comes to rest.
+            _ if name.ends_with("-rest") => Self::Forward,
+            _ => Self::Helper,
+        }
+    }
+
+    /// The roles whose threads it starts: a filter binds them too.
+    fn starts(self) -> &'static [Self] {
+        match self {
+            // At DRIVER_OK, and at a reset.
+            Self::Setup => &[
+                Self::Block,
+                Self::Net,
+                Self::Vsock,
+                Self::Device,
+                Self::Memory,
+                Self::Forward,
+            ],
+            // The first client has the API started.
+            Self::Events => &[Self::Api],
+            _ => &[],
+        }
+    }
+
+    fn is_device(self) -> bool {
+        matches!(
+            self,
+            Self::Block | Self::Net | Self::Vsock | Self::Device | Self::Memory | Self::Forward
+        )
+    }
+
+    /// The sets of system calls of this kind alone.
+    fn own(self) -> &'static [&'static [Call]] {
+        match self {
+            // Devices' registers are accessed here: their events, and messages to devices of other processes.
+            Self::Vcpu => &[EVENTS, DESCRIPTORS, FILES, SOCKETS, SCHEDULING, MEMORY],
+            Self::Setup => SETUP,
+            Self::Events => &[
+                EVENTS,
+                DESCRIPTORS,
+                FILES,
+                SOCKETS,
+                CONNECTIONS,
+                THREADS,
+                SCHEDULING,
+                IDENTITY,
+            ],
+            Self::Block => &[RINGS],
+            Self::Net => &[],
+            Self::Vsock => &[CONNECTIONS],
+            Self::Device | Self::Forward => &[CONNECTIONS, THREADS],
+            // Touching much memory takes threads, and a look at how many CPUs there are.
+            Self::Memory => &[PATHS, THREADS],
+            Self::Api => API,
+            Self::Debugger => &[
+                EVENTS,
+                DESCRIPTORS,
+                FILES,
+                PATHS,
+                SOCKETS,
+                CONNECTIONS,
+                THREADS,
+                SCHEDULING,
+                IDENTITY,
+                MEMORY,
+            ],
+            Self::Helper | Self::Main => BESIDE,
+        }
+    }
+
+    /// The filter of its system calls, which answers all others with `refusal`. It is for this process: signals go to
+    /// no other.
+    ///
+    /// # Errors
+    /// [`FilterError::Compile`]; a test holds each to be none.
+    pub fn filter(self, refusal: Refusal) -> Result<Filter, FilterError> {
+        let signals = signals(std::process::id());
+        // KVM's come first, and of those a vCPU's: a guest's exit costs least.
+        let mut sets: Vec<&[Call]> =
+            vec![KVM, COMMON, COMMON_ANY, TERMINAL, IDENTITY, TAP, &signals];
+        for kind in self.starts().iter().chain([&self]) {
+            sets.extend(kind.own());
+            if kind.is_device() {
+                sets.extend(DEVICE);
+            }
+        }
+        Filter::new(&sets, refusal)
+    }
+}
