@@ -55,6 +55,14 @@ impl Cpuid {
     }
 }
 
+impl Cpuid {
+    /// Whether the vendor is AMD (leaf 0). One that is not told is Intel.
+    pub(crate) fn is_amd(&self) -> bool {
+        let vendor = u32::from_le_bytes(*b"cAMD");
+        find(&self.features, 0, 0).is_some_and(|leaf| leaf.ecx == vendor)
+    }
+}
+
 impl XsaveLayout {
     fn new(entries: &[CpuidEntry]) -> Self {
         let both = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);

@@ -1,8 +1,12 @@
 //! Numbers of the x87: a sign, 15 bits of exponent, 64 bits of significand (Intel SDM vol. 1, 4.2.2),
-//! and arithmetic on those that are zero or normal, rounded as the control word asks (4.8.4, 8.1.5).
+//! arithmetic on those that are zero or normal, rounded as the control word asks (4.8.4, 8.1.5), and functions of
+//! them.
 
 mod arithmetic;
 mod convert;
+mod functions;
+mod remainder;
+mod wide;
 
 use std::cmp::Ordering;
 
@@ -105,6 +109,10 @@ impl Float80 {
             negative: false,
             ..self
         }
+    }
+
+    pub(crate) fn is_negative(self) -> bool {
+        self.negative
     }
 
     pub(crate) fn is_zero(self) -> bool {

@@ -65,6 +65,12 @@ pub(crate) const VM: u64 = 1 << 17;
 /// RFLAGS: with SMAP, the supervisor may touch user pages.
 pub(crate) const AC: u64 = 1 << 18;
 
+/// Selectors of SYSENTER and SYSEXIT, and where SYSENTER goes: stack and code (Intel SDM vol. 3, 5.8.7).
+pub(crate) const MSR_SYSENTER_CS: u32 = 0x174;
+/// See [`MSR_SYSENTER_CS`].
+pub(crate) const MSR_SYSENTER_ESP: u32 = 0x175;
+/// See [`MSR_SYSENTER_CS`].
+pub(crate) const MSR_SYSENTER_EIP: u32 = 0x176;
 /// Selectors and privilege of SYSCALL and SYSRET (Intel SDM vol. 3, 5.8.8).
 pub(crate) const MSR_STAR: u32 = 0xc000_0081;
 /// The value RDPID returns (Intel SDM vol. 2B, RDPID).

@@ -9,7 +9,7 @@ use crate::XsaveArea;
 pub struct CpuState {
     /// The general registers, RIP and RFLAGS.
     pub registers: Registers,
-    /// Segments, control registers, EFER. Only SYSRET and INT n (CS, SS), WRFSBASE, WRGSBASE and a
+    /// Segments, control registers, EFER. Only SYSRET, SYSENTER, SYSEXIT and INT n (CS, SS), WRFSBASE, WRGSBASE and a
     /// page fault (CR2) change them.
     pub special: SpecialRegisters,
 }
@@ -40,7 +40,7 @@ pub trait ExtendedState {
     /// See [`load`](Self::load).
     fn set_xcr0(&mut self, value: u64) -> Result<(), Self::Error>;
     /// A model-specific register: IA32_XSS (0xda0) for XSAVES and XRSTORS, STAR (0xc0000081) for
-    /// SYSRET, TSC_AUX (0xc0000103) for RDPID.
+    /// SYSRET, IA32_SYSENTER_CS, _ESP and _EIP (0x174 to 0x176) for SYSENTER and SYSEXIT, TSC_AUX (0xc0000103) for RDPID.
     ///
     /// # Errors
     /// See [`load`](Self::load).

@@ -2,6 +2,7 @@
 mod guest;
 
 use guest::*;
+use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_x86_emulator::{Completed, Completion, Emulator, Exception, Mode, NotCompleted};
 
 const DONE: fn(Completed) -> Outcome = |completed| Ok(Completion::Done(completed));
@@ -429,6 +430,67 @@ fn sysret_checks_its_address_its_ring_and_sce() {
     assert_eq!(guest.run(&SYSRETQ), FAULT(Exception::GENERAL_PROTECTION));
     guest.state.special.efer &= !1;
     assert_eq!(guest.run(&SYSRETQ), FAULT(Exception::INVALID_OPCODE));
+}
+
+#[test]
+fn sysenter_goes_to_ring_0_and_sysexit_back() {
+    let mut guest = guest();
+    guest.drop_to_user();
+    guest.state.registers.rflags = 0x202;
+    assert_eq!(guest.run(&[0x0f, 0x34]), DONE(Completed::Sysenter));
+    let registers = guest.state.registers;
+    let [_, rsp, rip] = guest.extended.sysenter;
+    assert_eq!((registers.rsp, registers.rip), (rsp, rip));
+    assert_eq!(registers.rflags, 2);
+    let (cs, ss) = (guest.state.special.cs, guest.state.special.ss);
+    assert_eq!((cs.selector, ss.selector), (0x10, 0x18));
+    assert_eq!((cs.kind, cs.dpl, cs.l, cs.db), (11, 0, true, false));
+    assert_eq!((ss.kind, ss.dpl, ss.limit), (3, 0, u32::MAX));
+
+    let (rsp, rip) = (0x7fff_0000_1000, 0x7fff_1234_5678);
+    let sysexitq = [0x48, 0x0f, 0x35];
+    let mut guest = self::guest();
+    guest.state.registers.rcx = rsp;
+    guest.state.registers.rdx = rip;
+    assert_eq!(guest.run(&sysexitq), DONE(Completed::Sysexitq));
+    let registers = guest.state.registers;
+    assert_eq!((registers.rsp, registers.rip), (rsp, rip));
+    let (cs, ss) = (guest.state.special.cs, guest.state.special.ss);
+    assert_eq!((cs.selector, ss.selector), (0x33, 0x3b));
+    assert_eq!((cs.dpl, cs.l, ss.dpl), (3, true, 3));
+    assert_eq!(guest.run(&sysexitq), FAULT(Exception::GENERAL_PROTECTION));
+
+    let mut guest = self::guest();
+    guest.state.registers.rdx = 1 << 47;
+    assert_eq!(guest.run(&sysexitq), FAULT(Exception::GENERAL_PROTECTION));
+    guest.state.registers.rdx = rip;
+    assert_eq!(guest.run(&[0x0f, 0x35]), DONE(Completed::Sysexit));
+    assert_eq!(guest.state.registers.rip, 0x1234_5678);
+    let (cs, ss) = (guest.state.special.cs, guest.state.special.ss);
+    assert_eq!((cs.selector, cs.l, ss.selector), (0x23, false, 0x2b));
+}
+
+#[test]
+fn sysenter_without_a_selector_or_of_amd_is_refused() {
+    let mut leaves = cpuid();
+    leaves.push(CpuidEntry {
+        ecx: u32::from_le_bytes(*b"cAMD"),
+        ..CpuidEntry::default()
+    });
+    let mut amd = Guest::with_cpuid(&leaves);
+    assert_eq!(amd.run(&[0x0f, 0x34]), FAULT(Exception::INVALID_OPCODE));
+    assert_eq!(amd.run(&[0x0f, 0x35]), FAULT(Exception::INVALID_OPCODE));
+
+    let mut guest = guest();
+    guest.extended.sysenter[0] = 3;
+    assert_eq!(
+        guest.run(&[0x0f, 0x34]),
+        FAULT(Exception::GENERAL_PROTECTION)
+    );
+    assert_eq!(
+        guest.run(&[0x0f, 0x35]),
+        FAULT(Exception::GENERAL_PROTECTION)
+    );
 }
 
 #[test]

@@ -12,6 +12,8 @@
 mod encoding;
 #[path = "native/extended.rs"]
 mod extended;
+#[path = "native/functions.rs"]
+mod functions;
 mod guest;
 #[path = "native/integer.rs"]
 mod integer;

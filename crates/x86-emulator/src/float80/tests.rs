@@ -1,5 +1,7 @@
 //! Against the arithmetic of this machine, in 53 and 24 bits.
 
+mod functions;
+
 use super::*;
 
 const DIRECTIONS: [Direction; 4] = [

@@ -212,7 +212,7 @@ impl<M: PhysicalMemory, E: ExtendedState> Cpu<'_, M, E> {
         Ok(area)
     }
 
-    fn st_number(&self, area: &XsaveArea, number: usize) -> Run<E, Float80> {
+    pub(super) fn st_number(&self, area: &XsaveArea, number: usize) -> Run<E, Float80> {
         defined(area.st(number).and_then(Float80::from_bytes))
     }
 
@@ -295,7 +295,7 @@ pub(super) fn rounding(area: &XsaveArea) -> Rounding {
 }
 
 /// Notes in FSW what a result cost. One that is inexact is left to the caller where that is not masked.
-fn settle<T, E>(area: &mut XsaveArea, result: Rounded<T>) -> Result<T, Stop<E>> {
+pub(super) fn settle<T, E>(area: &mut XsaveArea, result: Rounded<T>) -> Result<T, Stop<E>> {
     if result.inexact && area.fcw() & PRECISION_MASK == 0 {
         return Err(Stop::Unsupported);
     }

@@ -65,6 +65,8 @@ pub(crate) struct Extended {
     pub(crate) area: XsaveArea,
     pub(crate) xcr0: u64,
     pub(crate) xss: u64,
+    /// IA32_SYSENTER_CS, _ESP and _EIP.
+    pub(crate) sysenter: [u64; 3],
     pub(crate) star: u64,
     pub(crate) tsc_aux: u64,
     pub(crate) loads: u32,
@@ -96,6 +98,9 @@ impl ExtendedState for Extended {
 
     fn msr(&mut self, index: u32) -> Result<u64, Infallible> {
         Ok(match index {
+            0x174 => self.sysenter[0],
+            0x175 => self.sysenter[1],
+            0x176 => self.sysenter[2],
             0xda0 => self.xss,
             0xc000_0081 => self.star,
             0xc000_0103 => self.tsc_aux,
@@ -140,6 +145,7 @@ impl Guest {
                 area: XsaveArea::default(),
                 xcr0: 0x2e7,
                 xss: 0,
+                sysenter: [0x10, 0xffff_8000_0000_7000, 0xffff_8000_0000_1000],
                 star: 0x0023_0010_0000_0000,
                 tsc_aux: 0,
                 loads: 0,
