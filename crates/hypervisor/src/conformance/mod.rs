@@ -25,6 +25,7 @@ mod rom;
 mod saved;
 mod split;
 mod state;
+mod timer;
 
 pub use report::{Failure, Report, Verdict};
 
@@ -78,6 +79,7 @@ pub fn cases<H: Hypervisor>() -> Vec<Case<H>> {
     all.extend(renewal::cases());
     all.extend(rom::cases());
     all.extend(split::cases());
+    all.extend(timer::cases());
     all.extend(clock::cases());
     all.extend(saved::cases());
     all
