@@ -205,3 +205,32 @@ fn the_table_of_dependencies_is_true() {
         "docs/dependencies.md: {WRITE_DEPENDENCIES}=1 cargo test -p vmmkit-tests --test publishing"
     );
 }
+
+/// A version of Rust, such as 1.91 or 1.91.1.
+fn rust_version(text: &str) -> Vec<u32> {
+    text.split('.').map(|part| part.parse().unwrap()).collect()
+}
+
+/// That the code itself needs no more is Clippy's to say: `incompatible_msrv`, which goes by the same field.
+#[test]
+fn rust_version_is_enough_for_every_dependency() {
+    let metadata = cargo(&["metadata", "--format-version", "1"]).unwrap();
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 100, "{}", packages.len());
+    let ours = fs::read_to_string(workspace_root().join("Cargo.toml")).unwrap();
+    let ours: toml::Table = ours.parse().unwrap();
+    let ours = ours["workspace"]["package"]["rust-version"].as_str();
+    let ours = rust_version(ours.unwrap());
+    for package in packages {
+        // Those without the field say nothing.
+        let Some(needed) = package["rust_version"].as_str() else {
+            continue;
+        };
+        let (name, version) = (&package["name"], &package["version"]);
+        assert!(
+            rust_version(needed) <= ours,
+            "{name} {version} needs Rust {needed}, and Cargo.toml promises {ours:?}"
+        );
+    }
+}

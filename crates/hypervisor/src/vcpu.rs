@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use vmmkit_device_bus::{BusView, Mmio, Ports};
+
 use crate::{MmioAccess, PortAccess, Result, VcpuExit};
 
 /// A vCPU's number in its VM: its APIC ID (KVM API, KVM_CREATE_VCPU).
@@ -35,6 +37,44 @@ pub trait Devices {
 
     /// The guest wrote unclaimed physical memory.
     fn write_mmio(&mut self, access: MmioAccess, data: &[u8]);
+}
+
+/// The buses of a guest, as a vCPU thread has them.
+///
+/// ```
+/// use std::sync::Arc;
+/// use vmmkit_device_bus::{MmioBus, PortBus};
+/// use vmmkit_hypervisor::fake::{FakeHypervisor, Script};
+/// use vmmkit_hypervisor::{Hypervisor, Vcpu, VcpuExit, VcpuId, Vm, VmSettings};
+///
+/// // Nobody owns the port: the guest reads ones.
+/// let script = Script::new().port_read(0x80, vmmkit_hypervisor::Width::Byte, 0xff);
+/// let hypervisor = FakeHypervisor::new().with_script(VcpuId(0), script);
+/// let vm = hypervisor.create_vm(&VmSettings::default())?;
+/// let mut vcpu = vm.create_vcpu(VcpuId(0))?;
+/// let mut buses = (Arc::new(PortBus::new()).view(), Arc::new(MmioBus::new()).view());
+/// // Every access is answered; what is not one comes back.
+/// assert!(matches!(vcpu.run_with(&mut buses)?, VcpuExit::Shutdown));
+/// # Ok::<(), vmmkit_hypervisor::Error>(())
+/// ```
+impl Devices for (BusView<Ports>, BusView<Mmio>) {
+    fn read_port(&mut self, access: PortAccess, data: &mut [u8]) {
+        let width = access.width.bytes();
+        self.0.read_string(access.port, width, data);
+    }
+
+    fn write_port(&mut self, access: PortAccess, data: &[u8]) {
+        let width = access.width.bytes();
+        self.0.write_string(access.port, width, data);
+    }
+
+    fn read_mmio(&mut self, access: MmioAccess, data: &mut [u8]) {
+        self.1.read(access.address, data);
+    }
+
+    fn write_mmio(&mut self, access: MmioAccess, data: &[u8]) {
+        self.1.write(access.address, data);
+    }
 }
 
 /// A vCPU. It lives on one thread at a time; [`Kick`] is the only way in from another.

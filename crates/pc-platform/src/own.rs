@@ -5,15 +5,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use thiserror::Error;
-use vmmkit_boot_loader::acpi::{AcpiDevice, AcpiId};
+use vmmkit_boot_loader::acpi::{AcpiDevice, AcpiId, AcpiObject};
 use vmmkit_device_bus::{
     AddressRange, DeviceMmio, DevicePio, Gsi, IrqLine, Mmio, Plug, PlugError, Ports, RequestSink,
 };
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::Interrupts;
+use vmmkit_pci::{PciError, PciFunction};
+use vmmkit_telemetry::Inspect;
 
 use crate::map::{self, FREE_MMIO, FREE_PORTS};
-use crate::{DescribedDevices, Part, PartDevice, Place, Platform, PlatformConfig, virtio_places};
+use crate::own_pci::PendingFunction;
+use crate::{
+    DescribedDevices, Part, PartDevice, PciSlot, Place, Platform, PlatformConfig, PlatformError,
+    virtio_places,
+};
 
 /// Registers in memory begin and end at a page of the guest's, so that a driver may map them alone.
 const PAGE: u64 = 4096;
@@ -183,6 +189,7 @@ struct Pending {
 enum Own {
     Part(Part),
     Pending(Pending),
+    Function(PendingFunction),
 }
 
 /// The devices of an embedder's own, in the order in which the machine starts them.
@@ -191,6 +198,7 @@ pub struct OwnDevices {
     ports: Vec<Plug<Ports>>,
     mmio: Vec<Plug<Mmio>>,
     devices: Vec<Own>,
+    objects: Vec<AcpiObject>,
 }
 
 impl OwnDevices {
@@ -235,6 +243,21 @@ impl OwnDevices {
         Ok(place)
     }
 
+    /// Adds a PCI function; `make` makes it when the machine is built, with `vectors` interrupts.
+    pub fn add_function<F, M>(&mut self, vectors: u16, make: M)
+    where
+        F: PciFunction + Inspect + 'static,
+        M: FnOnce(PciSlot) -> Result<Arc<F>, PciError> + Send + 'static,
+    {
+        let function = PendingFunction::new(vectors, make);
+        self.devices.push(Own::Function(function));
+    }
+
+    /// Tells the guest of `object` by ACPI.
+    pub fn describe(&mut self, object: AcpiObject) {
+        self.objects.push(object);
+    }
+
     /// The last free places: a device that chooses its own begins at the first.
     fn place(&self, name: &str, needs: &Needs) -> Result<OwnPlace, NoRoom> {
         let name = || name.to_owned();
@@ -271,8 +294,8 @@ impl OwnDevices {
 
     fn pending(&self) -> impl Iterator<Item = &Pending> {
         self.devices.iter().filter_map(|device| match device {
-            Own::Part(_) => None,
             Own::Pending(pending) => Some(pending),
+            Own::Part(_) | Own::Function(_) => None,
         })
     }
 
@@ -284,8 +307,11 @@ impl OwnDevices {
 
     /// The devices that the guest is told of: they, and so many paravirtual ones.
     pub fn described(&self, virtio: usize) -> DescribedDevices {
-        let own = self.pending().filter_map(|it| it.acpi).collect();
-        DescribedDevices { virtio, own }
+        DescribedDevices {
+            virtio,
+            own: self.pending().filter_map(|it| it.acpi).collect(),
+            objects: self.objects.clone(),
+        }
     }
 
     /// Checks that they miss all that a machine of `config`, with `ram` and `more` memory, has beside its buses.
@@ -304,14 +330,14 @@ impl OwnDevices {
     /// Makes those that are not there yet, and plugs all into `platform`. Returns those that the machine leads.
     ///
     /// # Errors
-    /// [`PlugError`] for a place that another device has.
+    /// [`PlatformError`]: a place that another device has, or what a PCI function cannot have.
     pub fn plug(
         self,
         platform: &Platform,
         vm: &impl Interrupts,
         ram: &GuestRam,
         requests: &RequestSink,
-    ) -> Result<Vec<Part>, PlugError> {
+    ) -> Result<Vec<Part>, PlatformError> {
         platform.ports.plug_all(self.ports)?;
         platform.mmio.plug_all(self.mmio)?;
         let parts = self.devices.into_iter().map(|device| match device {
@@ -324,8 +350,9 @@ impl OwnDevices {
                     ram: ram.clone(),
                     requests: requests.clone(),
                 };
-                pending.plug(platform, slot)
+                Ok(pending.plug(platform, slot)?)
             }
+            Own::Function(function) => function.plug(platform, vm, ram, requests),
         });
         parts.collect()
     }

@@ -40,6 +40,7 @@ pub(crate) fn plug<V: Vm + 'static>(
     let layout = PciLayout::default();
     let bus = Arc::new(PciBus::new(&platform.mmio, layout));
     let bridge = Arc::new(HostBridge::new());
+    platform.set_pci(&bus);
     bus.plug(bridge.clone())?;
     let part = Part::new(
         BUS_NAME,

@@ -1,12 +1,12 @@
 //! The platform: which devices there are, where, on which line; and their description to the guest.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 use vmmkit_boot_loader::Oem;
 use vmmkit_boot_loader::acpi::{
-    AcpiConfig, AcpiDevice, IoapicInfo, LegacyHardware, MemoryRange, PciHost, PmPorts,
+    AcpiConfig, AcpiDevice, AcpiObject, IoapicInfo, LegacyHardware, MemoryRange, PciHost, PmPorts,
     ResetRegister,
 };
 use vmmkit_device_bus::{
@@ -21,6 +21,7 @@ use vmmkit_legacy_devices::{
     AcpiPm, Cmos, DebugExit, I8042, Ioapic, IoapicOutput, PostCode, Pvpanic, ResetControl,
     SerialOutput, SerialPort, SystemControlB,
 };
+use vmmkit_pci::PciBus;
 
 use crate::virtio_places::VirtioTransport;
 use crate::{Generation, Part, Place, PlatformError, table};
@@ -45,6 +46,8 @@ pub struct DescribedDevices {
     pub virtio: usize,
     /// The devices of the embedder's own.
     pub own: Vec<AcpiDevice>,
+    /// The embedder's own descriptions.
+    pub objects: Vec<AcpiObject>,
 }
 
 /// The devices of one machine and the buses they are plugged into.
@@ -61,6 +64,8 @@ pub struct Platform {
     pub power: Arc<AcpiPm>,
     /// Where it is not the hypervisor's.
     pub ioapic: Option<Arc<Ioapic>>,
+    /// Where there is one.
+    pci: OnceLock<Arc<PciBus>>,
     /// The generation, which tells the guest that it is a clone, where ACPI describes the machine.
     generation: Option<Arc<Generation>>,
     /// The parts that the machine leads, beside the virtio devices, until it takes them.
@@ -131,6 +136,7 @@ impl Platform {
             ports,
             mmio,
             exits: Mutex::default(),
+            pci: OnceLock::new(),
             generation: None,
             parts: Mutex::new(parts),
             ioapic,
@@ -167,6 +173,16 @@ impl Platform {
         if let Some(generation) = &self.generation {
             generation.write();
         }
+    }
+
+    /// The PCI bus, once paravirtual devices are on it.
+    pub(crate) fn pci(&self) -> Option<&PciBus> {
+        self.pci.get().map(|bus| &**bus)
+    }
+
+    /// `bus` is the machine's.
+    pub(crate) fn set_pci(&self, bus: &Arc<PciBus>) {
+        let _ = self.pci.set(bus.clone());
     }
 
     /// The line to pin `gsi` of the interrupt controllers of `vm`.
@@ -271,6 +287,7 @@ impl Platform {
                 .chain([Generation::ACPI])
                 .chain(devices.own.iter().copied())
                 .collect(),
+            objects: devices.objects.clone(),
             pci,
             oem: config.oem,
         }

@@ -12,7 +12,7 @@ use vmmkit_device_bus::{AddressRange, DeviceMmio, Lifecycle, MmioAddress, MmioBu
 
 use crate::config::touches;
 use crate::spec::{CONFIG_SIZE, DEVICES, header};
-use crate::{PciFunction, PciLayout};
+use crate::{ConfigError, MsixError, PciFunction, PciLayout};
 
 /// Why a function cannot be plugged in.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -24,6 +24,15 @@ pub enum PciError {
         /// The function.
         name: Arc<str>,
     },
+    /// The machine has no PCI bus.
+    #[error("a PCI function needs a machine with a PCI bus")]
+    NoBus,
+    /// The configuration space of the function cannot be made.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The interrupts of the function cannot be made.
+    #[error(transparent)]
+    Msix(#[from] MsixError),
     /// The window is too small.
     #[error("{name}: base address {bar} needs {size:#x} bytes, but {window} is full")]
     Window {

@@ -30,6 +30,7 @@
 mod bus;
 mod config;
 mod ecam;
+mod endpoint;
 mod function;
 mod host_bridge;
 mod layout;
@@ -38,9 +39,13 @@ mod ports;
 pub mod spec;
 mod state;
 
+/// The lock of [`PciFunction::config`]: that of parking_lot 0.12.
+pub use parking_lot::Mutex;
+
 pub use bus::{PciBus, PciError};
 pub use config::{ConfigError, ConfigSpace, Identity};
 pub use ecam::Ecam;
+pub use endpoint::{MsixEndpoint, MsixEndpointState};
 pub use function::PciFunction;
 pub use host_bridge::HostBridge;
 pub use layout::PciLayout;

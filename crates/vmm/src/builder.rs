@@ -87,6 +87,14 @@ impl MachineBuilder {
         }
     }
 
+    /// Boots `boot` instead of what the configuration names: of a guest that is told of places that
+    /// [`add_device`](Self::add_device) gave.
+    #[must_use]
+    pub fn boot(mut self, boot: impl Into<Boot>) -> Self {
+        self.config.boot = boot.into();
+        self
+    }
+
     /// Connects the serial console.
     #[must_use]
     pub fn console(mut self, console: Console) -> Self {

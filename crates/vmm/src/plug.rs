@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use vmmkit_boot_loader::acpi::AcpiObject;
 use vmmkit_device_bus::{AddressRange, DeviceMmio, DevicePio, Plug, RequestSink};
-use vmmkit_pc_platform::{Needs, NoRoom, OwnDevice, OwnPlace, Part, PartDevice, Slot};
+use vmmkit_pc_platform::{Needs, NoRoom, OwnDevice, OwnPlace, Part, PartDevice, PciSlot, Slot};
+use vmmkit_pci::{PciError, PciFunction};
+use vmmkit_telemetry::Inspect;
 
 use crate::MachineBuilder;
 
@@ -83,6 +86,25 @@ impl MachineBuilder {
         make: impl FnOnce(Slot) -> OwnDevice + Send + 'static,
     ) -> Result<OwnPlace, NoRoom> {
         self.own.add(name, needs, Box::new(make))
+    }
+
+    /// Adds a PCI function of the embedder's own, in a machine whose [`virtio`](crate::MachineConfig::virtio)
+    /// devices are on a PCI bus: the bus finds places for it and its base addresses. It is a part of the machine, by
+    /// its [name](PciFunction::name). `make` is called once, while the machine is built, with `vectors`
+    /// message-signalled interrupts; [`MsixEndpoint`](vmmkit_pci::MsixEndpoint) does with them what a guest expects.
+    /// A function that is reset disconnects them.
+    pub fn add_pci_function<F: PciFunction + Inspect + 'static>(
+        &mut self,
+        vectors: u16,
+        make: impl FnOnce(PciSlot) -> Result<Arc<F>, PciError> + Send + 'static,
+    ) {
+        self.own.add_function(vectors, make);
+    }
+
+    /// Describes a device of the embedder's own to the guest in AML, where ACPI describes the machine. That it is
+    /// called as no other is, and the room for it, are looked at when the machine is built.
+    pub fn add_acpi_object(&mut self, object: AcpiObject) {
+        self.own.describe(object);
     }
 
     /// Where a device of the embedder's own, made before the machine, sends what it asks for: the end of

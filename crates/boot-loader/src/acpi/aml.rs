@@ -1,6 +1,8 @@
 //! The DSDT's definitions: names only, so that a kernel that boots has nothing to interpret, and one method that
 //! an event of the VM's generation runs.
 
+use std::collections::HashSet;
+
 use acpi_tables::Aml;
 use acpi_tables::aml::{EISAName, IO, Name, PackageBuilder, Path, Scope, ZERO};
 
@@ -24,16 +26,26 @@ pub(super) fn definitions(config: &AcpiConfig) -> Result<Vec<u8>, AcpiError> {
         sleep.add_element(&ZERO);
     }
     Name::new(Path::new("_S5_"), &sleep).to_aml_bytes(&mut bytes);
-    let mut devices = Vec::new();
+    let mut entries = Vec::new();
     for device in &config.devices {
-        for entry in describe(device)? {
-            entry.to_aml_bytes(&mut devices);
-        }
+        entries.extend(describe(device)?);
     }
     if let Some(host) = &config.pci {
-        for entry in pci::describe(host)? {
-            entry.to_aml_bytes(&mut devices);
+        entries.extend(pci::describe(host)?);
+    }
+    let mut devices = Vec::new();
+    let mut names: HashSet<&str> = entries.iter().map(|entry| &*entry.name).collect();
+    for object in &config.objects {
+        if !names.insert(object.name()) {
+            let name = object.name().to_owned();
+            return Err(AcpiError::Twice { name });
         }
+    }
+    for entry in &entries {
+        entry.to_aml_bytes(&mut devices);
+    }
+    for object in &config.objects {
+        object.to_aml_bytes(&mut devices);
     }
     bytes.extend(Scope::raw(Path::new("_SB_"), devices));
     Ok(bytes)

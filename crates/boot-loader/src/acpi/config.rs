@@ -2,6 +2,7 @@
 
 use vmmkit_guest_memory::{GuestAddress, Layout, RamConfig};
 
+use super::object::AcpiObject;
 use crate::Oem;
 
 /// A platform. The default is one vCPU with the fixed hardware of vmmkit-legacy-devices, its
@@ -23,6 +24,8 @@ pub struct AcpiConfig {
     pub legacy: LegacyHardware,
     /// Devices with a name in the DSDT.
     pub devices: Vec<AcpiDevice>,
+    /// Devices in AML of an embedder's own.
+    pub objects: Vec<AcpiObject>,
     /// The PCI host bridge, where there is one.
     pub pci: Option<PciHost>,
     /// The maker of the platform.
@@ -39,6 +42,7 @@ impl Default for AcpiConfig {
             reset: ResetRegister::default(),
             legacy: LegacyHardware::default(),
             devices: Vec::new(),
+            objects: Vec::new(),
             pci: None,
             oem: Oem::default(),
         }

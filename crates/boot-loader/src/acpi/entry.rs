@@ -7,7 +7,7 @@ use super::AcpiError;
 
 /// A device that is being described.
 pub(super) struct Entry {
-    name: String,
+    pub(super) name: String,
     identity: Vec<u8>,
     resources: Vec<u8>,
 }
@@ -98,7 +98,7 @@ pub(super) fn edge(gsi: u32) -> Interrupt {
 }
 
 /// Encoded AML.
-struct Bytes<'a>(&'a [u8]);
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl Aml for Bytes<'_> {
     fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {

@@ -19,6 +19,7 @@ mod generation;
 mod header;
 mod layout;
 mod madt;
+mod object;
 mod pci;
 mod srat;
 
@@ -32,6 +33,7 @@ pub use config::{
     AcpiConfig, AcpiDevice, AcpiId, AddressWindow, IoapicInfo, LegacyHardware, MemoryRange,
     PciHost, PmPorts, ResetRegister,
 };
+pub use object::AcpiObject;
 
 /// Why there are no ACPI tables.
 #[derive(Debug, Error)]
@@ -90,6 +92,30 @@ pub enum AcpiError {
         base: u64,
         /// The size in bytes.
         size: u64,
+    },
+    /// A device has four capital letters, digits or underscores for a name, of which the first is not a digit.
+    #[error(
+        "ACPI device {name:?}: a name is four of A to Z, 0 to 9 and _, and does not begin with a digit"
+    )]
+    Name {
+        /// The name asked for.
+        name: String,
+    },
+    /// Two devices have one name.
+    #[error("ACPI device {name}: there are two")]
+    Twice {
+        /// The name.
+        name: String,
+    },
+    /// The embedder's AML is larger than the room for it.
+    #[error("ACPI device {name}: {size} bytes of AML, and {limit} is the maximum")]
+    Object {
+        /// The device.
+        name: String,
+        /// The size in bytes.
+        size: usize,
+        /// The maximum in bytes.
+        limit: usize,
     },
     /// Guest RAM could not be written.
     #[error("cannot write ACPI tables at {at:#x}")]

@@ -631,3 +631,42 @@ fn a_device_of_the_embedders_own_is_described_with_what_it_has() {
     let bytes = made(&own(None, None, None));
     assert!(holds(dsdt(&bytes), b"ACME0001") && !holds(dsdt(&bytes), b"\x89\x06\x00"));
 }
+
+#[test]
+fn an_embedders_aml_is_a_device_of_a_name_that_nobody_else_has() {
+    let object = |name: &str| AcpiObject::device(name, b"\x08_HID\x0dVMKT0002\x00".to_vec());
+    let with = |objects: Vec<AcpiObject>| AcpiConfig {
+        devices: vec![AcpiDevice::Keyboard],
+        objects,
+        pci: Some(PciHost::default()),
+        ..AcpiConfig::default()
+    };
+    let bytes = made(&with(vec![
+        object("ADDR").unwrap(),
+        object("_A_9").unwrap(),
+    ]));
+    // DefDevice and its PkgLength (ACPI 6.5, sections 20.2.5.2 and 20.2.4).
+    assert!(holds(
+        dsdt(&bytes),
+        b"\x5b\x82\x14ADDR\x08_HID\x0dVMKT0002\x00"
+    ));
+    for taken in ["KBD_", "PCI0", "ADDR"] {
+        let config = with(vec![object("ADDR").unwrap(), object(taken).unwrap()]);
+        let error = tables(&config, GuestAddress(0)).unwrap_err();
+        assert!(
+            matches!(&error, AcpiError::Twice { name } if name == taken),
+            "{error}"
+        );
+    }
+    for bad in [
+        "", "ADD", "ADDRE", "addr", "9ADR", "AD.R", "\\ADR", "^ADR", "ÄAD",
+    ] {
+        let error = object(bad).unwrap_err();
+        assert!(
+            matches!(&error, AcpiError::Name { name } if name == bad),
+            "{error}"
+        );
+    }
+    let long = AcpiObject::device("LONG", vec![0; AcpiObject::MAX_BYTES + 1]);
+    assert!(matches!(long, Err(AcpiError::Object { size: 16385, .. })));
+}

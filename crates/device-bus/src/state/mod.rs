@@ -57,13 +57,16 @@ pub use error::{StateError, StateReason};
 pub use golden::check_golden;
 pub use saved::{MAX_STATE_BYTES, SavedState, StateForm, Value};
 
-/// A part of a machine that can be saved and restored.
+/// A part of a machine that can be saved and restored. Without methods of its own it cannot: a machine that it is
+/// part of is not saved, with an error that names it.
 pub trait SaveState {
     /// The state of the part in the newest version of its form. The part is at rest, and stays as it is.
     ///
     /// # Errors
     /// [`StateReason::CannotBeSaved`] where it holds what no form has a place for.
-    fn save_state(&self) -> Result<SavedState, StateError>;
+    fn save_state(&self) -> Result<SavedState, StateError> {
+        Err(no_form())
+    }
 
     /// Goes to what was saved of such a part, in any version of its form that there has been. The part is
     /// at rest, and stays so until the machine resumes it. Interrupt lines take their levels.
@@ -71,5 +74,13 @@ pub trait SaveState {
     /// # Errors
     /// The field that cannot be restored, its value, and why. The part must not run then, unless it is reset
     /// or another state is restored.
-    fn restore_state(&self, saved: &SavedState) -> Result<(), StateError>;
+    fn restore_state(&self, saved: &SavedState) -> Result<(), StateError> {
+        let _ = saved;
+        Err(no_form())
+    }
+}
+
+/// The error of a part without a form, whose caller knows its name.
+fn no_form() -> StateError {
+    StateError::whole("part", StateReason::CannotBeSaved("it has no saved form"))
 }

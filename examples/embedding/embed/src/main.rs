@@ -1,0 +1,165 @@
+//! A machine of vmmkit with devices of its own: one in memory that interrupts and ends the run, a virtio device of an ID
+//! of its own, a PCI function. The console is a string, and the exit code is what the guest makes of them.
+
+mod guest;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use vmmkit_device_bus::{
+    DeviceMmio, GuestRequest, IrqLine, Lifecycle, MmioAddress, MmioAddressOffset, RequestSink,
+    SaveState,
+};
+use vmmkit_host_io::OutputBuffer;
+use vmmkit_hypervisor_kvm::Kvm;
+use vmmkit_pci::{ConfigSpace, Identity, PciFunction};
+use vmmkit_telemetry::Inspect;
+use vmmkit_virtio::{
+    ActivateError, Activation, Active, Chain, Context, Device, DeviceKind, Engine,
+};
+use vmmkit_vmm::{
+    Boot, Console, MachineBuilder, MachineConfig, Needs, Outcome, OwnDevice, VirtioTransport,
+};
+
+/// Doubles what is written at 0 and interrupts; what is written at 4 is the exit code.
+struct Doubler {
+    double: AtomicU32,
+    line: IrqLine,
+    requests: RequestSink,
+}
+
+impl DeviceMmio for Doubler {
+    fn mmio_read(&self, _: MmioAddress, _: MmioAddressOffset, data: &mut [u8]) {
+        answer(data, self.double.load(Ordering::Relaxed));
+    }
+
+    fn mmio_write(&self, _: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
+        let value = data.first().copied().unwrap_or(0);
+        if offset == 0 {
+            self.double.store(2 * u32::from(value), Ordering::Relaxed);
+            self.line.pulse();
+        } else {
+            (self.requests)(GuestRequest::DebugExit(value));
+        }
+    }
+}
+
+impl Lifecycle for Doubler {}
+impl Inspect for Doubler {}
+impl SaveState for Doubler {}
+
+/// A PCI function whose only register is a number.
+struct Number(vmmkit_pci::Mutex<ConfigSpace>);
+
+impl PciFunction for Number {
+    fn name(&self) -> Arc<str> {
+        "number".into()
+    }
+
+    fn config(&self) -> &vmmkit_pci::Mutex<ConfigSpace> {
+        &self.0
+    }
+
+    fn read_bar(&self, _bar: u8, _offset: u64, data: &mut [u8]) {
+        answer(data, 21);
+    }
+}
+
+impl Lifecycle for Number {
+    fn reset(&self) {
+        self.0.lock().reset();
+    }
+}
+
+impl Inspect for Number {}
+impl SaveState for Number {}
+
+/// A virtio device whose buffers come back as they are.
+struct Null;
+
+impl Device for Null {
+    fn kind(&self) -> DeviceKind {
+        DeviceKind::new(63, "null")
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &[16]
+    }
+
+    fn activate(&self, activation: Activation) -> Result<Box<dyn Active>, ActivateError> {
+        activation.on_shared_thread(Box::new(NullEngine))
+    }
+}
+
+struct NullEngine;
+
+impl Engine for NullEngine {
+    fn kicked(&mut self, context: &mut Context, index: u16) {
+        let mut chain = Chain::new();
+        let Some(queue) = context.queues.get_mut(index) else {
+            return;
+        };
+        while queue.pop(&mut chain) {
+            queue.complete(&chain, 0);
+        }
+        queue.publish();
+    }
+}
+
+fn answer(data: &mut [u8], value: u32) {
+    data.fill(0);
+    for (byte, value) in data.iter_mut().zip(value.to_le_bytes()) {
+        *byte = value;
+    }
+}
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let screen = text.clone();
+    let output = OutputBuffer::to_fn(move |bytes| {
+        let mut text = screen
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        text.push_str(&String::from_utf8_lossy(bytes));
+    })?;
+    let console = Console {
+        output: Some(Arc::new(output)),
+        ..Console::default()
+    };
+    let mut builder = MachineBuilder::new(MachineConfig {
+        virtio: VirtioTransport::Pci,
+        ..MachineConfig::new(Boot::kernel(Vec::new()))
+    })
+    .console(console);
+    builder.add_virtio(Arc::new(Null));
+    builder.add_pci_function(0, |_| {
+        let (vendor, device, class) = (0x1b36, 0x00ff, [0xff, 0, 0]);
+        let mut config = ConfigSpace::new(&Identity {
+            vendor,
+            device,
+            class,
+            ..Identity::default()
+        });
+        config.add_bar(0, 4096, false)?;
+        Ok(Arc::new(Number(config.into())))
+    });
+    let place = builder.add_device("doubler", &Needs::new().mmio(8).line(), |slot| {
+        let (double, line, requests) = (AtomicU32::new(0), slot.line, slot.requests);
+        let device = Arc::new(Doubler {
+            double,
+            line,
+            requests,
+        });
+        OwnDevice::new(device.clone()).at_mmio(device)
+    })?;
+    let kernel = guest::kernel(place).ok_or("the doubler has no place")?;
+    let machine = builder.boot(Boot::kernel(kernel)).build(&Kvm::open()?)?;
+    let outcome = machine.start()?.wait()?;
+    print!("{}", text.lock().map_err(|_| "the console panicked")?);
+    match outcome {
+        Outcome::DebugExit(code) => Ok(ExitCode::from(code)),
+        other => Err(format!("the guest ended with {other:?}").into()),
+    }
+}
