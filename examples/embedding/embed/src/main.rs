@@ -5,7 +5,7 @@ mod guest;
 
 use std::error::Error;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 use vmmkit_device_bus::{
@@ -24,24 +24,20 @@ use vmmkit_vmm::{
 };
 
 /// Doubles what is written at 0 and interrupts; what is written at 4 is the exit code.
-struct Doubler {
-    double: AtomicU32,
-    line: IrqLine,
-    requests: RequestSink,
-}
+struct Doubler(AtomicU8, IrqLine, RequestSink);
 
 impl DeviceMmio for Doubler {
     fn mmio_read(&self, _: MmioAddress, _: MmioAddressOffset, data: &mut [u8]) {
-        answer(data, self.double.load(Ordering::Relaxed));
+        data.fill(self.0.load(Ordering::Relaxed));
     }
 
     fn mmio_write(&self, _: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
         let value = data.first().copied().unwrap_or(0);
         if offset == 0 {
-            self.double.store(2 * u32::from(value), Ordering::Relaxed);
-            self.line.pulse();
+            self.0.store(value.wrapping_mul(2), Ordering::Relaxed);
+            self.1.pulse();
         } else {
-            (self.requests)(GuestRequest::DebugExit(value));
+            (self.2)(GuestRequest::DebugExit(value));
         }
     }
 }
@@ -63,7 +59,7 @@ impl PciFunction for Number {
     }
 
     fn read_bar(&self, _bar: u8, _offset: u64, data: &mut [u8]) {
-        answer(data, 21);
+        data.fill(21);
     }
 }
 
@@ -108,21 +104,13 @@ impl Engine for NullEngine {
     }
 }
 
-fn answer(data: &mut [u8], value: u32) {
-    data.fill(0);
-    for (byte, value) in data.iter_mut().zip(value.to_le_bytes()) {
-        *byte = value;
-    }
-}
-
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let text = Arc::new(Mutex::new(String::new()));
     let screen = text.clone();
     let output = OutputBuffer::to_fn(move |bytes| {
-        let mut text = screen
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        text.push_str(&String::from_utf8_lossy(bytes));
+        if let Ok(mut text) = screen.lock() {
+            text.push_str(&String::from_utf8_lossy(bytes));
+        }
     })?;
     let console = Console {
         output: Some(Arc::new(output)),
@@ -135,23 +123,16 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     .console(console);
     builder.add_virtio(Arc::new(Null));
     builder.add_pci_function(0, |_| {
-        let (vendor, device, class) = (0x1b36, 0x00ff, [0xff, 0, 0]);
         let mut config = ConfigSpace::new(&Identity {
-            vendor,
-            device,
-            class,
+            vendor: 0x1b36,
+            device: 0x00ff,
             ..Identity::default()
         });
         config.add_bar(0, 4096, false)?;
         Ok(Arc::new(Number(config.into())))
     });
     let place = builder.add_device("doubler", &Needs::new().mmio(8).line(), |slot| {
-        let (double, line, requests) = (AtomicU32::new(0), slot.line, slot.requests);
-        let device = Arc::new(Doubler {
-            double,
-            line,
-            requests,
-        });
+        let device = Arc::new(Doubler(AtomicU8::new(0), slot.line, slot.requests));
         OwnDevice::new(device.clone()).at_mmio(device)
     })?;
     let kernel = guest::kernel(place).ok_or("the doubler has no place")?;
