@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use thiserror::Error;
-use vmmkit_boot_loader::acpi::{AcpiDevice, AcpiId, AcpiObject};
+use vmmkit_boot_loader::acpi::{AcpiDevice, AcpiObject};
 use vmmkit_device_bus::{
     AddressRange, DeviceMmio, DevicePio, Gsi, IrqLine, Mmio, Plug, PlugError, Ports, RequestSink,
 };
@@ -15,6 +15,7 @@ use vmmkit_pci::{PciError, PciFunction};
 use vmmkit_telemetry::Inspect;
 
 use crate::map::{self, FREE_MMIO, FREE_PORTS};
+use crate::needs::Needs;
 use crate::own_pci::PendingFunction;
 use crate::{
     DescribedDevices, Part, PartDevice, PciSlot, Place, Platform, PlatformConfig, PlatformError,
@@ -23,55 +24,6 @@ use crate::{
 
 /// Registers in memory begin and end at a page of the guest's, so that a driver may map them alone.
 const PAGE: u64 = 4096;
-
-/// The needs of a device of the embedder's own. The default is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    ports: u8,
-    mmio: u64,
-    line: bool,
-    acpi: Option<AcpiId>,
-}
-
-impl Needs {
-    /// Nothing.
-    pub const fn new() -> Self {
-        Self {
-            ports: 0,
-            mmio: 0,
-            line: false,
-            acpi: None,
-        }
-    }
-
-    /// So many I/O ports of [`FREE_PORTS`].
-    #[must_use]
-    pub const fn ports(mut self, count: u8) -> Self {
-        self.ports = count;
-        self
-    }
-
-    /// So many bytes of [`FREE_MMIO`], rounded up to pages of 4 KiB.
-    #[must_use]
-    pub const fn mmio(mut self, bytes: u64) -> Self {
-        self.mmio = bytes;
-        self
-    }
-
-    /// An interrupt of its own: edge-triggered, active high.
-    #[must_use]
-    pub const fn line(mut self) -> Self {
-        self.line = true;
-        self
-    }
-
-    /// A description in ACPI by which a driver for `id` finds it.
-    #[must_use]
-    pub const fn acpi(mut self, id: AcpiId) -> Self {
-        self.acpi = Some(id);
-        self
-    }
-}
 
 /// The place of a device of the embedder's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
