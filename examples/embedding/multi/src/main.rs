@@ -88,6 +88,8 @@ fn small(kvm: &Kvm) -> Result<(Machine<Running>, Receiver<u8>)> {
 
 /// Two vCPUs, memory that another process could share, its own I/O APIC, a device by PCI, no ACPI, its own names.
 fn large(kvm: &Kvm) -> Result<(Machine<Running>, Receiver<u8>)> {
+    let mut threads = ThreadPolicy::default();
+    threads.name_prefix = "large".to_owned();
     let config = MachineConfig {
         ram: ram(64, Backing::Memfd),
         vcpus: 2,
@@ -95,10 +97,7 @@ fn large(kvm: &Kvm) -> Result<(Machine<Running>, Receiver<u8>)> {
         virtio: VirtioTransport::Pci,
         packed: true,
         acpi: false,
-        threads: ThreadPolicy {
-            name_prefix: "large".to_owned(),
-            ..ThreadPolicy::default()
-        },
+        threads,
         ..MachineConfig::new(Boot::kernel(elf(STAYS)))
     };
     start(config, kvm)
