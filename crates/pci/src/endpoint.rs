@@ -177,7 +177,7 @@ mod tests {
         (endpoint, sent)
     }
 
-    /// What a driver does to have message 0x41.
+    /// The steps of a driver that wants message 0x41.
     fn drive(endpoint: &MsixEndpoint) {
         endpoint.write_config(header::COMMAND, &command::MASTER.to_le_bytes());
         endpoint.write_bar(0, &0xfee0_0000_u32.to_le_bytes());

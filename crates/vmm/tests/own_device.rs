@@ -288,7 +288,7 @@ fn with_pci(config: MachineConfig) -> MachineConfig {
     }
 }
 
-/// What a driver does: finds it, decodes its memory, makes it a bus master with message 0x41, and adds 2 and 3.
+/// The steps of a driver: it finds it, decodes its memory, makes it a bus master with message 0x41, and adds 2 and 3.
 fn drive_sum() -> Script {
     Script::new()
         .mmio_read(SUM_CONFIG, 4, 0x00ff_1b36)

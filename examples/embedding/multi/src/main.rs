@@ -22,7 +22,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const ENTRY: u64 = 0x10_0000;
 /// Long enough for a host that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What is made once for all is there after the first.
+/// Things made once for all are there after the first.
 const ROUNDS: usize = 5;
 
 /// Says a letter by the serial port and leaves with 7 by the port for that.
@@ -129,7 +129,7 @@ fn start(config: MachineConfig, kvm: &Kvm) -> Result<(Machine<Running>, Receiver
     Ok((machine.start()?, said))
 }
 
-/// What the process holds.
+/// The resources of the process.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     descriptors: usize,
