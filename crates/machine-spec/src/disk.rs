@@ -128,8 +128,22 @@ impl DiskSpec {
     }
 }
 
+/// What follows the path.
+const KEYS: &[&str] = &[
+    "readonly",
+    "direct",
+    "serial",
+    "queues",
+    "format",
+    "backing",
+    "block-size",
+    "backend",
+    "iops",
+    "bandwidth",
+];
+
 fn own(words: &mut Words<'_>) -> Result<OwnDisk, Fault> {
-    let path = words.first().ok_or(Fault::Missing("path"))?;
+    let path = words.first_before(KEYS).ok_or(Fault::Missing("path"))?;
     let block_size = |text: &str| match text {
         "512" => Some(512),
         "4096" | "4K" | "4k" => Some(4096),

@@ -36,7 +36,7 @@ impl FsSpec {
         let mut words = Words::new(given);
         let socket = match words.value("socket")? {
             Some(socket) => Some(socket),
-            None => words.first(),
+            None => words.first_before(&["tag", "queues"]),
         };
         let socket = words.path(socket.ok_or(Fault::Missing("socket"))?);
         let tag = words.value("tag")?.ok_or(Fault::Missing("tag"))?.to_owned();

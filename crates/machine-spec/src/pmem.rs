@@ -26,7 +26,9 @@ impl PmemSpec {
     /// [`Fault`] says what of it cannot be.
     pub fn parse(given: &Given) -> Result<Self, Fault> {
         let mut words = Words::new(given);
-        let path = words.first().ok_or(Fault::Missing("path"))?;
+        let path = words
+            .first_before(&["discard"])
+            .ok_or(Fault::Missing("path"))?;
         let path = words.path(path);
         let discard = words.flag("discard")?;
         words.end()?;

@@ -84,6 +84,16 @@ impl<'a> Words<'a> {
         Some(named.unwrap_or(first)).filter(|word| !word.is_empty())
     }
 
+    /// Takes the first word as [`first`](Self::first) does, unless it is one of `keys` with a value, as it is
+    /// where the path was forgotten.
+    pub fn first_before(&mut self, keys: &[&str]) -> Option<&'a str> {
+        let is_key = |(key, value): &(&str, Option<&str>)| value.is_some() && keys.contains(key);
+        if self.words.first().is_some_and(is_key) {
+            return None;
+        }
+        self.first()
+    }
+
     /// Takes the first word, if it is not `key=value`.
     pub fn bare_first(&mut self) -> Option<&'a str> {
         match self.words.first() {
@@ -208,6 +218,19 @@ mod tests {
         assert!(!words.flag("direct").unwrap());
         assert_eq!(words.value("serial").unwrap(), Some("x"));
         assert!(words.end().is_ok());
+    }
+
+    #[test]
+    fn a_key_is_not_taken_for_the_path_that_was_forgotten() {
+        let first = |text| {
+            Words::new(&Given::text(text))
+                .first_before(&["size"])
+                .map(str::to_owned)
+        };
+        assert_eq!(first("size=1"), None);
+        assert_eq!(first("size"), Some("size".to_owned()));
+        assert_eq!(first("./size=1"), Some("./size=1".to_owned()));
+        assert_eq!(first("other=1"), Some("other=1".to_owned()));
     }
 
     #[test]

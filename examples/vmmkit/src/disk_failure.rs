@@ -112,3 +112,30 @@ fn qcow2(path: &Path, error: &Qcow2Error) -> String {
         _ => "check the path, its permissions, and who uses it".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_is_not_read_comes_with_the_command_that_converts_it() {
+        let next = |error| qcow2(Path::new("d.qcow2"), &error);
+        let convert = "convert it with `qemu-img convert -O qcow2 d.qcow2 new.qcow2`";
+        for error in [
+            Qcow2Error::ExternalData,
+            Qcow2Error::Compression(1),
+            Qcow2Error::Incompatible(1 << 5),
+        ] {
+            let next = next(error);
+            assert!(next.ends_with(convert), "{next}");
+        }
+        assert!(next(Qcow2Error::ExtendedL2).contains("-o extended_l2=off d.qcow2"));
+        for error in [Qcow2Error::Dirty, Qcow2Error::Corrupt] {
+            assert!(next(error).contains("qemu-img check -r all d.qcow2"));
+        }
+        let foreign = |format| foreign(Path::new("d"), format);
+        assert!(foreign(ForeignFormat::Image("vmdk")).contains("convert -f vmdk -O qcow2 d "));
+        assert!(foreign(ForeignFormat::Qcow2).contains("format=qcow2"));
+        assert!(foreign(ForeignFormat::Compressed("xz")).contains("d,readonly"));
+    }
+}

@@ -12,6 +12,7 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -135,6 +136,9 @@ fn what_the_host_has_no_more_of_is_said() {
         let Some(mut command) = limited(&place, "resetting", &limit) else {
             return eprintln!("SKIPPED: limits of the host: bash, setpriv and root are needed");
         };
+        // The control API's descriptors and thread are wanted too.
+        let socket = place.folder.path().join(&limit);
+        command.arg("--api-socket").arg(socket);
         let code = said(&limit, &command.output().unwrap());
         assert!(code != Some(99), "this host does not take ulimit {limit}");
         // An allocation of the C library's or the standard library's that fails ends by SIGABRT.
@@ -295,4 +299,52 @@ fn clients_beyond_the_descriptors_wait_without_a_loop_and_are_served_later() {
     let mut keys = UnixStream::connect(&serial).unwrap();
     keys.write_all(b"q").unwrap();
     assert_eq!(guest.ends().code(), Some(0));
+}
+
+#[test]
+fn an_ordinary_user_is_told_how_kvm_can_be_had() {
+    if !has_kvm("an_ordinary_user_is_told_how_kvm_can_be_had") {
+        return;
+    }
+    let Some(setpriv) = tool("setpriv", "util-linux") else {
+        return eprintln!("SKIPPED: an ordinary user: setpriv is needed");
+    };
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("SKIPPED: an ordinary user: this is one already");
+    }
+    let place = Place::new("nobody", &resetting_guest());
+    let kernel = place.folder.file("resetting", resetting_guest());
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(place.folder.path(), open).unwrap();
+    let output = Command::new(setpriv)
+        .args(["--reuid=61299", "--regid=61299", "--clear-groups"])
+        .arg(vmmkit())
+        .args(["run", "-q", "--memory", "16M", "--no-instance", "--kernel"])
+        .arg(kernel)
+        .env_remove("XDG_RUNTIME_DIR")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    match said("an ordinary user", &output) {
+        // Whoever may use /dev/kvm has a guest.
+        Some(0) => {}
+        Some(1) if error.contains("--kernel") => {
+            eprintln!("SKIPPED: an ordinary user: the folder of this test is closed to others");
+        }
+        Some(1) => {
+            assert!(
+                error.contains("KVM: /dev/kvm may not be opened by this user"),
+                "{error}"
+            );
+            assert!(
+                error.contains("/dev/kvm") && error.contains("next: "),
+                "{error}"
+            );
+        }
+        code if error.starts_with("setpriv") => {
+            eprintln!("SKIPPED: an ordinary user: vmmkit is closed to others, {code:?}");
+        }
+        code => panic!("{code:?}: {error}"),
+    }
 }

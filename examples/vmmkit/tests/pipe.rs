@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use support::{Folder, echo_guest, has_kvm};
+use support::{Folder, echo_guest, elf, has_kvm};
 
 fn vmmkit(folder: &Folder) -> Command {
     let kernel = folder.file("kernel", echo_guest());
@@ -118,4 +118,31 @@ fn a_dry_run_builds_the_machine_and_starts_nothing() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"");
     assert!(String::from_utf8_lossy(&output.stderr).contains("vmmkit run --kernel"));
+}
+
+/// Linux's console waits for an empty transmitter before each byte: one that never empties stops the kernel.
+#[test]
+fn a_guest_is_not_held_up_by_a_pty_that_nobody_opens() {
+    if !has_kvm("a pty that nobody opens") {
+        return;
+    }
+    let folder = Folder::new("pty");
+    // More than the host's terminal and the console's buffer hold together, 52,199 bytes.
+    let kernel = elf(&[
+        0x31, 0xdb, // xor ebx, ebx
+        0x66, 0xba, 0xfd, 0x03, // mov dx, 0x3fd
+        0xec, 0xa8, 0x20, 0x74, 0xfb, // wait: in al, dx; test al, 0x20; jz wait
+        0x66, 0xba, 0xf8, 0x03, // mov dx, 0x3f8
+        0xb0, 0x78, 0xee, // mov al, 'x'; out dx, al
+        0xff, 0xc3, // inc ebx
+        0x81, 0xfb, 0x60, 0xea, 0x00, 0x00, // cmp ebx, 60000
+        0x75, 0xe6, // jne to the first mov
+        0xb0, 0xfe, 0xe6, 0x64, 0xf4, // mov al, 0xfe; out 0x64, al; hlt: a reset
+    ]);
+    let mut command = Command::new(support::vmmkit());
+    command.args(["run", "-q", "--no-instance", "--memory", "16M", "--kernel"]);
+    command.arg(folder.file("kernel", kernel));
+    command.args(["--serial", "pty"]);
+    let output = with_input(command, b"");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }

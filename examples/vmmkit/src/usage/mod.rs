@@ -167,6 +167,7 @@ impl Usage<'_> {
             ErrorKind::MissingRequiredArgument if self.command() == Some("restore") => {
                 Some("give the directory that `vmmkit snapshot` wrote to".to_owned())
             }
+            ErrorKind::MissingRequiredArgument => self.form(),
             ErrorKind::InvalidValue if self.context(ContextKind::InvalidValue).is_empty() => {
                 self.with_value(&argument)
             }
@@ -178,6 +179,28 @@ impl Usage<'_> {
             Some(advice) => format!("{advice}; see `{help}`"),
             None => format!("see `{help}`"),
         }
+    }
+
+    /// How the command is written, of one that takes arguments without a dash.
+    fn form(&self) -> Option<String> {
+        let whole = cli::command();
+        let name = self.command()?;
+        let words = whole.find_subcommand(name)?.get_positionals();
+        let words: Vec<String> = words
+            .filter_map(|word| {
+                let shown = word.get_value_names()?.first()?;
+                let many = match word.get_action() {
+                    clap::ArgAction::Append => "...",
+                    _ => "",
+                };
+                Some(match word.is_required_set() {
+                    true => format!("{shown}{many}"),
+                    false => format!("[{shown}{many}]"),
+                })
+            })
+            .collect();
+        let all = words.join(" ");
+        (!words.is_empty()).then(|| format!("write `vmmkit {name} {all}`"))
     }
 
     /// An option with the value that it takes, as the help shows it.
@@ -223,8 +246,17 @@ impl Usage<'_> {
     /// The probable meaning of an argument that has no place.
     fn stray(&self, argument: &str) -> String {
         let help = self.help();
-        if self.command() != Some("run") {
-            return format!("see `{help}`");
+        match self.command() {
+            Some("run") => {}
+            Some("list") => {
+                return format!("`vmmkit stat {argument}` shows one guest; see `{help}`");
+            }
+            _ => {
+                return match self.form() {
+                    Some(form) => format!("{form}; see `{help}`"),
+                    None => format!("see `{help}`"),
+                };
+            }
         }
         if self.given.iter().any(|word| word == "--") {
             return "no command can be given to the guest: pipe it into its shell, as in echo 'uname -r' | \
