@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-use crate::TimerFd;
+use crate::TimerFd as Timer;
 use crate::sink::Written;
+use filling::Filling;
 use outlet::{Calling, Outlet};
 
+mod filling;
 mod outlet;
 
 /// Bytes in each of the two halves.
@@ -48,10 +50,10 @@ const KEPT: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct OutputBuffer {
     outlet: Outlet,
-    timer: TimerFd,
+    timer: Timer,
     /// Holds the sink's descriptor while the reader takes nothing.
     stalled: OwnedFd,
-    filling: Mutex<Vec<u8>>,
+    filling: Filling,
     writing: Mutex<Half>,
     /// No reader is left: what comes is dropped.
     // Ordering: this and the flags and counts below are each of their own; bytes go by the locks.
@@ -137,9 +139,9 @@ impl OutputBuffer {
     fn to_outlet(outlet: Outlet) -> io::Result<Self> {
         Ok(Self {
             outlet,
-            timer: TimerFd::new()?,
+            timer: Timer::new()?,
             stalled: epoll::create(CreateFlags::CLOEXEC)?,
-            filling: Mutex::default(),
+            filling: Filling::default(),
             writing: Mutex::default(),
             gone: AtomicBool::new(false),
             stamps_lines: AtomicBool::new(false),
@@ -173,20 +175,8 @@ impl OutputBuffer {
     /// Appends a byte; `false` where there is no room until the next flush.
     #[inline]
     pub fn push(&self, byte: u8) -> bool {
-        let length = {
-            let mut filling = self.filling.lock();
-            if filling.len() >= HALF && !self.make_room(&mut filling) {
-                return false;
-            }
-            filling.push(byte);
-            filling.len()
-        };
-        match length {
-            1 => self.timer.arm_once(LINGER),
-            SOON => self.timer.arm_once(Duration::ZERO),
-            _ => {}
-        }
-        true
+        self.filling
+            .push(byte, &self.timer, |filling| self.make_room(filling))
     }
 
     /// Makes room in a full half, if it may: seldom, and then for many bytes.
@@ -355,12 +345,12 @@ impl OutputBuffer {
 
 impl Half {
     /// Takes over the other half if this one is written; whether it did and there are bytes.
-    fn refill(&mut self, filling: &Mutex<Vec<u8>>) -> bool {
+    fn refill(&mut self, filling: &Filling) -> bool {
         if self.written < self.bytes.len() {
             return false;
         }
         self.clear();
-        mem::swap(&mut self.bytes, &mut *filling.lock());
+        filling.take_over(&mut self.bytes);
         !self.bytes.is_empty()
     }
 
