@@ -55,7 +55,7 @@ impl MachineForm {
     /// Checks that a machine of this form can be the saved one.
     ///
     /// # Errors
-    /// [`StateReason::Differs`] with the first field that does.
+    /// [`StateReason::Differs`](vmmkit_device_bus::StateReason::Differs) with the first field that does.
     pub fn check(&self, saved: &Self) -> Result<(), StateError> {
         let fields: [(&str, &dyn Display, &dyn Display); 5] = [
             ("vcpus", &saved.vcpus, &self.vcpus),
