@@ -128,7 +128,7 @@ impl DiskSpec {
     }
 }
 
-/// What follows the path.
+/// The keys that may follow the path.
 const KEYS: &[&str] = &[
     "readonly",
     "direct",

@@ -2,7 +2,7 @@
 
 use super::{BIAS, Direction, Float80, MAX_EXPONENT};
 
-/// What FPREM and FPREM1 leave.
+/// The result of FPREM and FPREM1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Remainder {
     pub(crate) value: Float80,

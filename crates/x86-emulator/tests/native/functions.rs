@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// What the CPU's flags must agree on: exceptions but for "inexact", TOP, and C2.
+/// The flags in which the CPU must agree: exceptions but for "inexact", TOP, and C2.
 const COMPARED: u16 = 0x1f | 7 << 11 | 1 << 10;
 
 /// The 10 bytes of a number with this sign and exponent, and 64 bits of significand.
