@@ -18,7 +18,7 @@ const NET: &str = "give bandwidth=BYTES or packets=N a second, or none instead o
 /// Shows the limits of a device, after they were changed if any are given. What is not named stays.
 pub(super) fn limit(options: &LimitOptions) -> Result<ExitCode, Failure> {
     let (one, words) = options.one.split(&options.words);
-    let (device, rest) = device_and_rest("limit", words)?;
+    let (device, rest) = device_and_rest("limit", "web blk0 iops=1000", words)?;
     let limits_text = at_most_one(rest)?;
     let target = one.target()?;
     let client = target.client();

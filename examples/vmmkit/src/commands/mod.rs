@@ -50,15 +50,18 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The device that `command`'s `words` begin with, and those behind it.
+/// The device that `command`'s `words` begin with, and those behind it; `example` is how it is written.
 fn device_and_rest<'a>(
     command: &str,
+    example: &str,
     words: &'a [String],
 ) -> Result<(&'a str, &'a [String]), Failure> {
     let Some((device, rest)) = words.split_first() else {
         return Err(Failure::usage(
             "DEVICE: it is missing",
-            format!("see `vmmkit {command} --help`"),
+            format!(
+                "name the device, such as `vmmkit {command} {example}`; see `vmmkit {command} --help`"
+            ),
         ));
     };
     if !device.is_empty() && device.chars().all(|c| c.is_ascii_alphanumeric()) {

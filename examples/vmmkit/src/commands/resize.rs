@@ -13,7 +13,7 @@ use crate::generate;
 /// Makes a disk larger, or has the machine look at it again where no size is given.
 pub(super) fn resize(options: &ResizeOptions) -> Result<ExitCode, Failure> {
     let (one, words) = options.one.split(&options.words);
-    let (device, rest) = device_and_rest("resize", words)?;
+    let (device, rest) = device_and_rest("resize", "web blk0 20G", words)?;
     let size_bytes = at_most_one(rest)?.map(bytes).transpose()?;
     let target = one.target()?;
     let path = format!("/v1/devices/{device}/size");

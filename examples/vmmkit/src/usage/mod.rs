@@ -183,24 +183,12 @@ impl Usage<'_> {
 
     /// How the command is written, of one that takes arguments without a dash.
     fn form(&self) -> Option<String> {
-        let whole = cli::command();
-        let name = self.command()?;
-        let words = whole.find_subcommand(name)?.get_positionals();
-        let words: Vec<String> = words
-            .filter_map(|word| {
-                let shown = word.get_value_names()?.first()?;
-                let many = match word.get_action() {
-                    clap::ArgAction::Append => "...",
-                    _ => "",
-                };
-                Some(match word.is_required_set() {
-                    true => format!("{shown}{many}"),
-                    false => format!("[{shown}{many}]"),
-                })
-            })
-            .collect();
-        let all = words.join(" ");
-        (!words.is_empty()).then(|| format!("write `vmmkit {name} {all}`"))
+        let mut whole = cli::command();
+        whole.build();
+        let command = whole.find_subcommand_mut(self.command()?)?;
+        command.get_positionals().next()?;
+        let usage = command.render_usage().to_string();
+        Some(format!("write `{}`", usage.strip_prefix("Usage: ")?))
     }
 
     /// An option with the value that it takes, as the help shows it.

@@ -106,7 +106,7 @@ pub(crate) const CASES: &[Case] = &[
     build(&["run", "--config", "DIR/disk"], "--config DIR/disk: this is not a file of options",
         "name it by its option: --kernel DIR/disk, --disk DIR/disk or --initrd DIR/disk; else give a file of text in TOML"),
     build(&["run", "--config", "DIR"], "--config DIR: this is not a file of options", "it is a folder: "),
-    build(&["run", "--config", "DIR/pathless.toml"], "--disk readonly=true: there is no path", "give PATH, and readonly, direct, "),
+    text(&["run", "--config", "DIR/pathless.toml"], "--disk readonly=true: there is no path", "give PATH, and readonly, direct, "),
     build(&["run", "--config", "DIR/qcow2"], "--config DIR/qcow2: this is not a file of options", "it is a qcow2 disk image: --disk DIR/qcow2, "),
     // Addresses, sizes and places.
     text(&["run", "--kernel", "k", "--net", "tap=t,mac=01:00:00:00:00:01"],
@@ -148,8 +148,8 @@ pub(crate) const CASES: &[Case] = &[
     text(&["cpu"], "no command was given: there are dump and diff", "show a CPU with `vmmkit cpu dump`"),
     text(&["cpu", "dmup"], "dmup: there is no such command", "did you mean dump?"),
     // Guests and what goes with them.
-    text(&["limit", "web"], "DEVICE: it is missing", "write `vmmkit limit [NAME] DEVICE "),
-    text(&["resize", "web"], "DEVICE: it is missing", "write `vmmkit resize [NAME] DEVICE [SIZE]`; see `vmmkit resize --help`"),
+    text(&["limit", "web"], "DEVICE: it is missing", "name the device, such as `vmmkit limit web blk0 iops=1000`; see `vmmkit limit --help`"),
+    text(&["resize", "web"], "DEVICE: it is missing", "name the device, such as `vmmkit resize web blk0 20G`; see `vmmkit resize --help`"),
     text(&["list", "web"], "web: unexpected argument", "`vmmkit stat web` shows one guest; see `vmmkit list --help`"),
     text(&["events", "a", "b"], "b: unexpected argument", "the guest is named once, by -n NAME or without -n"),
     text(&["limit", "web", "blk0", "iops=1", "x"], "x: unexpected argument", "the guest is named once"),
