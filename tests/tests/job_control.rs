@@ -116,6 +116,9 @@ fn a_guest_survives_sigstop() {
     shell.ask("$VM", "/ # ").unwrap();
     let threshold = "echo 1 >/proc/sys/kernel/watchdog_thresh; echo $((6 * 7)) set";
     shell.ask(threshold, "42 set").unwrap();
+    // The guest waits: a stop that finds its CPU at work outside of it, as for the prompt, is not told to it.
+    shell.sees("/ # ").unwrap();
+    std::thread::sleep(Duration::from_millis(500));
     shell.signals(Signal::STOP).unwrap();
     shell.sees(PROMPT).unwrap();
     std::thread::sleep(pause() / 2);
