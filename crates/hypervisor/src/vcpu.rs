@@ -57,21 +57,25 @@ pub trait Devices {
 /// assert!(matches!(vcpu.run_with(&mut buses)?, VcpuExit::Shutdown));
 /// # Ok::<(), vmmkit_hypervisor::Error>(())
 /// ```
+///
+/// Part of a vCPU's loop, always, as the methods of [`BusView`] are.
 impl Devices for (BusView<Ports>, BusView<Mmio>) {
+    #[inline(always)]
     fn read_port(&mut self, access: PortAccess, data: &mut [u8]) {
-        let width = access.width.bytes();
-        self.0.read_string(access.port, width, data);
+        self.0.read_string(access.port, access.width.bytes(), data);
     }
 
+    #[inline(always)]
     fn write_port(&mut self, access: PortAccess, data: &[u8]) {
-        let width = access.width.bytes();
-        self.0.write_string(access.port, width, data);
+        self.0.write_string(access.port, access.width.bytes(), data);
     }
 
+    #[inline(always)]
     fn read_mmio(&mut self, access: MmioAccess, data: &mut [u8]) {
         self.1.read(access.address, data);
     }
 
+    #[inline(always)]
     fn write_mmio(&mut self, access: MmioAccess, data: &[u8]) {
         self.1.write(access.address, data);
     }

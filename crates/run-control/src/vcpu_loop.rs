@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use vmmkit_device_bus::{BusView, Mmio, Ports};
 use vmmkit_hypervisor::x86::{ClockControl, VcpuState};
-use vmmkit_hypervisor::{
-    Devices, ExitCounter, InternalError, MmioAccess, PortAccess, SystemEvent, Vcpu, VcpuExit,
-    VcpuId,
-};
+use vmmkit_hypervisor::{ExitCounter, InternalError, SystemEvent, Vcpu, VcpuExit, VcpuId};
 use vmmkit_telemetry::Milestone;
 
 use crate::{Ending, Outcome, RunError, VcpuDump, VcpuThread};
@@ -34,10 +31,8 @@ pub type EndOfInterrupt = Arc<dyn Fn(u8) + Send + Sync>;
 
 /// The views that answer the accesses of one vCPU.
 pub struct Buses {
-    /// Its ports.
-    pub ports: BusView<Ports>,
-    /// Its guest-physical addresses that are not RAM.
-    pub mmio: BusView<Mmio>,
+    /// Its ports, and its guest-physical addresses that are not RAM.
+    pub views: (BusView<Ports>, BusView<Mmio>),
     /// The I/O APIC, where it is not the hypervisor's.
     pub end_of_interrupt: Option<EndOfInterrupt>,
 }
@@ -60,31 +55,6 @@ impl<V> fmt::Debug for VcpuLoop<V> {
 impl fmt::Debug for Buses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buses").finish_non_exhaustive()
-    }
-}
-
-/// Part of the vCPU's loop, always, as the methods of [`BusView`] are.
-impl Devices for Buses {
-    #[inline(always)]
-    fn read_port(&mut self, access: PortAccess, data: &mut [u8]) {
-        self.ports
-            .read_string(access.port, access.width.bytes(), data);
-    }
-
-    #[inline(always)]
-    fn write_port(&mut self, access: PortAccess, data: &[u8]) {
-        self.ports
-            .write_string(access.port, access.width.bytes(), data);
-    }
-
-    #[inline(always)]
-    fn read_mmio(&mut self, access: MmioAccess, data: &mut [u8]) {
-        self.mmio.read(access.address, data);
-    }
-
-    #[inline(always)]
-    fn write_mmio(&mut self, access: MmioAccess, data: &[u8]) {
-        self.mmio.write(access.address, data);
     }
 }
 
@@ -113,7 +83,7 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
         loop {
             let exit = match first.take() {
                 Some(exit) => exit,
-                None => self.vcpu.run_with(&mut self.buses),
+                None => self.vcpu.run_with(&mut self.buses.views),
             };
             if let Some(ending) = self.after(exit, thread) {
                 return Some(ending);
@@ -140,7 +110,9 @@ impl<V: Vcpu + VcpuState + ClockControl> VcpuLoop<V> {
             thread.boot_log().mark(Milestone::FirstExit);
         }
         match exit {
-            Ok(exit) => exit.answered_by(&mut self.buses, self.vcpu.data()).map(Ok),
+            Ok(exit) => exit
+                .answered_by(&mut self.buses.views, self.vcpu.data())
+                .map(Ok),
             Err(source) => Some(Err(source)),
         }
     }

@@ -56,10 +56,8 @@ pub(crate) fn create(
         }
         vcpus.kickers.push(vcpu.kicker());
         let exits = platform.exit_counter(id);
-        let (ports, mmio) = exits.views();
         let buses = Buses {
-            ports,
-            mmio,
+            views: exits.views(),
             end_of_interrupt: platform.end_of_interrupt().map(|end| Arc::new(end) as _),
         };
         let mut vcpu_loop = VcpuLoop::new(id, vcpu, buses, exits);
