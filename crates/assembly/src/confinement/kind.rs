@@ -8,9 +8,8 @@ use super::calls::{
     KVM_NEW_VM, MEMORY, PATHS, RINGS, SCHEDULING, SOCKETS, TAP, TERMINAL, THREADS, signals,
 };
 
-/// Devices are started, and a VM and its vCPUs made.
-const SETUP: &[&[Call]] = &[
-    KVM_NEW_VM,
+/// All that start threads and speak with others: files that are open, sockets, limits.
+const SHARED: &[&[Call]] = &[
     EVENTS,
     DESCRIPTORS,
     FILES,
@@ -19,37 +18,6 @@ const SETUP: &[&[Call]] = &[
     THREADS,
     SCHEDULING,
     IDENTITY,
-    MEMORY,
-    RINGS,
-];
-
-/// Files at the end of a run, and what waits for it.
-const BESIDE: &[&[Call]] = &[
-    EVENTS,
-    DESCRIPTORS,
-    FILES,
-    PATHS,
-    SOCKETS,
-    CONNECTIONS,
-    THREADS,
-    SCHEDULING,
-    IDENTITY,
-    RINGS,
-];
-
-/// Requests of clients, and the files of a snapshot.
-const API: &[&[Call]] = &[
-    EVENTS,
-    DESCRIPTORS,
-    FILES,
-    PATHS,
-    SOCKETS,
-    CONNECTIONS,
-    THREADS,
-    SCHEDULING,
-    IDENTITY,
-    MEMORY,
-    BLOCK_DEVICE,
 ];
 
 /// Every device's, whatever its host side is: a file, a socket, a tap.
@@ -185,42 +153,32 @@ impl ThreadKind {
         )
     }
 
+    fn is_shared(self) -> bool {
+        matches!(
+            self,
+            Self::Setup | Self::Events | Self::Api | Self::Debugger | Self::Helper | Self::Main
+        )
+    }
+
     /// The sets of system calls of this kind alone.
     fn own(self) -> &'static [&'static [Call]] {
         match self {
             // Devices' registers are accessed here: their events, and messages to devices of other processes.
             Self::Vcpu => &[EVENTS, DESCRIPTORS, FILES, SOCKETS, SCHEDULING, MEMORY],
-            Self::Setup => SETUP,
-            Self::Events => &[
-                EVENTS,
-                DESCRIPTORS,
-                FILES,
-                SOCKETS,
-                CONNECTIONS,
-                THREADS,
-                SCHEDULING,
-                IDENTITY,
-            ],
+            // Devices are started, and a VM and its vCPUs made.
+            Self::Setup => &[KVM_NEW_VM, MEMORY, RINGS],
+            Self::Events => &[],
             Self::Block => &[RINGS],
             Self::Net => &[],
             Self::Vsock => &[CONNECTIONS],
             Self::Device | Self::Forward => &[CONNECTIONS, THREADS],
             // Touching much memory takes threads, and a look at how many CPUs there are.
             Self::Memory => &[PATHS, THREADS],
-            Self::Api => API,
-            Self::Debugger => &[
-                EVENTS,
-                DESCRIPTORS,
-                FILES,
-                PATHS,
-                SOCKETS,
-                CONNECTIONS,
-                THREADS,
-                SCHEDULING,
-                IDENTITY,
-                MEMORY,
-            ],
-            Self::Helper | Self::Main => BESIDE,
+            // Requests of clients, and the files of a snapshot.
+            Self::Api => &[PATHS, MEMORY, BLOCK_DEVICE],
+            Self::Debugger => &[PATHS, MEMORY],
+            // Files at the end of a run, and what waits for it.
+            Self::Helper | Self::Main => &[PATHS, RINGS],
         }
     }
 
@@ -238,6 +196,9 @@ impl ThreadKind {
             sets.extend(kind.own());
             if kind.is_device() {
                 sets.extend(DEVICE);
+            }
+            if kind.is_shared() {
+                sets.extend(SHARED);
             }
         }
         Filter::new(&sets, refusal)
