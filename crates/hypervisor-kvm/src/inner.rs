@@ -56,6 +56,7 @@ pub(crate) struct Descriptor {
 }
 
 impl Inner {
+    /// A VM of `kvm` with what `settings` ask for, and what `support` says.
     pub(crate) fn new(
         kvm: Arc<kvm_ioctls::Kvm>,
         settings: &VmSettings,

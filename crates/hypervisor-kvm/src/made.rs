@@ -6,7 +6,6 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use vmmkit_hypervisor::{Error, Result};
 
-use crate::KvmVm;
 use crate::inner::Inner;
 
 /// Those VMs of one [`Kvm`](crate::Kvm) that still exist.
@@ -15,10 +14,10 @@ pub(crate) struct Made(Mutex<Vec<Weak<Inner>>>);
 
 impl Made {
     /// Adds `vm`, and forgets those that are gone.
-    pub(crate) fn note(&self, vm: &KvmVm) {
+    pub(crate) fn note(&self, vm: &Arc<Inner>) {
         let mut vms = self.0.lock();
         vms.retain(|vm| vm.strong_count() > 0);
-        vms.push(Arc::downgrade(&vm.inner));
+        vms.push(Arc::downgrade(vm));
     }
 
     /// See [`Kvm::leave_to_kernel`](crate::Kvm::leave_to_kernel).

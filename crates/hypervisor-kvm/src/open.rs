@@ -17,6 +17,7 @@ use vmmkit_hypervisor::{
     Capabilities, CmdlineAddition, CmdlineConflict, Error, Hypervisor, Irqchip, Result, VmSettings,
 };
 
+use crate::inner::Inner;
 use crate::made::Made;
 use crate::open_error::open_error;
 use crate::probe::{ProbeCache, probe_cached};
@@ -248,14 +249,14 @@ impl Hypervisor for Kvm {
             }
             _ => {}
         }
-        let vm = KvmVm::new(
+        let inner = Arc::new(Inner::new(
             Arc::clone(&self.kvm),
             settings,
             self.kick_signal,
             self.support.clone(),
-        )?;
-        self.made.note(&vm);
-        Ok(vm)
+        )?);
+        self.made.note(&inner);
+        Ok(KvmVm { inner })
     }
 
     fn supported_cpuid(&self) -> Result<Vec<CpuidEntry>> {

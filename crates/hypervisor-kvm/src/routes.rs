@@ -60,3 +60,39 @@ impl Routes {
         applied
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vmmkit_hypervisor::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_refused_is_not_kept() {
+        let routes = Routes::default();
+        let message = |data| {
+            Some(MsiMessage {
+                address: 0xfee0_0000,
+                data,
+            })
+        };
+        let gsis = [routes.take().unwrap(), routes.take().unwrap()];
+        routes.set(gsis[0], message(1), |_| Ok(())).unwrap();
+        let refused = || Error::Unsupported("messages such as this");
+        for (gsi, before) in [(gsis[0], message(1)), (gsis[1], None)] {
+            routes.set(gsi, message(2), |_| Err(refused())).unwrap_err();
+            assert_eq!(routes.messages().get(&gsi), Some(&before));
+        }
+        routes.set(30, message(2), |_| Err(refused())).unwrap_err();
+        assert_eq!(routes.messages().get(&30), None);
+        // The next one is told without it.
+        let mut told = Vec::new();
+        let apply = |routed: &mut dyn Iterator<Item = _>| {
+            told = routed.collect();
+            Ok(())
+        };
+        routes.set(gsis[1], message(3), apply).unwrap();
+        let expected = [(gsis[0], message(1)), (gsis[1], message(3))];
+        assert_eq!(told, expected.map(|(gsi, message)| (gsi, message.unwrap())));
+    }
+}

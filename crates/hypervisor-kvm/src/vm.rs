@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use kvm_ioctls::{Cap, VmFd};
 use vmmkit_guest_memory::{GuestRam, Rom};
-use vmmkit_hypervisor::{Error, GuestClock, Result, VcpuId, Vm, VmSettings};
+use vmmkit_hypervisor::{Error, GuestClock, Result, VcpuId, Vm};
 
+use crate::KvmVcpu;
 use crate::clock::KvmClock;
 use crate::inner::Inner;
-use crate::software::Support;
-use crate::{KickSignal, KvmVcpu};
 
 /// The first APIC ID that only an x2APIC can have: 255 means all of them in 8 bits (Intel SDM vol. 3A,
 /// 11.12.7).
@@ -22,19 +21,6 @@ pub struct KvmVm {
 }
 
 impl KvmVm {
-    /// A VM of `kvm` with what `settings` ask for, and what `support` says.
-    pub(crate) fn new(
-        kvm: Arc<kvm_ioctls::Kvm>,
-        settings: &VmSettings,
-        kick_signal: KickSignal,
-        support: Option<Arc<Support>>,
-    ) -> Result<Self> {
-        let inner = Inner::new(kvm, settings, kick_signal, support)?;
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
-    }
-
     /// Calls `f` with the VM's descriptor, for what this crate does not wrap. A [renewal](Vm::renew) makes another
     /// VM, without what was set up so; memory goes through [`map_ram`](Vm::map_ram), which survives it.
     pub fn with_fd<T>(&self, f: impl FnOnce(&VmFd) -> T) -> T {
