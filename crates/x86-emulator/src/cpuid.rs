@@ -53,9 +53,7 @@ impl Cpuid {
             features: entries.to_vec(),
         }
     }
-}
 
-impl Cpuid {
     /// Whether the vendor is AMD (leaf 0). One that is not told is Intel.
     pub(crate) fn is_amd(&self) -> bool {
         let vendor = u32::from_le_bytes(*b"cAMD");

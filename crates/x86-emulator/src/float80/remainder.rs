@@ -57,21 +57,20 @@ impl Float80 {
     /// A number of the same sign: magnitude * 2^(exponent - 63), where 64 bits hold it.
     fn with_magnitude(self, magnitude: u128, exponent: i32) -> Option<Self> {
         let significand = u64::try_from(magnitude).ok()?;
-        let shift = significand.leading_zeros();
-        let value = Self {
-            negative: self.negative,
-            exponent: exponent - shift as i32,
-            significand: significand.checked_shl(shift).unwrap_or(0),
-        };
-        let value = if significand == 0 {
-            Self {
-                negative: self.negative,
+        let negative = self.negative;
+        if significand == 0 {
+            return Some(Self {
+                negative,
                 ..Self::ZERO
-            }
-        } else {
-            value
-        };
-        value.in_range()
+            });
+        }
+        let shift = significand.leading_zeros();
+        Self {
+            negative,
+            exponent: exponent - shift as i32,
+            significand: significand << shift,
+        }
+        .in_range()
     }
 
     fn in_range(self) -> Option<Self> {
