@@ -1,11 +1,10 @@
 //! `--sandbox`: the process confines itself before the guest's first instruction.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use vmmkit_assembly::{Confinement, ConfinementError, Role, ThreadKind};
-use vmmkit_host_io::{RefusedCallWords, end_on_refused_call, on_thread_start};
+use vmmkit_host_io::{RefusedCallWords, end_on_refused_call, folder_of, on_thread_start};
 use vmmkit_sandbox::{CapabilitySet, FileRules, Refusal, call_name};
 
 use crate::failure::Failure;
@@ -141,11 +140,6 @@ fn file_rules(settings: &Settings) -> FileRules {
         rules.remove_in(folder.path());
     }
     rules
-}
-
-fn folder_of(path: &Path) -> &Path {
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-    folder.unwrap_or(Path::new("."))
 }
 
 /// A hook of the tests: a thread of that role makes a system call that none needs.

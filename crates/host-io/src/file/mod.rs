@@ -80,8 +80,8 @@ fn is_planted_link(path: &Path) -> bool {
     link.is_symlink() && is_open_to_all && link.uid() != user && link.uid() != folder.uid()
 }
 
-/// The folder that `path` is in.
-fn folder_of(path: &Path) -> &Path {
+/// The folder that `path` is in: `.` for a name alone.
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

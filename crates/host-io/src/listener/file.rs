@@ -15,7 +15,7 @@ use rustix::net::{
 };
 
 use super::{ListenError, ListenStep};
-use crate::{Deadline, FdSocket};
+use crate::{Deadline, FdSocket, folder_of};
 
 /// How many clients may wait to be accepted: as many as the time may bring in which a guest starts.
 const BACKLOG: i32 = 128;
@@ -66,14 +66,8 @@ impl SocketFile {
     pub(super) fn check(path: &Path) -> Result<(), ListenError> {
         address(path)?;
         occupant(path)?;
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        access(
-            folder.unwrap_or(Path::new(".")),
-            Access::WRITE_OK | Access::EXEC_OK,
-        )
-        .map_err(|error| ListenStep::File.refused(error))
+        access(folder_of(path), Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| ListenStep::File.refused(error))
     }
 
     pub(super) fn path(&self) -> &Path {
