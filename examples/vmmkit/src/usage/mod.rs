@@ -142,7 +142,6 @@ impl Usage<'_> {
 
     /// The next step.
     fn next(&self) -> String {
-        let help = self.help();
         let argument = self.argument();
         let advice = match self.error.kind() {
             ErrorKind::UnknownArgument | ErrorKind::DisplayHelp if argument.starts_with('-') => {
@@ -174,6 +173,12 @@ impl Usage<'_> {
             ErrorKind::TooManyValues => Some(format!("write {argument} alone")),
             _ => None,
         };
+        self.with_help(advice)
+    }
+
+    /// `advice`, and where the help is.
+    fn with_help(&self, advice: Option<String>) -> String {
+        let help = self.help();
         match advice {
             Some(advice) if advice.ends_with('?') => format!("{advice} See `{help}`"),
             Some(advice) => format!("{advice}; see `{help}`"),
@@ -237,14 +242,10 @@ impl Usage<'_> {
         match self.command() {
             Some("run") => {}
             Some("list") => {
-                return format!("`vmmkit stat {argument}` shows one guest; see `{help}`");
+                let advice = format!("`vmmkit stat {argument}` shows one guest");
+                return self.with_help(Some(advice));
             }
-            _ => {
-                return match self.form() {
-                    Some(form) => format!("{form}; see `{help}`"),
-                    None => format!("see `{help}`"),
-                };
-            }
+            _ => return self.with_help(self.form()),
         }
         if self.given.iter().any(|word| word == "--") {
             return "no command can be given to the guest: pipe it into its shell, as in echo 'uname -r' | \
