@@ -7,6 +7,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use guest_elf::elf;
 use vmmkit_boot_loader::{BootSource, EntryChoice, Platform, load};
 use vmmkit_device_bus::{AddressRange, GuestRequest, IrqLine, MmioBus, PortBus};
 use vmmkit_guest_memory::{GuestRam, RamConfig};
@@ -22,7 +23,6 @@ use reverse::Reverse;
 
 /// The registers of the virtio device.
 const DEVICE: AddressRange = AddressRange::new(0xd000_0000, mmio::LENGTH);
-const ENTRY: u64 = 0x10_0000;
 
 /// Says by the serial port what is in the configuration space of the device, and asks for a reset.
 #[rustfmt::skip]
@@ -94,22 +94,4 @@ fn main() -> Result<(), Box<dyn Error>> {
         VcpuExit::Halt if is_over.load(Ordering::Relaxed) => Ok(()),
         other => Err(format!("the guest left with {other:?}").into()),
     }
-}
-
-/// A 64-bit ELF executable with one segment (System V ABI, chapters 4 and 5).
-fn elf(code: &[u8]) -> Vec<u8> {
-    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
-    for value in [ENTRY, 64, 0] {
-        elf.extend(value.to_le_bytes()); // e_entry, e_phoff, e_shoff
-    }
-    for value in [0_u16, 0, 64, 56, 1, 64, 0, 0] {
-        elf.extend(value.to_le_bytes()); // e_flags (4 bytes), e_ehsize, e_phentsize, e_phnum, ...
-    }
-    elf.extend([1, 0, 0, 0, 5, 0, 0, 0]); // PT_LOAD, readable and executable
-    let length = code.len() as u64;
-    for value in [120, ENTRY, ENTRY, length, length, 0x1000] {
-        elf.extend(value.to_le_bytes());
-    }
-    elf.extend(code);
-    elf
 }

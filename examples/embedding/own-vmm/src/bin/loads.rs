@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 
+use guest_elf::elf;
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment};
 use own_vmm::{FIRST_SLOT, OwnVm, Result};
 use vmmkit_boot_loader::{BootSource, Entry, EntryChoice, Platform, load};
@@ -88,7 +89,6 @@ fn table(table: &DescriptorTable) -> kvm_dtable {
 
 /// An ELF that reports the command line that the zero page leads to (Linux boot protocol, `cmd_line_ptr`).
 fn small_kernel() -> Result<File> {
-    const ENTRY: u64 = 0x10_0000;
     #[rustfmt::skip]
     let code: &[u8] = &[
         0x8b, 0xb6, 0x28, 0x02, 0x00, 0x00, // mov esi, [rsi + 228h]
@@ -96,21 +96,8 @@ fn small_kernel() -> Result<File> {
         0xba, 0xe9, 0x00, 0x00, 0x00,       // mov edx, 0e9h
         0xfc, 0xf3, 0x6e, 0xf4,             // cld; rep outsb; hlt
     ];
-    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
-    for value in [ENTRY, 64, 0] {
-        elf.extend(value.to_le_bytes()); // e_entry, e_phoff, e_shoff
-    }
-    for value in [0_u16, 0, 64, 56, 1, 64, 0, 0] {
-        elf.extend(value.to_le_bytes()); // e_flags (4 bytes), e_ehsize, e_phentsize, e_phnum, ...
-    }
-    elf.extend([1, 0, 0, 0, 5, 0, 0, 0]); // PT_LOAD, readable and executable
-    let length = code.len() as u64;
-    for value in [120, ENTRY, ENTRY, length, length, 0x1000] {
-        elf.extend(value.to_le_bytes());
-    }
-    elf.extend(code);
     let path: PathBuf = std::env::temp_dir().join(format!("loads-{}.elf", std::process::id()));
-    fs::write(&path, elf)?;
+    fs::write(&path, elf(code))?;
     let file = File::open(&path)?;
     fs::remove_file(&path)?;
     Ok(file)
