@@ -98,10 +98,29 @@ need_packages() {
         die "these are missing and there is no apt-get (named as Debian's packages): ${missing[*]}" "install them with this system's package manager"
     say "installing ${missing[*]}"
     refresh_index
+    local strangers
+    mapfile -t strangers < <(strangers_of "${missing[@]}")
+    [ ${#strangers[@]} -eq 0 ] || say "of another release than what this machine's package sources have, replaced: ${strangers[*]}"
     # Steps that run side by side wait for each other's lock.
     retry as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}" >/dev/null ||
+        apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends --allow-downgrades "${missing[@]}" "${strangers[@]}" >/dev/null ||
         die "cannot install ${missing[*]}" "run: apt-get install ${missing[*]}"
+}
+
+# strangers_of PACKAGE...: packages on this machine that are made from the same source as one of these and that no
+# package source of this machine has in their version (one from backports, say). What is made from one source
+# cannot be installed in two versions.
+strangers_of() {
+    local package source installed version offered sources=()
+    for package in "$@"; do
+        source=$(apt-cache show --no-all-versions "$package" 2>/dev/null | sed -n 's/^Source: \([^ ]*\).*/\1/p')
+        sources+=("${source:-$package}")
+    done
+    while read -r source installed version; do
+        [[ " ${sources[*]} " = *" $source "* ]] || continue
+        offered=$(apt-cache madison "$installed" 2>/dev/null | awk -F ' *[|] *' '/Packages/ { print $2 }')
+        [ -z "$offered" ] || grep -qxF "$version" <<<"$offered" || echo "$installed=$(head -n 1 <<<"$offered")"
+    done < <(dpkg-query -W -f '${source:Package} ${Package} ${Version}\n')
 }
 
 # Debian 12's own Rust is too old; rustup is what Rust's makers offer for that.
