@@ -156,6 +156,6 @@ build_vmmkit() {
         say "building vmmkit (3 to 5 minutes on two cores, once)"
     }
     # shellcheck disable=SC2086 # nothing, or one word
-    (cd "$ROOT" && cargo build $quiet --release --locked -p vmmkit) ||
-        die "vmmkit does not build" "run: cargo build --release -p vmmkit"
+    (cd "$ROOT" && cargo build $quiet --release --locked -p vmmkit-cli) ||
+        die "vmmkit does not build" "run: cargo build --release -p vmmkit-cli"
 }

@@ -135,7 +135,40 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    // All of them under one name, and no code of its own.
+    (
+        FACADE,
+        &[
+            "assembly",
+            "boot-loader",
+            "control",
+            "controlled",
+            "device-bus",
+            "gdb",
+            "guest-memory",
+            "host-io",
+            "hypervisor",
+            "hypervisor-kvm",
+            "legacy-devices",
+            "machine-spec",
+            "pc-platform",
+            "pci",
+            "process",
+            "run-control",
+            "sandbox",
+            "snapshot",
+            "telemetry",
+            "virtio",
+            "virtio-devices",
+            "vmm",
+            "x86-cpu",
+            "x86-emulator",
+        ],
+    ),
 ];
+
+/// The crate that re-exports all others.
+const FACADE: &str = "vmmkit";
 
 /// The only crates that may hold `unsafe`.
 const UNSAFE: &[&str] = &["guest-memory", "host-io", "hypervisor-kvm"];
@@ -191,7 +224,7 @@ fn layers() -> BTreeMap<usize, Vec<&'static str>> {
     let mut layers: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
     for (name, layer) in layer_of
         .into_iter()
-        .filter(|(name, _)| *name != "telemetry")
+        .filter(|(name, _)| !["telemetry", FACADE].contains(name))
     {
         layers.entry(layer).or_default().push(name);
     }
@@ -202,7 +235,7 @@ fn layers() -> BTreeMap<usize, Vec<&'static str>> {
 fn picture() -> String {
     let layers = layers();
     let mut lines = vec![format!(
-        "L{}  examples/vmmkit (the binary)   tests   benches",
+        "L{}  vmmkit (all as one library)   examples/vmmkit (the binary)   tests   benches",
         layers.len()
     )];
     for (layer, names) in layers.iter().rev() {
@@ -242,10 +275,9 @@ fn the_picture_of_the_layers_is_the_table() {
 #[test]
 fn every_crate_takes_lints_and_versions_from_the_workspace() {
     for (name, manifest) in &manifests() {
-        assert_eq!(
-            manifest["package"]["name"].as_str(),
-            Some(format!("vmmkit-{name}").as_str())
-        );
+        let package = manifest["package"]["name"].as_str().unwrap();
+        let folder = package.strip_prefix("vmmkit-").unwrap_or(package);
+        assert_eq!(folder, name);
         assert_eq!(
             manifest["lints"]["workspace"].as_bool(),
             Some(true),
@@ -275,6 +307,42 @@ fn every_dependency_of_a_crate_is_used() {
             let is_used = sources.iter().any(|text| text.contains(&module));
             assert!(is_used, "crates/{name} does not use {dependency}");
         }
+    }
+}
+
+#[test]
+fn the_facade_has_all_crates_and_no_code() {
+    let folder = workspace_root().join("crates").join(FACADE);
+    let sources = rust_files(&folder.join("src"));
+    let text: String = sources
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    for (name, manifest) in &manifests() {
+        if name != FACADE {
+            let package = manifest["package"]["name"].as_str().unwrap();
+            let module = format!("pub use {} as ", package.replace('-', "_"));
+            assert!(text.contains(&module), "no module of the facade is {name}");
+        }
+    }
+    for line in text.lines() {
+        let is_code = [
+            "fn",
+            "struct",
+            "enum",
+            "trait",
+            "impl",
+            "macro_rules",
+            "static",
+            "const",
+            "type",
+        ]
+        .iter()
+        .any(|word| line.split([' ', '<', '!']).any(|found| found == *word));
+        assert!(
+            line.starts_with("//") || !is_code,
+            "the facade has code: {line}"
+        );
     }
 }
 

@@ -73,5 +73,7 @@ pub use state::{SaveState, SavedState, StateError, StateForm, StateReason, check
 pub use tally::{AccessCounter, AccessCounts, OwnerAccesses};
 pub use unclaimed::Unclaimed;
 pub use view::BusView;
+/// Devices on the buses implement its traits.
+pub use vm_device;
 pub use vm_device::bus::{MmioAddress, MmioAddressOffset, PioAddress, PioAddressOffset};
 pub use vm_device::{DeviceMmio, DevicePio, MutDeviceMmio, MutDevicePio};

@@ -53,6 +53,8 @@ pub use ram::{GuestRam, RamRegion};
 pub use rom::{MAX_ROM, Rom, RomError};
 pub use scatter::{MAX_SEGMENTS, Segment};
 pub use size::{ByteCount, PAGE_SIZE, RamSize, RamSizeError};
+/// [`GuestRam::from_memory`] takes its memory.
+pub use vm_memory;
 pub use vm_memory::{ByteValued, GuestAddress, GuestMemoryMmap, ReadVolatile};
 pub use window::{RamView, RamWindow};
 pub use write_log::WriteLog;

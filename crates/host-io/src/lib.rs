@@ -63,6 +63,9 @@ mod uring;
 mod wall_clock;
 mod work_thread;
 
+/// A [`Subscriber`] implements its trait.
+pub use event_manager;
+
 pub use affinity::{HostCpus, HostCpusError};
 pub use broadcast::{Broadcast, Message, Next, Subscription};
 pub use console::{Console, ConsolePort, ConsoleSocket, LostOutput};

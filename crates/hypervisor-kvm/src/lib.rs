@@ -51,8 +51,9 @@ mod state;
 mod vcpu;
 mod vm;
 
-/// Its `VmFd` and `VcpuFd` are what [`KvmVm::with_fd`] and [`KvmVcpu::with_fd`] hand out.
-pub use kvm_ioctls;
+/// Its `VmFd` and `VcpuFd` are what [`KvmVm::with_fd`] and [`KvmVcpu::with_fd`] hand out; kvm-bindings has the
+/// structures that they take.
+pub use {kvm_bindings, kvm_ioctls};
 
 pub use access::Access;
 pub use open::{Kvm, KvmOptions};

@@ -55,4 +55,7 @@ pub use ioapic::{Ioapic, IoapicOutput, IoapicState};
 pub use pvpanic::Pvpanic;
 pub use reset::ResetControl;
 pub use serial::{SerialOutput, SerialPort, SerialState};
+/// [`SuperioSerial`] and [`SuperioI8042`] are made of it.
+pub use vm_superio;
+
 pub use superio::{SuperioI8042, SuperioSerial, SuperioSerialState};
