@@ -1,7 +1,7 @@
 //! The guest, which finds each device as a driver would: an ELF executable of a few instructions.
 
 use guest_elf::elf;
-use vmmkit_vmm::OwnPlace;
+use vmmkit::vmm::OwnPlace;
 
 /// Says hello by the serial port; looks for the virtio device; reads the number of the PCI function; has the doubler
 /// double it and waits for its interrupt (IRR of the local APIC: Intel SDM volume 3, 12.8.4); leaves with the double.

@@ -8,20 +8,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
-use vmmkit_device_bus::{
-    DeviceMmio, GuestRequest, IrqLine, Lifecycle, MmioAddress, MmioAddressOffset, RequestSink,
-    SaveState,
-};
-use vmmkit_host_io::OutputBuffer;
-use vmmkit_hypervisor_kvm::Kvm;
-use vmmkit_pci::{ConfigSpace, Identity, PciFunction};
-use vmmkit_telemetry::Inspect;
-use vmmkit_virtio::{
-    ActivateError, Activation, Active, Chain, Context, Device, DeviceKind, Engine,
-};
-use vmmkit_vmm::{
-    Boot, Console, MachineBuilder, MachineConfig, Needs, Outcome, OwnDevice, VirtioTransport,
-};
+use vmmkit::pci::Mutex as PciMutex;
+use vmmkit::prelude::*;
 
 /// Doubles what is written at 0 and interrupts; what is written at 4 is the exit code.
 struct Doubler(AtomicU8, IrqLine, RequestSink);
@@ -47,14 +35,14 @@ impl Inspect for Doubler {}
 impl SaveState for Doubler {}
 
 /// A PCI function whose only register is a number.
-struct Number(vmmkit_pci::Mutex<ConfigSpace>);
+struct Number(PciMutex<ConfigSpace>);
 
 impl PciFunction for Number {
     fn name(&self) -> Arc<str> {
         "number".into()
     }
 
-    fn config(&self) -> &vmmkit_pci::Mutex<ConfigSpace> {
+    fn config(&self) -> &PciMutex<ConfigSpace> {
         &self.0
     }
 

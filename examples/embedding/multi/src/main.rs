@@ -8,15 +8,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use guest_elf::elf;
-use vmmkit_guest_memory::{Backing, RamConfig, RamSize};
-use vmmkit_host_io::{OutputBuffer, ThreadPolicy};
-use vmmkit_hypervisor::Irqchip;
-use vmmkit_hypervisor_kvm::Kvm;
-use vmmkit_virtio_devices::Rng;
-use vmmkit_vmm::{
-    Boot, Console, Machine, MachineBuilder, MachineConfig, Outcome, PauseOutcome, Running,
-    VirtioTransport,
-};
+use vmmkit::prelude::*;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

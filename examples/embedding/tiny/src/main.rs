@@ -4,11 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use vmmkit_device_bus::{AddressRange, DevicePio, MmioBus, PioAddress, PioAddressOffset, PortBus};
-use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig};
-use vmmkit_hypervisor::x86::{Registers, VcpuState};
-use vmmkit_hypervisor::{Hypervisor, Irqchip, Vcpu, VcpuExit, VcpuId, Vm, VmSettings};
-use vmmkit_hypervisor_kvm::Kvm;
+use vmmkit::prelude::*;
 
 const CODE: &[u8] = b"\xb9\x05\x00\xba\x00\x05\xee\xe2\xfd\xf4";
 //                    mov cx,5     mov dx,500h  out dx,al; loop -1; hlt
