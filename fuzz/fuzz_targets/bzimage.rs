@@ -1,12 +1,3 @@
-//! Any bytes as a bzImage, by its payload and by its own decompressor.
 #![no_main]
 
-mod kernel_file;
-
-use libfuzzer_sys::fuzz_target;
-use vmmkit_boot_loader::EntryChoice;
-
-fuzz_target!(|data: &[u8]| {
-    kernel_file::load(data, EntryChoice::Auto);
-    kernel_file::load(data, EntryChoice::Setup);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| vmmkit_fuzz::bzimage::run(data));
