@@ -11,7 +11,9 @@
 mod support;
 
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use support::disk_writer::{CONTENT, REQUEST, STRIDE, writing_guest};
@@ -360,4 +362,45 @@ fn qcow2_images_are_right_after_every_end() {
             check_image(&folder, end, &what);
         }
     }
+}
+
+/// The memory that `child` has, in KiB.
+fn resident(child: &std::process::Child) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[test]
+fn a_start_that_fills_its_memory_is_ended_by_sigterm() {
+    const ALL: u64 = 1536 << 10;
+    if !has_kvm("a_start_that_fills_its_memory_is_ended_by_sigterm") {
+        return;
+    }
+    let folder = Folder::new("prefault");
+    let kernel = folder.file("kernel", elf(&[0xf4]));
+    // Once the memory is filled it is too late, which a busy host can make of a try.
+    for _ in 0..20 {
+        let mut child = Command::new(support::vmmkit())
+            .args(["run", "--no-instance", "--memory", "1536M,prefault"])
+            .arg("--kernel")
+            .arg(&kernel)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut filled = 0;
+        while filled < ALL / 16 {
+            assert_eq!(child.try_wait().unwrap(), None);
+            std::thread::sleep(Duration::from_millis(1));
+            filled = resident(&child).unwrap_or(0);
+        }
+        let pid = Pid::from_child(&child);
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        let signal = child.wait().unwrap().signal();
+        assert_eq!(signal, Some(Signal::TERM.as_raw()));
+        if filled < ALL {
+            return;
+        }
+    }
+    panic!("the memory was always filled before the signal came");
 }

@@ -38,6 +38,19 @@ fn an_interface_is_made_and_brought_up() {
 }
 
 #[test]
+fn the_largest_packet_is_what_was_set() {
+    let Some(taps) = open("vmkm", 1) else { return };
+    let [tap] = &taps[..] else { panic!() };
+    for mtu in [9000, 68, 65521] {
+        tap.set_mtu(mtu).unwrap();
+        assert_eq!(tap.mtu().unwrap(), mtu);
+    }
+    let error = tap.set_mtu(67).unwrap_err();
+    assert!(error.to_string().contains("set the MTU"), "{error}");
+    assert_eq!(tap.mtu().unwrap(), 65521);
+}
+
+#[test]
 fn a_second_process_cannot_have_it() {
     let Some(taps) = open("vmkb", 1) else { return };
     let error = Tap::open(taps[0].interface(), 1).unwrap_err();
