@@ -293,4 +293,7 @@ pub struct Event {
     pub age_milliseconds: u64,
     /// More of it, in words.
     pub detail: Option<String>,
+    /// Of `ended` and `failed`: the exit code of the process, if it has one for that end.
+    #[serde(default)]
+    pub exit_code: Option<u8>,
 }

@@ -1,34 +1,51 @@
 //! The machine's events, as the control API reports them.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use vmmkit_control::{Event, EventSource};
 use vmmkit_host_io::{Next, Subscription};
 use vmmkit_vmm::{self as vmm, Outcome};
 
+use crate::Embedder;
+
 /// The machine's events as the API reports them.
 pub(crate) struct MachineEvents {
     events: Option<Subscription<vmm::Event>>,
     offset: u64,
     subscribed: Instant,
+    embedder: Arc<dyn Embedder>,
 }
 
 impl MachineEvents {
     /// Of a machine that is `age_milliseconds` old.
-    pub(crate) fn new(events: Option<Subscription<vmm::Event>>, age_milliseconds: u64) -> Self {
+    pub(crate) fn new(
+        events: Option<Subscription<vmm::Event>>,
+        age_milliseconds: u64,
+        embedder: Arc<dyn Embedder>,
+    ) -> Self {
         Self {
             events,
             // Both clocks began at the same time, but for the time that building took.
             offset: age_milliseconds,
             subscribed: Instant::now(),
+            embedder,
         }
     }
 }
 
 impl EventSource for MachineEvents {
     fn next(&mut self) -> Option<Event> {
+        let mut exit_code = None;
         let (kind, detail) = match self.events.as_ref()?.wait() {
-            Next::Message(message) => described(&message.body),
+            Next::Message(message) => {
+                exit_code = match &message.body {
+                    vmm::Event::Ended(outcome) => self.embedder.exit_code(Some(*outcome)),
+                    vmm::Event::Failed(_) => self.embedder.exit_code(None),
+                    _ => None,
+                };
+                described(&message.body)
+            }
             Next::Missed(count) => ("lost", Some(count.to_string())),
             Next::Empty | Next::Closed => return None,
         };
@@ -37,6 +54,7 @@ impl EventSource for MachineEvents {
             kind: kind.to_owned(),
             age_milliseconds: self.offset.saturating_add(since),
             detail,
+            exit_code,
         })
     }
 }

@@ -31,6 +31,13 @@ pub trait Embedder: Send + Sync + 'static {
 
     /// A guest that was asked to power off has not, and is stopped now.
     fn cut_off(&self, machine: &Handle);
+
+    /// The exit code of the process once its machine has ended with `outcome`, or has failed (`None`); `None` where
+    /// that is not known.
+    fn exit_code(&self, outcome: Option<Outcome>) -> Option<u8> {
+        let _ = outcome;
+        None
+    }
 }
 
 /// How a machine is to be treated.
@@ -354,6 +361,11 @@ impl Controlled for ControlledMachine {
     fn events(&self) -> Box<dyn EventSource> {
         // Without a descriptor for it there are none, and the stream ends.
         let events = self.handle().ok().and_then(|handle| handle.events().ok());
-        Box::new(MachineEvents::new(events, self.age_milliseconds()))
+        let embedder = self.embedder.clone();
+        Box::new(MachineEvents::new(
+            events,
+            self.age_milliseconds(),
+            embedder,
+        ))
     }
 }

@@ -51,10 +51,7 @@ impl Ending {
     }
 
     fn code(&self) -> u8 {
-        match self.outcome {
-            Outcome::Reset if self.reset_fails => exit_code::TRIPLE_FAULT,
-            outcome => exit_code::of(outcome),
-        }
+        exit_code::of(self.outcome, self.reset_fails)
     }
 
     fn words(&self) -> Option<String> {

@@ -2,6 +2,7 @@
 //!
 //! A signal that ends vmmkit does so really: the shell shows 128 + its number.
 
+use vmmkit_host_io::Signal;
 use vmmkit_vmm::Outcome;
 
 /// The guest powered off or reset, or its user quit with Ctrl-a x.
@@ -34,9 +35,15 @@ Exit codes:
   n      the guest wrote n to the debug-exit port
   128+n  ended by signal n, after the guest was asked to power off";
 
-/// The exit code for how a run ended.
-pub(crate) fn of(outcome: Outcome) -> u8 {
+/// The exit code that a shell shows of a process that `signal` ended.
+pub(crate) fn of_signal(signal: Signal) -> u8 {
+    u8::try_from(signal.number()).map_or(HOST_ERROR, |number| number.saturating_add(128))
+}
+
+/// The exit code for how a run ended; a reset may be a failure.
+pub(crate) fn of(outcome: Outcome, reset_fails: bool) -> u8 {
     match outcome {
+        Outcome::Reset if reset_fails => TRIPLE_FAULT,
         Outcome::PowerOff | Outcome::Reset | Outcome::Stopped => SUCCESS,
         Outcome::DebugExit(code) => code,
         Outcome::TripleFault(_) => TRIPLE_FAULT,
@@ -51,10 +58,15 @@ mod tests {
 
     #[test]
     fn the_documented_codes() {
-        assert_eq!(of(Outcome::PowerOff), 0);
-        assert_eq!(of(Outcome::Reset), 0);
-        assert_eq!(of(Outcome::TripleFault(vmmkit_hypervisor::VcpuId(0))), 3);
-        assert_eq!(of(Outcome::GuestPanic), 4);
-        assert_eq!(of(Outcome::DebugExit(42)), 42);
+        assert_eq!(of(Outcome::PowerOff, false), 0);
+        assert_eq!(of(Outcome::Reset, false), 0);
+        assert_eq!(
+            of(Outcome::TripleFault(vmmkit_hypervisor::VcpuId(0)), false),
+            3
+        );
+        assert_eq!(of(Outcome::GuestPanic, false), 4);
+        assert_eq!(of(Outcome::DebugExit(42), false), 42);
+        assert_eq!(of(Outcome::Reset, true), 3);
+        assert_eq!(of_signal(Signal::Terminate), 143);
     }
 }

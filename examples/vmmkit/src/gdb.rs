@@ -164,7 +164,7 @@ fn no_descriptor(error: std::io::Error) -> Failure {
 fn ended(outcome: &Result<Outcome, Failure>) -> Ended {
     match outcome {
         Ok(Outcome::TripleFault(_)) | Err(_) => Ended::Aborted,
-        Ok(outcome) => Ended::Exited(crate::exit_code::of(*outcome)),
+        Ok(outcome) => Ended::Exited(crate::exit_code::of(*outcome, false)),
     }
 }
 

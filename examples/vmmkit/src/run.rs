@@ -238,8 +238,10 @@ fn boot(
     // Dropped after the sockets of this machine, which have the places of those that are set aside.
     let unfinished = Arc::new(Unfinished::new(sockets, &settings.machine.ram.backing));
     let startup = Startup::watch(unfinished.clone(), remote.clone()).map_err(no_descriptor)?;
-    let (presence, guest, door) =
-        control::open(&settings, Publisher::new(reports::software(kvm), &settings))?;
+    let (presence, guest, door) = control::open(
+        &settings,
+        Publisher::new(reports::software(kvm), &settings, job.clone()),
+    )?;
     let last_resort = remote.end_by(presence);
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let reports = Reports::new(&settings);

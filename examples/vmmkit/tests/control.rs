@@ -13,9 +13,10 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::back_end::{Dripping, driving_guest};
 use support::running::{self, Place, spinning_guest, wait_for, waiting_guest};
@@ -250,6 +251,62 @@ fn stop_says_what_became_of_each_guest() {
     let _quick = place.guest("quick", &[]);
     let said = place.says(&["stop", "-n", "quick", "--timeout", "0"]);
     assert!(said.starts_with("quick: stopped after "), "{said}");
+}
+
+/// `vmmkit wait` for `names`, which listens to its guests by now.
+fn waiter(place: &Place, names: &[&str]) -> Child {
+    let mut words = vec!["wait"];
+    words.extend(names);
+    let waiter = place
+        .command(&words)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let files = format!("/proc/{}/fd", waiter.id());
+    wait_for("the events are heard", || {
+        let links = fs::read_dir(&files).unwrap().flatten();
+        let targets = links.filter_map(|link| fs::read_link(link.path()).ok());
+        let sockets = targets.filter(|target| target.to_string_lossy().starts_with("socket:"));
+        sockets.count() == names.len()
+    });
+    // A connection is made; the request follows it at once.
+    std::thread::sleep(Duration::from_millis(300));
+    waiter
+}
+
+#[test]
+fn wait_ends_with_the_exit_code_of_the_guest() {
+    if !has_kvm("wait_ends_with_the_exit_code_of_the_guest") {
+        return;
+    }
+    // mov al, 7; out 0xf4, al (the debug exit)
+    let place = Place::new("wait", &elf(&[0xb0, 0x07, 0xe6, 0xf4]));
+    let mut first = place.guest("first", &["--paused"]);
+    let mut second = place.guest("second", &["--paused"]);
+    let waits = waiter(&place, &["second", "first"]);
+    place.says(&["boot", "first"]);
+    assert_eq!(first.ends().code(), Some(7));
+    let signalled = Pid::from_raw(second.pid().cast_signed()).unwrap();
+    kill_process(signalled, Signal::TERM).unwrap();
+    assert_eq!(second.ends().signal(), Some(Signal::TERM.as_raw()));
+    let output = waits.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "first: exit code 7 (debug-exit 7)\nsecond: exit code 143 (stopped)\n"
+    );
+    // That of the first that was named.
+    assert_eq!(output.status.code(), Some(143));
+
+    let mut killed = place.guest("killed", &["--paused"]);
+    let waits = waiter(&place, &["killed"]);
+    killed.child.kill().unwrap();
+    killed.ends();
+    let output = waits.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "killed: its process ended without a word\n"
+    );
+    assert_eq!(output.status.code(), Some(1));
 }
 
 /// A guest that has never run, or has crashed, hears no button: it is not waited for.

@@ -145,6 +145,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("vmmkit restore /var/tmp/web", "there is no snapshot"),
     ("vmmkit doctor", "its exit code is that of the host"),
     ("vmmkit events web", "it ends with the guest"),
+    ("vmmkit wait web", "it ends with the guest"),
     ("api events -N", "it ends with the guest"),
     ("api ", "it needs curl of 7.82 or newer"),
 ];

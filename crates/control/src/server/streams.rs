@@ -80,6 +80,7 @@ impl Streams {
             kind: "state".to_owned(),
             age_milliseconds: info.age_milliseconds,
             detail: Some(info.state.name().to_owned()),
+            exit_code: None,
         });
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -139,6 +140,7 @@ impl Outlet {
             let lost = Event {
                 kind: "lost".to_owned(),
                 detail: Some(self.lost.to_string()),
+                exit_code: None,
                 ..event.clone()
             };
             match self.sender.try_send(lost) {

@@ -56,6 +56,7 @@ mod tests {
             kind: "ended".to_owned(),
             age_milliseconds: 12_034,
             detail: Some("power-off".to_owned()),
+            exit_code: None,
         };
         assert_eq!(line(&event), "    12.034  ended power-off");
     }

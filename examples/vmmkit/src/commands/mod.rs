@@ -14,6 +14,7 @@ mod snapshot;
 mod stop;
 mod table;
 mod tree;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Snapshot(options) => snapshot::snapshot(&options),
         Command::PowerButton(whom) => tell(&whom, "/v1/machine/power-button"),
         Command::Stop(options) => stop::stop(&options),
+        Command::Wait(whom) => wait::wait(&whom),
         Command::Balloon(options) => balloon::balloon(&options),
         Command::Memory(options) => memory::memory(&options),
         Command::Limit(options) => limit::limit(&options),

@@ -25,6 +25,8 @@ pub(crate) enum Command {
     PowerButton(Whom),
     /// Ask guests to power off, stop those that take too long (exit code 3), and report how they ended
     Stop(StopOptions),
+    /// Wait until guests end; the exit code is that of their process
+    Wait(Whom),
     /// Show or change the size of a guest's balloon
     Balloon(BalloonOptions),
     /// Show or change a guest's total memory (needs --memory SIZE,max=SIZE)

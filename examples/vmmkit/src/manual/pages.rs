@@ -173,7 +173,17 @@ pub(super) const ALL: &[Page] = &[
         ],
         status: "0 if the guests have ended by themselves or were to be stopped at once, 1 if one is still \
                      there, 2 for a usage error, 3 if a guest did not answer the power button and was stopped.",
-        related: &["power-button", "list"],
+        related: &["power-button", "list", "wait"],
+    },
+    Page {
+        command: "wait",
+        examples: &[
+            ("Of one guest:", "vmmkit wait web; echo $?"),
+            ("Until none runs:", "vmmkit wait --all"),
+        ],
+        status: "that of the process of the guest, as `vmmkit run` gives it; of several guests that of the first, as \
+                     they were named, whose is not 0. 1 if a process ended without a word, 2 for a usage error.",
+        related: &["stop", "events"],
     },
     page(
         "balloon",

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use vmmkit_control::{Cause, MachineInfo, MachineState};
 use vmmkit_controlled::Embedder;
+use vmmkit_machine_spec::OnReboot;
+use vmmkit_process::Job;
 use vmmkit_telemetry::Metrics;
-use vmmkit_vmm::Handle;
+use vmmkit_vmm::{Handle, Outcome};
 
 use super::MoreMetrics;
 use crate::consumption::{self, Consumption};
 use crate::remote::say_cut_off;
 use crate::settings::Settings;
-use crate::{saved_files, snapshot};
+use crate::{exit_code, saved_files, snapshot};
 
 /// The prefix of the names.
 const PREFIX: &str = "vmmkit";
@@ -63,17 +65,22 @@ pub(crate) struct Publisher {
     command: Vec<u8>,
     /// The images of its disks.
     images: Vec<PathBuf>,
+    /// A reset of the guest is a failure.
+    reset_fails: bool,
+    job: Arc<Job>,
     /// The processor time of each vCPU, which stays when its thread has ended.
     vcpus: Mutex<BTreeMap<u32, f64>>,
 }
 
 impl Publisher {
-    /// With the numbers of `more` beside those of the machine, which `settings` describe.
-    pub(crate) fn new(more: MoreMetrics, settings: &Settings) -> Self {
+    /// With the numbers of `more` beside those of the machine, which `settings` describe and which runs as `job`.
+    pub(crate) fn new(more: MoreMetrics, settings: &Settings, job: Arc<Job>) -> Self {
         Self {
             more,
             command: snapshot::command(settings),
             images: saved_files::images(settings),
+            reset_fails: settings.spec.policy.on_reboot == OnReboot::Fail,
+            job,
             vcpus: Mutex::default(),
         }
     }
@@ -87,6 +94,14 @@ impl Embedder for Publisher {
 
     fn cut_off(&self, machine: &Handle) {
         say_cut_off(machine);
+    }
+
+    fn exit_code(&self, outcome: Option<Outcome>) -> Option<u8> {
+        Some(match (self.job.ended_by(), outcome) {
+            (Some(signal), _) => exit_code::of_signal(signal),
+            (None, Some(outcome)) => exit_code::of(outcome, self.reset_fails),
+            (None, None) => exit_code::HOST_ERROR,
+        })
     }
 
     fn publish(&self, mut metrics: Metrics, about: &MachineInfo) -> Metrics {

@@ -45,10 +45,6 @@ const COMMANDS: &[(&[&str], &str)] = &[
          passt=SOCKET and `passt --socket SOCKET -t 2222:22`",
     ),
     (
-        &["wait"],
-        "`vmmkit events NAME` ends when the guest does; `vmmkit run` itself waits for it",
-    ),
-    (
         &["save", "migrate", "checkpoint"],
         "`vmmkit snapshot NAME DIR` saves a guest, and `vmmkit restore DIR` continues it",
     ),

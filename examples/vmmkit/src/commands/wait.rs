@@ -1,0 +1,132 @@
+//! `wait`: until guests end, with their exit codes.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use serde::Serialize;
+use vmmkit_control::{ClientError, Event};
+use vmmkit_host_io::{ThreadRole, ThreadSpec};
+
+use super::ask::{AskError, Target};
+use super::options::Whom;
+use super::{nobody, write_json};
+use crate::exit_code;
+use crate::failure::Failure;
+
+/// How long nothing may come: a process that is suspended sends not even its heartbeat.
+const PATIENCE: Duration = Duration::from_secs(365 * 86_400);
+
+/// The end of a guest, as its process told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct End {
+    name: String,
+    /// As the events `ended` and `failed` tell it; none where the process ended without a word.
+    outcome: Option<String>,
+    /// The exit code of the process.
+    exit_code: u8,
+}
+
+/// Waits until machines end. The exit code is theirs: that of the first whose is not 0, in the order in which they
+/// were named.
+pub(super) fn wait(whom: &Whom) -> Result<ExitCode, Failure> {
+    let targets = whom.targets()?;
+    if targets.is_empty() {
+        return nobody(whom.json);
+    }
+    let ends = thread::scope(|scope| {
+        let wait = |target| {
+            let thread = ThreadSpec::new(ThreadRole::Helper, "wait");
+            thread.spawn_scoped(scope, move || {
+                let end = end(target)?;
+                if !whom.json {
+                    say(&end);
+                }
+                Ok(end)
+            })
+        };
+        let threads: Vec<_> = targets.iter().map(wait).collect();
+        let ends = threads.into_iter().map(|thread| match thread {
+            Ok(thread) => thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => Err(AskError::Client(ClientError::Transfer(error))),
+        });
+        ends.collect::<Vec<_>>()
+    });
+    let mut known = Vec::new();
+    let refused = super::ask::sort(&targets, ends, |end| known.push(end));
+    if whom.json {
+        write_json(&known)?;
+    }
+    let code = known
+        .iter()
+        .map(|end| end.exit_code)
+        .find(|code| *code != 0);
+    Ok(code.map_or(refused, ExitCode::from))
+}
+
+/// The end of `target`, when it comes.
+fn end(target: &Target) -> Result<End, AskError> {
+    let events = target.client().patient_for(PATIENCE).events()?;
+    let last = events
+        .map_while(Result::ok)
+        .find(|event| ["ended", "failed"].contains(&&*event.kind));
+    Ok(of(
+        target.name.as_ref().unwrap_or(&target.option).clone(),
+        last,
+    ))
+}
+
+/// The end that the last event of a machine tells of.
+fn of(name: String, last: Option<Event>) -> End {
+    let exit_code = last.as_ref().and_then(|event| event.exit_code);
+    End {
+        name,
+        outcome: last.and_then(|event| event.detail),
+        exit_code: exit_code.unwrap_or(exit_code::HOST_ERROR),
+    }
+}
+
+/// Nobody may listen any more.
+fn say(end: &End) {
+    let mut stdout = io::stdout();
+    let _ = writeln!(stdout, "{}", line(end)).and_then(|()| stdout.flush());
+}
+
+fn line(end: &End) -> String {
+    let End {
+        name, exit_code, ..
+    } = end;
+    match &end.outcome {
+        Some(outcome) => format!("{name}: exit code {exit_code} ({outcome})"),
+        None => format!("{name}: its process ended without a word"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last(detail: &str, exit_code: Option<u8>) -> Option<Event> {
+        Some(Event {
+            kind: "ended".to_owned(),
+            detail: Some(detail.to_owned()),
+            exit_code,
+            ..Event::default()
+        })
+    }
+
+    #[test]
+    fn an_end_is_told_with_its_exit_code() {
+        let of = |last| of("web".to_owned(), last);
+        let end = of(last("debug-exit 7", Some(7)));
+        assert_eq!(line(&end), "web: exit code 7 (debug-exit 7)");
+        let end = of(None);
+        assert_eq!(line(&end), "web: its process ended without a word");
+        assert_eq!(end.exit_code, 1);
+        // A process of an older version, which does not say.
+        assert_eq!(of(last("power-off", None)).exit_code, 1);
+    }
+}
