@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::{MAX_NAME, MAX_SECTIONS, MAX_TABLE, VERSION};
+use crate::{MAX_CHAIN, MAX_NAME, MAX_SECTIONS, MAX_TABLE, VERSION};
 
 /// The fault of an id or a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -160,6 +160,39 @@ pub enum FolderError {
         /// The container.
         path: PathBuf,
     },
+    /// A snapshot that it builds on is not there.
+    #[error("{}: the snapshot that it builds on, with {name}, is not beside it", .path.display())]
+    NoBase {
+        /// The folder of the snapshot that builds on it.
+        path: PathBuf,
+        /// The file with RAM that was sought.
+        name: String,
+    },
+    /// A snapshot that another one builds on is not as it was.
+    #[error(
+        "{name}: was changed, or copied without its times, since another snapshot was built on it"
+    )]
+    BaseChanged {
+        /// Its file with RAM.
+        name: String,
+    },
+    /// A snapshot that another one would build on was removed or replaced.
+    #[error("{name}: the snapshot that has it was removed or replaced")]
+    BaseGone {
+        /// Its file with RAM.
+        name: String,
+    },
+    /// A snapshot would replace one that it builds on.
+    #[error("{}: holds {name}, which the new snapshot builds on", .path.display())]
+    HoldsBase {
+        /// The folder.
+        path: PathBuf,
+        /// The file with RAM.
+        name: String,
+    },
+    /// Too many snapshots build on each other.
+    #[error("{MAX_CHAIN} snapshots build on each other, and no more can")]
+    LongChain,
     /// A section cannot be written.
     #[error(transparent)]
     Section(WriteError),

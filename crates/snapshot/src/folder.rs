@@ -7,14 +7,17 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::opened::Places;
-use crate::{FolderError, Reader, Section, Snapshot, Writer};
+use crate::lineage::{RamFile, from_text, to_text};
+use crate::opened::{Places, Ram};
+use crate::{FolderError, Lineage, Reader, Section, Snapshot, Writer};
 
 /// The file of the container.
 const STATE: &str = "machine.snapshot";
 /// The section that names the file with the RAM.
 const RAM: &str = "ram";
 const RAM_KIND: &str = "ram-file";
+/// The kind of that section where the file has only the pages that changed.
+const CHANGES_KIND: &str = "ram-changes";
 /// The prefix of that file's name; hexadecimal digits follow.
 const RAM_PREFIX: &str = "ram-";
 const RAM_DIGITS: usize = 16;
@@ -52,6 +55,36 @@ impl Folder {
         &self,
         write: impl FnOnce(&mut Writer, &File) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.save_on(&[], write)
+    }
+
+    /// As [`save`](Self::save), of what has changed since the snapshots whose RAM `lineage` is: they are needed to
+    /// open this one again, under any name but with their contents and times. `write` writes the pages that changed.
+    ///
+    /// # Errors
+    /// As `save`; also where a file of `lineage` was changed or is gone, where this folder holds one, and where the
+    /// chain would be longer than [`MAX_CHAIN`](crate::MAX_CHAIN).
+    pub fn save_changes<E: From<FolderError>>(
+        &self,
+        lineage: &Lineage,
+        write: impl FnOnce(&mut Writer, &File) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let bases = lineage.check()?;
+        // A new snapshot takes the place of the one that is there.
+        if let Some(base) = bases.iter().find(|it| self.path.join(it.name()).exists()) {
+            return Err(E::from(FolderError::HoldsBase {
+                path: self.path.clone(),
+                name: base.name().to_owned(),
+            }));
+        }
+        self.save_on(&bases, write)
+    }
+
+    fn save_on<E: From<FolderError>>(
+        &self,
+        bases: &[RamFile],
+        write: impl FnOnce(&mut Writer, &File) -> Result<(), E>,
+    ) -> Result<(), E> {
         let lock = self.lock()?;
         let suffix = format!("{:016x}", RandomState::new().hash_one(0));
         let ram_name = format!("{RAM_PREFIX}{suffix}");
@@ -59,7 +92,7 @@ impl Folder {
             self.path.join(&ram_name),
             self.path.join(format!("{TEMPORARY}{suffix}")),
         );
-        let saved = self.write((&ram_path, &ram_name), &new_path, write);
+        let saved = self.write((&ram_path, &ram_name, bases), &new_path, write);
         match &saved {
             Ok(()) => self.remove_others(&ram_name),
             Err(_) => {
@@ -74,7 +107,7 @@ impl Folder {
 
     fn write<E: From<FolderError>>(
         &self,
-        (ram_path, ram_name): (&Path, &str),
+        (ram_path, ram_name, bases): (&Path, &str, &[RamFile]),
         new_path: &Path,
         write: impl FnOnce(&mut Writer, &File) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -83,10 +116,13 @@ impl Folder {
         write(&mut writer, &ram)?;
         let named = writer.add(Section {
             id: RAM,
-            kind: RAM_KIND,
+            kind: match bases {
+                [] => RAM_KIND,
+                _ => CHANGES_KIND,
+            },
             version: 1,
             must_understand: true,
-            contents: ram_name.as_bytes(),
+            contents: to_text(ram_name, bases).as_bytes(),
         });
         named.map_err(FolderError::Section)?;
         ram.sync_all().map_err(failed("write", ram_path))?;
@@ -122,12 +158,17 @@ impl Folder {
         let reader = Reader::new(&state).map_err(damaged)?;
         let mut sections = reader.sections().iter();
         let section = sections.find(|section| section.id == RAM);
-        let name = section.and_then(|section| {
-            let is_known = section.kind == RAM_KIND && section.version == 1;
-            is_known.then(|| ram_name(section.contents)).flatten()
+        let named = section.and_then(|section| match (section.kind, section.version) {
+            (RAM_KIND, 1) => Some((ram_name(section.contents)?, Vec::new())),
+            (CHANGES_KIND, 1) => from_text(section.contents),
+            _ => None,
         });
-        let name = name.ok_or_else(|| FolderError::NoRam { path: path.clone() })?;
-        let ram = open(&self.path.join(name))?;
+        let (name, bases) = named.ok_or_else(|| FolderError::NoRam { path: path.clone() })?;
+        let ram = Ram {
+            file: open(&self.path.join(name))?,
+            name: name.to_owned(),
+            bases,
+        };
         let places = Places::of(&reader, RAM, state.len());
         Ok(Snapshot::new(state, places, ram))
     }
@@ -179,7 +220,7 @@ impl Folder {
 }
 
 /// `bytes` as the name of a file with RAM: never one of another folder.
-fn ram_name(bytes: &[u8]) -> Option<&str> {
+pub(crate) fn ram_name(bytes: &[u8]) -> Option<&str> {
     let name = std::str::from_utf8(bytes).ok()?;
     let digits = name.strip_prefix(RAM_PREFIX)?;
     let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -46,15 +46,19 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod chain;
 mod crc32c;
 mod error;
 mod folder;
+mod lineage;
 mod opened;
 mod reader;
 mod writer;
 
+pub use chain::{Chain, Link};
 pub use error::{FolderError, NameFault, ReadError, WriteError};
 pub use folder::{Folder, MAX_CONTAINER};
+pub use lineage::{Lineage, RamFile};
 pub use opened::Snapshot;
 pub use reader::Reader;
 pub use writer::Writer;
@@ -67,6 +71,8 @@ pub const VERSION: u32 = 1;
 pub const MAX_SECTIONS: usize = 1024;
 /// The longest id, and the longest kind, in bytes.
 pub const MAX_NAME: usize = 64;
+/// The most snapshots that build on each other.
+pub const MAX_CHAIN: usize = 16;
 /// The longest table, in bytes.
 pub const MAX_TABLE: usize = 1 << 18;
 

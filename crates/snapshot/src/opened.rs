@@ -3,14 +3,24 @@
 use std::fs::File;
 use std::ops::Range;
 
-use crate::{Reader, Section};
+use crate::{RamFile, Reader, Section};
 
 /// A snapshot that is open. All of its container was checked as it was opened.
 #[derive(Debug)]
 pub struct Snapshot {
     state: Vec<u8>,
     places: Vec<Place>,
-    ram: File,
+    ram: Ram,
+}
+
+/// The RAM of a snapshot.
+#[derive(Debug)]
+pub(crate) struct Ram {
+    pub(crate) file: File,
+    /// The name of the file.
+    pub(crate) name: String,
+    /// The files that it builds on.
+    pub(crate) bases: Vec<RamFile>,
 }
 
 /// A section without its contents, and where those are.
@@ -25,7 +35,7 @@ struct Place {
 
 impl Snapshot {
     /// The snapshot whose container `state` has sections at `places`, and its `ram`.
-    pub(crate) fn new(state: Vec<u8>, places: Places, ram: File) -> Self {
+    pub(crate) fn new(state: Vec<u8>, places: Places, ram: Ram) -> Self {
         let Places(places) = places;
         Self { state, places, ram }
     }
@@ -43,9 +53,25 @@ impl Snapshot {
         Reader::of(sections.collect())
     }
 
-    /// Its RAM.
+    /// Bytes of its container.
+    pub(crate) fn length(&self) -> usize {
+        self.state.len()
+    }
+
+    /// Its RAM: all of it, or the pages that differ from those of its [`bases`](Self::bases).
     pub fn ram(&self) -> &File {
-        &self.ram
+        &self.ram.file
+    }
+
+    /// The name of the file with its RAM.
+    pub fn name(&self) -> &str {
+        &self.ram.name
+    }
+
+    /// The files with RAM that it builds on, first the one with all of it; none where it holds all of RAM itself.
+    /// [`Folder::open_chain`](crate::Folder::open_chain) opens them too.
+    pub fn bases(&self) -> &[RamFile] {
+        &self.ram.bases
     }
 }
 

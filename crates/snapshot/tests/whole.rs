@@ -5,12 +5,12 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use vmmkit_snapshot::{Folder, FolderError, Section};
+use vmmkit_snapshot::{Folder, FolderError, Lineage, Section, Writer};
 
 /// The folder that a child of this test saves into, and whether its files are limited.
 const FOLDER: &str = "VMMKIT_TEST_SNAPSHOT_FOLDER";
@@ -33,9 +33,16 @@ impl Drop for Scratch {
     }
 }
 
-/// Saves `number` in the container and 64 times in RAM, each in a page of its own.
+/// The snapshot beside `folder` that others build on, if there is one.
+fn base(folder: &Path) -> Option<Lineage> {
+    let base = Folder::new(folder.with_file_name("base"));
+    let chain = base.open_chain(None).ok()?;
+    Some(chain.lineage().unwrap())
+}
+
+/// Saves `number` in the container and 64 times in RAM, each in a page of its own; as changes where there is a base.
 fn save(folder: &Path, number: u32) -> Result<(), FolderError> {
-    Folder::new(folder).save(|writer, mut ram| {
+    let write = |writer: &mut Writer, mut ram: &File| {
         let mut page = vec![0; 4096];
         page[..4].copy_from_slice(&number.to_le_bytes());
         for _ in 0..64 {
@@ -53,12 +60,27 @@ fn save(folder: &Path, number: u32) -> Result<(), FolderError> {
             contents: &number.to_le_bytes(),
         };
         writer.add(section).map_err(FolderError::Section)
-    })
+    };
+    match base(folder) {
+        Some(lineage) => Folder::new(folder).save_changes(&lineage, write),
+        None => Folder::new(folder).save(write),
+    }
+}
+
+/// A folder for snapshots; with `has_base` they are changes of one beside it.
+fn place(scratch: &Scratch, has_base: bool) -> PathBuf {
+    if has_base {
+        save(&scratch.0.join("base"), 1).unwrap();
+    }
+    scratch.0.join("snapshot")
 }
 
 /// The number that the folder holds everywhere.
 fn held(folder: &Path) -> u32 {
-    let snapshot = Folder::new(folder).open().unwrap();
+    let chain = Folder::new(folder).open_chain(None).unwrap();
+    let is_changes = base(folder).is_some();
+    assert_eq!(chain.bases().len(), usize::from(is_changes));
+    let snapshot = chain.top();
     let number = snapshot.reader().take("number").unwrap();
     let number = u32::from_le_bytes(number.contents.try_into().unwrap());
     let mut ram = Vec::new();
@@ -101,8 +123,14 @@ fn saves_for_ever() {
 
 #[test]
 fn sigkill_at_any_moment_leaves_the_old_snapshot_or_the_new_one() {
-    let scratch = Scratch::new("killed");
-    let folder = scratch.0.join("snapshot");
+    for has_base in [false, true] {
+        killed(has_base);
+    }
+}
+
+fn killed(has_base: bool) {
+    let scratch = Scratch::new(if has_base { "killed-changes" } else { "killed" });
+    let folder = place(&scratch, has_base);
     for round in 0..20 {
         let mut child = child(&folder, "");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -127,8 +155,14 @@ fn sigkill_at_any_moment_leaves_the_old_snapshot_or_the_new_one() {
 
 #[test]
 fn a_host_without_room_leaves_the_old_snapshot_and_nothing_half_made() {
-    let scratch = Scratch::new("full");
-    let folder = scratch.0.join("snapshot");
+    for has_base in [false, true] {
+        without_room(has_base);
+    }
+}
+
+fn without_room(has_base: bool) {
+    let scratch = Scratch::new(if has_base { "full-changes" } else { "full" });
+    let folder = place(&scratch, has_base);
     save(&folder, 3).unwrap();
     // Files of at most 64 KiB, and an error, not a signal, beyond.
     let mut child = child(&folder, "trap '' XFSZ; ulimit -f 64; ");
