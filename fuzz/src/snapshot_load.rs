@@ -13,7 +13,9 @@ use vmmkit_snapshot::{Reader, Section, Writer};
 use vmmkit_virtio_devices::{
     Balloon, BalloonConfig, Block, BlockConfig, Console, MemoryDisk, Port, Rng,
 };
-use vmmkit_vmm::{Boot, MachineBuilder, MachineConfig, PauseOutcome, VirtioTransport};
+use vmmkit_vmm::{
+    Boot, MachineBuilder, MachineConfig, PauseOutcome, SavedRam, VirtioTransport,
+};
 
 /// A 64-bit ELF of one segment with one HLT, which never runs here.
 fn kernel() -> Vec<u8> {
@@ -101,6 +103,34 @@ fn restore(virtio: VirtioTransport, irqchip: Irqchip, state: &[u8]) {
     }
 }
 
+/// Any bytes as the pages that changed since a snapshot: refused by name, or restored.
+fn restore_changes(contents: &[u8]) {
+    let (virtio, irqchip) = MACHINES[0];
+    let whole = Reader::new(&saved()[0]).expect("its own container");
+    let mut writer = Writer::new();
+    for section in whole.sections() {
+        writer.add(*section).expect("a section as before");
+    }
+    let pages = Section {
+        id: "ram-pages",
+        kind: "page-runs",
+        version: 1,
+        must_understand: true,
+        contents,
+    };
+    writer.add(pages).expect("one more section");
+    let state = writer.finish();
+    let reader = || Reader::new(&state).expect("its own container");
+    match SavedRam::from(ram()).changed(ram(), reader()) {
+        Err(error) => assert!(error.to_string().contains("ram-pages"), "{error}"),
+        Ok(changed) => {
+            let machine = builder(virtio, irqchip);
+            let machine = machine.restore(&FakeHypervisor::new(), reader(), changed);
+            machine.expect("pages of its RAM");
+        }
+    }
+}
+
 /// Takes one input.
 pub fn run(bytes: &[u8]) {
     if let Ok(reader) = Reader::new(bytes) {
@@ -112,6 +142,9 @@ pub fn run(bytes: &[u8]) {
         return;
     };
     let (id, contents) = (&bytes[..end], &bytes[end + 1..]);
+    if id == b"ram-pages" {
+        restore_changes(contents);
+    }
     for ((virtio, irqchip), whole) in MACHINES.into_iter().zip(saved()) {
         let whole = Reader::new(whole).expect("its own container");
         if !whole

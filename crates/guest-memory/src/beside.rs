@@ -89,6 +89,7 @@ impl GuestRam {
             low: None,
             high: None,
             pages: all.first()?.pages,
+            origin: None,
             beside: all.into(),
             guards: Arc::default(),
         })
@@ -128,6 +129,7 @@ impl GuestRam {
             beside: beside.cloned().collect(),
             guards: self.guards.clone(),
             pages: self.pages,
+            origin: None,
         })
     }
 

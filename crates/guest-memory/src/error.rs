@@ -22,12 +22,32 @@ pub enum ImageError {
         /// Bytes of RAM.
         size: u64,
     },
+    /// A changed page lies behind the end of RAM.
+    #[error("changes up to page {end}, for guest RAM of {size} bytes")]
+    Outside {
+        /// The page behind the last one that changed.
+        end: u64,
+        /// Bytes of RAM.
+        size: u64,
+    },
     /// The file cannot be read.
     #[error("cannot be read")]
     Read(#[source] io::Error),
     /// RAM could not be had.
     #[error(transparent)]
     Ram(#[from] RamError),
+}
+
+/// Why it is not known which pages of RAM changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ChangesError {
+    /// RAM is not mapped from an image.
+    #[error("this memory is not mapped from an image")]
+    NotMapped,
+    /// The host does not say which pages are still those of the image.
+    #[error("the host does not say which pages were written (/proc/self/pagemap)")]
+    Host(#[source] io::Error),
 }
 
 /// Why an embedder's memory cannot be a guest's RAM.

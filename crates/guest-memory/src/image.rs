@@ -9,10 +9,13 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use crate::backing::{Pages, Source};
-use crate::{Backing, GuestAddress, GuestRam, ImageError, PAGE_SIZE, RamConfig, ThpAdvice};
+use crate::layers::CHUNK;
+use crate::origin::Origin;
+use crate::{
+    Backing, GuestAddress, GuestRam, ImageError, PAGE_SIZE, PageRuns, RamConfig, RamImage,
+    ThpAdvice,
+};
 
-/// Bytes copied at once.
-const CHUNK: usize = 1 << 20;
 const PAGE: usize = PAGE_SIZE as usize;
 
 impl GuestRam {
@@ -23,57 +26,69 @@ impl GuestRam {
     /// # Errors
     /// The host's reason; the file is incomplete then.
     pub fn write_image(&self, image: &File) -> io::Result<u64> {
+        let pages = self.size() / PAGE_SIZE;
+        let mut all = PageRuns::default();
+        all.add(0, pages);
+        self.write_changes(image, &all)
+    }
+
+    /// Writes `pages` to `image`, an empty file, each where it lies in a [whole image](Self::write_image): what is not
+    /// among them becomes a hole, as a page of zeros does. The guest must not run meanwhile. Returns how many bytes
+    /// are not holes.
+    ///
+    /// # Errors
+    /// The host's reason; the file is incomplete then.
+    pub fn write_changes(&self, image: &File, pages: &PageRuns) -> io::Result<u64> {
         image.set_len(self.size())?;
         let mut bytes = vec![0; CHUNK];
-        let (mut start, mut written) = (0, 0);
-        for region in self.regions() {
-            let mut offset = 0;
-            while offset < region.size {
-                let left = usize::try_from(region.size - offset).unwrap_or(CHUNK);
-                let Some(chunk) = bytes.get_mut(..left.min(CHUNK)) else {
+        let mut written = 0;
+        for run in pages.as_slice() {
+            for piece in self.pieces(*run) {
+                let Some(chunk) = bytes.get_mut(..piece.length) else {
                     break;
                 };
-                let address = GuestAddress(region.guest_address.0 + offset);
-                self.read_bytes(address, chunk).map_err(io::Error::other)?;
-                written += write_pages(image, chunk, start + offset)?;
-                offset += chunk.len() as u64;
+                self.read_bytes(piece.address, chunk)
+                    .map_err(io::Error::other)?;
+                written += write_pages(image, chunk, piece.offset)?;
             }
-            start += region.size;
         }
         Ok(written)
     }
 
-    /// RAM as `config` says, with the contents that [`write_image`](Self::write_image) wrote to `image`.
+    /// RAM as `config` says, with the contents that [`write_image`](Self::write_image) wrote to `image`, and the
+    /// [changes](RamImage::changed) on top.
     ///
     /// Anonymous memory without prefault, merging, huge pages and core dumps is the image itself, mapped
     /// privately: nothing is read before it is touched, all processes that map it share the host's page cache,
-    /// and what the guest writes is its own. The file must not be changed or shortened then: the next access to
-    /// a lost page would be a SIGBUS. For other memory the image is copied.
+    /// and what the guest writes is its own. Changes are mapped over it likewise, but for short runs, which are copied.
+    /// The files must not be changed or shortened then: the next access to a lost page would be a SIGBUS. For other
+    /// memory they are copied.
     ///
     /// # Errors
     /// [`ImageError`].
-    pub fn from_image(config: &RamConfig, image: &Arc<File>) -> Result<Self, ImageError> {
-        let metadata = image.metadata().map_err(ImageError::Read)?;
-        if !metadata.is_file() {
-            return Err(ImageError::NotAFile);
-        }
-        let (length, size) = (metadata.len(), config.size.bytes());
-        if length != size {
-            return Err(ImageError::Size { length, size });
-        }
+    pub fn from_image(config: &RamConfig, image: &RamImage) -> Result<Self, ImageError> {
+        image.check(config.size.bytes())?;
         let is_mapped = config.backing == Backing::Anonymous
             && config.thp != ThpAdvice::Always
             && !(config.prefault || config.merge || config.dump);
         if is_mapped {
             let source = Source {
                 flags: libc::MAP_PRIVATE | libc::MAP_NORESERVE,
-                file: Some(image.clone()),
+                file: Some(image.full.clone()),
                 pages: Pages::PrivateFile,
             };
-            return Ok(Self::of(config, source)?);
+            let mut ram = Self::of(config, source)?;
+            ram.map_changes(image).map_err(ImageError::Read)?;
+            ram.origin = Some(Arc::new(Origin::open()));
+            return Ok(ram);
         }
         let ram = Self::new(config)?;
-        ram.read_image(image).map_err(ImageError::Read)?;
+        ram.read_image(&image.full).map_err(ImageError::Read)?;
+        for (file, pages) in &image.changes {
+            for run in pages.as_slice() {
+                ram.copy_run(file, *run).map_err(ImageError::Read)?;
+            }
+        }
         Ok(ram)
     }
 
@@ -110,10 +125,15 @@ impl GuestRam {
     }
 }
 
+/// Whether `bytes` are all zeros.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; PAGE] = [0; PAGE];
+    let mut pages = bytes.chunks(PAGE);
+    pages.all(|page| ZEROS.get(..page.len()) == Some(page))
+}
+
 /// Writes the pages of `bytes` that are not all zeros to `offset`; how many bytes those are.
 fn write_pages(image: &File, bytes: &[u8], offset: u64) -> io::Result<u64> {
-    const ZEROS: [u8; PAGE] = [0; PAGE];
-    let is_zero = |page: &[u8]| ZEROS.get(..page.len()) == Some(page);
     let pages: Vec<&[u8]> = bytes.chunks(PAGE).collect();
     let (mut at, mut written) = (0_usize, 0);
     for run in pages.chunk_by(|one, other| is_zero(one) == is_zero(other)) {
@@ -161,14 +181,14 @@ mod tests {
         }
     }
 
-    fn saved() -> Arc<File> {
+    fn saved() -> RamImage {
         let ram = GuestRam::new(&config(Backing::Anonymous)).unwrap();
         ram.write(GuestAddress(0x5008), 7_u64).unwrap();
         ram.fill(GuestAddress(3 * MEBIBYTE - 10), 20, 0xaa).unwrap();
         ram.write(GuestAddress(SIZE - 1), 9_u8).unwrap();
         let image = file();
         assert_eq!(ram.write_image(&image).unwrap(), 4 * PAGE_SIZE);
-        Arc::new(image)
+        image.into()
     }
 
     fn check(ram: &GuestRam) {
@@ -182,8 +202,8 @@ mod tests {
     #[test]
     fn pages_of_zeros_cost_nothing_and_the_rest_comes_back() {
         let image = saved();
-        assert_eq!(image.metadata().unwrap().len(), SIZE);
-        assert!(image.metadata().unwrap().blocks() * 512 <= 4 * PAGE_SIZE);
+        assert_eq!(image.full.metadata().unwrap().len(), SIZE);
+        assert!(image.full.metadata().unwrap().blocks() * 512 <= 4 * PAGE_SIZE);
         for backing in [Backing::Anonymous, Backing::Memfd] {
             check(&GuestRam::from_image(&config(backing), &image).unwrap());
         }
@@ -221,13 +241,13 @@ mod tests {
     #[test]
     fn a_file_of_another_size_or_kind_is_refused() {
         let image = saved();
-        image.set_len(SIZE - 1).unwrap();
+        image.full.set_len(SIZE - 1).unwrap();
         let error = GuestRam::from_image(&config(Backing::Anonymous), &image).unwrap_err();
         assert_eq!(
             error.to_string(),
             "16777215 bytes, for guest RAM of 16777216 bytes"
         );
-        let directory = Arc::new(File::open("/").unwrap());
+        let directory = File::open("/").unwrap().into();
         let answer = GuestRam::from_image(&config(Backing::Anonymous), &directory);
         assert!(matches!(answer, Err(ImageError::NotAFile)));
     }

@@ -29,13 +29,16 @@ mod file;
 mod guard;
 mod host;
 mod image;
+mod layers;
 mod layout;
 mod lent;
 mod mapping;
+mod origin;
 mod pluggable;
 mod prefault;
 mod ram;
 mod rom;
+mod runs;
 mod scatter;
 mod size;
 mod stream;
@@ -44,13 +47,16 @@ mod write_log;
 
 pub use config::{Backing, RamConfig, ThpAdvice};
 pub use error::{
-    AccessError, ExchangeError, FillError, ImageError, LentMemoryError, MapFileError, RamError,
+    AccessError, ChangesError, ExchangeError, FillError, ImageError, LentMemoryError, MapFileError,
+    RamError,
 };
 pub use file::FileRegion;
+pub use layers::RamImage;
 pub use layout::{Layout, MMIO_HOLE_END, MMIO_HOLE_START};
 pub use pluggable::BLOCK_SIZE;
 pub use ram::{GuestRam, RamRegion};
 pub use rom::{MAX_ROM, Rom, RomError};
+pub use runs::{PageRun, PageRuns, PageRunsError};
 pub use scatter::{MAX_SEGMENTS, Segment};
 pub use size::{ByteCount, PAGE_SIZE, RamSize, RamSizeError};
 /// [`GuestRam::from_memory`] takes its memory.

@@ -10,6 +10,7 @@ use crate::backing::{Pages, Source};
 use crate::beside::Beside;
 use crate::guard::Guards;
 use crate::mapping::Mapping;
+use crate::origin::Origin;
 use crate::write_log::WriteLog;
 use crate::{Backing, Layout, MMIO_HOLE_END, MMIO_HOLE_START, RamConfig, RamError, host, prefault};
 
@@ -45,6 +46,8 @@ pub struct GuestRam {
     /// Beside each region.
     pub(crate) guards: Arc<[Guards]>,
     pub(crate) pages: Pages,
+    /// Of RAM that is mapped from images.
+    pub(crate) origin: Option<Arc<Origin>>,
 }
 
 impl GuestRam {
@@ -108,6 +111,7 @@ impl GuestRam {
             beside: Arc::default(),
             guards: guards.into(),
             pages: source.pages,
+            origin: None,
         })
     }
 

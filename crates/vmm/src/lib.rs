@@ -45,6 +45,7 @@ pub use error::{BuildError, RestoreError, SaveError, StartError};
 pub use handle::{Handle, WeakHandle};
 pub use machine::{Machine, PauseOutcome, Paused, Running};
 pub use ready::Ready;
+pub use snapshot::SavedRam;
 pub use vmmkit_boot_loader::acpi::{AcpiId, AcpiObject};
 pub use vmmkit_boot_loader::{EntryChoice, Oem, mp_table::MpTable};
 pub use vmmkit_device_bus::DeviceId;
