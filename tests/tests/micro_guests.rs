@@ -8,6 +8,7 @@
 )]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -26,8 +27,8 @@ use vmmkit_tests::disk::Scratch;
 use vmmkit_tests::diskless::skip;
 use vmmkit_virtio_devices::Rng;
 use vmmkit_vmm::{
-    Boot, BuildError, Machine, MachineBuilder, MachineConfig, Outcome, PauseOutcome, Ready,
-    SaveError, VirtioTransport,
+    Boot, BuildError, Machine, MachineBuilder, MachineConfig, Outcome, PauseOutcome, Paused, Ready,
+    SaveError, SavedRam, VirtioTransport,
 };
 use vmmkit_x86_cpu::{Clocks, CpuModel, Topology, cpuid};
 
@@ -304,6 +305,37 @@ const COUNTS: [u8; 39] = [
     0xb0, 0x01, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd, // differ: mov al, 1; out 0xf4, al; hlt; jmp
 ];
 
+/// Maps 1 GiB at 4 GiB (a page of that size, Intel SDM volume 3, 5.5.4), counts, and adds each number to one of 64 pages
+/// there, and to one of 64 below 3 GiB; writes the number to port 0x520. Exits with code 1 where a page does not hold how
+/// often its turn has come.
+const COUNTS_HIGH: [u8; 103] = [
+    0x0f, 0x20, 0xd8, // mov rax, cr3
+    0x48, 0x8b, 0x00, // mov rax, [rax]
+    0x48, 0x25, 0, 0xf0, 0xff, 0xff, // and rax, ~0xfff
+    0x48, 0xb9, 0x83, 0, 0, 0, 1, 0, 0, 0, // mov rcx, 0x100000083
+    0x48, 0x89, 0x48, 0x20, // mov [rax + 0x20], rcx
+    0x48, 0xbe, 0, 0, 0, 0, 1, 0, 0, 0, // mov rsi, 0x100000000
+    0x41, 0xb8, 0, 0, 0, 0xb0, // mov r8d, 0xb0000000
+    0x31, 0xdb, // xor ebx, ebx
+    0x48, 0xff, 0xc3, // again: inc rbx
+    0x48, 0x89, 0xdf, // mov rdi, rbx
+    0x83, 0xe7, 0x3f, // and edi, 63
+    0xc1, 0xe7, 0x0c, // shl edi, 12
+    0x48, 0xff, 0x04, 0x3e, // inc qword [rsi + rdi]
+    0x49, 0xff, 0x04, 0x38, // inc qword [r8 + rdi]
+    0x48, 0x89, 0xd9, // mov rcx, rbx
+    0x48, 0x83, 0xc1, 0x3f, // add rcx, 63
+    0x48, 0xc1, 0xe9, 0x06, // shr rcx, 6
+    0x48, 0x3b, 0x0c, 0x3e, // cmp rcx, [rsi + rdi]
+    0x75, 0x0f, // jne differ
+    0x49, 0x3b, 0x0c, 0x38, // cmp rcx, [r8 + rdi]
+    0x75, 0x09, // jne differ
+    0x66, 0xba, 0x20, 0x05, // mov dx, 0x520
+    0x89, 0xd8, 0xee, // mov eax, ebx; out dx, al
+    0xeb, 0xcc, // jmp again
+    0xb0, 0x01, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd, // differ: mov al, 1; out 0xf4, al; hlt; jmp
+];
+
 /// The guest's counts; a part of the machine, which is saved.
 #[derive(Debug, Default)]
 struct Counted(Mutex<Vec<u8>>);
@@ -339,6 +371,13 @@ impl SaveState for Counted {
 
 /// Lets the guest count, pauses it and saves it into `folder`.
 fn count_and_save(machine: Machine<Ready>, counted: &Counted, folder: &Folder) {
+    let machine = count(machine, counted);
+    let saved = folder.save(|writer, ram| machine.save(writer, ram).map_err(SaveFailure::from));
+    saved.unwrap();
+}
+
+/// Lets the guest count, and pauses it.
+fn count(machine: Machine<Ready>, counted: &Counted) -> Machine<Paused> {
     let before = counted.count();
     let machine = machine.start().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -351,9 +390,7 @@ fn count_and_save(machine: Machine<Ready>, counted: &Counted, folder: &Folder) {
         PauseOutcome::Ended(machine) => Err(machine.wait()),
     };
     // Code 1: another number in RAM than in the register.
-    let machine = paused.unwrap();
-    let saved = folder.save(|writer, ram| machine.save(writer, ram).map_err(SaveFailure::from));
-    saved.unwrap();
+    paused.unwrap()
 }
 
 #[derive(Debug)]
@@ -426,6 +463,62 @@ fn a_saved_guest_counts_on_in_the_second_third_and_fourth_generation() {
         println!("bytes of each section: {sizes:?}");
         let state = fs::metadata(folder.path().join("machine.snapshot")).unwrap();
         assert!(state.len() < 64 << 10, "{} bytes: {sizes:?}", state.len());
+    }
+}
+
+#[test]
+fn changes_of_a_guest_on_both_sides_of_the_mmio_hole_build_on_each_other() {
+    let _alone = ALONE.lock().unwrap();
+    let name = "a guest whose changes are saved";
+    let Some(kvm) = kvm(name) else {
+        return;
+    };
+    if !kvm.capabilities().saved_state {
+        skip(name, "a software KVM does not give all its state");
+        return;
+    }
+    let scratch = Scratch::new().unwrap();
+    let kernel = kernel(&scratch, &COUNTS_HIGH);
+    let counted = Arc::new(Counted::default());
+    let builder = || {
+        let mut config = machine(&kernel, 1);
+        config.ram.size = "3200M".parse().unwrap();
+        MachineBuilder::new(config)
+            .plug_port_device("counted", AddressRange::new(0x520, 1), counted.clone())
+            .lead("counted", counted.clone())
+    };
+    let folder = |generation: u32| Folder::new(scratch.path().join(generation.to_string()));
+    let first = match builder().build(&kvm) {
+        Err(BuildError::Ram(error)) => {
+            skip(name, &error.to_string());
+            return;
+        }
+        first => first.unwrap(),
+    };
+    let machine = count(first, &counted);
+    let saved = folder(0).save(|writer, ram| machine.save(writer, ram).map_err(SaveFailure::from));
+    saved.unwrap();
+    drop(machine);
+    for generation in 1..=4 {
+        let chain = folder(generation - 1).open_chain(None).unwrap();
+        assert_eq!(chain.bases().len() as u32, generation - 1);
+        let ram = SavedRam::of(&chain).unwrap();
+        let restored = builder().restore(&kvm, chain.top().reader(), ram);
+        let machine = count(restored.unwrap(), &counted);
+        let own = folder(generation);
+        let saved = own.save_changes(&chain.lineage().unwrap(), |writer, ram| {
+            machine.save_changes(writer, ram).map_err(SaveFailure::from)
+        });
+        saved.unwrap();
+        // The pages that it writes, and some of the VMM's, of 3200 MiB.
+        let blocks = own.open().unwrap().ram().metadata().unwrap().blocks();
+        assert!((128 * 8..1024 * 8).contains(&blocks), "{blocks} blocks");
+    }
+    // No number is lost, and none comes twice.
+    let numbers = counted.0.lock().unwrap().clone();
+    assert!(numbers.len() >= 1500);
+    for (number, seen) in (1_usize..).zip(numbers) {
+        assert_eq!(seen, number as u8, "number {number}");
     }
 }
 

@@ -6,6 +6,7 @@
 )]
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -391,4 +392,28 @@ fn linux_counts_on_in_two_clones_and_in_the_third_generation() {
     let mut third = restore("two", "third");
     third.counts(2);
     assert_eq!(third.numbers().first(), Some(&(last + 1)));
+
+    // What has changed since, and since then.
+    for (snapshot, name) in [("three", "third"), ("four", "fourth")] {
+        says(&["snapshot", name, snapshot, "--diff", "--stop"]);
+        third.child.wait().unwrap();
+        let last = third.numbers().last().copied().unwrap();
+        let next = match snapshot {
+            "three" => "fourth",
+            _ => "fifth",
+        };
+        third = restore(snapshot, next);
+        third.counts(2);
+        assert_eq!(third.numbers().first(), Some(&(last + 1)));
+    }
+    let bytes = |snapshot: &str| -> u64 {
+        let files = fs::read_dir(folder.join(snapshot)).unwrap();
+        let blocks = files.map(|file| file.unwrap().metadata().unwrap().blocks());
+        blocks.sum::<u64>() * 512
+    };
+    println!(
+        "bytes of each snapshot: {:?}",
+        ["one", "two", "three", "four"].map(bytes)
+    );
+    assert!(bytes("three") < bytes("two") / 2);
 }

@@ -9,6 +9,15 @@ use vmmkit_telemetry::error_line;
 
 use crate::{Balloon, Device, Event, Limits, MachineInfo, MachineState, Memory};
 
+/// How a machine is to be saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Saving {
+    /// Only the memory that differs from the snapshot that it was restored from.
+    pub diff: bool,
+    /// Stop it then.
+    pub stop: bool,
+}
+
 /// A machine as the API sees it. Any thread calls it, several at once. `machine`, `devices`,
 /// `size`, `balloon`, `memory` and `power_button` must not wait; the others may, for the guest to leave its vCPUs or
 /// for devices to come to rest.
@@ -41,12 +50,12 @@ pub trait Controlled: Send + Sync + 'static {
     /// [`Refusal`] where it cannot be reset.
     fn reset(&self) -> Result<(), Refusal>;
 
-    /// Saves the machine to `folder`, an absolute path, and lets the guest run on as before, or stops it. The
-    /// guest stands still meanwhile.
+    /// Saves the machine, or what differs from the snapshot that it was restored from, to `folder`, an absolute path,
+    /// and lets the guest run on as before, or stops it. The guest stands still meanwhile.
     ///
     /// # Errors
     /// [`Refusal::Unsupported`] with the reason where it cannot be saved, and as [`pause`](Self::pause).
-    fn save(&self, folder: &Path, stop: bool) -> Result<(), Refusal>;
+    fn save(&self, folder: &Path, saving: Saving) -> Result<(), Refusal>;
 
     /// Asks the guest to power off, by whatever it listens to.
     fn ask_to_stop(&self);

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     Balloon, Controlled, Device, Event, EventSource, FlowLimits, Limits, MachineInfo, MachineState,
-    Memory, Refusal,
+    Memory, Refusal, Saving,
 };
 
 /// RAM of the fake: 256 MiB.
@@ -154,14 +154,14 @@ impl Controlled for FakeMachine {
         self.enter("reset", MachineState::Running)
     }
 
-    fn save(&self, _: &Path, stop: bool) -> Result<(), Refusal> {
+    fn save(&self, _: &Path, saving: Saving) -> Result<(), Refusal> {
         if self.machine().state == MachineState::Ended {
             return Err(Refusal::State {
                 state: MachineState::Ended,
                 wanted: "cannot be saved",
             });
         }
-        if stop {
+        if saving.stop {
             self.stop();
         }
         Ok(())

@@ -40,7 +40,7 @@ mod server;
 mod whole;
 
 pub use client::{Client, ClientError, EventLines};
-pub use controlled::{Cause, Controlled, EventSource, Refusal};
+pub use controlled::{Cause, Controlled, EventSource, Refusal, Saving};
 pub use instances::{Entry, Instance, InstanceError, RuntimeFolder, is_name};
 pub use model::{
     Balloon, BalloonTarget, Bucket, Device, DiskResize, DiskSize, Event, FlowLimits, Limits,

@@ -95,6 +95,10 @@ pub struct SnapshotRequest {
     /// The absolute path of a folder, which is made if it is not there; a snapshot that it has is replaced.
     #[cfg_attr(test, schema(max_length = 4095, pattern = r"^/[^\x00]*$"))]
     pub folder: String,
+    /// Save only the memory that differs from the snapshot that the machine was restored from, which is needed to
+    /// restore this one.
+    #[serde(default)]
+    pub diff: bool,
     /// Stop the machine once it is saved, instead of letting the guest run on.
     #[serde(default)]
     pub stop: bool,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use vmmkit_control::{
     Balloon, Cause, Controlled, Device, EventSource, Limits, MachineInfo, MachineState, Memory,
-    Refusal,
+    Refusal, Saving,
 };
 use vmmkit_guest_memory::{BLOCK_SIZE, PAGE_SIZE};
 use vmmkit_telemetry::Metrics;
@@ -23,11 +23,12 @@ pub trait Embedder: Send + Sync + 'static {
     /// `metrics` of the machine that is `about`, with the program's own and under its name.
     fn publish(&self, metrics: Metrics, about: &MachineInfo) -> Metrics;
 
-    /// Saves `machine`, which is paused, to `folder`.
+    /// Saves `machine`, which is paused, to `folder`; with `diff` only the memory that differs from the snapshot that
+    /// it was restored from.
     ///
     /// # Errors
     /// Why it cannot be saved.
-    fn save(&self, machine: &Handle, folder: &Path) -> Result<(), Cause>;
+    fn save(&self, machine: &Handle, folder: &Path, diff: bool) -> Result<(), Cause>;
 
     /// A guest that was asked to power off has not, and is stopped now.
     fn cut_off(&self, machine: &Handle);
@@ -157,12 +158,12 @@ impl ControlledMachine {
 }
 
 impl Controlled for ControlledMachine {
-    fn save(&self, folder: &Path, stop: bool) -> Result<(), Refusal> {
+    fn save(&self, folder: &Path, saving: Saving) -> Result<(), Refusal> {
         let has_run = self.state() == MachineState::Running;
         self.pause()?;
         let handle = self.handle()?;
-        let saved = self.embedder.save(handle, folder);
-        match (&saved, stop) {
+        let saved = self.embedder.save(handle, folder, saving.diff);
+        match (&saved, saving.stop) {
             (Ok(()), true) => handle.stop(),
             // As it was: one that waits to be told to boot still does.
             _ if has_run => handle.resume(),

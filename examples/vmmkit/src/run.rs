@@ -49,7 +49,9 @@ pub(crate) fn run(values: Values) -> Result<ExitCode, Failure> {
         Some(path) => values.or(config_file::read(path)?),
         None => values,
     };
-    let snapshot = values.path("restore").map(|path| snapshot::open(&path));
+    let base = values.path("base");
+    let snapshot = values.path("restore");
+    let snapshot = snapshot.map(|path| snapshot::open(&path, base.as_deref()));
     let snapshot = snapshot.transpose()?;
     let values = match &snapshot {
         Some(snapshot) => snapshot.with_options(values)?,
@@ -238,10 +240,10 @@ fn boot(
     // Dropped after the sockets of this machine, which have the places of those that are set aside.
     let unfinished = Arc::new(Unfinished::new(sockets, &settings.machine.ram.backing));
     let startup = Startup::watch(unfinished.clone(), remote.clone()).map_err(no_descriptor)?;
-    let (presence, guest, door) = control::open(
-        &settings,
-        Publisher::new(reports::software(kvm), &settings, job.clone()),
-    )?;
+    let lineage = opening.snapshot.as_ref().map(Snapshot::lineage);
+    let publisher = Publisher::new(reports::software(kvm), &settings, job.clone());
+    let (presence, guest, door) =
+        control::open(&settings, publisher.restored_from(lineage.transpose()?))?;
     let last_resort = remote.end_by(presence);
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let reports = Reports::new(&settings);

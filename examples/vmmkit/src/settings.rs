@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) paused: bool,
     /// The folder with the snapshot that the guest goes on from.
     pub(crate) restore: Option<PathBuf>,
+    /// Where snapshots are that it builds on.
+    pub(crate) base: Option<PathBuf>,
     /// Where GDB comes to; the guest waits for it.
     pub(crate) gdb: Option<Place>,
     /// Where metrics go.
@@ -100,6 +102,7 @@ impl Settings {
             control,
             paused: options.paused,
             restore: options.restore,
+            base: options.base,
             gdb: options.gdb,
             metrics: options.metrics,
             timeline: options.timeline,

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use thiserror::Error;
+use vmmkit_guest_memory::PageRuns;
 use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_machine_spec::{Given, path_text};
-use vmmkit_snapshot::{self as container, Folder, FolderError, Section, WriteError};
-use vmmkit_vmm::{Handle, Machine, MachineBuilder, Ready, RestoreError, SaveError};
+use vmmkit_snapshot::{
+    self as container, Chain, Folder, FolderError, Lineage, Section, WriteError, Writer,
+};
+use vmmkit_vmm::{Handle, Machine, MachineBuilder, Ready, RestoreError, SaveError, SavedRam};
 
 use crate::build_failure::explain;
 use crate::failure::{Failure, chain};
@@ -22,14 +25,19 @@ use crate::settings::Settings;
 /// The section with the options that the machine was made with.
 const COMMAND: &str = "command";
 const COMMAND_KIND: &str = "vmmkit-run";
+/// The section of the pages that a snapshot of changes has.
+const PAGES: &str = "ram-pages";
+/// What `inspect` shows of the snapshots that one builds on: not a section.
+const CHAIN: &str = "chain";
 /// Options that are the new machine's own, not those of the saved one.
-const NOT_SAVED: [&str; 12] = [
+const NOT_SAVED: [&str; 13] = [
     "name",
     "api-socket",
     "no-instance",
     "paused",
     "sandbox",
     "restore",
+    "base",
     "gdb",
     "log",
     "metrics",
@@ -71,24 +79,54 @@ pub(crate) enum NotSaved {
     /// A section cannot be written.
     #[error("the snapshot cannot be written")]
     Section(#[from] WriteError),
+    /// There is no snapshot that it differs from.
+    #[error(
+        "the guest was not restored from a snapshot: there is none to differ from; save it without --diff, and restore \
+         it from there"
+    )]
+    NoBase,
 }
 
-/// Saves the paused machine of `handle`, which `command` made and whose disks are `images`.
-pub(crate) fn save(
+/// Sections that say how a machine was made.
+pub(crate) struct About<'a> {
+    /// The [options](command).
+    pub(crate) command: &'a [u8],
+    /// The disks.
+    pub(crate) images: &'a [PathBuf],
+}
+
+/// Saves the paused machine of `handle`.
+pub(crate) fn save(handle: &Handle, folder: &Path, about: About<'_>) -> Result<(), NotSaved> {
+    Folder::new(folder).save(|writer, ram| {
+        about.add_to(writer)?;
+        Ok(handle.save(writer, ram)?)
+    })
+}
+
+/// Saves what differs from the snapshot that it was restored from, whose RAM `lineage` is.
+pub(crate) fn save_changes(
     handle: &Handle,
     folder: &Path,
-    command: &[u8],
-    images: &[PathBuf],
+    about: About<'_>,
+    lineage: Option<&Lineage>,
 ) -> Result<(), NotSaved> {
-    // Text and numbers alone: JSON can hold it.
-    let files = serde_json::to_vec(&FilesForm::of(images)).unwrap_or_default();
-    Folder::new(folder).save(|writer, ram| {
+    let lineage = lineage.ok_or(NotSaved::NoBase)?;
+    Folder::new(folder).save_changes(lineage, |writer, ram| {
+        about.add_to(writer)?;
+        Ok(handle.save_changes(writer, ram)?)
+    })
+}
+
+impl About<'_> {
+    fn add_to(&self, writer: &mut Writer) -> Result<(), WriteError> {
+        // Text and numbers alone: JSON can hold it.
+        let files = serde_json::to_vec(&FilesForm::of(self.images)).unwrap_or_default();
         writer.add(Section {
             id: COMMAND,
             kind: COMMAND_KIND,
             version: 1,
             must_understand: false,
-            contents: command,
+            contents: self.command,
         })?;
         writer.add(Section {
             id: FILES,
@@ -96,9 +134,8 @@ pub(crate) fn save(
             version: 1,
             must_understand: false,
             contents: &files,
-        })?;
-        Ok(handle.save(writer, ram)?)
-    })
+        })
+    }
 }
 
 /// The options `values`, and that the guest goes on from the snapshot in `folder`.
@@ -111,28 +148,35 @@ pub(crate) fn restoring(folder: &str, mut values: Values) -> Values {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     path: PathBuf,
-    snapshot: container::Snapshot,
+    chain: Chain,
 }
 
-/// Opens the snapshot in `folder`.
-pub(crate) fn open(folder: &Path) -> Result<Snapshot, Failure> {
-    let snapshot = Folder::new(folder).open().map_err(|error| {
-        Failure::because(
-            format!("snapshot: {error}"),
-            causes(&error),
-            "give the directory that `vmmkit snapshot` wrote to",
-        )
-    })?;
+/// Opens the snapshot in `folder`, and those that it builds on, which may be in `base`.
+pub(crate) fn open(folder: &Path, base: Option<&Path>) -> Result<Snapshot, Failure> {
+    let chain = Folder::new(folder).open_chain(base).map_err(unopened)?;
     Ok(Snapshot {
         path: folder.to_owned(),
-        snapshot,
+        chain,
     })
+}
+
+fn unopened(error: FolderError) -> Failure {
+    let next = match error {
+        FolderError::NoBase { .. } => {
+            "move that snapshot's directory beside it, or say where it is: --base DIR"
+        }
+        FolderError::BaseChanged { .. } => {
+            "copy snapshots with their times (cp -a), and replace none that others build on"
+        }
+        _ => "give the directory that `vmmkit snapshot` wrote to",
+    };
+    Failure::because(format!("snapshot: {error}"), causes(&error), next)
 }
 
 impl Snapshot {
     /// `values`, and those of the saved machine for options that are not among them.
     pub(crate) fn with_options(&self, values: Values) -> Result<Values, Failure> {
-        let mut reader = self.snapshot.reader();
+        let mut reader = self.chain.top().reader();
         let section = reader
             .take(COMMAND)
             .filter(|section| section.kind == COMMAND_KIND);
@@ -163,14 +207,11 @@ impl Snapshot {
         kvm: &Kvm,
         settings: &Settings,
     ) -> Result<Machine<Ready>, Failure> {
-        let mut reader = self.snapshot.reader();
+        let mut reader = self.chain.top().reader();
         reader.take(COMMAND);
         reader.take(FILES);
-        let ram = self.snapshot.ram().try_clone();
-        let ram = ram.map_err(|error| {
-            Failure::host("snapshot", &error, "free descriptors of this process")
-        })?;
-        builder.restore(kvm, reader, ram).map_err(|error| match error {
+        let restored = SavedRam::of(&self.chain).and_then(|ram| builder.restore(kvm, reader, ram));
+        restored.map_err(|error| match error {
             RestoreError::Build(error) => explain(&error, settings),
             error => Failure::because(
                 format!("{}: {error}", self.path.display()),
@@ -180,9 +221,16 @@ impl Snapshot {
         })
     }
 
+    /// Its RAM, which the restored machine differs from more and more.
+    pub(crate) fn lineage(&self) -> Result<Lineage, Failure> {
+        let next = "free descriptors of this process";
+        let lineage = self.chain.lineage();
+        lineage.map_err(|error| Failure::host("snapshot", &error, next))
+    }
+
     /// Checks that the disks, which are the saved machine's own, are as they were.
     fn check_files(&self) -> Result<(), Failure> {
-        let mut reader = self.snapshot.reader();
+        let mut reader = self.chain.top().reader();
         let section = reader.take(FILES).filter(|it| it.kind == FILES_KIND);
         let Some(section) = section else {
             return Ok(());
@@ -202,6 +250,34 @@ impl Snapshot {
     }
 }
 
+/// The files with RAM of `snapshot`, first the one with all of it, and where those that it builds on were found.
+fn chain_of(folder: &Folder, snapshot: &container::Snapshot) -> Value {
+    let found = folder.open_chain(None);
+    let found = found.as_ref().map(|chain| chain.bases());
+    let mut files: Vec<Value> = Vec::new();
+    for (number, base) in snapshot.bases().iter().enumerate() {
+        let link = found.as_ref().ok().and_then(|links| links.get(number));
+        let place = link.map(|link| path_text::of_path(&link.folder));
+        files.push(json!({ "ram": base.name(), "directory": place }));
+    }
+    let place = path_text::of_path(folder.path());
+    files.push(json!({ "ram": snapshot.name(), "directory": place }));
+    match found {
+        Ok(_) => json!({ "snapshots": files }),
+        Err(error) => json!({ "snapshots": files, "error": error.to_string() }),
+    }
+}
+
+/// How many pages of RAM `snapshot` has, if not all.
+fn changed_pages(snapshot: &container::Snapshot) -> Option<Value> {
+    let section = snapshot.reader().take(PAGES)?;
+    let length = snapshot.ram().metadata().ok()?.len();
+    Some(match PageRuns::from_bytes(section.contents, length) {
+        Ok(runs) => json!({ "runs": runs.as_slice().len(), "pages": runs.pages() }),
+        Err(error) => json!({ "error": error.to_string() }),
+    })
+}
+
 /// The source of an error.
 fn causes(error: &dyn Error) -> Vec<String> {
     error.source().map(chain).unwrap_or_default()
@@ -209,13 +285,18 @@ fn causes(error: &dyn Error) -> Vec<String> {
 
 /// Prints the sections of the snapshot in `folder`, or one of them, as JSON.
 pub(crate) fn inspect(folder: &str, part: Option<&str>) -> Result<ExitCode, Failure> {
-    let snapshot = open(&path_text::path(folder))?;
-    let reader = snapshot.snapshot.reader();
+    let folder = Folder::new(path_text::path(folder));
+    let snapshot = folder.open().map_err(unopened)?;
+    let reader = snapshot.reader();
     let mut sections = serde_json::Map::new();
     for section in reader.sections() {
         let value = serde_json::from_slice(section.contents).unwrap_or(Value::Null);
         sections.insert(section.id.to_owned(), value);
     }
+    if let Some(pages) = changed_pages(&snapshot) {
+        sections.insert(PAGES.to_owned(), pages);
+    }
+    sections.insert(CHAIN.to_owned(), chain_of(&folder, &snapshot));
     let shown = match part {
         None => Value::Object(sections),
         Some(part) => sections.remove(part).ok_or_else(|| {

@@ -437,6 +437,46 @@ fn has_saved_state() -> bool {
     vmmkit_hypervisor_kvm::kvm_kind() != vmmkit_hypervisor_kvm::KvmKind::Software
 }
 
+/// A snapshot of changes in `folder`, which builds on the one in `base`: its guest goes on, and changes can build on it.
+fn check_changes(place: &Place, base: &str, folder: &str) {
+    let shown = json(&place.says(&["inspect", &format!("{folder}/")]));
+    let chain = shown["chain"]["snapshots"].as_array().unwrap();
+    assert_eq!(chain.len(), 2, "{shown}");
+    assert_eq!(chain[0]["directory"], base);
+    assert!(shown["ram-pages"]["pages"].as_u64().unwrap() > 0, "{shown}");
+    let disk = place.folder.file("third.img", vec![0; 1 << 20]);
+    let mut third = place.restores(
+        folder,
+        &["--name", "third", "--disk", disk.to_str().unwrap()],
+    );
+    wait_for("it runs", || {
+        place.does(&["stat", "-n", "third"]).status.success()
+    });
+    wait_for("it runs", || state(place, "third") == "running");
+    let next = format!("{folder}-next");
+    place.says(&["snapshot", "third", &next, "--diff", "--stop"]);
+    assert_eq!(third.ends().code(), Some(0));
+    let away = place.folder.path().join("away");
+    fs::create_dir(&away).unwrap();
+    fs::rename(base, away.join("base")).unwrap();
+    let (code, error) = place.fails(&["restore", &next, "--name", "fourth"]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(
+        error.contains("is not beside it") && error.contains("--base DIR"),
+        "{error}"
+    );
+    let away = away.to_str().unwrap();
+    let disk = disk.to_str().unwrap();
+    let words = ["--name", "fourth", "--disk", disk, "--base", away];
+    let mut fourth = place.restores(&next, &words);
+    wait_for("it runs", || {
+        place.does(&["stat", "-n", "fourth"]).status.success()
+    });
+    place.says(&["stop", "-n", "fourth", "--timeout", "0"]);
+    assert_eq!(fourth.ends().code(), Some(0));
+    fs::rename(format!("{away}/base"), base).unwrap();
+}
+
 #[test]
 fn a_guest_is_saved_and_goes_on_under_another_name() {
     if !has_kvm("a_guest_is_saved_and_goes_on_under_another_name") {
@@ -468,6 +508,9 @@ fn a_guest_is_saved_and_goes_on_under_another_name() {
         assert_eq!(guest.ends().code(), Some(0));
         return;
     }
+    let (code, error) = place.fails(&["snapshot", "web", folder, "--diff"]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("there is none to differ from"), "{error}");
     place.says(&["snapshot", "web", folder]);
     assert_eq!(state(&place, "web"), "running");
     place.says(&["snapshot", "web", folder, "--stop"]);
@@ -485,11 +528,23 @@ fn a_guest_is_saved_and_goes_on_under_another_name() {
         });
         clone
     });
+    let changes = |name: &str| format!("{folder}-{name}");
+    // In the place of its base, or a second time under the same name: both are refused or whole.
+    let (_, error) = place.fails(&["snapshot", "one", folder, "--diff"]);
+    assert!(
+        error.contains("which the new snapshot builds on"),
+        "{error}"
+    );
     for (name, clone) in ["one", "two"].into_iter().zip(&mut clones) {
         wait_for("the clone runs", || state(&place, name) == "running");
+        for _ in 0..2 {
+            place.says(&["snapshot", name, &changes(name), "--diff"]);
+        }
+        assert_eq!(state(&place, name), "running");
         place.says(&["stop", "-n", name, "--timeout", "0"]);
         assert_eq!(clone.ends().code(), Some(0));
     }
+    check_changes(&place, folder, &changes("one"));
     // Another machine than the one that was saved.
     let (code, error) = place.fails(&["restore", folder, "--cpus", "1"]);
     assert_eq!(code, Some(1), "{error}");

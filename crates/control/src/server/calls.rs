@@ -17,7 +17,7 @@ use super::body::{self, AnswerBody};
 use crate::routes::{self, Found, Operation, Route};
 use crate::{
     BalloonTarget, Bucket, Controlled, DiskResize, DiskSize, Limits, MemoryTarget, Problem,
-    Refusal, SnapshotRequest, StopRequest, openapi,
+    Refusal, Saving, SnapshotRequest, StopRequest, openapi,
 };
 
 /// The longest time that a guest may be given to stop: a day, in seconds.
@@ -156,7 +156,11 @@ impl Api {
             let message = format!("{:?} is not the absolute path of a folder", asked.folder);
             return Err(Problem::bad_field("folder", message));
         }
-        let saved = self.waiting(move |machine| machine.save(&folder, asked.stop));
+        let saving = Saving {
+            diff: asked.diff,
+            stop: asked.stop,
+        };
+        let saved = self.waiting(move |machine| machine.save(&folder, saving));
         saved.await?;
         json(route, &self.machine.machine())
     }

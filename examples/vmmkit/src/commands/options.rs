@@ -165,6 +165,10 @@ pub(crate) struct SnapshotOptions {
     /// The guest; and the directory, which is made if it is not there. A snapshot that is in it is replaced
     #[arg(value_name = "NAME DIR")]
     pub(crate) words: Vec<String>,
+    /// Save only the memory that differs from the snapshot that the guest was restored from, which is needed to
+    /// restore this one
+    #[arg(long)]
+    pub(crate) diff: bool,
     /// Stop the guest once it is saved: it is to go on from there
     #[arg(long)]
     pub(crate) stop: bool,

@@ -29,6 +29,7 @@ pub(super) fn snapshot(options: &SnapshotOptions) -> Result<ExitCode, Failure> {
     let absolute = absolute.map_err(|_| missing())?;
     let request = SnapshotRequest {
         folder: path_text::of_path(&absolute),
+        diff: options.diff,
         stop: options.stop,
     };
     let request = serde_json::to_value(&request).ok();

@@ -220,6 +220,10 @@ pub(super) const ALL: &[Page] = &[
                 "The guest is to go on from there, and its disks do not change any more:",
                 "vmmkit snapshot web /var/tmp/web --stop",
             ),
+            (
+                "Of a guest that was restored from /var/tmp/web, only the memory that differs from it:",
+                "vmmkit snapshot web2 /var/tmp/web2 --diff",
+            ),
         ],
         &["restore", "inspect", "pause"],
     ),
@@ -230,7 +234,14 @@ pub(super) const ALL: &[Page] = &[
                 "Under another name, with a disk of its own:",
                 "vmmkit restore /var/tmp/web --name web2 --disk web2.img",
             ),
-            ("What is in it:", "vmmkit inspect /var/tmp/web/"),
+            (
+                "A snapshot with --diff, whose base is in another place:",
+                "vmmkit restore /var/tmp/web2 --base /srv/snapshots/web",
+            ),
+            (
+                "What is in it, and which snapshots it builds on:",
+                "vmmkit inspect /var/tmp/web/",
+            ),
         ],
         &["snapshot", "run"],
     ),

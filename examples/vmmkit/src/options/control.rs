@@ -74,6 +74,20 @@ pub(super) const OPTIONS: &[RunOption] = &[
         ..PATH
     },
     RunOption {
+        name: "base",
+        value: "DIR",
+        heading: CONTROL,
+        help: "Snapshots that the one of --restore builds on",
+        more: "A directory with such a snapshot, or with directories of them. They are sought beside the restored one too. One \
+               that is not the one it was, or that was copied without its times, is refused.",
+        read: |options, given| {
+            options.base = Some(given.path(given.as_text()));
+            Ok(())
+        },
+        write: |settings| one(settings.base.as_deref().map(path_text::of_path)),
+        ..PATH
+    },
+    RunOption {
         name: "on-reboot",
         value: "WHAT",
         heading: CONTROL,

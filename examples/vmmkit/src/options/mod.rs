@@ -65,6 +65,7 @@ pub(crate) struct RunOptions {
     pub(crate) no_instance: bool,
     pub(crate) paused: bool,
     pub(crate) restore: Option<PathBuf>,
+    pub(crate) base: Option<PathBuf>,
     pub(crate) sandbox: SandboxChoice,
     pub(crate) stop_timeout: Option<Duration>,
     pub(crate) dry_run: bool,

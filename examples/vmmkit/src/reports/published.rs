@@ -9,6 +9,7 @@ use vmmkit_control::{Cause, MachineInfo, MachineState};
 use vmmkit_controlled::Embedder;
 use vmmkit_machine_spec::OnReboot;
 use vmmkit_process::Job;
+use vmmkit_snapshot::Lineage;
 use vmmkit_telemetry::Metrics;
 use vmmkit_vmm::{Handle, Outcome};
 
@@ -68,6 +69,8 @@ pub(crate) struct Publisher {
     /// A reset of the guest is a failure.
     reset_fails: bool,
     job: Arc<Job>,
+    /// The RAM of the snapshot that it was restored from.
+    lineage: Option<Lineage>,
     /// The processor time of each vCPU, which stays when its thread has ended.
     vcpus: Mutex<BTreeMap<u32, f64>>,
 }
@@ -81,14 +84,27 @@ impl Publisher {
             images: saved_files::images(settings),
             reset_fails: settings.spec.policy.on_reboot == OnReboot::Fail,
             job,
+            lineage: None,
             vcpus: Mutex::default(),
         }
+    }
+
+    /// The same, of a machine that was restored from the snapshot whose RAM `lineage` is.
+    pub(crate) fn restored_from(self, lineage: Option<Lineage>) -> Self {
+        Self { lineage, ..self }
     }
 }
 
 impl Embedder for Publisher {
-    fn save(&self, machine: &Handle, folder: &Path) -> Result<(), Cause> {
-        let saved = snapshot::save(machine, folder, &self.command, &self.images);
+    fn save(&self, machine: &Handle, folder: &Path, diff: bool) -> Result<(), Cause> {
+        let about = snapshot::About {
+            command: &self.command,
+            images: &self.images,
+        };
+        let saved = match diff {
+            false => snapshot::save(machine, folder, about),
+            true => snapshot::save_changes(machine, folder, about, self.lineage.as_ref()),
+        };
         saved.map_err(|error| Arc::new(error) as Cause)
     }
 
