@@ -507,7 +507,10 @@ fn changes_of_a_guest_on_both_sides_of_the_mmio_hole_build_on_each_other() {
         let machine = count(restored.unwrap(), &counted);
         let own = folder(generation);
         let saved = own.save_changes(&chain.lineage().unwrap(), |writer, ram| {
-            machine.save_changes(writer, ram).map_err(SaveFailure::from)
+            machine
+                .handle()
+                .save_changes(writer, ram)
+                .map_err(SaveFailure::from)
         });
         saved.unwrap();
         // The pages that it writes, and some of the VMM's, of 3200 MiB.

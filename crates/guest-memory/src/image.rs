@@ -9,7 +9,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use crate::backing::{Pages, Source};
-use crate::layers::CHUNK;
+use crate::layers::{CHUNK, is_zero};
 use crate::origin::Origin;
 use crate::{
     Backing, GuestAddress, GuestRam, ImageError, PAGE_SIZE, PageRuns, RamConfig, RamImage,
@@ -123,13 +123,6 @@ impl GuestRam {
         }
         Ok(())
     }
-}
-
-/// Whether `bytes` are all zeros.
-pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    const ZEROS: [u8; PAGE] = [0; PAGE];
-    let mut pages = bytes.chunks(PAGE);
-    pages.all(|page| ZEROS.get(..page.len()) == Some(page))
 }
 
 /// Writes the pages of `bytes` that are not all zeros to `offset`; how many bytes those are.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap};
 
-use crate::image::is_zero;
 use crate::{GuestAddress, GuestRam, ImageError, PAGE_SIZE, PageRun, PageRuns};
 
 /// Bytes copied at once.
@@ -163,6 +162,13 @@ impl GuestRam {
         }
         pieces
     }
+}
+
+/// Whether `bytes` are all zeros.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
+    let mut pages = bytes.chunks(ZEROS.len());
+    pages.all(|page| ZEROS.get(..page.len()) == Some(page))
 }
 
 #[cfg(test)]

@@ -1,9 +1,33 @@
 //! The saved states of parts as sections of a snapshot.
 
 use vmmkit_device_bus::{SavedState, StateError, StateForm, StateReason};
+use vmmkit_hypervisor::saved::{VcpuSaved, VmSaved};
 use vmmkit_snapshot::{Reader, Section, Writer};
 
 use crate::{Part, SectionError};
+
+/// The section of the machine as a whole.
+pub const MACHINE: &str = "machine";
+/// The section of interrupt controllers, timers and clocks of the hypervisor.
+pub const VM: &str = "vm";
+
+/// The section of a vCPU.
+pub fn vcpu_id(number: u32) -> String {
+    format!("vcpu{number}")
+}
+
+/// Takes the states of the vCPUs and of the VM.
+///
+/// # Errors
+/// [`StateError`] names the section.
+pub fn take_core(
+    snapshot: &mut Reader<'_>,
+    vcpus: u32,
+) -> Result<(Vec<VcpuSaved>, VmSaved), StateError> {
+    let vcpus = (0..vcpus).map(|number| take(snapshot, &vcpu_id(number)));
+    let vcpus = vcpus.collect::<Result<_, _>>()?;
+    Ok((vcpus, take(snapshot, VM)?))
+}
 
 /// Adds the states of `parts`, in their order. They are at rest, and stay as they are.
 ///

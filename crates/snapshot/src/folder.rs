@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::lineage::{RamFile, from_text, to_text};
+use crate::lineage::{RAM_PREFIX, RamFile, from_text, ram_name, to_text};
 use crate::opened::{Places, Ram};
 use crate::{FolderError, Lineage, Reader, Section, Snapshot, Writer};
 
@@ -18,9 +18,6 @@ const RAM: &str = "ram";
 const RAM_KIND: &str = "ram-file";
 /// The kind of that section where the file has only the pages that changed.
 const CHANGES_KIND: &str = "ram-changes";
-/// The prefix of that file's name; hexadecimal digits follow.
-const RAM_PREFIX: &str = "ram-";
-const RAM_DIGITS: usize = 16;
 /// The prefix of a container that is being written.
 const TEMPORARY: &str = "machine.snapshot.new-";
 /// The longest container that is read, in bytes.
@@ -217,14 +214,6 @@ impl Folder {
             }
         }
     }
-}
-
-/// `bytes` as the name of a file with RAM: never one of another folder.
-pub(crate) fn ram_name(bytes: &[u8]) -> Option<&str> {
-    let name = std::str::from_utf8(bytes).ok()?;
-    let digits = name.strip_prefix(RAM_PREFIX)?;
-    let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (digits.len() == RAM_DIGITS && is_hex).then_some(name)
 }
 
 fn create(path: &Path) -> Result<File, FolderError> {

@@ -5,8 +5,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use crate::folder::ram_name;
 use crate::{FolderError, MAX_CHAIN};
+
+/// The prefix of its name; hexadecimal digits follow.
+pub(crate) const RAM_PREFIX: &str = "ram-";
+const RAM_DIGITS: usize = 16;
 
 /// A file with RAM, as it is known again: by its name, of which 64 bits are random, its length, and the time of
 /// the last write to it.
@@ -84,6 +87,14 @@ pub(crate) fn from_text(contents: &[u8]) -> Option<(&str, Vec<RamFile>)> {
         bases.push(base);
     }
     (!bases.is_empty()).then_some((name, bases))
+}
+
+/// `bytes` as the name of a file with RAM: never one of another folder.
+pub(crate) fn ram_name(bytes: &[u8]) -> Option<&str> {
+    let name = std::str::from_utf8(bytes).ok()?;
+    let digits = name.strip_prefix(RAM_PREFIX)?;
+    let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (digits.len() == RAM_DIGITS && is_hex).then_some(name)
 }
 
 /// The files with RAM of a snapshot and of all that it builds on, open: what a machine that was restored from it

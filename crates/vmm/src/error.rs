@@ -5,9 +5,9 @@ use std::io;
 use thiserror::Error;
 use vmmkit_boot_loader::{BootPart, LoadError};
 use vmmkit_device_bus::{DeviceId, PlugError, StateError};
-use vmmkit_guest_memory::{ChangesError, ImageError, PageRunsError, RamError};
+use vmmkit_guest_memory::RamError;
 use vmmkit_hypervisor::VcpuId;
-use vmmkit_pc_platform::{PlatformError, SectionError};
+use vmmkit_pc_platform::{PlatformError, SaveRamError, SavedRamError, SectionError};
 use vmmkit_x86_cpu::CpuidError;
 
 use crate::{BootFile, ConfigError};
@@ -142,12 +142,9 @@ pub enum SaveError {
     /// A state cannot be written.
     #[error(transparent)]
     Section(#[from] SectionError),
-    /// It is not known which pages of RAM have changed.
-    #[error("the changes of memory are not known")]
-    Changes(#[from] ChangesError),
     /// RAM cannot be written.
-    #[error("memory image")]
-    Ram(#[source] io::Error),
+    #[error(transparent)]
+    Ram(#[from] SaveRamError),
 }
 
 /// Why a machine cannot be restored.
@@ -161,17 +158,8 @@ pub enum RestoreError {
     #[error(transparent)]
     State(#[from] StateError),
     /// The RAM is not that of this machine.
-    #[error("memory image")]
-    Ram(#[from] ImageError),
-    /// The section does not say which pages of RAM have changed.
-    #[error("{section}")]
-    Pages {
-        /// The section.
-        section: &'static str,
-        /// The reason.
-        #[source]
-        source: PageRunsError,
-    },
+    #[error(transparent)]
+    Ram(#[from] SavedRamError),
     /// The machine cannot be built on this host.
     #[error(transparent)]
     Build(#[from] BuildError),

@@ -45,14 +45,13 @@ pub use error::{BuildError, RestoreError, SaveError, StartError};
 pub use handle::{Handle, WeakHandle};
 pub use machine::{Machine, PauseOutcome, Paused, Running};
 pub use ready::Ready;
-pub use snapshot::SavedRam;
 pub use vmmkit_boot_loader::acpi::{AcpiId, AcpiObject};
 pub use vmmkit_boot_loader::{EntryChoice, Oem, mp_table::MpTable};
 pub use vmmkit_device_bus::DeviceId;
 pub use vmmkit_host_io::{Console, FdInput, InputRead, InputSource, Subscriber};
 pub use vmmkit_pc_platform::{
-    FREE_MMIO, FREE_PORTS, Needs, NoRoom, OwnDevice, OwnPlace, PartDevice, PciSlot, Slot,
-    VirtioTransport,
+    FREE_MMIO, FREE_PORTS, Needs, NoRoom, OwnDevice, OwnPlace, PartDevice, PciSlot, SaveRamError,
+    SavedRam, SavedRamError, Slot, VirtioTransport,
 };
 pub use vmmkit_run_control::{
     ClockPolicy, Event, MachineState, OnCrash, OnReboot, Outcome, PauseError, ResetCause, RunError,

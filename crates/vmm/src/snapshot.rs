@@ -1,26 +1,18 @@
 //! A paused machine as sections of a snapshot, and a machine made of them again.
 
 use std::fs::File;
-use vmmkit_guest_memory::{GuestRam, ImageError, PageRuns, RamImage};
+
+use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::Hypervisor;
 use vmmkit_hypervisor::saved::{VcpuSaved, VmSaved};
-use vmmkit_pc_platform::sections;
-use vmmkit_snapshot::{Chain, Reader, Section, Writer};
+use vmmkit_pc_platform::sections::{self, MACHINE, VM, vcpu_id};
+use vmmkit_pc_platform::{Extent, SavedRam, save_ram};
+use vmmkit_snapshot::{Reader, Writer};
 
 use crate::devices::Devices;
 use crate::machine::{Machine, Paused};
 use crate::ready::Ready;
 use crate::{Handle, MachineBuilder, RestoreError, SaveError};
-use vmmkit_device_bus::{StateError, StateReason};
-use vmmkit_pc_platform::SectionError;
-
-/// The section of the machine as a whole.
-const MACHINE: &str = "machine";
-/// The section of interrupt controllers, timers and clocks of the hypervisor.
-const VM: &str = "vm";
-/// The section of the pages that a snapshot of changes has.
-const PAGES: &str = "ram-pages";
-const PAGES_KIND: &str = "page-runs";
 
 /// A saved machine whose sections have been read.
 pub(crate) struct Saved {
@@ -37,14 +29,6 @@ impl Machine<Paused> {
     pub fn save(&self, writer: &mut Writer, ram: &File) -> Result<(), SaveError> {
         self.handle().save(writer, ram)
     }
-
-    /// As [`Handle::save_changes`], of a machine that nobody else resumes.
-    ///
-    /// # Errors
-    /// [`SaveError`]; the machine can run on.
-    pub fn save_changes(&self, writer: &mut Writer, ram: &File) -> Result<(), SaveError> {
-        self.handle().save_changes(writer, ram)
-    }
 }
 
 impl Handle {
@@ -55,9 +39,7 @@ impl Handle {
     /// # Errors
     /// [`SaveError`]; what is not saved is named before RAM is written, and the machine can run on.
     pub fn save(&self, writer: &mut Writer, ram: &File) -> Result<(), SaveError> {
-        self.save_state(writer, |guest_ram, _| {
-            guest_ram.write_image(ram).map_err(SaveError::Ram)
-        })
+        self.save_as(writer, ram, Extent::Whole)
     }
 
     /// As [`save`](Self::save), but of RAM only the pages that differ from the images that the machine was restored
@@ -66,28 +48,12 @@ impl Handle {
     /// [mapped](vmmkit_guest_memory::GuestRam::from_image).
     ///
     /// # Errors
-    /// As `save`; [`SaveError::Changes`] where it is not known which pages changed.
+    /// As `save`; [`SaveError::Ram`] where it is not known which pages changed.
     pub fn save_changes(&self, writer: &mut Writer, ram: &File) -> Result<(), SaveError> {
-        self.save_state(writer, |guest_ram, writer| {
-            let pages = guest_ram.changed_pages()?;
-            let added = writer.add(Section {
-                id: PAGES,
-                kind: PAGES_KIND,
-                version: 1,
-                must_understand: true,
-                contents: &pages.to_bytes(),
-            });
-            added.map_err(SectionError::from)?;
-            guest_ram.write_changes(ram, &pages).map_err(SaveError::Ram)
-        })
+        self.save_as(writer, ram, Extent::Changes)
     }
 
-    /// Writes all but RAM, and then RAM by `write`.
-    fn save_state(
-        &self,
-        writer: &mut Writer,
-        write: impl FnOnce(&GuestRam, &mut Writer) -> Result<u64, SaveError>,
-    ) -> Result<(), SaveError> {
+    fn save_as(&self, writer: &mut Writer, ram: &File, extent: Extent) -> Result<(), SaveError> {
         let shared = self.shared();
         let is_at_rest = shared.devices.hold_at_rest();
         if !*is_at_rest {
@@ -118,64 +84,7 @@ impl Handle {
         })?;
         sections::put(writer, VM, &vm)?;
         sections::save_parts(shared.devices.parts(), writer)?;
-        write(&shared.ram, writer)?;
-        Ok(())
-    }
-}
-
-/// The RAM of a saved machine: a file with all of it, and files with the pages that changed since.
-#[derive(Debug)]
-pub struct SavedRam {
-    image: RamImage,
-    /// The last of its files is one of changes.
-    is_changed: bool,
-}
-
-impl From<File> for SavedRam {
-    fn from(full: File) -> Self {
-        Self {
-            image: full.into(),
-            is_changed: false,
-        }
-    }
-}
-
-impl SavedRam {
-    /// The RAM of the last snapshot of `chain`.
-    ///
-    /// # Errors
-    /// [`RestoreError`]: a snapshot in it does not say which pages it has, or the host has no descriptor left.
-    pub fn of(chain: &Chain) -> Result<Self, RestoreError> {
-        let mut so_far: Option<Self> = None;
-        for snapshot in chain.iter() {
-            let file = snapshot.ram().try_clone().map_err(ImageError::Read)?;
-            so_far = Some(match so_far {
-                None => Self::from(file),
-                Some(saved) => saved.changed(file, snapshot.reader())?,
-            });
-        }
-        so_far.ok_or_else(|| StateError::whole(PAGES, StateReason::Absent).into())
-    }
-
-    /// The same, and then the pages that [`Handle::save_changes`] wrote to `image`, of which `snapshot` tells.
-    ///
-    /// # Errors
-    /// [`RestoreError`]: it does not tell of them.
-    pub fn changed(self, image: File, mut snapshot: Reader<'_>) -> Result<Self, RestoreError> {
-        let section = snapshot
-            .take(PAGES)
-            .filter(|section| (section.kind, section.version) == (PAGES_KIND, 1));
-        let section = section.ok_or_else(|| StateError::whole(PAGES, StateReason::Absent))?;
-        let length = image.metadata().map_err(ImageError::Read)?.len();
-        let pages = PageRuns::from_bytes(section.contents, length);
-        let pages = pages.map_err(|source| RestoreError::Pages {
-            section: PAGES,
-            source,
-        })?;
-        Ok(Self {
-            image: self.image.changed(image, pages),
-            is_changed: true,
-        })
+        Ok(save_ram(&shared.ram, extent, writer, ram)?)
     }
 }
 
@@ -198,16 +107,8 @@ impl MachineBuilder {
     ) -> Result<Machine<Ready>, RestoreError> {
         let form = self.config.form();
         form.check(&sections::take(&mut snapshot, MACHINE)?)?;
-        let vcpus = (0..form.vcpus()).map(|number| sections::take(&mut snapshot, &vcpu_id(number)));
-        let vcpus = vcpus.collect::<Result<Vec<VcpuSaved>, _>>()?;
-        let vm = sections::take(&mut snapshot, VM)?;
-        let ram = ram.into();
-        // Its contents are known: they say which pages the RAM has.
-        if ram.is_changed != snapshot.take(PAGES).is_some() {
-            let reason = StateReason::Contradicts("the files with RAM");
-            return Err(StateError::whole(PAGES, reason).into());
-        }
-        let ram = GuestRam::from_image(&self.config.ram, &ram.image)?;
+        let (vcpus, vm) = sections::take_core(&mut snapshot, form.vcpus())?;
+        let ram = ram.into().map(&self.config.ram, &mut snapshot)?;
         let saved = Saved { ram, vm, vcpus };
         let machine = self.assemble(hypervisor, Some(&saved))?;
         let devices = machine.handle().shared().devices.clone();
@@ -230,8 +131,4 @@ fn check_devices(devices: &Devices) -> Result<(), SaveError> {
             reason,
         }),
     }
-}
-
-fn vcpu_id(number: u32) -> String {
-    format!("vcpu{number}")
 }

@@ -28,7 +28,7 @@ use vmmkit_virtio_devices::{
 };
 use vmmkit_vmm::{
     FREE_PORTS, Machine, MachineBuilder, MachineConfig, MachineState, PauseOutcome, Paused, Ready,
-    RestoreError, SaveError, SavedRam, VirtioTransport,
+    RestoreError, SaveError, SaveRamError, SavedRam, VirtioTransport,
 };
 
 /// A folder of one test.
@@ -472,7 +472,7 @@ fn changes_are_restored_on_top_of_what_they_differ_from() {
     for generation in 1..=3 {
         let image = scratch.ram(&format!("changes{generation}"));
         let mut writer = Writer::new();
-        last.save_changes(&mut writer, &image).unwrap();
+        last.handle().save_changes(&mut writer, &image).unwrap();
         drop(last);
         // Holes take no room: few pages changed of 4096.
         assert!(image.metadata().unwrap().blocks() * 512 < 256 << 10);
@@ -508,7 +508,7 @@ fn changes_without_their_base_and_a_base_without_changes_are_refused() {
     let (whole, changes) = (scratch.ram("whole"), scratch.ram("changes"));
     let whole_state = save(&second, &whole).unwrap();
     let mut writer = Writer::new();
-    second.save_changes(&mut writer, &changes).unwrap();
+    second.handle().save_changes(&mut writer, &changes).unwrap();
     drop(second);
     let state = writer.finish();
     let restore = |state: &[u8], ram: SavedRam| {
@@ -549,8 +549,11 @@ fn a_machine_that_was_not_restored_has_no_changes() {
     let machine = MachineBuilder::new(kernel.config()).build(&idle()).unwrap();
     let machine = pause(machine);
     let ram = scratch.ram("ram");
-    let answer = machine.save_changes(&mut Writer::new(), &ram);
-    assert!(matches!(answer, Err(SaveError::Changes(_))));
+    let answer = machine.handle().save_changes(&mut Writer::new(), &ram);
+    assert!(matches!(
+        answer,
+        Err(SaveError::Ram(SaveRamError::Changes(_)))
+    ));
     assert_eq!(ram.metadata().unwrap().len(), 0);
 }
 
@@ -564,7 +567,7 @@ fn golden_changes_are_written() {
     let (_, machine) = changed(&kernel, &scratch);
     let mut writer = Writer::new();
     let image = scratch.ram("changes");
-    machine.save_changes(&mut writer, &image).unwrap();
+    machine.handle().save_changes(&mut writer, &image).unwrap();
     let state = writer.finish();
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let golden = root.join("goldens/changes.v1");
@@ -612,6 +615,7 @@ fn changes_of_earlier_builds_load_and_mutated_ones_are_refused_by_name() {
     };
     let machine = load(pages.contents).unwrap();
     assert_eq!(machine.handle().ram().read::<u32>(CHANGED), Ok(0));
+    drop(machine);
     let mut refusals = 0;
     for place in 0..pages.contents.len() {
         let mut contents = pages.contents.to_vec();

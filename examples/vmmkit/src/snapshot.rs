@@ -27,7 +27,7 @@ const COMMAND: &str = "command";
 const COMMAND_KIND: &str = "vmmkit-run";
 /// The section of the pages that a snapshot of changes has.
 const PAGES: &str = "ram-pages";
-/// What `inspect` shows of the snapshots that one builds on: not a section.
+/// The key of `inspect` for the snapshots that one builds on: not a section.
 const CHAIN: &str = "chain";
 /// Options that are the new machine's own, not those of the saved one.
 const NOT_SAVED: [&str; 13] = [
@@ -210,7 +210,8 @@ impl Snapshot {
         let mut reader = self.chain.top().reader();
         reader.take(COMMAND);
         reader.take(FILES);
-        let restored = SavedRam::of(&self.chain).and_then(|ram| builder.restore(kvm, reader, ram));
+        let ram = SavedRam::of(&self.chain).map_err(RestoreError::from);
+        let restored = ram.and_then(|ram| builder.restore(kvm, reader, ram));
         restored.map_err(|error| match error {
             RestoreError::Build(error) => explain(&error, settings),
             error => Failure::because(

@@ -1,0 +1,164 @@
+//! The RAM of a saved machine: the files that it is in, and the section that says which pages of it they have.
+
+use std::fs::File;
+use std::io;
+
+use thiserror::Error;
+use vmmkit_device_bus::{StateError, StateReason};
+use vmmkit_guest_memory::{
+    ChangesError, GuestRam, ImageError, PageRuns, PageRunsError, RamConfig, RamImage,
+};
+use vmmkit_snapshot::{Chain, Reader, Section, Writer};
+
+use crate::SectionError;
+
+/// The section of the pages that a snapshot of changes has.
+const PAGES: &str = "ram-pages";
+const KIND: &str = "page-runs";
+const VERSION: u32 = 1;
+
+/// The pages of RAM that are saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All.
+    Whole,
+    /// Those that differ from the images that RAM is mapped from.
+    Changes,
+}
+
+/// Why RAM cannot be saved.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SaveRamError {
+    /// It is not known which pages have changed.
+    #[error("the changes of memory are not known")]
+    Changes(#[from] ChangesError),
+    /// The section of the changed pages cannot be written.
+    #[error(transparent)]
+    Section(#[from] SectionError),
+    /// The file cannot be written.
+    #[error("memory image")]
+    Write(#[from] io::Error),
+}
+
+/// Writes `extent` of `ram`, whose guest does not run, to the empty file `image`; and, to `writer`, which pages changed:
+/// a section that a reader must understand.
+///
+/// # Errors
+/// [`SaveRamError`]; the file is incomplete then.
+pub fn save_ram(
+    ram: &GuestRam,
+    extent: Extent,
+    writer: &mut Writer,
+    image: &File,
+) -> Result<(), SaveRamError> {
+    if extent == Extent::Whole {
+        ram.write_image(image)?;
+        return Ok(());
+    }
+    let pages = ram.changed_pages()?;
+    let section = Section {
+        id: PAGES,
+        kind: KIND,
+        version: VERSION,
+        must_understand: true,
+        contents: &pages.to_bytes(),
+    };
+    writer.add(section).map_err(SectionError::from)?;
+    ram.write_changes(image, &pages)?;
+    Ok(())
+}
+
+/// The RAM of a saved machine: a file with all of it, and files with the pages that changed since.
+#[derive(Debug)]
+pub struct SavedRam {
+    image: RamImage,
+    /// The last of its files is one of changes.
+    is_changed: bool,
+}
+
+/// Why the files of a saved machine are not its RAM.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SavedRamError {
+    /// The section of the changed pages is absent, or there and the file is not one of changes.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// That section does not tell of pages of this RAM.
+    #[error("{section}")]
+    Pages {
+        /// The section.
+        section: &'static str,
+        /// The reason.
+        #[source]
+        source: PageRunsError,
+    },
+    /// A file cannot be the RAM, or the RAM cannot be had.
+    #[error("memory image")]
+    Image(#[from] ImageError),
+}
+
+impl From<File> for SavedRam {
+    fn from(full: File) -> Self {
+        Self {
+            image: full.into(),
+            is_changed: false,
+        }
+    }
+}
+
+impl SavedRam {
+    /// The RAM of the last snapshot of `chain`.
+    ///
+    /// # Errors
+    /// [`SavedRamError`]: a snapshot in it does not say which pages it has, or the host has no descriptor left.
+    pub fn of(chain: &Chain) -> Result<Self, SavedRamError> {
+        let mut so_far: Option<Self> = None;
+        for snapshot in chain.iter() {
+            let file = snapshot.ram().try_clone().map_err(ImageError::Read)?;
+            so_far = Some(match so_far {
+                None => Self::from(file),
+                Some(saved) => saved.changed(file, snapshot.reader())?,
+            });
+        }
+        so_far.ok_or_else(|| StateError::whole(PAGES, StateReason::Absent).into())
+    }
+
+    /// The same, and then the pages that were written to `image`, of which `snapshot` tells.
+    ///
+    /// # Errors
+    /// [`SavedRamError`]: it does not tell of them.
+    pub fn changed(self, image: File, mut snapshot: Reader<'_>) -> Result<Self, SavedRamError> {
+        let section = snapshot
+            .take(PAGES)
+            .filter(|section| (section.kind, section.version) == (KIND, VERSION));
+        let section = section.ok_or_else(|| StateError::whole(PAGES, StateReason::Absent))?;
+        let length = image.metadata().map_err(ImageError::Read)?.len();
+        let pages = PageRuns::from_bytes(section.contents, length);
+        let pages = pages.map_err(|source| SavedRamError::Pages {
+            section: PAGES,
+            source,
+        })?;
+        Ok(Self {
+            image: self.image.changed(image, pages),
+            is_changed: true,
+        })
+    }
+
+    /// RAM as `config` says, with these contents: those of `snapshot`, whose section of the changed pages is taken.
+    ///
+    /// # Errors
+    /// [`SavedRamError`]: `snapshot` has such a section and the files are not changes, or the reverse; as
+    /// [`GuestRam::from_image`].
+    pub fn map(
+        &self,
+        config: &RamConfig,
+        snapshot: &mut Reader<'_>,
+    ) -> Result<GuestRam, SavedRamError> {
+        if self.is_changed != snapshot.take(PAGES).is_some() {
+            let reason = StateReason::Contradicts("the files with RAM");
+            return Err(StateError::whole(PAGES, reason).into());
+        }
+        Ok(GuestRam::from_image(config, &self.image)?)
+    }
+}
