@@ -30,7 +30,7 @@ const MAX_BYTES: usize = 1 << 20;
 const OPPOSITES: [(&str, &str); 2] = [("acpi", "no-acpi"), ("instance", "no-instance")];
 
 /// The options that are not keys: the file itself, and what is for tests.
-const NOT_KEYS: [&str; 2] = ["config", "kvm"];
+const NOT_KEYS: [&str; 3] = ["config", "kvm", "detached"];
 
 /// The values in the file at `path`.
 pub(crate) fn read(path: &Path) -> Result<Values, Failure> {

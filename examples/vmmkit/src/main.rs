@@ -18,6 +18,7 @@ mod config_file;
 mod consumption;
 mod control;
 mod cpu;
+mod detach;
 mod device_failure;
 mod diagnosis;
 mod disk_failure;

@@ -34,7 +34,7 @@ use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::startup::Startup;
 use crate::{
-    boot_files, build_failure, config_file, control, diagnosis, exit_code, gdb, inherited,
+    boot_files, build_failure, config_file, control, detach, diagnosis, exit_code, gdb, inherited,
     messages, reports, snapshot,
 };
 use vmmkit_gdb::Supported;
@@ -57,6 +57,11 @@ pub(crate) fn run(values: Values) -> Result<ExitCode, Failure> {
         Some(snapshot) => snapshot.with_options(values)?,
         None => values,
     };
+    if values.has("detached") {
+        detach::enter();
+    } else if values.has("detach") && !values.has("dry-run") {
+        return detach::launch();
+    }
     inherited::close_unnamed(&values);
     vmmkit_host_io::raise_descriptor_limit();
     let settings = Settings::new(&values).map_err(|failure| match &config {
@@ -244,6 +249,8 @@ fn boot(
     let publisher = Publisher::new(reports::software(kvm), &settings, job.clone());
     let (presence, guest, door) =
         control::open(&settings, publisher.restored_from(lineage.transpose()?))?;
+    let report = settings.detach.then(|| presence.found_by());
+    let report = report.map(detach::Report::new).transpose()?;
     let last_resort = remote.end_by(presence);
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let reports = Reports::new(&settings);
@@ -277,7 +284,7 @@ fn boot(
         say_all(&software_notes(&settings, kvm, &machine.handle()));
         progress.booting(&settings);
         drop(startup);
-        run_to_end(machine, &job, &sandbox)
+        run_to_end(machine, &job, &sandbox, report)
     });
     gdb.finish(&outcome);
     running.finish();
@@ -342,8 +349,14 @@ fn tell(
     Ok(builder.subscribe(Box::new(follow)))
 }
 
-/// Starts the machine, with the terminal if it is to have it, and waits for its end.
-fn run_to_end(machine: Machine<Ready>, job: &Job, sandbox: &Sandbox) -> Result<Outcome, Failure> {
+/// Starts the machine, with the terminal if it is to have it, and waits for its end. Of one that is
+/// detached there is a report once it runs.
+fn run_to_end(
+    machine: Machine<Ready>,
+    job: &Job,
+    sandbox: &Sandbox,
+    report: Option<detach::Report>,
+) -> Result<Outcome, Failure> {
     if job.hears_keys() {
         job.take_terminal(io::stdin().as_fd());
         vmmkit_host_io::restore_on_fatal_signals();
@@ -354,6 +367,9 @@ fn run_to_end(machine: Machine<Ready>, job: &Job, sandbox: &Sandbox) -> Result<O
         let next = "raise the limit of processes (ulimit -u)";
         Failure::host("threads", &error, next)
     })?;
+    if let Some(report) = report {
+        report.tell()?;
+    }
     sandbox.enter_main()?;
     hang_if_asked();
     Ok(machine.wait()?)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vmmkit_assembly::{default_cmdline, machine_config};
 use vmmkit_gdb::Place;
-use vmmkit_machine_spec::{BootSpec, InitrdSpec, KernelSpec, MachineSpec};
+use vmmkit_machine_spec::{BootSpec, ConsoleSpec, InitrdSpec, KernelSpec, MachineSpec};
 use vmmkit_vmm::MachineConfig;
 
 use crate::build_failure;
@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) control: control::Choice,
     /// It does not run before it is told to.
     pub(crate) paused: bool,
+    /// In a session of its own.
+    pub(crate) detach: bool,
     /// The folder with the snapshot that the guest goes on from.
     pub(crate) restore: Option<PathBuf>,
     /// Where snapshots are that it builds on.
@@ -85,6 +87,10 @@ impl Settings {
             devices,
             policy: options.policy,
         };
+        if options.detach {
+            check_detached(&spec, &control)?;
+            spec.serial.get_or_insert(ConsoleSpec::Null);
+        }
         if let BootSpec::Kernel(mut kernel) = spec.boot.clone()
             && kernel.cmdline.is_none()
         {
@@ -101,6 +107,7 @@ impl Settings {
             stop_timeout: options.stop_timeout.unwrap_or(STOP_TIMEOUT),
             control,
             paused: options.paused,
+            detach: options.detach,
             restore: options.restore,
             base: options.base,
             gdb: options.gdb,
@@ -174,6 +181,23 @@ fn control_choice(options: &RunOptions) -> Result<control::Choice, Failure> {
         ));
     }
     Ok(choice)
+}
+
+/// Checks that the machine of `spec` can be left alone, and be found again by `choice`.
+fn check_detached(spec: &MachineSpec, choice: &control::Choice) -> Result<(), Failure> {
+    if spec.serial == Some(ConsoleSpec::Stdio) || spec.has_virtio_stdio() {
+        return Err(Failure::usage(
+            "--detach: a console on stdio has no terminal there",
+            "give --serial file=PATH, pty or socket=PATH, or leave --detach out",
+        ));
+    }
+    if choice.unlisted && choice.socket.is_none() {
+        return Err(Failure::usage(
+            "--detach: nobody could ever find this guest again",
+            "leave --no-instance out, or give --api-socket PATH",
+        ));
+    }
+    Ok(())
 }
 
 /// A value as it is shown: nothing would be overlooked.

@@ -30,8 +30,9 @@ const PAGES: &str = "ram-pages";
 /// The key of `inspect` for the snapshots that one builds on: not a section.
 const CHAIN: &str = "chain";
 /// Options that are the new machine's own, not those of the saved one.
-const NOT_SAVED: [&str; 13] = [
+const NOT_SAVED: [&str; 14] = [
     "name",
+    "detach",
     "api-socket",
     "no-instance",
     "paused",

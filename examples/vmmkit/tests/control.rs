@@ -309,6 +309,72 @@ fn wait_ends_with_the_exit_code_of_the_guest() {
     assert_eq!(output.status.code(), Some(1));
 }
 
+#[test]
+fn a_detached_guest_runs_when_the_command_has_ended() {
+    if !has_kvm("a_detached_guest_runs_when_the_command_has_ended") {
+        return;
+    }
+    let place = Place::new("detached", &waiting_guest());
+    let kernel = place.folder.path().join("kernel");
+    let run = |more: &[&str]| {
+        let mut command = place.command(&["run", "--detach", "--quiet", "--kernel"]);
+        command.arg(&kernel).args(more).output().unwrap()
+    };
+    for confined in ["off", "on"] {
+        let output = run(&["--name", "web", "--memory", "16M", "--sandbox", confined]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), &*error), (Some(0), ""));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "web\n");
+        let list = json(&place.says(&["list", "--json"]));
+        let pid = Pid::from_raw(list[0]["pid"].as_i64().unwrap() as i32).unwrap();
+        assert_eq!(rustix::process::getsid(Some(pid)).unwrap(), pid);
+        assert_eq!(state(&place, "web"), "running");
+        let named = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap();
+        assert!(named.starts_with("vmmkit"), "{named}");
+        place.says(&["stop", "web", "--timeout", "0"]);
+    }
+    // A start that fails has said why.
+    let output = run(&["--name", "web", "--initrd", "/nowhere"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("--initrd /nowhere: No such file"), "{error}");
+    for unfit in [["--serial", "stdio"], ["--console", "stdio"]] {
+        assert_eq!(run(&unfit).status.code(), Some(2));
+    }
+    assert_eq!(run(&["--no-instance"]).status.code(), Some(2));
+    assert_eq!(place.entries(), [""; 0]);
+}
+
+#[test]
+fn a_detached_guest_that_nobody_waits_for_ends() {
+    if !has_kvm("a_detached_guest_that_nobody_waits_for_ends") {
+        return;
+    }
+    let place = Place::new("abandoned", &waiting_guest());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    // The process that `--detach` starts.
+    let mut command = place.command(&["run", "--detached", "--quiet", "--name", "web"]);
+    command.args(["--memory", "16M", "--kernel"]);
+    let kernel = place.folder.path().join("kernel");
+    let output = command
+        .arg(&kernel)
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        error.contains("nobody hears that the guest runs"),
+        "{error}"
+    );
+    assert_eq!(place.entries(), [""; 0]);
+}
+
 /// A guest that has never run, or has crashed, hears no button: it is not waited for.
 #[test]
 fn sigterm_at_a_guest_that_cannot_hear_ends_it_at_once() {

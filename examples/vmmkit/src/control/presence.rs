@@ -7,6 +7,7 @@ use std::time::Duration;
 use vmmkit_control::{Entry, InstanceError, MachineInfo};
 use vmmkit_controlled::ServerSlot;
 use vmmkit_host_io::{ListenError, Listener};
+use vmmkit_machine_spec::path_text;
 
 use crate::failure::{Failure, chain};
 use crate::messages;
@@ -29,6 +30,8 @@ pub(crate) struct Choice {
 #[derive(Debug)]
 pub(crate) struct Presence {
     entry: Option<Entry>,
+    /// One more socket.
+    socket: Option<PathBuf>,
     /// The server, once somebody has come.
     server: ServerSlot,
 }
@@ -72,6 +75,7 @@ impl Presence {
         }
         let presence = Self {
             entry,
+            socket: choice.socket.clone(),
             server: ServerSlot::default(),
         };
         Ok((presence, places))
@@ -80,6 +84,15 @@ impl Presence {
     /// The machine's name, if it has one.
     pub(crate) fn name(&self) -> Option<&str> {
         self.entry.as_ref().map(Entry::name)
+    }
+
+    /// The name by which others find the machine, or else its socket.
+    pub(crate) fn found_by(&self) -> String {
+        let socket = self.socket.as_deref().map(path_text::of_path);
+        self.name()
+            .map(str::to_owned)
+            .or(socket)
+            .unwrap_or_default()
     }
 
     /// Writes down what never changes of the machine, for who asks when it cannot answer.

@@ -59,6 +59,31 @@ pub(super) const OPTIONS: &[RunOption] = &[
         ..FLAG
     },
     RunOption {
+        name: "detach",
+        heading: CONTROL,
+        help: "Run the guest in the background, and print its name once it runs",
+        more: "In a session of its own, which neither Ctrl-C nor the end of this one reaches; `vmmkit wait` has its \
+               exit code. Its serial console is null unless --serial says more; what it would say on a terminal \
+               is lost, but for --log.",
+        read: |options, _| {
+            options.detach = true;
+            Ok(())
+        },
+        write: |settings| flag(settings.detach),
+        ..FLAG
+    },
+    RunOption {
+        name: "detached",
+        heading: CONTROL,
+        help: "This is the process that --detach has started",
+        is_hidden: true,
+        read: |options, _| {
+            options.detach = true;
+            Ok(())
+        },
+        ..FLAG
+    },
+    RunOption {
         name: "restore",
         value: "DIR",
         heading: CONTROL,

@@ -64,6 +64,7 @@ pub(crate) struct RunOptions {
     pub(crate) api_socket: Option<PathBuf>,
     pub(crate) no_instance: bool,
     pub(crate) paused: bool,
+    pub(crate) detach: bool,
     pub(crate) restore: Option<PathBuf>,
     pub(crate) base: Option<PathBuf>,
     pub(crate) sandbox: SandboxChoice,

@@ -183,18 +183,12 @@ const OF_RUN: &[(&[&str], &str)] = &[
     (&["-s"], "did you mean --gdb tcp:1234?"),
     (&["-S"], "did you mean --paused?"),
     (
-        &[
-            "-daemonize",
-            "--daemonize",
-            "--detach",
-            "-b",
-            "--background",
-        ],
-        "start it in the background with &, and with --serial file=PATH or socket=PATH",
+        &["-daemonize", "--daemonize", "-b", "--background"],
+        "did you mean --detach? With --serial file=PATH or socket=PATH, to see its console",
     ),
     (
         &["-d"],
-        "a disk is given by --disk PATH; a guest runs in the background with &, and --serial file=PATH",
+        "a disk is given by --disk PATH; a guest runs in the background with --detach, and --serial file=PATH",
     ),
     (
         &["-v", "--verbose", "--debug", "-D", "--trace", "--level"],
