@@ -45,14 +45,8 @@ fn main() -> Result<(), Failure> {
         unpacked = decompress(compression, payload)?;
         alone = alone.min(begin.elapsed());
 
-        let source = BootSource {
-            kernel: &kernel,
-            initrd: None,
-            any_initrd: false,
-            modules: &[],
-            cmdline: "",
-            entry: EntryChoice::Payload,
-        };
+        let mut source = BootSource::new(&kernel, "");
+        source.entry = EntryChoice::Payload;
         let begin = Instant::now();
         load(&ram, source, &Platform::of(&[0]))?;
         placed = placed.min(begin.elapsed());
@@ -86,6 +80,7 @@ fn decompress(compression: Compression, packed: &[u8]) -> Result<u64, Failure> {
             Box::new(liblzma::bufread::XzDecoder::new_stream(trimmed, stream))
         }
         Compression::Lz4 => return lz4(trimmed),
+        other => return Err(format!("no decoder of {other:?} here").into()),
     };
     let mut total = 0;
     loop {

@@ -26,6 +26,7 @@ fn check(head: &[u8], readable: u64, writable: u64, limits: &BlockLimits) {
         | BlockRequest::Discard { offset, length }
         | BlockRequest::WriteZeroes { offset, length, .. } => (offset, length, true),
         BlockRequest::Flush | BlockRequest::Identify => (0, 0, false),
+        other => panic!("{other:?} is a request that this checks nothing of"),
     };
     assert!(offset % 512 == 0 && length % 512 == 0);
     assert!(offset.checked_add(length).unwrap() <= limits.capacity);

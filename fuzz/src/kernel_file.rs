@@ -17,14 +17,8 @@ pub fn load(data: &[u8], entry: EntryChoice) {
         file.set_len(0).unwrap();
         file.rewind().unwrap();
         file.write_all(data).unwrap();
-        let source = BootSource {
-            kernel: file,
-            initrd: None,
-            any_initrd: false,
-            modules: &[],
-            cmdline: "quiet",
-            entry,
-        };
+        let mut source = BootSource::new(file, "quiet");
+        source.entry = entry;
         let platform = Platform::of(&[0]);
         if let Ok(loaded) = load_kernel(ram, source, &platform) {
             assert!(loaded.kernel.end.0 <= ram.size());

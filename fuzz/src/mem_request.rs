@@ -66,6 +66,7 @@ pub fn run(data: &[u8]) {
                 });
                 assert_eq!(answer, expected.map_or(MemAnswer::Error, MemAnswer::State));
             }
+            other => panic!("{other:?} is not in the model"),
         }
         assert_eq!(area.plugged(), model.len() as u64 * BLOCK_SIZE);
         assert_eq!(answer.bytes().len(), 10);

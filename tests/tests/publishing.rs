@@ -3,6 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::string_slice,
     reason = "a test fails by panicking, its helpers too"
 )]
 
@@ -11,6 +12,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use vmmkit_tests::{cargo, crate_folders, rust_files, workspace_root};
+
+#[path = "publishing/closed.rs"]
+mod closed;
 
 /// Set, the READMEs are written rather than compared.
 const WRITE_READMES: &str = "VMMKIT_WRITE_READMES";

@@ -76,9 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Nanoseconds for each of `count` times.
 fn time(kvm: &Kvm, work: &Work, count: u64) -> Result<f64, Box<dyn Error>> {
-    let vm = kvm.create_vm(&VmSettings {
-        irqchip: Irqchip::None,
-    })?;
+    let vm = kvm.create_vm(&VmSettings::new(Irqchip::None))?;
     let ram = GuestRam::new(&RamConfig {
         size: RamSize::mebibytes(1),
         ..RamConfig::default()

@@ -33,6 +33,7 @@ pub struct Assembly {
 
 /// A machine that can start.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Assembled {
     /// The machine.
     pub machine: Machine<Ready>,

@@ -18,6 +18,7 @@ use crate::files::{FileFault, FileOwner, OutputError};
 /// Why a machine cannot be assembled: which field of its specification, and the reason.
 #[derive(Debug, Error)]
 #[error("{field:?}: {reason}")]
+#[non_exhaustive]
 pub struct AssemblyError {
     /// The field.
     pub field: Field,

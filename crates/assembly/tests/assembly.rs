@@ -129,7 +129,7 @@ fn what_cannot_be_had_is_named_by_its_field_and_nothing_is_left_behind() {
         DeviceSpec::Console(ConsoleSpec::Socket(socket.clone())),
         disk(&folder.path("missing")),
     ];
-    let AssemblyError { field, reason } = refused(&spec);
+    let AssemblyError { field, reason, .. } = refused(&spec);
     assert_eq!(field, Field::Device(1));
     assert!(matches!(reason, Reason::Disk(_)), "{reason:?}");
     assert!(!folder.path("serial").exists() && !socket.exists());
@@ -141,7 +141,7 @@ fn no_two_fields_write_to_one_file() {
     let mut spec = folder.machine();
     spec.serial = Some(ConsoleSpec::File(folder.path("disk")));
     spec.devices = vec![disk(&folder.path("disk"))];
-    let AssemblyError { field, reason } = refused(&spec);
+    let AssemblyError { field, reason, .. } = refused(&spec);
     assert_eq!(field, Field::Serial);
     assert!(matches!(reason, Reason::SameFile(_)), "{reason:?}");
 }
@@ -151,7 +151,7 @@ fn a_serial_console_on_stdio_is_the_hosts_streams() {
     let folder = Folder::new("stdio");
     let mut spec = folder.machine();
     spec.serial = Some(ConsoleSpec::Stdio);
-    let AssemblyError { field, reason } = refused(&spec);
+    let AssemblyError { field, reason, .. } = refused(&spec);
     assert_eq!(field, Field::Serial);
     assert!(matches!(reason, Reason::Open(_)), "{reason:?}");
     let host: Arc<dyn Host> = Arc::new(PlainStreams);

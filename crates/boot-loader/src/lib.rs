@@ -7,18 +7,12 @@
 //!
 //! ```no_run
 //! use std::fs::File;
-//! use vmmkit_boot_loader::{BootSource, EntryChoice, Platform, load};
+//! use vmmkit_boot_loader::{BootSource, Platform, load};
 //! use vmmkit_guest_memory::{GuestRam, RamConfig};
 //!
 //! let ram = GuestRam::new(&RamConfig::default())?;
-//! let source = BootSource {
-//!     kernel: &File::open("vmlinuz")?,
-//!     initrd: None,
-//!     any_initrd: false,
-//!     modules: &[],
-//!     cmdline: "console=ttyS0",
-//!     entry: EntryChoice::Auto,
-//! };
+//! let kernel = File::open("vmlinuz")?;
+//! let source = BootSource::new(&kernel, "console=ttyS0");
 //! let loaded = load(&ram, source, &Platform::of(&[0]))?;
 //! println!("enter at {:#x}", loaded.entry.address().0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

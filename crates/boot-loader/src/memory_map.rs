@@ -65,6 +65,7 @@ pub const HIGH_MEMORY: GuestAddress = GuestAddress(0x10_0000);
 /// The type of a range of physical addresses (ACPI 6.5, table 15.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum E820Kind {
     /// RAM the kernel may use.
     Ram = 1,

@@ -11,6 +11,7 @@ pub const MAX_VCPUS: u32 = 40;
 
 /// Whether there is an MP table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MpTable {
     /// Where one can describe the vCPUs. A kernel that has ACPI does not use it, but looks for it all
     /// the same: Linux maps and unmaps memory 4,000 times where it finds none.

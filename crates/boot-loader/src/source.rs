@@ -8,6 +8,7 @@ use crate::acpi::AcpiConfig;
 
 /// A kernel, what goes with it, and how it is entered.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct BootSource<'a> {
     /// The kernel: an ELF, a bzImage, a unified kernel image or a flat Multiboot kernel, told apart by
     /// content.
@@ -23,6 +24,20 @@ pub struct BootSource<'a> {
     pub cmdline: &'a str,
     /// How the kernel is entered.
     pub entry: EntryChoice,
+}
+
+impl<'a> BootSource<'a> {
+    /// The kernel alone with this command line, entered as [`EntryChoice::Auto`] says.
+    pub const fn new(kernel: &'a File, cmdline: &'a str) -> Self {
+        Self {
+            kernel,
+            initrd: None,
+            any_initrd: false,
+            modules: &[],
+            cmdline,
+            entry: EntryChoice::Auto,
+        }
+    }
 }
 
 /// A file that a kernel entered by PVH or Multiboot gets beside its initrd.
@@ -50,6 +65,7 @@ impl BootModule {
 
 /// How a kernel is entered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EntryChoice {
     /// The fastest for Linux: of a bzImage its payload, or its own decompressor where the
     /// payload is compressed in a way this crate cannot undo; of an ELF the entry by Linux's boot
@@ -69,6 +85,7 @@ pub enum EntryChoice {
 
 /// The machine as the loader describes it to the kernel.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Platform<'a> {
     /// The APIC ID of each vCPU, that of the one that starts first.
     pub apic_ids: &'a [u32],

@@ -10,6 +10,7 @@ use crate::whole;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum MachineState {
     /// It was made, and its guest has not run yet.
     Created,

@@ -43,6 +43,7 @@ pub struct Plug<S: Space> {
 
 /// An entry of the map, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RegionInfo {
     /// The owner's name.
     pub name: Arc<str>,

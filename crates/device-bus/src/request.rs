@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 /// A request the guest made through a device: a reset register, ACPI S5, a debug-exit port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GuestRequest {
     /// The guest asked for a reset (i8042 command 0xFE, port 0xCF9, the ACPI reset register).
     Reset,

@@ -111,6 +111,7 @@ pub struct AccessCounter<S: Space> {
 
 /// Accesses of one view so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AccessCounts {
     /// Reads the guest did: an instruction that repeats, or that reaches two devices, is one.
     pub reads: u64,
@@ -123,6 +124,7 @@ pub struct AccessCounts {
 
 /// Accesses to one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OwnerAccesses {
     /// Its name.
     pub name: Arc<str>,

@@ -7,6 +7,7 @@ const KEPT: usize = 16;
 
 /// Accesses that no device answered, since the bus was made. Guests probe: some are normal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unclaimed {
     /// Reads, answered with ones.
     pub reads: u64,

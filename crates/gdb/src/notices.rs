@@ -17,6 +17,7 @@ pub struct Notices {
 
 /// How a guest's run ended, as GDB tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ended {
     /// With this exit code: 0 is power-off and reset.
     Exited(u8),

@@ -18,6 +18,7 @@ pub enum Place {
 
 /// The text is no [`Place`].
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PlaceError {
     /// It begins with neither word.
     #[error("it is neither tcp:PORT nor unix:PATH")]

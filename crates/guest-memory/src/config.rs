@@ -6,6 +6,7 @@ use crate::{RamError, RamSize};
 
 /// Where the pages of RAM come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Backing {
     /// Private anonymous memory: a page costs the host nothing until it is first touched.
     #[default]
@@ -30,6 +31,7 @@ pub enum Backing {
 
 /// Advice on transparent huge pages; without meaning for [`Backing::HugeTlb`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ThpAdvice {
     /// The host's own policy (`/sys/kernel/mm/transparent_hugepage/enabled`).
     #[default]

@@ -288,6 +288,7 @@ pub enum MapFileError {
 /// An access that is not wholly inside RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{length} bytes at {address:#x} are not all guest RAM")]
+#[non_exhaustive]
 pub struct AccessError {
     /// The first address.
     pub address: u64,

@@ -15,6 +15,7 @@ use crate::{GuestRam, MMIO_HOLE_END, MapFileError};
 
 /// A file to map, and where.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FileRegion {
     /// A regular file, of a whole, non-zero number of 2 MiB pages; opened for writing too if it is
     /// `shared`.
@@ -27,6 +28,18 @@ pub struct FileRegion {
     /// Whether what the guest writes ends in the file. Otherwise it is this process's own, and lost
     /// with it.
     pub shared: bool,
+}
+
+impl FileRegion {
+    /// `file` at `guest_address` in the memory slot `slot`, not `shared`.
+    pub fn new(file: Arc<File>, guest_address: GuestAddress, slot: u32) -> Self {
+        Self {
+            file,
+            guest_address,
+            slot,
+            shared: false,
+        }
+    }
 }
 
 impl GuestRam {
@@ -47,12 +60,9 @@ impl GuestRam {
     /// # std::fs::remove_file(&path)?;
     ///
     /// file.set_len(4 << 20)?;
-    /// let memory = GuestRam::map_file(&FileRegion {
-    ///     file: Arc::new(file),
-    ///     guest_address: GuestAddress(8 << 30),
-    ///     slot: 2,
-    ///     shared: true,
-    /// })?;
+    /// let mut region = FileRegion::new(Arc::new(file), GuestAddress(8 << 30), 2);
+    /// region.shared = true;
+    /// let memory = GuestRam::map_file(&region)?;
     /// memory.write(GuestAddress(8 << 30), 7_u64)?;
     /// // What devices reach: RAM and file.
     /// let ram = GuestRam::new(&Default::default())?;

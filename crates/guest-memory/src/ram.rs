@@ -16,6 +16,7 @@ use crate::{Backing, Layout, MMIO_HOLE_END, MMIO_HOLE_START, RamConfig, RamError
 
 /// One contiguous range of RAM: a memory slot of the hypervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RamRegion {
     /// The slot's number: the index of the region; of a file, the number that it was given.
     pub slot: u32,

@@ -41,6 +41,7 @@ impl Interest {
 
 /// One descriptor that is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Ready {
     /// The number given with the descriptor.
     pub token: u64,

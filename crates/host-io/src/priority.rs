@@ -14,6 +14,7 @@ use crate::{ThreadRole, ThreadSpec};
 /// Threads that one with a real-time policy or a negative nice value starts do not inherit it
 /// (SCHED_RESET_ON_FORK); a positive nice value they do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ThreadPriority {
     /// SCHED_FIFO with this priority, 1 to 99: it runs before every ordinary thread, until it waits.
     Fifo(u8),

@@ -10,6 +10,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 /// Both ends of a new pseudo-terminal (pty(7)), closed on exec. Neither becomes the controlling
 /// terminal of this process.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Pty {
     /// The end that plays the hardware. O_NONBLOCK is not set.
     pub master: OwnedFd,

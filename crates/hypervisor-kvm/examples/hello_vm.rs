@@ -24,9 +24,7 @@ impl SerialOutput for Stdout {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let vm = Kvm::open()?.create_vm(&VmSettings {
-        irqchip: Irqchip::None,
-    })?;
+    let vm = Kvm::open()?.create_vm(&VmSettings::new(Irqchip::None))?;
     let ram = GuestRam::new(&RamConfig {
         size: "1M".parse()?,
         ..RamConfig::default()

@@ -265,6 +265,7 @@ fn create_irqchip(vm: &VmFd, irqchip: Irqchip) -> Result<()> {
             vm.enable_cap(&split)
                 .map_err(|error| Error::host("KVM_ENABLE_CAP (KVM_CAP_SPLIT_IRQCHIP)", error))?;
         }
+        _ => return Err(Error::Unsupported("such interrupt controllers")),
     }
     Ok(())
 }

@@ -233,9 +233,7 @@ mod tests {
 
     #[test]
     fn without_interrupt_controllers_there_is_no_vector() {
-        let settings = VmSettings {
-            irqchip: Irqchip::None,
-        };
+        let settings = VmSettings::new(Irqchip::None);
         let vm = match Kvm::open() {
             Ok(kvm) => kvm.create_vm(&settings).unwrap(),
             Err(reason) => return eprintln!("SKIPPED: message vectors: {reason}"),

@@ -58,7 +58,8 @@ impl Slots {
         let place = place.ok_or_else(|| refused(io::ErrorKind::NotFound))?;
         for region in ram.regions() {
             // Without bytes, a slot is gone (KVM API, 4.35).
-            let gone = RamRegion { size: 0, ..*region };
+            let mut gone = *region;
+            gone.size = 0;
             self.set_slot(vm, &gone, 0)?;
         }
         self.rams.remove(place);

@@ -85,6 +85,7 @@ pub struct FailEntry {
 
 /// A system-wide event the hypervisor saw itself (`KVM_EXIT_SYSTEM_EVENT`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SystemEvent {
     /// The guest asked for power-off.
     Shutdown,

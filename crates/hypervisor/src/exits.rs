@@ -11,6 +11,7 @@ use crate::{VcpuExit, VcpuId};
 
 /// The exits of one vCPU so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VcpuExits {
     /// The vCPU.
     pub vcpu: VcpuId,

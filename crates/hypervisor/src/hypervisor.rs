@@ -59,6 +59,7 @@ impl Capabilities {
 
 /// Which interrupt controllers the hypervisor emulates for a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Irqchip {
     /// None: interrupts cannot be delivered; micro-guests and tests.
     None,
@@ -73,18 +74,37 @@ pub enum Irqchip {
     Split,
 }
 
+impl Irqchip {
+    /// Its name in saved machines and in messages: `none`, `hypervisor`, `hypervisor-with-pit` or `split`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Split => "split",
+            Self::InKernel { pit: true } => "hypervisor-with-pit",
+            Self::InKernel { pit: false } => "hypervisor",
+        }
+    }
+}
+
 /// The fixed properties of a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VmSettings {
     /// The interrupt controllers.
     pub irqchip: Irqchip,
 }
 
+impl VmSettings {
+    /// A VM with these interrupt controllers.
+    pub const fn new(irqchip: Irqchip) -> Self {
+        Self { irqchip }
+    }
+}
+
 impl Default for VmSettings {
+    /// All interrupt controllers, and the PIT, in the hypervisor.
     fn default() -> Self {
-        Self {
-            irqchip: Irqchip::InKernel { pit: true },
-        }
+        Self::new(Irqchip::InKernel { pit: true })
     }
 }
 

@@ -7,6 +7,7 @@ use vmmkit_device_bus::{PlugError, StateError};
 
 /// Why a device of the platform cannot be part of a machine.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum PlatformError {
     /// The hypervisor refused an interrupt or a kick.
     #[error("the hypervisor cannot serve a device")]

@@ -4,7 +4,6 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 use vmmkit_device_bus::{StateError, StateForm};
-use vmmkit_hypervisor::Irqchip;
 
 use crate::{PlatformConfig, VirtioTransport};
 
@@ -28,12 +27,6 @@ impl StateForm for MachineForm {
 impl MachineForm {
     /// The form of a machine with `vcpus` vCPUs and `memory` bytes of RAM on the platform of `config`.
     pub fn new(vcpus: u32, memory: u64, config: PlatformConfig) -> Self {
-        let irqchip = match config.irqchip {
-            Irqchip::None => "none",
-            Irqchip::Split => "split",
-            Irqchip::InKernel { pit: true } => "hypervisor-with-pit",
-            Irqchip::InKernel { pit: false } => "hypervisor",
-        };
         let virtio = match config.virtio {
             VirtioTransport::Mmio => "mmio",
             VirtioTransport::Pci => "pci",
@@ -41,7 +34,7 @@ impl MachineForm {
         Self {
             vcpus,
             memory,
-            irqchip: irqchip.into(),
+            irqchip: config.irqchip.name().into(),
             virtio: virtio.into(),
             has_firmware: config.has_firmware,
         }
@@ -74,6 +67,7 @@ impl MachineForm {
 #[cfg(test)]
 mod tests {
     use vmmkit_device_bus::SavedState;
+    use vmmkit_hypervisor::Irqchip;
 
     use super::*;
 

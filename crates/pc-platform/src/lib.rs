@@ -23,7 +23,7 @@
 //! }
 //!
 //! let irqchip = Irqchip::InKernel { pit: true };
-//! let vm = Arc::new(FakeHypervisor::new().create_vm(&VmSettings { irqchip })?);
+//! let vm = Arc::new(FakeHypervisor::new().create_vm(&VmSettings::new(irqchip))?);
 //! let ram = GuestRam::new(&RamConfig::default())?;
 //! let requests = Arc::new(|request| println!("the guest asks for {request:?}"));
 //! let clock = Arc::new(Stopwatch::default());

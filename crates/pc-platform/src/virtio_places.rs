@@ -7,6 +7,7 @@ use vmmkit_virtio::spec::mmio;
 
 /// Where paravirtual devices are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VirtioTransport {
     /// Each at an address and an interrupt of its own, told by ACPI or the command line: the least to
     /// probe for. Kernels of distributions mostly lack the driver.

@@ -85,6 +85,8 @@ impl Control {
             GuestRequest::CrashLoaded => {
                 control.core.change(|state| state.crash_kernel_is_loaded())
             }
+            // A request that only a later device-bus has.
+            _ => {}
         })
     }
 

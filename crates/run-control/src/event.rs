@@ -61,6 +61,7 @@ pub enum Event {
 
 /// Why a guest starts anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ResetCause {
     /// It asked for it.
     Guest,

@@ -74,6 +74,7 @@ impl fmt::Debug for OnWorkThread {
 
 /// The action on a reset that the guest asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnReboot {
     /// It ends the run.
     #[default]
@@ -97,6 +98,7 @@ pub enum ClockPolicy {
 
 /// The action on a crash of the guest: a triple fault, or a panic of its kernel that it reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnCrash {
     /// It ends the run.
     #[default]

@@ -37,6 +37,7 @@ pub struct PrivilegesDropped {
 
 /// The memory of the process for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProcessMemory {
     /// There are no core files (RLIMIT_CORE), and other processes of the same user have no access (PR_SET_DUMPABLE: no
     /// ptrace(2), and /proc/PID is root's).

@@ -15,6 +15,7 @@ const LINE: usize = 240;
 
 /// A line of the guest's console.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConsoleLine {
     /// When its first byte came.
     pub at: Duration,

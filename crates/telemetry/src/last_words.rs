@@ -24,6 +24,7 @@ const TRACE: u32 = 400;
 
 /// A panic, as a guest's console tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConsolePanic {
     /// Why, as printable ASCII.
     pub reason: String,

@@ -10,6 +10,7 @@ pub type Labels = Vec<(String, String)>;
 /// How a number behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Kind {
     /// It only grows, from 0 at the start of the machine.
     Counter,

@@ -8,6 +8,7 @@ use crate::{Metrics, Tree};
 /// A point in the life of a machine, in the order they are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
+#[non_exhaustive]
 pub enum Milestone {
     /// The builder begins: the configuration is complete.
     BuildBegan,

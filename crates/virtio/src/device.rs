@@ -148,6 +148,7 @@ pub enum ActivateError {
 
 /// The set-up of a driver that is ready.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Activation {
     /// The device's name in the machine: `blk0`.
     pub name: Arc<str>,

@@ -85,6 +85,7 @@ pub struct Fault {
 
 /// Events between a device and its driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TransportEvent {
     /// A driver is ready, and the device works for it.
     DriverReady,

@@ -36,6 +36,7 @@ const MEMORY_ALIGNMENT: u64 = 1 << 30;
 
 /// Where memory beside RAM lies: see [`MachineBuilder::next_memory`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemoryPlace {
     /// The guest-physical address, a multiple of 1 GiB.
     pub guest_address: GuestAddress,
@@ -301,9 +302,7 @@ fn create_and_load<'a, H: Hypervisor>(
         boot_log,
     } = loading;
     let create = || {
-        let settings = VmSettings {
-            irqchip: config.irqchip,
-        };
+        let settings = VmSettings::new(config.irqchip);
         let vm = hypervisor.create_vm(&settings)?;
         vm.map_ram(ram)?;
         boot_log.mark(Milestone::VmCreated);

@@ -23,6 +23,7 @@ pub(crate) type Deadline = Option<Instant>;
 
 /// A paravirtual device, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeviceInfo {
     /// Its name in the machine: `blk0`.
     pub name: Arc<str>,
@@ -280,6 +281,8 @@ pub(crate) fn watch_all(
                 TransportEvent::NeedsReset(reason) => Event::DeviceFault { device, reason },
                 TransportEvent::Lost(reason) => Event::DeviceLost { device, reason },
                 TransportEvent::Back => Event::DeviceBack { device },
+                // No event of a machine's that this version knows.
+                _ => return,
             });
         }));
     }

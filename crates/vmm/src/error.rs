@@ -81,6 +81,9 @@ pub enum BuildError {
     /// A device has no place on the PCI bus.
     #[error("a device cannot be put on the PCI bus")]
     Pci(#[from] vmmkit_pci::PciError),
+    /// The platform cannot be made for another reason.
+    #[error(transparent)]
+    Platform(PlatformError),
     /// Memory beside RAM cannot be where it is.
     #[error("memory beside RAM")]
     Memory(#[from] vmmkit_guest_memory::MapFileError),
@@ -102,6 +105,7 @@ impl From<PlatformError> for BuildError {
             PlatformError::Plug(source) => Self::Plug(source),
             PlatformError::Device { name, source } => Self::Device { name, source },
             PlatformError::Pci(source) => Self::Pci(source),
+            other => Self::Platform(other),
         }
     }
 }

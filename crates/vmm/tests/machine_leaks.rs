@@ -257,7 +257,7 @@ fn drive(place: Place, devices: u32) -> Code {
                 }
                 code.long(0x70, 15);
             }
-            VirtioTransport::Pci => {
+            _ => {
                 // Behind the host bridge: memory space and bus master on, then to base address 0.
                 code.base(0xe000_0000 + (u64::from(device) + 1) * 0x8000);
                 code.word(4, 6);

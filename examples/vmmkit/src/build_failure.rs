@@ -62,7 +62,7 @@ fn field_of(part: BootPart) -> Field {
 
 /// `error` of a machine `spec`, whose devices were given as `texts`, as the user reads it.
 pub(crate) fn of_assembly(error: &AssemblyError, spec: &MachineSpec, texts: &[String]) -> Failure {
-    let AssemblyError { field, reason } = error;
+    let AssemblyError { field, reason, .. } = error;
     let option = options::option_of(spec, *field);
     let (name, advice) = option.map_or(("", ""), |option| (option.name, option.advice));
     let what = options::shown(spec, *field, texts);
@@ -94,6 +94,7 @@ fn allowed_by(priority: ThreadPriority) -> String {
             let least = 20 - i32::from(nice);
             format!("raise the limit of nice values to {least} (ulimit -e {least})")
         }
+        _ => "raise the limits of priorities".to_owned(),
     };
     format!("{limit} as root, in limits.conf or in a systemd unit, or run it with CAP_SYS_NICE")
 }

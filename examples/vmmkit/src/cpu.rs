@@ -110,9 +110,7 @@ impl Host {
     /// MSRs that say what the CPU can do, as far as a vCPU with `table` takes them: some KVMs know of one
     /// that it does not.
     fn settable_msrs(&self, table: &[CpuidEntry]) -> vmmkit_hypervisor::Result<Vec<Msr>> {
-        let vm = self.kvm.create_vm(&VmSettings {
-            irqchip: Irqchip::None,
-        })?;
+        let vm = self.kvm.create_vm(&VmSettings::new(Irqchip::None))?;
         let mut vcpu = vm.create_vcpu(VcpuId(0))?;
         vcpu.set_cpuid(table)?;
         let mut msrs = self.kvm.feature_msrs()?;

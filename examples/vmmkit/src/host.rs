@@ -124,5 +124,6 @@ fn output_lost(place: &str, lost: &LostOutput) -> String {
         LostOutput::Failed(error) => {
             format!("warning: {place}: {error}; the guest goes on, and some of its output is lost")
         }
+        _ => format!("warning: {place}: some of the guest's output is lost"),
     }
 }

@@ -70,7 +70,8 @@ impl News {
                 "{crash}; it is kept as it is\n  next: look at it, then quit (Ctrl-a x) or stop it"
             )),
             OnCrash::Reboot => Some(format!("{crash}; it starts anew")),
-            OnCrash::Exit => None,
+            // `Exit`, whose end is reported by `finish`.
+            _ => None,
         }
     }
 }

@@ -11,6 +11,7 @@ use vmmkit_host_io::{Output, OutputPlan, Sharing};
 /// A file for output that cannot have its name.
 #[derive(Debug, Error)]
 #[error("{}: {source}", path.display())]
+#[non_exhaustive]
 pub struct OutputError {
     /// The file.
     pub path: PathBuf,

@@ -9,6 +9,7 @@ use vmmkit_host_io::{FileError, FileId, OutputPlan, Sharing};
 
 /// The role of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Role {
     /// It is read.
     Input,
@@ -28,6 +29,7 @@ pub enum Role {
 
 /// A file that is named by `T`: a field, or an option of the embedder's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NamedFile<T> {
     /// The owner of the name.
     pub owner: T,

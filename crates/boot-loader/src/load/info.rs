@@ -28,6 +28,7 @@ pub struct Loaded {
 
 /// A range of guest RAM that holds something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Placed {
     /// Its first address.
     pub start: GuestAddress,

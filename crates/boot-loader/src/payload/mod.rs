@@ -23,6 +23,7 @@ const LZMA_MEMORY_LIMIT: u32 = 160 << 10;
 
 /// How a payload is compressed: each of the ways Linux offers for x86, but lzo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Compression {
     /// Not at all: an ELF.
     None,

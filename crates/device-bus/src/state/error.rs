@@ -11,6 +11,7 @@ const MAX_VALUE: usize = 64;
 
 /// Why a part's state cannot be saved or restored.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct StateError {
     /// The part: the kind of its form, or its name in the machine where the caller knows it.
     pub part: Box<str>,

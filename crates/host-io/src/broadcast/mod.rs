@@ -44,6 +44,7 @@ struct Hub<T> {
 
 /// A message as a reader gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Message<T> {
     /// Its number: the first message of a broadcast has 1, and the next one always one more.
     pub sequence: u64,

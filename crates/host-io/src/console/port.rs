@@ -21,6 +21,7 @@ pub trait ConsolePort: Send + Sync {
 
 /// Why a console's output is lost. The guest goes on all the same.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum LostOutput {
     /// Nobody reads it any more, and never will: all that comes is dropped.
     NoReader,

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 /// Why a file could not be locked.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum LockError {
     /// Somebody else has it.
     #[error("it is in use")]
@@ -24,6 +25,7 @@ pub enum LockError {
 
 /// A process that has locked a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Holder {
     /// Its process ID.
     pub pid: u32,

@@ -119,9 +119,7 @@ fn prepare_with(
     table: &[CpuidEntry],
     cr4: u64,
 ) -> Result<(KvmVcpu, GuestRam)> {
-    let vm = kvm.create_vm(&VmSettings {
-        irqchip: Irqchip::None,
-    })?;
+    let vm = kvm.create_vm(&VmSettings::new(Irqchip::None))?;
     let ram = memory(code).map_err(|source| Error::host("mmap of a micro-guest", source))?;
     vm.map_ram(&ram)?;
     let mut vcpu = vm.create_vcpu(VcpuId(0))?;

@@ -23,6 +23,7 @@ use crate::Kvm;
 
 /// The kind of KVM behind /dev/kvm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KvmKind {
     /// VT-x, by the module kvm_intel.
     Intel,
@@ -51,6 +52,7 @@ pub struct Finding {
 
 /// The remedy for something that a software KVM lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Remedy {
     /// The instruction is completed by `vmmkit-x86-emulator` when KVM hands it back.
     Completed,

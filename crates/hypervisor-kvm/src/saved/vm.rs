@@ -23,7 +23,8 @@ impl SaveVm for KvmVm {
         let host_tsc = host_tsc();
         let (has_chips, has_pit) = match self.inner.irqchip() {
             Irqchip::InKernel { pit } => (true, pit),
-            Irqchip::None | Irqchip::Split => (false, false),
+            // `create_irqchip` knows no more of them.
+            _ => (false, false),
         };
         let mut saved = VmSaved {
             clock_ns: clock.clock,

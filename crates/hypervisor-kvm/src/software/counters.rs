@@ -7,6 +7,7 @@ use vmmkit_x86_emulator::Completed;
 /// Counts of the help given to the guests of one `Kvm` so far. All zero on VT-x and AMD-V, where nothing of
 /// it is ever engaged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SoftwareCounters {
     /// Instructions completed: name and count of those that occurred, most frequent first.
     pub completed: Vec<(&'static str, u64)>,

@@ -26,9 +26,7 @@ pub(super) type Outcome = Result<(), Failure>;
 pub(super) type VcpuOf<H> = <<H as Hypervisor>::Vm as Vm>::Vcpu;
 
 /// Without interrupt controllers.
-pub(super) const BARE: VmSettings = VmSettings {
-    irqchip: Irqchip::None,
-};
+pub(super) const BARE: VmSettings = VmSettings::new(Irqchip::None);
 
 /// One VM with 512 KiB of RAM and one vCPU at [`ENTRY`].
 pub(super) struct Guest<H: Hypervisor> {

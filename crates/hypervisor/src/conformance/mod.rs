@@ -33,6 +33,7 @@ use crate::Hypervisor;
 
 /// A requirement of a case beyond the traits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Need {
     /// It executes guest code.
     Execution,
@@ -51,6 +52,7 @@ pub enum Need {
 }
 
 /// One case.
+#[non_exhaustive]
 pub struct Case<H> {
     /// The promise, as a sentence in snake case.
     pub name: &'static str,

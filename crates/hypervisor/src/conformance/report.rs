@@ -49,6 +49,7 @@ pub enum Failure {
 
 /// How one case ended.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Verdict {
     /// As promised.
     Passed,

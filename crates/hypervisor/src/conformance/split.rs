@@ -43,9 +43,7 @@ const PIN: Gsi = Gsi(5);
 /// Level-triggered, and asserted (Intel SDM vol. 3, 11.11.2).
 const LEVEL: u32 = 3 << 14;
 
-const SPLIT: VmSettings = VmSettings {
-    irqchip: Irqchip::Split,
-};
+const SPLIT: VmSettings = VmSettings::new(Irqchip::Split);
 
 /// Says so on port 0x51, and waits: out 0x51, al; sti; hlt; out 0x53, al; jmp $
 const WAITING: [u8; 8] = [0xe6, 0x51, 0xfb, 0xf4, 0xe6, 0x53, 0xeb, 0xfe];

@@ -14,6 +14,7 @@ use crate::{GuestClock, MsiMessage, Result, VcpuExit, VcpuId, VmSettings};
 
 /// The answer to one read of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Answer {
     /// The read.
     pub exit: VcpuExit,
@@ -23,6 +24,7 @@ pub struct Answer {
 
 /// The transcript of one vCPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Transcript {
     /// The answers to its reads, in order.
     pub answers: Vec<Answer>,
@@ -38,6 +40,7 @@ pub struct Transcript {
 
 /// One change of an interrupt line; setting the level it has is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LineChange {
     /// The line.
     pub gsi: Gsi,
@@ -47,6 +50,7 @@ pub struct LineChange {
 
 /// A change of a VM's clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ClockChange {
     /// To stop.
     Stopped,
@@ -59,6 +63,7 @@ pub enum ClockChange {
 /// The state of a fake vCPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are named after their types")]
+#[non_exhaustive]
 pub struct VcpuSnapshot {
     pub registers: Registers,
     pub special_registers: SpecialRegisters,

@@ -13,6 +13,7 @@ pub struct Script {
 
 /// The behaviour of a vCPU once its script is over, at every further run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum End {
     /// Returns [`VcpuExit::Shutdown`].
     #[default]

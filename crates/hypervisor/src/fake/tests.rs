@@ -209,7 +209,7 @@ fn a_vm_is_restored_with_the_chips_that_it_has() {
             "x86-vm: pit: nothing in this machine has such a state",
         ),
     ] {
-        let vm = hypervisor.create_vm(&VmSettings { irqchip }).unwrap();
+        let vm = hypervisor.create_vm(&VmSettings::new(irqchip)).unwrap();
         match SaveVm::restore(&vm, &saved) {
             Err(Error::State(error)) => assert_eq!(error.to_string(), refusal),
             other => panic!("{other:?}"),

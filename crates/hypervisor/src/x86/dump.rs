@@ -32,6 +32,7 @@ impl fmt::Display for Instruction {
 
 /// A vCPU's registers at one moment, as far as they could be read.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct VcpuDump {
     /// The vCPU.
     pub vcpu: VcpuId,

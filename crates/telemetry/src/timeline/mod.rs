@@ -18,6 +18,7 @@ pub use bins::Bins;
 /// It is read from a [`BootLog`] and from [`Bins`] that somebody filled while the guest ran. As JSON,
 /// by serde, it holds all that [`to_svg`](Self::to_svg) draws; times are microseconds.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Timeline {
     /// The subject, for the heading.
     pub title: String,
@@ -35,6 +36,7 @@ pub struct Timeline {
 
 /// A point in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mark {
     /// Its name: that of a [`Milestone`], or `exec`, `main`, `init`.
     pub name: &'static str,

@@ -9,6 +9,7 @@ use super::spec::{self, tag};
 /// Memory statistics of a guest (virtio 1.2, section 5.5.6.4); `None` for those it does not send.
 /// None of it can be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BalloonStats {
     /// Bytes swapped in.
     pub swap_in: Option<u64>,
@@ -34,6 +35,7 @@ pub struct BalloonStats {
 
 /// Statistics and how old they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BalloonReport {
     /// Time since they came.
     pub age: Duration,

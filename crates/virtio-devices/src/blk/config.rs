@@ -112,6 +112,7 @@ const BLOCK_SIZES: [u32; 2] = [512, 4096];
 
 /// The format of a disk's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DiskFormat {
     /// The disk itself, byte for byte.
     Raw,
@@ -121,6 +122,7 @@ pub enum DiskFormat {
 
 /// How the host is asked to read and write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BlockBackend {
     /// By io_uring where the host allows it and the disk is raw, else by system calls.
     #[default]

@@ -32,6 +32,10 @@ pub(super) fn lock(path: &Path, read_only: bool) -> Result<File, BlockError> {
             path: path.to_owned(),
             source,
         }),
+        Err(other) => Err(BlockError::Lock {
+            path: path.to_owned(),
+            source: io::Error::other(other),
+        }),
     }
 }
 

@@ -28,6 +28,7 @@ pub struct BlockLimits {
 /// A request that keeps the rules: offsets and lengths are in bytes, whole sectors, and lie on the
 /// disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BlockRequest {
     /// Reads.
     Read {

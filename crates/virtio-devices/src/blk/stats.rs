@@ -10,6 +10,7 @@ use super::BlockRequest;
 
 /// Counters of a block device, over all queues and resets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BlockStats {
     /// IN requests that were done.
     pub reads: u64,

@@ -4,6 +4,7 @@ use super::spec::{self, event};
 
 /// A message of a driver on the control queue (virtio 1.2, section 5.3.6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ConsoleMessage {
     /// It is ready to be told of ports, or has failed.
     DeviceReady(bool),

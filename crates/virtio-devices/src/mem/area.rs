@@ -19,6 +19,7 @@ pub struct MemArea {
 
 /// A range of addresses whose bytes are the host's again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Released {
     /// The first address.
     pub address: u64,

@@ -4,6 +4,7 @@ use super::spec;
 
 /// A request (virtio 1.2, section 5.15.6). Nothing of it is checked but that it is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MemRequest {
     /// Plug these blocks.
     Plug(MemBlocks),
@@ -26,6 +27,7 @@ pub struct MemBlocks {
 
 /// The answer to a request (5.15.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MemAnswer {
     /// It is done.
     Ack,

@@ -7,6 +7,7 @@ use super::spec::{control, feature};
 
 /// A command that the device knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ControlCommand {
     /// Use so many pairs of queues.
     QueuePairs(u16),

@@ -6,6 +6,7 @@ use vmmkit_telemetry::Tree;
 
 /// The packets of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NetFlow {
     /// Packets that went through.
     pub packets: u64,
@@ -19,6 +20,7 @@ pub struct NetFlow {
 
 /// The packets of a device, as the guest names the directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NetStats {
     /// To the guest.
     pub received: NetFlow,

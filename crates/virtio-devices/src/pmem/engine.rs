@@ -22,6 +22,7 @@ pub(super) struct Counts {
 
 /// A request of a driver (5.19.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PmemRequest {
     /// The writes so far are to be on the disk.
     Flush,

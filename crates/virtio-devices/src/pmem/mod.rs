@@ -90,15 +90,12 @@ impl Pmem {
             Ok(()) => {}
             Err(LockError::InUse { .. }) => return Err(PmemError::InUse { path: path.clone() }),
             Err(LockError::Host(source)) => return Err(failed(source)),
+            Err(other) => return Err(failed(io::Error::other(other))),
         }
         let file = Arc::new(file);
-        let memory = GuestRam::map_file(&FileRegion {
-            file: file.clone(),
-            guest_address: config.guest_address,
-            slot: config.slot,
-            shared: !config.discard_writes,
-        })
-        .map_err(|source| PmemError::Map {
+        let mut region = FileRegion::new(file.clone(), config.guest_address, config.slot);
+        region.shared = !config.discard_writes;
+        let memory = GuestRam::map_file(&region).map_err(|source| PmemError::Map {
             path: path.clone(),
             source,
         })?;

@@ -16,6 +16,7 @@ use crate::{Device, MmioTransport, Transport};
 
 /// Which transport a driver drives its device by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TransportKind {
     /// Memory-mapped registers (virtio 1.2, section 4.2).
     #[default]
@@ -37,6 +38,7 @@ impl TransportKind {
 
 /// A device on its transport, whose registers have the names and places of MMIO's on every one.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Attachment {
     /// By memory-mapped registers.
     Mmio(MmioTransport),

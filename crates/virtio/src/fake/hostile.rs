@@ -37,6 +37,7 @@ impl Random {
 
 /// The result of a hostile driver's work on the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Survival {
     /// Rounds that ended with DEVICE_NEEDS_RESET.
     pub needed_reset: u32,

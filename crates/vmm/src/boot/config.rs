@@ -10,6 +10,7 @@ use vmmkit_boot_loader::EntryChoice;
 
 /// The boot of a machine.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Boot {
     /// A kernel, loaded into RAM and entered there.
     Kernel(KernelBoot),
@@ -106,6 +107,7 @@ pub struct Module {
 /// A file that a guest is booted from. It is opened once, when the machine is built, and read at each
 /// power-on.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum BootFile {
     /// The file at a path.
     Path(PathBuf),

@@ -103,23 +103,18 @@ pub(crate) fn load(
         }
         _ => Cow::Borrowed(&kernel.cmdline),
     };
-    let source = BootSource {
-        kernel: image,
-        initrd: initrd.as_ref(),
-        any_initrd: kernel.initrd.as_ref().is_some_and(|initrd| initrd.any),
-        modules,
-        cmdline: &cmdline,
-        entry: kernel.entry,
-    };
+    let mut source = BootSource::new(image, &cmdline);
+    source.initrd = initrd.as_ref();
+    source.any_initrd = kernel.initrd.as_ref().is_some_and(|initrd| initrd.any);
+    source.modules = modules;
+    source.entry = kernel.entry;
     let apic_ids: Vec<u32> = config.topology().apic_ids().collect();
     let describe = || Platform::describe(config.platform(), devices, &config.ram, apic_ids.clone());
     let acpi = config.acpi.then(describe);
-    let description = boot_loader::Platform {
-        apic_ids: &apic_ids,
-        acpi: acpi.as_ref(),
-        mp_table: config.mp_table.is_for(config.vcpus),
-        oem: config.oem,
-    };
+    let mut description = boot_loader::Platform::of(&apic_ids);
+    description.acpi = acpi.as_ref();
+    description.mp_table = config.mp_table.is_for(config.vcpus);
+    description.oem = config.oem;
     let loaded = boot_loader::load(ram, source, &description);
     Ok((loaded.map_err(failed)?.entry, None))
 }

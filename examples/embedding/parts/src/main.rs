@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use guest_elf::elf;
-use vmmkit_boot_loader::{BootSource, EntryChoice, Platform, load};
+use vmmkit_boot_loader::{BootSource, Platform, load};
 use vmmkit_device_bus::{AddressRange, GuestRequest, IrqLine, MmioBus, PortBus};
 use vmmkit_guest_memory::{GuestRam, RamConfig};
 use vmmkit_host_io::memory_file;
@@ -46,9 +46,7 @@ impl SerialOutput for Stdout {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let vm = Kvm::open()?.create_vm(&VmSettings {
-        irqchip: Irqchip::None,
-    })?;
+    let vm = Kvm::open()?.create_vm(&VmSettings::new(Irqchip::None))?;
     let ram = GuestRam::new(&RamConfig::default())?;
     vm.map_ram(&ram)?;
 
@@ -76,14 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     mmio.plug("reverse0", DEVICE, Arc::new(device))?;
 
     let kernel = memory_file(&elf(CODE))?;
-    let source = BootSource {
-        kernel: &kernel,
-        initrd: None,
-        any_initrd: false,
-        modules: &[],
-        cmdline: "",
-        entry: EntryChoice::Auto,
-    };
+    let source = BootSource::new(&kernel, "");
     let loaded = load(&ram, source, &Platform::of(&[0]))?;
     let mut vcpu = vm.create_vcpu(VcpuId(0))?;
     let mut special = vcpu.special_registers()?;

@@ -23,9 +23,7 @@ impl DevicePio for Counter {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let vm = Kvm::open()?.create_vm(&VmSettings {
-        irqchip: Irqchip::None,
-    })?;
+    let vm = Kvm::open()?.create_vm(&VmSettings::new(Irqchip::None))?;
     let ram = GuestRam::new(&RamConfig::default())?;
     ram.write_bytes(GuestAddress(0x1000), CODE)?;
     vm.map_ram(&ram)?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use guest_elf::elf;
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment};
 use own_vmm::{FIRST_SLOT, OwnVm, Result};
-use vmmkit_boot_loader::{BootSource, Entry, EntryChoice, Platform, load};
+use vmmkit_boot_loader::{BootSource, Entry, Platform, load};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::x86::{DescriptorTable, Segment, SpecialRegisters};
 
@@ -18,14 +18,7 @@ fn main() -> Result<()> {
     };
     let mut vm = OwnVm::new(&[(0, 64 << 20)])?;
     let ram = GuestRam::from_memory(&vm.memory, FIRST_SLOT..)?;
-    let source = BootSource {
-        kernel: &kernel,
-        initrd: None,
-        any_initrd: false,
-        modules: &[],
-        cmdline: "a command line",
-        entry: EntryChoice::Auto,
-    };
+    let source = BootSource::new(&kernel, "a command line");
     let loaded = load(&ram, source, &Platform::of(&[0]))?;
     enter(&vm, &loaded.entry)?;
     println!("{}", vm.run(|_| {})?);
