@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
@@ -14,7 +15,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
 use rustix::process::Signal;
-use vmmkit_tests::diskless::{Diskless, Kernel};
+use vmmkit_tests::diskless::{Diskless, Kernel, skip};
 use vmmkit_tests::guest::{BOOT_LIMIT, wait_for};
 use vmmkit_tests::network::{in_namespace, ip};
 use vmmkit_tests::process::{Finished, run_bounded};
@@ -330,6 +331,22 @@ impl Counting {
         numbers
     }
 
+    fn text(&self) -> String {
+        fs::read_to_string(&self.output).unwrap()
+    }
+
+    /// The random numbers of the whole lines so far.
+    fn drawn(&self) -> BTreeMap<u32, String> {
+        let text = self.text();
+        let lines = text.split_inclusive('\n');
+        let lines =
+            lines.filter_map(|line| line.strip_suffix('\n')?.trim_end().strip_prefix("drawn "));
+        let drawn = lines.map(|line| line.split_once(' ').unwrap());
+        drawn
+            .map(|(number, drawn)| (number.parse().unwrap(), drawn.to_owned()))
+            .collect()
+    }
+
     fn counts(&mut self, least: usize) {
         wait_for("the guest counts on", || {
             let end = self.child.try_wait().unwrap();
@@ -416,4 +433,49 @@ fn linux_counts_on_in_two_clones_and_in_the_third_generation() {
         ["one", "two", "three", "four"].map(bytes)
     );
     assert!(bytes("three") < bytes("two") / 2);
+}
+
+/// Names the drivers of ACPI devices, then counts, and draws a random number each time.
+const DRAWS: &str = "ls /sys/bus/acpi/drivers; n=0; while :; do n=$((n + 1)); echo \"count $n\"; \
+                     echo \"drawn $n $(head -c 16 /dev/urandom | md5sum)\"; sleep 1; done\n";
+
+#[test]
+fn linux_draws_other_random_numbers_in_each_clone() {
+    let name = "a Linux whose clones draw random numbers";
+    let Some(guest) = Scripted::find(name).unwrap() else {
+        return;
+    };
+    let folder = guest.folder();
+    // Without an entropy source of virtio: the VM generation ID alone tells the guest that it is a clone.
+    let mut command = guest.command(DRAWS, "").unwrap();
+    let vmmkit = command.get_program().to_owned();
+    command.args(["--memory", "128M"]);
+    let mut first = Counting::start(&mut command, folder, "first");
+    first.counts(2);
+    if !first.text().contains("vmgenid") {
+        skip(name, "this kernel has no driver of the VM generation ID");
+        return;
+    }
+    let mut saving = Command::new(&vmmkit);
+    let saving = saving.args(["snapshot", "first", "one"]);
+    let saving = saving.current_dir(folder).env("XDG_RUNTIME_DIR", folder);
+    assert!(saving.status().unwrap().success());
+    drop(first);
+    let mut clones = ["a", "b"].map(|name| {
+        let mut command = Command::new(&vmmkit);
+        command.current_dir(folder).args(["restore", "one"]);
+        Counting::start(&mut command, folder, name)
+    });
+    clones.iter_mut().for_each(|clone| clone.counts(5));
+    let [a, b] = clones.each_ref().map(Counting::drawn);
+    // The first one may have been drawn before the interrupt of the new ID was taken.
+    let both = a
+        .iter()
+        .skip(1)
+        .filter_map(|(number, one)| Some((number, one, b.get(number)?)));
+    let both: Vec<_> = both.collect();
+    assert!(both.len() >= 3, "{a:?} {b:?}");
+    for (number, one, other) in both {
+        assert_ne!(one, other, "number {number}");
+    }
 }
