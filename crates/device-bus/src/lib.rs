@@ -55,6 +55,7 @@ mod range;
 mod report;
 mod request;
 mod space;
+#[cfg(feature = "saved-state")]
 pub mod state;
 mod tally;
 mod unclaimed;
@@ -69,6 +70,7 @@ pub use msi::{MessageVector, MsiMessage, MsiVector};
 pub use range::AddressRange;
 pub use request::{GuestRequest, RequestSink};
 pub use space::{Mmio, Ports, Space};
+#[cfg(feature = "saved-state")]
 pub use state::{SaveState, SavedState, StateError, StateForm, StateReason, check_golden};
 pub use tally::{AccessCounter, AccessCounts, OwnerAccesses};
 pub use unclaimed::Unclaimed;

@@ -7,7 +7,8 @@
 //! increment goes through a global recorder, an indirect call and a locked instruction, which is a
 //! tenth of an exit. Here it is one instruction of the thread that owns the counter, so that nothing
 //! need be switched on. Who has a recorder feeds it from [`Metrics`], as often as it is read:
-//! `Metrics::record`, with the feature `metrics-facade`.
+//! `Metrics::record`, with the feature `metrics-facade`. The default features are `json`, for trees, metrics and timelines as
+//! JSON, and `tracing`, for milestones as events.
 //!
 //! Events go to the `tracing` facade, in every crate, as fields and never from a path that an exit or a
 //! request takes; without a subscriber each is one load. What a guest or a client can repeat is thinned

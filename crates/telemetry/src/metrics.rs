@@ -1,5 +1,6 @@
 //! Numbers to publish, by name and labels.
 
+#[cfg(feature = "json")]
 use serde::Serialize;
 
 use crate::{Node, Tree};
@@ -8,8 +9,9 @@ use crate::{Node, Tree};
 pub type Labels = Vec<(String, String)>;
 
 /// How a number behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
+#[cfg_attr(feature = "json", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Kind {
     /// It only grows, from 0 at the start of the machine.
@@ -19,7 +21,8 @@ pub enum Kind {
 }
 
 /// One number.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
 pub struct Sample {
     /// The labels that tell it from the others of its family.
     pub labels: Labels,
@@ -28,7 +31,8 @@ pub struct Sample {
 }
 
 /// Numbers of one name.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
 pub struct Family {
     /// The name, as Prometheus wants it: `[a-zA-Z_:][a-zA-Z0-9_:]*`.
     pub name: String,
@@ -41,8 +45,9 @@ pub struct Family {
 }
 
 /// A snapshot of numbers, to be encoded.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
+#[cfg_attr(feature = "json", serde(transparent))]
 pub struct Metrics {
     families: Vec<Family>,
 }
@@ -143,6 +148,7 @@ impl Metrics {
     }
 
     /// As the JSON objects of a file of lines: `{"name":...,"kind":...,"labels":{...},"value":...}`.
+    #[cfg(feature = "json")]
     pub fn to_json_lines(&self) -> String {
         let mut text = String::new();
         for family in &self.families {
@@ -191,6 +197,7 @@ fn allowed(name: &str) -> String {
 }
 
 /// A whole number without a point.
+#[cfg(feature = "json")]
 fn number(value: f64) -> serde_json::Value {
     match value.fract() == 0.0 && (0.0..=9e15).contains(&value) {
         true => serde_json::Value::from(value as u64),

@@ -98,10 +98,13 @@ impl Milestones {
     fn mark_first(&self, milestone: Milestone, place: &AtomicU64) {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX - 1) + 1;
         let first = place.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        #[cfg(feature = "tracing")]
         if first.is_ok() {
             let name = milestone.name();
             tracing::debug!(milestone = name, microseconds = now / 1000, "reached");
         }
+        #[cfg(not(feature = "tracing"))]
+        let _ = (milestone, first);
     }
 
     /// As a tree: microseconds from the start.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+#[cfg(feature = "json")]
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// A part of a machine that can say how it is.
@@ -125,6 +126,7 @@ impl Tree {
     }
 
     /// As JSON, over several lines.
+    #[cfg(feature = "json")]
     pub fn to_json(&self) -> String {
         // A tree has text for keys and plain values: nothing that serde_json refuses.
         serde_json::to_string_pretty(self).unwrap_or_default()
@@ -178,6 +180,7 @@ impl fmt::Display for Node {
     }
 }
 
+#[cfg(feature = "json")]
 impl Serialize for Tree {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.entries.len()))?;
@@ -188,6 +191,7 @@ impl Serialize for Tree {
     }
 }
 
+#[cfg(feature = "json")]
 impl Serialize for Node {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+#[cfg(feature = "json")]
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+#[cfg(feature = "json")]
 use super::microseconds;
 
 /// The most bins; then two become one.
@@ -94,6 +96,7 @@ impl Series {
     }
 }
 
+#[cfg(feature = "json")]
 impl Serialize for Bins {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(2))?;
@@ -103,8 +106,10 @@ impl Serialize for Bins {
     }
 }
 
+#[cfg(feature = "json")]
 struct All<'a>(&'a Bins);
 
+#[cfg(feature = "json")]
 impl Serialize for All<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.series())

@@ -7,6 +7,7 @@ mod xml;
 
 use std::time::Duration;
 
+#[cfg(feature = "json")]
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::{BootLog, ConsoleLine, Milestone};
@@ -78,6 +79,7 @@ impl Timeline {
     }
 
     /// As JSON.
+    #[cfg(feature = "json")]
     pub fn to_json(&self) -> String {
         // Text, numbers and lists: nothing that serde_json refuses.
         serde_json::to_string_pretty(self).unwrap_or_default()
@@ -115,10 +117,12 @@ fn message(line: &str) -> &str {
     }
 }
 
+#[cfg(feature = "json")]
 fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+#[cfg(feature = "json")]
 impl Serialize for Timeline {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -132,8 +136,10 @@ impl Serialize for Timeline {
     }
 }
 
+#[cfg(feature = "json")]
 struct Marks<'a>(&'a [Mark]);
 
+#[cfg(feature = "json")]
 impl Serialize for Marks<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let marks = self.0.iter().map(|mark| (mark.name, microseconds(mark.at)));
@@ -141,6 +147,7 @@ impl Serialize for Marks<'_> {
     }
 }
 
+#[cfg(feature = "json")]
 impl Serialize for ConsoleLine {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(2))?;
