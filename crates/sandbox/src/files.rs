@@ -1,6 +1,8 @@
 //! The files that may still be opened (Landlock, landlock(7)).
 
+use std::error::Error;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -108,7 +110,13 @@ impl FileRules {
                 true => *access,
                 false => *access & AccessFs::from_file(VERSION),
             };
-            ruleset = ruleset.add_rule(PathBeneath::new(file, access))?;
+            match (&mut ruleset).add_rule(PathBeneath::new(file, access)) {
+                Ok(_) => {}
+                // A pipe or a socket that is named by a descriptor, such as /dev/stderr, is on no file system: it is
+                // not closed, and needs no rule.
+                Err(error) if has_number(&error, EBADFD) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let status = ruleset.restrict_self()?;
         Ok(match (status.ruleset, status.landlock) {
@@ -118,4 +126,20 @@ impl FileRules {
             (RulesetStatus::NotEnforced, _) => FilesClosed::Not,
         })
     }
+}
+
+/// The answer to a rule for what is on no file system (landlock_add_rule(2)).
+const EBADFD: i32 = 77;
+
+/// Whether `error` is the host's of this number (errno(3)), or comes from it.
+fn has_number(error: &(dyn Error + 'static), number: i32) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let host = error.downcast_ref::<io::Error>();
+        if host.is_some_and(|host| host.raw_os_error() == Some(number)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -165,6 +166,27 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+#[test]
+fn a_pipe_named_by_its_descriptor_goes_on_to_work() {
+    if skips("Landlock", support().files) {
+        return;
+    }
+    let status = in_child("a_pipe_named_by_its_descriptor_goes_on_to_work", || {
+        let (mut from, to) = std::io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", to.as_raw_fd());
+        let mut rules = FileRules::new();
+        rules.write(&path);
+        rules.read("/proc");
+        assert_ne!(rules.close().unwrap(), FilesClosed::Not);
+        fs::write(&path, "text").unwrap();
+        drop(to);
+        let mut text = String::new();
+        from.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "text");
+    });
+    assert!(status.success(), "{status}");
 }
 
 #[test]
