@@ -44,7 +44,9 @@ pub fn replace_file(path: &Path, bytes: &[u8], patience: Duration) -> Result<(),
 
 /// Refuses a file that somebody has locked.
 fn must_be_free(path: &Path) -> Result<(), FileError> {
-    let Ok(file) = open_options().read(true).open(path) else {
+    // For writing where it may not be read, as by a process that is confined.
+    let read = open_options().read(true).open(path);
+    let Ok(file) = read.or_else(|_| open_options().write(true).open(path)) else {
         // It can be replaced all the same: that is a matter of the folder.
         return Ok(());
     };
@@ -63,7 +65,8 @@ fn make_beside(path: &Path) -> io::Result<(File, PathBuf)> {
         name.push(path.file_name().unwrap_or_default());
         name.push(format!(".{:016x}", RandomState::new().hash_one(attempt)));
         let beside = folder_of(path).join(name);
-        match File::create_new(&beside) {
+        // Not for reading, which a process that is confined may not do there.
+        match File::options().write(true).create_new(true).open(&beside) {
             Ok(file) => return Ok((file, beside)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
             Err(error) => return Err(error),
