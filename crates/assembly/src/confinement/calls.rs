@@ -281,7 +281,8 @@ pub(super) const MEMORY: &[Call] = &[Call::any(Sysno::memfd_create)];
 /// whichever host it runs on. The first, for numbers from 0x80, are a vCPU's: KVM_RUN counts.
 pub(super) const KVM: &[Call] = &[
     Call::any(Sysno::ioctl).with(Argument::masked(1, 0xff80, KVMIO | 0x80)),
-    // KVM_CHECK_EXTENSION.
+    // KVM_GET_MSR_INDEX_LIST, which a vCPU's saved state begins with, KVM_CHECK_EXTENSION.
+    kvm(0x02),
     kvm(0x03),
     // KVM_GET_DIRTY_LOG, KVM_SET_USER_MEMORY_REGION and its second version.
     kvm(0x42),
