@@ -1,16 +1,19 @@
 //! `--sandbox`: the process confines itself before the guest's first instruction.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
-use vmmkit_assembly::{Confinement, ConfinementError, Role, ThreadKind};
+use vmmkit_assembly::{Confinement, ConfinementError, NamedFile, Role, ThreadKind};
 use vmmkit_host_io::{RefusedCallWords, end_on_refused_call, folder_of, on_thread_start};
+use vmmkit_machine_spec::{DeviceSpec, DiskSpec, NetAttachmentSpec};
 use vmmkit_sandbox::{CapabilitySet, FileRules, Refusal, call_name};
 
 use crate::failure::Failure;
 use crate::sandbox_choice::SandboxChoice;
 use crate::settings::Settings;
-use crate::{control, exit_code, files, saved_files};
+use crate::{control, exit_code, files};
 
 /// The words for a system call that was refused. The terminal is cooked by then.
 const REFUSED: RefusedCallWords = RefusedCallWords {
@@ -34,12 +37,7 @@ impl Sandbox {
             SandboxChoice::Log => Refusal::Log,
             SandboxChoice::On => Refusal::Trap,
         };
-        let kept = match settings.spec.cpus.priority == Default::default() || may_have_priorities()
-        {
-            true => CapabilitySet::empty(),
-            false => CapabilitySet::SYS_NICE,
-        };
-        let mut confinement = Confinement::new(refusal, file_rules(settings)).keep(kept);
+        let mut confinement = Confinement::new(refusal, file_rules(settings)).keep(kept(settings));
         if settings.spec.memory.dump {
             confinement = confinement.keep_core_files();
         }
@@ -100,6 +98,53 @@ fn failed(error: &ConfinementError) -> Failure {
     Failure::host("--sandbox", error, next)
 }
 
+/// The capabilities that the process cannot do without, where it has them.
+fn kept(settings: &Settings) -> CapabilitySet {
+    let mut kept = CapabilitySet::empty();
+    if settings.spec.cpus.priority != Default::default() && !may_have_priorities() {
+        kept |= CapabilitySet::SYS_NICE;
+    }
+    if rustix::process::geteuid().is_root() && reaches_what_others_own(settings) {
+        kept |= CapabilitySet::DAC_OVERRIDE;
+    }
+    kept
+}
+
+/// Whether root comes, while the guest runs, to files or sockets that may be another user's: sockets that programs of the
+/// host listen at, or folders in which files are replaced and removed.
+fn reaches_what_others_own(settings: &Settings) -> bool {
+    let connects = |device: &DeviceSpec| match device {
+        DeviceSpec::Vsock(_) | DeviceSpec::Fs(_) | DeviceSpec::Disk(DiskSpec::VhostUser(_)) => true,
+        DeviceSpec::Net(net) => matches!(net.attachment, NetAttachmentSpec::VhostUser(_)),
+        _ => false,
+    };
+    let changes = |named: &NamedFile<String>| {
+        matches!(named.role, Role::Socket | Role::Report) && !is_roots(folder_of(&named.path))
+    };
+    let runtime = control::runtime_folder();
+    let is_listed = !settings.control.unlisted;
+    let has_foreign_place = is_listed && runtime.is_ok_and(|folder| !is_roots(folder.path()));
+    let devices = &settings.spec.devices;
+    has_foreign_place || devices.iter().any(connects) || files::named(settings).iter().any(changes)
+}
+
+/// Whether root without capabilities may change the entries of `folder`: it and all folders on the way are root's, or open
+/// to all.
+fn is_roots(folder: &Path) -> bool {
+    let Ok(folder) = std::fs::canonicalize(folder) else {
+        return false;
+    };
+    // `mode` is in the owner's bits (inode(7)); those of others are the lowest.
+    let may = |folder: &Path, mode: u32| {
+        std::fs::metadata(folder).is_ok_and(|there| match there.uid() {
+            0 => there.mode() & mode == mode,
+            _ => there.mode() & (mode >> 6) == mode >> 6,
+        })
+    };
+    let mut way = folder.ancestors();
+    way.next().is_some_and(|folder| may(folder, 0o300)) && way.all(|folder| may(folder, 0o100))
+}
+
 /// Has the threads take on any priority without CAP_SYS_NICE too (sched(7)), where this process may set its limits.
 fn may_have_priorities() -> bool {
     let limits = [(Resource::Nice, 40), (Resource::Rtprio, 99)];
@@ -117,13 +162,12 @@ fn file_rules(settings: &Settings) -> FileRules {
     let mut rules = FileRules::new();
     // The numbers of this process's threads, for metrics.
     rules.read("/proc");
+    // A guest's clock after a pause depends on it.
+    rules.read("/sys/devices/system/clocksource");
     let has_api = !settings.control.unlisted || settings.control.socket.is_some();
     if has_api {
-        // A client names the folder of a snapshot, which says what the images of disks are.
+        // A client names the folder of a snapshot.
         rules.replace_in("/");
-        for image in saved_files::images(settings) {
-            rules.read(image);
-        }
     }
     for named in files::named(settings) {
         match named.role {

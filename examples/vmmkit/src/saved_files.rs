@@ -1,12 +1,13 @@
 //! The disk images of a saved machine, as they were then: a guest that goes on with others loses what it holds of them in its
 //! page cache, or worse.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use vmmkit_host_io::open_options;
 use vmmkit_machine_spec::{DeviceSpec, DiskSpec, path_text};
 use vmmkit_virtio_devices::ForeignFormat;
 
@@ -34,25 +35,39 @@ struct FileForm {
     modified: Option<(i64, i64)>,
 }
 
-/// The paths of the images that a machine of `settings` opens.
-pub(crate) fn images(settings: &Settings) -> Vec<PathBuf> {
+/// An image that a machine opens. It is looked into beforehand: a process that is confined may not, later.
+#[derive(Debug)]
+pub(crate) struct Image {
+    path: PathBuf,
+    is_qcow2: bool,
+}
+
+impl Image {
+    fn new(path: PathBuf) -> Self {
+        let is_qcow2 = is_qcow2(&path);
+        Self { path, is_qcow2 }
+    }
+}
+
+/// The images that a machine of `settings` opens.
+pub(crate) fn images(settings: &Settings) -> Vec<Image> {
     let devices = settings.spec.devices.iter();
     let images = devices.filter_map(|device| match device {
         DeviceSpec::Disk(DiskSpec::Own(disk)) => std::path::absolute(&disk.path).ok(),
         _ => None,
     });
-    images.collect()
+    images.map(Image::new).collect()
 }
 
 impl FilesForm {
     /// `images` as they are now. Block devices are not among them: the host keeps no time of a write to one.
-    pub(crate) fn of(images: &[PathBuf]) -> Self {
-        let form = |path: &PathBuf| {
+    pub(crate) fn of(images: &[Image]) -> Self {
+        let form = |Image { path, is_qcow2 }: &Image| {
             let metadata = path.metadata().ok().filter(Metadata::is_file)?;
             Some(FileForm {
                 path: path_text::of_path(path),
                 bytes: metadata.len(),
-                modified: (!is_qcow2(path)).then(|| (metadata.mtime(), metadata.mtime_nsec())),
+                modified: (!is_qcow2).then(|| (metadata.mtime(), metadata.mtime_nsec())),
             })
         };
         let files = images.iter().filter_map(form).collect();
@@ -96,32 +111,40 @@ impl FileForm {
     }
 }
 
-/// Such an image is written to once more as it is closed.
+/// Such an image is written to once more as it is closed. Anything but a file is refused later, and left alone here.
 fn is_qcow2(path: &Path) -> bool {
-    let found = File::open(path).and_then(|file| ForeignFormat::of(&file));
+    if !path.is_file() {
+        return false;
+    }
+    let file = open_options().read(true).open(path);
+    let found = file.and_then(|file| ForeignFormat::of(&file));
     found.is_ok_and(|found| found == Some(ForeignFormat::Qcow2))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
     use std::time::{Duration, SystemTime};
 
     use super::*;
 
     /// A disk of one test, gone when it is dropped.
-    struct Image(PathBuf);
+    struct Scratch(PathBuf);
 
-    impl Image {
+    impl Scratch {
         fn new(name: &str, contents: &[u8]) -> Self {
             let name = format!("vmmkit-saved-files-{name}-{}", std::process::id());
             let path = std::env::temp_dir().join(name);
             fs::write(&path, contents).unwrap();
             Self(path)
         }
+
+        fn image(&self) -> Image {
+            Image::new(self.0.clone())
+        }
     }
 
-    impl Drop for Image {
+    impl Drop for Scratch {
         fn drop(&mut self) {
             let _ = fs::remove_file(&self.0);
         }
@@ -133,8 +156,8 @@ mod tests {
 
     #[test]
     fn a_disk_that_changed_or_is_gone_is_told() {
-        let image = Image::new("raw", &[0; 1024]);
-        let form = FilesForm::of(std::slice::from_ref(&image.0));
+        let image = Scratch::new("raw", &[0; 1024]);
+        let form = FilesForm::of(&[image.image()]);
         assert!(form.check().is_ok());
 
         let file = File::options().write(true).open(&image.0).unwrap();
@@ -150,9 +173,9 @@ mod tests {
 
     #[test]
     fn a_qcow2_image_must_be_there_and_a_device_is_not_looked_at() {
-        let image = Image::new("qcow2", b"QFI\xfb and more");
-        let null = PathBuf::from("/dev/null");
-        let form = FilesForm::of(&[image.0.clone(), null]);
+        let image = Scratch::new("qcow2", b"QFI\xfb and more");
+        let null = Image::new(PathBuf::from("/dev/null"));
+        let form = FilesForm::of(&[image.image(), null]);
         assert_eq!(form.files.len(), 1);
         fs::write(&image.0, b"QFI\xfb and much more").unwrap();
         assert!(form.check().is_ok());

@@ -19,7 +19,7 @@ use crate::build_failure::explain;
 use crate::failure::{Failure, chain};
 use crate::generate;
 use crate::options::{self, Values};
-use crate::saved_files::{FILES, FILES_KIND, FilesForm};
+use crate::saved_files::{FILES, FILES_KIND, FilesForm, Image};
 use crate::settings::Settings;
 
 /// The section with the options that the machine was made with.
@@ -93,7 +93,7 @@ pub(crate) struct About<'a> {
     /// The [options](command).
     pub(crate) command: &'a [u8],
     /// The disks.
-    pub(crate) images: &'a [PathBuf],
+    pub(crate) images: &'a [Image],
 }
 
 /// Saves the paused machine of `handle`.

@@ -36,7 +36,17 @@ pub(super) fn snapshot(options: &SnapshotOptions) -> Result<ExitCode, Failure> {
     let target = one.target()?;
     let client = target.client().patient_for(PATIENCE);
     let answer = client.post::<MachineInfo>("/v1/machine/snapshot", request.as_ref());
-    let machine = answer.map_err(|error| target.refused(error))?;
+    let machine = answer.map_err(|error| {
+        let failure = target.refused(error);
+        // As the host words EACCES.
+        match failure.text().contains("Permission denied") {
+            true => failure.with_next(
+                "give a directory that belongs to the user who runs the guest: a confined guest of root's has no \
+                 capabilities, and writes where its owner root may (--sandbox off leaves them)",
+            ),
+            false => failure,
+        }
+    })?;
     if options.one.json {
         return write_json(&machine);
     }

@@ -1,7 +1,7 @@
 //! A machine's metrics as they are published: under the name of this program and the guest's.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -16,8 +16,9 @@ use vmmkit_vmm::{Handle, Outcome};
 use super::MoreMetrics;
 use crate::consumption::{self, Consumption};
 use crate::remote::say_cut_off;
+use crate::saved_files::{self, Image};
 use crate::settings::Settings;
-use crate::{exit_code, saved_files, snapshot};
+use crate::{exit_code, snapshot};
 
 /// The prefix of the names.
 const PREFIX: &str = "vmmkit";
@@ -65,7 +66,7 @@ pub(crate) struct Publisher {
     /// The section of a snapshot that says how the machine was made.
     command: Vec<u8>,
     /// The images of its disks.
-    images: Vec<PathBuf>,
+    images: Vec<Image>,
     /// A reset of the guest is a failure.
     reset_fails: bool,
     job: Arc<Job>,
