@@ -151,9 +151,9 @@ fn table(
         ),
     ] {
         let state = match is_there {
-            true => format!("--sandbox on closes {what} while a guest runs"),
+            true => format!("{what} are closed while a guest runs, but with --sandbox off"),
             false => format!(
-                "missing: {what} stay open with --sandbox on too\n{:14}fix: {fix}",
+                "missing: {what} stay open while a guest runs\n{:14}fix: {fix}",
                 ""
             ),
         };
@@ -252,8 +252,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("fix: another host"), "{text}");
-        let lines = "sandbox       --sandbox on closes files while a guest runs\n\
-                     sandbox       missing: system calls stay open with --sandbox on too";
+        let lines = "sandbox       files are closed while a guest runs, but with --sandbox off\n\
+                     sandbox       missing: system calls stay open while a guest runs";
         assert!(text.contains(lines), "{text}");
         assert!(text.ends_with("tools/boot can without\n"), "{text}");
     }

@@ -8,17 +8,17 @@ use vmmkit_machine_spec::{Given, Unknown};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SandboxChoice {
     /// It is not.
-    #[default]
     Off,
     /// Files are closed and privileges dropped, and system calls that it does not need are logged.
     Log,
     /// They end the process.
+    #[default]
     On,
 }
 
 impl SandboxChoice {
     /// Their words.
-    pub(crate) const WORDS: &'static [&'static str] = &["off", "log", "on"];
+    pub(crate) const WORDS: &'static [&'static str] = &["on", "log", "off"];
 
     /// One of [`WORDS`](Self::WORDS).
     pub(crate) fn parse(given: &Given) -> Result<Self, Unknown> {

@@ -222,7 +222,7 @@ const CASES: &[Case] = &[
         "give exit, fail or reboot"),
     text(&["run", "--kernel", "k", "--sandbox", "yes"],
         "--sandbox yes: there is no such action",
-        "give off, log or on"),
+        "give on, log or off"),
     text(&["run", "--kernel", "k", "--on-crash", ""],
         "--on-crash \"\": there is no such action",
         "give exit, reboot or pause"),

@@ -204,3 +204,51 @@ fn a_guest_that_is_debugged_keeps_its_core_files() {
     assert_eq!(core_limit(&debugged), own);
     place.cuts_off("confined");
 }
+
+#[test]
+fn a_confined_guest_leaves_a_report_that_somebody_has_locked() {
+    let name = "a_confined_guest_leaves_a_report_that_somebody_has_locked";
+    if !has_all(name) {
+        return;
+    }
+    let place = Place::new("locked-report", &waiting_guest());
+    let mut guest = guest(&place, &["--sandbox", "on"]);
+    let metrics = place.folder.path().join("m.prom");
+    wait_for("there are metrics", || metrics.exists());
+    let disk = fs::File::options().write(true).open(&metrics).unwrap();
+    disk.lock().unwrap();
+    disk.set_len(3).unwrap();
+    place.cuts_off("confined");
+    // They are written once more at the end.
+    guest.ends();
+    assert_eq!(fs::metadata(&metrics).unwrap().len(), 3);
+}
+
+#[test]
+fn a_confined_guest_goes_on_to_write_its_reports() {
+    let name = "a_confined_guest_goes_on_to_write_its_reports";
+    if !has_all(name) {
+        return;
+    }
+    let place = Place::new("reports", &waiting_guest());
+    let at = |name: &str| place.folder.path().join(name);
+    let metrics = format!("{},every=1", at("m.prom").display());
+    let timeline = at("boot.json");
+    let arguments = [
+        "--sandbox",
+        "on",
+        "--metrics",
+        &metrics,
+        "--timeline",
+        timeline.to_str().unwrap(),
+    ];
+    let mut guest = place.guest("reports", &arguments);
+    let (metrics, timeline) = (at("m.prom"), at("boot.json"));
+    let first = [&metrics, &timeline].map(|file| fs::read(file).unwrap());
+    wait_for("there are new metrics", || {
+        fs::read(&metrics).unwrap() != first[0]
+    });
+    place.cuts_off("reports");
+    guest.ends();
+    assert_ne!(fs::read(&timeline).unwrap(), first[1]);
+}

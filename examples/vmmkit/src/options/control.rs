@@ -161,12 +161,13 @@ pub(super) const OPTIONS: &[RunOption] = &[
         name: "sandbox",
         value: "HOW",
         heading: CONTROL,
-        help: "Confinement of the process while the guest runs [default: off]",
-        more: "on: each thread keeps the system calls that it needs, files are closed, and all capabilities are \
-               dropped; another system call ends the process with code 5. log: the same, but such calls are made, and \
-               the host's kernel logs them. off: nothing is confined.",
+        help: "Confinement of the process while the guest runs [default: on]",
+        more: "on: each thread keeps the system calls that it needs, files are closed, and capabilities are \
+               dropped; another system call ends the process with code 5. There are no core files, and no debugger \
+               attaches to the process. log: the same, but such calls are made, and the host's kernel logs them. off: \
+               nothing is confined.",
         words: SandboxChoice::WORDS,
-        advice: "give off, log or on",
+        advice: "give on, log or off",
         read: |options, given| {
             options.sandbox = SandboxChoice::parse(given)?;
             Ok(())
