@@ -631,6 +631,33 @@ fn a_guest_is_saved_and_goes_on_under_another_name() {
 }
 
 #[test]
+fn a_confined_guest_is_saved_restored_and_saves_its_changes() {
+    let name = "a_confined_guest_is_saved_restored_and_saves_its_changes";
+    if !has_kvm(name) || !has_saved_state() {
+        return;
+    }
+    let place = Place::new("confined-snapshot", &spinning_guest());
+    let folder = |name: &str| place.folder.path().join(name).display().to_string();
+    let (whole, changes) = (folder("whole"), folder("changes"));
+    let mut first = place.guest("first", &["--sandbox", "on", "--cpus", "2"]);
+    place.says(&["snapshot", "first", &whole, "--stop"]);
+    assert_eq!(first.ends().code(), Some(0));
+    for (from, to, name) in [
+        (&whole, &changes, "second"),
+        (&changes, &folder("more"), "third"),
+    ] {
+        let mut guest = place.restores(from, &["--name", name, "--sandbox", "on"]);
+        wait_for("it runs", || {
+            place.does(&["stat", "-n", name]).status.success() && state(&place, name) == "running"
+        });
+        place.says(&["snapshot", name, to, "--diff"]);
+        assert_eq!(state(&place, name), "running");
+        place.says(&["snapshot", name, to, "--diff", "--stop"]);
+        assert_eq!(guest.ends().code(), Some(0));
+    }
+}
+
+#[test]
 fn a_disk_grows_while_its_guest_runs() {
     let name = "a_disk_grows_while_its_guest_runs";
     if !has_kvm(name) {
