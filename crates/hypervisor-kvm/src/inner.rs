@@ -208,7 +208,7 @@ impl Descriptor {
             .map_err(|error| Error::host("KVM_SET_IDENTITY_MAP_ADDR", error))?;
         vm.set_tss_address(TSS_ADDRESS)
             .map_err(|error| Error::host("KVM_SET_TSS_ADDR", error))?;
-        create_irqchip(&vm, settings.irqchip)?;
+        create_irqchip(&vm, settings)?;
         let bridge = match support {
             Some(support) => {
                 support.leave_hypercalls_alone(&vm);
@@ -236,8 +236,8 @@ impl Descriptor {
 }
 
 /// Makes interrupt controllers; that fails with EINVAL once a vCPU exists.
-fn create_irqchip(vm: &VmFd, irqchip: Irqchip) -> Result<()> {
-    match irqchip {
+fn create_irqchip(vm: &VmFd, settings: &VmSettings) -> Result<()> {
+    match settings.irqchip {
         Irqchip::None => {}
         Irqchip::InKernel { pit } => {
             vm.create_irq_chip()
@@ -250,8 +250,10 @@ fn create_irqchip(vm: &VmFd, irqchip: Irqchip) -> Result<()> {
                 };
                 vm.create_pit2(config)
                     .map_err(|error| Error::host("KVM_CREATE_PIT2", error))?;
-                // A KVM that refuses makes up for lost ticks, which is slower and no worse.
-                let _ = ioctls::drop_lost_ticks(vm);
+                if settings.drop_late_ticks {
+                    // A KVM that refuses makes up for them, which is slower and no worse.
+                    let _ = ioctls::drop_late_ticks(vm);
+                }
             }
         }
         Irqchip::Split => {

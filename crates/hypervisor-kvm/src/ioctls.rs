@@ -81,10 +81,11 @@ pub(crate) unsafe fn set_memory_region(
 
 /// `KVM_REINJECT_CONTROL`: ticks of the PIT that the guest was too late for are not made up for. To
 /// do that KVM must see the end of each tick's interrupt, which turns AVIC off on AMD's processors;
-/// and a guest that is too slow for the ticks would get them without a pause. Systems that tell the
+/// and a guest that is too slow for the ticks would get them without a pause. It waits for two grace
+/// periods of the kernel's, some 15 ms. Systems that tell the
 /// time by counting ticks alone, as DOS does, run slow while the host is busy; Linux and the BSDs
 /// have other clocks here (kvmclock, the time-stamp counter, the ACPI PM timer).
-pub(crate) fn drop_lost_ticks(vm: &VmFd) -> io::Result<()> {
+pub(crate) fn drop_late_ticks(vm: &VmFd) -> io::Result<()> {
     let control = kvm_reinject_control {
         pit_reinject: 0,
         ..Default::default()

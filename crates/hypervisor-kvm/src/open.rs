@@ -20,7 +20,7 @@ use vmmkit_hypervisor::{
 use crate::inner::Inner;
 use crate::made::Made;
 use crate::open_error::open_error;
-use crate::probe::{ProbeCache, probe_cached};
+use crate::probe::{ProbeCache, late_ticks_hinder, probe_cached};
 use crate::software::{self, SoftwareCounters, Support};
 use crate::{KickSignal, KvmKind, KvmVm, OpenError, ProbeReport, brand, convert, kvm_kind, probe};
 
@@ -124,6 +124,7 @@ impl KvmOptions {
             kick_signal: self.kick_signal,
             capabilities,
             support: None,
+            drops_late_ticks: late_ticks_hinder(kvm_kind()),
             made: Made::default(),
         })
     }
@@ -136,6 +137,8 @@ pub struct Kvm {
     capabilities: Capabilities,
     /// The support for a software KVM; nothing elsewhere.
     support: Option<Arc<Support>>,
+    /// Every VM drops late ticks, asked for or not.
+    drops_late_ticks: bool,
     made: Made,
 }
 
@@ -249,9 +252,11 @@ impl Hypervisor for Kvm {
             }
             _ => {}
         }
+        let mut settings = *settings;
+        settings.drop_late_ticks |= self.drops_late_ticks;
         let inner = Arc::new(Inner::new(
             Arc::clone(&self.kvm),
-            settings,
+            &settings,
             self.kick_signal,
             self.support.clone(),
         )?);

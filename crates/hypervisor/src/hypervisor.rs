@@ -92,12 +92,25 @@ impl Irqchip {
 pub struct VmSettings {
     /// The interrupt controllers.
     pub irqchip: Irqchip,
+    /// Ticks of the PIT that the guest was too late for are dropped; otherwise that is the hypervisor's choice.
+    pub drop_late_ticks: bool,
 }
 
 impl VmSettings {
     /// A VM with these interrupt controllers.
     pub const fn new(irqchip: Irqchip) -> Self {
-        Self { irqchip }
+        Self {
+            irqchip,
+            drop_late_ticks: false,
+        }
+    }
+
+    /// The same, and a guest gets no ticks of the PIT that it was too late for. KVM takes two grace periods of the
+    /// host's kernel for that, some 15 ms each time a VM is made (KVM API, KVM_REINJECT_CONTROL).
+    #[must_use]
+    pub const fn dropping_late_ticks(mut self) -> Self {
+        self.drop_late_ticks = true;
+        self
     }
 }
 

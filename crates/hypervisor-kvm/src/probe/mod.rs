@@ -99,6 +99,22 @@ pub fn kvm_kind() -> KvmKind {
     }
 }
 
+/// Whether a PIT whose ticks are made up for hinders all other interrupts: it turns AVIC off (Linux,
+/// arch/x86/kvm/svm/avic.c, APICV_INHIBIT_REASON_PIT_REINJ), where that is on or may be. A software KVM has had
+/// its guests without such ticks.
+pub(crate) fn late_ticks_hinder(kind: KvmKind) -> bool {
+    let avic = std::fs::read_to_string("/sys/module/kvm_amd/parameters/avic");
+    hinder(kind, avic.ok().as_deref())
+}
+
+fn hinder(kind: KvmKind, avic: Option<&str>) -> bool {
+    match kind {
+        KvmKind::Intel => false,
+        KvmKind::Amd => !matches!(avic.map(str::trim), Some("N" | "0")),
+        KvmKind::Software => true,
+    }
+}
+
 /// Looks at `kvm`. It takes some 50 ms on a software KVM, and two seconds for each micro-guest that
 /// hangs.
 ///
@@ -189,6 +205,14 @@ impl fmt::Display for KvmKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn late_ticks_are_dropped_where_avic_is_on_or_may_be() {
+        let amd = |avic| hinder(KvmKind::Amd, avic);
+        assert!(amd(Some("Y\n")) && amd(Some("1\n")) && amd(None));
+        assert!(!amd(Some("N\n")) && !amd(Some("0\n")));
+        assert!(!hinder(KvmKind::Intel, None) && hinder(KvmKind::Software, None));
+    }
 
     fn found(ok: bool, essential: bool, remedy: Option<Remedy>) -> ProbeReport {
         let finding = Finding {
