@@ -73,9 +73,14 @@ impl Filter {
     ) -> Result<Self, FilterError> {
         let mut rules = BTreeMap::new();
         let all = || sets.iter().copied().flatten();
+        // Sets overlap, and each rule costs the kernel time for each thread that takes the filter on.
+        let mut seen = Vec::new();
         for call in all().filter(|call| !call.is_unconditional()) {
-            let beside: &mut Vec<_> = rules.entry(call.number() as i64).or_default();
-            beside.push(call.rule()?);
+            if !seen.contains(&call) {
+                seen.push(call);
+                let beside: &mut Vec<_> = rules.entry(call.number() as i64).or_default();
+                beside.push(call.rule()?);
+            }
         }
         for call in all().filter(|call| call.is_unconditional()) {
             // No rule means any arguments.
@@ -117,5 +122,23 @@ impl Refusal {
             Self::Kill => SeccompAction::KillProcess,
             Self::Error(number) => SeccompAction::Errno(number.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Argument, Sysno};
+
+    #[test]
+    fn a_rule_of_two_sets_is_in_the_filter_once() {
+        let read = Call::any(Sysno::fcntl).with(Argument::equal(1, 3));
+        let write = Call::any(Sysno::fcntl).with(Argument::equal(1, 4));
+        let length = |sets: &[&[Call]]| Filter::new(sets, Refusal::Kill).unwrap().program.len();
+        assert_eq!(
+            length(&[&[read], &[write, read], &[read]]),
+            length(&[&[read, write]])
+        );
+        assert!(length(&[&[read, write]]) > length(&[&[read]]));
     }
 }
