@@ -215,13 +215,13 @@ impl fmt::Display for OwnDisk {
     }
 }
 
-/// A path as the first word of a value: one that would be read as a key is not one.
+/// A path as the first word of a value: one that might be read as a key with a value is said to be a path.
 pub(crate) fn first_path(path: &Path) -> String {
     let word = path_word(path);
-    let is_key = ["path=", "file=", "vhost-user=", "socket="]
-        .iter()
-        .any(|key| word.starts_with(key));
-    if is_key { format!("./{word}") } else { word }
+    match word.contains('=') {
+        true => format!("path={word}"),
+        false => word,
+    }
 }
 
 #[cfg(test)]
@@ -273,15 +273,16 @@ mod tests {
     #[test]
     fn a_disk_is_written_as_it_is_read() {
         for text in [
-            "a=b.img",
+            "path=a=b.img",
+            "path=iops=7",
             "a,,b.img,readonly,direct,backing=on,serial=a,,b,queues=2",
             "d,format=qcow2,block-size=4096,backend=uring,bandwidth=64M,iops=7",
             "d,bandwidth=1000",
             "vhost-user=a,,b",
-            "./file=x",
+            "path=vhost-user=x",
         ] {
             assert_eq!(parsed(text).unwrap().to_string(), text);
         }
-        assert_eq!(parsed("path=file=x").unwrap().to_string(), "./file=x");
+        assert_eq!(parsed("./file=x").unwrap().to_string(), "path=./file=x");
     }
 }
