@@ -292,9 +292,18 @@ pub(super) fn each_at_all<T: Send>(
     targets: &[Target],
     ask: impl Fn(&Target) -> Result<T, AskError> + Sync,
 ) -> Answers<T> {
+    together(AT_ONCE, targets, ask)
+}
+
+/// Asks all of `targets`, as many as `at_once` at the same time.
+pub(super) fn together<T: Send>(
+    at_once: usize,
+    targets: &[Target],
+    ask: impl Fn(&Target) -> Result<T, AskError> + Sync,
+) -> Answers<T> {
     let ask = &ask;
     let mut answers = Vec::new();
-    for some in targets.chunks(AT_ONCE) {
+    for some in targets.chunks(at_once.max(1)) {
         thread::scope(|scope| {
             let start = |target| {
                 let thread = ThreadSpec::new(ThreadRole::Helper, "ask");

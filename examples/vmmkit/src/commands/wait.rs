@@ -1,19 +1,16 @@
 //! `wait`: until guests end, with their exit codes.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
-use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
-use vmmkit_control::{ClientError, Event};
-use vmmkit_host_io::{ThreadRole, ThreadSpec};
+use vmmkit_control::Event;
 
-use super::ask::{AskError, Target};
+use super::ask::{self, AskError, Target, together};
 use super::options::Whom;
 use super::{nobody, write_json};
-use crate::exit_code;
 use crate::failure::Failure;
+use crate::{exit_code, generate};
 
 /// How long nothing may come: a process that is suspended sends not even its heartbeat.
 const PATIENCE: Duration = Duration::from_secs(365 * 86_400);
@@ -35,28 +32,17 @@ pub(super) fn wait(whom: &Whom) -> Result<ExitCode, Failure> {
     if targets.is_empty() {
         return nobody(whom.json);
     }
-    let ends = thread::scope(|scope| {
-        let wait = |target| {
-            let thread = ThreadSpec::new(ThreadRole::Helper, "wait");
-            thread.spawn_scoped(scope, move || {
-                let end = end(target)?;
-                if !whom.json {
-                    say(&end);
-                }
-                Ok(end)
-            })
-        };
-        let threads: Vec<_> = targets.iter().map(wait).collect();
-        let ends = threads.into_iter().map(|thread| match thread {
-            Ok(thread) => thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(error) => Err(AskError::Client(ClientError::Transfer(error))),
-        });
-        ends.collect::<Vec<_>>()
+    // All of them: the end of one that is waited for later would not be heard.
+    let ends = together(targets.len(), &targets, |target| {
+        let end = end(target)?;
+        if !whom.json {
+            // Nobody may listen any more.
+            let _ = generate::write(format!("{}\n", line(&end)).as_bytes());
+        }
+        Ok(end)
     });
     let mut known = Vec::new();
-    let refused = super::ask::sort(&targets, ends, |end| known.push(end));
+    let refused = ask::sort(&targets, ends, |end| known.push(end));
     if whom.json {
         write_json(&known)?;
     }
@@ -87,12 +73,6 @@ fn of(name: String, last: Option<Event>) -> End {
         outcome: last.and_then(|event| event.detail),
         exit_code: exit_code.unwrap_or(exit_code::HOST_ERROR),
     }
-}
-
-/// Nobody may listen any more.
-fn say(end: &End) {
-    let mut stdout = io::stdout();
-    let _ = writeln!(stdout, "{}", line(end)).and_then(|()| stdout.flush());
 }
 
 fn line(end: &End) -> String {
