@@ -174,7 +174,7 @@ fn control_choice(options: &RunOptions) -> Result<control::Choice, Failure> {
         socket: options.api_socket.clone(),
         unlisted: options.no_instance,
     };
-    if options.paused && choice.unlisted && choice.socket.is_none() {
+    if options.paused && choice.is_out_of_reach() {
         return Err(Failure::usage(
             "--paused: nobody could ever tell this guest to run",
             "leave --no-instance out, or give --api-socket PATH",
@@ -191,7 +191,7 @@ fn check_detached(spec: &MachineSpec, choice: &control::Choice) -> Result<(), Fa
             "give --serial file=PATH, pty or socket=PATH, or leave --detach out",
         ));
     }
-    if choice.unlisted && choice.socket.is_none() {
+    if choice.is_out_of_reach() {
         return Err(Failure::usage(
             "--detach: nobody could ever find this guest again",
             "leave --no-instance out, or give --api-socket PATH",

@@ -26,6 +26,13 @@ pub(crate) struct Choice {
     pub(crate) unlisted: bool,
 }
 
+impl Choice {
+    /// Nobody could ever tell the machine anything.
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        self.unlisted && self.socket.is_none()
+    }
+}
+
 /// Where a machine is found. Its sockets are the [`Door`](super::Door)'s.
 #[derive(Debug)]
 pub(crate) struct Presence {
