@@ -16,7 +16,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use support::back_end::{Dripping, driving_guest};
 use support::running::{self, Place, spinning_guest, wait_for, waiting_guest};
@@ -286,8 +286,7 @@ fn wait_ends_with_the_exit_code_of_the_guest() {
     let waits = waiter(&place, &["second", "first"]);
     place.says(&["boot", "first"]);
     assert_eq!(first.ends().code(), Some(7));
-    let signalled = Pid::from_raw(second.pid().cast_signed()).unwrap();
-    kill_process(signalled, Signal::TERM).unwrap();
+    terminate(&second);
     assert_eq!(second.ends().signal(), Some(Signal::TERM.as_raw()));
     let output = waits.wait_with_output().unwrap();
     assert_eq!(
@@ -315,13 +314,12 @@ fn a_detached_guest_runs_when_the_command_has_ended() {
         return;
     }
     let place = Place::new("detached", &waiting_guest());
-    let kernel = place.folder.path().join("kernel");
     let run = |more: &[&str]| {
-        let mut command = place.command(&["run", "--detach", "--quiet", "--kernel"]);
-        command.arg(&kernel).args(more).output().unwrap()
+        let mut command = place.run(&[&["--detach"], more].concat());
+        command.output().unwrap()
     };
     for confined in ["off", "on"] {
-        let output = run(&["--name", "web", "--memory", "16M", "--sandbox", confined]);
+        let output = run(&["--name", "web", "--sandbox", confined]);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!((output.status.code(), &*error), (Some(0), ""));
         assert_eq!(String::from_utf8_lossy(&output.stdout), "web\n");
@@ -355,11 +353,8 @@ fn a_detached_guest_that_nobody_waits_for_ends() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     // The process that `--detach` starts.
-    let mut command = place.command(&["run", "--detached", "--quiet", "--name", "web"]);
-    command.args(["--memory", "16M", "--kernel"]);
-    let kernel = place.folder.path().join("kernel");
-    let output = command
-        .arg(&kernel)
+    let output = place
+        .run(&["--detached", "--name", "web"])
         .stdout(writer)
         .stderr(Stdio::piped())
         .spawn()

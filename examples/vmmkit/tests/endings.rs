@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use support::disk_writer::{CONTENT, REQUEST, STRIDE, writing_guest};
+use support::running::{Place, waiting_guest};
 use support::{Folder, elf, has_kvm, pvh_elf};
 
 /// Runs `kernel` to its end.
@@ -364,40 +365,26 @@ fn qcow2_images_are_right_after_every_end() {
     }
 }
 
-/// The memory that `child` has, in KiB.
-fn resident(child: &std::process::Child) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
 #[test]
 fn a_start_that_fills_its_memory_is_ended_by_sigterm() {
+    /// In KiB.
     const ALL: u64 = 1536 << 10;
     if !has_kvm("a_start_that_fills_its_memory_is_ended_by_sigterm") {
         return;
     }
-    let folder = Folder::new("prefault");
-    let kernel = folder.file("kernel", elf(&[0xf4]));
+    let place = Place::new("prefault", &waiting_guest());
     // Once the memory is filled it is too late, which a busy host can make of a try.
     for _ in 0..20 {
-        let mut child = Command::new(support::vmmkit())
-            .args(["run", "--no-instance", "--memory", "1536M,prefault"])
-            .arg("--kernel")
-            .arg(&kernel)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut guest = place.start(&["--no-instance", "--memory", "1536M,prefault"]);
         let mut filled = 0;
         while filled < ALL / 16 {
-            assert_eq!(child.try_wait().unwrap(), None);
+            assert_eq!(guest.child.try_wait().unwrap(), None);
             std::thread::sleep(Duration::from_millis(1));
-            filled = resident(&child).unwrap_or(0);
+            filled = guest.usage().anonymous;
         }
-        let pid = Pid::from_child(&child);
+        let pid = Pid::from_child(&guest.child);
         rustix::process::kill_process(pid, Signal::TERM).unwrap();
-        let signal = child.wait().unwrap().signal();
-        assert_eq!(signal, Some(Signal::TERM.as_raw()));
+        assert_eq!(guest.ends().signal(), Some(Signal::TERM.as_raw()));
         if filled < ALL {
             return;
         }

@@ -78,12 +78,17 @@ impl Place {
 
     /// Starts a guest, without waiting for it.
     pub(crate) fn start(&self, arguments: &[&str]) -> Guest {
+        Self::spawn(self.run(arguments))
+    }
+
+    /// The command that runs a guest.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(&["run", "--quiet"]);
         if !arguments.contains(&"--memory") {
             command.args(["--memory", "16M"]);
         }
         command.arg("--kernel").arg(&self.kernel).args(arguments);
-        Self::spawn(command)
+        command
     }
 
     /// Restores a guest, without waiting for it.
