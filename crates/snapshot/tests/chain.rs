@@ -5,32 +5,19 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod scratch;
+
 use std::fs;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use scratch::Scratch;
 use vmmkit_snapshot::{Chain, Folder, FolderError, MAX_CHAIN};
 
-struct Scratch(PathBuf);
-
 impl Scratch {
-    fn new(name: &str) -> Self {
-        let name = format!("vmmkit-chain-{name}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
     fn folder(&self, name: &str) -> Folder {
         Folder::new(self.0.join(name))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -5,33 +5,18 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod scratch;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use scratch::Scratch;
 use vmmkit_snapshot::{Folder, FolderError, Lineage, Section, Writer};
 
 /// The folder that a child of this test saves into, and whether its files are limited.
 const FOLDER: &str = "VMMKIT_TEST_SNAPSHOT_FOLDER";
-
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let name = format!("vmmkit-whole-{name}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The snapshot beside `folder` that others build on, if there is one.
 fn base(folder: &Path) -> Option<Lineage> {
