@@ -12,8 +12,6 @@ use vmmkit_snapshot::{Chain, Reader, Section, Writer};
 
 use crate::SectionError;
 
-/// The section of the pages that a snapshot of changes has.
-const PAGES: &str = "ram-pages";
 const KIND: &str = "page-runs";
 const VERSION: u32 = 1;
 
@@ -58,7 +56,7 @@ pub fn save_ram(
     }
     let pages = ram.changed_pages()?;
     let section = Section {
-        id: PAGES,
+        id: SavedRam::PAGES,
         kind: KIND,
         version: VERSION,
         must_understand: true,
@@ -108,6 +106,9 @@ impl From<File> for SavedRam {
 }
 
 impl SavedRam {
+    /// The section that a snapshot of changes has: which pages they are.
+    pub const PAGES: &str = "ram-pages";
+
     /// The RAM of the last snapshot of `chain`.
     ///
     /// # Errors
@@ -121,7 +122,7 @@ impl SavedRam {
                 Some(saved) => saved.changed(file, snapshot.reader())?,
             });
         }
-        so_far.ok_or_else(|| StateError::whole(PAGES, StateReason::Absent).into())
+        so_far.ok_or_else(|| StateError::whole(SavedRam::PAGES, StateReason::Absent).into())
     }
 
     /// The same, and then the pages that were written to `image`, of which `snapshot` tells.
@@ -130,13 +131,14 @@ impl SavedRam {
     /// [`SavedRamError`]: it does not tell of them.
     pub fn changed(self, image: File, mut snapshot: Reader<'_>) -> Result<Self, SavedRamError> {
         let section = snapshot
-            .take(PAGES)
+            .take(SavedRam::PAGES)
             .filter(|section| (section.kind, section.version) == (KIND, VERSION));
-        let section = section.ok_or_else(|| StateError::whole(PAGES, StateReason::Absent))?;
+        let section =
+            section.ok_or_else(|| StateError::whole(SavedRam::PAGES, StateReason::Absent))?;
         let length = image.metadata().map_err(ImageError::Read)?.len();
         let pages = PageRuns::from_bytes(section.contents, length);
         let pages = pages.map_err(|source| SavedRamError::Pages {
-            section: PAGES,
+            section: SavedRam::PAGES,
             source,
         })?;
         Ok(Self {
@@ -155,9 +157,9 @@ impl SavedRam {
         config: &RamConfig,
         snapshot: &mut Reader<'_>,
     ) -> Result<GuestRam, SavedRamError> {
-        if self.is_changed != snapshot.take(PAGES).is_some() {
+        if self.is_changed != snapshot.take(SavedRam::PAGES).is_some() {
             let reason = StateReason::Contradicts("the files with RAM");
-            return Err(StateError::whole(PAGES, reason).into());
+            return Err(StateError::whole(SavedRam::PAGES, reason).into());
         }
         Ok(GuestRam::from_image(config, &self.image)?)
     }

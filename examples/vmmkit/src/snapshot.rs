@@ -25,8 +25,6 @@ use crate::settings::Settings;
 /// The section with the options that the machine was made with.
 const COMMAND: &str = "command";
 const COMMAND_KIND: &str = "vmmkit-run";
-/// The section of the pages that a snapshot of changes has.
-const PAGES: &str = "ram-pages";
 /// The key of `inspect` for the snapshots that one builds on: not a section.
 const CHAIN: &str = "chain";
 /// Options that are the new machine's own, not those of the saved one.
@@ -272,7 +270,7 @@ fn chain_of(folder: &Folder, snapshot: &container::Snapshot) -> Value {
 
 /// How many pages of RAM `snapshot` has, if not all.
 fn changed_pages(snapshot: &container::Snapshot) -> Option<Value> {
-    let section = snapshot.reader().take(PAGES)?;
+    let section = snapshot.reader().take(SavedRam::PAGES)?;
     let length = snapshot.ram().metadata().ok()?.len();
     Some(match PageRuns::from_bytes(section.contents, length) {
         Ok(runs) => json!({ "runs": runs.as_slice().len(), "pages": runs.pages() }),
@@ -296,7 +294,7 @@ pub(crate) fn inspect(folder: &str, part: Option<&str>) -> Result<ExitCode, Fail
         sections.insert(section.id.to_owned(), value);
     }
     if let Some(pages) = changed_pages(&snapshot) {
-        sections.insert(PAGES.to_owned(), pages);
+        sections.insert(SavedRam::PAGES.to_owned(), pages);
     }
     sections.insert(CHAIN.to_owned(), chain_of(&folder, &snapshot));
     let shown = match part {
