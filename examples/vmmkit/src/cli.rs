@@ -38,7 +38,30 @@ pub(crate) enum Action {
         /// The directory of the snapshot
         #[arg(value_name = "DIR")]
         folder: String,
+        /// Number of guests to start in the background, named NAME-1, NAME-2 and so on; {n} in the value of another
+        /// option is the number of the guest
+        #[arg(
+            long,
+            value_name = "N",
+            allow_hyphen_values = true,
+            help_heading = "Control"
+        )]
+        count: Option<String>,
         /// Options of `run` that replace the saved ones
+        #[command(flatten)]
+        options: RunArguments,
+    },
+    /// Start a copy of a running guest in the background, with options of `vmmkit run` in the place of its own
+    ///
+    /// The guest is paused while its state and memory are saved to a private directory in memory (/dev/shm), then
+    /// continues; the copy goes on from there. A disk that the guest may write, a network interface and a socket
+    /// cannot be shared: the copy needs its own.
+    #[command(after_help = exit_code::HELP)]
+    Fork {
+        /// The guest
+        #[arg(value_name = "GUEST")]
+        guest: String,
+        /// Options of `run` that replace the guest's own
         #[command(flatten)]
         options: RunArguments,
     },

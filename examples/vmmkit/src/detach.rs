@@ -1,6 +1,6 @@
 //! `run --detach`: the guest's process in a session of its own, and the command that waits until it runs.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -18,7 +18,12 @@ const MAX_REPORT: u64 = 8192;
 /// Starts this command again as a process that nobody's terminal ends, and waits until its guest runs; prints its
 /// name. Where it fails, it has said why: its exit code is this one's.
 pub(crate) fn launch() -> Result<ExitCode, Failure> {
-    let mut child = start().map_err(|error| {
+    launch_with(std::env::args_os().skip(1))
+}
+
+/// The same of another command of this program.
+pub(crate) fn launch_with(words: impl Iterator<Item = OsString>) -> Result<ExitCode, Failure> {
+    let mut child = start(words).map_err(|error| {
         Failure::host(
             "--detach",
             &error,
@@ -46,9 +51,8 @@ pub(crate) fn launch() -> Result<ExitCode, Failure> {
     }
 }
 
-fn start() -> io::Result<Child> {
-    let mut words = std::env::args_os();
-    let name = words.next().unwrap_or_default();
+fn start(words: impl Iterator<Item = OsString>) -> io::Result<Child> {
+    let name = std::env::args_os().next().unwrap_or_default();
     Command::new(itself(&name))
         .arg0(name)
         .args(words)

@@ -41,12 +41,12 @@ fn with_values(command: clap::Command) -> clap::Command {
     })
 }
 
-/// The commands that take the name of a guest, which `run` and `restore` give it.
+/// The commands that take the name of a guest, which `run`, `restore` and `fork` give it.
 fn of_guests() -> String {
     let command = cli::command();
     let takes_name = |command: &&clap::Command| {
         let mut arguments = command.get_arguments();
-        !matches!(command.get_name(), "run" | "restore")
+        !matches!(command.get_name(), "run" | "restore" | "fork")
             && arguments.any(|argument| argument.get_id() == "name")
     };
     let commands = command.get_subcommands().filter(takes_name);

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 mod boot_files;
 mod build_failure;
 mod cli;
+mod clones;
 mod commands;
 mod config_file;
 mod consumption;
@@ -70,9 +71,17 @@ fn act() -> Result<ExitCode, Failure> {
     match cli::parse()? {
         Parsed::Text(text) => generate::write(text.as_bytes()),
         Parsed::Action(Action::Run(options)) => run::run(options.0),
-        Parsed::Action(Action::Restore { folder, options }) => {
-            run::run(snapshot::restoring(&folder, options.0))
-        }
+        Parsed::Action(Action::Restore {
+            folder,
+            count: None,
+            options,
+        }) => run::run(snapshot::restoring(&folder, options.0)),
+        Parsed::Action(Action::Restore {
+            folder,
+            count: Some(count),
+            options,
+        }) => clones::restore(&folder, &count, options.0),
+        Parsed::Action(Action::Fork { guest, options }) => clones::fork(&guest, options.0),
         Parsed::Action(Action::Cpu { action }) => cpu::act(action),
         Parsed::Action(Action::Doctor(options)) => doctor::doctor(&options),
         Parsed::Action(Action::Control(command)) => commands::run(command),

@@ -244,7 +244,7 @@ fn boot(
         Signals::new(job.clone(), remote.clone(), settings.stop_timeout).map_err(no_descriptor)?;
     // Dropped after the sockets of this machine, which have the places of those that are set aside.
     let unfinished = Arc::new(Unfinished::new(sockets, &settings.machine.ram.backing));
-    let startup = Startup::watch(unfinished.clone(), remote.clone()).map_err(no_descriptor)?;
+    let startup = Startup::of_machine(&unfinished, &remote).map_err(no_descriptor)?;
     let lineage = opening.snapshot.as_ref().map(Snapshot::lineage);
     let publisher = Publisher::new(reports::software(kvm), &settings, job.clone());
     let (presence, guest, door) =

@@ -173,18 +173,30 @@ fn unopened(error: FolderError) -> Failure {
 }
 
 impl Snapshot {
-    /// `values`, and those of the saved machine for options that are not among them.
+    /// `values`, and those of the saved machine for options that are not among them. A console on a terminal is not
+    /// that of a guest in the background.
     pub(crate) fn with_options(&self, values: Values) -> Result<Values, Failure> {
+        if !values.has("disk") {
+            self.check_files()?;
+        }
+        let saved = self.options()?;
+        let has_terminal = saved.value("serial") == Some("stdio");
+        let is_apart = values.has("detach") || values.has("detached");
+        Ok(match has_terminal && is_apart {
+            true => values.or(saved.without("serial")),
+            false => values.or(saved),
+        })
+    }
+
+    /// The options of the saved machine.
+    pub(crate) fn options(&self) -> Result<Values, Failure> {
         let mut reader = self.chain.top().reader();
         let section = reader
             .take(COMMAND)
             .filter(|section| section.kind == COMMAND_KIND);
         let Some(section) = section else {
-            return Ok(values);
+            return Ok(Values::default());
         };
-        if !values.has("disk") {
-            self.check_files()?;
-        }
         let form = serde_json::from_slice::<CommandForm>(section.contents);
         let form = form.map_err(|error| self.foreign(COMMAND, &error.to_string()))?;
         let folder = path_text::path(&form.folder);
@@ -196,7 +208,7 @@ impl Snapshot {
             };
             saved.add(option.name, Given::text(value).in_folder(&folder));
         }
-        Ok(values.or(saved))
+        Ok(saved)
     }
 
     /// The machine of `builder` as it was saved.

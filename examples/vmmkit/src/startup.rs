@@ -31,7 +31,19 @@ pub(crate) struct Startup {
 
 impl Startup {
     /// Waits from now on; `unfinished` is undone by a signal, and `remote` leaves.
-    pub(crate) fn watch(unfinished: Arc<Unfinished>, remote: Arc<Remote>) -> io::Result<Self> {
+    pub(crate) fn of_machine(
+        unfinished: &Arc<Unfinished>,
+        remote: &Arc<Remote>,
+    ) -> io::Result<Self> {
+        let (unfinished, remote) = (unfinished.clone(), remote.clone());
+        Self::watch(move || {
+            unfinished.undo();
+            remote.leave();
+        })
+    }
+
+    /// Waits from now on; a signal has `undo` called before it ends the process.
+    pub(crate) fn watch(undo: impl Fn() + Send + 'static) -> io::Result<Self> {
         let is_over = Arc::new(EventFd::new()?);
         let signals = SignalFd::block(&ENDING)?;
         let poller = Poller::new()?;
@@ -42,8 +54,7 @@ impl Startup {
             let mut ready = Vec::new();
             while !over.is_raised() && poller.wait(&mut ready).is_ok() {
                 if let Some(signal) = signals.read() {
-                    unfinished.undo();
-                    remote.leave();
+                    undo();
                     restore_all();
                     die_by(signal);
                 }

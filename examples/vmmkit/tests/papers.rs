@@ -143,6 +143,7 @@ const NOT_RUN: &[(&str, &str)] = &[
         "web has memory to plug, and a software KVM saves no guest",
     ),
     ("vmmkit restore /var/tmp/web", "there is no snapshot"),
+    ("vmmkit fork web", "a software KVM saves no guest"),
     ("vmmkit doctor", "its exit code is that of the host"),
     ("vmmkit events web", "it ends with the guest"),
     ("vmmkit wait web", "it ends with the guest"),

@@ -10,7 +10,7 @@ mod memory;
 mod metrics;
 mod options;
 mod resize;
-mod snapshot;
+pub(crate) mod snapshot;
 mod stop;
 mod table;
 mod tree;

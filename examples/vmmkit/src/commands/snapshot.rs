@@ -7,13 +7,33 @@ use std::time::Duration;
 use vmmkit_control::{MachineInfo, SnapshotRequest};
 use vmmkit_machine_spec::path_text;
 
+use super::ask::{Choice, Target};
 use super::options::SnapshotOptions;
 use super::{at_most_one, write_json};
+use crate::control::runtime_folder;
 use crate::exit_code;
 use crate::failure::Failure;
 
 /// How long saving may take: RAM of 1 TiB on a slow disk.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Has the machine called `name` save itself to `folder`, as `how` says, unless there is one called `clone`.
+pub(crate) fn of_guest(
+    name: &str,
+    clone: Option<&str>,
+    how: &SnapshotRequest,
+) -> Result<(), Failure> {
+    if let Some(clone) = clone
+        && runtime_folder().is_ok_and(|folder| folder.find(clone).is_ok())
+    {
+        return Err(Failure::usage(
+            format!("--name {clone}: a guest of that name runs"),
+            "give the clone another name",
+        ));
+    }
+    let target = Choice::Named(name).target()?;
+    ask(&target, how).map(drop)
+}
 
 /// Has a machine save itself.
 pub(super) fn snapshot(options: &SnapshotOptions) -> Result<ExitCode, Failure> {
@@ -32,11 +52,18 @@ pub(super) fn snapshot(options: &SnapshotOptions) -> Result<ExitCode, Failure> {
         diff: options.diff,
         stop: options.stop,
     };
-    let request = serde_json::to_value(&request).ok();
-    let target = one.target()?;
+    let machine = ask(&one.target()?, &request)?;
+    if options.one.json {
+        return write_json(&machine);
+    }
+    Ok(exit_code::SUCCESS.into())
+}
+
+fn ask(target: &Target, request: &SnapshotRequest) -> Result<MachineInfo, Failure> {
+    let request = serde_json::to_value(request).ok();
     let client = target.client().patient_for(PATIENCE);
     let answer = client.post::<MachineInfo>("/v1/machine/snapshot", request.as_ref());
-    let machine = answer.map_err(|error| {
+    answer.map_err(|error| {
         let failure = target.refused(error);
         // As the host words EACCES.
         match failure.text().contains("Permission denied") {
@@ -46,9 +73,5 @@ pub(super) fn snapshot(options: &SnapshotOptions) -> Result<ExitCode, Failure> {
             ),
             false => failure,
         }
-    })?;
-    if options.one.json {
-        return write_json(&machine);
-    }
-    Ok(exit_code::SUCCESS.into())
+    })
 }

@@ -225,7 +225,7 @@ pub(super) const ALL: &[Page] = &[
                 "vmmkit snapshot web2 /var/tmp/web2 --diff",
             ),
         ],
-        &["restore", "inspect", "pause"],
+        &["restore", "fork", "inspect", "pause"],
     ),
     page(
         "restore",
@@ -242,8 +242,26 @@ pub(super) const ALL: &[Page] = &[
                 "What is in it, and which snapshots it builds on:",
                 "vmmkit inspect /var/tmp/web/",
             ),
+            (
+                "Ten guests, web-1 to web-10, each with a socket of its own:",
+                "vmmkit restore /var/tmp/web --count 10 --name web --vsock cid=3,socket=web{n}.sock",
+            ),
         ],
-        &["snapshot", "run"],
+        &["snapshot", "fork", "run"],
+    ),
+    page(
+        "fork",
+        &[
+            (
+                "A guest without a disk that it may write:",
+                "vmmkit fork web --name web2",
+            ),
+            (
+                "With a copy of its disk, which is made while the guest is paused:",
+                "vmmkit pause web && cp web.img web2.img && vmmkit fork web --name web2 --disk web2.img; vmmkit resume web",
+            ),
+        ],
+        &["snapshot", "restore", "pause"],
     ),
     page(
         "resize",

@@ -11,6 +11,16 @@ use super::{RunOption, Takes, Values, all};
 pub(crate) struct RunArguments(pub(crate) Values);
 
 impl RunOption {
+    /// The option with its value as one word of a command line.
+    pub(super) fn word(&self, value: &str) -> String {
+        let name = self.name;
+        match self.takes {
+            Takes::Flag => format!("--{name}"),
+            Takes::Optional if value.is_empty() => format!("--{name}"),
+            _ => format!("--{name}={value}"),
+        }
+    }
+
     fn argument(&self) -> Arg {
         let argument = Arg::new(self.name)
             .long(self.name)

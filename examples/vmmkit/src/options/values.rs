@@ -24,6 +24,11 @@ impl Values {
         !self.of(name).is_empty()
     }
 
+    /// The value of the option `name`.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        self.of(name).first().map(Given::as_text)
+    }
+
     /// The path that the option `name` gives.
     pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
         let given = self.of(name).first()?;
@@ -33,6 +38,36 @@ impl Values {
     /// One more of the option `name`.
     pub(crate) fn add(&mut self, name: &'static str, given: Given) {
         self.0.entry(name).or_default().push(given);
+    }
+
+    /// These without the option `name`.
+    #[must_use]
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+
+    /// The same, each value as `change` makes it of its text.
+    #[must_use]
+    pub(crate) fn changed(&self, change: impl Fn(&str) -> String) -> Self {
+        let changed = |given: &Given| Given::text(&change(given.as_text()));
+        let values = self.0.iter();
+        Self(
+            values
+                .map(|(name, all)| (*name, all.iter().map(changed).collect()))
+                .collect(),
+        )
+    }
+
+    /// As words of a command line, which they came from.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let options = self
+            .0
+            .iter()
+            .filter_map(|(name, all)| Some((super::named(name)?, all)));
+        let words =
+            options.flat_map(|(option, all)| all.iter().map(|given| option.word(given.as_text())));
+        words.collect()
     }
 
     /// These, and those of `others` for options that are not among them.

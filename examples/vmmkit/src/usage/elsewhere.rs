@@ -49,6 +49,10 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "`vmmkit snapshot NAME DIR` saves a guest, and `vmmkit restore DIR` continues it",
     ),
     (
+        &["clone", "branch"],
+        "`vmmkit fork GUEST --name NAME` starts a copy of a running guest",
+    ),
+    (
         &["pull", "images", "image", "build", "import"],
         "images are not downloaded or made: give the file of one with `vmmkit run --disk PATH`",
     ),

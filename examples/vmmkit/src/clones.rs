@@ -1,0 +1,209 @@
+//! Copies of a guest: of one that runs, and several of a saved one. Each is a process of its own in the background.
+
+use std::fs::{self, DirBuilder};
+use std::hash::{BuildHasher, RandomState};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use vmmkit_assembly::Role;
+use vmmkit_control::SnapshotRequest;
+use vmmkit_machine_spec::{Field, Given, path_text};
+
+use crate::commands::snapshot::of_guest;
+use crate::failure::Failure;
+use crate::options::{self, Values};
+use crate::settings::Settings;
+use crate::startup::Startup;
+use crate::{detach, exit_code, files, snapshot};
+
+/// The most guests of one `restore`.
+const MAX_COUNT: u32 = 1000;
+/// The number of a guest in the values of its options.
+const NUMBER: &str = "{n}";
+/// Files in memory, on a Linux host that has them (shm_overview(7)).
+const IN_MEMORY: &str = "/dev/shm";
+/// Options of `run` that say nothing of a clone.
+const NOT_OF_A_CLONE: [&str; 3] = ["restore", "base", "dry-run"];
+
+/// Starts a copy of the guest called `guest`, with the options `values`, and prints its name. The guest runs on.
+pub(crate) fn fork(guest: &str, values: Values) -> Result<ExitCode, Failure> {
+    if let Some(name) = NOT_OF_A_CLONE.into_iter().find(|name| values.has(name)) {
+        return Err(Failure::usage(
+            format!("--{name} cannot be used with fork"),
+            format!("leave --{name} out"),
+        ));
+    }
+    let folder = Arc::new(Private::new()?);
+    let watched = folder.clone();
+    let _watch = Startup::watch(move || watched.remove())
+        .map_err(|error| Failure::host("events", &error, "free descriptors of this process"))?;
+    let request = SnapshotRequest {
+        folder: path_text::of_path(&folder.0),
+        ..SnapshotRequest::default()
+    };
+    of_guest(guest, values.value("name"), &request).map_err(|failure| {
+        match failure.text().contains("No space left") {
+            true => failure.with_next("set TMPDIR to a directory with room for the guest's memory"),
+            false => failure,
+        }
+    })?;
+    let saved = snapshot::open(&folder.0, None)?.options()?;
+    let values = in_background(values, &saved);
+    let clone = Settings::new(&values.clone().or(saved.clone()))?;
+    let of_clone = format!("fork {guest}");
+    check_apart(
+        &Settings::new(&saved)?,
+        &clone,
+        &of_clone,
+        "the guest has it",
+    )?;
+    launch(&folder.0, &values)
+}
+
+/// Starts `count` guests that go on from the snapshot in `folder`, with the options `values`, and prints their names.
+pub(crate) fn restore(folder: &str, count: &str, values: Values) -> Result<ExitCode, Failure> {
+    let number = count
+        .parse()
+        .ok()
+        .filter(|number| (1..=MAX_COUNT).contains(number));
+    let number: u32 = number.ok_or_else(|| {
+        Failure::usage(
+            format!("--count {count:?}: this is not a number of guests"),
+            format!("give a whole number from 1 to {MAX_COUNT}"),
+        )
+    })?;
+    if let Some(name) = ["restore", "dry-run"]
+        .into_iter()
+        .find(|name| values.has(name))
+    {
+        return Err(Failure::usage(
+            format!("--{name} cannot be used with --count"),
+            format!("omit either --{name} or --count"),
+        ));
+    }
+    let folder = path_text::path(folder);
+    let base = values.path("base");
+    let saved = snapshot::open(&folder, base.as_deref())?.options()?;
+    let values = in_background(values, &saved);
+    let of_number = |number: u32| numbered(&values, number);
+    let settings = |number| Settings::new(&of_number(number).or(saved.clone()));
+    if number > 1 {
+        let what = format!("--count {number}");
+        let why = "all of them would have it";
+        check_apart(&settings(1)?, &settings(2)?, &what, why)?;
+    }
+    for number in 1..=number {
+        let code = launch(&folder, &of_number(number))?;
+        if code != exit_code::SUCCESS.into() {
+            return Ok(code);
+        }
+    }
+    Ok(exit_code::SUCCESS.into())
+}
+
+/// `values` of the clone `number`.
+fn numbered(values: &Values, number: u32) -> Values {
+    let number = number.to_string();
+    let name = values.value("name");
+    let name = name.filter(|name| !name.contains(NUMBER));
+    let name = name.map(|name| format!("{name}-{number}"));
+    let values = values.changed(|text| text.replace(NUMBER, &number));
+    match name {
+        None => values,
+        Some(name) => {
+            let mut values = values.without("name");
+            values.add("name", Given::text(&name));
+            values
+        }
+    }
+}
+
+/// `values` of a guest without a terminal; `saved` are those that it had.
+fn in_background(values: Values, saved: &Values) -> Values {
+    let mut values = values.without("detach");
+    if !values.has("serial") && saved.value("serial") == Some("stdio") {
+        values.add("serial", Given::text("null"));
+    }
+    values
+}
+
+/// Starts the process of a guest that goes on from `folder`.
+fn launch(folder: &Path, values: &Values) -> Result<ExitCode, Failure> {
+    let words = ["restore".to_owned(), path_text::of_path(folder)];
+    let words = words.into_iter().chain(values.words());
+    detach::launch_with(words.map(|word| path_text::path(&word).into_os_string()))
+}
+
+/// Checks that two guests of `one` and `other` share nothing that only one can have.
+fn check_apart(one: &Settings, other: &Settings, what: &str, why: &str) -> Result<(), Failure> {
+    let taken = exclusive(one);
+    let mut all = exclusive(other).into_iter();
+    let shared = all.find(|(_, path)| taken.iter().any(|(_, other)| other == path));
+    let Some((option, _)) = shared else {
+        return Ok(());
+    };
+    let name = option.split(' ').next().unwrap_or_default();
+    Err(Failure::because(
+        format!("{what}: {option}: {why}"),
+        Vec::new(),
+        match name {
+            "--disk" | "--pmem" => format!(
+                "give each copy a disk of its own, as it was when the guest was saved: {name} PATH, with {NUMBER} in it \
+                 for --count"
+            ),
+            _ => format!(
+                "give each copy one of its own: {name} ..., with {NUMBER} in it for --count"
+            ),
+        },
+    ))
+}
+
+/// Resources that only one guest can have, by its option with its value: disks that are written, outputs, sockets, interfaces.
+fn exclusive(settings: &Settings) -> Vec<(String, PathBuf)> {
+    let named = files::named(settings).into_iter();
+    let files = named.filter(|named| {
+        !matches!(named.role, Role::Input | Role::Stream) && named.path != Path::new("/dev/null")
+    });
+    let files = files.map(|named| (named.owner, named.path));
+    let devices = (0..).map(Field::Device).zip(&settings.spec.devices);
+    let taken = devices.filter_map(|(field, device)| {
+        let (_, which) = device.takes()?;
+        let option = options::shown(&settings.spec, field, &settings.device_texts);
+        Some((option, which.to_owned()))
+    });
+    files.chain(taken).collect()
+}
+
+/// A directory of this process's own, in memory where the host has such.
+struct Private(PathBuf);
+
+impl Private {
+    fn new() -> Result<Self, Failure> {
+        let in_memory = || Path::new(IN_MEMORY).is_dir().then(|| IN_MEMORY.into());
+        let place = std::env::var_os("TMPDIR")
+            .map(PathBuf::from)
+            .or_else(in_memory);
+        let place = place.unwrap_or_else(std::env::temp_dir);
+        let name = format!("vmmkit-fork-{:016x}", RandomState::new().hash_one(0));
+        let path = place.join(name);
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| {
+            let next = "set TMPDIR to a directory that you can write to";
+            Failure::host(&path.display().to_string(), &error, next)
+        })?;
+        Ok(Self(path))
+    }
+
+    fn remove(&self) {
+        // A machine that has its files mapped keeps them.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
