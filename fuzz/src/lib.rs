@@ -11,6 +11,7 @@ pub mod cpu_model;
 pub mod cpu_profile;
 pub mod elf;
 pub mod emulator;
+pub mod fuse_request;
 pub mod hostile_ring;
 pub mod ioapic;
 mod kernel_file;
@@ -47,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     ("cpu_profile", cpu_profile::run),
     ("elf", elf::run),
     ("emulator", emulator::run),
+    ("fuse_request", fuse_request::run),
     ("hostile_ring", hostile_ring::run),
     ("ioapic", ioapic::run),
     ("legacy", legacy::run),

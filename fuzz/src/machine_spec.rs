@@ -21,7 +21,7 @@ pub fn run(data: &[u8]) {
         b'b' => part(text, BalloonSpec::parse),
         b'c' => part(text, ConsoleSpec::parse),
         b'd' => part(text, DiskSpec::parse),
-        b'f' => part(text, FsSpec::parse),
+        b'f' => part(text, |given| FsSpec::parse(given, |path| path.starts_with("/"))),
         b'i' => part(text, |given| Ok(InitrdSpec::parse(given, |_| false))),
         b'm' => part(text, MemorySpec::parse),
         b'n' => part(text, NetSpec::parse),

@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("device-bus", &["telemetry"]),
     ("host-io", &[]),
     ("sandbox", &[]),
+    ("fuse", &[]),
     ("control", &["host-io", "telemetry"]),
     ("hypervisor", &["guest-memory", "device-bus", "telemetry"]),
     (
@@ -59,6 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "virtio-devices",
         &[
             "virtio",
+            "fuse",
             "guest-memory",
             "device-bus",
             "host-io",
@@ -93,6 +95,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "x86-cpu",
             "virtio-devices",
             "virtio",
+            "fuse",
             "legacy-devices",
             "hypervisor",
             "guest-memory",
@@ -144,6 +147,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "control",
             "controlled",
             "device-bus",
+            "fuse",
             "gdb",
             "guest-memory",
             "host-io",

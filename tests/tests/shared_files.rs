@@ -1,4 +1,4 @@
-//! Files that the host and a booted Linux share: a folder by virtiofsd, and a file as persistent
+//! Files that the host and a booted Linux share: a folder, by this process or by virtiofsd, and a file as persistent
 //! memory. The drivers are modules of Debian's kernel.
 #![expect(
     clippy::unwrap_used,
@@ -6,7 +6,8 @@
 )]
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use vmmkit_tests::disk::check;
@@ -86,6 +87,71 @@ fn a_folder_is_shared_both_ways() {
     assert!(!folder.join("inner/short").exists());
     assert!(run.stdout.contains("missing"), "{run:#?}");
     assert!(run.stdout.contains("unmounted"), "{run:#?}");
+}
+
+/// A script that mounts the folder `srv`, reads what the host has there, tries to leave it, and makes a small tree.
+const SHARED: &str = "load fuse virtiofs; mount -t virtiofs srv /mnt || exit
+    echo \"sum $(sha256sum </mnt/from-host)\"; cat /mnt/inner/short
+    cat /mnt/out /mnt/../mnt/out /mnt/proc-link/version 2>/dev/null && echo escaped
+    dd if=/dev/urandom of=/mnt/from-guest bs=64k count=48 conv=fsync 2>/dev/null || echo refused
+    echo \"wrote $(sha256sum </mnt/from-guest)\"
+    mkdir -p /mnt/new/many && (cd /mnt/new/many && for n in $(seq 300); do echo $n >file-$n; done)
+    echo \"names $(ls /mnt/new/many | wc -l)\"
+    mv /mnt/new/many /mnt/new/moved; rm /mnt/new/moved/file-1; ln -s moved/file-2 /mnt/new/link
+    ln /mnt/new/link /mnt/new/hard; chmod 4750 /mnt/new/moved/file-3; cat /mnt/new/link
+    echo \"bytes $(cat /mnt/new/moved/* | wc -c)\"; cat /mnt/none 2>/dev/null || echo missing
+    rm /mnt/inner/short; umount /mnt && echo unmounted\n";
+
+/// A guest that runs [`SHARED`] with a folder of this process, which `words` follow; the folder.
+fn share(guest: &Diskless, words: &str) -> (Finished, PathBuf) {
+    let folder = guest.scratch.path().join("shared");
+    fs::create_dir_all(folder.join("inner")).unwrap();
+    pattern(&folder.join("from-host"), 3 << 20);
+    fs::write(folder.join("inner/short"), "a line of the host\n").unwrap();
+    fs::write(guest.scratch.path().join("secret"), "escaped\n").unwrap();
+    symlink("../secret", folder.join("out")).unwrap();
+    symlink("/proc/self/root/proc", folder.join("proc-link")).unwrap();
+    let option = format!("{},tag=srv{words}", folder.display());
+    let mut command = guest.command(SHARED, &["--fs", &option]).unwrap();
+    let run = guest.guests.run(&mut command, b"").unwrap();
+    assert_eq!(run.code(), Some(0), "{run:#?}");
+    assert_eq!(word(&run, "sum"), sum_of(&folder.join("from-host")));
+    assert!(run.stdout.contains("a line of the host"), "{run:#?}");
+    assert!(run.stdout.contains("missing"), "{run:#?}");
+    assert!(!run.stdout.contains("of the host\nescaped"), "{run:#?}");
+    assert!(run.stdout.contains("unmounted"), "{run:#?}");
+    (run, folder)
+}
+
+#[test]
+fn a_folder_of_this_process_is_read_alone_without_rw() {
+    let Some(guest) = Diskless::find("fs", Kernel::Lean).unwrap() else {
+        return;
+    };
+    let (run, folder) = share(&guest, "");
+    assert!(run.stdout.contains("refused"), "{run:#?}");
+    assert!(!folder.join("from-guest").exists() && !folder.join("new").exists());
+    let kept = fs::read_to_string(folder.join("inner/short")).unwrap();
+    assert_eq!(kept, "a line of the host\n");
+}
+
+#[test]
+fn a_folder_of_this_process_is_shared_both_ways_with_rw() {
+    let Some(guest) = Diskless::find("fs rw", Kernel::Lean).unwrap() else {
+        return;
+    };
+    let (run, folder) = share(&guest, ",rw");
+    assert_eq!(word(&run, "wrote"), sum_of(&folder.join("from-guest")));
+    assert_eq!(word(&run, "names"), "300", "{run:#?}");
+    // The numbers 2 to 300, a line each.
+    assert_eq!(word(&run, "bytes"), "1090", "{run:#?}");
+    let moved = folder.join("new/moved");
+    assert_eq!(fs::read_dir(&moved).unwrap().count(), 299);
+    let linked = fs::read_to_string(folder.join("new/link")).unwrap();
+    assert_eq!(linked, "2\n");
+    let mode = fs::metadata(moved.join("file-3")).unwrap().mode();
+    assert_eq!(mode & 0o7777, 0o750);
+    assert!(!folder.join("inner/short").exists());
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Why a machine cannot be assembled.
 
 use std::io;
-use std::path::PathBuf;
 
 use thiserror::Error;
+use vmmkit_fuse::DirectoryError;
 use vmmkit_guest_memory::RamError;
 use vmmkit_host_io::{FileError, HostCpus, TapError, ThreadPriority};
 use vmmkit_machine_spec::{Conflict, Field, Invalid};
 use vmmkit_virtio_devices::{
-    BlockError, ConsoleError, MemError, NetError, PmemError, VhostUserError, VsockError,
+    BlockError, ConsoleError, FsError, MemError, NetError, PmemError, VhostUserError, VsockError,
 };
 use vmmkit_vmm::BuildError;
 
@@ -101,12 +101,12 @@ pub enum Reason {
     /// The back end of a device.
     #[error(transparent)]
     BackEnd(#[from] VhostUserError),
-    /// A shared folder by its path, in the place of virtiofsd's socket.
-    #[error("{} is a folder, and not virtiofsd's socket", folder.display())]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-    },
+    /// A shared folder.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The name of a shared folder.
+    #[error(transparent)]
+    Fs(#[from] FsError),
 }
 
 /// Why an assembly is not built.

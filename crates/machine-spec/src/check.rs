@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_device_of_another_process_must_see_the_memory() {
-        let fs = || DeviceSpec::Fs(FsSpec::parse(&Given::text("s,tag=t")).unwrap());
+        let fs = || DeviceSpec::Fs(FsSpec::parse(&Given::text("s,tag=t"), |_| false).unwrap());
         let invalid = refused(|machine| {
             machine.memory = MemorySpec::parse(&Given::text("1G,backend=anon")).unwrap();
             machine.devices.push(fs());
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn no_two_devices_take_the_same() {
         let net = |text| DeviceSpec::Net(NetSpec::parse(&Given::text(text)).unwrap());
-        let fs = |text| DeviceSpec::Fs(FsSpec::parse(&Given::text(text)).unwrap());
+        let fs = |text| DeviceSpec::Fs(FsSpec::parse(&Given::text(text), |_| false).unwrap());
         let invalid = refused(|machine| {
             machine.devices = vec![net("tap=t"), net("passt=s"), fs("s,tag=t")];
         });

@@ -44,7 +44,7 @@ impl DeviceSpec {
                 }
             },
             Self::Disk(disk) => disk.socket(),
-            Self::Fs(fs) => Some(fs.socket.as_path()),
+            Self::Fs(FsSpec::VhostUser(fs)) => Some(fs.socket.as_path()),
             _ => None,
         };
         socket.map(|socket| ("socket", socket))
@@ -53,7 +53,7 @@ impl DeviceSpec {
     /// Whether another process must see the guest's memory.
     pub fn needs_shared_memory(&self) -> bool {
         match self {
-            Self::Disk(DiskSpec::VhostUser(_)) | Self::Fs(_) => true,
+            Self::Disk(DiskSpec::VhostUser(_)) | Self::Fs(FsSpec::VhostUser(_)) => true,
             Self::Net(net) => matches!(net.attachment, NetAttachmentSpec::VhostUser(_)),
             _ => false,
         }

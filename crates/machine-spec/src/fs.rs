@@ -1,7 +1,7 @@
 //! Shared folders.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +10,34 @@ use crate::given::escaped;
 use crate::words::queues;
 use crate::{Fault, Given, Words};
 
-/// A folder of the host, via virtiofsd.
+/// A folder of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FsSpec {
+    /// One that this process shares.
+    Own(OwnFs),
+    /// One that another process shares, a virtiofsd for instance.
+    VhostUser(VhostUserFs),
+}
+
+/// A folder that this process shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct FsSpec {
-    /// The socket of a virtiofsd.
+pub struct OwnFs {
+    /// The folder.
+    pub directory: PathBuf,
+    /// The name that the guest mounts it by, at most 36 bytes (virtio 1.2, 5.11.4).
+    pub tag: String,
+    /// The guest may change it.
+    #[serde(default)]
+    pub writable: bool,
+}
+
+/// A folder that another process shares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct VhostUserFs {
+    /// The socket of the other process.
     pub socket: PathBuf,
     /// The name that the guest mounts it by, at most 36 bytes (virtio 1.2, 5.11.4).
     pub tag: String,
@@ -28,34 +51,74 @@ fn one() -> u16 {
 }
 
 impl FsSpec {
-    /// `SOCKET,tag=NAME`, and `queues=N`.
+    /// `DIRECTORY,tag=NAME` and `rw`, or `SOCKET,tag=NAME` and `queues=N`. Which of them a path is that has no key,
+    /// `directory` or `socket`, is for `is_directory` to say.
     ///
     /// # Errors
     /// [`Fault`] says what of it cannot be.
-    pub fn parse(given: &Given) -> Result<Self, Fault> {
+    pub fn parse(given: &Given, is_directory: impl Fn(&Path) -> bool) -> Result<Self, Fault> {
         let mut words = Words::new(given);
-        let socket = match words.value("socket")? {
-            Some(socket) => Some(socket),
-            None => words.first_before(&["tag", "queues"]),
+        let directory = words.value("directory")?.map(|word| words.path(word));
+        let socket = match directory {
+            Some(_) => None,
+            None => words.value("socket")?.map(|word| words.path(word)),
         };
-        let socket = words.path(socket.ok_or(Fault::Missing("socket"))?);
+        let (directory, socket) = match (directory, socket) {
+            (None, None) => {
+                let first = words.first_before(&["tag", "queues", "rw"]);
+                let path = words.path(first.ok_or(Fault::Missing("directory"))?);
+                match is_directory(&path) {
+                    true => (Some(path), None),
+                    false => (None, Some(path)),
+                }
+            }
+            given => given,
+        };
         let tag = words.value("tag")?.ok_or(Fault::Missing("tag"))?.to_owned();
-        let queues = words.parsed("queues", "a number from 1 to 64", queues)?;
+        let spec = match (directory, socket) {
+            (Some(directory), _) => Self::Own(OwnFs {
+                directory,
+                tag,
+                writable: words.flag("rw")?,
+            }),
+            (None, socket) => {
+                let queues = words.parsed("queues", "a number from 1 to 64", queues)?;
+                Self::VhostUser(VhostUserFs {
+                    socket: socket.ok_or(Fault::Missing("directory"))?,
+                    tag,
+                    queues: queues.unwrap_or(one()),
+                })
+            }
+        };
         words.end()?;
-        Ok(Self {
-            socket,
-            tag,
-            queues: queues.unwrap_or(one()),
-        })
+        Ok(spec)
+    }
+
+    /// The name that the guest mounts it by.
+    pub fn tag(&self) -> &str {
+        match self {
+            Self::Own(own) => &own.tag,
+            Self::VhostUser(other) => &other.tag,
+        }
     }
 }
 
 impl fmt::Display for FsSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (socket, tag) = (first_path(&self.socket), escaped(&self.tag));
-        write!(f, "{socket},tag={tag}")?;
-        if self.queues != one() {
-            write!(f, ",queues={}", self.queues)?;
+        let tag = escaped(self.tag());
+        match self {
+            Self::Own(own) => {
+                write!(f, "{},tag={tag}", first_path(&own.directory))?;
+                if own.writable {
+                    write!(f, ",rw")?;
+                }
+            }
+            Self::VhostUser(other) => {
+                write!(f, "{},tag={tag}", first_path(&other.socket))?;
+                if other.queues != one() {
+                    write!(f, ",queues={}", other.queues)?;
+                }
+            }
         }
         Ok(())
     }
@@ -67,13 +130,31 @@ mod tests {
 
     #[test]
     fn a_folder_is_written_as_it_is_read() {
-        let parsed = |text| FsSpec::parse(&Given::text(text));
-        for text in ["fs.sock,tag=srv", "a,,b,tag=x,queues=2"] {
+        let parsed = |text| FsSpec::parse(&Given::text(text), |path| path.starts_with("/srv"));
+        for text in [
+            "fs.sock,tag=srv",
+            "a,,b,tag=x,queues=2",
+            "/srv,tag=x",
+            "/srv/it,tag=x,rw",
+        ] {
             assert_eq!(parsed(text).unwrap().to_string(), text);
         }
         let keyed = parsed("socket=s,tag=t").unwrap();
         assert_eq!(keyed.to_string(), "s,tag=t");
-        for text in ["", "s", "tag=t", "s,tag=t,queues=0", "s,tag="] {
+        let keyed = parsed("directory=d,tag=t").unwrap();
+        assert!(matches!(keyed, FsSpec::Own(_)), "{keyed:?}");
+        let keyed = parsed("socket=/srv,tag=t").unwrap();
+        assert!(matches!(keyed, FsSpec::VhostUser(_)), "{keyed:?}");
+        for text in [
+            "",
+            "s",
+            "tag=t",
+            "s,tag=t,queues=0",
+            "s,tag=",
+            "s,tag=t,rw",
+            "/srv,tag=t,queues=2",
+            "directory=d,socket=s,tag=t",
+        ] {
             assert!(parsed(text).is_err(), "{text}");
         }
     }

@@ -58,7 +58,7 @@ pub use cpus::{Affinity, AffinityFault, CpusFault, CpusSpec, VcpusSpec};
 pub use device::DeviceSpec;
 pub use disk::{DiskBackend, DiskFormat, DiskSpec, OwnDisk};
 pub use fault::{Fault, Unknown};
-pub use fs::FsSpec;
+pub use fs::{FsSpec, OwnFs, VhostUserFs};
 pub use given::Given;
 pub use memory::{BackingSpec, MemoryFault, MemorySpec, Thp, with_unit};
 pub use nearest::nearest;

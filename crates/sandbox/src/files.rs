@@ -76,6 +76,15 @@ impl FileRules {
         self.rules.push((path.into(), access));
     }
 
+    /// Files, folders, symbolic links, FIFOs and sockets in and beneath the folder `path` may be read, made, written, renamed
+    /// and removed. No device may be made or controlled.
+    pub fn change_in(&mut self, path: impl Into<PathBuf>) {
+        let withheld =
+            AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev;
+        let access = AccessFs::from_all(VERSION) & !withheld;
+        self.rules.push((path.into(), access));
+    }
+
     /// Files in and beneath the folder `path` may be removed, and folders that are empty.
     pub fn remove_in(&mut self, path: impl Into<PathBuf>) {
         let access = AccessFs::RemoveFile | AccessFs::RemoveDir | AccessFs::ReadDir;

@@ -21,6 +21,8 @@ mod balloon;
 mod blk;
 #[cfg(feature = "console")]
 mod console;
+#[cfg(feature = "fs")]
+mod fs;
 #[cfg(feature = "mem")]
 mod mem;
 #[cfg(feature = "net")]
@@ -52,6 +54,8 @@ pub use blk::{Damage, Qcow2Disk, Qcow2Error};
 pub use console::{
     Console, ConsoleCounters, ConsoleError, ConsoleMessage, PendingMessage, Port, PortControl,
 };
+#[cfg(feature = "fs")]
+pub use fs::{Fs, FsError};
 #[cfg(feature = "mem")]
 pub use mem::{
     Mem, MemAnswer, MemArea, MemBlocks, MemCounters, MemError, MemRequest, MemState, Released,

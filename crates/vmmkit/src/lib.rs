@@ -29,7 +29,8 @@
 //! | `legacy` | vmmkit-legacy-devices | `legacy` |
 //! | `pci` | vmmkit-pci | `pci` |
 //! | `virtio` | vmmkit-virtio | `virtio` |
-//! | `devices` | vmmkit-virtio-devices | one for each device: `balloon`, `blk`, `console`, `mem`, `net`, `pmem`, `rng`, `vsock`; `qcow2`; `vhost-user` |
+//! | `devices` | vmmkit-virtio-devices | one for each device: `balloon`, `blk`, `console`, `fs`, `mem`, `net`, `pmem`, `rng`, `vsock`; `qcow2`; `vhost-user` |
+//! | `fuse` | vmmkit-fuse | `fuse` |
 //! | `boot` | vmmkit-boot-loader | `boot`; for compressed kernels `bzip2`, `gzip`, `lz4`, `xz`, `zstd` |
 //! | `cpu` | vmmkit-x86-cpu | `cpu` |
 //! | `emulator` | vmmkit-x86-emulator | `emulator` |
@@ -64,6 +65,8 @@ pub use vmmkit_boot_loader as boot;
 pub use vmmkit_control as control;
 #[cfg(feature = "control")]
 pub use vmmkit_controlled as controlled;
+#[cfg(feature = "fuse")]
+pub use vmmkit_fuse as fuse;
 #[cfg(feature = "gdb")]
 pub use vmmkit_gdb as gdb;
 #[cfg(feature = "host")]

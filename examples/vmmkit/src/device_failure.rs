@@ -4,11 +4,12 @@ use std::io;
 use std::path::Path;
 
 use vmmkit_assembly::Reason;
+use vmmkit_fuse::DirectoryError;
 use vmmkit_host_io::TapError;
 use vmmkit_machine_spec::{
     ConsoleSpec, DeviceSpec, DiskSpec, Field, FsSpec, MachineSpec, NetAttachmentSpec, NetSpec,
 };
-use vmmkit_virtio_devices::{NetError, VhostUserError};
+use vmmkit_virtio_devices::{FsError, NetError, VhostUserError};
 
 use crate::failure::Failure;
 use crate::{build_failure, disk_failure, files};
@@ -70,13 +71,11 @@ pub(crate) fn explain(
         Reason::Vsock(_) => failed("give another path, or end the program that listens there"),
         Reason::BackEnd(VhostUserError::Tag { .. }) => failed("give tag as 1 to 36 bytes"),
         Reason::BackEnd(_) => failed(&back_end(device)),
-        Reason::Folder { folder } => match device {
-            Some(DeviceSpec::Fs(FsSpec { tag, .. })) => failed(&format!(
-                "start virtiofsd --socket-path=fs.sock --shared-dir={}, and give --fs fs.sock,tag={tag}",
-                folder.display()
-            )),
-            _ => failed(files::next_of(&ConsoleSpec::Null)),
-        },
+        Reason::Directory(DirectoryError::OfTheKernel { .. }) => {
+            failed("share another folder: the guest has a /proc and a /sys of its own")
+        }
+        Reason::Directory(_) => failed("check the folder and its permissions"),
+        Reason::Fs(FsError::Tag { .. }) => failed("give tag as 1 to 36 bytes"),
         _ => return None,
     })
 }
@@ -112,8 +111,8 @@ fn back_end(device: Option<&DeviceSpec>) -> String {
             ),
             _ => ATTACHMENT.to_owned(),
         },
-        Some(DeviceSpec::Fs(fs)) => format!(
-            "start virtiofsd first: `virtiofsd --socket-path={} --shared-dir=FOLDER`",
+        Some(DeviceSpec::Fs(FsSpec::VhostUser(fs))) => format!(
+            "give a folder, or start virtiofsd first: `virtiofsd --socket-path={} --shared-dir=FOLDER`",
             fs.socket.display()
         ),
         _ => "start the back end first".to_owned(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use vmmkit_assembly::{Confinement, ConfinementError, NamedFile, Role, ThreadKind};
 use vmmkit_host_io::{RefusedCallWords, end_on_refused_call, folder_of, on_thread_start};
-use vmmkit_machine_spec::{DeviceSpec, DiskSpec, NetAttachmentSpec};
+use vmmkit_machine_spec::{DeviceSpec, DiskSpec, FsSpec, NetAttachmentSpec, OwnFs};
 use vmmkit_sandbox::{CapabilitySet, FileRules, Refusal, call_name};
 
 use crate::failure::Failure;
@@ -104,10 +104,23 @@ fn kept(settings: &Settings) -> CapabilitySet {
     if settings.spec.cpus.priority != Default::default() && !may_have_priorities() {
         kept |= CapabilitySet::SYS_NICE;
     }
-    if rustix::process::geteuid().is_root() && reaches_what_others_own(settings) {
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root && reaches_what_others_own(settings) {
         kept |= CapabilitySet::DAC_OVERRIDE;
     }
+    if is_root && folders(settings).any(|folder| folder.writable) {
+        kept |= CapabilitySet::CHOWN | CapabilitySet::FOWNER;
+    }
     kept
+}
+
+/// The folders that this process shares.
+fn folders(settings: &Settings) -> impl Iterator<Item = &OwnFs> {
+    let devices = settings.spec.devices.iter();
+    devices.filter_map(|device| match device {
+        DeviceSpec::Fs(FsSpec::Own(folder)) => Some(folder),
+        _ => None,
+    })
 }
 
 /// Whether root comes, while the guest runs, to files or sockets that may be another user's: sockets that programs of the
@@ -168,6 +181,12 @@ fn file_rules(settings: &Settings) -> FileRules {
     if has_api {
         // A client names the folder of a snapshot.
         rules.replace_in("/");
+    }
+    for folder in folders(settings) {
+        match folder.writable {
+            true => rules.change_in(&folder.directory),
+            false => rules.read(&folder.directory),
+        }
     }
     for named in files::named(settings) {
         match named.role {

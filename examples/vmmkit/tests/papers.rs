@@ -121,7 +121,7 @@ const NOT_RUN: &[(&str, &str)] = &[
         "vmmkit run ... --net",
         "it needs a tap interface, and so a privilege",
     ),
-    ("vmmkit run ... --fs", "it needs virtiofsd"),
+    ("vmmkit run ... --fs", "it needs a folder of that name"),
     (
         "vmmkit run ... --memory 4G,backend=hugetlb",
         "it needs pages that the host has reserved",

@@ -186,6 +186,8 @@ const CLOSED: &[(&str, &str, &[&str])] = &[
             "DiskSpec",
             "OwnDisk",
             "FsSpec",
+            "OwnFs",
+            "VhostUserFs",
             "MemorySpec",
             "BackingSpec",
             "NetSpec",

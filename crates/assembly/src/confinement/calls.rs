@@ -201,6 +201,9 @@ pub(super) const PATHS: &[Call] = &calls([
     Sysno::utimensat,
 ]);
 
+/// A shared folder's server, besides files by their paths: owners, new nodes, symbolic links.
+pub(super) const FOLDERS: &[Call] = &calls([Sysno::fchownat, Sysno::mknodat, Sysno::symlinkat]);
+
 /// Sockets that are there.
 pub(super) const SOCKETS: &[Call] = &calls([
     Sysno::accept4,

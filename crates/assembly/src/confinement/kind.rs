@@ -4,8 +4,8 @@ use vmmkit_host_io::ThreadRole;
 use vmmkit_sandbox::{Call, Filter, FilterError, Refusal};
 
 use super::calls::{
-    BLOCK_DEVICE, COMMON, COMMON_ANY, CONNECTIONS, DESCRIPTORS, EVENTS, FILES, IDENTITY, KVM,
-    KVM_NEW_VM, MEMORY, PATHS, RINGS, SCHEDULING, SOCKETS, TAP, TERMINAL, THREADS, signals,
+    BLOCK_DEVICE, COMMON, COMMON_ANY, CONNECTIONS, DESCRIPTORS, EVENTS, FILES, FOLDERS, IDENTITY,
+    KVM, KVM_NEW_VM, MEMORY, PATHS, RINGS, SCHEDULING, SOCKETS, TAP, TERMINAL, THREADS, signals,
 };
 
 /// All that start threads and speak with others: files that are open, sockets, limits.
@@ -51,6 +51,8 @@ pub enum ThreadKind {
     Device,
     /// Memory that is plugged, or a file's.
     Memory,
+    /// A shared folder, of this process or of another one.
+    FileSystem,
     /// A device of another process.
     Forward,
     /// The control API.
@@ -65,7 +67,7 @@ pub enum ThreadKind {
 
 impl ThreadKind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Vcpu,
         Self::Setup,
         Self::Events,
@@ -74,6 +76,7 @@ impl ThreadKind {
         Self::Vsock,
         Self::Device,
         Self::Memory,
+        Self::FileSystem,
         Self::Forward,
         Self::Api,
         Self::Debugger,
@@ -92,6 +95,7 @@ impl ThreadKind {
             Self::Vsock => "vsock",
             Self::Device => "other device",
             Self::Memory => "memory",
+            Self::FileSystem => "shared folder",
             Self::Forward => "vhost-user",
             Self::Api => "api",
             Self::Debugger => "gdb",
@@ -110,7 +114,7 @@ impl ThreadKind {
             ("virtio-pmem", Self::Memory),
             ("virtio-mem", Self::Memory),
             ("vhost", Self::Forward),
-            ("virtio-fs", Self::Forward),
+            ("virtio-fs", Self::FileSystem),
         ];
         match role {
             ThreadRole::Vcpu => Self::Vcpu,
@@ -138,6 +142,7 @@ impl ThreadKind {
                 Self::Vsock,
                 Self::Device,
                 Self::Memory,
+                Self::FileSystem,
                 Self::Forward,
             ],
             // The first client has the API started.
@@ -149,7 +154,13 @@ impl ThreadKind {
     fn is_device(self) -> bool {
         matches!(
             self,
-            Self::Block | Self::Net | Self::Vsock | Self::Device | Self::Memory | Self::Forward
+            Self::Block
+                | Self::Net
+                | Self::Vsock
+                | Self::Device
+                | Self::Memory
+                | Self::FileSystem
+                | Self::Forward
         )
     }
 
@@ -172,6 +183,8 @@ impl ThreadKind {
             Self::Net => &[],
             Self::Vsock => &[CONNECTIONS],
             Self::Device | Self::Forward => &[CONNECTIONS, THREADS],
+            // Files beneath the folder, as far as the rules for files go.
+            Self::FileSystem => &[PATHS, FOLDERS, CONNECTIONS, THREADS],
             // Touching much memory takes threads, and a look at how many CPUs there are.
             Self::Memory => &[PATHS, THREADS],
             // Requests of clients, and the files of a snapshot.

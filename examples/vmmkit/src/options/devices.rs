@@ -1,5 +1,7 @@
 //! Paravirtual devices.
 
+use std::path::Path;
+
 use vmmkit_machine_spec::{
     BalloonSpec, DeviceSpec, DiskSpec, Field, FsSpec, Given, NetSpec, PmemSpec, VirtioSpec,
     VsockSpec,
@@ -71,13 +73,17 @@ pub(super) const OPTIONS: &[RunOption] = &[
     },
     RunOption {
         name: "fs",
-        value: "SOCKET,tag=NAME",
+        value: "DIR,tag=NAME[,rw]",
         takes: Takes::Many,
         heading: DEVICES,
-        help: "A shared directory of the host, via virtiofsd",
-        more: "The socket of a virtiofsd, and the tag to mount.",
-        advice: "give SOCKET,tag=NAME, and queues=N, such as --fs fs.sock,tag=srv",
-        read: |options, given| options.plug(DeviceSpec::Fs(FsSpec::parse(given)?), given),
+        help: "A shared directory of the host",
+        more: "The guest mounts it by its tag (mount -t virtiofs NAME /mnt), and may not change it without rw. A socket \
+               in the place of DIR is that of a virtiofsd.",
+        advice: "give DIR,tag=NAME, and rw where the guest may change it, such as --fs /srv,tag=srv",
+        read: |options, given| {
+            let spec = FsSpec::parse(given, Path::is_dir)?;
+            options.plug(DeviceSpec::Fs(spec), given)
+        },
         write: |settings| of(settings, "fs"),
         ..TEXT
     },

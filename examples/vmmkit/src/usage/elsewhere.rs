@@ -216,7 +216,7 @@ const OF_RUN: &[(&[&str], &str)] = &[
             "-virtfs", "--virtfs", "-fsdev", "--volume", "--9p", "--mount", "--bind", "--rwdir",
             "--rodir",
         ],
-        "did you mean --fs SOCKET,tag=NAME? The socket is that of virtiofsd",
+        "did you mean --fs DIR,tag=NAME? With rw the guest may change the folder",
     ),
     (
         &["--root", "-r"],

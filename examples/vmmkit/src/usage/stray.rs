@@ -15,7 +15,7 @@ pub(crate) fn advice(word: &str) -> Option<String> {
     let there = fs::metadata(&path).ok()?;
     let shown = os_text::quoted(word);
     if there.is_dir() {
-        let advice = "it is a folder: the guest sees one by virtiofsd and --fs SOCKET,tag=NAME, and boots from \
+        let advice = "it is a folder: the guest sees one by --fs PATH,tag=NAME, and boots from \
                       --disk PATH or --initrd PATH";
         return Some(advice.to_owned());
     }

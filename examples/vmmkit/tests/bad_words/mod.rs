@@ -54,7 +54,7 @@ pub(crate) const CASES: &[Case] = &[
         "name it by its option: --kernel DIR/text, --disk DIR/text or --initrd DIR/text; "),
     text(&["run", "DIR"],
         "DIR: unexpected argument",
-        "it is a folder: the guest sees one by virtiofsd and --fs SOCKET,tag=NAME"),
+        "it is a folder: the guest sees one by --fs PATH,tag=NAME"),
     text(&["run", "debian"],
         "debian: unexpected argument",
         "give a kernel by --kernel PATH, a disk by --disk PATH; images are not downloaded; "),
@@ -224,6 +224,7 @@ pub(crate) const CASES: &[Case] = &[
         "--net user: nothing to attach it to", "start passt --socket passt.sock, and give passt=passt.sock"),
     text(&["run", "--kernel", "k", "--net", "bridge=br0"],
         "--net bridge=br0: nothing to attach it to", "make a tap in the bridge"),
-    build(&["run", "--kernel", "DIR/loop", "--fs", "DIR,tag=home"],
-        "--fs DIR,tag=home: DIR is a folder, and not virtiofsd's socket", "start virtiofsd --socket-path=fs.sock --shared-dir=DIR"),
+    build(&["run", "--kernel", "DIR/loop", "--fs", "/proc/self,tag=home"],
+        "--fs /proc/self,tag=home: /proc/self is of a file system that the kernel makes up, and is not shared",
+        "share another folder: the guest has a /proc"),
 ];
