@@ -7,7 +7,7 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -21,14 +21,14 @@ use vmmkit_device_bus::{
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_hypervisor::{Hypervisor, Irqchip, VcpuId};
 use vmmkit_hypervisor_kvm::{Kvm, KvmKind, forced_cpuid, kvm_kind};
-use vmmkit_snapshot::{Folder, FolderError};
+use vmmkit_snapshot::{Folder, FolderError, Writer};
 use vmmkit_telemetry::Inspect;
 use vmmkit_tests::disk::Scratch;
 use vmmkit_tests::diskless::skip;
 use vmmkit_virtio_devices::Rng;
 use vmmkit_vmm::{
-    Boot, BuildError, Machine, MachineBuilder, MachineConfig, Outcome, PauseOutcome, Paused, Ready,
-    SaveError, SavedRam, VirtioTransport,
+    Boot, BuildError, Extent, Machine, MachineBuilder, MachineConfig, Outcome, PauseOutcome,
+    Paused, Ready, Running, SaveError, SavedRam, VirtioTransport,
 };
 use vmmkit_x86_cpu::{Clocks, CpuModel, Topology, cpuid};
 
@@ -466,6 +466,108 @@ fn a_saved_guest_counts_on_in_the_second_third_and_fourth_generation() {
     }
 }
 
+/// Saves `extent` of the guest that counts while it runs, but for the last of it; it is paused then. How long the rest took.
+fn save_live(
+    machine: &Machine<Running>,
+    extent: Extent,
+    writer: &mut Writer,
+    ram: &File,
+) -> Result<Duration, SaveFailure> {
+    let handle = machine.handle();
+    let ahead = handle.save_ahead(extent, ram)?;
+    let began = Instant::now();
+    assert!(handle.pause());
+    handle.save_rest(ahead, writer, ram)?;
+    Ok(began.elapsed())
+}
+
+#[test]
+fn a_guest_is_saved_while_it_counts_and_its_changes_too() {
+    let _alone = ALONE.lock().unwrap();
+    let name = "a guest that is saved while it runs";
+    let Some(kvm) = kvm(name) else {
+        return;
+    };
+    if !kvm.capabilities().saved_state {
+        skip(name, "a software KVM does not give all its state");
+        return;
+    }
+    let scratch = Scratch::new().unwrap();
+    let kernel = kernel(&scratch, &COUNTS_HIGH);
+    let counted = Arc::new(Counted::default());
+    let builder = || {
+        let mut config = machine(&kernel, 1);
+        config.ram.size = "3200M".parse().unwrap();
+        MachineBuilder::new(config)
+            .virtio_device(Arc::new(Rng::new()))
+            .plug_port_device("counted", AddressRange::new(0x520, 1), counted.clone())
+            .lead("counted", counted.clone())
+    };
+    let built = match builder().build(&kvm) {
+        Err(BuildError::Ram(error)) => {
+            skip(name, &error.to_string());
+            return;
+        }
+        built => built.unwrap(),
+    };
+    let wait = |machine: &Machine<Running>| {
+        let before = counted.count();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while counted.count() < before + 300 && !machine.handle().has_ended() {
+            assert!(Instant::now() < deadline, "{} counted", counted.count());
+            std::thread::yield_now();
+        }
+    };
+    // All of it, its changes, and its changes once more, of one that was not restored.
+    let folders: Vec<Folder> = (0..4)
+        .map(|number| Folder::new(scratch.path().join(format!("live{number}"))))
+        .collect();
+    let running = built.start().unwrap();
+    wait(&running);
+    let mut pause = Duration::ZERO;
+    let mut base = None;
+    for (folder, extent) in folders
+        .iter()
+        .zip([Extent::Base, Extent::Changes, Extent::Changes])
+    {
+        running.handle().resume();
+        wait(&running);
+        let write = |writer: &mut Writer, ram: &File| {
+            pause = save_live(&running, extent, writer, ram)?;
+            Ok::<(), SaveFailure>(())
+        };
+        let saved = match &base {
+            None => folder.save(write),
+            Some(base) => folder.save_changes(base, write),
+        };
+        let saved = saved.unwrap();
+        println!("{extent:?}: the rest took {pause:?}");
+        base.get_or_insert(saved);
+    }
+    drop(running);
+    // It goes on from there, is saved while it runs again, and goes on from there.
+    for folder in &folders[2..] {
+        let chain = folder.open_chain(None).unwrap();
+        let ram = SavedRam::of(&chain).unwrap();
+        let restored = builder().restore(&kvm, chain.top().reader(), ram);
+        let running = restored.unwrap().start().unwrap();
+        wait(&running);
+        if folder.path() == folders[2].path() {
+            let lineage = chain.lineage().unwrap();
+            let saved = folders[3].save_changes(&lineage, |writer, ram| {
+                save_live(&running, Extent::Changes, writer, ram).map(drop)
+            });
+            saved.unwrap();
+        }
+    }
+    // No number is lost, and none comes twice, but for those behind the last save.
+    let numbers = counted.0.lock().unwrap().clone();
+    assert!(numbers.len() >= 1500);
+    for (number, seen) in (1_usize..).zip(numbers) {
+        assert_eq!(seen, number as u8, "number {number}");
+    }
+}
+
 #[test]
 fn changes_of_a_guest_on_both_sides_of_the_mmio_hole_build_on_each_other() {
     let _alone = ALONE.lock().unwrap();
@@ -509,7 +611,7 @@ fn changes_of_a_guest_on_both_sides_of_the_mmio_hole_build_on_each_other() {
         let saved = own.save_changes(&chain.lineage().unwrap(), |writer, ram| {
             machine
                 .handle()
-                .save_changes(writer, ram)
+                .save_extent(Extent::Changes, writer, ram)
                 .map_err(SaveFailure::from)
         });
         saved.unwrap();

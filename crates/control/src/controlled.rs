@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use vmmkit_telemetry::error_line;
@@ -12,8 +13,10 @@ use crate::{Balloon, Device, Event, Limits, MachineInfo, MachineState, Memory};
 /// How a machine is to be saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Saving {
-    /// Only the memory that differs from the snapshot that it was restored from.
+    /// Only the memory that differs from the snapshot that it was restored from, or else from the last whole one.
     pub diff: bool,
+    /// Most of the memory while the guest runs.
+    pub live: bool,
     /// Stop it then.
     pub stop: bool,
 }
@@ -50,12 +53,12 @@ pub trait Controlled: Send + Sync + 'static {
     /// [`Refusal`] where it cannot be reset.
     fn reset(&self) -> Result<(), Refusal>;
 
-    /// Saves the machine, or what differs from the snapshot that it was restored from, to `folder`, an absolute path,
-    /// and lets the guest run on as before, or stops it. The guest stands still meanwhile.
+    /// Saves the machine, or what differs from an earlier snapshot, to `folder`, an absolute path, and lets the guest run on
+    /// as before, or stops it. Returns how long the guest stood still.
     ///
     /// # Errors
     /// [`Refusal::Unsupported`] with the reason where it cannot be saved, and as [`pause`](Self::pause).
-    fn save(&self, folder: &Path, saving: Saving) -> Result<(), Refusal>;
+    fn save(&self, folder: &Path, saving: Saving) -> Result<Duration, Refusal>;
 
     /// Asks the guest to power off, by whatever it listens to.
     fn ask_to_stop(&self);

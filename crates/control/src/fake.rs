@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -154,7 +155,7 @@ impl Controlled for FakeMachine {
         self.enter("reset", MachineState::Running)
     }
 
-    fn save(&self, _: &Path, saving: Saving) -> Result<(), Refusal> {
+    fn save(&self, _: &Path, saving: Saving) -> Result<Duration, Refusal> {
         if self.machine().state == MachineState::Ended {
             return Err(Refusal::State {
                 state: MachineState::Ended,
@@ -164,7 +165,7 @@ impl Controlled for FakeMachine {
         if saving.stop {
             self.stop();
         }
-        Ok(())
+        Ok(Duration::from_micros(1500))
     }
 
     fn ask_to_stop(&self) {

@@ -44,7 +44,7 @@ pub use controlled::{Cause, Controlled, EventSource, Refusal, Saving};
 pub use instances::{Entry, Instance, InstanceError, RuntimeFolder, is_name};
 pub use model::{
     Balloon, BalloonTarget, Bucket, Device, DiskResize, DiskSize, Event, FlowLimits, Limits,
-    MachineInfo, MachineState, Memory, MemoryTarget, SnapshotRequest, StopRequest,
+    MachineInfo, MachineState, Memory, MemoryTarget, SnapshotInfo, SnapshotRequest, StopRequest,
 };
 pub use openapi::document;
 pub use problem::Problem;

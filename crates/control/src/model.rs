@@ -96,13 +96,26 @@ pub struct SnapshotRequest {
     /// The absolute path of a folder, which is made if it is not there; a snapshot that it has is replaced.
     #[cfg_attr(test, schema(max_length = 4095, pattern = r"^/[^\x00]*$"))]
     pub folder: String,
-    /// Save only the memory that differs from the snapshot that the machine was restored from, which is needed to
-    /// restore this one.
+    /// Save only the memory that differs from the snapshot that the machine was restored from, or else from the last
+    /// whole one of it; the other is needed to restore this one.
     #[serde(default)]
     pub diff: bool,
+    /// Save most of the memory while the guest runs, so that it stands still for a short time only.
+    #[serde(default)]
+    pub live: bool,
     /// Stop the machine once it is saved, instead of letting the guest run on.
     #[serde(default)]
     pub stop: bool,
+}
+
+/// A snapshot that was saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct SnapshotInfo {
+    /// The machine now.
+    pub machine: MachineInfo,
+    /// Microseconds for which the guest stood still, from the request that it pause until it ran again or was stopped.
+    pub pause_microseconds: u64,
 }
 
 /// A paravirtual device.

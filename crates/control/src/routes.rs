@@ -111,11 +111,12 @@ pub(crate) const ROUTES: &[Route] = &[
     ),
     Route {
         body: Body::Json("SnapshotRequest"),
+        answer: Answer::Json("SnapshotInfo"),
         ..act(
             Operation::Snapshot,
             "/v1/machine/snapshot",
             "snapshot",
-            "Save the machine to a folder; the guest stands still meanwhile",
+            "Save the machine to a folder; the guest stands still meanwhile, or for a short time",
         )
     },
     Route {

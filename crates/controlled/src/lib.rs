@@ -23,8 +23,10 @@ mod door;
 mod events;
 mod machine;
 mod power;
+mod standstill;
 
 pub use debugged::DebuggedMachine;
 pub use door::{Door, ServerSlot};
 pub use machine::{ControlledMachine, Embedder, Manner, PAUSE_TIME};
 pub use power::{ask_to_power_off, can_hear};
+pub use standstill::Standstill;

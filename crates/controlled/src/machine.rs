@@ -16,19 +16,24 @@ use vmmkit_vmm::{self as vmm, Handle, Outcome, PauseError};
 
 use crate::device::{LiveDevice, statistics};
 use crate::events::MachineEvents;
-use crate::{ask_to_power_off, disk};
+use crate::{Standstill, ask_to_power_off, disk};
 
 /// Additions to a machine by the program that it runs in.
 pub trait Embedder: Send + Sync + 'static {
     /// `metrics` of the machine that is `about`, with the program's own and under its name.
     fn publish(&self, metrics: Metrics, about: &MachineInfo) -> Metrics;
 
-    /// Saves `machine`, which is paused, to `folder`; with `diff` only the memory that differs from the snapshot that
-    /// it was restored from.
+    /// Saves `machine` to `folder` as `saving` says; its guest is paused by `standstill`, and runs on at its end.
     ///
     /// # Errors
     /// Why it cannot be saved.
-    fn save(&self, machine: &Handle, folder: &Path, diff: bool) -> Result<(), Cause>;
+    fn save(
+        &self,
+        machine: &Handle,
+        folder: &Path,
+        saving: Saving,
+        standstill: &mut Standstill<'_>,
+    ) -> Result<(), Cause>;
 
     /// A guest that was asked to power off has not, and is stopped now.
     fn cut_off(&self, machine: &Handle);
@@ -133,6 +138,20 @@ impl ControlledMachine {
         }
     }
 
+    /// The guest runs on after it was saved.
+    pub(crate) fn run_on(&self) {
+        if let Some(handle) = self.handle.get() {
+            handle.resume();
+        }
+    }
+
+    /// The guest ends with its being saved.
+    pub(crate) fn halt(&self) {
+        if let Some(handle) = self.handle.get() {
+            handle.stop();
+        }
+    }
+
     fn refused(&self, wanted: &'static str) -> Refusal {
         Refusal::State {
             state: self.state(),
@@ -158,18 +177,11 @@ impl ControlledMachine {
 }
 
 impl Controlled for ControlledMachine {
-    fn save(&self, folder: &Path, saving: Saving) -> Result<(), Refusal> {
-        let has_run = self.state() == MachineState::Running;
-        self.pause()?;
+    fn save(&self, folder: &Path, saving: Saving) -> Result<Duration, Refusal> {
+        let mut standstill = Standstill::of(self, saving.stop);
         let handle = self.handle()?;
-        let saved = self.embedder.save(handle, folder, saving.diff);
-        match (&saved, saving.stop) {
-            (Ok(()), true) => handle.stop(),
-            // As it was: one that waits to be told to boot still does.
-            _ if has_run => handle.resume(),
-            _ => {}
-        }
-        saved.map_err(Refusal::Unsupported)
+        let saved = self.embedder.save(handle, folder, saving, &mut standstill);
+        standstill.finish(saved)
     }
 
     fn machine(&self) -> MachineInfo {

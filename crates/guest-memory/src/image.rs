@@ -40,6 +40,27 @@ impl GuestRam {
     /// The host's reason; the file is incomplete then.
     pub fn write_changes(&self, image: &File, pages: &PageRuns) -> io::Result<u64> {
         image.set_len(self.size())?;
+        self.write_runs(image, pages, write_pages)
+    }
+
+    /// Writes `pages` over what `image`, which has such an image already, has of them; pages of zeros too. The guest may
+    /// run: a page that it writes meanwhile is to be written once more. Returns how many bytes were written.
+    ///
+    /// # Errors
+    /// The host's reason.
+    pub fn overwrite(&self, image: &File, pages: &PageRuns) -> io::Result<u64> {
+        self.write_runs(image, pages, |image, bytes, offset| {
+            image.write_all_at(bytes, offset)?;
+            Ok(bytes.len() as u64)
+        })
+    }
+
+    fn write_runs(
+        &self,
+        image: &File,
+        pages: &PageRuns,
+        write: impl Fn(&File, &[u8], u64) -> io::Result<u64>,
+    ) -> io::Result<u64> {
         let mut bytes = vec![0; CHUNK];
         let mut written = 0;
         for run in pages.as_slice() {
@@ -49,7 +70,7 @@ impl GuestRam {
                 };
                 self.read_bytes(piece.address, chunk)
                     .map_err(io::Error::other)?;
-                written += write_pages(image, chunk, piece.offset)?;
+                written += write(image, chunk, piece.offset)?;
             }
         }
         Ok(written)

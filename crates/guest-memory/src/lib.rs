@@ -34,6 +34,7 @@ mod layout;
 mod lent;
 mod mapping;
 mod origin;
+mod page_set;
 mod pluggable;
 mod prefault;
 mod ram;
@@ -53,6 +54,7 @@ pub use error::{
 pub use file::FileRegion;
 pub use layers::RamImage;
 pub use layout::{Layout, MMIO_HOLE_END, MMIO_HOLE_START};
+pub use page_set::PageSet;
 pub use pluggable::BLOCK_SIZE;
 pub use ram::{GuestRam, RamRegion};
 pub use rom::{MAX_ROM, Rom, RomError};

@@ -43,6 +43,11 @@ impl Origin {
 }
 
 impl GuestRam {
+    /// Whether RAM is [mapped from images](Self::from_image), so that the host knows which pages are not theirs any more.
+    pub fn is_mapped_from_images(&self) -> bool {
+        self.origin.is_some()
+    }
+
     /// The pages that differ from the images that RAM was [mapped from](Self::from_image), and perhaps some more. The
     /// guest must not run meanwhile. It costs nothing before it is asked for.
     ///

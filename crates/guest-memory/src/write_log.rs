@@ -1,7 +1,7 @@
 //! The log of the VMM's own writes to one region.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use vm_memory::MmapRegion;
 use vm_memory::bitmap::{AtomicBitmap, Bitmap, NewBitmap, RefSlice, WithBitmapSlice};
@@ -16,9 +16,22 @@ enum Kind {
     /// No log is kept.
     #[default]
     Off,
-    Pages(AtomicBitmap),
+    /// From the start, or from when it is first [wanted](WriteLog::begin).
+    Pages(Pages),
     /// The region whose memory this is. It stays mapped for as long as this is held.
     Of(Arc<dyn Lent>),
+}
+
+/// The pages of a region of `length` bytes, once they are logged.
+struct Pages {
+    length: usize,
+    log: OnceLock<AtomicBitmap>,
+}
+
+impl Pages {
+    fn begin(&self) {
+        self.log.get_or_init(|| AtomicBitmap::with_len(self.length));
+    }
 }
 
 /// A region of somebody else's memory, with whatever log it keeps.
@@ -38,13 +51,23 @@ impl<B: Bitmap + Send + Sync> Lent for MmapRegion<B> {
 }
 
 impl WriteLog {
-    /// One of `length` bytes of RAM, if it is wanted.
+    /// One of `length` bytes of RAM, which is kept from now on if it is wanted.
     pub(crate) fn new(is_wanted: bool, length: usize) -> Self {
+        let log = OnceLock::new();
+        let pages = Pages { length, log };
         if is_wanted {
-            Self::with_len(length)
-        } else {
-            Self::default()
+            pages.begin();
         }
+        Self(Kind::Pages(pages))
+    }
+
+    /// Logs from now on; `false` where that is not this log's to do.
+    pub(crate) fn begin(&self) -> bool {
+        match &self.0 {
+            Kind::Pages(pages) => pages.begin(),
+            Kind::Off | Kind::Of(_) => return false,
+        }
+        true
     }
 
     /// That of `region`, which is held.
@@ -55,7 +78,7 @@ impl WriteLog {
     /// The pages, if they are logged here.
     pub(crate) fn pages(&self) -> Option<&AtomicBitmap> {
         match &self.0 {
-            Kind::Pages(pages) => Some(pages),
+            Kind::Pages(pages) => pages.log.get(),
             Kind::Off | Kind::Of(_) => None,
         }
     }
@@ -70,7 +93,11 @@ impl Bitmap for WriteLog {
     fn mark_dirty(&self, offset: usize, length: usize) {
         match &self.0 {
             Kind::Off => {}
-            Kind::Pages(pages) => pages.mark_dirty(offset, length),
+            Kind::Pages(pages) => {
+                if let Some(log) = pages.log.get() {
+                    log.mark_dirty(offset, length);
+                }
+            }
             Kind::Of(region) => region.mark_dirty(offset, length),
         }
     }
@@ -78,7 +105,7 @@ impl Bitmap for WriteLog {
     fn dirty_at(&self, offset: usize) -> bool {
         match &self.0 {
             Kind::Off => false,
-            Kind::Pages(pages) => pages.dirty_at(offset),
+            Kind::Pages(pages) => pages.log.get().is_some_and(|log| log.dirty_at(offset)),
             Kind::Of(region) => region.dirty_at(offset),
         }
     }
@@ -91,7 +118,7 @@ impl Bitmap for WriteLog {
 
 impl NewBitmap for WriteLog {
     fn with_len(length: usize) -> Self {
-        Self(Kind::Pages(AtomicBitmap::with_len(length)))
+        Self::new(true, length)
     }
 }
 

@@ -8,19 +8,22 @@ use vmmkit_device_bus::{StateError, StateReason};
 use vmmkit_guest_memory::{
     ChangesError, GuestRam, ImageError, PageRuns, PageRunsError, RamConfig, RamImage,
 };
-use vmmkit_snapshot::{Chain, Reader, Section, Writer};
+use vmmkit_snapshot::{Chain, Reader};
 
 use crate::SectionError;
 
-const KIND: &str = "page-runs";
-const VERSION: u32 = 1;
+pub(crate) const KIND: &str = "page-runs";
+pub(crate) const VERSION: u32 = 1;
 
 /// The pages of RAM that are saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// All.
     Whole,
-    /// Those that differ from the images that RAM is mapped from.
+    /// All, and from then on it is logged which of them change.
+    Base,
+    /// Those that changed since the last [base](Self::Base); without one, those that differ from the images that RAM
+    /// is mapped from.
     Changes,
 }
 
@@ -31,40 +34,18 @@ pub enum SaveRamError {
     /// It is not known which pages have changed.
     #[error("the changes of memory are not known")]
     Changes(#[from] ChangesError),
+    /// The memory is an embedder's: nobody logs all writes to it.
+    #[error("the writes to this memory cannot be logged")]
+    NotLogged,
+    /// The hypervisor does not log the guest's writes.
+    #[error("the hypervisor cannot log the writes of the guest")]
+    Log(#[from] vmmkit_hypervisor::Error),
     /// The section of the changed pages cannot be written.
     #[error(transparent)]
     Section(#[from] SectionError),
     /// The file cannot be written.
     #[error("memory image")]
     Write(#[from] io::Error),
-}
-
-/// Writes `extent` of `ram`, whose guest does not run, to the empty file `image`; and, to `writer`, which pages changed:
-/// a section that a reader must understand.
-///
-/// # Errors
-/// [`SaveRamError`]; the file is incomplete then.
-pub fn save_ram(
-    ram: &GuestRam,
-    extent: Extent,
-    writer: &mut Writer,
-    image: &File,
-) -> Result<(), SaveRamError> {
-    if extent == Extent::Whole {
-        ram.write_image(image)?;
-        return Ok(());
-    }
-    let pages = ram.changed_pages()?;
-    let section = Section {
-        id: SavedRam::PAGES,
-        kind: KIND,
-        version: VERSION,
-        must_understand: true,
-        contents: &pages.to_bytes(),
-    };
-    writer.add(section).map_err(SectionError::from)?;
-    ram.write_changes(image, &pages)?;
-    Ok(())
 }
 
 /// The RAM of a saved machine: a file with all of it, and files with the pages that changed since.

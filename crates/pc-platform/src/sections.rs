@@ -2,9 +2,10 @@
 
 use vmmkit_device_bus::{SavedState, StateError, StateForm, StateReason};
 use vmmkit_hypervisor::saved::{VcpuSaved, VmSaved};
+use vmmkit_hypervisor::{Error as HypervisorError, SaveVm};
 use vmmkit_snapshot::{Reader, Section, Writer};
 
-use crate::{Part, SectionError};
+use crate::{Part, SaveError, SectionError};
 
 /// The section of the machine as a whole.
 pub const MACHINE: &str = "machine";
@@ -14,6 +15,30 @@ pub const VM: &str = "vm";
 /// The section of a vCPU.
 pub fn vcpu_id(number: u32) -> String {
     format!("vcpu{number}")
+}
+
+/// Adds the states of the vCPUs, in their order, and of the VM.
+///
+/// # Errors
+/// [`SaveError`]: the hypervisor does not give one, or it cannot be written.
+pub fn put_core(
+    writer: &mut Writer,
+    vcpus: Vec<Result<VcpuSaved, HypervisorError>>,
+    vm: &dyn SaveVm,
+) -> Result<(), SaveError> {
+    for (number, vcpu) in (0_u32..).zip(vcpus) {
+        let section = vcpu_id(number);
+        let vcpu = vcpu.map_err(|source| SaveError::Hypervisor {
+            section: section.clone(),
+            source,
+        })?;
+        put(writer, &section, &vcpu)?;
+    }
+    let vm = vm.save().map_err(|source| SaveError::Hypervisor {
+        section: VM.to_owned(),
+        source,
+    })?;
+    Ok(put(writer, VM, &vm)?)
 }
 
 /// Takes the states of the vCPUs and of the VM.

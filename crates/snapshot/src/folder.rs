@@ -6,6 +6,7 @@ use std::hash::BuildHasher;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::lineage::{RAM_PREFIX, RamFile, from_text, ram_name, to_text};
 use crate::opened::{Places, Ram};
@@ -44,15 +45,16 @@ impl Folder {
     }
 
     /// Saves what `write` writes: sections, and the RAM to an empty file. All of it is on the disk when this
-    /// returns. The files are for their owner only (mode 0600), and so is a folder that is made (0700).
+    /// returns. The files are for their owner only (mode 0600), and so is a folder that is made (0700). Returns its file
+    /// with RAM, which a later snapshot may build on.
     ///
     /// # Errors
     /// The result of `write`, or [`FolderError`]; the folder holds what it held before then.
     pub fn save<E: From<FolderError>>(
         &self,
         write: impl FnOnce(&mut Writer, &File) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.save_on(&[], write)
+    ) -> Result<Lineage, E> {
+        self.save_on(Lineage::of(Vec::new()), write)
     }
 
     /// As [`save`](Self::save), of what has changed since the snapshots whose RAM `lineage` is: they are needed to
@@ -65,7 +67,7 @@ impl Folder {
         &self,
         lineage: &Lineage,
         write: impl FnOnce(&mut Writer, &File) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Result<Lineage, E> {
         let bases = lineage.check()?;
         // A new snapshot takes the place of the one that is there.
         if let Some(base) = bases.iter().find(|it| self.path.join(it.name()).exists()) {
@@ -74,14 +76,15 @@ impl Folder {
                 name: base.name().to_owned(),
             }));
         }
-        self.save_on(&bases, write)
+        self.save_on(lineage.clone(), write)
     }
 
     fn save_on<E: From<FolderError>>(
         &self,
-        bases: &[RamFile],
+        lineage: Lineage,
         write: impl FnOnce(&mut Writer, &File) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Result<Lineage, E> {
+        let bases: Vec<RamFile> = lineage.files().cloned().collect();
         let lock = self.lock()?;
         let suffix = format!("{:016x}", RandomState::new().hash_one(0));
         let ram_name = format!("{RAM_PREFIX}{suffix}");
@@ -89,9 +92,9 @@ impl Folder {
             self.path.join(&ram_name),
             self.path.join(format!("{TEMPORARY}{suffix}")),
         );
-        let saved = self.write((&ram_path, &ram_name, bases), &new_path, write);
+        let saved = self.write((&ram_path, &ram_name, &bases), &new_path, write);
         match &saved {
-            Ok(()) => self.remove_others(&ram_name),
+            Ok(_) => self.remove_others(&ram_name),
             Err(_) => {
                 // What cannot be removed goes with the next snapshot.
                 let _ = fs::remove_file(&ram_path);
@@ -99,7 +102,7 @@ impl Folder {
             }
         }
         drop(lock);
-        saved
+        saved.map(|ram| lineage.and(ram))
     }
 
     fn write<E: From<FolderError>>(
@@ -107,7 +110,7 @@ impl Folder {
         (ram_path, ram_name, bases): (&Path, &str, &[RamFile]),
         new_path: &Path,
         write: impl FnOnce(&mut Writer, &File) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Result<(RamFile, Arc<File>), E> {
         let ram = create(ram_path)?;
         let mut writer = Writer::new();
         write(&mut writer, &ram)?;
@@ -123,7 +126,8 @@ impl Folder {
         });
         named.map_err(FolderError::Section)?;
         ram.sync_all().map_err(failed("write", ram_path))?;
-        drop(ram);
+        let metadata = ram.metadata().map_err(failed("examine", ram_path))?;
+        let file = RamFile::of(ram_name, &metadata);
         let mut state = create(new_path)?;
         let write = failed("write", new_path);
         state.write_all(&writer.finish()).map_err(&write)?;
@@ -131,7 +135,8 @@ impl Folder {
         let state = self.path.join(STATE);
         fs::rename(new_path, &state).map_err(failed("replace", &state))?;
         let folder = File::open(&self.path).and_then(|folder| folder.sync_all());
-        Ok(folder.map_err(failed("write", &self.path))?)
+        folder.map_err(failed("write", &self.path))?;
+        Ok((file, Arc::new(ram)))
     }
 
     /// Opens the snapshot.
@@ -260,7 +265,7 @@ mod tests {
         (Temporary(path.clone()), Folder::new(path))
     }
 
-    fn save(folder: &Folder, contents: &str) -> Result<(), FolderError> {
+    fn save(folder: &Folder, contents: &str) -> Result<Lineage, FolderError> {
         folder.save(|writer, mut ram| {
             ram.write_all(contents.as_bytes()).unwrap();
             let section = Section {

@@ -109,6 +109,17 @@ impl Lineage {
         Self { files }
     }
 
+    /// These, and `file`, which builds on them.
+    pub(crate) fn and(mut self, file: (RamFile, Arc<File>)) -> Self {
+        self.files.push(file);
+        self
+    }
+
+    /// Whether one more can build on them: all are as they were, and they are fewer than [`MAX_CHAIN`](crate::MAX_CHAIN).
+    pub fn is_intact(&self) -> bool {
+        self.check().is_ok()
+    }
+
     /// The files, first the one that holds all of RAM.
     pub fn files(&self) -> impl Iterator<Item = &RamFile> {
         self.files.iter().map(|(file, _)| file)

@@ -28,8 +28,8 @@ fn save(folder: &Folder, base: Option<&Chain>, text: &str) -> Result<(), FolderE
         Ok(())
     };
     match base {
-        Some(base) => folder.save_changes(&base.lineage()?, write),
-        None => folder.save(write),
+        Some(base) => folder.save_changes(&base.lineage()?, write).map(drop),
+        None => folder.save(write).map(drop),
     }
 }
 

@@ -47,8 +47,8 @@ fn save(folder: &Path, number: u32) -> Result<(), FolderError> {
         writer.add(section).map_err(FolderError::Section)
     };
     match base(folder) {
-        Some(lineage) => Folder::new(folder).save_changes(&lineage, write),
-        None => Folder::new(folder).save(write),
+        Some(lineage) => Folder::new(folder).save_changes(&lineage, write).map(drop),
+        None => Folder::new(folder).save(write).map(drop),
     }
 }
 

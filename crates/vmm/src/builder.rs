@@ -29,7 +29,7 @@ use crate::power::Board;
 use crate::ready::Ready;
 use crate::snapshot::Saved;
 use crate::{Boot, Event, MachineConfig, cpus, report};
-use vmmkit_pc_platform::{self as pc_platform, DescribedDevices, OwnDevices, Platform};
+use vmmkit_pc_platform::{self as pc_platform, DescribedDevices, LoggedVm, OwnDevices, Platform};
 
 /// Alignment of memory beside RAM: guests add memory in large steps (Linux up to 2 GiB).
 const MEMORY_ALIGNMENT: u64 = 1 << 30;
@@ -236,7 +236,7 @@ impl MachineBuilder {
             supervisor,
             platform,
             devices,
-            vm,
+            vm: LoggedVm::new(vm),
             form,
             ram,
             output,

@@ -7,7 +7,7 @@ use vmmkit_boot_loader::{BootPart, LoadError};
 use vmmkit_device_bus::{DeviceId, PlugError, StateError};
 use vmmkit_guest_memory::RamError;
 use vmmkit_hypervisor::VcpuId;
-use vmmkit_pc_platform::{PlatformError, SaveRamError, SavedRamError, SectionError};
+use vmmkit_pc_platform::{PlatformError, SavedRamError};
 use vmmkit_x86_cpu::CpuidError;
 
 use crate::{BootFile, ConfigError};
@@ -108,47 +108,6 @@ impl From<PlatformError> for BuildError {
             other => Self::Platform(other),
         }
     }
-}
-
-/// Why a machine cannot be saved.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum SaveError {
-    /// It is not paused, or its devices are not at rest.
-    #[error("the machine is not paused")]
-    NotPaused,
-    /// It has no vCPUs with threads: it has ended or was not started.
-    #[error("the machine has no vCPUs to be saved: it has ended, or was not started")]
-    Ended,
-    /// A device is on a bus, and no part of the machine.
-    #[error("{device}: has no saved form")]
-    NotAPart {
-        /// Its name on the bus.
-        device: String,
-    },
-    /// A device has more than is saved.
-    #[error("{device}: {reason}")]
-    Device {
-        /// Its name in the machine.
-        device: String,
-        /// The state that would be missed.
-        reason: &'static str,
-    },
-    /// The hypervisor does not give its state.
-    #[error("{section}")]
-    Hypervisor {
-        /// The section that it would be.
-        section: String,
-        /// The hypervisor's reason.
-        #[source]
-        source: vmmkit_hypervisor::Error,
-    },
-    /// A state cannot be written.
-    #[error(transparent)]
-    Section(#[from] SectionError),
-    /// RAM cannot be written.
-    #[error(transparent)]
-    Ram(#[from] SaveRamError),
 }
 
 /// Why a machine cannot be restored.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use vmmkit_device_bus::{RegionInfo, Unclaimed};
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_host_io::{OutputBuffer, Subscription, ThreadPolicy};
-use vmmkit_hypervisor::{CmdlineAddition, SaveVm};
+use vmmkit_hypervisor::CmdlineAddition;
 use vmmkit_run_control::{
     ClockPolicy, Control, Event, MachineState, PauseError, ResetCause, Supervisor,
 };
@@ -17,7 +17,7 @@ use vmmkit_virtio::Device;
 
 use crate::VcpuDump;
 use crate::devices::{self, Deadline, DeviceInfo, Devices};
-use vmmkit_pc_platform::{MachineForm, Platform};
+use vmmkit_pc_platform::{LoggedVm, MachineForm, Platform};
 
 /// How long the last of the console's output may take when its reader is slow.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     pub(crate) platform: Arc<Platform>,
     pub(crate) devices: Arc<Devices>,
     /// The state of the VM that is neither RAM nor a vCPU nor a part.
-    pub(crate) vm: Arc<dyn SaveVm + Send + Sync>,
+    pub(crate) vm: LoggedVm,
     pub(crate) form: MachineForm,
     pub(crate) ram: GuestRam,
     pub(crate) output: Option<Arc<OutputBuffer>>,

@@ -41,7 +41,7 @@ pub use boot::{Boot, BootFile, Initrd, KernelBoot, Module};
 pub use builder::{MachineBuilder, MemoryPlace};
 pub use config::{ConfigError, MachineConfig};
 pub use devices::DeviceInfo;
-pub use error::{BuildError, RestoreError, SaveError, StartError};
+pub use error::{BuildError, RestoreError, StartError};
 pub use handle::{Handle, WeakHandle};
 pub use machine::{Machine, PauseOutcome, Paused, Running};
 pub use ready::Ready;
@@ -50,8 +50,8 @@ pub use vmmkit_boot_loader::{EntryChoice, Oem, mp_table::MpTable};
 pub use vmmkit_device_bus::DeviceId;
 pub use vmmkit_host_io::{Console, FdInput, InputRead, InputSource, Subscriber};
 pub use vmmkit_pc_platform::{
-    FREE_MMIO, FREE_PORTS, Needs, NoRoom, OwnDevice, OwnPlace, PartDevice, PciSlot, SaveRamError,
-    SavedRam, SavedRamError, Slot, VirtioTransport,
+    Ahead, Extent, FREE_MMIO, FREE_PORTS, Needs, NoRoom, OwnDevice, OwnPlace, PartDevice, PciSlot,
+    SaveError, SaveRamError, SavedRam, SavedRamError, Slot, VirtioTransport,
 };
 pub use vmmkit_run_control::{
     ClockPolicy, Event, MachineState, OnCrash, OnReboot, Outcome, PauseError, ResetCause, RunError,

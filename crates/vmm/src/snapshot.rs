@@ -5,8 +5,8 @@ use std::fs::File;
 use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::Hypervisor;
 use vmmkit_hypervisor::saved::{VcpuSaved, VmSaved};
-use vmmkit_pc_platform::sections::{self, MACHINE, VM, vcpu_id};
-use vmmkit_pc_platform::{Extent, SavedRam, save_ram};
+use vmmkit_pc_platform::sections::{self, MACHINE};
+use vmmkit_pc_platform::{Ahead, Extent, RamSaver, SaveRamError, SavedRam};
 use vmmkit_snapshot::{Reader, Writer};
 
 use crate::devices::Devices;
@@ -39,27 +39,66 @@ impl Handle {
     /// # Errors
     /// [`SaveError`]; what is not saved is named before RAM is written, and the machine can run on.
     pub fn save(&self, writer: &mut Writer, ram: &File) -> Result<(), SaveError> {
-        self.save_as(writer, ram, Extent::Whole)
+        self.save_extent(Extent::Whole, writer, ram)
     }
 
-    /// As [`save`](Self::save), but of RAM only the pages that differ from the images that the machine was restored
-    /// from are written to `ram`, the others are holes: to be restored with those images below
-    /// ([`SavedRam`]). The machine must have been restored with its RAM
-    /// [mapped](vmmkit_guest_memory::GuestRam::from_image).
+    /// As [`save`](Self::save), but of RAM `extent` alone: of [changes](Extent::Changes), what is not among them is a
+    /// hole in `ram`, which is restored with the images below that it differs from ([`SavedRam`]).
     ///
     /// # Errors
     /// As `save`; [`SaveError::Ram`] where it is not known which pages changed.
-    pub fn save_changes(&self, writer: &mut Writer, ram: &File) -> Result<(), SaveError> {
-        self.save_as(writer, ram, Extent::Changes)
+    pub fn save_extent(
+        &self,
+        extent: Extent,
+        writer: &mut Writer,
+        ram: &File,
+    ) -> Result<(), SaveError> {
+        self.save_as(writer, |saver, writer| saver.save(extent, writer, ram))
     }
 
-    fn save_as(&self, writer: &mut Writer, ram: &File, extent: Extent) -> Result<(), SaveError> {
+    /// Writes `extent` of RAM to the empty file `ram` while the guest runs, until little of it is left that the guest has
+    /// written since; [`save_rest`](Self::save_rest) is to follow. One at a time.
+    ///
+    /// # Errors
+    /// As [`save_extent`](Self::save_extent).
+    pub fn save_ahead(&self, extent: Extent, ram: &File) -> Result<Ahead, SaveError> {
+        let shared = self.shared();
+        shared.devices.check_saved()?;
+        Ok(shared.vm.saver(&shared.ram).ahead(extent, ram)?)
+    }
+
+    /// As [`save_extent`](Self::save_extent), of the paused machine whose RAM is in `ram` but for what it has written
+    /// since then.
+    ///
+    /// # Errors
+    /// As `save_extent`.
+    pub fn save_rest(
+        &self,
+        ahead: Ahead,
+        writer: &mut Writer,
+        ram: &File,
+    ) -> Result<(), SaveError> {
+        self.save_as(writer, |saver, writer| saver.rest(ahead, writer, ram))
+    }
+
+    /// Gives up what is `ahead`: the guest's writes are logged no more than before.
+    pub fn abandon(&self, ahead: Ahead) {
+        drop(ahead);
+        let shared = self.shared();
+        shared.vm.saver(&shared.ram).end_unless_marked();
+    }
+
+    fn save_as(
+        &self,
+        writer: &mut Writer,
+        save_ram: impl FnOnce(RamSaver<'_>, &mut Writer) -> Result<(), SaveRamError>,
+    ) -> Result<(), SaveError> {
         let shared = self.shared();
         let is_at_rest = shared.devices.hold_at_rest();
         if !*is_at_rest {
             return Err(SaveError::NotPaused);
         }
-        check_devices(&shared.devices)?;
+        shared.devices.check_saved()?;
         if let Some(region) = shared.platform.unowned(shared.devices.parts()) {
             let device = region.name.to_string();
             return Err(SaveError::NotAPart { device });
@@ -70,21 +109,9 @@ impl Handle {
             return Err(SaveError::Ended);
         }
         sections::put(writer, MACHINE, &shared.form)?;
-        for (number, vcpu) in (0_u32..).zip(vcpus) {
-            let id = vcpu_id(number);
-            let vcpu = vcpu.map_err(|source| SaveError::Hypervisor {
-                section: id.clone(),
-                source,
-            })?;
-            sections::put(writer, &id, &vcpu)?;
-        }
-        let vm = shared.vm.save().map_err(|source| SaveError::Hypervisor {
-            section: VM.to_owned(),
-            source,
-        })?;
-        sections::put(writer, VM, &vm)?;
+        sections::put_core(writer, vcpus, shared.vm.state())?;
         sections::save_parts(shared.devices.parts(), writer)?;
-        Ok(save_ram(&shared.ram, extent, writer, ram)?)
+        Ok(save_ram(shared.vm.saver(&shared.ram), writer)?)
     }
 }
 
@@ -119,16 +146,13 @@ impl MachineBuilder {
     }
 }
 
-/// Some devices have more than is saved.
-fn check_devices(devices: &Devices) -> Result<(), SaveError> {
-    let unsaved = devices
-        .virtio()
-        .find_map(|(name, device)| Some((name, device.unsaved()?)));
-    match unsaved {
-        None => Ok(()),
-        Some((name, reason)) => Err(SaveError::Device {
-            device: name.to_string(),
-            reason,
-        }),
+impl Devices {
+    /// Some devices have more than is saved.
+    fn check_saved(&self) -> Result<(), SaveError> {
+        let mut unsaved = self.virtio().filter_map(|it| Some((it.0, it.1.unsaved()?)));
+        unsaved.next().map_or(Ok(()), |(name, reason)| {
+            let device = name.to_string();
+            Err(SaveError::Device { device, reason })
+        })
     }
 }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use support::*;
 use vmmkit_boot_loader::memory_map::{GENERATION_ID, VM_CLOCK};
 use vmmkit_device_bus::{AddressRange, DevicePio, Gsi, PioAddress, PioAddressOffset};
-use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig, RamSize};
+use vmmkit_guest_memory::{GuestAddress, GuestRam, PageRuns, RamConfig, RamSize};
 use vmmkit_hypervisor::Irqchip;
 use vmmkit_hypervisor::fake::{End, FakeHypervisor, Script};
 use vmmkit_hypervisor::x86::CpuidEntry;
@@ -27,8 +27,8 @@ use vmmkit_virtio_devices::{
     VsockConfig,
 };
 use vmmkit_vmm::{
-    FREE_PORTS, Machine, MachineBuilder, MachineConfig, MachineState, PauseOutcome, Paused, Ready,
-    RestoreError, SaveError, SaveRamError, SavedRam, VirtioTransport,
+    Extent, FREE_PORTS, Machine, MachineBuilder, MachineConfig, MachineState, PauseOutcome, Paused,
+    Ready, RestoreError, SaveError, SaveRamError, SavedRam, VirtioTransport,
 };
 
 /// A folder of one test.
@@ -472,7 +472,9 @@ fn changes_are_restored_on_top_of_what_they_differ_from() {
     for generation in 1..=3 {
         let image = scratch.ram(&format!("changes{generation}"));
         let mut writer = Writer::new();
-        last.handle().save_changes(&mut writer, &image).unwrap();
+        last.handle()
+            .save_extent(Extent::Changes, &mut writer, &image)
+            .unwrap();
         drop(last);
         // Holes take no room: few pages changed of 4096.
         assert!(image.metadata().unwrap().blocks() * 512 < 256 << 10);
@@ -508,7 +510,10 @@ fn changes_without_their_base_and_a_base_without_changes_are_refused() {
     let (whole, changes) = (scratch.ram("whole"), scratch.ram("changes"));
     let whole_state = save(&second, &whole).unwrap();
     let mut writer = Writer::new();
-    second.handle().save_changes(&mut writer, &changes).unwrap();
+    second
+        .handle()
+        .save_extent(Extent::Changes, &mut writer, &changes)
+        .unwrap();
     drop(second);
     let state = writer.finish();
     let restore = |state: &[u8], ram: SavedRam| {
@@ -543,13 +548,129 @@ fn changes_without_their_base_and_a_base_without_changes_are_refused() {
     );
 }
 
+/// The pages that `state` says its file with RAM has.
+fn pages_of(state: &[u8]) -> PageRuns {
+    let reader = Reader::new(state).unwrap();
+    let section = reader.sections().iter().find(|it| it.id == SavedRam::PAGES);
+    PageRuns::from_bytes(section.unwrap().contents, 16 << 20).unwrap()
+}
+
+/// Writes of a machine that was not restored, after it was saved whole, ahead of its pause or not, are a snapshot on top.
+#[test]
+fn changes_since_a_whole_snapshot_are_those_of_the_guest_and_of_its_devices() {
+    let (kernel, scratch) = (Kernel::new(), Scratch::new());
+    for is_live in [false, true] {
+        let hypervisor = idle();
+        let machine = MachineBuilder::new(kernel.config());
+        let machine = pause(machine.build(&hypervisor).unwrap());
+        let (handle, base) = (machine.handle(), scratch.ram("base"));
+        let ram = handle.ram();
+        ram.fill(SAME, 0x3000, 0x55).unwrap();
+        ram.fill(GONE, 0x1000, 0x66).unwrap();
+        let mut writer = Writer::new();
+        if is_live {
+            let ahead = handle.save_ahead(Extent::Base, &base).unwrap();
+            // Written while the rest is under way: to zeros, too.
+            ram.write(CHANGED, 7_u32).unwrap();
+            ram.fill(GONE, 0x1000, 0).unwrap();
+            handle.save_rest(ahead, &mut writer, &base).unwrap();
+        } else {
+            handle
+                .save_extent(Extent::Base, &mut writer, &base)
+                .unwrap();
+        }
+        let state = writer.finish();
+        let whole = MachineBuilder::new(kernel.config());
+        let reader = Reader::new(&state).unwrap();
+        let whole = whole.restore(&idle(), reader, base.try_clone().unwrap());
+        let whole = whole.unwrap().handle();
+        let gone = if is_live { 0 } else { 0x66 };
+        assert_eq!(whole.ram().read::<u8>(GONE), Ok(gone));
+        let changed = if is_live { 7 } else { 0 };
+        assert_eq!(whole.ram().read::<u32>(CHANGED), Ok(changed));
+        drop(whole);
+
+        // Twice: both are changes of the base.
+        for (round, image) in ["changes1", "changes2"].into_iter().enumerate() {
+            let image = scratch.ram(image);
+            ram.write(CHANGED, 0x1234_5678_u32).unwrap();
+            ram.discard(GONE, 0x1000).unwrap();
+            // The guest's own writes are in the hypervisor's log alone.
+            hypervisor.mark_dirty(0, 3 + round as u64);
+            let mut writer = Writer::new();
+            if is_live {
+                let ahead = handle.save_ahead(Extent::Changes, &image).unwrap();
+                hypervisor.mark_dirty(0, 9);
+                handle.save_rest(ahead, &mut writer, &image).unwrap();
+            } else {
+                handle
+                    .save_extent(Extent::Changes, &mut writer, &image)
+                    .unwrap();
+            }
+            let state = writer.finish();
+            let pages = pages_of(&state);
+            let has = |page: u64| {
+                let mut runs = pages.as_slice().iter();
+                runs.any(|run| (run.first..run.end()).contains(&page))
+            };
+            assert!(has(3) && has(CHANGED.0 >> 12) && has(GONE.0 >> 12));
+            assert_eq!(has(9), is_live);
+            assert_eq!(has(4), round == 1);
+            assert!(!has(SAME.0 >> 12) && pages.pages() < 64, "{pages:?}");
+            let saved = SavedRam::from(base.try_clone().unwrap());
+            let saved = saved.changed(image, Reader::new(&state).unwrap()).unwrap();
+            let machine = MachineBuilder::new(kernel.config());
+            let restored = machine.restore(&idle(), Reader::new(&state).unwrap(), saved);
+            check_changed(&restored.unwrap());
+        }
+    }
+}
+
+#[test]
+fn changes_are_saved_ahead_of_a_restored_machine_and_all_of_it_too() {
+    let (kernel, scratch) = (Kernel::new(), Scratch::new());
+    let (virtio, irqchip) = MACHINES[0];
+    let (base, second) = changed(&kernel, &scratch);
+    let handle = second.handle();
+    for extent in [
+        Extent::Changes,
+        Extent::Whole,
+        Extent::Base,
+        Extent::Changes,
+    ] {
+        let image = scratch.ram("image");
+        let ahead = handle.save_ahead(extent, &image).unwrap();
+        let address = GuestAddress(CHANGED.0 + 0x5000);
+        handle.ram().write(address, 5_u8).unwrap();
+        let mut writer = Writer::new();
+        handle.save_rest(ahead, &mut writer, &image).unwrap();
+        let state = writer.finish();
+        let reader = || Reader::new(&state).unwrap();
+        let ram = match extent {
+            Extent::Changes => {
+                let base = SavedRam::from(base.try_clone().unwrap());
+                base.changed(image, reader()).unwrap()
+            }
+            _ => SavedRam::from(image),
+        };
+        // Its disk and its socket are its own.
+        let other = Scratch::new();
+        let machine = full(&kernel, &other, virtio, irqchip);
+        let restored = machine.restore(&idle(), reader(), ram).unwrap();
+        check_changed(&restored);
+        assert_eq!(restored.handle().ram().read::<u8>(address), Ok(5));
+    }
+}
+
 #[test]
 fn a_machine_that_was_not_restored_has_no_changes() {
     let (kernel, scratch) = (Kernel::new(), Scratch::new());
     let machine = MachineBuilder::new(kernel.config()).build(&idle()).unwrap();
     let machine = pause(machine);
     let ram = scratch.ram("ram");
-    let answer = machine.handle().save_changes(&mut Writer::new(), &ram);
+    let answer = machine
+        .handle()
+        .save_extent(Extent::Changes, &mut Writer::new(), &ram);
     assert!(matches!(
         answer,
         Err(SaveError::Ram(SaveRamError::Changes(_)))
@@ -567,7 +688,10 @@ fn golden_changes_are_written() {
     let (_, machine) = changed(&kernel, &scratch);
     let mut writer = Writer::new();
     let image = scratch.ram("changes");
-    machine.handle().save_changes(&mut writer, &image).unwrap();
+    machine
+        .handle()
+        .save_extent(Extent::Changes, &mut writer, &image)
+        .unwrap();
     let state = writer.finish();
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let golden = root.join("goldens/changes.v1");

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::options::{self, Values};
 use crate::settings::Settings;
 use crate::startup::Startup;
-use crate::{detach, exit_code, files, snapshot};
+use crate::{detach, exit_code, files, messages, snapshot};
 
 /// The most guests of one `restore`.
 const MAX_COUNT: u32 = 1000;
@@ -41,14 +41,20 @@ pub(crate) fn fork(guest: &str, values: Values) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::host("events", &error, "free descriptors of this process"))?;
     let request = SnapshotRequest {
         folder: path_text::of_path(&folder.0),
+        live: true,
         ..SnapshotRequest::default()
     };
-    of_guest(guest, values.value("name"), &request).map_err(|failure| {
-        match failure.text().contains("No space left") {
-            true => failure.with_next("set TMPDIR to a directory with room for the guest's memory"),
-            false => failure,
-        }
+    let pause = of_guest(guest, values.value("name"), &request).map_err(|failure| match failure
+        .text()
+        .contains("No space left")
+    {
+        true => failure.with_next("set TMPDIR to a directory with room for the guest's memory"),
+        false => failure,
     })?;
+    if !values.has("quiet") {
+        let milliseconds = pause.as_secs_f64() * 1e3;
+        messages::say(&format!("{guest} was paused for {milliseconds:.1} ms"));
+    }
     let saved = snapshot::open(&folder.0, None)?.options()?;
     let values = in_background(values, &saved);
     let clone = Settings::new(&values.clone().or(saved.clone()))?;

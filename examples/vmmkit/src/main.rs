@@ -49,6 +49,7 @@ mod run;
 mod sandbox;
 mod sandbox_choice;
 mod saved_files;
+mod saving;
 mod settings;
 mod snapshot;
 mod startup;

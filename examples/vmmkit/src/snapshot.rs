@@ -6,25 +6,22 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use thiserror::Error;
 use vmmkit_guest_memory::PageRuns;
 use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_machine_spec::{Given, path_text};
-use vmmkit_snapshot::{
-    self as container, Chain, Folder, FolderError, Lineage, Section, WriteError, Writer,
-};
-use vmmkit_vmm::{Handle, Machine, MachineBuilder, Ready, RestoreError, SaveError, SavedRam};
+use vmmkit_snapshot::{self as container, Chain, Folder, FolderError, Lineage};
+use vmmkit_vmm::{Machine, MachineBuilder, Ready, RestoreError, SavedRam};
 
 use crate::build_failure::explain;
 use crate::failure::{Failure, chain};
 use crate::generate;
 use crate::options::{self, Values};
-use crate::saved_files::{FILES, FILES_KIND, FilesForm, Image};
+use crate::saved_files::{FILES, FILES_KIND, FilesForm};
 use crate::settings::Settings;
 
 /// The section with the options that the machine was made with.
-const COMMAND: &str = "command";
-const COMMAND_KIND: &str = "vmmkit-run";
+pub(crate) const COMMAND: &str = "command";
+pub(crate) const COMMAND_KIND: &str = "vmmkit-run";
 /// The key of `inspect` for the snapshots that one builds on: not a section.
 const CHAIN: &str = "chain";
 /// Options that are the new machine's own, not those of the saved one.
@@ -64,77 +61,6 @@ pub(crate) fn command(settings: &Settings) -> Vec<u8> {
     };
     // Text alone: JSON can hold it.
     serde_json::to_vec(&form).unwrap_or_default()
-}
-
-/// Why a machine was not saved.
-#[derive(Debug, Error)]
-pub(crate) enum NotSaved {
-    /// The machine cannot be.
-    #[error("the machine cannot be saved")]
-    Machine(#[from] SaveError),
-    /// The folder cannot take it.
-    #[error("the snapshot cannot be written")]
-    Folder(#[from] FolderError),
-    /// A section cannot be written.
-    #[error("the snapshot cannot be written")]
-    Section(#[from] WriteError),
-    /// There is no snapshot that it differs from.
-    #[error(
-        "the guest was not restored from a snapshot: there is none to differ from; save it without --diff, and restore \
-         it from there"
-    )]
-    NoBase,
-}
-
-/// Sections that say how a machine was made.
-pub(crate) struct About<'a> {
-    /// The [options](command).
-    pub(crate) command: &'a [u8],
-    /// The disks.
-    pub(crate) images: &'a [Image],
-}
-
-/// Saves the paused machine of `handle`.
-pub(crate) fn save(handle: &Handle, folder: &Path, about: About<'_>) -> Result<(), NotSaved> {
-    Folder::new(folder).save(|writer, ram| {
-        about.add_to(writer)?;
-        Ok(handle.save(writer, ram)?)
-    })
-}
-
-/// Saves what differs from the snapshot that it was restored from, whose RAM `lineage` is.
-pub(crate) fn save_changes(
-    handle: &Handle,
-    folder: &Path,
-    about: About<'_>,
-    lineage: Option<&Lineage>,
-) -> Result<(), NotSaved> {
-    let lineage = lineage.ok_or(NotSaved::NoBase)?;
-    Folder::new(folder).save_changes(lineage, |writer, ram| {
-        about.add_to(writer)?;
-        Ok(handle.save_changes(writer, ram)?)
-    })
-}
-
-impl About<'_> {
-    fn add_to(&self, writer: &mut Writer) -> Result<(), WriteError> {
-        // Text and numbers alone: JSON can hold it.
-        let files = serde_json::to_vec(&FilesForm::of(self.images)).unwrap_or_default();
-        writer.add(Section {
-            id: COMMAND,
-            kind: COMMAND_KIND,
-            version: 1,
-            must_understand: false,
-            contents: self.command,
-        })?;
-        writer.add(Section {
-            id: FILES,
-            kind: FILES_KIND,
-            version: 1,
-            must_understand: false,
-            contents: &files,
-        })
-    }
 }
 
 /// The options `values`, and that the guest goes on from the snapshot in `folder`.

@@ -196,3 +196,51 @@ fn guests_of_one_snapshot_are_told_apart_by_their_number() {
         place.says(&["stop", name, "--timeout", "0"]);
     }
 }
+
+#[test]
+fn a_guest_that_was_not_restored_saves_its_changes_and_while_it_runs() {
+    if !can_save("a_guest_that_was_not_restored_saves_its_changes_and_while_it_runs") {
+        return;
+    }
+    let place = Place::new("changes", &waiting_guest());
+    let folder = |name: &str| place.folder.path().join(name).display().to_string();
+    let mut guest = place.guest("web", &["--cpus", "2"]);
+    for live in [&[][..], &["--live"]] {
+        let names = ["whole", "one", "two"].map(|name| format!("{name}{}", live.len()));
+        let [whole, one, two] = names.each_ref().map(|name| folder(name));
+        let save = |words: &[&str]| {
+            let said = place.says(&[&["snapshot", "web", "--json"], words, live].concat());
+            let saved: Value = serde_json::from_str(&said).unwrap();
+            assert!(saved["pause_microseconds"].as_u64().unwrap() > 0, "{saved}");
+            assert_eq!(saved["machine"]["state"], "running");
+            println!("{words:?} {live:?}: {} us", saved["pause_microseconds"]);
+        };
+        // A second whole one takes the place of the first one, and changes are those since then.
+        save(&[&whole]);
+        save(&[&whole]);
+        save(&[&one, "--diff"]);
+        save(&[&two, "--diff"]);
+        let (_, error) = place.fails(&["snapshot", "web", &whole, "--diff"]);
+        assert!(
+            error.contains("which the new snapshot builds on"),
+            "{error}"
+        );
+        for (folder, name) in [(&one, "first"), (&two, "second")] {
+            let shown = place.says(&["inspect", &format!("{folder}/"), "chain"]);
+            let shown: Value = serde_json::from_str(&shown).unwrap();
+            assert_eq!(shown["snapshots"].as_array().unwrap().len(), 2, "{shown}");
+            let said = place.says(&["restore", folder, "--detach", "--name", name]);
+            assert_eq!(said, format!("{name}\n"));
+            assert_eq!(stat(&place, name)["state"], "running");
+            place.says(&["stop", name, "--timeout", "0"]);
+        }
+    }
+    // The base is gone: it says so, and the next whole one is one.
+    fs::remove_dir_all(folder("whole1")).unwrap();
+    let (code, error) = place.fails(&["snapshot", "web", &folder("late"), "--diff"]);
+    assert_eq!(code, Some(1), "{error}");
+    place.says(&["snapshot", "web", &folder("new")]);
+    place.says(&["snapshot", "web", &folder("late"), "--diff"]);
+    place.says(&["snapshot", "web", &folder("last"), "--live", "--stop"]);
+    assert_eq!(guest.ends().code(), Some(0));
+}

@@ -211,6 +211,7 @@ const CLOSED: &[(&str, &str, &[&str])] = &[
             "MachineInfo",
             "StopRequest",
             "SnapshotRequest",
+            "SnapshotInfo",
             "Device",
             "Limits",
             "FlowLimits",

@@ -6,7 +6,8 @@ use utoipa::PartialSchema;
 use crate::routes::{Answer, Body, ROUTES, Route};
 use crate::{
     Balloon, BalloonTarget, Bucket, Device, DiskResize, DiskSize, Event, FlowLimits, Limits,
-    MachineInfo, MachineState, Memory, MemoryTarget, Problem, SnapshotRequest, StopRequest,
+    MachineInfo, MachineState, Memory, MemoryTarget, Problem, SnapshotInfo, SnapshotRequest,
+    StopRequest,
 };
 
 /// The errors that any request may get, with their meaning.
@@ -60,6 +61,7 @@ fn schemas() -> Value {
         "Memory": Memory::schema(),
         "MemoryTarget": MemoryTarget::schema(),
         "Problem": Problem::schema(),
+        "SnapshotInfo": SnapshotInfo::schema(),
         "SnapshotRequest": SnapshotRequest::schema(),
         "StopRequest": StopRequest::schema(),
     })

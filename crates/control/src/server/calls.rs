@@ -17,7 +17,7 @@ use super::body::{self, AnswerBody};
 use crate::routes::{self, Found, Operation, Route};
 use crate::{
     BalloonTarget, Bucket, Controlled, DiskResize, DiskSize, Limits, MemoryTarget, Problem,
-    Refusal, Saving, SnapshotRequest, StopRequest, openapi,
+    Refusal, Saving, SnapshotInfo, SnapshotRequest, StopRequest, openapi,
 };
 
 /// The longest time that a guest may be given to stop: a day, in seconds.
@@ -158,11 +158,16 @@ impl Api {
         }
         let saving = Saving {
             diff: asked.diff,
+            live: asked.live,
             stop: asked.stop,
         };
         let saved = self.waiting(move |machine| machine.save(&folder, saving));
-        saved.await?;
-        json(route, &self.machine.machine())
+        let pause = saved.await?;
+        let saved = SnapshotInfo {
+            machine: self.machine.machine(),
+            pause_microseconds: u64::try_from(pause.as_micros()).unwrap_or(u64::MAX),
+        };
+        json(route, &saved)
     }
 
     async fn stop(&self, route: &Route, request: Request<Incoming>) -> Answered {

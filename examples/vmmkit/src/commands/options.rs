@@ -165,10 +165,13 @@ pub(crate) struct SnapshotOptions {
     /// The guest; and the directory, which is made if it is not there. A snapshot that is in it is replaced
     #[arg(value_name = "NAME DIR")]
     pub(crate) words: Vec<String>,
-    /// Save only the memory that differs from the snapshot that the guest was restored from, which is needed to
-    /// restore this one
+    /// Save only the memory that differs from the snapshot that the guest was restored from, or else from the last
+    /// whole one; that one is needed to restore this one
     #[arg(long)]
     pub(crate) diff: bool,
+    /// Save most of the memory while the guest runs, so that it is paused for a short time only
+    #[arg(long)]
+    pub(crate) live: bool,
     /// Stop the guest once it is saved: it is to go on from there
     #[arg(long)]
     pub(crate) stop: bool,

@@ -4,7 +4,7 @@ use std::path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use vmmkit_control::{MachineInfo, SnapshotRequest};
+use vmmkit_control::{SnapshotInfo, SnapshotRequest};
 use vmmkit_machine_spec::path_text;
 
 use super::ask::{Choice, Target};
@@ -17,12 +17,13 @@ use crate::failure::Failure;
 /// How long saving may take: RAM of 1 TiB on a slow disk.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Has the machine called `name` save itself to `folder`, as `how` says, unless there is one called `clone`.
+/// Has the machine called `name` save itself to `folder`, as `how` says, unless there is one called `clone`. Returns how
+/// long its guest was paused.
 pub(crate) fn of_guest(
     name: &str,
     clone: Option<&str>,
     how: &SnapshotRequest,
-) -> Result<(), Failure> {
+) -> Result<Duration, Failure> {
     if let Some(clone) = clone
         && runtime_folder().is_ok_and(|folder| folder.find(clone).is_ok())
     {
@@ -32,7 +33,8 @@ pub(crate) fn of_guest(
         ));
     }
     let target = Choice::Named(name).target()?;
-    ask(&target, how).map(drop)
+    let saved = ask(&target, how)?;
+    Ok(Duration::from_micros(saved.pause_microseconds))
 }
 
 /// Has a machine save itself.
@@ -50,19 +52,20 @@ pub(super) fn snapshot(options: &SnapshotOptions) -> Result<ExitCode, Failure> {
     let request = SnapshotRequest {
         folder: path_text::of_path(&absolute),
         diff: options.diff,
+        live: options.live,
         stop: options.stop,
     };
-    let machine = ask(&one.target()?, &request)?;
+    let saved = ask(&one.target()?, &request)?;
     if options.one.json {
-        return write_json(&machine);
+        return write_json(&saved);
     }
     Ok(exit_code::SUCCESS.into())
 }
 
-fn ask(target: &Target, request: &SnapshotRequest) -> Result<MachineInfo, Failure> {
+fn ask(target: &Target, request: &SnapshotRequest) -> Result<SnapshotInfo, Failure> {
     let request = serde_json::to_value(request).ok();
     let client = target.client().patient_for(PATIENCE);
-    let answer = client.post::<MachineInfo>("/v1/machine/snapshot", request.as_ref());
+    let answer = client.post::<SnapshotInfo>("/v1/machine/snapshot", request.as_ref());
     answer.map_err(|error| {
         let failure = target.refused(error);
         // As the host words EACCES.

@@ -224,6 +224,10 @@ pub(super) const ALL: &[Page] = &[
                 "Of a guest that was restored from /var/tmp/web, only the memory that differs from it:",
                 "vmmkit snapshot web2 /var/tmp/web2 --diff",
             ),
+            (
+                "A pause of a few milliseconds, and then only the memory that was written since:",
+                "vmmkit snapshot web /srv/web --live && sleep 60 && vmmkit snapshot web /srv/web-later --diff --live",
+            ),
         ],
         &["restore", "fork", "inspect", "pause"],
     ),

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use vmmkit_control::{Cause, MachineInfo, MachineState};
-use vmmkit_controlled::Embedder;
+use vmmkit_control::{Cause, MachineInfo, MachineState, Saving};
+use vmmkit_controlled::{Embedder, Standstill};
 use vmmkit_machine_spec::OnReboot;
 use vmmkit_process::Job;
 use vmmkit_snapshot::Lineage;
@@ -15,10 +15,10 @@ use vmmkit_vmm::{Handle, Outcome};
 
 use super::MoreMetrics;
 use crate::consumption::{self, Consumption};
+use crate::exit_code;
 use crate::remote::say_cut_off;
-use crate::saved_files::{self, Image};
+use crate::saving::Saver;
 use crate::settings::Settings;
-use crate::{exit_code, snapshot};
 
 /// The prefix of the names.
 const PREFIX: &str = "vmmkit";
@@ -63,15 +63,11 @@ const HELP: &[(&str, &str)] = &[
 /// Adds what only this program knows to the numbers of a machine, and names them all.
 pub(crate) struct Publisher {
     more: MoreMetrics,
-    /// The section of a snapshot that says how the machine was made.
-    command: Vec<u8>,
-    /// The images of its disks.
-    images: Vec<Image>,
+    /// Saves it.
+    saver: Saver,
     /// A reset of the guest is a failure.
     reset_fails: bool,
     job: Arc<Job>,
-    /// The RAM of the snapshot that it was restored from.
-    lineage: Option<Lineage>,
     /// The processor time of each vCPU, which stays when its thread has ended.
     vcpus: Mutex<BTreeMap<u32, f64>>,
 }
@@ -81,31 +77,29 @@ impl Publisher {
     pub(crate) fn new(more: MoreMetrics, settings: &Settings, job: Arc<Job>) -> Self {
         Self {
             more,
-            command: snapshot::command(settings),
-            images: saved_files::images(settings),
+            saver: Saver::new(settings),
             reset_fails: settings.spec.policy.on_reboot == OnReboot::Fail,
             job,
-            lineage: None,
             vcpus: Mutex::default(),
         }
     }
 
     /// The same, of a machine that was restored from the snapshot whose RAM `lineage` is.
     pub(crate) fn restored_from(self, lineage: Option<Lineage>) -> Self {
-        Self { lineage, ..self }
+        let saver = self.saver.restored_from(lineage);
+        Self { saver, ..self }
     }
 }
 
 impl Embedder for Publisher {
-    fn save(&self, machine: &Handle, folder: &Path, diff: bool) -> Result<(), Cause> {
-        let about = snapshot::About {
-            command: &self.command,
-            images: &self.images,
-        };
-        let saved = match diff {
-            false => snapshot::save(machine, folder, about),
-            true => snapshot::save_changes(machine, folder, about, self.lineage.as_ref()),
-        };
+    fn save(
+        &self,
+        machine: &Handle,
+        folder: &Path,
+        saving: Saving,
+        standstill: &mut Standstill<'_>,
+    ) -> Result<(), Cause> {
+        let saved = self.saver.save(machine, folder, saving, standstill);
         saved.map_err(|error| Arc::new(error) as Cause)
     }
 
