@@ -435,6 +435,102 @@ fn linux_counts_on_in_two_clones_and_in_the_third_generation() {
     assert!(bytes("three") < bytes("two") / 2);
 }
 
+/// Kibibytes of memory that the process `pid` shares with no other.
+fn private_memory(pid: u64) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let lines = rollup.lines().filter(|line| line.starts_with("Private_"));
+    let kibibytes = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
+    lines.map(|line| kibibytes(line).unwrap()).sum()
+}
+
+#[test]
+fn linux_counts_on_while_it_is_forked_and_saved() {
+    let Some(guest) = Scripted::find("a Linux that is forked while it runs").unwrap() else {
+        return;
+    };
+    let folder = guest.folder();
+    let mut command = guest.command(COUNTS, "").unwrap();
+    let vmmkit = command.get_program().to_owned();
+    let says = |words: &[&str]| {
+        let mut command = Command::new(&vmmkit);
+        let run = command
+            .args(words)
+            .current_dir(folder)
+            .env("XDG_RUNTIME_DIR", folder)
+            .output();
+        let run = run.unwrap();
+        assert!(run.status.success(), "{words:?}: {run:?}");
+        print!("{words:?}: {}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8(run.stdout).unwrap()
+    };
+    command.args(["--cpus", "2", "--memory", "128M", "--rng"]);
+    let mut first = Counting::start(&mut command, folder, "first");
+    first.counts(3);
+    let last = first.numbers().last().copied().unwrap();
+    let words = [
+        "fork",
+        "first",
+        "--name",
+        "copy",
+        "--serial",
+        "file=copy.out",
+    ];
+    assert_eq!(says(&words), "copy\n");
+    // Both go on from the same number.
+    let text = || fs::read_to_string(folder.join("copy.out")).unwrap_or_default();
+    wait_for("the copy counts on", || {
+        text().matches("count ").count() >= 3
+    });
+    let text = text();
+    let number = text.lines().find_map(|line| line.strip_prefix("count "));
+    let number: u32 = number.unwrap().trim().parse().unwrap();
+    first.counts(number as usize + 1);
+    assert!(
+        (last + 1..=last + 60).contains(&number),
+        "{number} after {last}"
+    );
+    says(&["stop", "copy", "--timeout", "0"]);
+
+    says(&["snapshot", "first", "whole", "--live", "--json"]);
+    first.counts(first.numbers().len() + 1);
+    let before = first.numbers().last().copied().unwrap();
+    println!(
+        "{}",
+        says(&["snapshot", "first", "later", "--diff", "--live", "--json"])
+    );
+    first.counts(first.numbers().len() + 1);
+    drop(first);
+    let mut restored = Command::new(&vmmkit);
+    restored.current_dir(folder).args(["restore", "later"]);
+    let mut third = Counting::start(&mut restored, folder, "third");
+    third.counts(3);
+    let number = third.numbers().first().copied().unwrap();
+    assert!(
+        (before + 1..=before + 60).contains(&number),
+        "{number} after {before}"
+    );
+    drop(third);
+
+    let words = [
+        "restore", "later", "--count", "10", "--name", "idle", "--quiet",
+    ];
+    let names = says(&words);
+    assert_eq!(names.lines().count(), 10);
+    let list: serde_json::Value = serde_json::from_str(&says(&["list", "--json"])).unwrap();
+    let mut memory: Vec<u64> = Vec::new();
+    for guest in list.as_array().unwrap() {
+        memory.push(private_memory(guest["pid"].as_u64().unwrap()));
+    }
+    for name in names.lines() {
+        says(&["stop", name, "--timeout", "0"]);
+    }
+    println!("KiB of private memory of clones: {memory:?}");
+    assert!(
+        memory.len() == 10 && memory.iter().all(|it| *it <= 6 << 10),
+        "{memory:?}"
+    );
+}
+
 /// Names the drivers of ACPI devices, then counts, and draws a random number each time.
 const DRAWS: &str = "ls /sys/bus/acpi/drivers; n=0; while :; do n=$((n + 1)); echo \"count $n\"; \
                      echo \"drawn $n $(head -c 16 /dev/urandom | md5sum)\"; sleep 1; done\n";

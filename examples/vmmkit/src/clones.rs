@@ -179,7 +179,10 @@ fn exclusive(settings: &Settings) -> Vec<(String, PathBuf)> {
         let option = options::shown(&settings.spec, field, &settings.device_texts);
         Some((option, which.to_owned()))
     });
-    files.chain(taken).collect()
+    // However it is written.
+    let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let all = files.chain(taken);
+    all.map(|(option, path)| (option, whole(path))).collect()
 }
 
 /// A directory of this process's own, in memory where the host has such.
@@ -211,5 +214,85 @@ impl Private {
 impl Drop for Private {
     fn drop(&mut self) {
         self.remove();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(all: &[(&str, &str)]) -> Values {
+        let mut values = Values::default();
+        for (name, text) in all {
+            values.add(options::named(name).unwrap().name, Given::text(text));
+        }
+        values
+    }
+
+    #[test]
+    fn each_of_many_has_its_number_in_its_name_and_where_it_is_written() {
+        let given = values(&[
+            ("name", "web"),
+            ("vsock", "cid=3,socket=v{n}"),
+            ("net", "tap=t{n},mac=52:54:00:00:00:0{n}"),
+            ("rng", ""),
+            ("cmdline", "-x {n}"),
+        ]);
+        assert_eq!(
+            numbered(&given, 7).words(),
+            [
+                "--cmdline=-x 7",
+                "--name=web-7",
+                "--net=tap=t7,mac=52:54:00:00:00:07",
+                "--rng",
+                "--vsock=cid=3,socket=v7",
+            ]
+        );
+        let own = numbered(&values(&[("name", "a{n}b")]), 12);
+        assert_eq!(own.words(), ["--name=a12b"]);
+        assert!(numbered(&Values::default(), 1).words().is_empty());
+    }
+
+    #[test]
+    fn a_guest_in_the_background_has_no_console_on_stdio() {
+        let saved = values(&[("serial", "stdio")]);
+        let values_of = |given: &[(&str, &str)]| in_background(values(given), &saved).words();
+        assert_eq!(values_of(&[("detach", "")]), ["--serial=null"]);
+        assert_eq!(values_of(&[("serial", "pty")]), ["--serial=pty"]);
+        let none = in_background(Values::default(), &Values::default());
+        assert!(none.words().is_empty());
+    }
+
+    #[test]
+    fn guests_share_what_is_read_and_nothing_that_is_written() {
+        let settings = |all: &[(&str, &str)]| {
+            let mut values = values(all);
+            values.add("kernel", Given::text("k"));
+            Settings::new(&values).unwrap()
+        };
+        let all = settings(&[
+            ("disk", "ro.img,readonly"),
+            ("disk", "rw.img"),
+            ("net", "tap=t"),
+            ("vsock", "cid=3,socket=v"),
+            ("serial", "file=s"),
+        ]);
+        for (own, shared) in [
+            (("disk", "rw.img"), Some("--disk rw.img")),
+            (("disk", "ro.img,readonly"), None),
+            (("disk", "other.img"), None),
+            (("net", "tap=t"), Some("--net tap=t")),
+            (("net", "tap=other"), None),
+            (("vsock", "cid=9,socket=v"), Some("--vsock cid=9,socket=v")),
+            (("serial", "file=s"), Some("--serial file=s")),
+            (("serial", "null"), None),
+        ] {
+            let answer = check_apart(&all, &settings(&[own]), "fork web", "the guest has it");
+            let text = answer.err().map(|failure| failure.text());
+            let part = text
+                .as_ref()
+                .map(|text| text.contains(shared.unwrap_or("?")));
+            assert_eq!(part, shared.map(|_| true), "{own:?}: {text:?}");
+        }
     }
 }
