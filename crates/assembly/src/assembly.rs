@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vmmkit_host_io::{Console, ConsoleSocket};
+use vmmkit_host_io::{Console, ConsoleSocket, ConsoleTap};
 use vmmkit_hypervisor::Hypervisor;
-use vmmkit_machine_spec::{Field, MachineSpec};
+use vmmkit_machine_spec::{ConsoleSpec, DeviceSpec, Field, MachineSpec};
 use vmmkit_telemetry::BootLog;
 use vmmkit_virtio_devices::Console as VirtioConsole;
 use vmmkit_vmm::{DeviceId, Machine, MachineBuilder, MachineConfig, Ready};
@@ -25,10 +25,23 @@ pub struct Assembly {
     pub socket: Option<ConsoleSocket>,
     /// The virtio console that is on stdio: it can be told the terminal's size.
     pub stdio: Option<Arc<VirtioConsole>>,
+    /// The tap on the guest's console, and the virtio console that it is on.
+    pub console_tap: GuestConsole,
     /// Each paravirtual device, by the field that asks for it.
     pub devices: Vec<(Field, DeviceId)>,
     outputs: Arc<Outputs>,
     unfinished: Option<Unfinished>,
+}
+
+/// The tap on the guest's console: that on the serial port, or on the first virtio console where the serial port
+/// has no place.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GuestConsole {
+    /// The tap.
+    pub tap: Arc<ConsoleTap>,
+    /// The virtio console that it is on: it can be told a terminal's size.
+    pub virtio: Option<Arc<VirtioConsole>>,
 }
 
 /// A machine that can start.
@@ -41,6 +54,8 @@ pub struct Assembled {
     pub devices: Vec<(Field, DeviceId)>,
     /// The socket that clients of the serial console come to, to be kept as long as they may.
     pub socket: Option<ConsoleSocket>,
+    /// The tap on the guest's console.
+    pub console_tap: GuestConsole,
 }
 
 impl Assembly {
@@ -79,10 +94,15 @@ impl Assembly {
             }
         };
         let Means { log, outputs } = means;
+        let tap = Arc::new(ConsoleTap::new().map_err(failed(Field::Serial))?);
+        let on_virtio = is_on_virtio(spec);
         let opened = match outputs.is_dry() {
             true => serial::Opened::default(),
-            false => serial::open(&spec.serial_console(), host, &outputs)
-                .map_err(failed(Field::Serial))?,
+            false => {
+                let tap = (!on_virtio).then_some(&tap);
+                let opened = serial::open(&spec.serial_console(), host, &outputs, tap);
+                opened.map_err(failed(Field::Serial))?
+            }
         };
         let ram = config.ram.clone();
         let builder = MachineBuilder::with_boot_log(config, log.clone());
@@ -97,6 +117,8 @@ impl Assembly {
             outputs,
             ids: Vec::new(),
             stdio: None,
+            tap: on_virtio.then(|| tap.clone()),
+            tapped: None,
         };
         devices::plug(&mut plan, spec)?;
         Ok(Self {
@@ -104,6 +126,10 @@ impl Assembly {
             console: opened.console,
             socket: opened.socket,
             stdio: plan.stdio,
+            console_tap: GuestConsole {
+                tap,
+                virtio: plan.tapped,
+            },
             devices: plan.ids,
             outputs: plan.outputs,
             unfinished: None,
@@ -129,6 +155,7 @@ impl Assembly {
             machine,
             devices: self.devices,
             socket: self.socket,
+            console_tap: self.console_tap,
         })
     }
 }
@@ -141,6 +168,12 @@ impl fmt::Debug for Assembly {
             .field("devices", &self.devices)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether the guest's console is a virtio console: there is one, and the serial port goes nowhere.
+fn is_on_virtio(spec: &MachineSpec) -> bool {
+    let is_console = |device: &DeviceSpec| matches!(device, DeviceSpec::Console(_));
+    spec.serial_console() == ConsoleSpec::Null && spec.devices.iter().any(is_console)
 }
 
 /// The means of an assembly that its caller has a hand in.

@@ -1,10 +1,11 @@
 //! The ends that consoles have in common.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{io, mem};
 
-use vmmkit_host_io::{FdInput, RawTerminal, open_pty};
+use vmmkit_host_io::{ConsoleTap, FdInput, RawTerminal, open_pty};
 use vmmkit_machine_spec::Field;
 
 use crate::{Host, Input, Notice, NoticeKind};
@@ -13,6 +14,15 @@ use crate::{Host, Input, Notice, NoticeKind};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// The mode of a new file with what a guest writes to a console, less the umask.
 pub(crate) const CONSOLE_MODE: u32 = 0o666;
+
+/// The input of a console with `tap` on it. Where `own` `types`, as one on stdio does, a writer at the tap has to take
+/// over from it.
+pub(crate) fn tapped(own: Input, types: bool, tap: Option<&Arc<ConsoleTap>>) -> io::Result<Input> {
+    Ok(match tap {
+        Some(tap) => Some(tap.input(own, types)?),
+        None => own,
+    })
+}
 
 /// A pseudo-terminal in raw mode for the console of `field`, whose path is reported. Its other end stays open
 /// here, so that one user may leave and another come; output waits for the one who comes.

@@ -33,7 +33,7 @@ mod files;
 mod host;
 mod serial;
 
-pub use assembly::{Assembled, Assembly, Means};
+pub use assembly::{Assembled, Assembly, GuestConsole, Means};
 pub use config::{default_cmdline, machine_config};
 pub use confinement::{Child, Confinement, ConfinementError, ThreadKind};
 pub use cpu_model::{CpuFileError, cpu_model};

@@ -4,10 +4,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use vmmkit_host_io::{Console, ConsoleSocket, FdInput, OutputBuffer, Sharing};
+use vmmkit_host_io::{Console, ConsoleSocket, ConsoleTap, FdInput, OutputBuffer, Sharing};
 use vmmkit_machine_spec::{ConsoleSpec, Field};
 
-use crate::consoles::{CONSOLE_MODE, PATIENCE, pty};
+use crate::consoles::{CONSOLE_MODE, PATIENCE, pty, tapped};
 use crate::{Host, Input, Notice, NoticeKind, Outputs};
 
 /// An open console, and the socket that clients of it come to.
@@ -17,13 +17,16 @@ pub(crate) struct Opened {
     pub(crate) socket: Option<ConsoleSocket>,
 }
 
-/// Opens the serial console at `place`.
+/// Opens the serial console at `place`, with `tap` on it.
 pub(crate) fn open(
     place: &ConsoleSpec,
     host: &Arc<dyn Host>,
     outputs: &Outputs,
+    tap: Option<&Arc<ConsoleTap>>,
 ) -> io::Result<Opened> {
     let (input, output, socket) = ends(place, &**host, outputs)?;
+    let types = *place == ConsoleSpec::Stdio;
+    let input = tapped(input, types, tap)?;
     let may_be_unread = matches!(
         place,
         ConsoleSpec::Pty | ConsoleSpec::Socket(_) | ConsoleSpec::File(_)
@@ -39,6 +42,7 @@ pub(crate) fn open(
     let console = Console {
         input,
         output: output.map(buffer).transpose()?,
+        tap: tap.cloned(),
         on_first_output: None,
         on_lost_output: Some(Box::new(move |lost| {
             host.report(&Notice::new(Field::Serial, NoticeKind::OutputLost(&lost)));

@@ -68,7 +68,10 @@ pub use event_manager;
 
 pub use affinity::{HostCpus, HostCpusError};
 pub use broadcast::{Broadcast, Message, Next, Subscription};
-pub use console::{Console, ConsolePort, ConsoleSocket, LostOutput};
+pub use console::{
+    Console, ConsoleOutput, ConsolePort, ConsoleSocket, ConsoleTap, LostOutput, TapLost, TapRead,
+    TapReader, TapTaken, TapWriter,
+};
 pub use cpu_time::cpu_time;
 pub use deadline::Deadline;
 pub use descriptors::{descriptor_limit, leaves_descriptors, raise_descriptor_limit};

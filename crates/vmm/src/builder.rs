@@ -9,7 +9,8 @@ use vmmkit_boot_loader as boot_loader;
 use vmmkit_device_bus::DeviceId;
 use vmmkit_guest_memory::{GuestAddress, GuestRam, Layout, MMIO_HOLE_END};
 use vmmkit_host_io::{
-    Console, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription, ThreadRole, ThreadSpec,
+    Console, ConsoleOutput, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription,
+    ThreadRole, ThreadSpec,
 };
 use vmmkit_hypervisor::{CmdlineAddition, Hypervisor, SaveVm, Vm, VmSettings};
 use vmmkit_legacy_devices::SerialOutput;
@@ -252,7 +253,7 @@ impl MachineBuilder {
 /// The output of the serial port.
 fn transmitter(console: &Console, control: &Control) -> Box<dyn SerialOutput> {
     Box::new(FirstByte {
-        output: Transmitter(console.output.clone()),
+        output: Transmitter(ConsoleOutput::of(console)),
         control: control.clone(),
     })
 }

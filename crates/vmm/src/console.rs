@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use vmmkit_host_io::{ConsolePort, OutputBuffer};
+use vmmkit_host_io::{ConsoleOutput, ConsolePort};
 use vmmkit_legacy_devices::{SerialOutput, SerialPort};
 use vmmkit_run_control::Control;
 
-/// The serial port's transmitter: pushes into the buffer.
-pub(crate) struct Transmitter(pub(crate) Option<Arc<OutputBuffer>>);
+/// The serial port's transmitter: pushes into the console.
+pub(crate) struct Transmitter(pub(crate) ConsoleOutput);
 
 impl SerialOutput for Transmitter {
     #[inline]
     fn push(&mut self, byte: u8) -> bool {
-        self.0.as_ref().is_none_or(|buffer| buffer.push(byte))
+        self.0.push(byte)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use vmmkit_guest_memory::RamConfig;
+use vmmkit_host_io::ConsoleTap;
 use vmmkit_machine_spec::Field;
 use vmmkit_telemetry::BootLog;
 use vmmkit_virtio::Device;
@@ -23,6 +24,10 @@ pub(crate) struct Plan {
     pub(crate) ids: Vec<(Field, DeviceId)>,
     /// The one that is on stdio.
     pub(crate) stdio: Option<Arc<Console>>,
+    /// The tap for the first console.
+    pub(crate) tap: Option<Arc<ConsoleTap>>,
+    /// The console that has it.
+    pub(crate) tapped: Option<Arc<Console>>,
 }
 
 impl Plan {

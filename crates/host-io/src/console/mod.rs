@@ -16,12 +16,16 @@ use flusher::OutputFlusher;
 use reader::InputReader;
 
 mod flusher;
+mod output;
 mod port;
 mod reader;
 mod socket;
+mod tap;
 
+pub use output::ConsoleOutput;
 pub use port::{ConsolePort, LostOutput};
 pub use socket::ConsoleSocket;
+pub use tap::{ConsoleTap, TapLost, TapRead, TapReader, TapTaken, TapWriter};
 
 /// The two ends of a console.
 #[derive(Default)]
@@ -30,6 +34,8 @@ pub struct Console {
     pub input: Option<Box<dyn InputSource>>,
     /// Where its output goes; `None` drops it.
     pub output: Option<Arc<OutputBuffer>>,
+    /// Keeps the last of the output, also where `output` drops it. [`ConsoleTap::input`] makes an `input` of it.
+    pub tap: Option<Arc<ConsoleTap>>,
     /// Called once, on the event loop's thread, when the guest's first output is about to be
     /// written.
     pub on_first_output: Option<Box<dyn FnOnce() + Send>>,
@@ -68,6 +74,7 @@ impl fmt::Debug for Console {
         f.debug_struct("Console")
             .field("input", &self.input.is_some())
             .field("output", &self.output.is_some())
+            .field("tap", &self.tap.is_some())
             .finish()
     }
 }
