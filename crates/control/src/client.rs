@@ -10,8 +10,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::server::REPLAYED;
 use crate::{Event, Problem};
 use vmmkit_host_io::{Deadline, FdSocket};
+
+mod console;
+
+pub use console::{ConsoleInput, ConsoleOutput};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -114,16 +119,19 @@ impl Client {
     ) -> Result<String, ClientError> {
         let mut answer = self.send(method, path, body)?;
         answer.stream.set_limit(MAX_BODY);
+        Self::check(&mut answer)?;
         let mut text = String::new();
         let read = answer.stream.read_to_string(&mut text);
         read.map_err(ClientError::Transfer)?;
-        if (200..300).contains(&answer.status) {
-            return Ok(text);
+        Ok(text)
+    }
+
+    /// Whether the machine did it.
+    fn check(answer: &mut AnswerHead) -> Result<(), ClientError> {
+        match answer.status {
+            200..300 => Ok(()),
+            _ => Err(refused(answer)?),
         }
-        let mut problem: Problem = serde_json::from_str(&text)
-            .map_err(|_| ClientError::Protocol(format!("status {}", answer.status)))?;
-        problem.status = answer.status;
-        Err(ClientError::Refused(problem))
     }
 
     /// The machine's events from now on.
@@ -139,25 +147,29 @@ impl Client {
         Ok(EventLines(answer.stream))
     }
 
+    fn connect(&self) -> Result<UnixStream, ClientError> {
+        let socket = FdSocket::connect(&self.socket, &Deadline::after(self.patience));
+        let stream = socket
+            .map(FdSocket::into_stream)
+            .map_err(|source| ClientError::Connect {
+                socket: self.socket.clone(),
+                source,
+            })?;
+        let limited = stream
+            .set_nonblocking(false)
+            .and_then(|()| stream.set_read_timeout(Some(self.patience)))
+            .and_then(|()| stream.set_write_timeout(Some(self.patience)));
+        limited.map_err(ClientError::Transfer)?;
+        Ok(stream)
+    }
+
     fn send(
         &self,
         method: &str,
         path: &str,
         body: Option<&Value>,
     ) -> Result<AnswerHead, ClientError> {
-        let socket = FdSocket::connect(&self.socket, &Deadline::after(self.patience));
-        let mut stream =
-            socket
-                .map(FdSocket::into_stream)
-                .map_err(|source| ClientError::Connect {
-                    socket: self.socket.clone(),
-                    source,
-                })?;
-        let limited = stream
-            .set_nonblocking(false)
-            .and_then(|()| stream.set_read_timeout(Some(self.patience)))
-            .and_then(|()| stream.set_write_timeout(Some(self.patience)));
-        limited.map_err(ClientError::Transfer)?;
+        let mut stream = self.connect()?;
         // HTTP/1.0, so that an answer is one piece that ends with the connection (RFC 9112, 6.3).
         let mut request = format!("{method} {path} HTTP/1.0\r\nhost: localhost\r\n");
         if let Some(body) = body {
@@ -178,10 +190,27 @@ impl Client {
     }
 }
 
+/// An answer's bytes.
+type Stream = BufReader<io::Take<UnixStream>>;
+
 /// An answer whose body is still to be read.
 struct AnswerHead {
     status: u16,
-    stream: BufReader<io::Take<UnixStream>>,
+    /// Of a console's output.
+    replayed: u64,
+    stream: Stream,
+}
+
+/// The problem that an answer tells.
+fn refused(answer: &mut AnswerHead) -> Result<ClientError, ClientError> {
+    answer.stream.set_limit(MAX_BODY);
+    let mut text = String::new();
+    let read = answer.stream.read_to_string(&mut text);
+    read.map_err(ClientError::Transfer)?;
+    let mut problem: Problem = serde_json::from_str(&text)
+        .map_err(|_| ClientError::Protocol(format!("status {}", answer.status)))?;
+    problem.status = answer.status;
+    Ok(ClientError::Refused(problem))
 }
 
 /// A reader whose limit can be changed.
@@ -189,7 +218,7 @@ trait SetLimit {
     fn set_limit(&mut self, bytes: u64);
 }
 
-impl SetLimit for BufReader<io::Take<UnixStream>> {
+impl SetLimit for Stream {
     fn set_limit(&mut self, bytes: u64) {
         self.get_mut().set_limit(bytes);
     }
@@ -213,14 +242,20 @@ impl AnswerHead {
         let mut parsed = httparse::Response::new(&mut headers);
         parsed.parse(&head).map_err(not_understood)?;
         let status = parsed.code.unwrap_or_default();
+        let replayed = parsed.headers.iter().find(|header| header.name == REPLAYED);
+        let replayed = replayed.and_then(|header| str::from_utf8(header.value).ok()?.parse().ok());
         stream.set_limit(u64::MAX);
-        Ok(Self { status, stream })
+        Ok(Self {
+            status,
+            replayed: replayed.unwrap_or_default(),
+            stream,
+        })
     }
 }
 
 /// Events as a client reads them.
 #[derive(Debug)]
-pub struct EventLines(BufReader<io::Take<UnixStream>>);
+pub struct EventLines(Stream);
 
 impl Iterator for EventLines {
     type Item = Result<Event, ClientError>;

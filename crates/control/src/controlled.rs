@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use vmmkit_host_io::ConsoleTap;
 use vmmkit_telemetry::error_line;
 
 use crate::{Balloon, Device, Event, Limits, MachineInfo, MachineState, Memory};
@@ -127,6 +128,20 @@ pub trait Controlled: Send + Sync + 'static {
         Err(Refusal::NoMemory)
     }
 
+    /// The tap on its console, if there is one. It must not wait.
+    fn console(&self) -> Option<Arc<ConsoleTap>> {
+        None
+    }
+
+    /// Tells the guest the size of the terminal that shows its console, in characters; neither is 0. It must not wait.
+    ///
+    /// # Errors
+    /// [`Refusal::NoConsole`], and [`Refusal::Unsupported`] for one that has no size, such as a serial port.
+    fn resize_console(&self, columns: u16, rows: u16) -> Result<(), Refusal> {
+        let _ = (columns, rows);
+        Err(Refusal::NoConsole)
+    }
+
     /// The state of all its parts, as an object of JSON, whose order is kept.
     ///
     /// # Errors
@@ -176,6 +191,9 @@ pub enum Refusal {
     /// The machine's memory cannot grow.
     #[error("this machine has no memory to plug")]
     NoMemory,
+    /// The machine has no console that can be reached.
+    #[error("this machine has no console")]
+    NoConsole,
     /// Its devices and vCPUs do not exist yet.
     #[error("the machine is still being built")]
     NotBuilt,

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use vmmkit_host_io::{ConsoleTap, InputRead, InputSource};
 
 use crate::{
     Balloon, Controlled, Device, Event, EventSource, FlowLimits, Limits, MachineInfo, MachineState,
@@ -28,6 +30,40 @@ const EVENTS: usize = 1024;
 pub struct FakeMachine {
     inner: Mutex<Inner>,
     never_ends: bool,
+    /// Prints the bytes that are typed.
+    echo: Option<Echo>,
+}
+
+/// A console that prints what is typed on it.
+struct Echo {
+    tap: Arc<ConsoleTap>,
+    input: Mutex<Box<dyn InputSource>>,
+}
+
+impl Echo {
+    fn new() -> Option<Self> {
+        let tap = Arc::new(ConsoleTap::new().ok()?);
+        let input = Mutex::new(tap.input(None, false).ok()?);
+        Some(Self { tap, input })
+    }
+
+    /// Prints up to 1 KiB of what was typed; how many bytes.
+    fn echo(&self) -> usize {
+        let mut bytes = [0; 1024];
+        match self.input.lock().read(&mut bytes) {
+            Ok(InputRead::Bytes(count)) => {
+                self.tap.append(bytes.get(..count).unwrap_or_default());
+                count
+            }
+            _ => 0,
+        }
+    }
+}
+
+impl std::fmt::Debug for Echo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Echo").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -64,6 +100,7 @@ impl FakeMachine {
                 events: None,
             }),
             never_ends: false,
+            echo: Echo::new(),
         }
     }
 
@@ -78,6 +115,11 @@ impl FakeMachine {
     /// The calls so far, in order.
     pub fn calls(&self) -> Vec<&'static str> {
         self.inner().calls.clone()
+    }
+
+    /// Prints up to 1 KiB of what was typed; how many bytes.
+    pub fn echo(&self) -> usize {
+        self.echo.as_ref().map_or(0, Echo::echo)
     }
 
     /// Something happens.
@@ -281,6 +323,17 @@ impl Controlled for FakeMachine {
             return Err(Refusal::Field { field, reason });
         };
         self.inner().plugged = plugged;
+        Ok(())
+    }
+
+    fn console(&self) -> Option<Arc<ConsoleTap>> {
+        // Room for what comes next.
+        while self.echo() > 0 {}
+        Some(self.echo.as_ref()?.tap.clone())
+    }
+
+    fn resize_console(&self, _columns: u16, _rows: u16) -> Result<(), Refusal> {
+        self.inner().calls.push("resize_console");
         Ok(())
     }
 

@@ -39,12 +39,13 @@ mod routes;
 mod server;
 mod whole;
 
-pub use client::{Client, ClientError, EventLines};
+pub use client::{Client, ClientError, ConsoleInput, ConsoleOutput, EventLines};
 pub use controlled::{Cause, Controlled, EventSource, Refusal, Saving};
 pub use instances::{Entry, Instance, InstanceError, RuntimeFolder, is_name};
 pub use model::{
-    Balloon, BalloonTarget, Bucket, Device, DiskResize, DiskSize, Event, FlowLimits, Limits,
-    MachineInfo, MachineState, Memory, MemoryTarget, SnapshotInfo, SnapshotRequest, StopRequest,
+    Balloon, BalloonTarget, Bucket, ConsoleSize, Device, DiskResize, DiskSize, Event, FlowLimits,
+    Limits, MachineInfo, MachineState, Memory, MemoryTarget, SnapshotInfo, SnapshotRequest,
+    StopRequest,
 };
 pub use openapi::document;
 pub use problem::Problem;

@@ -300,6 +300,21 @@ impl MemoryTarget {
     pub const MAX: u64 = 1 << 50;
 }
 
+/// The size of the terminal that shows a console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ConsoleSize {
+    /// Characters in a line.
+    #[serde(deserialize_with = "whole::number")]
+    #[cfg_attr(test, schema(minimum = 1, maximum = 65535))]
+    pub columns: u16,
+    /// Lines.
+    #[serde(deserialize_with = "whole::number")]
+    #[cfg_attr(test, schema(minimum = 1, maximum = 65535))]
+    pub rows: u16,
+}
+
 /// Something that happened to a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]

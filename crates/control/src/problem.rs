@@ -48,6 +48,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
     }
 
+    /// Another client has what there is one of.
+    pub(crate) fn taken(message: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, "taken", message)
+    }
+
     pub(crate) fn internal(message: &str) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
@@ -72,7 +77,8 @@ impl From<Refusal> for Problem {
             | Refusal::NoLimits(_)
             | Refusal::NoSize(_)
             | Refusal::NoBalloon
-            | Refusal::NoMemory => Self::new(StatusCode::NOT_FOUND, "no_such_device", message),
+            | Refusal::NoMemory
+            | Refusal::NoConsole => Self::new(StatusCode::NOT_FOUND, "no_such_device", message),
             Refusal::Field { field, .. } => Self {
                 field: Some(field.to_owned()),
                 ..Self::new(StatusCode::CONFLICT, "impossible_value", message)

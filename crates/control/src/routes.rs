@@ -1,5 +1,9 @@
 //! The table of what can be asked: the server dispatches by it, and the OpenAPI document is made of it.
 
+mod find;
+
+pub(crate) use find::{Found, find};
+
 /// An operation of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -25,6 +29,11 @@ pub(crate) enum Operation {
     Inspect,
     Metrics,
     Events,
+    ConsoleLog,
+    ConsoleOutput,
+    ConsoleInput,
+    TakeConsole,
+    ConsoleSize,
     OpenApi,
 }
 
@@ -36,6 +45,8 @@ pub(crate) enum Body {
     Optional(&'static str),
     /// JSON of this schema.
     Json(&'static str),
+    /// Bytes, as they are and as long as they last.
+    Octets,
 }
 
 /// The body of an answer to a request that succeeded.
@@ -72,9 +83,6 @@ pub(crate) struct Route {
     /// The statuses of its errors, besides those that any request may get.
     pub(crate) errors: &'static [u16],
 }
-
-/// Placeholder of a parameter in a path.
-const PARAMETER: &str = "{name}";
 
 /// The table.
 pub(crate) const ROUTES: &[Route] = &[
@@ -257,6 +265,56 @@ pub(crate) const ROUTES: &[Route] = &[
         "What happens, as server-sent events: each `data` is an Event",
         Answer::Text("text/event-stream"),
     ),
+    Route {
+        errors: &[404],
+        ..get(
+            Operation::ConsoleLog,
+            "/v1/console/log",
+            "consoleLog",
+            "The last 64 KiB that the guest has printed on its console",
+            Answer::Text("application/octet-stream"),
+        )
+    },
+    Route {
+        errors: &[404],
+        ..get(
+            Operation::ConsoleOutput,
+            "/v1/console/output",
+            "consoleOutput",
+            "The last output and all that follows, to the end of the machine; the header replayed-bytes has the \
+             length of the former. A slow reader misses some, and is told how much in a line of its own",
+            Answer::Text("application/octet-stream"),
+        )
+    },
+    Route {
+        body: Body::Octets,
+        errors: &[404, 409],
+        ..act(
+            Operation::ConsoleInput,
+            "/v1/console/input",
+            "typeOnConsole",
+            "Type the body on the console, as it arrives and as fast as the guest reads; one client does at a time",
+        )
+    },
+    Route {
+        method: "PUT",
+        body: Body::Octets,
+        errors: &[404, 409],
+        ..act(
+            Operation::TakeConsole,
+            "/v1/console/input",
+            "takeConsole",
+            "The same in the place of the client that types now",
+        )
+    },
+    put(
+        Operation::ConsoleSize,
+        "/v1/console/size",
+        "setConsoleSize",
+        "Tell the guest the size of the terminal that shows its console",
+        "ConsoleSize",
+        "ConsoleSize",
+    ),
     get(
         Operation::OpenApi,
         "/v1/openapi.json",
@@ -313,84 +371,5 @@ const fn put(
         body: Body::Json(body),
         errors: &[404, 409],
         ..get(operation, path, id, summary, Answer::Json(answer))
-    }
-}
-
-/// The route of a method and a path.
-pub(crate) enum Found<'a> {
-    /// A route, and the parameter in its path.
-    Route(&'static Route, &'a str),
-    /// The path has other methods, as the header `allow` lists them.
-    OtherMethods(String),
-    /// There is no such path.
-    Nothing,
-}
-
-/// Looks a request up.
-pub(crate) fn find<'a>(method: &str, path: &'a str) -> Found<'a> {
-    let mut others = Vec::new();
-    for route in ROUTES {
-        if let Some(parameter) = parameter(route.path, path) {
-            if route.method == method {
-                return Found::Route(route, parameter);
-            }
-            others.push(route.method);
-        }
-    }
-    match others.is_empty() {
-        true => Found::Nothing,
-        false => Found::OtherMethods(others.join(", ")),
-    }
-}
-
-/// Whether `path` is of the form `pattern`: the parameter in it, or nothing.
-fn parameter<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    let Some((before, after)) = pattern.split_once(PARAMETER) else {
-        return (pattern == path).then_some("");
-    };
-    let name = path.strip_prefix(before)?.strip_suffix(after)?;
-    (!name.is_empty() && !name.contains('/')).then_some(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_one_part_of_a_path() {
-        assert_eq!(
-            parameter("/v1/devices/{name}", "/v1/devices/blk0"),
-            Some("blk0")
-        );
-        let limits = "/v1/devices/{name}/limits";
-        assert_eq!(parameter(limits, "/v1/devices/blk0/limits"), Some("blk0"));
-        for path in [
-            "/v1/devices/",
-            "/v1/devices/a/b",
-            "/v1/devices//limits",
-            "/v1/devices",
-        ] {
-            assert_eq!(parameter("/v1/devices/{name}", path), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn another_method_is_told_which_there_are() {
-        let Found::OtherMethods(allowed) = find("DELETE", "/v1/balloon") else {
-            panic!("DELETE must not be found");
-        };
-        assert_eq!(allowed, "GET, PUT");
-        assert!(matches!(find("GET", "/"), Found::Nothing));
-    }
-
-    #[test]
-    fn no_two_routes_or_names_are_the_same() {
-        for (index, route) in ROUTES.iter().enumerate() {
-            for other in &ROUTES[index + 1..] {
-                assert!(route.method != other.method || route.path != other.path);
-                assert_ne!(route.id, other.id);
-                assert_ne!(route.operation, other.operation);
-            }
-        }
     }
 }

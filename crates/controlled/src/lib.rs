@@ -16,6 +16,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod console;
 mod debugged;
 mod device;
 mod disk;

@@ -11,9 +11,12 @@ use vmmkit_control::{
     Refusal, Saving,
 };
 use vmmkit_guest_memory::{BLOCK_SIZE, PAGE_SIZE};
+use vmmkit_host_io::ConsoleTap;
 use vmmkit_telemetry::Metrics;
+use vmmkit_virtio_devices::Console as VirtioConsole;
 use vmmkit_vmm::{self as vmm, Handle, Outcome, PauseError};
 
+use crate::console::Tapped;
 use crate::device::{LiveDevice, statistics};
 use crate::events::MachineEvents;
 use crate::{Standstill, ask_to_power_off, disk};
@@ -66,6 +69,7 @@ pub struct ControlledMachine {
     began: Instant,
     // Wiring
     handle: OnceLock<Handle>,
+    console: OnceLock<Tapped>,
     // State
     /// It was told to boot, or need not be.
     // Ordering: this and the next are flags alone.
@@ -100,6 +104,7 @@ impl ControlledMachine {
             embedder,
             began: Instant::now(),
             handle: OnceLock::new(),
+            console: OnceLock::new(),
             has_booted: AtomicBool::new(!manner.waits_for_boot),
             is_asked: AtomicBool::new(false),
         }
@@ -109,6 +114,12 @@ impl ControlledMachine {
     pub fn connect(&self, handle: Handle) {
         // Once, before anybody can ask.
         let _ = self.handle.set(handle);
+    }
+
+    /// The guest's console has `tap` on it; `virtio` is told the size of a terminal that shows it.
+    pub fn show(&self, tap: Arc<ConsoleTap>, virtio: Option<Arc<VirtioConsole>>) {
+        // Once, before anybody can ask.
+        let _ = self.console.set(Tapped { tap, virtio });
     }
 
     /// All numbers to publish, as of now.
@@ -361,6 +372,15 @@ impl Controlled for ControlledMachine {
         };
         let result = mem.request(added.ok_or_else(too_few)?);
         result.map_err(|error| wrong(format!("besides the {boot} from the start, {error}")))
+    }
+
+    fn console(&self) -> Option<Arc<ConsoleTap>> {
+        self.console.get().map(|console| console.tap.clone())
+    }
+
+    fn resize_console(&self, columns: u16, rows: u16) -> Result<(), Refusal> {
+        let console = self.console.get().ok_or(Refusal::NoConsole)?;
+        console.resize(columns, rows)
     }
 
     fn inspect(&self) -> Result<String, Refusal> {

@@ -165,7 +165,7 @@ const CLOSED: &[(&str, &str, &[&str])] = &[
     (
         "a program answers each of them",
         "process",
-        &["Command", "Key"],
+        &["Command", "Key", "Left"],
     ),
     ("a server listens on either", "gdb", &["Place", "Supported"]),
     (
@@ -216,6 +216,7 @@ const CLOSED: &[(&str, &str, &[&str])] = &[
             "Limits",
             "FlowLimits",
             "Bucket",
+            "ConsoleSize",
             "DiskSize",
             "DiskResize",
             "Balloon",

@@ -5,9 +5,9 @@ use utoipa::PartialSchema;
 
 use crate::routes::{Answer, Body, ROUTES, Route};
 use crate::{
-    Balloon, BalloonTarget, Bucket, Device, DiskResize, DiskSize, Event, FlowLimits, Limits,
-    MachineInfo, MachineState, Memory, MemoryTarget, Problem, SnapshotInfo, SnapshotRequest,
-    StopRequest,
+    Balloon, BalloonTarget, Bucket, ConsoleSize, Device, DiskResize, DiskSize, Event, FlowLimits,
+    Limits, MachineInfo, MachineState, Memory, MemoryTarget, Problem, SnapshotInfo,
+    SnapshotRequest, StopRequest,
 };
 
 /// The errors that any request may get, with their meaning.
@@ -50,6 +50,7 @@ fn schemas() -> Value {
         "Balloon": Balloon::schema(),
         "BalloonTarget": BalloonTarget::schema(),
         "Bucket": Bucket::schema(),
+        "ConsoleSize": ConsoleSize::schema(),
         "Device": Device::schema(),
         "DiskResize": DiskResize::schema(),
         "DiskSize": DiskSize::schema(),
@@ -87,9 +88,13 @@ fn operation(route: &Route) -> Value {
         Body::Nothing => None,
         Body::Optional(schema) => Some((schema, false)),
         Body::Json(schema) => Some((schema, true)),
+        Body::Octets => Some(("", false)),
     };
     if let Some((schema, required)) = body {
-        let content = json!({ "application/json": { "schema": reference(schema) } });
+        let content = match schema {
+            "" => json!({ "application/octet-stream": {} }),
+            _ => json!({ "application/json": { "schema": reference(schema) } }),
+        };
         let body = json!({ "required": required, "content": content });
         operation.insert("requestBody".to_owned(), body);
     }
@@ -205,6 +210,7 @@ mod tests {
             "BalloonTarget",
             "DiskResize",
             "MemoryTarget",
+            "ConsoleSize",
         ] {
             let schema = &document["components"]["schemas"][name];
             assert_eq!(schema["additionalProperties"], Value::Bool(false), "{name}");

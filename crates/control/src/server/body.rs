@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, StatusCode};
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::Receiver;
 
 use super::streams::Stream;
 use crate::Problem;
@@ -26,6 +27,8 @@ pub(super) enum AnswerBody {
     Whole(Option<Bytes>),
     /// Events, as they happen.
     Events(Stream),
+    /// Pieces of bytes, as they come.
+    Pieces(Receiver<Bytes>),
 }
 
 impl Body for AnswerBody {
@@ -39,6 +42,7 @@ impl Body for AnswerBody {
         let data = match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take()),
             Self::Events(stream) => stream.poll_text(context).map(|text| text.map(Bytes::from)),
+            Self::Pieces(pieces) => pieces.poll_recv(context),
         };
         data.map(|data| data.map(|data| Ok(Frame::data(data))))
     }
@@ -50,7 +54,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Events(_) => SizeHint::default(),
+            Self::Events(_) | Self::Pieces(_) => SizeHint::default(),
         }
     }
 }

@@ -26,7 +26,7 @@ const LONGEST_STOP: u32 = 86_400;
 /// Characters of the longest path of a snapshot: no path has more bytes (PATH_MAX, with its end).
 const LONGEST_PATH: usize = 4095;
 
-type Answered = Result<Response<AnswerBody>, Problem>;
+pub(super) type Answered = Result<Response<AnswerBody>, Problem>;
 
 impl Api {
     /// Answers one request.
@@ -84,6 +84,9 @@ impl Api {
             Operation::Resize => return self.resize(name, request).await,
             Operation::SetBalloon => return self.set_balloon(request).await,
             Operation::SetMemory => return self.set_memory(request).await,
+            Operation::ConsoleInput => return self.console_input(route, request, false).await,
+            Operation::TakeConsole => return self.console_input(route, request, true).await,
+            Operation::ConsoleSize => return self.console_size(request).await,
             _ => body::nothing(&request)?,
         }
         match route.operation {
@@ -111,6 +114,8 @@ impl Api {
                 return Ok(whole(StatusCode::OK, kind, text));
             }
             Operation::Events => return self.events(),
+            Operation::ConsoleLog => return self.console_log(),
+            Operation::ConsoleOutput => return self.console_output(),
             Operation::OpenApi => {
                 let document = match &self.title {
                     Some(title) => openapi::document_titled(title).into(),
@@ -123,7 +128,10 @@ impl Api {
             | Operation::SetLimits
             | Operation::Resize
             | Operation::SetBalloon
-            | Operation::SetMemory => {}
+            | Operation::SetMemory
+            | Operation::ConsoleInput
+            | Operation::TakeConsole
+            | Operation::ConsoleSize => {}
         }
         json(route, &machine.machine())
     }
@@ -140,7 +148,7 @@ impl Api {
         }
     }
 
-    async fn read<T: DeserializeOwned>(
+    pub(super) async fn read<T: DeserializeOwned>(
         &self,
         request: Request<Incoming>,
     ) -> Result<Option<T>, Problem> {
@@ -284,7 +292,7 @@ impl Api {
     }
 }
 
-fn no_body() -> Problem {
+pub(super) fn no_body() -> Problem {
     Problem::bad_request(
         "missing_body",
         "this request needs a body of application/json",
@@ -329,20 +337,24 @@ fn check_bucket(place: &str, bucket: &Bucket) -> Result<(), Problem> {
     Ok(())
 }
 
-fn json(route: &Route, value: &impl Serialize) -> Answered {
+pub(super) fn json(route: &Route, value: &impl Serialize) -> Answered {
     json_of(
         StatusCode::from_u16(route.status).unwrap_or_default(),
         value,
     )
 }
 
-fn json_of(status: StatusCode, value: &impl Serialize) -> Answered {
+pub(super) fn json_of(status: StatusCode, value: &impl Serialize) -> Answered {
     let bytes = serde_json::to_vec(value)
         .map_err(|error| Problem::internal(&format!("the answer is no JSON: {error}")))?;
     Ok(whole(status, "application/json", bytes))
 }
 
-fn whole(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Response<AnswerBody> {
+pub(super) fn whole(
+    status: StatusCode,
+    kind: &'static str,
+    bytes: impl Into<Bytes>,
+) -> Response<AnswerBody> {
     let mut answer = Response::new(AnswerBody::Whole(Some(bytes.into())));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

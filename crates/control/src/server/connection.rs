@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::net::UnixStream as StdStream;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -21,7 +22,7 @@ use vmmkit_host_io::Listener;
 
 use super::Api;
 use super::body::AnswerBody;
-use super::patient::Patient;
+use super::patient::{Patient, Unhurried};
 use super::recorded::Recorded;
 use crate::Problem;
 
@@ -121,7 +122,8 @@ impl Door {
 
     async fn serve(mut self, stream: UnixStream, room: OwnedSemaphorePermit) {
         let stream = Patient::new(TokioIo::new(stream), self.api.limits.patience);
-        let mut connection = pin!(connection(&self.api, stream, false));
+        let unhurried = stream.unhurried();
+        let mut connection = pin!(connection(&self.api, stream, unhurried, false));
         let mut stopping = pin!(self.stopped.wait_for(|stop| *stop));
         let mut is_stopping = false;
         poll_fn(|context| {
@@ -146,9 +148,14 @@ fn nonblocking(stream: StdStream) -> io::Result<UnixStream> {
 fn connection<S: Read + Write + Unpin>(
     api: &Api,
     stream: S,
+    unhurried: Arc<AtomicBool>,
     half: bool,
 ) -> http1::Connection<S, Calls> {
     let limits = api.limits;
+    let calls = Calls {
+        api: api.clone(),
+        unhurried,
+    };
     http1::Builder::new()
         .half_close(half)
         .timer(TokioTimer::new())
@@ -156,11 +163,15 @@ fn connection<S: Read + Write + Unpin>(
         .max_buf_size(limits.head_bytes.max(8 << 10))
         .max_headers(MAX_HEADERS)
         .auto_date_header(false)
-        .serve_connection(stream, Calls(api.clone()))
+        .serve_connection(stream, calls)
 }
 
 /// The API as hyper calls it.
-struct Calls(Api);
+struct Calls {
+    api: Api,
+    /// Raised where an answer's reader has all the time that it wants.
+    unhurried: Arc<AtomicBool>,
+}
 
 impl Service<Request<Incoming>> for Calls {
     type Response = Response<AnswerBody>;
@@ -168,17 +179,25 @@ impl Service<Request<Incoming>> for Calls {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let api = self.0.clone();
-        Box::pin(async move { Ok(api.respond(request).await) })
+        let (api, unhurried) = (self.api.clone(), self.unhurried.clone());
+        Box::pin(async move {
+            let answer = api.respond(request).await;
+            // Ordering: a flag alone, of one thread.
+            if answer.extensions().get::<Unhurried>().is_some() {
+                unhurried.store(true, Ordering::Relaxed);
+            }
+            Ok(answer)
+        })
     }
 }
 
 /// Answers what is in `bytes`, and no more.
 pub(super) async fn answer(api: &Api, bytes: &[u8]) -> Vec<u8> {
     api.streams.close();
+    api.consoles.close();
     let (stream, answer) = Recorded::new(bytes);
     // What it ends with is in the answer, as far as a client would see it.
-    let _ = connection(api, stream, true).await;
+    let _ = connection(api, stream, Arc::default(), true).await;
     answer.take()
 }
 

@@ -4,6 +4,7 @@
 mod body;
 mod calls;
 mod connection;
+mod console;
 mod patient;
 mod recorded;
 mod streams;
@@ -27,9 +28,11 @@ use vmmkit_telemetry::Occasions;
 
 use crate::Controlled;
 use connection::{Door, Limits};
+use console::ConsoleStreams;
 use streams::Streams;
 
 pub use connection::Limits as Limited;
+pub(crate) use console::REPLAYED;
 
 /// Calls that may wait for the machine at the same time.
 const WAITING_CALLS: usize = 2;
@@ -41,6 +44,7 @@ const THREAD_IDLE: Duration = Duration::from_secs(1);
 pub struct Api {
     machine: Arc<dyn Controlled>,
     streams: Arc<Streams>,
+    consoles: Arc<ConsoleStreams>,
     /// Timer that stops a guest which was asked to.
     stopping: Arc<Mutex<Option<AbortHandle>>>,
     limits: Limits,
@@ -55,6 +59,7 @@ impl Api {
     pub fn new(machine: Arc<dyn Controlled>) -> Self {
         Self {
             streams: Arc::new(Streams::new()),
+            consoles: Arc::new(ConsoleStreams::new(Limits::default().streams)),
             machine,
             stopping: Arc::default(),
             limits: Limits::default(),
@@ -67,6 +72,7 @@ impl Api {
     #[must_use]
     pub fn limited(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self.consoles = Arc::new(ConsoleStreams::new(limits.streams));
         self
     }
 
@@ -78,7 +84,7 @@ impl Api {
     }
 
     /// The answer to a client that sends `bytes` and no more: the server without a socket. A stream
-    /// of events among the requests ends at once.
+    /// among the requests ends at once, as does typing on the console.
     ///
     /// # Errors
     /// The host's, when it has no descriptor or thread left.
@@ -175,6 +181,7 @@ async fn serve(api: Api, places: &[Arc<Listener>], mut stopped: watch::Receiver<
     accepting.shutdown().await;
     api.streams.wait_for_the_last().await;
     api.streams.close();
+    api.consoles.close();
     door.wait_until_empty().await;
 }
 

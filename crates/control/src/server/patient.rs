@@ -3,16 +3,25 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::{Sleep, sleep};
 
+/// A mark on an answer whose reader may take nothing for as long as it likes: what waits for it is bounded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unhurried;
+
 /// The stream, and its deadline while a write waits.
 pub(super) struct Patient<S> {
     stream: S,
     patience: Duration,
+    /// There is no deadline any more.
+    // Ordering: a flag alone, of one thread.
+    is_unhurried: Arc<AtomicBool>,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -21,8 +30,14 @@ impl<S> Patient<S> {
         Self {
             stream,
             patience,
+            is_unhurried: Arc::default(),
             waiting: None,
         }
+    }
+
+    /// Raised to end the deadline.
+    pub(super) fn unhurried(&self) -> Arc<AtomicBool> {
+        self.is_unhurried.clone()
     }
 
     /// The result of a write; one that waits has until the deadline.
@@ -31,7 +46,7 @@ impl<S> Patient<S> {
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+        if written.is_ready() || self.is_unhurried.load(Ordering::Relaxed) {
             self.waiting = None;
             return written;
         }

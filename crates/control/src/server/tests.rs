@@ -19,15 +19,15 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server over a fake machine, and its socket.
-struct Served {
-    machine: Arc<FakeMachine>,
-    server: Server,
+pub(super) struct Served {
+    pub(super) machine: Arc<FakeMachine>,
+    pub(super) server: Server,
     socket: PathBuf,
     folder: Folder,
 }
 
 impl Served {
-    fn new(machine: FakeMachine, limits: Limits) -> Self {
+    pub(super) fn new(machine: FakeMachine, limits: Limits) -> Self {
         let folder = Folder::new();
         let socket = folder.path().join("s");
         let machine = Arc::new(machine);
@@ -41,15 +41,15 @@ impl Served {
         }
     }
 
-    fn fake() -> Self {
+    pub(super) fn fake() -> Self {
         Self::new(FakeMachine::new(), Limits::default())
     }
 
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         Client::new(&self.socket)
     }
 
-    fn connect(&self) -> UnixStream {
+    pub(super) fn connect(&self) -> UnixStream {
         let stream = UnixStream::connect(&self.socket).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
