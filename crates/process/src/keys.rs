@@ -20,6 +20,8 @@ pub enum Command {
     Timestamps,
     /// Ctrl-a z, or Ctrl-a Ctrl-z: stop the job, as Ctrl-Z does to other programs.
     Stop,
+    /// Ctrl-a d: leave a console that this terminal is attached to.
+    Detach,
 }
 
 /// The text for Ctrl-a h.
@@ -68,6 +70,7 @@ impl Keys {
             b'b' => Command::Break,
             b't' => Command::Timestamps,
             b'z' | CTRL_Z => Command::Stop,
+            b'd' => Command::Detach,
             _ => return Key::Nothing,
         })
     }

@@ -38,6 +38,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod attachment;
 mod end_of_input;
 mod guest;
 mod input;
@@ -47,6 +48,7 @@ mod keys;
 mod signals;
 mod stream;
 
+pub use attachment::{ATTACHED_HELP, Attachment, Left, RemoteConsole};
 pub use end_of_input::EndOfInput;
 pub use guest::Guest;
 pub use input::TerminalInput;

@@ -127,6 +127,9 @@ impl Remote {
                 None => messages::say("Ctrl-a t: only the serial console's lines can be stamped"),
             },
             Command::Stop => signal_job(Signal::TerminalStop),
+            Command::Detach => messages::say(
+                "Ctrl-a d: this is the guest's own terminal; `vmmkit run --detach` starts one that has none",
+            ),
         }
     }
 }

@@ -262,6 +262,8 @@ fn boot(
     };
     let assembly = assemble(&settings, &remote, &end, means)?;
     let (mut console, socket) = (assembly.console, assembly.socket);
+    let tap = assembly.console_tap;
+    guest.show(tap.tap, tap.virtio);
     console.on_first_output = Some(Box::new(move || progress.first_output()));
     let builder = tell(assembly.builder, &settings, &log)?;
     let (builder, mut gdb) = Debugger::open(builder, settings.gdb.as_ref(), can_debug)?;

@@ -65,6 +65,8 @@ const BODIES: &[&str] = &[
 /// Paths that are worth trying: none of them stops the guest.
 const PATHS: &[&str] = &[
     "/v1/balloon",
+    "/v1/console/log",
+    "/v1/console/size",
     "/v1/devices",
     "/v1/devices/rng0/limits",
     "/v1/devices/%00",

@@ -145,8 +145,10 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("vmmkit restore /var/tmp/web", "there is no snapshot"),
     ("vmmkit fork web", "a software KVM saves no guest"),
     ("vmmkit doctor", "its exit code is that of the host"),
+    ("vmmkit console web", "it ends with the guest"),
     ("vmmkit events web", "it ends with the guest"),
     ("vmmkit wait web", "it ends with the guest"),
+    ("api console/output", "it ends with the guest"),
     ("api events -N", "it ends with the guest"),
     ("api ", "it needs curl of 7.82 or newer"),
 ];

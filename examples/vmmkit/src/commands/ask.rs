@@ -9,7 +9,7 @@ use vmmkit_control::{Client, ClientError, Instance, InstanceError, RuntimeFolder
 use vmmkit_host_io::{ThreadRole, ThreadSpec};
 
 use super::no_folder;
-use super::options::{One, Whom};
+use super::options::{Guest, One, Whom};
 use crate::control;
 use crate::exit_code;
 use crate::failure::{Failure, chain};
@@ -202,7 +202,7 @@ impl Whom {
     }
 }
 
-impl One {
+impl Guest {
     /// The one whom a command is for, whose name is the first of `words` unless an option says who it is;
     /// and the words that are left.
     pub(super) fn split<'a>(&'a self, words: &'a [String]) -> (Choice<'a>, &'a [String]) {
@@ -212,6 +212,13 @@ impl One {
             (None, None, [name, rest @ ..]) => (Choice::Named(name), rest),
             (None, None, []) => (Choice::Nobody, words),
         }
+    }
+}
+
+impl One {
+    /// See [`Guest::split`].
+    pub(super) fn split<'a>(&'a self, words: &'a [String]) -> (Choice<'a>, &'a [String]) {
+        self.guest.split(words)
     }
 }
 

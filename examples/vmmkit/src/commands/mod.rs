@@ -3,9 +3,11 @@
 mod ask;
 mod balloon;
 mod confined;
+mod console;
 mod events;
 mod limit;
 mod list;
+mod logs;
 mod memory;
 mod metrics;
 mod options;
@@ -45,6 +47,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Memory(options) => memory::memory(&options),
         Command::Limit(options) => limit::limit(&options),
         Command::Resize(options) => resize::resize(&options),
+        Command::Console(options) => console::console(&options),
+        Command::Logs(options) => logs::logs(&options),
         Command::Events(one) => events::events(&one),
         Command::Inspect(one) => inspect(&one),
         Command::Metrics(whom) => metrics::metrics(&whom),

@@ -35,6 +35,14 @@ pub(crate) enum Command {
     Limit(LimitOptions),
     /// Grow a disk, or reread its size, and notify the guest
     Resize(ResizeOptions),
+    /// Attach this terminal to a guest's console; Ctrl-a d leaves, and the guest runs on
+    ///
+    /// Shows the last screenful and all that follows, until the guest ends; the exit code is then that of its process.
+    /// Any number of terminals may show a console; one at a time types, the first. The terminal that a guest was
+    /// started from types always. If stdin is a pipe or a file, its bytes are typed.
+    Console(ConsoleOptions),
+    /// Print the last 64 KiB that a guest printed on its console
+    Logs(LogsOptions),
     /// Print a guest's events as they happen
     Events(OneOptions),
     /// Show the state of a guest's machine, or of one part of it
@@ -76,18 +84,51 @@ pub(crate) struct Whom {
     pub(crate) json: bool,
 }
 
-/// One guest, and what else the command takes.
+/// One guest.
 #[derive(Args, Debug)]
-pub(crate) struct One {
+pub(crate) struct Guest {
     /// The guest
     #[arg(long, short, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// The guest whose API listens there
     #[arg(value_parser = crate::os_text::path_parser(), long, value_name = "PATH", conflicts_with = "name")]
     pub(crate) api_socket: Option<PathBuf>,
+}
+
+/// One guest, and what else the command takes.
+#[derive(Args, Debug)]
+pub(crate) struct One {
+    #[command(flatten)]
+    pub(crate) guest: Guest,
     /// Write JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The options of `console`.
+#[derive(Args, Debug)]
+pub(crate) struct ConsoleOptions {
+    #[command(flatten)]
+    pub(crate) one: Guest,
+    /// The guest
+    #[arg(value_name = "NAME")]
+    pub(crate) words: Vec<String>,
+    /// Type in the place of the terminal that does now
+    #[arg(long)]
+    pub(crate) take: bool,
+}
+
+/// The options of `logs`.
+#[derive(Args, Debug)]
+pub(crate) struct LogsOptions {
+    #[command(flatten)]
+    pub(crate) one: Guest,
+    /// The guest
+    #[arg(value_name = "NAME")]
+    pub(crate) words: Vec<String>,
+    /// Go on with all that follows, until the guest ends
+    #[arg(long, short)]
+    pub(crate) follow: bool,
 }
 
 /// One guest, by -n or as it is.

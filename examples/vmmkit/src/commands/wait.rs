@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Serialize;
-use vmmkit_control::Event;
+use vmmkit_control::{Event, EventLines};
 
 use super::ask::{self, AskError, Target, together};
 use super::options::Whom;
@@ -17,12 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(365 * 86_400);
 
 /// The end of a guest, as its process told it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct End {
+pub(super) struct End {
     name: String,
     /// As the events `ended` and `failed` tell it; none where the process ended without a word.
     outcome: Option<String>,
     /// The exit code of the process.
-    exit_code: u8,
+    pub(super) exit_code: u8,
 }
 
 /// Waits until machines end. The exit code is theirs: that of the first whose is not 0, in the order in which they
@@ -55,14 +55,30 @@ pub(super) fn wait(whom: &Whom) -> Result<ExitCode, Failure> {
 
 /// The end of `target`, when it comes.
 fn end(target: &Target) -> Result<End, AskError> {
-    let events = target.client().patient_for(PATIENCE).events()?;
-    let last = events
-        .map_while(Result::ok)
-        .find(|event| ["ended", "failed"].contains(&&*event.kind));
-    Ok(of(
-        target.name.as_ref().unwrap_or(&target.option).clone(),
-        last,
-    ))
+    Ok(end_of(target)?.come())
+}
+
+/// The events of `target` from now on, which tell of its end.
+pub(super) fn end_of(target: &Target) -> Result<Coming, AskError> {
+    Ok(Coming {
+        name: target.name.as_ref().unwrap_or(&target.option).clone(),
+        events: target.client().patient_for(PATIENCE).events()?,
+    })
+}
+
+/// An end that is still to come.
+pub(super) struct Coming {
+    name: String,
+    events: EventLines,
+}
+
+impl Coming {
+    /// Waits for it.
+    pub(super) fn come(self) -> End {
+        let mut events = self.events.map_while(Result::ok);
+        let last = events.find(|event| ["ended", "failed"].contains(&&*event.kind));
+        of(self.name, last)
+    }
 }
 
 /// The end that the last event of a machine tells of.
@@ -75,7 +91,8 @@ fn of(name: String, last: Option<Event>) -> End {
     }
 }
 
-fn line(end: &End) -> String {
+/// As people read it.
+pub(super) fn line(end: &End) -> String {
     let End {
         name, exit_code, ..
     } = end;
