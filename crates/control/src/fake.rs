@@ -171,6 +171,7 @@ impl Controlled for FakeMachine {
             vcpus: 1,
             memory_bytes: MEMORY,
             kernel: "vmlinux".to_owned(),
+            vsock_socket: None,
         }
     }
 

@@ -70,6 +70,10 @@ pub struct MachineInfo {
     pub memory_bytes: u64,
     /// The path of its kernel.
     pub kernel: String,
+    /// The absolute path of the UNIX socket by which the host reaches the guest's vsock ports, if it has any: a program
+    /// that connects there and writes `CONNECT port` and a line feed is connected once `OK` is answered.
+    #[serde(default)]
+    pub vsock_socket: Option<String>,
 }
 
 /// How a machine is to stop.

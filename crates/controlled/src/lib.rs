@@ -28,6 +28,6 @@ mod standstill;
 
 pub use debugged::DebuggedMachine;
 pub use door::{Door, ServerSlot};
-pub use machine::{ControlledMachine, Embedder, Manner, PAUSE_TIME};
-pub use power::{ask_to_power_off, can_hear};
+pub use machine::{ControlledMachine, Embedder, Manner};
+pub use power::{PAUSE_TIME, ask_to_power_off, can_hear};
 pub use standstill::Standstill;

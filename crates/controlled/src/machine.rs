@@ -19,7 +19,7 @@ use vmmkit_vmm::{self as vmm, Handle, Outcome, PauseError};
 use crate::console::Tapped;
 use crate::device::{LiveDevice, statistics};
 use crate::events::MachineEvents;
-use crate::{Standstill, ask_to_power_off, disk};
+use crate::{PAUSE_TIME, Standstill, ask_to_power_off, disk};
 
 /// Additions to a machine by the program that it runs in.
 pub trait Embedder: Send + Sync + 'static {
@@ -83,9 +83,6 @@ pub struct ControlledMachine {
 #[error("{0}; the guest runs on")]
 struct StillRuns(PauseError);
 
-/// How long devices may take to come to rest before a pause is refused.
-pub const PAUSE_TIME: Duration = Duration::from_millis(1500);
-
 impl std::fmt::Debug for ControlledMachine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ControlledMachine")
@@ -118,7 +115,6 @@ impl ControlledMachine {
 
     /// The guest's console has `tap` on it; `virtio` is told the size of a terminal that shows it.
     pub fn show(&self, tap: Arc<ConsoleTap>, virtio: Option<Arc<VirtioConsole>>) {
-        // Once, before anybody can ask.
         let _ = self.console.set(Tapped { tap, virtio });
     }
 

@@ -45,6 +45,7 @@ mod input;
 mod job;
 mod keyboard;
 mod keys;
+mod relay;
 mod signals;
 mod stream;
 
@@ -55,5 +56,6 @@ pub use input::TerminalInput;
 pub use job::Job;
 pub use keyboard::Keyboard;
 pub use keys::{Command, HELP, Key, Keys};
+pub use relay::relay_stdio;
 pub use signals::Signals;
 pub use stream::StreamInput;

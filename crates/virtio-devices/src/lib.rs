@@ -75,5 +75,6 @@ pub use rng::Rng;
 pub use vhost_user::{VhostUser, VhostUserDevice, VhostUserError};
 #[cfg(feature = "vsock")]
 pub use vsock::{
-    Vsock, VsockConfig, VsockError, VsockHeader, VsockLimits, VsockStats, parse_connect,
+    Vsock, VsockConfig, VsockConnectError, VsockError, VsockHeader, VsockLimits, VsockStats,
+    connect_vsock, parse_connect,
 };

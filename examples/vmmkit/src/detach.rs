@@ -64,7 +64,7 @@ fn start(words: impl Iterator<Item = OsString>) -> io::Result<Child> {
 
 /// This program: by its path, which names its process; where its file was replaced, as it runs; and where there is no
 /// /proc, as it was called.
-fn itself(name: &OsStr) -> PathBuf {
+pub(crate) fn itself(name: &OsStr) -> PathBuf {
     let running = Path::new("/proc/self/exe");
     match std::env::current_exe() {
         Ok(path) if path.exists() => path,

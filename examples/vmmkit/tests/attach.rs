@@ -160,3 +160,39 @@ fn a_guest_with_a_terminal_of_its_own_has_to_be_taken() {
     assert!(guest.wait().unwrap().success());
     assert_eq!(reader.wait_with_output().unwrap().stdout, b"Raq");
 }
+
+#[test]
+fn a_guest_that_cannot_be_connected_to_says_why() {
+    if !has_kvm("connect") {
+        return;
+    }
+    let place = Place::new("attach-connect", &echo_guest());
+    let _plain = place.guest("plain", &[]);
+    let socket = place.folder.path().join("v,sock");
+    // A comma of the path's is doubled.
+    let vsock = format!(
+        "cid=3,socket={}",
+        place.folder.path().join("v,,sock").display()
+    );
+    let _reached = place.guest("reached", &["--vsock", &vsock]);
+    assert!(socket.exists());
+    let (code, said) = place.fails(&["connect", "plain", "22"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("plain: it has no vsock device\n  next: "),
+        "{said}"
+    );
+    // Nobody drives the device.
+    let (code, said) = place.fails(&["connect", "reached", "22"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("reached: the guest did not answer\n"),
+        "{said}"
+    );
+    for port in ["ssh", "-1", "4294967296", "+1"] {
+        let (code, said) = place.fails(&["connect", "reached", port]);
+        assert_eq!(code, Some(2), "{said}");
+    }
+    let (code, said) = place.fails(&["ssh", "nobody"]);
+    assert_eq!(code, Some(1), "{said}");
+}

@@ -146,6 +146,8 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("vmmkit fork web", "a software KVM saves no guest"),
     ("vmmkit doctor", "its exit code is that of the host"),
     ("vmmkit console web", "it ends with the guest"),
+    ("vmmkit connect web", "it needs a server in the guest"),
+    ("vmmkit ssh", "it needs a server in the guest"),
     ("vmmkit events web", "it ends with the guest"),
     ("vmmkit wait web", "it ends with the guest"),
     ("api console/output", "it ends with the guest"),

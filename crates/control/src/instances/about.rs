@@ -86,6 +86,7 @@ mod tests {
             vcpus: 3,
             memory_bytes: 1 << 30,
             kernel: "bzImage".to_owned(),
+            vsock_socket: None,
         };
         entry.write_about(&about).unwrap();
         let read = folder.about("web").unwrap();

@@ -20,6 +20,7 @@ mod greeting;
 mod host;
 mod link;
 mod packet;
+mod program;
 mod spec;
 mod state;
 mod stats;
@@ -46,6 +47,7 @@ use table::MAX;
 
 pub use greeting::parse_connect;
 pub use packet::VsockHeader;
+pub use program::{VsockConnectError, connect_vsock};
 pub use stats::VsockStats;
 
 /// Configuration of a socket device.

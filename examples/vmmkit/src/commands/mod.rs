@@ -3,6 +3,7 @@
 mod ask;
 mod balloon;
 mod confined;
+mod connect;
 mod console;
 mod events;
 mod limit;
@@ -48,6 +49,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Limit(options) => limit::limit(&options),
         Command::Resize(options) => resize::resize(&options),
         Command::Console(options) => console::console(&options),
+        Command::Connect(options) => connect::connect(&options),
+        Command::Ssh(options) => connect::ssh(&options),
         Command::Logs(options) => logs::logs(&options),
         Command::Events(one) => events::events(&one),
         Command::Inspect(one) => inspect(&one),

@@ -41,6 +41,16 @@ pub(crate) enum Command {
     /// Any number of terminals may show a console; one at a time types, the first. The terminal that a guest was
     /// started from types always. If stdin is a pipe or a file, its bytes are typed.
     Console(ConsoleOptions),
+    /// Connect stdin and stdout to a vsock port of a guest (needs --vsock)
+    ///
+    /// For `ssh -o ProxyCommand='vmmkit connect NAME 22'` and the like. The exit code is 1 where nobody in the guest
+    /// listens on the port.
+    Connect(ConnectOptions),
+    /// Run ssh to a guest, by its vsock port 22: no network is needed
+    ///
+    /// systemd 256 and newer in a guest has its ssh server there by itself. Words after NAME are ssh's command; other
+    /// options of ssh go into its configuration, whose Host is NAME.
+    Ssh(SshOptions),
     /// Print the last 64 KiB that a guest printed on its console
     Logs(LogsOptions),
     /// Print a guest's events as they happen
@@ -116,6 +126,32 @@ pub(crate) struct ConsoleOptions {
     /// Type in the place of the terminal that does now
     #[arg(long)]
     pub(crate) take: bool,
+}
+
+/// The options of `connect`.
+#[derive(Args, Debug)]
+#[command(override_usage = "vmmkit connect [OPTIONS] NAME PORT")]
+pub(crate) struct ConnectOptions {
+    #[command(flatten)]
+    pub(crate) one: Guest,
+    /// The guest, and the vsock port in it
+    #[arg(value_name = "NAME PORT")]
+    pub(crate) words: Vec<String>,
+}
+
+/// The options of `ssh`.
+#[derive(Args, Debug)]
+pub(crate) struct SshOptions {
+    /// The guest, and the user in it [default: ssh's]
+    #[arg(value_name = "[USER@]NAME")]
+    pub(crate) destination: String,
+    /// A command for the guest, instead of a shell
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) words: Vec<String>,
 }
 
 /// The options of `logs`.

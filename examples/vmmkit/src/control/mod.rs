@@ -7,6 +7,8 @@ use std::sync::Arc;
 use vmmkit_control::{Controlled, InstanceError, MachineInfo, MachineState, RuntimeFolder};
 use vmmkit_controlled::{ControlledMachine, Door, Manner};
 
+use vmmkit_machine_spec::{DeviceSpec, path_text};
+
 use crate::failure::Failure;
 use crate::messages;
 use crate::reports::Publisher;
@@ -38,6 +40,15 @@ pub(crate) fn open(
     Ok((presence, machine, door))
 }
 
+/// The socket of a vsock device, for programs in any folder.
+fn vsock_socket(device: &DeviceSpec) -> Option<String> {
+    let DeviceSpec::Vsock(vsock) = device else {
+        return None;
+    };
+    let path = std::path::absolute(&vsock.socket).ok()?;
+    Some(path_text::of_path(&path))
+}
+
 fn about(settings: &Settings, name: &str) -> (MachineInfo, Manner) {
     let machine = &settings.machine;
     let kernel = machine.boot.as_kernel();
@@ -50,6 +61,7 @@ fn about(settings: &Settings, name: &str) -> (MachineInfo, Manner) {
         vcpus: machine.vcpus,
         memory_bytes: machine.ram.size.bytes(),
         kernel: kernel.map_or(String::new(), |kernel| kernel.image.to_string()),
+        vsock_socket: settings.spec.devices.iter().find_map(vsock_socket),
     };
     let manner = Manner {
         stop_timeout: u32::try_from(settings.stop_timeout.as_secs()).unwrap_or(u32::MAX),
