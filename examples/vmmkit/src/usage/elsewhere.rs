@@ -30,19 +30,18 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["suspend", "freeze"], "`vmmkit pause NAME`"),
     (&["unpause", "continue", "cont"], "`vmmkit resume NAME`"),
     (
-        &["console", "attach", "screen", "login"],
-        "a guest's console is the terminal of its `vmmkit run`; to reach it from elsewhere, run the guest \
-         with --serial pty or --serial socket=PATH",
+        &["attach", "screen", "login"],
+        "attach this terminal to a guest's console: `vmmkit console NAME`",
     ),
     (
-        &["logs", "log", "dmesg", "journal"],
-        "run the guest with --serial file=PATH, which keeps what it writes; `vmmkit events NAME` tells \
-         what happens to it",
+        &["log", "dmesg", "journal"],
+        "the last output of a guest's console: `vmmkit logs NAME`; run it with --serial file=PATH to keep all of \
+         it; `vmmkit events NAME` tells what happens to it",
     ),
     (
-        &["exec", "shell", "ssh", "cp", "scp"],
-        "no program of the guest's is spoken to: log in at its console, or by ssh, with --net \
-         passt=SOCKET and `passt --socket SOCKET -t 2222:22`",
+        &["exec", "shell", "cp", "scp"],
+        "no program of the guest's is spoken to: log in at its console (`vmmkit console NAME`), or by \
+         `vmmkit ssh NAME`, with --vsock",
     ),
     (
         &["save", "migrate", "checkpoint"],
