@@ -1,9 +1,6 @@
 //! System calls as data: which, and with which arguments.
 
-use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 use syscalls::Sysno;
-
-use crate::FilterError;
 
 /// The most conditions of one [`Call`].
 const MAX_ARGUMENTS: usize = 3;
@@ -48,10 +45,8 @@ impl Call {
         self.arguments.iter().all(Option::is_none)
     }
 
-    pub(crate) fn rule(&self) -> Result<SeccompRule, FilterError> {
-        let conditions = self.arguments.iter().flatten().map(Argument::condition);
-        let conditions: Result<Vec<_>, _> = conditions.collect();
-        SeccompRule::new(conditions?).map_err(FilterError::compile)
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = &Argument> {
+        self.arguments.iter().flatten()
     }
 }
 
@@ -59,10 +54,10 @@ impl Call {
 /// of an `int`, a request of ioctl(2) or the flags of mmap(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Argument {
-    index: u8,
-    mask: u32,
-    value: u32,
-    is_equal: bool,
+    pub(crate) index: u8,
+    pub(crate) mask: u32,
+    pub(crate) value: u32,
+    pub(crate) is_equal: bool,
 }
 
 impl Argument {
@@ -89,17 +84,6 @@ impl Argument {
             value,
             is_equal: true,
         }
-    }
-
-    fn condition(&self) -> Result<SeccompCondition, FilterError> {
-        let operation = match (self.is_equal, self.mask) {
-            (false, _) => SeccompCmpOp::Ne,
-            (true, u32::MAX) => SeccompCmpOp::Eq,
-            (true, mask) => SeccompCmpOp::MaskedEq(mask.into()),
-        };
-        let length = SeccompCmpArgLen::Dword;
-        SeccompCondition::new(self.index, length, operation, self.value.into())
-            .map_err(FilterError::compile)
     }
 }
 

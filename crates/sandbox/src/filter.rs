@@ -1,12 +1,15 @@
 //! System calls compiled to a filter of the kernel's (seccomp(2)).
 
-use std::collections::BTreeMap;
 use std::io;
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{BpfProgram, SeccompAction};
 use thiserror::Error;
 
-use crate::Call;
+use crate::program::{ALLOW, Answer};
+use crate::{Call, FilterBuilder, Sysno};
+
+/// The most instructions of a filter (seccomp(2), BPF_MAXINSNS).
+pub(crate) const MAX_INSTRUCTIONS: usize = 4096;
 
 /// The answer to a system call that is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,75 +30,65 @@ pub enum Refusal {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FilterError {
-    /// The calls make no filter: too many of them, or an argument that no call has.
-    #[error("the system calls make no filter")]
-    Compile(#[source] seccompiler::Error),
+    /// An argument that no call has: they are counted from 0 to 5.
+    #[error("system call {call} has no argument {index}")]
+    NoArgument {
+        /// The call.
+        call: Sysno,
+        /// The argument.
+        index: u8,
+    },
+    /// The calls make more instructions than a filter may have.
+    #[error("the filter has {instructions} instructions, more than {MAX_INSTRUCTIONS}")]
+    TooLong {
+        /// How many.
+        instructions: usize,
+    },
     /// The host's kernel refuses it: EINVAL or ENOSYS where it knows no filters.
     #[error("the host's kernel refuses a filter of system calls")]
     Apply(#[source] io::Error),
 }
 
-impl FilterError {
-    pub(crate) fn compile(error: impl Into<seccompiler::Error>) -> Self {
-        Self::Compile(error.into())
-    }
-}
-
 /// A filter of system calls, compiled.
 #[derive(Clone, Debug)]
 pub struct Filter {
-    program: BpfProgram,
-    numbers: usize,
+    pub(crate) program: BpfProgram,
+    pub(crate) numbers: usize,
 }
 
 impl Filter {
+    /// Calls that are not named are answered with `refusal`. A call of another architecture (32-bit code) ends the process.
+    pub fn builder(refusal: Refusal) -> FilterBuilder {
+        FilterBuilder::new(refusal.answer())
+    }
+
     /// Allows the calls of all `sets`, and answers all others with `refusal`. A call of another architecture
     /// (32-bit code) ends the process.
     ///
     /// # Errors
-    /// [`FilterError::Compile`].
+    /// As [`FilterBuilder::build`].
     pub fn new(sets: &[&[Call]], refusal: Refusal) -> Result<Self, FilterError> {
-        Self::compile(sets, refusal.action(), SeccompAction::Allow)
+        let builder = Self::builder(refusal);
+        let all = sets.iter().fold(builder, |all, set| all.allow(set));
+        all.build()
     }
 
     /// Answers the calls of `set` with `refusal`, and allows all others.
     ///
     /// # Errors
-    /// [`FilterError::Compile`].
+    /// As [`FilterBuilder::build`].
     pub fn refusing(set: &[Call], refusal: Refusal) -> Result<Self, FilterError> {
-        Self::compile(&[set], SeccompAction::Allow, refusal.action())
-    }
-
-    fn compile(
-        sets: &[&[Call]],
-        otherwise: SeccompAction,
-        matched: SeccompAction,
-    ) -> Result<Self, FilterError> {
-        let mut rules = BTreeMap::new();
-        let all = || sets.iter().copied().flatten();
-        // Sets overlap, and each rule costs the kernel time for each thread that takes the filter on.
-        let mut seen = Vec::new();
-        for call in all().filter(|call| !call.is_unconditional()) {
-            if !seen.contains(&call) {
-                seen.push(call);
-                let beside: &mut Vec<_> = rules.entry(call.number() as i64).or_default();
-                beside.push(call.rule()?);
-            }
-        }
-        for call in all().filter(|call| call.is_unconditional()) {
-            // No rule means any arguments.
-            rules.insert(call.number() as i64, Vec::new());
-        }
-        let numbers = rules.len();
-        let filter = SeccompFilter::new(rules, otherwise, matched, TargetArch::x86_64)
-            .map_err(FilterError::compile)?;
-        let program = BpfProgram::try_from(filter).map_err(FilterError::compile)?;
-        Ok(Self { program, numbers })
+        FilterBuilder::new(ALLOW).refuse(set, refusal).build()
     }
 
     /// How many system calls it names.
     pub fn numbers(&self) -> usize {
         self.numbers
+    }
+
+    /// How many instructions it has: the kernel checks and translates them for each thread that takes it on.
+    pub fn instructions(&self) -> usize {
+        self.program.len()
     }
 
     /// Binds the calling thread, and the threads and processes that it starts from now on, for good. Filters add
@@ -105,22 +98,28 @@ impl Filter {
     /// # Errors
     /// [`FilterError::Apply`]; nothing is refused then.
     pub fn apply(&self) -> Result<(), FilterError> {
-        seccompiler::apply_filter(&self.program).map_err(|error| match error {
-            seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => {
-                FilterError::Apply(error)
-            }
-            other => FilterError::Compile(other),
+        seccompiler::apply_filter(&self.program).map_err(|error| {
+            FilterError::Apply(match error {
+                seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => error,
+                other => io::Error::other(other),
+            })
         })
     }
 }
 
 impl Refusal {
-    fn action(self) -> SeccompAction {
-        match self {
-            Self::Log => SeccompAction::Log,
-            Self::Trap => SeccompAction::Trap,
-            Self::Kill => SeccompAction::KillProcess,
-            Self::Error(number) => SeccompAction::Errno(number.into()),
+    pub(crate) fn answer(self) -> Answer {
+        SeccompAction::from(self).into()
+    }
+}
+
+impl From<Refusal> for SeccompAction {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Log => Self::Log,
+            Refusal::Trap => Self::Trap,
+            Refusal::Kill => Self::KillProcess,
+            Refusal::Error(number) => Self::Errno(number.into()),
         }
     }
 }
@@ -128,13 +127,13 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Argument, Sysno};
+    use crate::Argument;
 
     #[test]
     fn a_rule_of_two_sets_is_in_the_filter_once() {
         let read = Call::any(Sysno::fcntl).with(Argument::equal(1, 3));
         let write = Call::any(Sysno::fcntl).with(Argument::equal(1, 4));
-        let length = |sets: &[&[Call]]| Filter::new(sets, Refusal::Kill).unwrap().program.len();
+        let length = |sets: &[&[Call]]| Filter::new(sets, Refusal::Kill).unwrap().instructions();
         assert_eq!(
             length(&[&[read], &[write, read], &[read]]),
             length(&[&[read, write]])

@@ -36,12 +36,15 @@
 //! filters of system calls (CONFIG_SECCOMP_FILTER). It is for the program to go on without, or not.
 #![forbid(unsafe_code)]
 
+mod builder;
 mod call;
 mod files;
 mod filter;
 mod privileges;
+mod program;
 mod support;
 
+pub use builder::FilterBuilder;
 pub use call::{Argument, Call, call_name, calls};
 pub use files::{FileRules, FilesClosed, FilesError};
 pub use filter::{Filter, FilterError, Refusal};

@@ -137,7 +137,16 @@ fn arguments_decide() {
 fn an_argument_that_no_call_has_is_an_error() {
     let call = Call::any(Sysno::mmap).with(Argument::equal(6, 0));
     let error = Filter::new(&[&[call]], Refusal::Trap).unwrap_err();
-    assert!(matches!(error, FilterError::Compile(_)), "{error}");
+    assert!(
+        matches!(
+            error,
+            FilterError::NoArgument {
+                call: Sysno::mmap,
+                index: 6
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
