@@ -41,6 +41,8 @@ pub(super) const COMMON: &[Call] = &[
     prctl(15),
     prctl(16),
     prctl(0x5356_4d41),
+    // F_GETFD: Rust's library looks whether a descriptor that it closes is one, in builds for debugging.
+    fcntl(1),
     Call::any(Sysno::rt_sigaction).with(Argument::not_equal(0, SIGSYS)),
 ];
 pub(super) const COMMON_ANY: &[Call] = &calls([
@@ -52,39 +54,22 @@ pub(super) const COMMON_ANY: &[Call] = &calls([
     Sysno::exit_group,
     Sysno::futex,
     Sysno::getcpu,
-    Sysno::getpgrp,
     Sysno::getpid,
     Sysno::getrandom,
     Sysno::gettid,
-    Sysno::gettimeofday,
     Sysno::madvise,
     Sysno::mremap,
     Sysno::munmap,
-    Sysno::nanosleep,
     Sysno::read,
     Sysno::readv,
     // The kernel's own after a stop and SIGCONT, in the place of a call that waits until a time.
     Sysno::restart_syscall,
-    Sysno::rseq,
     Sysno::rt_sigprocmask,
     Sysno::rt_sigreturn,
-    Sysno::sched_getaffinity,
     Sysno::sched_yield,
-    Sysno::set_robust_list,
     Sysno::sigaltstack,
     Sysno::write,
     Sysno::writev,
-    Sysno::clock_getres,
-    Sysno::getegid,
-    Sysno::geteuid,
-    Sysno::getgid,
-    Sysno::getuid,
-    Sysno::membarrier,
-    Sysno::mincore,
-    Sysno::pause,
-    Sysno::rt_sigpending,
-    Sysno::rt_sigsuspend,
-    Sysno::rt_sigtimedwait,
 ]);
 
 /// A terminal's settings and size (tty_ioctl(4)); a handler of a signal restores them.
@@ -104,6 +89,8 @@ pub(super) const TERMINAL: &[Call] = &[
     request(0x5413),
     request(0x541b),
     request(0x5421),
+    // Whether this process has the terminal.
+    Call::any(Sysno::getpgrp),
 ];
 
 /// Waiting for descriptors, and descriptors that tell of something.
@@ -117,42 +104,25 @@ pub(super) const EVENTS: &[Call] = &calls([
     Sysno::poll,
     Sysno::ppoll,
     Sysno::timerfd_create,
-    Sysno::timerfd_gettime,
     Sysno::timerfd_settime,
-    Sysno::epoll_create,
-    Sysno::pipe2,
-    Sysno::pselect6,
-    Sysno::select,
-    Sysno::socketpair,
 ]);
 
-/// Descriptors: F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, locks of a process and of an open file, F_DUPFD_CLOEXEC, the
-/// size of a pipe, the seals of a memory file. F_SETOWN and F_SETSIG, which send signals, are not among them.
+/// Descriptors: F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, and F_ADD_SEALS of a memory file. F_SETOWN and
+/// F_SETSIG, which send signals, are not among them.
 pub(super) const DESCRIPTORS: &[Call] = &[
-    fcntl(0),
     fcntl(1),
     fcntl(2),
     fcntl(3),
     fcntl(4),
-    fcntl(5),
-    fcntl(6),
-    fcntl(7),
-    fcntl(36),
-    fcntl(37),
-    fcntl(38),
     fcntl(1030),
-    fcntl(1031),
-    fcntl(1032),
     fcntl(1033),
-    fcntl(1034),
-    Call::any(Sysno::dup),
-    Call::any(Sysno::dup2),
-    Call::any(Sysno::dup3),
 ];
+
+/// A standard stream that is taken away: the process goes on in the background.
+pub(super) const STREAMS: &[Call] = &[Call::any(Sysno::dup2)];
 
 /// The contents of files that are open, and what any path is.
 pub(super) const FILES: &[Call] = &calls([
-    Sysno::copy_file_range,
     Sysno::fallocate,
     Sysno::fdatasync,
     Sysno::flock,
@@ -167,18 +137,12 @@ pub(super) const FILES: &[Call] = &calls([
     Sysno::preadv2,
     Sysno::pwrite64,
     Sysno::pwritev,
-    Sysno::pwritev2,
     Sysno::statx,
-    Sysno::fadvise64,
-    Sysno::msync,
-    Sysno::statfs,
-    Sysno::sync_file_range,
 ]);
 
 /// Files by their paths, as far as the rules for files go.
 pub(super) const PATHS: &[Call] = &calls([
     Sysno::access,
-    Sysno::chmod,
     Sysno::faccessat,
     Sysno::faccessat2,
     Sysno::fchmod,
@@ -186,28 +150,37 @@ pub(super) const PATHS: &[Call] = &calls([
     Sysno::getdents64,
     Sysno::linkat,
     Sysno::mkdir,
-    Sysno::mkdirat,
     Sysno::open,
     Sysno::openat,
     Sysno::readlink,
-    Sysno::readlinkat,
     Sysno::rename,
-    Sysno::renameat,
     Sysno::renameat2,
     Sysno::rmdir,
     Sysno::unlink,
-    Sysno::unlinkat,
-    Sysno::fchmodat,
-    Sysno::utimensat,
 ]);
 
 /// A shared folder's server, besides files by their paths: owners, new nodes, symbolic links.
-pub(super) const FOLDERS: &[Call] = &calls([Sysno::fchownat, Sysno::mknodat, Sysno::symlinkat]);
+pub(super) const FOLDERS: &[Call] = &calls([
+    Sysno::fchmodat,
+    Sysno::fchownat,
+    Sysno::mkdirat,
+    Sysno::mknodat,
+    Sysno::readlinkat,
+    Sysno::renameat,
+    Sysno::statfs,
+    Sysno::symlinkat,
+    Sysno::unlinkat,
+    Sysno::utimensat,
+]);
+
+/// The limits of this process, which a connection that is accepted must leave room for; none is set.
+pub(super) const LIMITS: &[Call] = &[Call::any(Sysno::prlimit64)
+    .with(Argument::equal(0, 0))
+    .with(Argument::equal(2, 0))];
 
 /// Sockets that are there.
 pub(super) const SOCKETS: &[Call] = &calls([
     Sysno::accept4,
-    Sysno::getpeername,
     Sysno::getsockname,
     Sysno::getsockopt,
     Sysno::recvfrom,
@@ -221,16 +194,18 @@ pub(super) const SOCKETS: &[Call] = &calls([
 /// A new connection to a socket with a path: AF_UNIX is 1.
 pub(super) const CONNECTIONS: &[Call] = &[
     Call::any(Sysno::socket).with(Argument::equal(0, 1)),
+    Call::any(Sysno::socketpair).with(Argument::equal(0, 1)),
     Call::any(Sysno::connect),
 ];
 
-/// This process's identity and limits.
+/// This process's identity, and the host's.
 pub(super) const IDENTITY: &[Call] = &[
-    Call::any(Sysno::getrusage),
+    Call::any(Sysno::getegid),
+    Call::any(Sysno::geteuid),
+    Call::any(Sysno::getgid),
+    Call::any(Sysno::getuid),
     Call::any(Sysno::sysinfo),
     Call::any(Sysno::uname),
-    // Of this process.
-    Call::any(Sysno::prlimit64).with(Argument::equal(0, 0)),
 ];
 
 /// CLONE_VM and CLONE_THREAD.
@@ -246,7 +221,10 @@ pub(super) const THREADS: &[Call] = &[
         OF_A_THREAD | OF_NAMESPACES,
         OF_A_THREAD,
     )),
-    Call::any(Sysno::clone3),
+    // What the C library does first in it, before it takes on a filter of its own.
+    Call::any(Sysno::rseq),
+    Call::any(Sysno::set_robust_list),
+    Call::any(Sysno::sched_getaffinity),
     // Its own filter: PR_SET_NO_NEW_PRIVS, SECCOMP_SET_MODE_FILTER without flags.
     prctl(38),
     Call::any(Sysno::seccomp)
@@ -254,18 +232,15 @@ pub(super) const THREADS: &[Call] = &[
         .with(Argument::equal(1, 0)),
 ];
 
-/// How a thread is scheduled (sched(7)).
-pub(super) const SCHEDULING: &[Call] = &[
-    Call::any(Sysno::getpriority),
-    Call::any(Sysno::sched_getattr),
-    Call::any(Sysno::sched_getparam),
-    Call::any(Sysno::sched_getscheduler),
-    Call::any(Sysno::sched_setaffinity),
-    Call::any(Sysno::sched_setattr),
-    Call::any(Sysno::sched_setparam),
-    Call::any(Sysno::sched_setscheduler),
-    Call::any(Sysno::setpriority),
-];
+/// How a thread is scheduled (sched(7)), and on which CPUs.
+pub(super) const SCHEDULING: &[Call] = &calls([
+    Sysno::sched_getaffinity,
+    Sysno::sched_getparam,
+    Sysno::sched_getscheduler,
+    Sysno::sched_setaffinity,
+    Sysno::sched_setscheduler,
+    Sysno::setpriority,
+]);
 
 /// Calls that fail with ENOSYS, as on a kernel without them.
 pub(super) const NOT_THERE: &[Call] = &[Call::any(Sysno::clone3)];
@@ -307,6 +282,9 @@ pub(super) const KVM: &[Call] = &[
     kvm(0x7c),
 ];
 
+/// KVM_RUN: a guest's exit is told by its return, so it is what a vCPU's thread calls most.
+pub(super) const RUN: Call = request(KVMIO | 0x80);
+
 /// All of KVM's requests: a machine that is reset has a new VM.
 pub(super) const KVM_NEW_VM: &[Call] =
     &[Call::any(Sysno::ioctl).with(Argument::masked(1, 0xff00, KVMIO))];
@@ -331,12 +309,15 @@ pub(super) const BLOCK_DEVICE: &[Call] = &[
     request(0x1261),
 ];
 
-/// Signals to this process: the kick of a vCPU, the stop of a job. The number of the process is added.
-pub(super) const fn signals(process: u32) -> [Call; 3] {
+/// Signals to this process, whose number is `process`: the kick of a vCPU, and the end after a panic.
+pub(super) const fn kicks(process: u32) -> [Call; 1] {
+    [Call::any(Sysno::tgkill).with(Argument::equal(0, process))]
+}
+
+/// The stop of a job: of this process, and of its process group, which is its job.
+pub(super) const fn stops(process: u32) -> [Call; 2] {
     [
-        Call::any(Sysno::tgkill).with(Argument::equal(0, process)),
         Call::any(Sysno::kill).with(Argument::equal(0, process)),
-        // Its own process group, which is its job.
         Call::any(Sysno::kill).with(Argument::equal(0, 0)),
     ]
 }

@@ -1,12 +1,16 @@
 //! The threads of a machine, and the system calls of each.
 
 use vmmkit_host_io::ThreadRole;
-use vmmkit_sandbox::{Call, Filter, FilterError, Refusal};
+use vmmkit_sandbox::{Call, Filter, FilterBuilder, FilterError, Refusal};
 
 use super::calls::{
     BLOCK_DEVICE, COMMON, COMMON_ANY, CONNECTIONS, DESCRIPTORS, EVENTS, FILES, FOLDERS, IDENTITY,
-    KVM, KVM_NEW_VM, MEMORY, PATHS, RINGS, SCHEDULING, SOCKETS, TAP, TERMINAL, THREADS, signals,
+    KVM, KVM_NEW_VM, LIMITS, MEMORY, NOT_THERE, PATHS, RINGS, RUN, SCHEDULING, SOCKETS, STREAMS,
+    TAP, TERMINAL, THREADS, kicks, stops,
 };
+
+/// ENOSYS (errno(3)).
+const NO_SUCH_CALL: u16 = 38;
 
 /// All that start threads and speak with others: files that are open, sockets, limits.
 const SHARED: &[&[Call]] = &[
@@ -18,18 +22,12 @@ const SHARED: &[&[Call]] = &[
     THREADS,
     SCHEDULING,
     IDENTITY,
+    STREAMS,
+    LIMITS,
 ];
 
 /// Every device's, whatever its host side is: a file, a socket, a tap.
-const DEVICE: &[&[Call]] = &[
-    EVENTS,
-    DESCRIPTORS,
-    FILES,
-    SOCKETS,
-    MEMORY,
-    SCHEDULING,
-    BLOCK_DEVICE,
-];
+const DEVICE: &[&[Call]] = &[EVENTS, DESCRIPTORS, FILES, SOCKETS, MEMORY];
 
 /// A kind of thread, by the system calls that it makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -174,24 +172,25 @@ impl ThreadKind {
     /// The sets of system calls of this kind alone.
     fn own(self) -> &'static [&'static [Call]] {
         match self {
-            // Devices' registers are accessed here: their events, and messages to devices of other processes.
-            Self::Vcpu => &[EVENTS, DESCRIPTORS, FILES, SOCKETS, SCHEDULING, MEMORY],
+            // Devices' registers are accessed here: their events, and messages to devices of other processes. Its CPUs and
+            // its priority are its own to take on.
+            Self::Vcpu => &[EVENTS, DESCRIPTORS, FILES, SOCKETS, SCHEDULING, MEMORY, TAP],
             // Devices are started, and a VM and its vCPUs made.
-            Self::Setup => &[KVM_NEW_VM, MEMORY, RINGS],
-            Self::Events => &[],
-            Self::Block => &[RINGS],
-            Self::Net => &[],
-            Self::Vsock => &[CONNECTIONS],
+            Self::Setup => &[KVM_NEW_VM, MEMORY, RINGS, TAP],
+            Self::Events => &[TAP],
+            Self::Block => &[RINGS, BLOCK_DEVICE],
+            Self::Net => &[TAP, CONNECTIONS],
+            Self::Vsock => &[CONNECTIONS, LIMITS],
             Self::Device | Self::Forward => &[CONNECTIONS, THREADS],
             // Files beneath the folder, as far as the rules for files go.
-            Self::FileSystem => &[PATHS, FOLDERS, CONNECTIONS, THREADS],
+            Self::FileSystem => &[PATHS, FOLDERS, CONNECTIONS, THREADS, IDENTITY, LIMITS],
             // Touching much memory takes threads, and a look at how many CPUs there are.
-            Self::Memory => &[PATHS, THREADS],
+            Self::Memory => &[PATHS, THREADS, SCHEDULING, IDENTITY],
             // Requests of clients, and the files of a snapshot.
-            Self::Api => &[PATHS, MEMORY, BLOCK_DEVICE],
+            Self::Api => &[PATHS, MEMORY, BLOCK_DEVICE, TAP],
             Self::Debugger => &[PATHS, MEMORY],
             // Files at the end of a run, and what waits for it.
-            Self::Helper | Self::Main => &[PATHS, RINGS],
+            Self::Helper | Self::Main => &[PATHS, RINGS, TAP],
         }
     }
 
@@ -199,12 +198,15 @@ impl ThreadKind {
     /// no other.
     ///
     /// # Errors
-    /// [`FilterError::Compile`]; a test holds each to be none.
+    /// [`FilterError`]; a test holds each to be none.
     pub fn filter(self, refusal: Refusal) -> Result<Filter, FilterError> {
-        let signals = signals(std::process::id());
-        // KVM's come first, and of those a vCPU's: a guest's exit costs least.
-        let mut sets: Vec<&[Call]> =
-            vec![KVM, COMMON, COMMON_ANY, TERMINAL, IDENTITY, TAP, &signals];
+        let process = std::process::id();
+        let (kicks, stops) = (kicks(process), stops(process));
+        let mut filter = Filter::builder(refusal);
+        if self == Self::Vcpu {
+            filter = filter.allow_first(RUN);
+        }
+        let mut sets: Vec<&[Call]> = vec![KVM, COMMON, COMMON_ANY, TERMINAL, &kicks];
         for kind in self.starts().iter().chain([&self]) {
             sets.extend(kind.own());
             if kind.is_device() {
@@ -212,8 +214,13 @@ impl ThreadKind {
             }
             if kind.is_shared() {
                 sets.extend(SHARED);
+                sets.push(&stops);
             }
         }
-        Filter::new(&sets, refusal)
+        if sets.contains(&THREADS) {
+            filter = filter.refuse(NOT_THERE, Refusal::Error(NO_SUCH_CALL));
+        }
+        let all = sets.into_iter().fold(filter, FilterBuilder::allow);
+        all.build()
     }
 }
