@@ -12,6 +12,7 @@ pub mod cpu_profile;
 pub mod elf;
 pub mod emulator;
 pub mod fuse_request;
+pub mod fw_cfg;
 pub mod hostile_ring;
 pub mod ioapic;
 mod kernel_file;
@@ -49,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     ("elf", elf::run),
     ("emulator", emulator::run),
     ("fuse_request", fuse_request::run),
+    ("fw_cfg", fw_cfg::run),
     ("hostile_ring", hostile_ring::run),
     ("ioapic", ioapic::run),
     ("legacy", legacy::run),

@@ -153,6 +153,11 @@ impl Guests {
         self.folder.join("initramfs.cpio")
     }
 
+    /// A disk with a boot loader of its own: GRUB for a BIOS, the lean kernel and the initramfs.
+    pub fn grub_disk(&self) -> PathBuf {
+        self.folder.join("grub.iso")
+    }
+
     /// The user space of the initramfs as an ext4 file system.
     pub fn root_disk(&self) -> PathBuf {
         self.folder.join("root.ext4")

@@ -44,6 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("x86-cpu", &["hypervisor"]),
     ("x86-emulator", &["hypervisor", "guest-memory"]),
+    ("fw-cfg", &["device-bus", "guest-memory", "telemetry"]),
     ("legacy-devices", &["device-bus", "telemetry"]),
     (
         "run-control",
@@ -73,6 +74,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         // The parts below it are what it is made of: their tables, registers and transports.
         &[
             "boot-loader",
+            "fw-cfg",
             "legacy-devices",
             "virtio",
             "pci",
@@ -148,6 +150,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "controlled",
             "device-bus",
             "fuse",
+            "fw-cfg",
             "gdb",
             "guest-memory",
             "host-io",

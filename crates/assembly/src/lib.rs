@@ -37,6 +37,7 @@ pub use assembly::{Assembled, Assembly, GuestConsole, Means};
 pub use config::{default_cmdline, machine_config};
 pub use confinement::{Child, Confinement, ConfinementError, ThreadKind};
 pub use cpu_model::{CpuFileError, cpu_model};
+pub use devices::is_bootable;
 pub use error::{AssembleError, AssemblyError, Reason};
 pub use files::{
     FileFault, FileOwner, NamedFile, OutputError, Outputs, RamFile, Role, Unfinished, check_files,

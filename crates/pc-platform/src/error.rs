@@ -3,7 +3,9 @@
 use std::io;
 
 use thiserror::Error;
+use vmmkit_boot_loader::acpi::AcpiError;
 use vmmkit_device_bus::{PlugError, StateError};
+use vmmkit_fw_cfg::FileError;
 
 /// Why a device of the platform cannot be part of a machine.
 #[derive(Debug, Error)]
@@ -24,6 +26,12 @@ pub enum PlatformError {
         #[source]
         source: io::Error,
     },
+    /// Firmware cannot be told of the machine by ACPI tables.
+    #[error("the machine cannot be described to firmware")]
+    Acpi(#[from] AcpiError),
+    /// Firmware cannot be given a file.
+    #[error("firmware cannot be configured")]
+    Firmware(#[from] FileError),
     /// A device has no place on the PCI bus.
     #[error("a device cannot be put on the PCI bus")]
     Pci(#[from] vmmkit_pci::PciError),

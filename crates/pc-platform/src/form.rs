@@ -76,6 +76,7 @@ mod tests {
             irqchip: Irqchip::InKernel { pit: true },
             virtio: VirtioTransport::Mmio,
             has_firmware: false,
+            acpi: true,
             oem: vmmkit_boot_loader::Oem::default(),
         }
     }

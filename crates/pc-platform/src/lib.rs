@@ -36,7 +36,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod description;
 mod error;
+mod firmware;
 mod form;
 mod generation;
 mod map;
@@ -55,6 +57,7 @@ mod table;
 mod virtio;
 mod virtio_places;
 
+pub use description::{DescribedDevices, Description, PlatformConfig};
 pub use error::{PlatformError, SectionError};
 pub use form::MachineForm;
 pub use generation::Generation;
@@ -63,7 +66,7 @@ pub use needs::Needs;
 pub use own::{NoRoom, OwnDevice, OwnDevices, OwnPlace, Slot};
 pub use own_pci::PciSlot;
 pub use part::{Part, PartDevice, Place};
-pub use platform::{DescribedDevices, Platform, PlatformConfig};
+pub use platform::Platform;
 pub use plugged::Plugged;
 pub use save_error::SaveError;
 pub use saved_ram::{Extent, SaveRamError, SavedRam, SavedRamError};

@@ -7,7 +7,7 @@ use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END};
 use vmmkit_hypervisor::Irqchip;
 use vmmkit_pci::PciLayout;
 
-use crate::platform::PlatformConfig;
+use crate::description::PlatformConfig;
 use crate::virtio_places::VirtioTransport;
 
 /// Guest-physical addresses that no machine has a use for: 256 MiB from 3 GiB on. The map of a machine:
@@ -136,6 +136,7 @@ mod tests {
             let config = PlatformConfig {
                 irqchip: Irqchip::InKernel { pit: true },
                 has_firmware: true,
+                acpi: true,
                 virtio,
                 oem: vmmkit_boot_loader::Oem::default(),
             };

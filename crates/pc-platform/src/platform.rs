@@ -4,15 +4,14 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
-use vmmkit_boot_loader::Oem;
 use vmmkit_boot_loader::acpi::{
-    AcpiConfig, AcpiDevice, AcpiObject, IoapicInfo, LegacyHardware, MemoryRange, PciHost, PmPorts,
+    AcpiConfig, IoapicInfo, LegacyHardware, LinkedTables, MemoryRange, PciHost, PmPorts,
     ResetRegister,
 };
 use vmmkit_device_bus::{
     AddressRange, Gsi, IrqLine, MmioBus, MsiMessage, PlugError, PortBus, RegionInfo, RequestSink,
 };
-use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END, RamConfig};
+use vmmkit_guest_memory::{GuestRam, MMIO_HOLE_END};
 use vmmkit_host_io::{Stopwatch, wall_clock};
 use vmmkit_hypervisor::{ExitCounter, Interrupts, Irqchip, VcpuExits, VcpuId, Vm};
 use vmmkit_legacy_devices::acpi_pm::spec as pm;
@@ -23,32 +22,9 @@ use vmmkit_legacy_devices::{
 };
 use vmmkit_pci::PciBus;
 
+use crate::description::{Description, PlatformConfig};
 use crate::virtio_places::VirtioTransport;
-use crate::{Generation, Part, Place, PlatformError, table};
-
-/// Configuration of a platform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlatformConfig {
-    /// The interrupt controllers.
-    pub irqchip: Irqchip,
-    /// Where paravirtual devices are.
-    pub virtio: VirtioTransport,
-    /// Whether firmware lies at the end of the first 4 GiB.
-    pub has_firmware: bool,
-    /// The maker that the ACPI tables name.
-    pub oem: Oem,
-}
-
-/// The devices that the guest is told of, beside those of every PC.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DescribedDevices {
-    /// The number of paravirtual devices.
-    pub virtio: usize,
-    /// The devices of the embedder's own.
-    pub own: Vec<AcpiDevice>,
-    /// The embedder's own descriptions.
-    pub objects: Vec<AcpiObject>,
-}
+use crate::{Generation, Part, Place, PlatformError, firmware, table};
 
 /// The devices of one machine and the buses they are plugged into.
 pub struct Platform {
@@ -146,11 +122,33 @@ impl Platform {
         })
     }
 
-    /// Adds what tells a guest that it is a clone, in the pages of `ram` that ACPI describes it at.
+    /// Adds the devices that tell a guest of its machine: firmware its configuration, a kernel that is described by
+    /// ACPI that it is a clone. `described` is all that there is, in `ram`.
     ///
     /// # Errors
-    /// [`PlatformError::Device`]: the host has no random numbers.
-    pub fn add_generation(
+    /// [`PlatformError`]: the host has no random numbers, or the machine cannot be described.
+    pub fn add_guides(
+        &mut self,
+        vm: &impl Interrupts,
+        ram: &GuestRam,
+        config: PlatformConfig,
+        described: &Description<'_>,
+    ) -> Result<(), PlatformError> {
+        if config.has_firmware {
+            let tables = || LinkedTables::new(&Self::describe(config, described));
+            let tables = config.acpi.then(tables).transpose()?;
+            let device = Arc::new(firmware::device(ram, config, described, tables)?);
+            self.lead(table::FW_CFG.plug(&self.ports, &device)?);
+            Ok(())
+        } else if config.acpi {
+            self.add_generation(vm, ram)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Adds what tells a guest that it is a clone, in the pages of `ram` that ACPI describes it at.
+    fn add_generation(
         &mut self,
         vm: &impl Interrupts,
         ram: &GuestRam,
@@ -244,20 +242,25 @@ impl Platform {
         exits.iter().map(|counter| counter.exits()).collect()
     }
 
-    /// The ACPI tables' contents, with `devices`, in a machine of `ram` and of vCPUs with `apic_ids`.
-    pub fn describe(
-        config: PlatformConfig,
-        devices: &DescribedDevices,
-        ram: &RamConfig,
-        apic_ids: Vec<u32>,
-    ) -> AcpiConfig {
+    /// The ACPI tables' contents of a machine.
+    pub fn describe(config: PlatformConfig, machine: &Description<'_>) -> AcpiConfig {
+        let &Description {
+            devices,
+            ram,
+            apic_ids,
+        } = machine;
         let (mmio, pci) = match config.virtio {
             VirtioTransport::Mmio => (devices.virtio, None),
+            VirtioTransport::Pci if config.has_firmware => (0, Some(firmware::pci_host())),
             VirtioTransport::Pci => (0, Some(PciHost::default())),
+        };
+        let guide = match config.has_firmware {
+            true => firmware::ACPI,
+            false => Generation::ACPI,
         };
         let has_pit = config.irqchip == Irqchip::InKernel { pit: true };
         AcpiConfig {
-            apic_ids,
+            apic_ids: apic_ids.to_vec(),
             memory: MemoryRange::of(ram),
             ioapic: IoapicInfo::default(),
             pm: PmPorts {
@@ -284,7 +287,7 @@ impl Platform {
                 .into_iter()
                 .filter_map(|row| row.acpi)
                 .chain(crate::virtio_places::describe(mmio))
-                .chain([Generation::ACPI])
+                .chain([guide])
                 .chain(devices.own.iter().copied())
                 .collect(),
             objects: devices.objects.clone(),
@@ -333,7 +336,10 @@ fn ram_around_hole(ram: &GuestRam) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use vmmkit_guest_memory::RamConfig;
+
     use super::*;
+    use crate::DescribedDevices;
 
     #[test]
     fn a_pm_timer_is_told_whatever_timer_there_is_beside_it() {
@@ -346,14 +352,15 @@ mod tests {
                 irqchip,
                 virtio: VirtioTransport::Mmio,
                 has_firmware: false,
+                acpi: true,
                 oem: vmmkit_boot_loader::Oem::default(),
             };
-            let told = Platform::describe(
-                config,
-                &DescribedDevices::default(),
-                &RamConfig::default(),
-                vec![0],
-            );
+            let machine = Description {
+                devices: &DescribedDevices::default(),
+                ram: &RamConfig::default(),
+                apic_ids: &[0],
+            };
+            let told = Platform::describe(config, &machine);
             assert_eq!(told.pm.pm_timer, Some(pm::PM_TIMER));
             assert_eq!(told.legacy.pit, irqchip == Irqchip::InKernel { pit: true });
         }

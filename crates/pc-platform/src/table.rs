@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use vmmkit_boot_loader::acpi::AcpiDevice;
 use vmmkit_device_bus::{AddressRange, DevicePio, Gsi, Plug, PlugError, PortBus, Ports};
+use vmmkit_fw_cfg::FwCfg;
 use vmmkit_legacy_devices::acpi_pm::spec as pm;
 use vmmkit_legacy_devices::{
     AcpiPm, Cmos, DebugExit, I8042, PostCode, Pvpanic, ResetControl, SerialPort, SystemControlB,
@@ -88,6 +89,12 @@ pub(crate) const PVPANIC: Row = Row {
     }),
     ..NONE
 };
+/// Only beside firmware, which ACPI describes it with.
+pub(crate) const FW_CFG: Row = Row {
+    name: FwCfg::NAME,
+    ports: &[(FwCfg::PORT, FwCfg::LENGTH)],
+    ..NONE
+};
 /// Only where the hypervisor has no PIT, which answers the port.
 pub(crate) const SYSTEM_CONTROL: Row = Row {
     name: SystemControlB::NAME,
@@ -96,7 +103,7 @@ pub(crate) const SYSTEM_CONTROL: Row = Row {
 };
 
 /// All of them, in the order of their descriptions in ACPI.
-pub(crate) const TABLE: [Row; 9] = [
+pub(crate) const TABLE: [Row; 10] = [
     SERIAL,
     KEYBOARD,
     CMOS,
@@ -105,6 +112,7 @@ pub(crate) const TABLE: [Row; 9] = [
     RESET,
     DEBUG_EXIT,
     PVPANIC,
+    FW_CFG,
     SYSTEM_CONTROL,
 ];
 

@@ -192,6 +192,7 @@ impl MachineBuilder {
         let ram = saved.map_or_else(|| GuestRam::new(&config.ram), |it| Ok(it.ram.clone()))?;
         own.check(config.platform(), &ram, &memory)?;
         let described = own.described(devices.len());
+        let apic_ids: Vec<u32> = config.topology().apic_ids().collect();
         let mut files = BootFiles::open(&config.boot, rom_slot)?;
         let loading = Loading {
             ram: &ram,
@@ -206,9 +207,8 @@ impl MachineBuilder {
         let clocks = Clocks::new(vm.clock(), stopwatch.clone());
         let (irqchip, requests) = (config.irqchip, control.requests());
         let mut platform = Platform::plug(&vm, irqchip, requests, &ram, output, stopwatch)?;
-        if config.acpi && config.boot.as_kernel().is_some() {
-            platform.add_generation(&*vm, &ram)?;
-        }
+        let told = pc_platform::Description::new(&described, &config.ram, &apic_ids);
+        platform.add_guides(&*vm, &ram, config.platform(), &told)?;
         let capabilities = hypervisor.capabilities();
         let reach = reach(&*vm, &ram, &memory)?;
         let (devices, wires) =

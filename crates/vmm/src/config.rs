@@ -149,6 +149,7 @@ impl MachineConfig {
             virtio: self.virtio,
             oem: self.oem,
             has_firmware: matches!(self.boot, Boot::Firmware(_)),
+            acpi: self.acpi,
         }
     }
 

@@ -26,6 +26,7 @@
 //! | `telemetry` | vmmkit-telemetry | always |
 //! | `host` | vmmkit-host-io | `host` |
 //! | `kvm` | vmmkit-hypervisor-kvm | `kvm` |
+//! | `fw_cfg` | vmmkit-fw-cfg | `fw-cfg` |
 //! | `legacy` | vmmkit-legacy-devices | `legacy` |
 //! | `pci` | vmmkit-pci | `pci` |
 //! | `virtio` | vmmkit-virtio | `virtio` |
@@ -67,6 +68,8 @@ pub use vmmkit_control as control;
 pub use vmmkit_controlled as controlled;
 #[cfg(feature = "fuse")]
 pub use vmmkit_fuse as fuse;
+#[cfg(feature = "fw-cfg")]
+pub use vmmkit_fw_cfg as fw_cfg;
 #[cfg(feature = "gdb")]
 pub use vmmkit_gdb as gdb;
 #[cfg(feature = "host")]

@@ -28,6 +28,7 @@ mod ending;
 mod exit_code;
 mod failure;
 mod files;
+mod firmware_search;
 mod follow;
 mod gdb;
 mod generate;

@@ -3,14 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use vmmkit_assembly::{default_cmdline, machine_config};
+use vmmkit_assembly::{default_cmdline, is_bootable, machine_config};
 use vmmkit_gdb::Place;
-use vmmkit_machine_spec::{BootSpec, ConsoleSpec, InitrdSpec, KernelSpec, MachineSpec};
+use vmmkit_guest_memory::RamSize;
+use vmmkit_machine_spec::{
+    BootSpec, ConsoleSpec, DeviceSpec, InitrdSpec, KernelSpec, MachineSpec, Transport,
+};
 use vmmkit_vmm::MachineConfig;
 
 use crate::build_failure;
 use crate::control;
 use crate::failure::Failure;
+use crate::firmware_search;
 use crate::kernel_search::{self, Found};
 use crate::log::LogChoice;
 use crate::options::{self, RunOptions, Values};
@@ -19,6 +23,9 @@ use crate::sandbox_choice::SandboxChoice;
 
 /// How long a guest that was asked to power off may take, unless it is said.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Memory of a system from a disk, unless it is said.
+const SYSTEM_MEMORY: RamSize = RamSize::mebibytes(1024);
 
 /// Everything that `vmmkit run` needs to know.
 #[derive(Debug)]
@@ -66,16 +73,20 @@ pub(crate) struct Settings {
 impl Settings {
     /// The settings of `values`.
     pub(crate) fn new(values: &Values) -> Result<Self, Failure> {
-        let options = options::read(values)?;
+        let mut options = options::read(values)?;
         let control = control_choice(&options)?;
         let log = match options.log {
             Some(ref log) => Some(log.clone()),
             None => LogChoice::of_environment()?,
         };
         let found_kernel = options.kernel.is_none() && options.firmware.is_none();
+        options.devices.sort_by_key(|(device, _)| device.order());
+        if let Some(disk) = own_boot_loader(&options) {
+            options.firmware = Some(firmware_search::search(disk)?);
+            as_systems_expect(&mut options, values);
+        }
         let boot = boot(&options)?;
-        let mut devices = options.devices;
-        devices.sort_by_key(|(device, _)| device.order());
+        let devices = options.devices;
         let (devices, device_texts): (_, Vec<String>) = devices.into_iter().unzip();
         let mut spec = MachineSpec {
             name: Some(control.name.clone().unwrap_or_else(|| "vmmkit".to_owned())),
@@ -137,6 +148,36 @@ fn boot(options: &RunOptions) -> Result<BootSpec, Failure> {
         cmdline: options.cmdline.clone(),
         entry: options.entry.unwrap_or_default(),
     }))
+}
+
+/// The first disk, where nothing says how to boot, and that has a boot loader.
+fn own_boot_loader(options: &RunOptions) -> Option<&str> {
+    let is_said = options.kernel.is_some()
+        || options.firmware.is_some()
+        || options.initrd.is_some()
+        || options.cmdline.is_some()
+        || options.entry.is_some()
+        || !options.modules.is_empty();
+    let mut disks = options
+        .devices
+        .iter()
+        .filter_map(|(device, text)| match device {
+            DeviceSpec::Disk(disk) => Some((disk, text)),
+            _ => None,
+        });
+    let (disk, text) = disks.next()?;
+    (!is_said && is_bootable(disk)).then_some(text)
+}
+
+/// Where `values` do not say otherwise, what a distribution's system is made for: PCI, and memory for its user
+/// space.
+fn as_systems_expect(options: &mut RunOptions, values: &Values) {
+    if !values.has("virtio") {
+        options.platform.virtio.transport = Transport::Pci;
+    }
+    if !values.has("memory") {
+        options.memory.size = SYSTEM_MEMORY;
+    }
 }
 
 /// The kernel that was named, or one that is found, and its initial RAM disk.

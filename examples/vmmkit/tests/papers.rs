@@ -133,7 +133,10 @@ const NOT_RUN: &[(&str, &str)] = &[
         "a guest that resets reboots for ever",
     ),
     ("vmmkit run ... --gdb", "it waits for GDB"),
-    ("vmmkit run --firmware", "it needs SeaBIOS"),
+    (
+        "vmmkit run --disk debian.qcow2",
+        "it needs SeaBIOS and a system",
+    ),
     (
         "vmmkit run ... --cpu baseline",
         "a software KVM lacks some of it",

@@ -22,6 +22,20 @@ pub(super) fn open(spec: &DiskSpec, field: Field, plan: &Plan) -> Result<Arc<dyn
     Ok(Arc::new(disk))
 }
 
+/// Whether a PC's BIOS would start from the disk of `spec`; not where it cannot be opened, or another process
+/// serves it.
+pub fn is_bootable(spec: &DiskSpec) -> bool {
+    let DiskSpec::Own(disk) = spec else {
+        return false;
+    };
+    let config = BlockConfig {
+        read_only: true,
+        ..config(disk)
+    };
+    let disk = Block::open(&config);
+    disk.is_ok_and(|disk| disk.is_bootable().unwrap_or(false))
+}
+
 /// Opens the disk; an image of a CD for reading only, as the drive of a CD is.
 fn own(spec: &OwnDisk, field: Field, plan: &Plan) -> Result<Block, BlockError> {
     let mut config = config(spec);

@@ -10,6 +10,8 @@ mod plan;
 mod pmem;
 mod vsock;
 
+pub use disk::is_bootable;
+
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;

@@ -105,6 +105,10 @@ fn describe(device: &AcpiDevice) -> Result<Vec<Entry>, AcpiError> {
             let entry = Entry::new("PEVT".to_owned(), &"QEMU0001", 0);
             entry.with(&ports(port, 1))
         }
+        AcpiDevice::FwCfg { port, count } => {
+            let entry = Entry::new("FWCF".to_owned(), &"QEMU0002", 0);
+            entry.with(&ports(port, count))
+        }
         AcpiDevice::Generation { id, clock, gsi } => {
             return Ok(generation::describe(id, clock, gsi).into());
         }

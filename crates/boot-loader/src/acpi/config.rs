@@ -263,6 +263,13 @@ pub enum AcpiDevice {
         /// Its interrupt: edge-triggered, active high.
         gsi: Option<u32>,
     },
+    /// The device by which firmware and guests read their configuration (QEMU0002; QEMU, docs/specs/fw_cfg.rst).
+    FwCfg {
+        /// Its first port.
+        port: u16,
+        /// The number of its ports.
+        count: u8,
+    },
     /// The port by which a guest tells of its panic (QEMU0001).
     Pvpanic {
         /// The port, 8 bits wide.

@@ -11,31 +11,61 @@ use super::header::{HEADER, OEM_REVISION};
 use super::{AcpiConfig, AcpiError, aml, fadt, madt, pci, srat};
 
 /// Every table starts at a multiple of this: the FACS must (ACPI 6.5, section 5.2.10).
-const ALIGNMENT: usize = 64;
+pub(super) const ALIGNMENT: usize = 64;
 
 /// All tables, the RSDP first.
 pub(super) fn build(config: &AcpiConfig, at: GuestAddress) -> Result<Vec<u8>, AcpiError> {
     check(config, at)?;
-    let oem = config.oem;
     let mut tables = Tables {
         at: at.0,
         bytes: vec![0; ALIGNMENT], // for the RSDP
     };
+    let placed = place(config, &mut tables)?;
+    Ok(tables.finish(&Rsdp::new(config.oem.id, placed.xsdt)))
+}
+
+/// All tables but the RSDP, made to lie at address 0, and where those are that point to others.
+pub(super) fn build_movable(config: &AcpiConfig) -> Result<(Vec<u8>, Placed), AcpiError> {
+    check(config, GuestAddress(0))?;
+    let mut tables = Tables {
+        at: 0,
+        bytes: Vec::new(),
+    };
+    let placed = place(config, &mut tables)?;
+    Ok((tables.bytes, placed))
+}
+
+/// The addresses of the tables that point to others, or that those point to.
+pub(super) struct Placed {
+    pub(super) dsdt: u64,
+    pub(super) fadt: u64,
+    pub(super) xsdt: u64,
+    /// The number of tables that the XSDT names.
+    pub(super) entries: u64,
+}
+
+fn place(config: &AcpiConfig, tables: &mut Tables) -> Result<Placed, AcpiError> {
+    let oem = config.oem;
     let facs = tables.put(&FACS::new())?;
     let dsdt = tables.put(&dsdt(config)?)?;
     let fadt = tables.put(&fadt::fadt(config, facs, dsdt))?;
-    let madt = tables.put(&madt::madt(config))?;
-    let mut xsdt = XSDT::new(oem.id, oem.table_id, OEM_REVISION);
-    xsdt.add_entry(fadt);
-    xsdt.add_entry(madt);
+    let mut named = vec![fadt, tables.put(&madt::madt(config))?];
     if let Some(srat) = srat::srat(config)? {
-        xsdt.add_entry(tables.put(&srat)?);
+        named.push(tables.put(&srat)?);
     }
     if let Some(mcfg) = pci::mcfg(config)? {
-        xsdt.add_entry(tables.put(&mcfg)?);
+        named.push(tables.put(&mcfg)?);
     }
-    let xsdt = tables.put(&xsdt)?;
-    Ok(tables.finish(&Rsdp::new(oem.id, xsdt)))
+    let mut xsdt = XSDT::new(oem.id, oem.table_id, OEM_REVISION);
+    for table in &named {
+        xsdt.add_entry(*table);
+    }
+    Ok(Placed {
+        dsdt,
+        fadt,
+        xsdt: tables.put(&xsdt)?,
+        entries: named.len() as u64,
+    })
 }
 
 fn check(config: &AcpiConfig, at: GuestAddress) -> Result<(), AcpiError> {

@@ -18,6 +18,7 @@ mod fadt;
 mod generation;
 mod header;
 mod layout;
+mod linked;
 mod madt;
 mod object;
 mod pci;
@@ -33,6 +34,7 @@ pub use config::{
     AcpiConfig, AcpiDevice, AcpiId, AddressWindow, IoapicInfo, LegacyHardware, MemoryRange,
     PciHost, PmPorts, ResetRegister,
 };
+pub use linked::LinkedTables;
 pub use object::AcpiObject;
 
 /// Why there are no ACPI tables.

@@ -33,6 +33,10 @@ fn platform() -> AcpiConfig {
                 gsi: 17,
             },
             AcpiDevice::Pvpanic { port: 0x505 },
+            AcpiDevice::FwCfg {
+                port: 0x510,
+                count: 12,
+            },
             AcpiDevice::Generation {
                 id: 0x1_000f_d000,
                 clock: 0xf_e000,

@@ -11,6 +11,7 @@
 //! first one is told.
 
 mod at_once;
+mod boot_sector;
 mod bounce;
 mod config;
 mod direct;

@@ -6,7 +6,7 @@ use std::fs::File;
 use vmmkit_boot_loader::{self as boot_loader, BootModule, BootPart, BootSource, Entry, LoadError};
 use vmmkit_guest_memory::{GuestRam, RamConfig, RamSize, Rom};
 use vmmkit_host_io::{memory_file, open_input};
-use vmmkit_pc_platform::{self as pc_platform, DescribedDevices, Platform};
+use vmmkit_pc_platform::{self as pc_platform, DescribedDevices, Description, Platform};
 
 use crate::error::BuildError;
 use crate::{Boot, BootFile, KernelBoot, MachineConfig, Module, VirtioTransport};
@@ -109,7 +109,8 @@ pub(crate) fn load(
     source.modules = modules;
     source.entry = kernel.entry;
     let apic_ids: Vec<u32> = config.topology().apic_ids().collect();
-    let describe = || Platform::describe(config.platform(), devices, &config.ram, apic_ids.clone());
+    let told = Description::new(devices, &config.ram, &apic_ids);
+    let describe = || Platform::describe(config.platform(), &told);
     let acpi = config.acpi.then(describe);
     let mut description = boot_loader::Platform::of(&apic_ids);
     description.acpi = acpi.as_ref();

@@ -92,7 +92,8 @@ pub(super) const OPTIONS: &[RunOption] = &[
         name: "firmware",
         heading: BOOT,
         help: "Firmware to run instead of a kernel",
-        more: "A flat image, which is mapped so that it ends at 4 GiB.",
+        more: "A flat image, which is mapped so that it ends at 4 GiB. Where no boot option is given and the first disk \
+               has a boot loader for a BIOS, the default is SeaBIOS, on PCI and with 1G of memory.",
         read: |options, given| {
             options.firmware = Some(given.path(given.as_text()));
             Ok(())
