@@ -112,7 +112,7 @@ mod tests {
     fn the_commands_of_guests_are_those_that_take_a_name() {
         assert_eq!(
             of_guests(),
-            "stat boot pause resume reset snapshot power-button stop wait balloon memory limit resize events inspect metrics"
+            "stat boot pause resume reset snapshot power-button stop wait balloon memory limit resize console connect logs events inspect metrics"
         );
     }
 

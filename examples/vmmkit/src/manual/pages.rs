@@ -279,6 +279,44 @@ pub(super) const ALL: &[Page] = &[
         &["stat", "limit"],
     ),
     page(
+        "console",
+        &[
+            (
+                "A guest that was started with --detach:",
+                "vmmkit console web",
+            ),
+            (
+                "Another terminal types on it now; this one does from here on:",
+                "vmmkit console web --take",
+            ),
+        ],
+        &["logs", "run", "ssh"],
+    ),
+    page(
+        "logs",
+        &[
+            ("Its last words:", "vmmkit logs web | tail"),
+            ("And all that follows:", "vmmkit logs web -f"),
+        ],
+        &["console", "events", "wait"],
+    ),
+    page(
+        "connect",
+        &[(
+            "A line to a program that listens on port 1234 in the guest:",
+            "echo hello | vmmkit connect web 1234",
+        )],
+        &["ssh", "console"],
+    ),
+    page(
+        "ssh",
+        &[
+            ("A shell, as root:", "vmmkit ssh root@web"),
+            ("A command:", "vmmkit ssh root@web uname -a"),
+        ],
+        &["connect", "console"],
+    ),
+    page(
         "events",
         &[(
             "Until the guest ends, a line of JSON each:",
