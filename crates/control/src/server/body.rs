@@ -152,7 +152,27 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })?;
     json.end()
         .map_err(|error| Problem::bad_request("invalid_json", error.to_string()))?;
+    // serde takes the elements of an array for the fields of a struct, in their order; no body has an array.
+    if has_array(bytes) {
+        let message = "an array is where an object must be";
+        return Err(Problem::bad_request("invalid_field", message));
+    }
     Ok(value)
+}
+
+/// Whether `json`, which is valid, has an array anywhere.
+fn has_array(json: &[u8]) -> bool {
+    let (mut is_text, mut is_escaped) = (false, false);
+    for byte in json {
+        match (is_text, byte) {
+            (true, _) if is_escaped => is_escaped = false,
+            (true, b'\\') => is_escaped = true,
+            (_, b'"') => is_text = !is_text,
+            (false, b'[') => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// The field that serde's message names, since its path ends above that.

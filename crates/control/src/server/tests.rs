@@ -146,6 +146,22 @@ fn a_field_that_is_to_blame_is_named() {
         put(r#"{"requests": {"operations": {"size": "1"}}}"#),
         field("requests.operations.size")
     );
+    let array = (400, "invalid_field".to_owned(), None);
+    for body in [
+        "[]",
+        " [null]",
+        r#"{"requests": [null]}"#,
+        r#"{"requests": {"bandwidth": [1]}}"#,
+    ] {
+        let (status, code, _) = put(body);
+        assert_eq!((status, code, None), array, "{body}");
+    }
+    assert_eq!(problem("PUT", "/v1/devices/blk0/size", "[]"), array);
+    let text = r#"{"direct\"[ory": 1}"#;
+    assert_eq!(
+        problem("PUT", "/v1/devices/blk0/size", text),
+        field("direct\"[ory")
+    );
     let balloon = |body: &str| problem("PUT", "/v1/balloon", body);
     assert_eq!(balloon("{}"), field("target_bytes"));
     assert_eq!(balloon(r#"{"target_bytes": -1}"#), field("target_bytes"));
