@@ -62,6 +62,7 @@ const ONCE: &[(&str, &str, &str)] = &[
 /// How many messages each file of the binary has, and why they are bounded. Commands that do one thing and
 /// end are left out.
 const MESSAGES: &[(&str, usize, &str)] = &[
+    ("clones.rs", 1, "a command"),
     ("control/mod.rs", 1, "the API is started once"),
     ("control/presence.rs", 1, "at the start"),
     ("diagnosis.rs", 3, "after the end"),
@@ -79,7 +80,7 @@ const MESSAGES: &[(&str, usize, &str)] = &[
     ("news.rs", 2, "counted by Occasions"),
     (
         "remote.rs",
-        5,
+        6,
         "keys and signals of the user; once for a guest that is cut off",
     ),
     ("reports/writer.rs", 2, "the first failure, and the end"),
