@@ -8,6 +8,10 @@ use thiserror::Error;
 
 /// The longest text of a value that an error repeats, in characters.
 const MAX_VALUE: usize = 64;
+/// The longest path of a field that it repeats.
+const MAX_FIELD: usize = 128;
+/// The longest text of serde's that it repeats: that names unknown fields and variants as they are.
+const MAX_REASON: usize = 256;
 
 /// Why a part's state cannot be saved or restored.
 #[derive(Debug)]
@@ -85,6 +89,27 @@ pub enum StateReason {
     Refused(#[source] Box<dyn StdError + Send + Sync>),
 }
 
+impl StateReason {
+    /// [`Malformed`](Self::Malformed), with a text that the state's author does not choose the length of.
+    pub(super) fn malformed(error: serde_json::Error) -> Self {
+        let text = error.to_string();
+        let short = cut(text.clone(), MAX_REASON);
+        match short == text {
+            true => Self::Malformed(error),
+            false => Self::Malformed(serde::de::Error::custom(short)),
+        }
+    }
+}
+
+/// At most `max` characters of `text`, and a mark where there are more.
+fn cut(mut text: String, max: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(max) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 impl StateError {
     /// An error of the state of `part` as a whole.
     pub fn whole(part: &str, reason: StateReason) -> Self {
@@ -98,15 +123,10 @@ impl StateError {
 
     /// An error of the field at the path `field`, which has `value`.
     pub fn field(part: &str, field: &str, value: impl fmt::Display, reason: StateReason) -> Self {
-        let mut text = value.to_string();
-        if let Some((end, _)) = text.char_indices().nth(MAX_VALUE) {
-            text.truncate(end);
-            text.push('…');
-        }
         Self {
             part: part.into(),
-            field: field.into(),
-            value: text.into(),
+            field: cut(field.to_owned(), MAX_FIELD).into(),
+            value: cut(value.to_string(), MAX_VALUE).into(),
             reason,
         }
     }

@@ -48,7 +48,7 @@ impl SavedState {
     /// [`StateReason::Malformed`] for a form that JSON cannot hold, such as a map without text as keys.
     pub fn new<F: StateForm>(form: &F) -> Result<Self, StateError> {
         let state = serde_json::to_value(form)
-            .map_err(|error| StateError::whole(F::KIND, StateReason::Malformed(error)))?;
+            .map_err(|error| StateError::whole(F::KIND, StateReason::malformed(error)))?;
         Ok(Self {
             kind: F::KIND.to_owned(),
             version: F::VERSION,
@@ -76,7 +76,7 @@ impl SavedState {
             return Err(StateError::whole("state", StateReason::TooLong { max }));
         }
         serde_json::from_slice(bytes)
-            .map_err(|error| StateError::whole("state", StateReason::Malformed(error)))
+            .map_err(|error| StateError::whole("state", StateReason::malformed(error)))
     }
 
     /// As one line of JSON.
@@ -122,7 +122,7 @@ impl SavedState {
             let path = error.path().to_string();
             // What it writes for the state as a whole.
             let path = if path == "." { "" } else { &path };
-            let reason = StateReason::Malformed(error.into_inner());
+            let reason = StateReason::malformed(error.into_inner());
             match path {
                 "" => StateError::whole(F::KIND, reason),
                 _ => StateError::at(F::KIND, &contents, path, reason),
@@ -141,7 +141,7 @@ impl SavedState {
         }
         match Empty::deserialize(&self.state) {
             Ok(Empty {}) => Ok(()),
-            Err(error) => Err(StateError::whole(kind, StateReason::Malformed(error))),
+            Err(error) => Err(StateError::whole(kind, StateReason::malformed(error))),
         }
     }
 

@@ -136,3 +136,31 @@ fn a_part_without_state_has_a_form_too() {
     let more = SavedState::from_json(more).unwrap();
     assert!(more.read_empty("port").is_err());
 }
+
+#[test]
+fn an_error_is_short_whatever_a_state_holds() {
+    let long = "ä".repeat(5000);
+    let fields = [
+        format!(r#""{long}": 1"#),
+        format!(r#""count": "{long}""#),
+        format!(r#""count": 1, "reloads": ["{long}"]"#),
+        format!(r#""count": {{"{long}": 1}}"#),
+    ];
+    for field in fields {
+        let state = format!(r#"{{"kind":"timer","version":3,"state":{{{field}}}}}"#);
+        let saved = SavedState::from_json(state.as_bytes()).unwrap();
+        let error = saved.read::<Timer>().unwrap_err().to_string();
+        assert!(error.len() < 1000, "{error}");
+        assert!(error.starts_with("timer"), "{error}");
+    }
+    let empty = format!(r#"{{"kind":"port","version":1,"state":{{"{long}":1}}}}"#);
+    let empty = SavedState::from_json(empty.as_bytes()).unwrap();
+    assert!(empty.read_empty("port").unwrap_err().to_string().len() < 1000);
+    let outside = format!(r#"{{"{long}":1}}"#);
+    let error = SavedState::from_json(outside.as_bytes()).unwrap_err();
+    assert!(error.to_string().len() < 1000, "{error}");
+    // Another kind is named by the state itself.
+    let kind = format!(r#"{{"kind":"{long}","version":3,"state":{{}}}}"#);
+    let kind = SavedState::from_json(kind.as_bytes()).unwrap();
+    assert!(kind.read::<Timer>().unwrap_err().to_string().len() < 1000);
+}
