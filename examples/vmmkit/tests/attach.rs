@@ -36,7 +36,7 @@ fn piped(mut command: Command) -> Child {
 /// `words` in a shell with a terminal; the variable is in the command itself.
 fn shell(place: &Place, words: &[&str]) -> Option<Shell> {
     let plain = place.command(words);
-    let mut command = Command::new("/usr/bin/env");
+    let mut command = Command::new("env");
     for (name, value) in plain.get_envs() {
         command.arg(format!("{}={}", name.display(), value.unwrap().display()));
     }
