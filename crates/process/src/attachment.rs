@@ -10,6 +10,7 @@ use vmmkit_host_io::{
 };
 
 use crate::keys::Key;
+use crate::signals::HANDLED;
 use crate::{Command, Job, Keys};
 
 /// How long the machine may take nothing of what is typed, and count as one that reads.
@@ -21,16 +22,6 @@ const OUTPUT: u64 = 1;
 const INPUT: u64 = 2;
 const KEYS: u64 = 3;
 const TIMER: u64 = 4;
-
-const HANDLED: [Signal; 7] = [
-    Signal::Hangup,
-    Signal::Interrupt,
-    Signal::Quit,
-    Signal::Terminate,
-    Signal::TerminalStop,
-    Signal::Continue,
-    Signal::WindowChange,
-];
 
 /// A console in another process, as an [`Attachment`] uses it.
 pub trait RemoteConsole {

@@ -15,7 +15,7 @@ use crate::job::with_stdin;
 use crate::{Guest, Job};
 
 /// The signals that are events here.
-const HANDLED: [Signal; 7] = [
+pub(crate) const HANDLED: [Signal; 7] = [
     Signal::Hangup,
     Signal::Interrupt,
     Signal::Quit,

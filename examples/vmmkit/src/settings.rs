@@ -152,12 +152,7 @@ fn boot(options: &RunOptions) -> Result<BootSpec, Failure> {
 
 /// The first disk, where nothing says how to boot, and that has a boot loader.
 fn own_boot_loader(options: &RunOptions) -> Option<&str> {
-    let is_said = options.kernel.is_some()
-        || options.firmware.is_some()
-        || options.initrd.is_some()
-        || options.cmdline.is_some()
-        || options.entry.is_some()
-        || !options.modules.is_empty();
+    let is_said = options.firmware.is_some() || given_of_kernel(options).is_some();
     let mut disks = options
         .devices
         .iter()
@@ -193,6 +188,17 @@ fn kernel_of(options: &RunOptions) -> Result<(PathBuf, Option<InitrdSpec>), Fail
 
 /// Firmware runs instead of a kernel, and is told nothing of one.
 fn no_kernel(options: &RunOptions) -> Result<(), Failure> {
+    match given_of_kernel(options) {
+        Some(option) => Err(Failure::usage(
+            format!("{option} cannot be used with --firmware"),
+            format!("omit either {option} or --firmware"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The first option that is given and that says something of a kernel.
+fn given_of_kernel(options: &RunOptions) -> Option<&'static str> {
     let given = [
         ("--kernel", options.kernel.is_some()),
         ("--initrd", options.initrd.is_some()),
@@ -200,13 +206,8 @@ fn no_kernel(options: &RunOptions) -> Result<(), Failure> {
         ("--cmdline", options.cmdline.is_some()),
         ("--entry", options.entry.is_some()),
     ];
-    match given.into_iter().find(|(_, is_given)| *is_given) {
-        Some((option, _)) => Err(Failure::usage(
-            format!("{option} cannot be used with --firmware"),
-            format!("omit either {option} or --firmware"),
-        )),
-        None => Ok(()),
-    }
+    let mut given = given.into_iter().filter(|(_, is_given)| *is_given);
+    given.next().map(|(option, _)| option)
 }
 
 fn control_choice(options: &RunOptions) -> Result<control::Choice, Failure> {
