@@ -41,10 +41,10 @@ fn compare(pair: &mut Pair, code: &[u8], tags: u8, top: [u8; 10], next: [u8; 10]
     image[4] = tags;
     image[32..42].copy_from_slice(&top);
     image[48..58].copy_from_slice(&next);
-    pair.settle();
     if units == 0 {
         return pair.compare(code);
     }
+    pair.settle();
     pair.guest.state.registers = registers(&pair.frame);
     let outcome = pair.guest.run(code);
     let what = format!("{code:02x?} of {top:02x?} and {next:02x?}");
@@ -125,7 +125,6 @@ fn x87_decimal_numbers() {
             &mut pair.arena.data_bytes()[offset..],
             &mut pair.frame,
         );
-        pair.settle();
         pair.compare(&[0xdf, 0x27]); // FBLD [RDI]
     }
     for _ in 0..ROUNDS {
@@ -145,7 +144,6 @@ fn compare_store(pair: &mut Pair, top: [u8; 10], next: [u8; 10]) {
     image[4] = TWO;
     image[32..42].copy_from_slice(&top);
     image[48..58].copy_from_slice(&next);
-    pair.settle();
     pair.compare(&[0xdf, 0x37]);
 }
 

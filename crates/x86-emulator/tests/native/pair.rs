@@ -1,5 +1,7 @@
 //! A CPU and a guest, and what is compared of them.
 
+use std::ops::Range;
+
 use super::*;
 
 /// Of each form of each instruction.
@@ -124,10 +126,31 @@ impl Pair {
         self.guest.extended.area = XsaveArea::new(Box::new(self.frame.after.0));
     }
 
-    /// Runs `code` here and there, and compares all.
+    /// Settles, runs `code` here and there, and compares all.
+    ///
+    /// Whether a component in its initial state counts as in use may change between two moments, as the
+    /// host switches to another task, also between the settling and the run: such a difference does not
+    /// come again and again, so all of it is done anew.
     pub(crate) fn compare(&mut self, code: &[u8]) {
         let Frame { gpr, rflags, .. } = *self.frame;
-        let what = || format!("{code:02x?} with {gpr:x?} {rflags:#x}");
+        let data = self.arena.data_bytes().to_vec();
+        for left in (0..if self.masked { TRIES } else { 1 }).rev() {
+            self.settle();
+            match self.difference(code) {
+                None => return,
+                Some(difference) if left == 0 => {
+                    panic!("{code:02x?} with {gpr:x?} {rflags:#x}: {difference}")
+                }
+                Some(_) => {
+                    (self.frame.gpr, self.frame.rflags) = (gpr, rflags);
+                    self.arena.data_bytes().copy_from_slice(&data);
+                }
+            }
+        }
+    }
+
+    /// Where the emulator's answer to `code` is not the CPU's.
+    fn difference(&mut self, code: &[u8]) -> Option<String> {
         let physical: Vec<u64> = (0..DATA_PAGES as u64)
             .map(|page| PHYSICAL + (DATA_PAGES as u64 - page) * 0x2000)
             .collect();
@@ -137,35 +160,23 @@ impl Pair {
         self.guest.state.registers = registers(&self.frame);
         self.guest.state.registers.rip = self.arena.instruction_address();
         let outcome = self.guest.run(code);
-        assert!(
-            matches!(outcome, Ok(Completion::Done(_))),
-            "{}: {outcome:?}",
-            what()
-        );
-
-        // What a component in its initial state counts as may change between two moments, as the host
-        // switches to another task: such a difference does not come again and again.
-        let data = self.arena.data_bytes().to_vec();
-        for left in (0..if self.masked { TRIES } else { 1 }).rev() {
-            self.arena.run(code, &mut self.frame);
-            match self.difference(&physical) {
-                None => break,
-                Some(difference) if left == 0 => panic!("{}: {difference}", what()),
-                Some(_) => {
-                    (self.frame.gpr, self.frame.rflags) = (gpr, rflags);
-                    self.arena.data_bytes().copy_from_slice(&data);
-                }
-            }
+        if !matches!(outcome, Ok(Completion::Done(_))) {
+            return Some(format!("{outcome:?}"));
         }
+        self.arena.run(code, &mut self.frame);
 
         let mut expected = registers(&self.frame);
         expected.rip = self.arena.instruction_address() + code.len() as u64;
-        assert_eq!(self.guest.state.registers, expected, "{}", what());
-        self.compare_extended(&what);
+        let ours = &self.guest.state.registers;
+        if *ours != expected {
+            return Some(format!("{ours:x?}, not {expected:x?}"));
+        }
+        self.difference_of_data(&physical)
+            .or_else(|| self.difference_of_extended())
     }
 
     /// Where the guest's data is not the CPU's.
-    fn difference(&mut self, physical: &[u64]) -> Option<String> {
+    fn difference_of_data(&mut self, physical: &[u64]) -> Option<String> {
         let pages = self.arena.data_bytes().chunks(4096).zip(physical);
         for (number, (page, physical)) in pages.enumerate() {
             let ours = self.guest.read_bytes(*physical, 4096);
@@ -182,28 +193,30 @@ impl Pair {
     }
 
     /// A component in its initial state may or may not count as in use: the bytes decide.
-    pub(crate) fn compare_extended(&mut self, what: &dyn Fn() -> String) {
+    fn difference_of_extended(&self) -> Option<String> {
         let ours = self.guest.extended.area.clone();
         let cpu = XsaveArea::new(Box::new(self.frame.after.0));
-        assert_eq!(ours.mxcsr(), cpu.mxcsr(), "{}: MXCSR", what());
-        for (number, range) in native_ranges(self.guest.extended.xcr0) {
-            let value = |area: &XsaveArea| {
-                if area.xstate_bv() >> number & 1 != 0 {
-                    return area.bytes()[range.clone()].to_vec();
-                }
-                let mut initial = vec![0; range.len()];
-                if range.start == 0 {
-                    initial[..2].copy_from_slice(&0x37f_u16.to_le_bytes());
-                }
-                initial
-            };
-            assert_eq!(
-                value(&ours),
-                value(&cpu),
-                "{}: component {number} at {range:?}",
-                what()
-            );
+        if ours.mxcsr() != cpu.mxcsr() {
+            return Some(format!("MXCSR {:#x}, not {:#x}", ours.mxcsr(), cpu.mxcsr()));
         }
+        let value = |area: &XsaveArea, number: u32, range: Range<usize>| {
+            if area.xstate_bv() >> number & 1 != 0 {
+                return area.bytes()[range].to_vec();
+            }
+            let mut initial = vec![0; range.len()];
+            if range.start == 0 {
+                initial[..2].copy_from_slice(&0x37f_u16.to_le_bytes());
+            }
+            initial
+        };
+        native_ranges(self.guest.extended.xcr0)
+            .into_iter()
+            .find_map(|(number, range)| {
+                let ours = value(&ours, number, range.clone());
+                let cpu = value(&cpu, number, range.clone());
+                (ours != cpu)
+                    .then(|| format!("component {number} at {range:?}: {ours:x?}, not {cpu:x?}"))
+            })
     }
 
     /// Every memory form of an instruction, its operand at a multiple of `alignment`. `prepare`
@@ -239,7 +252,6 @@ impl Pair {
                 &mut self.arena.data_bytes()[offset..],
                 &mut self.frame,
             );
-            self.settle();
             self.compare(&code);
         }
     }
@@ -247,7 +259,6 @@ impl Pair {
     pub(crate) fn register_form(&mut self, code: &[u8], masked: bool) {
         for _ in 0..self.rounds {
             self.shuffle(masked);
-            self.settle();
             self.compare(code);
         }
     }
@@ -255,7 +266,7 @@ impl Pair {
 
 /// The bytes of each component that the trampoline moves and XCR0 enables: of another one CPUID leaf 0DH
 /// tells no size (a CPU without AVX-512 has no components 5 to 7).
-pub(crate) fn native_ranges(xcr0: u64) -> Vec<(u32, std::ops::Range<usize>)> {
+pub(crate) fn native_ranges(xcr0: u64) -> Vec<(u32, Range<usize>)> {
     // AMD's CPUs keep the pointers to the last x87 instruction only where it has an error.
     let control = if is_amd() { 0..6 } else { 0..24 };
     let mut all = vec![(0, control), (0, 32..160), (1, 160..416)];
