@@ -77,6 +77,36 @@ fn lean_elf_boots_without_acpi_from_an_mp_table() {
 }
 
 #[test]
+fn a_kernel_reads_the_name_of_its_machine_by_smbios() {
+    let Some(guests) = Guests::find("SMBIOS") else {
+        return;
+    };
+    let files = [
+        "sys_vendor",
+        "product_name",
+        "product_serial",
+        "product_uuid",
+    ];
+    let files = files.map(|name| format!("/sys/class/dmi/id/{name}"));
+    let entry = "/sys/firmware/dmi/tables/DMI";
+    let cmdline = format!("{BATCH} vmmkit.run=cat,{},{entry}", files.join(","));
+    let arguments = [
+        "--smbios",
+        "manufacturer=Acme,serial=S-7,uuid=01234567-89ab-cdef-0123-456789abcdef",
+        "--credential",
+        "greeting=hello from outside",
+    ];
+    let run = guests.boot(&guests.cloud(), &cmdline, &arguments).unwrap();
+    assert_reached_user_space(&run);
+    for text in [
+        "\nAcme\r\nKVM\r\nS-7\r\n01234567-89ab-cdef-0123-456789abcdef\r\n",
+        "io.systemd.credential:greeting=hello from outside",
+    ] {
+        assert!(run.stdout.contains(text), "no {text:?} in {run:#?}");
+    }
+}
+
+#[test]
 fn debian_cloud_kernel_boots_by_its_payload() {
     boots(
         "cloud kernel, payload",

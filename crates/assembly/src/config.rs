@@ -16,10 +16,10 @@ use vmmkit_vmm::{
     VirtioTransport,
 };
 
-use crate::{AssemblyError, Reason, cpu_model};
+use crate::{AssemblyError, Reason, cpu_model, smbios};
 
-/// The configuration of the machine that `spec` describes. Nothing is opened but the file of a CPU profile and,
-/// where no command line is given, the kernel.
+/// The configuration of the machine that `spec` describes. Nothing is opened but the files of a CPU profile
+/// and of credentials and, where no command line is given, the kernel.
 ///
 /// # Errors
 /// [`AssemblyError`]: the first field that cannot be so, by itself or on this host.
@@ -33,7 +33,9 @@ pub fn machine_config(spec: &MachineSpec) -> Result<MachineConfig, AssemblyError
     }
     let cpu = cpu_model(&spec.cpus.model).map_err(|error| of(Field::CpuModel)(error.into()))?;
     let platform = &spec.platform;
+    let smbios = smbios::smbios(spec)?;
     Ok(MachineConfig {
+        smbios,
         ram: spec.memory.config(spec.needs_shared_memory()),
         vcpus: spec.cpus.vcpus.count(),
         topology: spec.cpus.vcpus.topology(),

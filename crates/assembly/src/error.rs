@@ -3,6 +3,7 @@
 use std::io;
 
 use thiserror::Error;
+use vmmkit_boot_loader::smbios::SmbiosError;
 use vmmkit_fuse::DirectoryError;
 use vmmkit_guest_memory::RamError;
 use vmmkit_host_io::{FileError, HostCpus, TapError, ThreadPriority};
@@ -104,6 +105,12 @@ pub enum Reason {
     /// A shared folder.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The file of a credential.
+    #[error(transparent)]
+    Credential(FileError),
+    /// SMBIOS tables with these texts.
+    #[error(transparent)]
+    Smbios(#[from] SmbiosError),
     /// The name of a shared folder.
     #[error(transparent)]
     Fs(#[from] FsError),

@@ -32,6 +32,7 @@ mod error;
 mod files;
 mod host;
 mod serial;
+mod smbios;
 
 pub use assembly::{Assembled, Assembly, GuestConsole, Means};
 pub use config::{default_cmdline, machine_config};

@@ -43,6 +43,7 @@ mod initrd;
 pub mod acpi;
 pub mod memory_map;
 pub mod mp_table;
+pub mod smbios;
 
 mod low_memory;
 mod page_tables;

@@ -12,8 +12,10 @@
 //! | 0x20000 | command line, at most 64 KiB |
 //! | 0x9fc00 | EBDA, 1 KiB: MP table |
 //! | 0xa0000 | no RAM for the kernel: where a PC has VGA and option ROMs |
+//! | 0xd0000 | SMBIOS structures, at most 64 KiB |
 //! | 0xe0000 | ACPI tables, 116 KiB |
 //! | 0xfd000 | the VM generation ID's page, then the VMClock's |
+//! | 0xff000 | SMBIOS entry point |
 //! | 0xffff0 | reset vector: code that resets the machine |
 //! | 0x100000 | the kernel, then nothing of ours but the initrd, as high as it may be, and modules |
 //!
@@ -49,6 +51,10 @@ pub const CMDLINE_SIZE: u32 = 0x1_0000;
 pub const EBDA: GuestAddress = GuestAddress(0x9_fc00);
 /// The first address above the EBDA; RAM for the kernel goes on at [`HIGH_MEMORY`].
 pub const LOW_MEMORY_END: GuestAddress = GuestAddress(0xa_0000);
+/// The SMBIOS structures, at most [`MAX_SIZE`](crate::smbios::MAX_SIZE).
+pub const SMBIOS_STRUCTURES: GuestAddress = GuestAddress(0xd_0000);
+/// The SMBIOS entry point: kernels look for it from 0xf0000 on (DSP0134, 5.2.2).
+pub const SMBIOS_ENTRY: GuestAddress = GuestAddress(0xf_f000);
 /// The ACPI tables; the RSDP is found here even by a search (ACPI 6.5, 5.2.5.1).
 pub const ACPI_TABLES: GuestAddress = GuestAddress(0xe_0000);
 /// Room for the ACPI tables, in bytes.

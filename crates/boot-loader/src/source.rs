@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::Oem;
 use crate::acpi::AcpiConfig;
+use crate::smbios::SmbiosTables;
 
 /// A kernel, what goes with it, and how it is entered.
 #[derive(Debug)]
@@ -93,6 +94,8 @@ pub struct Platform<'a> {
     pub acpi: Option<&'a AcpiConfig>,
     /// Write an MP table (Intel MultiProcessor Specification 1.4) too.
     pub mp_table: bool,
+    /// The SMBIOS tables to write; none without.
+    pub smbios: Option<&'a SmbiosTables>,
     /// The maker that the MP table names; the ACPI tables have their own.
     pub oem: Oem,
 }
@@ -104,6 +107,7 @@ impl<'a> Platform<'a> {
             apic_ids,
             acpi: None,
             mp_table: false,
+            smbios: None,
             oem: Oem::DEFAULT,
         }
     }

@@ -81,7 +81,8 @@ pub use fatal::restore_on_fatal_signals;
 pub use fd_socket::{FdSocket, MAX_FDS};
 pub use file::{
     FileError, FileId, FileKind, Holder, LockError, Output, OutputPlan, Sharing, folder_of,
-    lock_file, lock_holder, memory_file, open_input, open_options, read_text, replace_file,
+    lock_file, lock_holder, memory_file, open_input, open_options, read_file, read_text,
+    replace_file,
 };
 pub use heap::share_one_heap;
 #[cfg(feature = "imago")]

@@ -39,6 +39,10 @@ pub enum Field {
     LegacyTimer,
     /// `platform.debug-port`.
     DebugPort,
+    /// `platform.smbios`.
+    Smbios,
+    /// `platform.credentials`: the one of this number.
+    Credential(usize),
     /// `serial`.
     Serial,
     /// The device of this number.
@@ -177,6 +181,10 @@ impl MachineSpec {
                 Some(false) => "off".to_owned(),
                 None => String::new(),
             },
+            Field::Smbios => text(self.platform.smbios.as_ref().map(|it| it as _)),
+            Field::Credential(index) => {
+                text(self.platform.credentials.get(index).map(|it| it as _))
+            }
             Field::DebugPort => self.platform.debug_port.to_string(),
             Field::Serial => self.serial_console().to_string(),
             Field::Device(index) => text(self.devices.get(index).map(|it| it as _)),

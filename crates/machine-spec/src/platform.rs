@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fault, Given, Unknown, path_text};
+use crate::{CredentialSpec, Fault, Given, SmbiosSpec, Unknown, path_text};
 
 /// Parts of a machine beside CPUs, memory and devices that were chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,11 @@ pub struct PlatformSpec {
     pub virtio: VirtioSpec,
     /// Where the bytes of debug port 0x402 go.
     pub debug_port: DebugPortSpec,
+    /// The machine as SMBIOS tables name it; without a word there are such tables where firmware or a credential
+    /// wants them.
+    pub smbios: Option<SmbiosSpec>,
+    /// Credentials for systemd.
+    pub credentials: Vec<CredentialSpec>,
 }
 
 impl Default for PlatformSpec {
@@ -34,6 +39,8 @@ impl Default for PlatformSpec {
             legacy_timer: None,
             virtio: VirtioSpec::default(),
             debug_port: DebugPortSpec::default(),
+            smbios: None,
+            credentials: Vec::new(),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use vmmkit_boot_loader::Oem;
 use vmmkit_boot_loader::acpi::{AcpiDevice, AcpiObject};
-use vmmkit_guest_memory::RamConfig;
+use vmmkit_boot_loader::smbios::{Processors, Smbios, SmbiosError, SmbiosTables};
+use vmmkit_guest_memory::{GuestRam, RamConfig};
 use vmmkit_hypervisor::Irqchip;
 
 use crate::virtio_places::VirtioTransport;
@@ -34,7 +35,7 @@ pub struct DescribedDevices {
 }
 
 /// All that a guest is told of its machine, beside the platform.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Description<'a> {
     /// The devices.
@@ -42,16 +43,34 @@ pub struct Description<'a> {
     /// RAM, and where memory may be plugged.
     pub ram: &'a RamConfig,
     /// The APIC ID of each vCPU, that of the one that starts first.
-    pub apic_ids: &'a [u32],
+    pub apic_ids: Vec<u32>,
+    /// The SMBIOS tables; none without.
+    pub smbios: Option<SmbiosTables>,
 }
 
 impl<'a> Description<'a> {
     /// That of `devices`, of RAM as `ram` says, and of the vCPUs with `apic_ids`.
-    pub fn new(devices: &'a DescribedDevices, ram: &'a RamConfig, apic_ids: &'a [u32]) -> Self {
+    pub fn new(devices: &'a DescribedDevices, ram: &'a RamConfig, apic_ids: Vec<u32>) -> Self {
         Self {
             devices,
             ram,
             apic_ids,
+            smbios: None,
         }
+    }
+
+    /// The same with SMBIOS tables, if `named` says how they name the machine, with `processors` and `ram`.
+    ///
+    /// # Errors
+    /// [`SmbiosError`]: a text cannot be written, or there are too many.
+    pub fn named(
+        mut self,
+        named: Option<&Smbios>,
+        processors: Processors,
+        ram: &GuestRam,
+    ) -> Result<Self, SmbiosError> {
+        let tables = |named| SmbiosTables::new(named, processors, ram);
+        self.smbios = named.map(tables).transpose()?;
+        Ok(self)
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use thiserror::Error;
 use vmmkit_boot_loader::acpi::AcpiError;
+use vmmkit_boot_loader::smbios::SmbiosError;
 use vmmkit_device_bus::{PlugError, StateError};
 use vmmkit_fw_cfg::FileError;
 
@@ -29,6 +30,9 @@ pub enum PlatformError {
     /// Firmware cannot be told of the machine by ACPI tables.
     #[error("the machine cannot be described to firmware")]
     Acpi(#[from] AcpiError),
+    /// The SMBIOS tables cannot be as they are asked for.
+    #[error("SMBIOS")]
+    Smbios(#[from] SmbiosError),
     /// Firmware cannot be given a file.
     #[error("firmware cannot be configured")]
     Firmware(#[from] FileError),

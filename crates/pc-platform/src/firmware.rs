@@ -2,6 +2,7 @@
 
 use vmmkit_boot_loader::acpi::{AcpiDevice, AddressWindow, LinkedTables, PciHost};
 use vmmkit_boot_loader::memory_map::{E820Entry, E820Kind};
+use vmmkit_boot_loader::smbios::SmbiosTables;
 use vmmkit_fw_cfg::{FwCfg, Items};
 use vmmkit_guest_memory::{GuestAddress, GuestRam};
 use vmmkit_legacy_devices::{Ioapic, SerialPort};
@@ -54,6 +55,11 @@ fn items(
     let mut items = Items::new().with_cpus(number(machine.apic_ids.len()), max);
     items.add_file(E820, e820(ram, config))?;
     items.add_file(SERIAL_CONSOLE, u64::from(SerialPort::PORT).to_le_bytes())?;
+    if let Some(smbios) = &machine.smbios {
+        // Firmware finds the structures in the file and writes their address itself.
+        items.add_file(SmbiosTables::ANCHOR, smbios.entry_point(0))?;
+        items.add_file(SmbiosTables::TABLES, smbios.structures())?;
+    }
     if let Some(linked) = tables {
         items.add_file(LinkedTables::TABLES, linked.tables)?;
         items.add_file(LinkedTables::RSDP, linked.rsdp)?;
@@ -89,6 +95,7 @@ fn entry(entry: E820Entry) -> Vec<u8> {
 mod tests {
     use vmmkit_boot_loader::Oem;
     use vmmkit_boot_loader::acpi::AcpiConfig;
+    use vmmkit_boot_loader::smbios::{Processors, Smbios};
     use vmmkit_device_bus::{DevicePio, PioAddress};
     use vmmkit_fw_cfg::spec::{DATA, SELECTOR};
     use vmmkit_guest_memory::{RamConfig, RamSize};
@@ -110,11 +117,15 @@ mod tests {
             ..RamConfig::default()
         };
         let ram = GuestRam::new(&ram_config).unwrap();
-        let machine = Description {
-            devices: &DescribedDevices::default(),
-            ram: &ram_config,
-            apic_ids: &[0, 1, 4],
+        let devices = DescribedDevices::default();
+        let processors = Processors {
+            sockets: 1,
+            cores: 3,
+            threads: 1,
         };
+        let named = acpi.then(Smbios::default);
+        let machine = Description::new(&devices, &ram_config, vec![0, 1, 4]);
+        let machine = machine.named(named.as_ref(), processors, &ram).unwrap();
         let tables = acpi.then(|| LinkedTables::new(&AcpiConfig::default()).unwrap());
         items(&ram, config, &machine, tables).unwrap()
     }
@@ -131,6 +142,8 @@ mod tests {
             "etc/acpi/tables",
             "etc/e820",
             "etc/sercon-port",
+            "etc/smbios/smbios-anchor",
+            "etc/smbios/smbios-tables",
             "etc/table-loader",
         ];
         assert_eq!(names(&items), expected);

@@ -244,10 +244,11 @@ impl Platform {
 
     /// The ACPI tables' contents of a machine.
     pub fn describe(config: PlatformConfig, machine: &Description<'_>) -> AcpiConfig {
-        let &Description {
+        let Description {
             devices,
             ram,
             apic_ids,
+            ..
         } = machine;
         let (mmio, pci) = match config.virtio {
             VirtioTransport::Mmio => (devices.virtio, None),
@@ -260,7 +261,7 @@ impl Platform {
         };
         let has_pit = config.irqchip == Irqchip::InKernel { pit: true };
         AcpiConfig {
-            apic_ids: apic_ids.to_vec(),
+            apic_ids: apic_ids.clone(),
             memory: MemoryRange::of(ram),
             ioapic: IoapicInfo::default(),
             pm: PmPorts {
@@ -355,12 +356,9 @@ mod tests {
                 acpi: true,
                 oem: vmmkit_boot_loader::Oem::default(),
             };
-            let machine = Description {
-                devices: &DescribedDevices::default(),
-                ram: &RamConfig::default(),
-                apic_ids: &[0],
-            };
-            let told = Platform::describe(config, &machine);
+            let devices = DescribedDevices::default();
+            let ram = RamConfig::default();
+            let told = Platform::describe(config, &Description::new(&devices, &ram, vec![0]));
             assert_eq!(told.pm.pm_timer, Some(pm::PM_TIMER));
             assert_eq!(told.legacy.pit, irqchip == Irqchip::InKernel { pit: true });
         }

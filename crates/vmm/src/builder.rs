@@ -192,7 +192,6 @@ impl MachineBuilder {
         let ram = saved.map_or_else(|| GuestRam::new(&config.ram), |it| Ok(it.ram.clone()))?;
         own.check(config.platform(), &ram, &memory)?;
         let described = own.described(devices.len());
-        let apic_ids: Vec<u32> = config.topology().apic_ids().collect();
         let mut files = BootFiles::open(&config.boot, rom_slot)?;
         let loading = Loading {
             ram: &ram,
@@ -207,7 +206,7 @@ impl MachineBuilder {
         let clocks = Clocks::new(vm.clock(), stopwatch.clone());
         let (irqchip, requests) = (config.irqchip, control.requests());
         let mut platform = Platform::plug(&vm, irqchip, requests, &ram, output, stopwatch)?;
-        let told = pc_platform::Description::new(&described, &config.ram, &apic_ids);
+        let told = config.description(&described, &ram)?;
         platform.add_guides(&*vm, &ram, config.platform(), &told)?;
         let capabilities = hypervisor.capabilities();
         let reach = reach(&*vm, &ram, &memory)?;

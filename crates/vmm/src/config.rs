@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use thiserror::Error;
+use vmmkit_boot_loader::smbios::{Processors, Smbios};
 use vmmkit_boot_loader::{Oem, mp_table::MpTable};
-use vmmkit_guest_memory::RamConfig;
+use vmmkit_guest_memory::{GuestRam, RamConfig};
 use vmmkit_host_io::{HostCpus, ThreadPolicy, ThreadPriority};
 use vmmkit_hypervisor::{Capabilities, Irqchip};
 use vmmkit_run_control::{ClockPolicy, OnCrash, OnReboot};
 use vmmkit_x86_cpu::{CpuModel, Topology, TopologyError};
 
 use crate::Boot;
-use vmmkit_pc_platform::{MachineForm, PlatformConfig, VirtioTransport};
+use vmmkit_pc_platform::{self as pc_platform, MachineForm, PlatformConfig, VirtioTransport};
 
 /// KVM's KVM_MAX_VCPU_IDS on x86: what is kept for each vCPU before a hypervisor is asked is bounded by it.
 pub(crate) const MAX_VCPUS: u32 = 4096;
@@ -43,6 +44,8 @@ pub struct MachineConfig {
     pub mp_table: MpTable,
     /// The maker that those tables name.
     pub oem: Oem,
+    /// The machine as SMBIOS tables name it; none without.
+    pub smbios: Option<Smbios>,
     /// The interrupt controllers. [`Irqchip::None`] is for hypervisors that deliver no interrupt.
     pub irqchip: Irqchip,
     /// Where paravirtual devices are.
@@ -73,6 +76,7 @@ impl MachineConfig {
             acpi: true,
             mp_table: MpTable::Auto,
             oem: Oem::default(),
+            smbios: None,
             irqchip: Irqchip::InKernel { pit: true },
             virtio: VirtioTransport::Mmio,
             packed: false,
@@ -151,6 +155,19 @@ impl MachineConfig {
             has_firmware: matches!(self.boot, Boot::Firmware(_)),
             acpi: self.acpi,
         }
+    }
+
+    /// All that a guest with `devices` and `ram` is told.
+    pub(crate) fn description<'a>(
+        &'a self,
+        devices: &'a pc_platform::DescribedDevices,
+        ram: &GuestRam,
+    ) -> Result<pc_platform::Description<'a>, pc_platform::PlatformError> {
+        let topology = self.topology();
+        let cores = topology.dies() * topology.cores();
+        let processors = Processors::new(topology.sockets(), cores, topology.threads());
+        let told = pc_platform::Description::new(devices, &self.ram, topology.apic_ids().collect());
+        Ok(told.named(self.smbios.as_ref(), processors, ram)?)
     }
 
     pub(crate) fn topology(&self) -> Topology {

@@ -46,7 +46,7 @@ pub use handle::{Handle, WeakHandle};
 pub use machine::{Machine, PauseOutcome, Paused, Running};
 pub use ready::Ready;
 pub use vmmkit_boot_loader::acpi::{AcpiId, AcpiObject};
-pub use vmmkit_boot_loader::{EntryChoice, Oem, mp_table::MpTable};
+pub use vmmkit_boot_loader::{EntryChoice, Oem, mp_table::MpTable, smbios::Smbios};
 pub use vmmkit_device_bus::DeviceId;
 pub use vmmkit_host_io::{Console, FdInput, InputRead, InputSource, Subscriber};
 pub use vmmkit_pc_platform::{

@@ -16,11 +16,13 @@ use crate::elf::LowSegment;
 use crate::low_memory::{self, Used};
 use crate::memory_map::{
     ACPI_TABLES, ACPI_TABLES_SIZE, E820Entry, EBDA, GENERATION_ID, HIGH_MEMORY, LOW_MEMORY_END,
-    RESET_VECTOR, VM_CLOCK, e820, low_ram_end, reserve,
+    RESET_VECTOR, SMBIOS_ENTRY, SMBIOS_STRUCTURES, VM_CLOCK, e820, low_ram_end, reserve,
 };
 use crate::region::Region;
+use crate::smbios::SmbiosTables;
 use crate::{
     BootSource, Entry, KindError, LoadError, Platform, acpi, cmdline, kind, mp_table, reset_vector,
+    smbios,
 };
 use kernel::Kernel;
 
@@ -120,6 +122,9 @@ fn describe(
         let size = LOW_MEMORY_END.0.saturating_sub(EBDA.0);
         used.push(Used::new("the MP table", EBDA, size));
     }
+    if let Some(tables) = platform.smbios {
+        used.extend(write_smbios(ram, tables)?);
+    }
     // Where a kernel lies there, it has its own way to reset the machine.
     let lies_there = |segment: &LowSegment| segment.end > RESET_VECTOR.0;
     if !kernel.low.iter().any(lies_there) {
@@ -131,9 +136,27 @@ fn describe(
     Ok((rsdp, used))
 }
 
+fn write_smbios(ram: &GuestRam, tables: &SmbiosTables) -> Result<[Used; 2], LoadError> {
+    let entry = tables.entry_point(SMBIOS_STRUCTURES.0);
+    let parts = [
+        (SMBIOS_STRUCTURES, tables.structures()),
+        (SMBIOS_ENTRY, &entry),
+    ];
+    for (at, bytes) in parts {
+        let what = "the SMBIOS tables";
+        ram.write_bytes(at, bytes)
+            .map_err(|source| LoadError::Write { what, source })?;
+    }
+    let used = |(at, bytes): (_, &[u8])| Used::new("the SMBIOS tables", at, bytes.len() as u64);
+    Ok(parts.map(used))
+}
+
 /// The memory map that the kernel is given.
 fn memory_map(ram: &GuestRam, platform: &Platform) -> Vec<E820Entry> {
     let mut map = e820(ram);
+    if platform.smbios.is_some() {
+        reserve(&mut map, SMBIOS_STRUCTURES, smbios::MAX_SIZE as u64);
+    }
     if let Some(host) = platform.acpi.and_then(|config| config.pci) {
         reserve(&mut map, GuestAddress(host.ecam), host.ecam_size());
     }

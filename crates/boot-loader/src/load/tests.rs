@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use linux_loader::bootparam::boot_params;
 
 use super::*;
-use crate::memory_map::{BOOT_INFO, PVH_START_INFO, ZERO_PAGE};
+use crate::memory_map::{BOOT_INFO, E820Kind, PVH_START_INFO, ZERO_PAGE};
 use crate::payload::Compression;
+use crate::smbios::{Processors, Smbios};
 use crate::testing::{
     CODE, COMPRESSIONS, DATA, DATA_FILE, DATA_MEMORY, LOW_TEXT, PAYLOAD, PVH, TEXT, bzimage,
     elf_32, file_of, multiboot_1, multiboot_2, noise, note, other_elf, phdr, put, ram, uki,
@@ -290,6 +291,35 @@ fn a_kernel_may_lie_where_low_memory_is_free() {
         let message = at(used).unwrap_err().to_string();
         assert!(message.contains(what), "{message:?} lacks {what:?}");
     }
+}
+
+#[test]
+fn smbios_tables_are_where_a_kernel_looks_for_them() {
+    let memory = ram(32);
+    let processors = Processors::new(1, 1, 1);
+    let tables = SmbiosTables::new(&Smbios::default(), processors, &memory).unwrap();
+    let mut platform = Platform::of(&[0]);
+    platform.smbios = Some(&tables);
+    let kernel = file_of(&vmlinux());
+    let loaded = load(&memory, BootSource::new(&kernel, ""), &platform).unwrap();
+    let mut entry = [0; 24];
+    memory.read_bytes(SMBIOS_ENTRY, &mut entry).unwrap();
+    assert_eq!(entry, tables.entry_point(SMBIOS_STRUCTURES.0));
+    let mut structures = vec![0; tables.structures().len()];
+    memory
+        .read_bytes(SMBIOS_STRUCTURES, &mut structures)
+        .unwrap();
+    assert_eq!(structures, tables.structures());
+    let reserved = |entry: &&E820Entry| entry.start == SMBIOS_STRUCTURES;
+    let reserved = loaded.e820.iter().find(reserved).unwrap();
+    assert_eq!(reserved.kind, E820Kind::Reserved);
+    // A kernel that lies there is refused.
+    let mut elf = vmlinux();
+    put(&mut elf, phdr(0) + 24, &0xf_f000_u64.to_le_bytes());
+    put(&mut elf, 24, &0xf_f000_u64.to_le_bytes());
+    let kernel = file_of(&elf);
+    let error = load(&memory, BootSource::new(&kernel, ""), &platform).unwrap_err();
+    assert!(error.to_string().contains("the SMBIOS tables"), "{error}");
 }
 
 #[test]

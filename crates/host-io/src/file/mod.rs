@@ -23,7 +23,7 @@ pub use lock::{Holder, LockError, lock_file, lock_holder};
 pub use memory::memory_file;
 pub use output::{Output, OutputPlan, Sharing};
 pub use replace::replace_file;
-pub use text::read_text;
+pub use text::{read_file, read_text};
 
 /// On every open: no waiting, and no terminal of ours.
 const FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;

@@ -6,7 +6,7 @@ use std::fs::File;
 use vmmkit_boot_loader::{self as boot_loader, BootModule, BootPart, BootSource, Entry, LoadError};
 use vmmkit_guest_memory::{GuestRam, RamConfig, RamSize, Rom};
 use vmmkit_host_io::{memory_file, open_input};
-use vmmkit_pc_platform::{self as pc_platform, DescribedDevices, Description, Platform};
+use vmmkit_pc_platform::{self as pc_platform, DescribedDevices, Platform};
 
 use crate::error::BuildError;
 use crate::{Boot, BootFile, KernelBoot, MachineConfig, Module, VirtioTransport};
@@ -108,14 +108,14 @@ pub(crate) fn load(
     source.any_initrd = kernel.initrd.as_ref().is_some_and(|initrd| initrd.any);
     source.modules = modules;
     source.entry = kernel.entry;
-    let apic_ids: Vec<u32> = config.topology().apic_ids().collect();
-    let told = Description::new(devices, &config.ram, &apic_ids);
+    let told = config.description(devices, ram)?;
     let describe = || Platform::describe(config.platform(), &told);
     let acpi = config.acpi.then(describe);
-    let mut description = boot_loader::Platform::of(&apic_ids);
+    let mut description = boot_loader::Platform::of(&told.apic_ids);
     description.acpi = acpi.as_ref();
     description.mp_table = config.mp_table.is_for(config.vcpus);
     description.oem = config.oem;
+    description.smbios = told.smbios.as_ref();
     let loaded = boot_loader::load(ram, source, &description);
     Ok((loaded.map_err(failed)?.entry, None))
 }

@@ -98,6 +98,8 @@ pub(crate) fn option_of(spec: &MachineSpec, field: Field) -> Option<&'static Run
         Field::Irqchip => "irqchip",
         Field::LegacyTimer => "legacy-timer",
         Field::DebugPort => "debug-port",
+        Field::Smbios => "smbios",
+        Field::Credential(_) => "credential",
         Field::Serial => "serial",
         Field::Device(index) => match spec.devices.get(index)? {
             DeviceSpec::Disk(_) => "disk",

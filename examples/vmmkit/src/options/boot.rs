@@ -1,6 +1,8 @@
 //! The boot options.
 
-use vmmkit_machine_spec::{BootSpec, Entry, InitrdSpec, KernelSpec, ModuleSpec, path_text};
+use vmmkit_machine_spec::{
+    BootSpec, CredentialSpec, Entry, InitrdSpec, KernelSpec, ModuleSpec, SmbiosSpec, path_text,
+};
 
 use super::{BOOT, FLAG, PATH, RunOption, TEXT, Takes, changed, flag, one};
 use crate::settings::Settings;
@@ -126,6 +128,45 @@ pub(super) const OPTIONS: &[RunOption] = &[
         },
         write: |settings| flag(settings.spec.platform.mp_table),
         ..FLAG
+    },
+    RunOption {
+        name: "smbios",
+        value: "KEY=TEXT[,KEY=TEXT...]",
+        takes: Takes::Words,
+        heading: BOOT,
+        help: "Name the machine by SMBIOS tables",
+        more: "Keys: manufacturer, product, version, serial, uuid, sku, family, and oem (OEM strings) any number of times.",
+        advice: "give manufacturer=TEXT, product=TEXT, version=TEXT, serial=TEXT, sku=TEXT, family=TEXT, oem=TEXT or \
+                 uuid=01234567-89ab-cdef-0123-456789abcdef",
+        read: |options, given| {
+            options.platform.smbios = Some(SmbiosSpec::parse(given)?);
+            Ok(())
+        },
+        write: |settings| one(settings.spec.platform.smbios.as_ref()),
+        ..TEXT
+    },
+    RunOption {
+        name: "credential",
+        value: "NAME=TEXT|NAME=@FILE",
+        takes: Takes::Many,
+        heading: BOOT,
+        help: "A credential for systemd in the guest",
+        more: "Such as passwd.plaintext-password.root, ssh.authorized_keys.root or system.hostname \
+               (systemd.system-credentials(7)). Every user of the host can read TEXT in the list of processes; @FILE \
+               keeps it in a file.",
+        advice: "give NAME=TEXT or NAME=@FILE, such as --credential ssh.authorized_keys.root=@id_ed25519.pub",
+        read: |options, given| {
+            options
+                .platform
+                .credentials
+                .push(CredentialSpec::parse(given)?);
+            Ok(())
+        },
+        write: |settings| {
+            let credentials = settings.spec.platform.credentials.iter();
+            credentials.map(CredentialSpec::to_string).collect()
+        },
+        ..TEXT
     },
     RunOption {
         name: "config",
