@@ -4,7 +4,8 @@
 //! It knows no machine and no hypervisor: whoever has a machine implements [`Controlled`], and
 //! everything here is tested without one. It is not a daemon and not a remote interface: each
 //! machine serves its own socket, to its own user. Start with [`Server`]; [`RuntimeFolder`] gives a
-//! machine its name and its socket, and [`Client`] is the other end.
+//! machine its name and its socket, and [`Client`] is the other end. A VMM with an API of its own brings a
+//! [`Table`], and has the same server for it: see [`Service`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -37,6 +38,7 @@ mod openapi;
 mod problem;
 mod routes;
 mod server;
+mod table;
 mod whole;
 
 pub use client::{Client, ClientError, ConsoleInput, ConsoleOutput, EventLines};
@@ -49,4 +51,5 @@ pub use model::{
 };
 pub use openapi::document;
 pub use problem::Problem;
-pub use server::{Api, Limited, Server};
+pub use server::{Api, Limited, Server, Service};
+pub use table::{Answer, Asked, Fault, Table};

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use crate::Refusal;
+use crate::{Fault, Refusal};
 
 /// Why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +88,39 @@ impl From<Refusal> for Problem {
             Refusal::NotBuilt => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "host_error", message)
             }
+        }
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        let (code, message) = match fault {
+            Fault::TooLarge { most, .. } => {
+                let message = format!("the body is larger than {most} bytes");
+                ("too_large", message)
+            }
+            Fault::TooSlow { patience } => {
+                let message = format!("the body took longer than {} s", patience.as_secs());
+                ("timeout", message)
+            }
+            Fault::Truncated => {
+                let message = "the body ends before its length, or breaks the protocol";
+                ("truncated", message.to_owned())
+            }
+            Fault::Crowded => ("busy", "there are too many connections".to_owned()),
+            Fault::Stranger { own, user } => match user {
+                Some(user) => {
+                    let message =
+                        format!("this machine belongs to user {own}, and you are user {user}");
+                    ("forbidden", message)
+                }
+                None => ("internal", "the client's user is not known".to_owned()),
+            },
+            Fault::Failed => ("internal", "the call ended in an internal error".to_owned()),
+        };
+        Self {
+            status: fault.status(),
+            ..Self::bad_request(code, message)
         }
     }
 }

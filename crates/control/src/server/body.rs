@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -15,8 +14,9 @@ use hyper::{Request, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Receiver;
 
+use super::Limits;
 use super::streams::Stream;
-use crate::Problem;
+use crate::{Fault, Problem};
 
 /// Bytes read of a body that is too large.
 const MAX_FORGOTTEN: usize = 1 << 20;
@@ -73,50 +73,51 @@ pub(super) fn nothing(request: &Request<Incoming>) -> Result<(), Problem> {
 /// The body as a `T`, or `None` where it is empty.
 pub(super) async fn read<T: DeserializeOwned>(
     request: Request<Incoming>,
-    most: usize,
-    patience: Duration,
+    limits: Limits,
 ) -> Result<Option<T>, Problem> {
     if request.body().is_end_stream() {
         return Ok(None);
     }
     is_json(&request)?;
-    let read = collect(request.into_body(), most);
-    let bytes = tokio::time::timeout(patience, read).await.map_err(|_| {
-        let message = format!("the body took longer than {} s", patience.as_secs());
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", message)
-    })??;
+    let bytes = collect(request.into_body(), None, limits).await?;
     if bytes.is_empty() {
         return Ok(None);
     }
     parse(&bytes).map(Some)
 }
 
+/// All of a body, which says that it has `length` bytes.
+pub(super) async fn collect(
+    body: Incoming,
+    length: Option<u64>,
+    limits: Limits,
+) -> Result<Vec<u8>, Fault> {
+    let patience = limits.patience;
+    let read = read_all(body, length, limits.body_bytes);
+    let read = tokio::time::timeout(patience, read).await;
+    read.map_err(|_| Fault::TooSlow { patience })?
+}
+
 /// All of a body. One that is too large is read on for a while, and forgotten: to close a socket with
 /// something to read in it would take the answer back (unix(7): ECONNRESET).
-async fn collect(mut body: Incoming, most: usize) -> Result<Vec<u8>, Problem> {
+async fn read_all(mut body: Incoming, length: Option<u64>, most: usize) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
-    let mut length = 0;
+    let mut count = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            let message = "the body ends before its length, or breaks the protocol";
-            Problem::bad_request("truncated", message)
-        })?;
-        let Ok(data) = frame.into_data() else {
+        let Ok(data) = frame.map_err(|_| Fault::Truncated)?.into_data() else {
             continue;
         };
-        length += data.len();
-        match length {
-            _ if length <= most => bytes.extend_from_slice(&data),
-            _ if length <= MAX_FORGOTTEN => {}
+        count += data.len();
+        match count {
+            _ if count <= most => bytes.extend_from_slice(&data),
+            _ if count <= MAX_FORGOTTEN => {}
             _ => break,
         }
     }
-    if length > most {
-        let message = format!("the body is larger than {most} bytes");
-        let status = StatusCode::PAYLOAD_TOO_LARGE;
-        return Err(Problem::new(status, "too_large", message));
+    match count <= most {
+        true => Ok(bytes),
+        false => Err(Fault::TooLarge { most, length }),
     }
-    Ok(bytes)
 }
 
 fn is_json(request: &Request<Incoming>) -> Result<(), Problem> {

@@ -14,6 +14,7 @@ use tracing::{Level, debug};
 
 use super::Api;
 use super::body::{self, AnswerBody};
+use super::handler::with_body;
 use crate::routes::{self, Found, Operation, Route};
 use crate::{
     BalloonTarget, Bucket, Controlled, DiskResize, DiskSize, Limits, MemoryTarget, Problem,
@@ -152,7 +153,7 @@ impl Api {
         &self,
         request: Request<Incoming>,
     ) -> Result<Option<T>, Problem> {
-        body::read(request, self.limits.body_bytes, self.limits.patience).await
+        body::read(request, self.limits).await
     }
 
     /// Asks the guest, and stops the machine later or at once.
@@ -355,9 +356,5 @@ pub(super) fn whole(
     kind: &'static str,
     bytes: impl Into<Bytes>,
 ) -> Response<AnswerBody> {
-    let mut answer = Response::new(AnswerBody::Whole(Some(bytes.into())));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    answer
+    with_body(status, kind, AnswerBody::Whole(Some(bytes.into())))
 }

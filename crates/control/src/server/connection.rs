@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
-use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::unix::AsyncFd;
@@ -20,11 +20,11 @@ use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use vmmkit_host_io::Listener;
 
-use super::Api;
 use super::body::AnswerBody;
+use super::handler::Handler;
 use super::patient::{Patient, Unhurried};
 use super::recorded::Recorded;
-use crate::Problem;
+use crate::Fault;
 
 /// Resources of the server that a client may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,8 @@ const REFUSAL: Duration = Duration::from_secs(1);
 /// Lets connections in.
 #[derive(Clone)]
 pub(super) struct Door {
-    api: Api,
+    handler: Arc<dyn Handler>,
+    limits: Limits,
     room: Arc<Semaphore>,
     /// For those that are told that there is none.
     refused: Arc<Semaphore>,
@@ -74,11 +75,13 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(api: Api, stopped: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(handler: Arc<dyn Handler>, stopped: watch::Receiver<bool>) -> Self {
+        let limits = handler.limits();
         Self {
-            room: Arc::new(Semaphore::new(api.limits.connections)),
+            room: Arc::new(Semaphore::new(limits.connections)),
             refused: Arc::new(Semaphore::new(REFUSED)),
-            api,
+            handler,
+            limits,
             stopped,
         }
     }
@@ -99,31 +102,31 @@ impl Door {
                 continue;
             };
             let room = self.room.clone().try_acquire_owned();
-            let problem = match (admit(&stream), room) {
+            let fault = match (admit(&stream), room) {
                 (Ok(()), Ok(room)) => {
                     tokio::spawn(self.clone().serve(stream, room));
                     continue;
                 }
-                (Ok(()), Err(_)) => Problem::busy("there are too many connections"),
-                (Err(problem), _) => problem,
+                (Ok(()), Err(_)) => Fault::Crowded,
+                (Err(fault), _) => fault,
             };
             if let Ok(turn) = self.refused.clone().try_acquire_owned() {
-                tokio::spawn(refuse(stream, problem, turn));
+                tokio::spawn(refuse(stream, self.handler.refuse(fault), turn));
             }
         }
     }
 
     /// Waits until there is no connection.
     pub(super) async fn wait_until_empty(&self) {
-        let all = u32::try_from(self.api.limits.connections).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
         // It is never closed.
         let _ = self.room.acquire_many(all).await;
     }
 
     async fn serve(mut self, stream: UnixStream, room: OwnedSemaphorePermit) {
-        let stream = Patient::new(TokioIo::new(stream), self.api.limits.patience);
+        let stream = Patient::new(TokioIo::new(stream), self.limits.patience);
         let unhurried = stream.unhurried();
-        let mut connection = pin!(connection(&self.api, stream, unhurried, false));
+        let mut connection = pin!(connection(&self.handler, stream, unhurried, false));
         let mut stopping = pin!(self.stopped.wait_for(|stop| *stop));
         let mut is_stopping = false;
         poll_fn(|context| {
@@ -146,14 +149,14 @@ fn nonblocking(stream: StdStream) -> io::Result<UnixStream> {
 
 /// The server of one connection; `half` of it may have been closed by a client that still reads.
 fn connection<S: Read + Write + Unpin>(
-    api: &Api,
+    handler: &Arc<dyn Handler>,
     stream: S,
     unhurried: Arc<AtomicBool>,
     half: bool,
 ) -> http1::Connection<S, Calls> {
-    let limits = api.limits;
+    let limits = handler.limits();
     let calls = Calls {
-        api: api.clone(),
+        handler: handler.clone(),
         unhurried,
     };
     http1::Builder::new()
@@ -166,22 +169,22 @@ fn connection<S: Read + Write + Unpin>(
         .serve_connection(stream, calls)
 }
 
-/// The API as hyper calls it.
+/// The handler as hyper calls it.
 struct Calls {
-    api: Api,
+    handler: Arc<dyn Handler>,
     /// Raised where an answer's reader has all the time that it wants.
     unhurried: Arc<AtomicBool>,
 }
 
-impl Service<Request<Incoming>> for Calls {
+impl hyper::service::Service<Request<Incoming>> for Calls {
     type Response = Response<AnswerBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (api, unhurried) = (self.api.clone(), self.unhurried.clone());
+        let (answer, unhurried) = (self.handler.respond(request), self.unhurried.clone());
         Box::pin(async move {
-            let answer = api.respond(request).await;
+            let answer = answer.await;
             // Ordering: a flag alone, of one thread.
             if answer.extensions().get::<Unhurried>().is_some() {
                 unhurried.store(true, Ordering::Relaxed);
@@ -192,51 +195,38 @@ impl Service<Request<Incoming>> for Calls {
 }
 
 /// Answers what is in `bytes`, and no more.
-pub(super) async fn answer(api: &Api, bytes: &[u8]) -> Vec<u8> {
-    api.streams.close();
-    api.consoles.close();
+pub(super) async fn answer(handler: &Arc<dyn Handler>, bytes: &[u8]) -> Vec<u8> {
+    handler.close();
     let (stream, answer) = Recorded::new(bytes);
     // What it ends with is in the answer, as far as a client would see it.
-    let _ = connection(api, stream, Arc::default(), true).await;
+    let _ = connection(handler, stream, Arc::default(), true).await;
     answer.take()
 }
 
 /// Whether the process at the other end is of the same user, or root's.
-fn admit(stream: &UnixStream) -> Result<(), Problem> {
-    let peer = stream.peer_cred().map(|peer| peer.uid());
+fn admit(stream: &UnixStream) -> Result<(), Fault> {
+    let user = stream.peer_cred().map(|peer| peer.uid()).ok();
     let own = rustix::process::geteuid().as_raw();
-    match peer {
-        Ok(uid) if uid == own || uid == 0 => Ok(()),
-        Ok(uid) => Err(Problem::new(
-            hyper::StatusCode::FORBIDDEN,
-            "forbidden",
-            format!("this machine belongs to user {own}, and you are user {uid}"),
-        )),
-        Err(_) => Err(Problem::internal("the client's user is not known")),
+    match user {
+        Some(user) if user == own || user == 0 => Ok(()),
+        user => Err(Fault::Stranger { own, user }),
     }
 }
 
 /// Writes an answer to a client that will not be heard, and lets go of it.
-async fn refuse(stream: UnixStream, problem: Problem, turn: OwnedSemaphorePermit) {
-    let body = problem.json();
-    let head = format!(
-        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: \
-         close\r\n\r\n",
-        problem.status(),
-        body.len()
-    );
-    let answer = [head.as_bytes(), &body].concat();
+async fn refuse(stream: UnixStream, answer: Response<Bytes>, turn: OwnedSemaphorePermit) {
+    let bytes = written(&answer);
     let goodbye = async {
         // A new socket has room for a few hundred bytes, which tokio hears of at its next turn.
         if stream.writable().await.is_ok() {
-            let _ = stream.try_write(&answer);
+            let _ = stream.try_write(&bytes);
         }
         let _ = rustix::net::shutdown(&stream, rustix::net::Shutdown::Write);
         // To close a socket with something to read in it would take the answer back (unix(7): ECONNRESET).
         let mut left = MAX_REFUSED;
-        let mut bytes = [0; 1024];
+        let mut read = [0; 1024];
         while left > 0 && stream.readable().await.is_ok() {
-            match stream.try_read(&mut bytes) {
+            match stream.try_read(&mut read) {
                 Ok(0) => break,
                 Ok(length) => left = left.saturating_sub(length),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -246,4 +236,18 @@ async fn refuse(stream: UnixStream, problem: Problem, turn: OwnedSemaphorePermit
     };
     let _ = tokio::time::timeout(REFUSAL, goodbye).await;
     drop(turn);
+}
+
+/// The last answer of a connection, as it is sent.
+fn written(answer: &Response<Bytes>) -> Vec<u8> {
+    let mut bytes = format!("HTTP/1.1 {}\r\n", answer.status()).into_bytes();
+    for (name, value) in answer.headers() {
+        let line = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
+        bytes.extend(line.concat());
+    }
+    let length = answer.body().len();
+    let end = format!("content-length: {length}\r\nconnection: close\r\n\r\n");
+    bytes.extend_from_slice(end.as_bytes());
+    bytes.extend_from_slice(answer.body());
+    bytes
 }

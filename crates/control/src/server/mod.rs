@@ -1,13 +1,16 @@
 //! The server: one thread, `api`, with tokio's runtime on it, and at most two more for calls that
-//! wait for the machine.
+//! wait for the machine. It serves the API of a machine, or a table of its embedder's.
 
 mod body;
 mod calls;
 mod connection;
 mod console;
+mod handler;
 mod patient;
 mod recorded;
+mod service;
 mod streams;
+mod tabled;
 #[cfg(test)]
 mod tests;
 
@@ -29,10 +32,12 @@ use vmmkit_telemetry::Occasions;
 use crate::Controlled;
 use connection::{Door, Limits};
 use console::ConsoleStreams;
+use handler::Handler;
 use streams::Streams;
 
 pub use connection::Limits as Limited;
 pub(crate) use console::REPLAYED;
+pub use service::Service;
 
 /// Calls that may wait for the machine at the same time.
 const WAITING_CALLS: usize = 2;
@@ -89,10 +94,7 @@ impl Api {
     /// # Errors
     /// The host's, when it has no descriptor or thread left.
     pub fn answer(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let runtime = runtime(false, Arc::default())?;
-        let answer = runtime.block_on(connection::answer(self, bytes));
-        runtime.shutdown_background();
-        Ok(answer)
+        Service::from(self.clone()).answer(bytes)
     }
 }
 
@@ -113,20 +115,21 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `api` at `places`, on a thread of its own, which keeps them. Clients that have connected
+    /// Serves `service`, such as an [`Api`], at `places`, on a thread of its own, which keeps them. Clients that have connected
     /// before are served too.
     ///
     /// # Errors
     /// The host's, when it has no thread, descriptor or memory left.
-    pub fn start(api: Api, places: Vec<Arc<Listener>>) -> io::Result<Self> {
+    pub fn start(service: impl Into<Service>, places: Vec<Arc<Listener>>) -> io::Result<Self> {
+        let Service { handler, thread } = service.into();
         let (stop, stopped) = watch::channel(false);
         let (end, ended) = channel();
         let helpers = Arc::new(OnceLock::new());
-        let runtime = runtime(true, helpers.clone())?;
-        ThreadSpec::new(ThreadRole::Server, "api").spawn(move || {
+        let runtime = runtime(true, &thread, helpers.clone())?;
+        ThreadSpec::new(ThreadRole::Server, &*thread.clone()).spawn(move || {
             // This thread starts them, and no other.
-            let _ = helpers.set(ThreadStart::of(ThreadRole::Server, "api"));
-            runtime.block_on(serve(api, &places, stopped));
+            let _ = helpers.set(ThreadStart::of(ThreadRole::Server, &thread));
+            runtime.block_on(serve(handler, &places, stopped));
             runtime.shutdown_background();
             drop(places);
             drop(end);
@@ -146,11 +149,15 @@ impl Server {
 }
 
 /// `helpers` is the first thing that threads do which the runtime starts.
-fn runtime(with_io: bool, helpers: Arc<OnceLock<ThreadStart>>) -> io::Result<Runtime> {
+fn runtime(
+    with_io: bool,
+    thread: &str,
+    helpers: Arc<OnceLock<ThreadStart>>,
+) -> io::Result<Runtime> {
     let mut builder = Builder::new_current_thread();
     builder
         .enable_time()
-        .thread_name("api")
+        .thread_name(thread)
         .on_thread_start(move || {
             if let Some(start) = helpers.get() {
                 start.begin();
@@ -165,8 +172,12 @@ fn runtime(with_io: bool, helpers: Arc<OnceLock<ThreadStart>>) -> io::Result<Run
 }
 
 /// Accepts until it is told to stop, then waits for the connections.
-async fn serve(api: Api, places: &[Arc<Listener>], mut stopped: watch::Receiver<bool>) {
-    let door = Door::new(api.clone(), stopped.clone());
+async fn serve(
+    handler: Arc<dyn Handler>,
+    places: &[Arc<Listener>],
+    mut stopped: watch::Receiver<bool>,
+) {
+    let door = Door::new(handler.clone(), stopped.clone());
     let mut accepting = JoinSet::new();
     for place in places {
         // Refused only by a host out of memory: nobody is let in there then.
@@ -179,9 +190,8 @@ async fn serve(api: Api, places: &[Arc<Listener>], mut stopped: watch::Receiver<
         while accepting.join_next().await.is_some() {}
     }
     accepting.shutdown().await;
-    api.streams.wait_for_the_last().await;
-    api.streams.close();
-    api.consoles.close();
+    handler.wait_for_the_last().await;
+    handler.close();
     door.wait_until_empty().await;
 }
 
