@@ -107,6 +107,23 @@ fn a_kernel_reads_the_name_of_its_machine_by_smbios() {
 }
 
 #[test]
+fn first_boot_data_is_a_disk_of_its_own() {
+    let Some(guests) = Guests::find("first-boot data") else {
+        return;
+    };
+    let cmdline =
+        format!("{BATCH} vmmkit.run=grep,-a,-o,-E,CIDATA|#cloud-config|newcomer,/dev/vda");
+    let arguments = ["--cloud-init", "user=newcomer,hostname=fresh"];
+    let run = guests
+        .boot(&guests.lean_elf(), &cmdline, &arguments)
+        .unwrap();
+    assert_reached_user_space(&run);
+    for text in ["\nCIDATA\r", "\n#cloud-config\r", "\nnewcomer\r"] {
+        assert!(run.stdout.contains(text), "no {text:?} in {run:#?}");
+    }
+}
+
+#[test]
 fn debian_cloud_kernel_boots_by_its_payload() {
     boots(
         "cloud kernel, payload",

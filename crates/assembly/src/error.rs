@@ -108,6 +108,12 @@ pub enum Reason {
     /// The file of a credential.
     #[error(transparent)]
     Credential(FileError),
+    /// A file of first-boot data.
+    #[error(transparent)]
+    CloudInit(FileError),
+    /// The file system of first-boot data.
+    #[error(transparent)]
+    Volume(io::Error),
     /// SMBIOS tables with these texts.
     #[error(transparent)]
     Smbios(#[from] SmbiosError),

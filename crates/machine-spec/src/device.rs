@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BalloonSpec, ConsoleSpec, DiskSpec, FsSpec, NetAttachmentSpec, NetSpec, PmemSpec, VsockSpec,
+    BalloonSpec, CloudInitSpec, ConsoleSpec, DiskSpec, FsSpec, NetAttachmentSpec, NetSpec,
+    PmemSpec, VsockSpec,
 };
 
 /// A paravirtual device.
@@ -29,6 +30,8 @@ pub enum DeviceSpec {
     Fs(FsSpec),
     /// A source of entropy.
     Rng,
+    /// First-boot data for cloud-init, as a disk.
+    CloudInit(CloudInitSpec),
 }
 
 impl DeviceSpec {
@@ -71,6 +74,8 @@ impl DeviceSpec {
             Self::Vsock(_) => 5,
             Self::Fs(_) => 6,
             Self::Rng => 7,
+            // After all: the disks keep their names.
+            Self::CloudInit(_) => 8,
         }
     }
 }
@@ -87,6 +92,7 @@ impl fmt::Display for DeviceSpec {
             Self::Vsock(vsock) => vsock.fmt(f),
             Self::Fs(fs) => fs.fmt(f),
             Self::Rng => Ok(()),
+            Self::CloudInit(data) => data.fmt(f),
         }
     }
 }

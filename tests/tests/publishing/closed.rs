@@ -205,6 +205,7 @@ const CLOSED: &[(&str, &str, &[&str])] = &[
             "SmbiosSpec",
             "CredentialSpec",
             "CredentialValue",
+            "CloudInitSpec",
             "VsockSpec",
         ],
     ),

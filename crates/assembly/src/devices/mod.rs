@@ -1,6 +1,7 @@
 //! The paravirtual devices of a machine: from their specifications to devices.
 
 mod balloon;
+mod cloud_init;
 mod console;
 mod disk;
 mod fs;
@@ -26,13 +27,19 @@ pub(crate) use plan::Plan;
 pub(crate) fn plug(plan: &mut Plan, spec: &MachineSpec) -> Result<(), AssemblyError> {
     for (index, device) in spec.devices.iter().enumerate() {
         let field = Field::Device(index);
-        plug_one(plan, field, device).map_err(|reason| AssemblyError { field, reason })?;
+        let name = spec.name.as_deref();
+        plug_one(plan, field, device, name).map_err(|reason| AssemblyError { field, reason })?;
     }
     let field = Field::Memory;
     mem::plug(plan).map_err(|reason| AssemblyError { field, reason })
 }
 
-fn plug_one(plan: &mut Plan, field: Field, device: &DeviceSpec) -> Result<(), Reason> {
+fn plug_one(
+    plan: &mut Plan,
+    field: Field,
+    device: &DeviceSpec,
+    name: Option<&str>,
+) -> Result<(), Reason> {
     let device = match device {
         DeviceSpec::Disk(disk) => disk::open(disk, field, plan)?,
         DeviceSpec::Net(net) => net::open(net, field, plan)?,
@@ -42,6 +49,7 @@ fn plug_one(plan: &mut Plan, field: Field, device: &DeviceSpec) -> Result<(), Re
         DeviceSpec::Vsock(vsock) => vsock::open(vsock, plan)?,
         DeviceSpec::Fs(fs) => fs::open(fs)?,
         DeviceSpec::Rng => Arc::new(Rng::new()),
+        DeviceSpec::CloudInit(data) => cloud_init::open(data, name)?,
     };
     plan.add(field, device);
     Ok(())

@@ -110,6 +110,7 @@ pub(crate) fn option_of(spec: &MachineSpec, field: Field) -> Option<&'static Run
             DeviceSpec::Vsock(_) => "vsock",
             DeviceSpec::Fs(_) => "fs",
             DeviceSpec::Rng => "rng",
+            DeviceSpec::CloudInit(_) => "cloud-init",
         },
         _ => return None,
     })

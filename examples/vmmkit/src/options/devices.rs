@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use vmmkit_machine_spec::{
-    BalloonSpec, DeviceSpec, DiskSpec, Field, FsSpec, Given, NetSpec, PmemSpec, VirtioSpec,
-    VsockSpec,
+    BalloonSpec, CloudInitSpec, DeviceSpec, DiskSpec, Field, FsSpec, Given, NetSpec, PmemSpec,
+    VirtioSpec, VsockSpec,
 };
 
 use super::{DEVICES, FLAG, RunOption, RunOptions, TEXT, Takes, Wrong, advice, changed};
@@ -118,6 +118,24 @@ pub(super) const OPTIONS: &[RunOption] = &[
         read: |options, given| options.plug(DeviceSpec::Rng, given),
         write: |settings| of(settings, "rng"),
         ..FLAG
+    },
+    RunOption {
+        name: "cloud-init",
+        value: "KEY=VALUE[,KEY=VALUE...]",
+        takes: Takes::Words,
+        heading: DEVICES,
+        help: "First-boot data for cloud-init, on a disk of its own",
+        more: "Keys: user=NAME, who may become root by sudo, ssh-key=FILE (public keys; may be repeated), password=TEXT, \
+               hostname=NAME, user-data=FILE, meta-data=FILE and network-config=FILE. The disk is the last one \
+               (NoCloud, label CIDATA).",
+        advice: "give user=NAME and ssh-key=FILE or password=TEXT, or user-data=FILE, such as --cloud-init \
+                 user=me,ssh-key=id_ed25519.pub",
+        read: |options, given| {
+            let spec = CloudInitSpec::parse(given)?;
+            options.plug(DeviceSpec::CloudInit(spec), given)
+        },
+        write: |settings| of(settings, "cloud-init"),
+        ..TEXT
     },
     RunOption {
         name: "virtio",

@@ -253,8 +253,12 @@ const OF_RUN: &[(&[&str], &str)] = &[
         "did you mean --rng?",
     ),
     (
-        &["--cloud-init", "--seed"],
-        "make the seed's image with cloud-localds, and give it by --disk",
+        &["--seed", "--user-data", "--cidata"],
+        "did you mean --cloud-init user-data=FILE?",
+    ),
+    (
+        &["--load-credential", "--set-credential"],
+        "did you mean --credential NAME=TEXT, or NAME=@FILE?",
     ),
     (
         &["--command-line", "--cmd", "--kernel-cmdline"],
