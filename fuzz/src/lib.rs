@@ -13,6 +13,7 @@ pub mod elf;
 pub mod emulator;
 pub mod fuse_request;
 pub mod fw_cfg;
+pub mod guest_status;
 pub mod hostile_ring;
 pub mod ioapic;
 mod kernel_file;
@@ -51,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     ("emulator", emulator::run),
     ("fuse_request", fuse_request::run),
     ("fw_cfg", fw_cfg::run),
+    ("guest_status", guest_status::run),
     ("hostile_ring", hostile_ring::run),
     ("ioapic", ioapic::run),
     ("legacy", legacy::run),

@@ -53,6 +53,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gdb", &["hypervisor", "guest-memory", "host-io"]),
     ("pci", &["device-bus"]),
     ("process", &["host-io", "telemetry"]),
+    ("guest-init", &["host-io"]),
     (
         "virtio",
         &["guest-memory", "device-bus", "host-io", "pci", "telemetry"],
@@ -152,6 +153,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fuse",
             "fw-cfg",
             "gdb",
+            "guest-init",
             "guest-memory",
             "host-io",
             "hypervisor",

@@ -41,6 +41,7 @@
 //! | `spec`, `assembly` | vmmkit-machine-spec, vmmkit-assembly | `assembly` |
 //! | `control`, `controlled` | vmmkit-control, vmmkit-controlled | `control` |
 //! | `gdb` | vmmkit-gdb | `gdb` |
+//! | `guest_init` | vmmkit-guest-init | `guest-init` |
 //! | `process` | vmmkit-process | `process` |
 //! | `sandbox` | vmmkit-sandbox | `sandbox` |
 //!
@@ -72,6 +73,8 @@ pub use vmmkit_fuse as fuse;
 pub use vmmkit_fw_cfg as fw_cfg;
 #[cfg(feature = "gdb")]
 pub use vmmkit_gdb as gdb;
+#[cfg(feature = "guest-init")]
+pub use vmmkit_guest_init as guest_init;
 #[cfg(feature = "host")]
 pub use vmmkit_host_io as host;
 #[cfg(feature = "kvm")]

@@ -178,7 +178,10 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         let run = command.find_subcommand_mut("run").unwrap();
-        let shown = |argument: &&clap::Arg| !argument.is_hide_set() && argument.get_id() != "help";
+        let shown = |argument: &&clap::Arg| {
+            let is_option = argument.get_long().is_some();
+            is_option && !argument.is_hide_set() && argument.get_id() != "help"
+        };
         let options: Vec<clap::Arg> = run.get_arguments().filter(shown).cloned().collect();
         let text = run.render_help().to_string();
         let lines: Vec<&str> = text.lines().collect();

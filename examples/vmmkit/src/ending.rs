@@ -1,10 +1,15 @@
 //! How a guest ended: the words for it, and the exit code.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use vmmkit_machine_spec::OnReboot;
+use vmmkit_telemetry::BootLog;
 use vmmkit_vmm::Outcome;
 
-use crate::{exit_code, messages};
+use crate::remote::Remote;
+use crate::settings::Settings;
+use crate::{boot_files, exit_code, messages};
 
 /// A kernel's reasons to panic, and their cures; the first that fits counts.
 const CURES: [(&str, &str); 6] = [
@@ -38,10 +43,37 @@ pub(crate) struct Ending {
     pub(crate) to_see_more: &'static str,
     /// A reset is a failure.
     pub(crate) reset_fails: bool,
+    /// The time that it was given, where it was stopped at the end of it.
+    pub(crate) late_after: Option<Duration>,
     pub(crate) quiet: bool,
 }
 
 impl Ending {
+    /// The end `outcome` of the machine of `settings` and `remote`.
+    pub(crate) fn of(
+        settings: &Settings,
+        remote: &Remote,
+        outcome: Outcome,
+        log: &BootLog,
+    ) -> Self {
+        Self {
+            outcome,
+            panic: log.panic().map(|panic| panic.reason),
+            to_see_more: match outcome {
+                Outcome::TripleFault(_) => boot_files::after_triple_fault(&settings.machine),
+                _ => "",
+            },
+            reset_fails: settings.spec.policy.on_reboot == OnReboot::Fail,
+            late_after: settings.timeout.filter(|_| remote.is_late()),
+            quiet: settings.quiet,
+        }
+    }
+
+    /// Whether its exit code is that of a success.
+    pub(crate) fn is_success(&self) -> bool {
+        self.code() == exit_code::SUCCESS
+    }
+
     /// Says how the guest ended where that needs words; the exit code.
     pub(crate) fn tell(&self) -> ExitCode {
         if let Some(words) = self.words() {
@@ -51,11 +83,21 @@ impl Ending {
     }
 
     fn code(&self) -> u8 {
-        exit_code::of(self.outcome, self.reset_fails)
+        match (self.outcome, self.late_after) {
+            (Outcome::Stopped, Some(_)) => exit_code::LATE,
+            _ => exit_code::of(self.outcome, self.reset_fails),
+        }
     }
 
     fn words(&self) -> Option<String> {
         match self.outcome {
+            Outcome::Stopped => self.late_after.map(|limit| {
+                let seconds = limit.as_secs();
+                format!(
+                    "error: --timeout {seconds}: the guest still ran, and was stopped\n  next: give it more time, or \
+                     omit --timeout"
+                )
+            }),
             Outcome::TripleFault(vcpu) => {
                 let next = self.to_see_more;
                 Some(format!(
@@ -99,6 +141,7 @@ mod tests {
             panic: None,
             to_see_more: "boot with earlyprintk=ttyS0",
             reset_fails: false,
+            late_after: None,
             quiet: false,
         }
     }
@@ -127,6 +170,19 @@ mod tests {
         ending.reset_fails = true;
         assert!(ending.words().unwrap().starts_with("error: "));
         assert_eq!(ending.code(), 3);
+    }
+
+    #[test]
+    fn a_guest_that_took_too_long_has_an_exit_code_of_its_own() {
+        let mut ending = of(Outcome::Stopped);
+        assert_eq!((ending.words(), ending.code()), (None, 0));
+        ending.late_after = Some(Duration::from_secs(60));
+        assert_eq!(ending.code(), 124);
+        let words = ending.words().unwrap();
+        assert!(words.starts_with("error: --timeout 60: "), "{words}");
+        // It ended by itself at the same time.
+        ending.outcome = Outcome::PowerOff;
+        assert_eq!((ending.words(), ending.code()), (None, 0));
     }
 
     #[test]

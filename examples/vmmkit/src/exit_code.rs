@@ -17,6 +17,8 @@ pub(crate) const TRIPLE_FAULT: u8 = 3;
 pub(crate) const GUEST_PANIC: u8 = 4;
 /// A thread made a system call that its sandbox refuses.
 pub(crate) const REFUSED_CALL: u8 = 5;
+/// The guest still ran at the end of `--timeout`: the same code as timeout(1) has.
+pub(crate) const LATE: u8 = 124;
 
 /// `vmmkit stop`: a guest did not answer the power button, and was stopped.
 pub(crate) const CUT_OFF: u8 = 3;
@@ -32,7 +34,9 @@ Exit codes:
   4      guest kernel panic (likewise), which the guest reports by pvpanic or as the
          last words on its console
   5      the sandbox refused a system call of this process (--sandbox)
-  n      the guest wrote n to the debug-exit port
+  124    the guest still ran at the end of --timeout
+  n      the guest wrote n to the debug-exit port, or its command (--root) ended with n:
+         127 where the command is not there, 126 where it cannot be run
   128+n  ended by signal n, after the guest was asked to power off";
 
 /// The exit code that a shell shows of a process that `signal` ended.

@@ -19,6 +19,7 @@ mod config_file;
 mod consumption;
 mod control;
 mod cpu;
+mod deadline;
 mod detach;
 mod device_failure;
 mod diagnosis;
@@ -46,6 +47,7 @@ mod os_text;
 mod progress;
 mod remote;
 mod reports;
+mod root;
 mod run;
 mod sandbox;
 mod sandbox_choice;
@@ -57,6 +59,9 @@ mod startup;
 mod usage;
 
 fn main() -> ExitCode {
+    if vmmkit_guest_init::is_init() {
+        return guest();
+    }
     reports::note_start();
     vmmkit_host_io::share_one_heap();
     vmmkit_host_io::start_with_clean_signals();
@@ -67,6 +72,16 @@ fn main() -> ExitCode {
         // The hook has said what there is to say.
         Err(_) => exit_code::HOST_ERROR.into(),
     }
+}
+
+/// This process is the first one of a guest (`--root`): it runs the command there.
+fn guest() -> ExitCode {
+    match vmmkit_guest_init::run() {
+        Ok(()) => {}
+        Err(error) => messages::say(&format!("error: {error}")),
+    }
+    vmmkit_guest_init::give_up();
+    exit_code::HOST_ERROR.into()
 }
 
 fn act() -> Result<ExitCode, Failure> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 use vmmkit_controlled::{PAUSE_TIME, ask_to_power_off, can_hear};
+use vmmkit_guest_init::Signals;
 use vmmkit_host_io::{OutputBuffer, Signal, WindowSize, signal_job, window_size};
 use vmmkit_process::{Command, Guest, HELP, Job, Keyboard};
 use vmmkit_virtio_devices::Console;
@@ -24,6 +25,11 @@ pub(crate) struct Remote {
     /// The guest was asked to power off.
     // Ordering: a flag alone.
     is_asked: AtomicBool,
+    /// It has run for as long as it may.
+    // Ordering: a flag alone.
+    is_late: AtomicBool,
+    /// The way to the guest's command (`--root`).
+    signals: OnceLock<Signals>,
     job: Arc<Job>,
     handle: OnceLock<Handle>,
     /// The console that is on the terminal, if it can have a size.
@@ -42,6 +48,8 @@ impl Remote {
         Self {
             has_acpi,
             is_asked: AtomicBool::new(false),
+            is_late: AtomicBool::new(false),
+            signals: OnceLock::new(),
             job,
             handle: OnceLock::new(),
             console: OnceLock::new(),
@@ -76,10 +84,37 @@ impl Remote {
         }
     }
 
+    /// Signals go to the guest's command by `signals`.
+    pub(crate) fn signal_by(&self, signals: Signals) {
+        // Once only, in `run`.
+        let _ = self.signals.set(signals);
+    }
+
+    /// Stops the machine, which has run for as long as it may.
+    pub(crate) fn stop_late(&self) {
+        self.is_late.store(true, Ordering::Relaxed);
+        self.with(Handle::stop);
+    }
+
+    /// Whether the machine was stopped for that.
+    pub(crate) fn is_late(&self) -> bool {
+        self.is_late.load(Ordering::Relaxed)
+    }
+
     /// Does something to the machine.
     pub(crate) fn with(&self, act: impl FnOnce(&Handle)) {
         if let Some(handle) = self.handle.get() {
             act(handle);
+        }
+    }
+
+    /// Stops the machine when it is called, if it is still there.
+    pub(crate) fn stop_later(self: &Arc<Self>) -> impl Fn() + Send + Sync + use<> {
+        let remote = Arc::downgrade(self);
+        move || {
+            if let Some(remote) = remote.upgrade() {
+                remote.with(Handle::stop);
+            }
         }
     }
 
@@ -169,7 +204,10 @@ impl Guest for Remote {
             if machine.state() == MachineState::Paused {
                 machine.resume();
             }
-            ask_to_power_off(machine, self.has_acpi);
+            match (self.signals.get(), self.job.ended_by()) {
+                (Some(signals), Some(signal)) => signals.send(signal.number()),
+                _ => ask_to_power_off(machine, self.has_acpi),
+            }
         });
     }
 

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use vmmkit_assembly::{Assembly, Host, Means, Outputs, Unfinished};
 use vmmkit_guest_memory::Backing;
-use vmmkit_host_io::{ConsoleSocket, TimerFd, die_by};
+use vmmkit_host_io::{ConsoleSocket, TimerFd};
 use vmmkit_hypervisor_kvm::{Finding, Kvm, KvmKind, ProbeCache, kvm_kind};
-use vmmkit_machine_spec::{ConsoleSpec, OnReboot};
+use vmmkit_machine_spec::ConsoleSpec;
 use vmmkit_process::{EndOfInput, Job, Signals};
 use vmmkit_telemetry::BootLog;
 use vmmkit_vmm::{Event, Handle, Machine, MachineBuilder, Outcome, Ready};
 
 use crate::build_failure::explain;
+use crate::deadline::Deadline;
 use crate::ending::Ending;
 use crate::failure::Failure;
 use crate::files::{self, Opening};
@@ -34,8 +35,8 @@ use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::startup::Startup;
 use crate::{
-    boot_files, build_failure, config_file, control, detach, diagnosis, exit_code, gdb, inherited,
-    messages, reports, snapshot,
+    build_failure, config_file, control, detach, diagnosis, exit_code, gdb, inherited, messages,
+    reports, root, snapshot,
 };
 use vmmkit_gdb::Supported;
 
@@ -197,19 +198,25 @@ fn made(
     }
 }
 
-/// The builder, with where the user's input comes from.
-fn with_inputs(
+/// The builder, with where the user's input comes from: `end` tells of its end. The guest runs for `limit` at most.
+fn with_events(
     mut builder: MachineBuilder,
     socket: Option<&ConsoleSocket>,
-    remote: &Remote,
-) -> MachineBuilder {
+    remote: &Arc<Remote>,
+    end: Arc<TimerFd>,
+    limit: Option<Duration>,
+) -> Result<MachineBuilder, Failure> {
     if let Some(socket) = socket {
         builder = builder.subscribe(socket.subscriber());
     }
     if let Some(keyboard) = remote.take_keyboard() {
         builder = builder.subscribe(Box::new(keyboard));
     }
-    builder
+    if let Some(limit) = limit {
+        let deadline = Deadline::new(limit, remote.clone()).map_err(no_descriptor)?;
+        builder = builder.subscribe(Box::new(deadline));
+    }
+    Ok(builder.subscribe(Box::new(end_of_input(end, remote.clone()))))
 }
 
 /// Types the end of piped input on the guest's console.
@@ -260,18 +267,18 @@ fn boot(
         log: log.clone(),
         outputs: opening.outputs.clone(),
     };
-    let assembly = assemble(&settings, &remote, &end, means)?;
-    let (mut console, socket) = (assembly.console, assembly.socket);
+    let mut assembly = assemble(&settings, &remote, &end, means)?;
     let tap = assembly.console_tap;
+    let command = root::plug(&mut assembly.builder, &settings, &remote, &tap.tap)?;
+    let (mut console, socket) = (assembly.console, assembly.socket);
     guest.show(tap.tap, tap.virtio);
     console.on_first_output = Some(Box::new(move || progress.first_output()));
     let builder = tell(assembly.builder, &settings, &log)?;
     let (builder, mut gdb) = Debugger::open(builder, settings.gdb.as_ref(), can_debug)?;
-    let builder = with_inputs(builder, socket.as_ref(), &remote)
+    let builder = with_events(builder, socket.as_ref(), &remote, end, settings.timeout)?
         .console(console)
         .subscribe(Box::new(signals))
-        .subscribe(Box::new(door))
-        .subscribe(Box::new(end_of_input(end, remote.clone())));
+        .subscribe(Box::new(door));
     let outcome = made(builder, kvm, &settings, opening.snapshot.as_ref()).and_then(|machine| {
         remote.connect(machine.handle());
         guest.connect(machine.handle());
@@ -299,29 +306,15 @@ fn boot(
     // From here on the process ends, and where the host has it wait for its VM, it waits.
     let _ = kvm.leave_to_kernel();
     if let Some(signal) = job.ended_by() {
-        die_by(signal);
+        return Ok(root::end_by(command.as_ref(), signal));
     }
     let outcome = outcome?;
     review(&settings, &remote);
-    let ending = ending(&settings, outcome, &log);
+    let ending = Ending::of(&settings, &remote, outcome, &log);
     // The process ends here, and the kernel takes a VM down with its process faster than one
     // descriptor and mapping after the other: the handle in `remote` keeps them until then.
     std::mem::forget(remote);
-    Ok(ending.tell())
-}
-
-/// How the guest ended, to be told.
-fn ending(settings: &Settings, outcome: Outcome, log: &BootLog) -> Ending {
-    Ending {
-        outcome,
-        panic: log.panic().map(|panic| panic.reason),
-        to_see_more: match outcome {
-            Outcome::TripleFault(_) => boot_files::after_triple_fault(&settings.machine),
-            _ => "",
-        },
-        reset_fails: settings.spec.policy.on_reboot == OnReboot::Fail,
-        quiet: settings.quiet,
-    }
+    Ok(root::code(command.as_ref(), &ending))
 }
 
 /// Says what was odd about a guest that has ended.

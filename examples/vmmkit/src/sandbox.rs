@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use vmmkit_assembly::{Confinement, ConfinementError, NamedFile, Role, ThreadKind};
 use vmmkit_host_io::{RefusedCallWords, end_on_refused_call, folder_of, on_thread_start};
-use vmmkit_machine_spec::{DeviceSpec, DiskSpec, FsSpec, NetAttachmentSpec, OwnFs};
+use vmmkit_machine_spec::{DeviceSpec, DiskSpec, FsSpec, NetAttachmentSpec};
 use vmmkit_sandbox::{CapabilitySet, FileRules, Refusal, call_name};
 
 use crate::failure::Failure;
@@ -108,19 +108,21 @@ fn kept(settings: &Settings) -> CapabilitySet {
     if is_root && reaches_what_others_own(settings) {
         kept |= CapabilitySet::DAC_OVERRIDE;
     }
-    if is_root && folders(settings).any(|folder| folder.writable) {
+    if is_root && folders(settings).any(|(_, is_writable)| is_writable) {
         kept |= CapabilitySet::CHOWN | CapabilitySet::FOWNER;
     }
     kept
 }
 
 /// The folders that this process shares.
-fn folders(settings: &Settings) -> impl Iterator<Item = &OwnFs> {
+fn folders(settings: &Settings) -> impl Iterator<Item = (&Path, bool)> {
     let devices = settings.spec.devices.iter();
-    devices.filter_map(|device| match device {
-        DeviceSpec::Fs(FsSpec::Own(folder)) => Some(folder),
+    let shared = devices.filter_map(|device| match device {
+        DeviceSpec::Fs(FsSpec::Own(folder)) => Some((folder.directory.as_path(), folder.writable)),
         _ => None,
-    })
+    });
+    let root = settings.root.iter().map(|root| &root.spec);
+    shared.chain(root.map(|root| (root.directory.as_path(), root.writable)))
 }
 
 /// Whether root comes, while the guest runs, to files or sockets that may be another user's: sockets that programs of the
@@ -138,7 +140,11 @@ fn reaches_what_others_own(settings: &Settings) -> bool {
     let is_listed = !settings.control.unlisted;
     let has_foreign_place = is_listed && runtime.is_ok_and(|folder| !is_roots(folder.path()));
     let devices = &settings.spec.devices;
-    has_foreign_place || devices.iter().any(connects) || files::named(settings).iter().any(changes)
+    let has_root = settings.root.is_some();
+    has_root
+        || has_foreign_place
+        || devices.iter().any(connects)
+        || files::named(settings).iter().any(changes)
 }
 
 /// Whether root without capabilities may change the entries of `folder`: it and all folders on the way are root's, or open
@@ -182,10 +188,10 @@ fn file_rules(settings: &Settings) -> FileRules {
         // A client names the folder of a snapshot.
         rules.replace_in("/");
     }
-    for folder in folders(settings) {
-        match folder.writable {
-            true => rules.change_in(&folder.directory),
-            false => rules.read(&folder.directory),
+    for (folder, is_writable) in folders(settings) {
+        match is_writable {
+            true => rules.change_in(folder),
+            false => rules.read(folder),
         }
     }
     for named in files::named(settings) {

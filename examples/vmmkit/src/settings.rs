@@ -19,6 +19,7 @@ use crate::kernel_search::{self, Found};
 use crate::log::LogChoice;
 use crate::options::{self, RunOptions, Values};
 use crate::reports::{MetricsChoice, TimelineChoice};
+use crate::root::Root;
 use crate::sandbox_choice::SandboxChoice;
 
 /// How long a guest that was asked to power off may take, unless it is said.
@@ -32,6 +33,8 @@ const SYSTEM_MEMORY: RamSize = RamSize::mebibytes(1024);
 pub(crate) struct Settings {
     /// The machine.
     pub(crate) spec: MachineSpec,
+    /// A directory as the root, and the command to run there.
+    pub(crate) root: Option<Root>,
     /// The value of each of its devices, as it was given.
     pub(crate) device_texts: Vec<String>,
     /// The machine as this host can have it.
@@ -40,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) sandbox: SandboxChoice,
     /// How long a guest that was asked to power off may take.
     pub(crate) stop_timeout: Duration,
+    /// How long the guest may run.
+    pub(crate) timeout: Option<Duration>,
     /// Where others find it.
     pub(crate) control: control::Choice,
     /// It does not run before it is told to.
@@ -85,9 +90,9 @@ impl Settings {
             options.firmware = Some(firmware_search::search(disk)?);
             as_systems_expect(&mut options, values);
         }
+        let root = root(&options)?;
         let boot = boot(&options)?;
-        let devices = options.devices;
-        let (devices, device_texts): (_, Vec<String>) = devices.into_iter().unzip();
+        let (devices, device_texts): (_, Vec<String>) = options.devices.into_iter().unzip();
         let mut spec = MachineSpec {
             name: Some(control.name.clone().unwrap_or_else(|| "vmmkit".to_owned())),
             boot,
@@ -102,20 +107,29 @@ impl Settings {
             check_detached(&spec, &control)?;
             spec.serial.get_or_insert(ConsoleSpec::Null);
         }
+        if let Some(root) = &root {
+            root.shape(&mut spec);
+        }
         if let BootSpec::Kernel(mut kernel) = spec.boot.clone()
             && kernel.cmdline.is_none()
         {
-            kernel.cmdline = Some(default_cmdline(&spec, &kernel));
+            let quiet = if root.is_some() { " quiet" } else { "" };
+            kernel.cmdline = Some(default_cmdline(&spec, &kernel) + quiet);
             spec.boot = BootSpec::Kernel(kernel);
         }
-        let machine = machine_config(&spec)
+        let mut machine = machine_config(&spec)
             .map_err(|error| build_failure::of_assembly(&error, &spec, &device_texts))?;
+        if let Some(root) = &root {
+            root.boot(&mut machine)?;
+        }
         Ok(Self {
             spec,
+            root,
             device_texts,
             machine,
             sandbox: options.sandbox,
             stop_timeout: options.stop_timeout.unwrap_or(STOP_TIMEOUT),
+            timeout: options.timeout,
             control,
             paused: options.paused,
             detach: options.detach,
@@ -132,6 +146,18 @@ impl Settings {
             found_kernel,
         })
     }
+}
+
+/// The root that `options` ask for.
+fn root(options: &RunOptions) -> Result<Option<Root>, Failure> {
+    let others = [
+        ("--firmware", options.firmware.is_some()),
+        ("--initrd", options.initrd.is_some()),
+        ("--module", !options.modules.is_empty()),
+        ("--restore", options.restore.is_some()),
+    ];
+    let spec = options.root.clone();
+    Root::of(spec, &options.command, options.detach, &others)
 }
 
 /// The boot that `options` ask for.
@@ -152,7 +178,8 @@ fn boot(options: &RunOptions) -> Result<BootSpec, Failure> {
 
 /// The first disk, where nothing says how to boot, and that has a boot loader.
 fn own_boot_loader(options: &RunOptions) -> Option<&str> {
-    let is_said = options.firmware.is_some() || given_of_kernel(options).is_some();
+    let is_said =
+        options.firmware.is_some() || options.root.is_some() || given_of_kernel(options).is_some();
     let mut disks = options
         .devices
         .iter()
@@ -182,7 +209,8 @@ fn kernel_of(options: &RunOptions) -> Result<(PathBuf, Option<InitrdSpec>), Fail
         return Ok((kernel.clone(), own));
     }
     let Found { kernel, initrd } = kernel_search::search()?;
-    let found = initrd.map(|path| InitrdSpec { path, any: false });
+    let found = initrd.filter(|_| options.root.is_none());
+    let found = found.map(|path| InitrdSpec { path, any: false });
     Ok((kernel, own.or(found)))
 }
 

@@ -123,6 +123,10 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("vmmkit run ... --fs", "it needs a folder of that name"),
     (
+        "vmmkit run --kernel vmlinux --root",
+        "it takes a minute on a software KVM",
+    ),
+    (
         "vmmkit run ... --memory 4G,backend=hugetlb",
         "it needs pages that the host has reserved",
     ),

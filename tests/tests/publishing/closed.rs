@@ -201,6 +201,7 @@ const CLOSED: &[(&str, &str, &[&str])] = &[
             "PolicySpec",
             "PrioritySpec",
             "RateSpec",
+            "RootSpec",
             "MachineSpec",
             "SmbiosSpec",
             "CredentialSpec",

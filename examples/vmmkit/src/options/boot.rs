@@ -1,7 +1,8 @@
 //! The boot options.
 
 use vmmkit_machine_spec::{
-    BootSpec, CredentialSpec, Entry, InitrdSpec, KernelSpec, ModuleSpec, SmbiosSpec, path_text,
+    BootSpec, CredentialSpec, Entry, InitrdSpec, KernelSpec, ModuleSpec, RootSpec, SmbiosSpec,
+    path_text,
 };
 
 use super::{BOOT, FLAG, PATH, RunOption, TEXT, Takes, changed, flag, one};
@@ -37,6 +38,40 @@ pub(super) const OPTIONS: &[RunOption] = &[
         },
         write: |settings| one(kernel(settings).and_then(|kernel| kernel.initrd.as_ref())),
         ..PATH
+    },
+    RunOption {
+        name: "root",
+        value: "DIR[,rw]",
+        takes: Takes::Words,
+        heading: BOOT,
+        help: "Directory of the host as the guest's root",
+        more: "The words after -- are the command to run there, a login shell by default; its stdin, stdout, stderr and exit \
+               code are those of this process. Writes stay in the guest's memory without rw. The kernel needs virtio-fs, \
+               overlayfs and virtio consoles built in.",
+        advice: "give DIR, and rw where the guest may change it, such as --root /",
+        read: |options, given| {
+            options.root = Some(RootSpec::parse(given)?);
+            Ok(())
+        },
+        write: |settings| one(settings.root.as_ref().map(|root| &root.spec)),
+        ..TEXT
+    },
+    RunOption {
+        name: "command",
+        value: "WORD",
+        takes: Takes::Many,
+        heading: BOOT,
+        help: "Word of the command to run with --root",
+        more: "The same as a word after --; may be repeated.",
+        read: |options, given| {
+            options.command.push(given.as_text().to_owned());
+            Ok(())
+        },
+        write: |settings| {
+            let root = settings.root.as_ref();
+            root.map(|root| root.command.clone()).unwrap_or_default()
+        },
+        ..TEXT
     },
     RunOption {
         name: "module",

@@ -183,13 +183,27 @@ pub(super) const OPTIONS: &[RunOption] = &[
         help: "Time limit for a requested power-off [default: 5]",
         more: "A guest that has not powered off by then is stopped.",
         read: |options, given| {
-            options.stop_timeout = Some(seconds(given.as_text())?);
+            options.stop_timeout = Some(seconds("--stop-timeout", given.as_text(), 0)?);
             Ok(())
         },
         write: |settings| {
             let timeout = settings.stop_timeout;
             one((timeout != STOP_TIMEOUT).then_some(timeout.as_secs()))
         },
+        ..TEXT
+    },
+    RunOption {
+        name: "timeout",
+        value: "SECONDS",
+        takes: Takes::Number,
+        heading: CONTROL,
+        help: "Time limit for the guest, which is stopped at its end",
+        more: "The exit code is 124 then.",
+        read: |options, given| {
+            options.timeout = Some(seconds("--timeout", given.as_text(), 1)?);
+            Ok(())
+        },
+        write: |settings| one(settings.timeout.map(|timeout| timeout.as_secs())),
         ..TEXT
     },
 ];
@@ -206,16 +220,17 @@ fn machine_name(text: &str) -> Result<String, Wrong> {
     .into())
 }
 
-fn seconds(text: &str) -> Result<Duration, Wrong> {
+/// The value of `option`, at least `least`.
+fn seconds(option: &str, text: &str, least: u64) -> Result<Duration, Wrong> {
     // A day: what is meant by more is a guest that must not be stopped.
     let most = 86_400;
-    let next = "give a whole number from 0 to 86400, such as --stop-timeout 5";
+    let next = format!("give a whole number from {least} to {most}, such as {option} 5");
     let reason = match text.parse::<u64>() {
+        Ok(seconds) if seconds < least => "the guest would not run at all",
         Ok(seconds) if seconds <= most => return Ok(Duration::from_secs(seconds)),
         Ok(_) => "this is longer than a day",
         Err(error) if *error.kind() == IntErrorKind::PosOverflow => "this is longer than a day",
         Err(_) => "this is not a number of seconds",
     };
-    let what = format!("--stop-timeout {}: {reason}", shown(text));
-    Err(Failure::usage(what, next).into())
+    Err(Failure::usage(format!("{option} {}: {reason}", shown(text)), next).into())
 }

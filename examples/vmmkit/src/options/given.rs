@@ -6,6 +6,9 @@ use vmmkit_machine_spec::Given;
 
 use super::{RunOption, Takes, Values, all};
 
+/// The words after `--`.
+const WORDS: &str = "words";
+
 /// The options of a command line.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunArguments(pub(crate) Values);
@@ -57,7 +60,12 @@ impl RunOption {
 
 impl Args for RunArguments {
     fn augment_args(command: Command) -> Command {
-        command.args(all().map(RunOption::argument))
+        let words = Arg::new(WORDS)
+            .value_name("COMMAND")
+            .help("Command to run in the guest's root directory")
+            .num_args(1..)
+            .last(true);
+        command.args(all().map(RunOption::argument)).arg(words)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -79,6 +87,10 @@ impl FromArgMatches for RunArguments {
             for text in given.into_iter().flatten() {
                 values.add(option.name, Given::text(text));
             }
+        }
+        let words = matches.get_many::<String>(WORDS);
+        for text in words.into_iter().flatten() {
+            values.add("command", Given::text(text));
         }
         Ok(Self(values))
     }

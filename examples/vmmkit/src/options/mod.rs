@@ -18,7 +18,7 @@ use std::time::Duration;
 use vmmkit_gdb::Place;
 use vmmkit_machine_spec::{
     ConsoleSpec, CpusSpec, DeviceSpec, Entry, Given, InitrdSpec, MemorySpec, ModuleSpec,
-    PlatformSpec, PolicySpec,
+    PlatformSpec, PolicySpec, RootSpec,
 };
 
 use crate::failure::Failure;
@@ -51,6 +51,8 @@ pub(crate) struct RunOptions {
     pub(crate) cmdline: Option<String>,
     pub(crate) entry: Option<Entry>,
     pub(crate) firmware: Option<PathBuf>,
+    pub(crate) root: Option<RootSpec>,
+    pub(crate) command: Vec<String>,
     pub(crate) config: Option<PathBuf>,
     pub(crate) cpus: CpusSpec,
     pub(crate) memory: MemorySpec,
@@ -69,6 +71,7 @@ pub(crate) struct RunOptions {
     pub(crate) base: Option<PathBuf>,
     pub(crate) sandbox: SandboxChoice,
     pub(crate) stop_timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) dry_run: bool,
     pub(crate) gdb: Option<Place>,
     pub(crate) log: Option<LogChoice>,

@@ -218,10 +218,6 @@ const OF_RUN: &[(&[&str], &str)] = &[
         "did you mean --fs DIR,tag=NAME? With rw the guest may change the folder",
     ),
     (
-        &["--root", "-r"],
-        "a folder cannot be the root: give --disk PATH and root=/dev/vda in --cmdline",
-    ),
-    (
         &["-snapshot", "--snapshot", "--ephemeral"],
         "make an overlay with `qemu-img create -f qcow2 -b IMAGE -F FORMAT new.qcow2`, and give --disk \
          new.qcow2,backing=on",

@@ -247,11 +247,6 @@ impl Usage<'_> {
             }
             _ => return self.with_help(self.form()),
         }
-        if self.given.iter().any(|word| word == "--") {
-            return "no command can be given to the guest: pipe it into its shell, as in echo 'uname -r' | \
-                    vmmkit run"
-                .to_owned();
-        }
         let place = self.given.iter().position(|word| word == argument);
         let before = place.and_then(|place| self.given.get(place.checked_sub(1)?));
         if before.is_some_and(|before| before == "--balloon") {

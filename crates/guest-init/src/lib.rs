@@ -1,0 +1,45 @@
+//! One command in a guest whose root is a directory of the host, shared by virtio-fs.
+//!
+//! On the host: a [`Task`] says what to run, [`initramfs`] makes the initial RAM disk that runs it, and a [`Monitor`]
+//! hears from the guest how it ended. In the guest: the program that the RAM disk has as its `/init` asks
+//! [`is_init`], and calls [`run`].
+//!
+//! The guest has a virtio console with the ports [`STDIN`], [`STDOUT`], [`STDERR`] and [`STATUS`]. The command's output is
+//! that of two of the ports, byte for byte. Input comes in [frames](Frames), for a port has no end of its own. At the end of
+//! the command the guest tells its exit code, and how many bytes of output it has sent: the host ends the guest when
+//! it has them all. [Signals] for it come on `STATUS`. A command at a terminal has the guest's first virtio console
+//! instead, and `STATUS` alone.
+//!
+//! ```
+//! use vmmkit_guest_init::{Ended, Monitor};
+//!
+//! let monitor = Monitor::new(|| ());
+//! monitor.hear_status(b"exited 7 5 0\n");
+//! assert_eq!(monitor.ended(), None);
+//! monitor.count_stdout(5);
+//! assert_eq!(monitor.ended(), Some(Ended::Exited(7)));
+//! ```
+#![forbid(unsafe_code)]
+
+mod archive;
+mod frames;
+mod guest;
+mod monitor;
+mod signals;
+mod task;
+
+pub use archive::{InitramfsError, initramfs};
+pub use frames::Frames;
+pub use guest::{InitError, give_up, is_init, run};
+pub use monitor::{Ended, Monitor};
+pub use signals::Signals;
+pub use task::Task;
+
+/// The name of the port of the command's input.
+pub const STDIN: &str = "command.stdin";
+/// The name of the port of its output.
+pub const STDOUT: &str = "command.stdout";
+/// The name of the port of its errors.
+pub const STDERR: &str = "command.stderr";
+/// The name of the port on which the guest tells how the command ended, and hears of signals for it.
+pub const STATUS: &str = "command.status";
