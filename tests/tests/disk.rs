@@ -339,3 +339,18 @@ fn a_disk_that_another_machine_writes_is_refused() {
     assert!(second.stderr.contains(&disk), "{second:#?}");
     assert!(second.stderr.contains("next:"), "{second:#?}");
 }
+
+#[test]
+fn what_is_written_to_a_snapshot_of_a_disk_is_gone() {
+    let Some(guest) = Guest::find("snapshot of a disk") else {
+        return;
+    };
+    let disk = guest.scratch.ext4(32).unwrap();
+    let before = sum_of(&disk);
+    let script = "mount -t ext4 /dev/vdc /mnt && echo mine >/mnt/file && sync && umount /mnt
+        mount -t ext4 /dev/vdc /mnt && cat /mnt/file\n";
+    let disks = [format!("{},snapshot", disk.display())];
+    let run = guest.run(script, &disks);
+    assert!(run.stdout.contains("mine"), "{run:#?}");
+    assert_eq!(sum_of(&disk), before);
+}

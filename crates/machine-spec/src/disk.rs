@@ -28,6 +28,9 @@ pub struct OwnDisk {
     /// The guest may not write.
     #[serde(default)]
     pub read_only: bool,
+    /// The guest may write, and nothing is left of it at its end.
+    #[serde(default)]
+    pub snapshot: bool,
     /// Without the host's page cache (O_DIRECT).
     #[serde(default)]
     pub direct: bool,
@@ -92,6 +95,7 @@ impl OwnDisk {
         Self {
             path: path.into(),
             read_only: false,
+            snapshot: false,
             direct: false,
             serial: String::new(),
             queues: one(),
@@ -131,6 +135,7 @@ impl DiskSpec {
 /// The keys that may follow the path.
 const KEYS: &[&str] = &[
     "readonly",
+    "snapshot",
     "direct",
     "serial",
     "queues",
@@ -152,6 +157,7 @@ fn own(words: &mut Words<'_>) -> Result<OwnDisk, Fault> {
     let defaults = OwnDisk::new(words.path(path));
     Ok(OwnDisk {
         read_only: words.flag("readonly")?,
+        snapshot: words.flag("snapshot")?,
         direct: words.flag("direct")?,
         block_size: words
             .parsed("block-size", "512 or 4096", block_size)?
@@ -186,6 +192,7 @@ impl fmt::Display for OwnDisk {
         f.write_str(&first_path(&self.path))?;
         for (is_on, word) in [
             (self.read_only, "readonly"),
+            (self.snapshot, "snapshot"),
             (self.direct, "direct"),
             (self.backing, "backing=on"),
         ] {

@@ -45,8 +45,8 @@ pub use balloon::{
 #[cfg(feature = "blk")]
 pub use blk::{
     Block, BlockBackend, BlockConfig, BlockError, BlockLimits, BlockRequest, BlockStats,
-    BlockStatus, Disk, DiskFormat, ForeignFormat, MemoryDisk, RawDisk, ResizeError, Topology,
-    parse_block_request,
+    BlockStatus, Disk, DiskFormat, ForeignFormat, MemoryDisk, OverlayDisk, RawDisk, ResizeError,
+    Topology, parse_block_request,
 };
 #[cfg(feature = "qcow2")]
 pub use blk::{Damage, Qcow2Disk, Qcow2Error};

@@ -35,6 +35,10 @@ fn next(image: &Path, error: &BlockError) -> String {
         BlockError::Open { .. } => key_before(image)
             .unwrap_or_else(|| "check the path, its permissions, and who uses it".to_owned()),
         BlockError::RawOnly { .. } => "change the file or the options as said".to_owned(),
+        BlockError::Overlay { .. } => {
+            "set TMPDIR to a directory that you can write to, on a file system such as ext4, XFS, btrfs or tmpfs"
+                .to_owned()
+        }
         BlockError::Serial { .. } => "give serial as up to 20 letters and digits".to_owned(),
         _ => "check the path, its permissions, and who uses it".to_owned(),
     }

@@ -1,5 +1,6 @@
 //! Disks.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vmmkit_machine_spec::{DiskBackend, DiskFormat, DiskSpec, Field, OwnDisk};
@@ -53,10 +54,20 @@ fn own(spec: &OwnDisk, field: Field, plan: &Plan) -> Result<Block, BlockError> {
     }
 }
 
+/// The folder for large files that need not last (hier(7), environ(7)): of /tmp the host may have little.
+fn overlay_folder() -> PathBuf {
+    let large = Path::new("/var/tmp");
+    match std::env::var_os("TMPDIR") {
+        None if large.is_dir() => large.to_owned(),
+        _ => std::env::temp_dir(),
+    }
+}
+
 fn config(disk: &OwnDisk) -> BlockConfig {
     BlockConfig {
         path: disk.path.clone(),
         read_only: disk.read_only,
+        overlay: disk.snapshot.then(overlay_folder),
         direct: disk.direct,
         block_size: disk.block_size,
         serial: disk.serial.clone(),

@@ -77,7 +77,9 @@ fn of_device(field: Field, device: &DeviceSpec) -> Option<Named> {
         false => Role::Disk,
     };
     let (path, role) = match device {
-        DeviceSpec::Disk(DiskSpec::Own(disk)) => (&disk.path, given(disk.read_only)),
+        DeviceSpec::Disk(DiskSpec::Own(disk)) => {
+            (&disk.path, given(disk.read_only || disk.snapshot))
+        }
         DeviceSpec::Pmem(pmem) => (&pmem.path, given(pmem.discard)),
         DeviceSpec::Vsock(vsock) => (&vsock.socket, Role::Socket),
         DeviceSpec::Console(ConsoleSpec::File(path)) => (path, Role::Output(Sharing::Alone)),

@@ -25,6 +25,9 @@ pub struct BlockConfig {
     /// Whether what a qcow2 image names as its backing file is opened, for reading, and what that
     /// names in turn: who takes an image from a stranger gives the guest what the image names.
     pub backing: bool,
+    /// The folder of a file without a name that what the guest writes goes to: the disk itself stays as it is, and
+    /// other VMs may read it too ([`OverlayDisk`](super::OverlayDisk)).
+    pub overlay: Option<PathBuf>,
     /// Queues, each with a thread of its own: 1 to 64. One for each vCPU is usual.
     pub queues: u16,
     /// The serial number that the guest reads: up to 20 bytes of ASCII.
@@ -50,6 +53,7 @@ impl Default for BlockConfig {
             format: None,
             read_only: false,
             backing: false,
+            overlay: None,
             queues: 1,
             serial: String::new(),
             direct: false,
@@ -156,6 +160,15 @@ pub enum BlockError {
     NotADisk {
         /// The path.
         path: PathBuf,
+    },
+    /// There can be no file for what the guest writes.
+    #[error("cannot make a file without a name in {}", folder.display())]
+    Overlay {
+        /// The folder.
+        folder: PathBuf,
+        /// The host's reason.
+        #[source]
+        source: io::Error,
     },
     /// The host uses the block device.
     #[error(

@@ -85,6 +85,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// The host's.
     fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
 
+    /// Whether what is written is gone when the disk is: the machine's state cannot be saved then.
+    fn is_temporary(&self) -> bool {
+        false
+    }
+
     /// The host's file that has the same bytes at the same offsets, if there is one: io_uring may work
     /// on it.
     fn file(&self) -> Option<&File> {

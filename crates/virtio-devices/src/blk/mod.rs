@@ -22,11 +22,13 @@ mod in_flight;
 mod lock;
 mod memory;
 mod opened;
+mod overlay;
 #[cfg(feature = "qcow2")]
 mod qcow2;
 mod raw;
 mod request;
 mod resize;
+mod segments;
 mod shared_blocks;
 mod space;
 mod spec;
@@ -34,6 +36,7 @@ mod state;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::fmt;
 use std::io;
@@ -56,6 +59,7 @@ pub use config::{BlockBackend, BlockConfig, BlockError, DiskFormat};
 pub use disk::{Disk, Topology};
 pub use foreign::ForeignFormat;
 pub use memory::MemoryDisk;
+pub use overlay::OverlayDisk;
 #[cfg(feature = "qcow2")]
 pub use qcow2::{Damage, Qcow2Disk, Qcow2Error};
 pub use raw::RawDisk;
@@ -101,17 +105,19 @@ impl Block {
     /// # Errors
     /// [`BlockError`] names the path or the option, the reason and what helps.
     pub fn open(config: &BlockConfig) -> Result<Self, BlockError> {
-        let disk: Arc<dyn Disk> = match config.disk_format() {
-            DiskFormat::Raw => Arc::new(RawDisk::open(config)?),
-            #[cfg(feature = "qcow2")]
-            DiskFormat::Qcow2 => Arc::new(Qcow2Disk::open(config)?),
-            #[cfg(not(feature = "qcow2"))]
-            DiskFormat::Qcow2 => {
-                return Err(BlockError::NotBuilt {
-                    path: config.path.clone(),
-                    format: DiskFormat::Qcow2,
-                });
+        let disk = match &config.overlay {
+            Some(folder) if !config.read_only => {
+                let under = BlockConfig {
+                    read_only: true,
+                    ..config.clone()
+                };
+                let overlay = OverlayDisk::new(open_disk(&under)?, folder);
+                Arc::new(overlay.map_err(|source| BlockError::Overlay {
+                    folder: folder.clone(),
+                    source,
+                })?)
             }
+            _ => open_disk(config)?,
         };
         Self::with_disk(disk, config)
     }
@@ -174,6 +180,21 @@ impl Block {
     pub fn on_error(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
         let _ = self.shared.on_error.set(Box::new(tell));
     }
+}
+
+fn open_disk(config: &BlockConfig) -> Result<Arc<dyn Disk>, BlockError> {
+    Ok(match config.disk_format() {
+        DiskFormat::Raw => Arc::new(RawDisk::open(config)?),
+        #[cfg(feature = "qcow2")]
+        DiskFormat::Qcow2 => Arc::new(Qcow2Disk::open(config)?),
+        #[cfg(not(feature = "qcow2"))]
+        DiskFormat::Qcow2 => {
+            return Err(BlockError::NotBuilt {
+                path: config.path.clone(),
+                format: DiskFormat::Qcow2,
+            });
+        }
+    })
 }
 
 /// The back end on this host, as far as it can be known before a guest runs.

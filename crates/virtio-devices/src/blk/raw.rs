@@ -14,6 +14,7 @@ use super::disk::is_unsupported;
 use super::foreign::ForeignFormat;
 use super::lock::{check_same, lock};
 use super::opened::{check_kind, open, open_cached};
+use super::segments::part;
 use super::spec::SECTOR;
 use super::{BlockConfig, BlockError, Disk, Topology};
 
@@ -99,20 +100,25 @@ impl RawDisk {
         Ok(fallocate(&self.file, mode, offset, length)?)
     }
 
-    fn zeroes(&self, mut offset: u64, mut length: u64) -> io::Result<()> {
-        if let Some(direct) = &self.direct {
-            return direct.zeroes(&self.file, offset, length);
+    fn zeroes(&self, offset: u64, length: u64) -> io::Result<()> {
+        match &self.direct {
+            Some(direct) => direct.zeroes(&self.file, offset, length),
+            None => zeroes(&self.file, offset, length),
         }
-        let zeroes = vec![0; PIECE.min(usize::try_from(length).unwrap_or(PIECE))];
-        while length > 0 {
-            let most = usize::try_from(length).unwrap_or(PIECE);
-            let piece = zeroes.get(..most).unwrap_or(&zeroes);
-            self.file.write_all_at(piece, offset)?;
-            offset += piece.len() as u64;
-            length -= piece.len() as u64;
-        }
-        Ok(())
     }
+}
+
+/// Writes zeroes to the range.
+pub(super) fn zeroes(file: &File, mut offset: u64, mut length: u64) -> io::Result<()> {
+    let zeroes = vec![0; PIECE.min(usize::try_from(length).unwrap_or(PIECE))];
+    while length > 0 {
+        let most = usize::try_from(length).unwrap_or(PIECE);
+        let piece = zeroes.get(..most).unwrap_or(&zeroes);
+        file.write_all_at(piece, offset)?;
+        offset += piece.len() as u64;
+        length -= piece.len() as u64;
+    }
+    Ok(())
 }
 
 /// The blocks that the guest should know of: sectors can be read and written alone on any host, if not
@@ -308,7 +314,7 @@ impl Disk for RawDisk {
 }
 
 /// Calls until all bytes of the segments are moved; `end` is the error where nothing is.
-fn whole(
+pub(super) fn whole(
     segments: &[Segment],
     offset: u64,
     end: io::ErrorKind,
@@ -326,27 +332,13 @@ fn whole(
         done += moved;
         if done < total {
             // Rare: a full disk, or more segments than one call takes.
-            rest = skip(segments, done);
+            rest = part(segments, done, total - done);
         }
     }
     Ok(())
 }
 
-fn total(segments: &[Segment]) -> u64 {
+pub(super) fn total(segments: &[Segment]) -> u64 {
     let lengths = segments.iter().map(|segment| u64::from(segment.length));
     lengths.sum()
-}
-
-fn skip(segments: &[Segment], mut bytes: u64) -> Vec<Segment> {
-    let mut rest = Vec::with_capacity(segments.len());
-    for segment in segments {
-        let behind = bytes.min(segment.length.into());
-        bytes -= behind;
-        let length = segment.length - behind as u32;
-        if length > 0 {
-            let address = vmmkit_guest_memory::GuestAddress(segment.address.0 + behind);
-            rest.push(Segment { address, length });
-        }
-    }
-    rest
 }

@@ -25,6 +25,11 @@ impl StateForm for BlockForm {
 // Ordering: Relaxed, as the device is at rest, and pausing and resuming it take a lock.
 impl SaveState for Block {
     fn save_state(&self) -> Result<SavedState, StateError> {
+        if self.shared.disk.is_temporary() {
+            let reason = "what the guest wrote to it is gone with this process";
+            let reason = StateReason::CannotBeSaved(reason);
+            return Err(StateError::whole(BlockForm::KIND, reason));
+        }
         SavedState::new(&BlockForm {
             sectors: self.shared.capacity.load(Ordering::Relaxed) / SECTOR,
             writeback: self.shared.writeback.load(Ordering::Relaxed),

@@ -219,8 +219,7 @@ const OF_RUN: &[(&[&str], &str)] = &[
     ),
     (
         &["-snapshot", "--snapshot", "--ephemeral"],
-        "make an overlay with `qemu-img create -f qcow2 -b IMAGE -F FORMAT new.qcow2`, and give --disk \
-         new.qcow2,backing=on",
+        "did you mean --disk PATH,snapshot? What the guest writes is gone at its end",
     ),
     (
         &["-p", "--publish", "--port", "-redir"],

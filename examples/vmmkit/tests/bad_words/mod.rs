@@ -85,7 +85,7 @@ pub(crate) const CASES: &[Case] = &[
     text(&["run", "-nographic"], "-nographic: there is no such option", "leave it out: there are no graphics"),
     text(&["run", "-enable-kvm"], "-enable-kvm: there is no such option", "leave it out: KVM is always used"),
     text(&["run", "-quiet"], "-quiet: there is no such option", "did you mean --quiet?"),
-    text(&["run", "--snapshot"], "--snapshot: there is no such option", "make an overlay with `qemu-img create"),
+    text(&["run", "--snapshot"], "--snapshot: there is no such option", "did you mean --disk PATH,snapshot?"),
     text(&["run", "--api-sock", "x"], "--api-sock: there is no such option", "did you mean --api-socket?"),
     text(&["run", "--kernels", "x"], "--kernels: there is no such option", "did you mean --kernel?"),
     text(&["-m", "1G"], "-m: there is no such option", "options of a guest come after run: `vmmkit run ...`"),
@@ -106,7 +106,7 @@ pub(crate) const CASES: &[Case] = &[
     build(&["run", "--config", "DIR/disk"], "--config DIR/disk: this is not a file of options",
         "name it by its option: --kernel DIR/disk, --disk DIR/disk or --initrd DIR/disk; else give a file of text in TOML"),
     build(&["run", "--config", "DIR"], "--config DIR: this is not a file of options", "it is a folder: "),
-    text(&["run", "--config", "DIR/pathless.toml"], "--disk readonly=true: there is no path", "give PATH, and readonly, direct, "),
+    text(&["run", "--config", "DIR/pathless.toml"], "--disk readonly=true: there is no path", "give PATH, and readonly, snapshot, direct, "),
     build(&["run", "--config", "DIR/qcow2"], "--config DIR/qcow2: this is not a file of options", "it is a qcow2 disk image: --disk DIR/qcow2, "),
     // Addresses, sizes and places.
     text(&["run", "--kernel", "k", "--net", "tap=t,mac=01:00:00:00:00:01"],
