@@ -160,6 +160,8 @@ impl fmt::Debug for ThreadStart {
 pub struct ThreadPolicy {
     /// The prefix of their names: see [`thread_name`].
     pub name_prefix: String,
+    /// The name of the thread of vCPU *n*, of which *n* is the end: `vcpu` where there is none here.
+    pub vcpu_name: Option<String>,
     /// How the host schedules those of [`ThreadRole::Device`]; as the thread that starts them otherwise.
     pub device_priority: Option<ThreadPriority>,
 }
@@ -167,6 +169,10 @@ pub struct ThreadPolicy {
 impl ThreadPolicy {
     /// A thread of the machine, called `name` behind the machine's prefix.
     pub fn spec(&self, role: ThreadRole, name: &str) -> ThreadSpec {
+        let own = self.vcpu_name.as_ref().filter(|_| role == ThreadRole::Vcpu);
+        let own = own.zip(name.strip_prefix("vcpu"));
+        let own = own.map(|(own, number)| format!("{own}{number}"));
+        let name = own.as_deref().unwrap_or(name);
         let spec = ThreadSpec::new(role, thread_name(&self.name_prefix, name));
         let priority = self.device_priority.filter(|_| role == ThreadRole::Device);
         ThreadSpec { priority, ..spec }
@@ -178,6 +184,18 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn a_vcpus_thread_has_the_name_that_its_embedder_chooses() {
+        let policy = ThreadPolicy {
+            vcpu_name: Some("fc_vcpu ".to_owned()),
+            ..ThreadPolicy::default()
+        };
+        let name = |role, name| policy.spec(role, name).name;
+        assert_eq!(name(ThreadRole::Vcpu, "vcpu12"), "fc_vcpu 12");
+        assert_eq!(name(ThreadRole::Device, "vcpu12"), "vcpu12");
+        assert_eq!(name(ThreadRole::Device, "vmm"), "vmm");
+    }
 
     #[test]
     fn a_thread_has_its_name() {
