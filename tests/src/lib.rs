@@ -8,6 +8,7 @@ pub mod diskless;
 pub mod gdb;
 pub mod guest;
 pub mod http;
+pub mod micro;
 pub mod network;
 pub mod package;
 pub mod passt;
