@@ -244,7 +244,7 @@ fn layers() -> BTreeMap<usize, Vec<&'static str>> {
 fn picture() -> String {
     let layers = layers();
     let mut lines = vec![format!(
-        "L{}  vmmkit (all as one library)   examples/vmmkit (the binary)   tests   benches",
+        "L{}  vmmkit (all as one library)   examples/vmmkit, vmmkit-firecracker (the binaries)   tests   benches",
         layers.len()
     )];
     for (layer, names) in layers.iter().rev() {

@@ -1,0 +1,288 @@
+//! The machine of a configuration, on the host's KVM.
+
+use std::error::Error;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use vmmkit_assembly::{Assembled, Assembly, Host, Input, Means, Notice, PlainStreams, Unfinished};
+use vmmkit_assembly::{check_files, device_files, machine_config, machine_files};
+use vmmkit_controlled::PAUSE_TIME;
+use vmmkit_firecracker::body::RateLimiter;
+use vmmkit_firecracker::guest::BalloonReport;
+use vmmkit_firecracker::log::Log;
+use vmmkit_firecracker::resources::Resources;
+use vmmkit_firecracker::spec::{Planned, limits, plan};
+use vmmkit_firecracker::{Guest, log};
+use vmmkit_hypervisor_kvm::Kvm;
+use vmmkit_machine_spec::Field;
+use vmmkit_virtio_devices::{Balloon, Block, Net};
+use vmmkit_vmm::{Handle, Machine, Ready};
+
+/// The name of a vCPU's thread, before its number: clients look for it.
+const VCPU_THREAD: &str = "fc_vcpu ";
+/// Pages of 4 KiB in a mebibyte.
+const PAGES: u32 = 256;
+
+/// A machine that can start, and what clients can change of it.
+pub(crate) struct Built {
+    pub(crate) machine: Machine<Ready>,
+    pub(crate) guest: Arc<Running>,
+}
+
+/// A machine that runs.
+pub(crate) struct Running {
+    handle: Handle,
+    drives: Vec<(String, Option<Arc<Block>>)>,
+    network: Vec<(String, Option<Arc<Net>>)>,
+    balloon: Option<Arc<Balloon>>,
+}
+
+/// Builds the machine of `resources`.
+pub(crate) fn build(resources: &Resources, log: &Arc<Log>) -> Result<Built, String> {
+    let planned = plan(resources)?;
+    let kvm = Kvm::open().map_err(|error| chain(&error))?;
+    let assembled = assemble(&planned, resources, log, &kvm)?;
+    let handle = assembled.machine.handle();
+    let id = |place: &usize| {
+        let field = Field::Device(*place);
+        let mut devices = assembled.devices.iter();
+        devices
+            .find(|(other, _)| *other == field)
+            .map(|(_, id)| id.clone())
+    };
+    let drives = resources.drives.iter().zip(&planned.drives);
+    let drives = drives.map(|(drive, place)| {
+        let disk: Option<Arc<Block>> = id(place).and_then(|id| handle.device(id));
+        if let (Some(disk), Some(limiter)) = (&disk, drive.rate_limiter) {
+            disk.rate_limiter().set(limits(limiter));
+        }
+        (drive.drive_id.clone(), disk)
+    });
+    let network = resources.network.iter().zip(&planned.network);
+    let network = network.map(|(interface, place)| {
+        let net: Option<Arc<Net>> = id(place).and_then(|id| handle.device(id));
+        if let Some(net) = &net {
+            limit(net, interface.rx_rate_limiter, interface.tx_rate_limiter);
+        }
+        (interface.iface_id.clone(), net)
+    });
+    let guest = Arc::new(Running {
+        drives: drives.collect(),
+        network: network.collect(),
+        balloon: handle.first_device(),
+        handle,
+    });
+    Ok(Built {
+        machine: assembled.machine,
+        guest,
+    })
+}
+
+fn assemble(
+    planned: &Planned,
+    resources: &Resources,
+    log: &Arc<Log>,
+    kvm: &Kvm,
+) -> Result<Assembled, String> {
+    let spec = &planned.spec;
+    let mut files = machine_files(spec);
+    files.extend(device_files(spec));
+    check_files(&files).map_err(|fault| format!("{fault:?}"))?;
+    let mut config = machine_config(spec).map_err(|error| chain(&error))?;
+    config.threads.vcpu_name = Some(VCPU_THREAD.to_owned());
+    config.ram.dirty_log = resources.machine_config.track_dirty_pages;
+    let unfinished = Unfinished::new(Vec::new(), &config.ram.backing);
+    let host: Arc<dyn Host> = Arc::new(Streams(log.clone()));
+    let assembly = Assembly::open(config, spec, &host, Means::default());
+    let assembly = assembly.map_err(|error| chain(&error))?;
+    let assembled = assembly.build(kvm).map_err(|error| chain(&error))?;
+    unfinished.keep();
+    Ok(assembled)
+}
+
+/// An error and its causes, as one sentence.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some say their cause themselves.
+        if !sentence.ends_with(&next) {
+            sentence = format!("{sentence}: {next}");
+        }
+        cause = error.source();
+    }
+    sentence
+}
+
+fn limit(net: &Net, to: Option<RateLimiter>, from: Option<RateLimiter>) {
+    if let Some(to) = to {
+        net.receive_limit().set(limits(to));
+    }
+    if let Some(from) = from {
+        net.transmit_limit().set(limits(from));
+    }
+}
+
+impl Guest for Running {
+    fn pause(&self) -> Result<(), String> {
+        self.handle
+            .pause_within(PAUSE_TIME)
+            .map_err(|error| chain(&error))
+    }
+
+    fn resume(&self) -> Result<(), String> {
+        self.handle.resume();
+        Ok(())
+    }
+
+    fn ctrl_alt_del(&self) {
+        self.handle.ctrl_alt_del();
+    }
+
+    fn limit_drive(&self, place: usize, limiter: RateLimiter) {
+        if let Some((_, Some(disk))) = self.drives.get(place) {
+            disk.rate_limiter().set(limits(limiter));
+        }
+    }
+
+    fn limit_network(&self, place: usize, to: Option<RateLimiter>, from: Option<RateLimiter>) {
+        if let Some((_, Some(net))) = self.network.get(place) {
+            limit(net, to, from);
+        }
+    }
+
+    fn set_balloon(&self, mebibytes: u32) {
+        if let Some(balloon) = &self.balloon {
+            balloon.set_target(mebibytes);
+        }
+    }
+
+    fn balloon(&self) -> BalloonReport {
+        let Some(balloon) = &self.balloon else {
+            return BalloonReport::default();
+        };
+        let (target, actual) = (balloon.target_pages(), balloon.actual_pages());
+        let stats = balloon
+            .stats()
+            .map(|report| report.stats)
+            .unwrap_or_default();
+        BalloonReport {
+            target_pages: target,
+            actual_pages: actual,
+            target_mib: target / PAGES,
+            actual_mib: actual / PAGES,
+            swap_in: stats.swap_in,
+            swap_out: stats.swap_out,
+            major_faults: stats.major_faults,
+            minor_faults: stats.minor_faults,
+            free_memory: stats.free_memory,
+            total_memory: stats.total_memory,
+            available_memory: stats.available_memory,
+            disk_caches: stats.disk_caches,
+            hugetlb_allocations: stats.huge_page_allocations,
+            hugetlb_failures: stats.huge_page_failures,
+        }
+    }
+
+    fn set_statistics_interval(&self, seconds: u16) {
+        if let Some(balloon) = &self.balloon {
+            let interval = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
+            balloon.set_stats_interval(interval);
+        }
+    }
+
+    fn counters(&self) -> Value {
+        let mut groups = Map::new();
+        for (name, disk) in &self.drives {
+            let Some(disk) = disk else { continue };
+            let stats = disk.stats();
+            let numbers = [
+                ("read_count", stats.reads),
+                ("read_bytes", stats.read_bytes),
+                ("write_count", stats.writes),
+                ("write_bytes", stats.written_bytes),
+                ("flush_count", stats.flushes),
+                ("execute_fails", stats.host_errors),
+                ("invalid_reqs_count", stats.bad_requests),
+                (
+                    "rate_limiter_throttled_events",
+                    disk.rate_limiter().throttled(),
+                ),
+            ];
+            add(&mut groups, "block", name, &numbers);
+        }
+        for (name, net) in &self.network {
+            let Some(net) = net else { continue };
+            let stats = net.stats();
+            let numbers = [
+                ("rx_packets_count", stats.received.packets),
+                ("rx_bytes_count", stats.received.bytes),
+                ("rx_fails", stats.received.errors + stats.received.drops),
+                ("tx_packets_count", stats.transmitted.packets),
+                ("tx_bytes_count", stats.transmitted.bytes),
+                (
+                    "tx_fails",
+                    stats.transmitted.errors + stats.transmitted.drops,
+                ),
+                ("rx_rate_limiter_throttled", net.receive_limit().throttled()),
+                (
+                    "tx_rate_limiter_throttled",
+                    net.transmit_limit().throttled(),
+                ),
+            ];
+            add(&mut groups, "net", name, &numbers);
+        }
+        if let Some(balloon) = &self.balloon {
+            let counters = balloon.counters();
+            let numbers = json!({
+                "inflate_count": counters.inflated_pages,
+                "deflate_count": counters.deflated_pages,
+                "stats_updates_count": counters.reports,
+                "event_fails": counters.outside_pages,
+            });
+            groups.insert("balloon".to_owned(), numbers);
+        }
+        Value::Object(groups)
+    }
+}
+
+/// Adds the numbers of one device, and to those of its kind.
+fn add(groups: &mut Map<String, Value>, kind: &str, name: &str, numbers: &[(&str, u64)]) {
+    let own: Map<String, Value> = numbers
+        .iter()
+        .map(|(name, number)| ((*name).to_owned(), json!(number)))
+        .collect();
+    groups.insert(format!("{kind}_{name}"), Value::Object(own));
+    let all = groups.entry(kind).or_insert_with(|| json!({}));
+    if let Some(all) = all.as_object_mut() {
+        for (name, number) in numbers {
+            let before = all.get(*name).and_then(Value::as_u64).unwrap_or_default();
+            all.insert((*name).to_owned(), json!(before.saturating_add(*number)));
+        }
+    }
+}
+
+/// This process's streams for the serial port, and the log for what devices report.
+struct Streams(Arc<Log>);
+
+impl Host for Streams {
+    fn stdin(&self) -> io::Result<Input> {
+        PlainStreams.stdin()
+    }
+
+    fn stdout(&self) -> io::Result<OwnedFd> {
+        PlainStreams.stdout()
+    }
+
+    fn stderr(&self, bytes: &[u8]) {
+        PlainStreams.stderr(bytes);
+    }
+
+    fn report(&self, notice: &Notice<'_>) {
+        log!(self.0, Warning, "{:?}: {:?}", notice.field, notice.kind);
+    }
+}
