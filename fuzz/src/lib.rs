@@ -11,6 +11,7 @@ pub mod cpu_model;
 pub mod cpu_profile;
 pub mod elf;
 pub mod emulator;
+pub mod firecracker_api;
 pub mod fuse_request;
 pub mod fw_cfg;
 pub mod guest_status;
@@ -50,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     ("cpu_profile", cpu_profile::run),
     ("elf", elf::run),
     ("emulator", emulator::run),
+    ("firecracker_api", firecracker_api::run),
     ("fuse_request", fuse_request::run),
     ("fw_cfg", fw_cfg::run),
     ("guest_status", guest_status::run),
