@@ -15,7 +15,8 @@ load() { for module in \"$@\"; do [ ! -e /$module.ko ] || insmod /$module.ko; do
 load virtio_ring virtio virtio_mmio
 ";
 /// The script is run when the initramfs is up; the guest ends with it.
-const CMDLINE: &str = "console=ttyS0 reboot=k panic=-1 quiet vmmkit.batch vmmkit.run=sh,/script";
+pub const CMDLINE: &str =
+    "console=ttyS0 reboot=k panic=-1 quiet vmmkit.batch vmmkit.run=sh,/script";
 
 /// A kernel that runs a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +58,11 @@ impl Diskless {
         }))
     }
 
-    /// A `vmmkit run` of the guest with `script` and `arguments`.
+    /// Writes an initramfs with `script`, in the folder.
     ///
     /// # Errors
     /// The host's.
-    pub fn command(&self, script: &str, arguments: &[&str]) -> io::Result<Command> {
+    pub fn initrd(&self, script: &str) -> io::Result<PathBuf> {
         let mut initrd = fs::read(self.guests.initramfs())?;
         let script = format!("{PRELUDE}{script}");
         let mut archive = Archive::default();
@@ -75,11 +76,24 @@ impl Diskless {
         initrd.extend(archive.end());
         let path = self.scratch.path().join("initrd");
         fs::write(&path, initrd)?;
-        let kernel = match self.kernel {
+        Ok(path)
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> PathBuf {
+        match self.kernel {
             Kernel::Lean => self.guests.lean_elf(),
             Kernel::Cloud => self.guests.cloud(),
-        };
-        let mut command = self.guests.command(&kernel, &["--cmdline", CMDLINE]);
+        }
+    }
+
+    /// A `vmmkit run` of the guest with `script` and `arguments`.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn command(&self, script: &str, arguments: &[&str]) -> io::Result<Command> {
+        let path = self.initrd(script)?;
+        let mut command = self.guests.command(&self.kernel(), &["--cmdline", CMDLINE]);
         command.arg("--initrd").arg(path).args(arguments);
         Ok(command)
     }

@@ -136,15 +136,14 @@ fn serve(arguments: Arguments, log: &Arc<Log>) -> Result<u8, Failure> {
             ..Limited::default()
         },
     };
+    metrics.started(started(arguments.times[0]), arguments.times[2]);
+    process.flush();
     match file {
         Some(file) => process.boot(file)?,
         None => process.open()?,
     }
-    metrics.started(started(arguments.times[0]), arguments.times[2]);
-    // Those who have no file for metrics have none to write.
-    let _ = process.table.flush_metrics();
     let code = process.run()?;
-    let _ = process.table.flush_metrics();
+    process.flush();
     if let Some(server) = process.server.take() {
         server.stop(GRACE);
     }
@@ -250,6 +249,7 @@ impl Process {
                         Info,
                         "Successfully started microvm that was configured from one single json"
                     );
+                    self.flush();
                     self.open()?;
                 }
                 Ok(Order::Booted(Err(reason))) => return Err(Failure(EXIT_CONFIGURATION, reason)),
@@ -260,13 +260,16 @@ impl Process {
                 Ok(Order::Ended(Err(error))) => {
                     return Err(Failure(EXIT_GENERIC, machine::chain(&error)));
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    let _ = self.table.flush_metrics();
-                }
+                Err(RecvTimeoutError::Timeout) => self.flush(),
                 // This thread has a sender itself.
                 Err(RecvTimeoutError::Disconnected) => return Ok(0),
             }
         }
+    }
+
+    /// Writes the metrics, if there is a file for them.
+    fn flush(&self) {
+        let _ = self.table.flush_metrics();
     }
 
     fn launch(&self, resources: &Resources) -> Result<Arc<dyn Guest>, String> {

@@ -6,29 +6,15 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod support;
+
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
+use support::{Folder, Process, program};
 use vmmkit_tests::micro::{echo_guest, elf, triple_fault_guest};
-
-/// How long anything may take, on a slow host too.
-const LIMIT: Duration = Duration::from_secs(60);
-/// How often to look.
-const LOOK: Duration = Duration::from_millis(5);
-
-/// The binary under test, or the one that was taken to another machine with the tests.
-fn program() -> PathBuf {
-    std::env::var_os("VMMKIT_FIRECRACKER_BIN").map_or_else(
-        || env!("CARGO_BIN_EXE_vmmkit-firecracker").into(),
-        PathBuf::from,
-    )
-}
 
 #[expect(clippy::print_stderr, reason = "a skip is loud")]
 fn has_kvm(test: &str) -> bool {
@@ -40,159 +26,6 @@ fn has_kvm(test: &str) -> bool {
         eprintln!("SKIPPED: {test}: /dev/kvm: {error}");
     }
     opened.is_ok()
-}
-
-/// A folder of its own, gone after the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("vmmkit-fc-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
-        fs::write(self.0.join(name), content).unwrap();
-        self.path(name)
-    }
-
-    /// A configuration file that boots `kernel`.
-    fn config(&self, kernel: &[u8]) -> String {
-        let kernel = self.file("kernel", kernel);
-        let source = format!(r#"{{"kernel_image_path": "{kernel}"}}"#);
-        self.file(
-            "config",
-            format!(r#"{{"boot-source": {source}, "drives": []}}"#),
-        )
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A process, killed at the end of its test.
-struct Process {
-    child: Child,
-    socket: String,
-}
-
-impl Process {
-    /// One with an API, which is there.
-    fn serving(folder: &Folder, words: &[&str]) -> Self {
-        let socket = folder.path("api.socket");
-        let mut command = Command::new(program());
-        command
-            .args(["--api-sock", &socket, "--id", "vm1"])
-            .args(words);
-        let process = Self::start(&mut command, socket);
-        process.waits("the socket", || UnixStream::connect(&process.socket).ok());
-        process
-    }
-
-    fn start(command: &mut Command, socket: String) -> Self {
-        let streams = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let child = streams.spawn().unwrap();
-        Self { child, socket }
-    }
-
-    fn waits<T>(&self, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            if let Some(found) = found() {
-                return found;
-            }
-            assert!(Instant::now() < deadline, "{what} never came");
-            thread::sleep(LOOK);
-        }
-    }
-
-    /// The answer to one request: its status, and its body.
-    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = UnixStream::connect(&self.socket).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        let length = body.len();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Content-Length: {length}\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.to_lowercase().contains("server: firecracker api"),
-            "{head}"
-        );
-        (
-            head.split(' ').nth(1).unwrap().parse().unwrap(),
-            body.to_owned(),
-        )
-    }
-
-    fn does(&self, method: &str, path: &str, body: &str) {
-        assert_eq!(
-            self.ask(method, path, body),
-            (204, String::new()),
-            "{method} {path} {body}"
-        );
-    }
-
-    /// Reads its stdout until `text`; all of it.
-    fn says(&mut self, text: &str) -> String {
-        let mut said = Vec::new();
-        let mut byte = [0];
-        while self.child.stdout.as_mut().unwrap().read(&mut byte).unwrap() == 1 {
-            said.push(byte[0]);
-            if said.ends_with(text.as_bytes()) {
-                return String::from_utf8(said).unwrap();
-            }
-        }
-        panic!("{text} never came: {}", String::from_utf8_lossy(&said));
-    }
-
-    fn types(&mut self, text: &str) {
-        let stdin = self.child.stdin.as_mut().unwrap();
-        stdin.write_all(text.as_bytes()).unwrap();
-        stdin.flush().unwrap();
-    }
-
-    fn ends(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "it never ended");
-            thread::sleep(LOOK);
-        }
-    }
-
-    /// The names of its threads.
-    fn threads(&self) -> Vec<String> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
-        let names = tasks.filter_map(|task| name(task.ok()?));
-        names.map(|name| name.trim_end().to_owned()).collect()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn run(words: &[&str]) -> Output {
