@@ -21,6 +21,7 @@ mod kernel_file;
 pub mod legacy;
 pub mod machine_spec;
 pub mod mem_request;
+pub mod migration_stream;
 pub mod multiboot;
 pub mod net_frame;
 pub mod payload;
@@ -60,6 +61,7 @@ pub const TARGETS: &[Target] = &[
     ("legacy", legacy::run),
     ("machine_spec", machine_spec::run),
     ("mem_request", mem_request::run),
+    ("migration_stream", migration_stream::run),
     ("multiboot", multiboot::run),
     ("net_frame", net_frame::run),
     ("payload", payload::run),

@@ -2,7 +2,8 @@
 //!
 //! It knows no device and no form: contents are bytes, and what writes them says what they are. A container is
 //! input from a stranger: [`Reader`] checks every length before it uses it, allocates for its table alone, and
-//! borrows the contents. Start with [`Writer`]; a [`Folder`] keeps one on a disk, with RAM beside it.
+//! borrows the contents. Start with [`Writer`]; a [`Folder`] keeps one on a disk, with RAM beside it, and a
+//! [`stream`] takes one to another process.
 //!
 //! ```
 //! use vmmkit_snapshot::{Reader, Section, Writer};
@@ -53,6 +54,7 @@ mod folder;
 mod lineage;
 mod opened;
 mod reader;
+pub mod stream;
 mod writer;
 
 pub use chain::{Chain, Link};
