@@ -61,8 +61,22 @@ impl GuestRam {
         pages: &PageRuns,
         write: impl Fn(&File, &[u8], u64) -> io::Result<u64>,
     ) -> io::Result<u64> {
-        let mut bytes = vec![0; CHUNK];
         let mut written = 0;
+        self.copy_pieces(pages, |bytes, offset| -> io::Result<()> {
+            written += write(image, bytes, offset)?;
+            Ok(())
+        })?;
+        Ok(written)
+    }
+
+    /// Calls `visit` with copies of `pages`, and where each lies in a [whole image](Self::write_image), in bytes: at most
+    /// 1 MiB at once, which is whole pages.
+    fn copy_pieces<E: From<io::Error>>(
+        &self,
+        pages: &PageRuns,
+        mut visit: impl FnMut(&[u8], u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut bytes = vec![0; CHUNK];
         for run in pages.as_slice() {
             for piece in self.pieces(*run) {
                 let Some(chunk) = bytes.get_mut(..piece.length) else {
@@ -70,10 +84,35 @@ impl GuestRam {
                 };
                 self.read_bytes(piece.address, chunk)
                     .map_err(io::Error::other)?;
-                written += write(image, chunk, piece.offset)?;
+                visit(chunk, piece.offset)?;
             }
         }
-        Ok(written)
+        Ok(())
+    }
+
+    /// Calls `visit` with copies of `pages` in their order: the number of the first one, and their bytes, at most 1 MiB
+    /// at once, or `None` for `count` pages of zeros. The guest may run: a page that it writes meanwhile is to be
+    /// copied once more.
+    ///
+    /// # Errors
+    /// That of `visit`.
+    pub fn copy_pages<E: From<io::Error>>(
+        &self,
+        pages: &PageRuns,
+        mut visit: impl FnMut(u64, u64, Option<&[u8]>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.copy_pieces(pages, |bytes, offset| {
+            let mut first = offset / PAGE_SIZE;
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let (run, behind, is_data) = next_run(rest);
+                let count = (run.len() / PAGE) as u64;
+                visit(first, count, is_data.then_some(run))?;
+                first += count;
+                rest = behind;
+            }
+            Ok(())
+        })
     }
 
     /// RAM as `config` says, with the contents that [`write_image`](Self::write_image) wrote to `image`, and the
@@ -83,12 +122,20 @@ impl GuestRam {
     /// privately: nothing is read before it is touched, all processes that map it share the host's page cache,
     /// and what the guest writes is its own. Changes are mapped over it likewise, but for short runs, which are copied.
     /// The files must not be changed or shortened then: the next access to a lost page would be a SIGBUS. For other
-    /// memory they are copied.
+    /// memory they are copied. An image that is [nobody else's](RamImage::own) becomes such memory itself.
     ///
     /// # Errors
     /// [`ImageError`].
     pub fn from_image(config: &RamConfig, image: &RamImage) -> Result<Self, ImageError> {
         image.check(config.size.bytes())?;
+        if image.is_own && image.changes.is_empty() && can_share(config) {
+            let source = Source {
+                flags: libc::MAP_SHARED | libc::MAP_NORESERVE,
+                file: Some(image.full.clone()),
+                pages: Pages::Shared,
+            };
+            return Ok(Self::of(config, source)?);
+        }
         let is_mapped = config.backing == Backing::Anonymous
             && config.thp != ThpAdvice::Always
             && !(config.prefault || config.merge || config.dump);
@@ -146,20 +193,35 @@ impl GuestRam {
     }
 }
 
+/// Whether such RAM may be a memory file, which is nobody else's.
+fn can_share(config: &RamConfig) -> bool {
+    matches!(config.backing, Backing::Anonymous | Backing::Memfd)
+        && !(config.prefault || config.merge || config.dump)
+}
+
 /// Writes the pages of `bytes` that are not all zeros to `offset`; how many bytes those are.
 fn write_pages(image: &File, bytes: &[u8], offset: u64) -> io::Result<u64> {
-    let pages: Vec<&[u8]> = bytes.chunks(PAGE).collect();
-    let (mut at, mut written) = (0_usize, 0);
-    for run in pages.chunk_by(|one, other| is_zero(one) == is_zero(other)) {
-        let length: usize = run.iter().map(|page| page.len()).sum();
-        let is_data = run.first().is_some_and(|page| !is_zero(page));
-        if let Some(data) = bytes.get(at..at + length).filter(|_| is_data) {
-            image.write_all_at(data, offset + at as u64)?;
-            written += length as u64;
+    let (mut at, mut written, mut rest) = (offset, 0, bytes);
+    while !rest.is_empty() {
+        let (run, behind, is_data) = next_run(rest);
+        if is_data {
+            image.write_all_at(run, at)?;
+            written += run.len() as u64;
         }
-        at += length;
+        at += run.len() as u64;
+        rest = behind;
     }
     Ok(written)
+}
+
+/// The first pages of `bytes` that are all zeros, or of which none is; the rest; and whether they are data.
+fn next_run(bytes: &[u8]) -> (&[u8], &[u8], bool) {
+    let mut pages = bytes.chunks(PAGE);
+    let is_data = pages.next().is_some_and(|page| !is_zero(page));
+    let more = pages.take_while(|page| is_zero(page) != is_data).count();
+    let length = bytes.len().min((more + 1) * PAGE);
+    let (run, rest) = bytes.split_at(length);
+    (run, rest, is_data)
 }
 
 /// The next bytes from `from` on that are not a hole, and where they end; `None` where all the rest is a hole.
@@ -211,6 +273,49 @@ mod tests {
         assert_eq!(ram.read::<u8>(GuestAddress(3 * MEBIBYTE + 10)), Ok(0));
         assert_eq!(ram.read::<u8>(GuestAddress(SIZE - 1)), Ok(9));
         assert_eq!(ram.read::<u64>(GuestAddress(8 * MEBIBYTE)), Ok(0));
+    }
+
+    #[test]
+    fn pages_are_copied_with_runs_of_zeros_apart() {
+        let ram = GuestRam::new(&config(Backing::Anonymous)).unwrap();
+        ram.write(GuestAddress(0x5008), 7_u64).unwrap();
+        ram.write(GuestAddress(2 * MEBIBYTE), 9_u8).unwrap();
+        let mut pages = PageRuns::default();
+        pages.add(4, 4);
+        pages.add(500, 20);
+        let mut seen = Vec::new();
+        ram.copy_pages(&pages, |first, count, bytes| -> io::Result<()> {
+            seen.push((first, count, bytes.map(|bytes| (bytes.len(), bytes[8]))));
+            Ok(())
+        })
+        .unwrap();
+        let data = |byte| Some((PAGE, byte));
+        let expected = [
+            (4, 1, None),
+            (5, 1, data(7)),
+            (6, 2, None),
+            (500, 12, None),
+            (512, 1, data(0)),
+            (513, 7, None),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn an_image_of_ones_own_is_the_ram_itself() {
+        let ram = GuestRam::new(&config(Backing::Anonymous)).unwrap();
+        ram.write(GuestAddress(0x5008), 7_u64).unwrap();
+        let image = file();
+        ram.write_image(&image).unwrap();
+        let seen = image.try_clone().unwrap();
+        let image = RamImage::own(image);
+        let own = GuestRam::from_image(&config(Backing::Anonymous), &image).unwrap();
+        assert_eq!(own.read::<u64>(GuestAddress(0x5008)), Ok(7));
+        own.write(GuestAddress(0x5008), 8_u64).unwrap();
+        let mut bytes = [0; 8];
+        seen.read_exact_at(&mut bytes, 0x5008).unwrap();
+        assert_eq!(u64::from_le_bytes(bytes), 8);
+        assert!(!own.is_mapped_from_images());
     }
 
     #[test]

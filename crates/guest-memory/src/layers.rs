@@ -21,6 +21,8 @@ const MAX_MAPPED: usize = 4096;
 pub struct RamImage {
     pub(crate) full: Arc<File>,
     pub(crate) changes: Vec<(Arc<File>, PageRuns)>,
+    /// Nobody else needs the image as it is.
+    pub(crate) is_own: bool,
 }
 
 /// Bytes of RAM that lie in one region.
@@ -37,11 +39,21 @@ impl From<File> for RamImage {
         Self {
             full: Arc::new(full),
             changes: Vec::new(),
+            is_own: false,
         }
     }
 }
 
 impl RamImage {
+    /// A memory file (memfd_create(2)) with all of RAM that is for one machine alone: what the guest writes is written to
+    /// it, and the host has no page twice.
+    pub fn own(full: File) -> Self {
+        Self {
+            is_own: true,
+            ..full.into()
+        }
+    }
+
     /// The same, and then the `pages` as [`write_changes`](GuestRam::write_changes) wrote them to `image`.
     #[must_use]
     pub fn changed(mut self, image: File, pages: PageRuns) -> Self {

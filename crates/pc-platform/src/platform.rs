@@ -24,7 +24,7 @@ use vmmkit_pci::PciBus;
 
 use crate::description::{Description, PlatformConfig};
 use crate::virtio_places::VirtioTransport;
-use crate::{Generation, Part, Place, PlatformError, firmware, table};
+use crate::{Generation, Part, Place, PlatformError, SaveError, firmware, table};
 
 /// The devices of one machine and the buses they are plugged into.
 pub struct Platform {
@@ -213,8 +213,11 @@ impl Platform {
         self.parts.lock()
     }
 
-    /// A range on the buses that belongs to none of `parts`: a device that was plugged in and made no part.
-    pub fn unowned(&self, parts: &[Part]) -> Option<RegionInfo> {
+    /// Checks that each range on the buses belongs to one of `parts`: a device may have been plugged in that was made no part.
+    ///
+    /// # Errors
+    /// [`SaveError::NotAPart`] for the first such device.
+    pub fn check_owned(&self, parts: &[Part]) -> Result<(), SaveError> {
         let is_owned = |region: &RegionInfo| {
             parts.iter().any(|part| {
                 let mut places = part.places().iter().map(|place| place.range());
@@ -222,7 +225,11 @@ impl Platform {
             })
         };
         let regions = self.ports.regions().into_iter().chain(self.mmio.regions());
-        regions.into_iter().find(|region| !is_owned(region))
+        let unowned = regions.into_iter().find(|region| !is_owned(region));
+        unowned.map_or(Ok(()), |region| {
+            let device = region.name.to_string();
+            Err(SaveError::NotAPart { device })
+        })
     }
 
     /// The exit counter of `vcpu`, over all resets. vCPUs are made in the order of their numbers.

@@ -87,6 +87,14 @@ impl From<File> for SavedRam {
 }
 
 impl SavedRam {
+    /// All of the RAM, in a memory file that is for one machine alone: see [`RamImage::own`].
+    pub fn own(full: File) -> Self {
+        Self {
+            image: RamImage::own(full),
+            is_changed: false,
+        }
+    }
+
     /// The section that a snapshot of changes has: which pages they are.
     pub const PAGES: &str = "ram-pages";
 

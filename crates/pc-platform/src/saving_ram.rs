@@ -200,6 +200,28 @@ impl RamSaver<'_> {
         Ok(())
     }
 
+    /// Logs the guest's writes, and returns all pages: the first of those to send to where the guest is to go on. Those
+    /// that were written since are [`written`](Self::written), round by round, and
+    /// [`end_unless_marked`](Self::end_unless_marked) is to follow.
+    ///
+    /// # Errors
+    /// [`SaveRamError`].
+    pub fn log_all(&self) -> Result<PageRuns, SaveRamError> {
+        self.begin()?;
+        self.take().inspect_err(|_| self.end_unless_marked())?;
+        let mut all = PageRuns::default();
+        all.add(0, self.ram.size() / vmmkit_guest_memory::PAGE_SIZE);
+        Ok(all)
+    }
+
+    /// The pages that were written since the last call, or since [`log_all`](Self::log_all).
+    ///
+    /// # Errors
+    /// [`SaveRamError`]: nobody knows which they are.
+    pub fn written(&self) -> Result<PageSet, SaveRamError> {
+        self.take()
+    }
+
     /// The log is not needed any more, but for that since a base: what was saved ahead has its rest, or is given up.
     pub fn end_unless_marked(&self) {
         let mut state = self.log.state.lock();

@@ -1,9 +1,12 @@
 //! The saved states of parts as sections of a snapshot.
 
+use std::sync::Arc;
+
 use vmmkit_device_bus::{SavedState, StateError, StateForm, StateReason};
 use vmmkit_hypervisor::saved::{VcpuSaved, VmSaved};
 use vmmkit_hypervisor::{Error as HypervisorError, SaveVm};
 use vmmkit_snapshot::{Reader, Section, Writer};
+use vmmkit_virtio::Device;
 
 use crate::{Part, SaveError, SectionError};
 
@@ -17,15 +20,18 @@ pub fn vcpu_id(number: u32) -> String {
     format!("vcpu{number}")
 }
 
-/// Adds the states of the vCPUs, in their order, and of the VM.
+/// Adds the states of so many vCPUs, in their order, and of the VM.
 ///
 /// # Errors
-/// [`SaveError`]: the hypervisor does not give one, or it cannot be written.
+/// [`SaveError`]: the hypervisor does not give one, or it cannot be written; some vCPUs have ended.
 pub fn put_core(
     writer: &mut Writer,
-    vcpus: Vec<Result<VcpuSaved, HypervisorError>>,
+    (count, vcpus): (u32, Vec<Result<VcpuSaved, HypervisorError>>),
     vm: &dyn SaveVm,
 ) -> Result<(), SaveError> {
+    if vcpus.len() != count as usize {
+        return Err(SaveError::Ended);
+    }
     for (number, vcpu) in (0_u32..).zip(vcpus) {
         let section = vcpu_id(number);
         let vcpu = vcpu.map_err(|source| SaveError::Hypervisor {
@@ -39,6 +45,22 @@ pub fn put_core(
         source,
     })?;
     Ok(put(writer, VM, &vm)?)
+}
+
+/// Checks that all of `devices`, each with its name, can be saved: some have more than their state.
+///
+/// # Errors
+/// [`SaveError::Device`] for the first that cannot.
+pub fn check_devices<'a>(
+    devices: impl IntoIterator<Item = (&'a Arc<str>, &'a Arc<dyn Device>)>,
+) -> Result<(), SaveError> {
+    let mut unsaved = devices
+        .into_iter()
+        .filter_map(|(name, device)| Some((name, device.unsaved()?)));
+    unsaved.next().map_or(Ok(()), |(name, reason)| {
+        let device = name.to_string();
+        Err(SaveError::Device { device, reason })
+    })
 }
 
 /// Takes the states of the vCPUs and of the VM.

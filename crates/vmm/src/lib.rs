@@ -51,7 +51,7 @@ pub use vmmkit_device_bus::DeviceId;
 pub use vmmkit_host_io::{Console, FdInput, InputRead, InputSource, Subscriber};
 pub use vmmkit_pc_platform::{
     Ahead, Extent, FREE_MMIO, FREE_PORTS, Needs, NoRoom, OwnDevice, OwnPlace, PartDevice, PciSlot,
-    SaveError, SaveRamError, SavedRam, SavedRamError, Slot, VirtioTransport,
+    RamSaver, SaveError, SaveRamError, SavedRam, SavedRamError, Slot, VirtioTransport,
 };
 pub use vmmkit_run_control::{
     ClockPolicy, Event, MachineState, OnCrash, OnReboot, Outcome, PauseError, ResetCause, RunError,

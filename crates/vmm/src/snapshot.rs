@@ -6,10 +6,9 @@ use vmmkit_guest_memory::GuestRam;
 use vmmkit_hypervisor::Hypervisor;
 use vmmkit_hypervisor::saved::{VcpuSaved, VmSaved};
 use vmmkit_pc_platform::sections::{self, MACHINE};
-use vmmkit_pc_platform::{Ahead, Extent, RamSaver, SaveRamError, SavedRam};
+use vmmkit_pc_platform::{Ahead, Extent, RamSaver, SavedRam};
 use vmmkit_snapshot::{Reader, Writer};
 
-use crate::devices::Devices;
 use crate::machine::{Machine, Paused};
 use crate::ready::Ready;
 use crate::{Handle, MachineBuilder, RestoreError, SaveError};
@@ -53,7 +52,7 @@ impl Handle {
         writer: &mut Writer,
         ram: &File,
     ) -> Result<(), SaveError> {
-        self.save_as(writer, |saver, writer| saver.save(extent, writer, ram))
+        self.save_as(writer, |saver, writer| Ok(saver.save(extent, writer, ram)?))
     }
 
     /// Writes `extent` of RAM to the empty file `ram` while the guest runs, until little of it is left that the guest has
@@ -62,9 +61,17 @@ impl Handle {
     /// # Errors
     /// As [`save_extent`](Self::save_extent).
     pub fn save_ahead(&self, extent: Extent, ram: &File) -> Result<Ahead, SaveError> {
+        Ok(self.ram_saver()?.ahead(extent, ram)?)
+    }
+
+    /// To save the RAM of a machine that can be saved while its guest runs.
+    ///
+    /// # Errors
+    /// [`SaveError::Device`].
+    pub fn ram_saver(&self) -> Result<RamSaver<'_>, SaveError> {
         let shared = self.shared();
-        shared.devices.check_saved()?;
-        Ok(shared.vm.saver(&shared.ram).ahead(extent, ram)?)
+        sections::check_devices(shared.devices.virtio())?;
+        Ok(shared.vm.saver(&shared.ram))
     }
 
     /// As [`save_extent`](Self::save_extent), of the paused machine whose RAM is in `ram` but for what it has written
@@ -78,7 +85,7 @@ impl Handle {
         writer: &mut Writer,
         ram: &File,
     ) -> Result<(), SaveError> {
-        self.save_as(writer, |saver, writer| saver.rest(ahead, writer, ram))
+        self.save_as(writer, |saver, writer| Ok(saver.rest(ahead, writer, ram)?))
     }
 
     /// Gives up what is `ahead`: the guest's writes are logged no more than before.
@@ -88,30 +95,33 @@ impl Handle {
         shared.vm.saver(&shared.ram).end_unless_marked();
     }
 
-    fn save_as(
+    /// Writes the state of the paused machine to `writer`, and calls `save_ram`: nobody resumes the guest before that returns.
+    ///
+    /// # Errors
+    /// As `save`, and that of `save_ram`.
+    pub fn save_as<T, E: From<SaveError>>(
         &self,
         writer: &mut Writer,
-        save_ram: impl FnOnce(RamSaver<'_>, &mut Writer) -> Result<(), SaveRamError>,
-    ) -> Result<(), SaveError> {
+        save_ram: impl FnOnce(RamSaver<'_>, &mut Writer) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let rest = self.shared().devices.hold_at_rest();
+        self.save_state(*rest, writer)?;
+        save_ram(self.shared().vm.saver(&self.shared().ram), writer)
+    }
+
+    fn save_state(&self, is_at_rest: bool, writer: &mut Writer) -> Result<(), SaveError> {
         let shared = self.shared();
-        let is_at_rest = shared.devices.hold_at_rest();
-        if !*is_at_rest {
+        if !is_at_rest {
             return Err(SaveError::NotPaused);
         }
-        shared.devices.check_saved()?;
-        if let Some(region) = shared.platform.unowned(shared.devices.parts()) {
-            let device = region.name.to_string();
-            return Err(SaveError::NotAPart { device });
-        }
-        let control = self.run_control();
-        let vcpus = control.visit(0..u32::MAX, |_, state| state.save());
-        if vcpus.len() != shared.form.vcpus() as usize {
-            return Err(SaveError::Ended);
-        }
+        sections::check_devices(shared.devices.virtio())?;
+        shared.platform.check_owned(shared.devices.parts())?;
+        let vcpus = self
+            .run_control()
+            .visit(0..u32::MAX, |_, state| state.save());
         sections::put(writer, MACHINE, &shared.form)?;
-        sections::put_core(writer, vcpus, shared.vm.state())?;
-        sections::save_parts(shared.devices.parts(), writer)?;
-        Ok(save_ram(shared.vm.saver(&shared.ram), writer)?)
+        sections::put_core(writer, (shared.form.vcpus(), vcpus), shared.vm.state())?;
+        Ok(sections::save_parts(shared.devices.parts(), writer)?)
     }
 }
 
@@ -143,16 +153,5 @@ impl MachineBuilder {
         snapshot.finish()?;
         devices.begin_at_rest();
         Ok(machine)
-    }
-}
-
-impl Devices {
-    /// Some devices have more than is saved.
-    fn check_saved(&self) -> Result<(), SaveError> {
-        let mut unsaved = self.virtio().filter_map(|it| Some((it.0, it.1.unsaved()?)));
-        unsaved.next().map_or(Ok(()), |(name, reason)| {
-            let device = name.to_string();
-            Err(SaveError::Device { device, reason })
-        })
     }
 }
