@@ -1,7 +1,8 @@
 //! The descriptors that the process inherited.
 
 use std::fs;
-use std::os::fd::RawFd;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 /// Where /proc cannot be read, descriptors from here on are not looked for: the usual soft limit.
 const WITHOUT_PROC: RawFd = 1024;
@@ -29,6 +30,19 @@ pub fn close_inherited(keep: &[RawFd]) {
     }
 }
 
+/// A descriptor of this process's own for what `number` is, which it has inherited and still has, such as one whose number
+/// a command line gives.
+///
+/// # Errors
+/// EBADF where it was not inherited; the host's, when it has no descriptor left.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 0 || !is_inherited(number) {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: it is open, and is used for this one call, which makes another descriptor.
+    unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned()
+}
+
 /// Whether it is open, and would stay so over execve(2).
 fn is_inherited(number: RawFd) -> bool {
     // SAFETY: F_GETFD takes no pointer, and fails (EBADF) for what is not a descriptor.
@@ -38,7 +52,7 @@ fn is_inherited(number: RawFd) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use std::os::fd::{AsRawFd, FromRawFd};
 
     use super::*;
 
@@ -51,6 +65,11 @@ mod tests {
         // SAFETY: dup made the descriptor, and nothing else knows it.
         let inherited = unsafe { OwnedFd::from_raw_fd(number) };
         assert!(is_inherited(inherited.as_raw_fd()));
+        assert!(super::inherited(number).is_ok());
+        for other in [-1, writer.as_raw_fd()] {
+            let error = super::inherited(other).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+        }
         drop(inherited);
     }
 }

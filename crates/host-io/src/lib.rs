@@ -87,7 +87,7 @@ pub use file::{
 pub use heap::share_one_heap;
 #[cfg(feature = "imago")]
 pub use image_file::{ImageFile, read_with_zeroes};
-pub use inherited::close_inherited;
+pub use inherited::{close_inherited, inherited};
 pub use input::{FdInput, InputRead, InputSource, read_ready};
 pub use last_close::close_after_exit;
 pub use left_over::LeftOver;

@@ -7,6 +7,8 @@ use std::io;
 use rustix::io::Errno;
 use vmmkit_guest_memory::{GuestRam, Segment};
 
+use super::BlockError;
+
 /// The bytes behind a block device. The threads of all queues call it at once; offsets and lengths
 /// are in bytes, whole sectors of 512, and within the size that was last asked for.
 ///
@@ -70,6 +72,23 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// The host's.
     fn write_back(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Gives up its lock, so that another process may have it; nothing is written from then on before
+    /// [`lock_again`](Self::lock_again).
+    ///
+    /// # Errors
+    /// The host's.
+    fn unlock(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Takes the lock that was given up.
+    ///
+    /// # Errors
+    /// [`BlockError`]: another process has it.
+    fn lock_again(&self) -> Result<(), BlockError> {
         Ok(())
     }
 

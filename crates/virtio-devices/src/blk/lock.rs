@@ -22,18 +22,19 @@ pub(super) fn lock(path: &Path, read_only: bool) -> Result<File, BlockError> {
             read_only: true,
             source,
         })?;
-    match lock_file(&file, read_only) {
-        Ok(()) => Ok(file),
-        Err(LockError::InUse { holder }) => Err(BlockError::Locked {
-            path: path.to_owned(),
-            holder,
-        }),
-        Err(LockError::Host(source)) => Err(BlockError::Lock {
-            path: path.to_owned(),
-            source,
-        }),
+    lock_again(&file, path, read_only)?;
+    Ok(file)
+}
+
+/// Locks `file`, which is open at `path`.
+pub(super) fn lock_again(file: &File, path: &Path, read_only: bool) -> Result<(), BlockError> {
+    let path = path.to_owned();
+    match lock_file(file, read_only) {
+        Ok(()) => Ok(()),
+        Err(LockError::InUse { holder }) => Err(BlockError::Locked { path, holder }),
+        Err(LockError::Host(source)) => Err(BlockError::Lock { path, source }),
         Err(other) => Err(BlockError::Lock {
-            path: path.to_owned(),
+            path,
             source: io::Error::other(other),
         }),
     }

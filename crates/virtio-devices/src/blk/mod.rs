@@ -18,6 +18,7 @@ mod direct;
 mod disk;
 mod engine;
 mod foreign;
+mod hand_over;
 mod in_flight;
 mod lock;
 mod memory;

@@ -19,7 +19,7 @@ use vmmkit_guest_memory::{GuestRam, Segment};
 
 use super::bounce::{drain, fill};
 use super::disk::is_unsupported;
-use super::lock::{check_same, lock};
+use super::lock::{check_same, lock, lock_again};
 use super::opened::{check_kind, open};
 use super::{BlockConfig, BlockError, Disk, Topology};
 use chain::Layers;
@@ -49,8 +49,8 @@ pub struct Qcow2Disk {
     buffers: Mutex<Vec<Vec<u8>>>,
     path: PathBuf,
     is_read_only: bool,
-    /// Held for its lock.
-    _locked: File,
+    /// Has the lock.
+    locked: File,
 }
 
 impl Qcow2Disk {
@@ -77,7 +77,7 @@ impl Qcow2Disk {
             buffers: Mutex::default(),
             path,
             is_read_only: config.read_only,
-            _locked: locked,
+            locked,
         })
     }
 
@@ -164,6 +164,14 @@ impl Disk for Qcow2Disk {
 
     fn write_back(&self) -> io::Result<()> {
         self.image.write_back()
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        self.locked.unlock()
+    }
+
+    fn lock_again(&self) -> Result<(), BlockError> {
+        lock_again(&self.locked, &self.path, self.is_read_only)
     }
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {

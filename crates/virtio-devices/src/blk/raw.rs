@@ -12,7 +12,7 @@ use vmmkit_guest_memory::{GuestRam, Segment};
 use super::direct::Direct;
 use super::disk::is_unsupported;
 use super::foreign::ForeignFormat;
-use super::lock::{check_same, lock};
+use super::lock::{check_same, lock, lock_again};
 use super::opened::{check_kind, open, open_cached};
 use super::segments::part;
 use super::spec::SECTOR;
@@ -38,8 +38,8 @@ pub struct RawDisk {
     direct: Option<Direct>,
     /// Whether the file is nowhere but in the host's memory.
     is_in_memory: bool,
-    /// Held for its lock.
-    _locked: File,
+    /// Has the lock.
+    locked: File,
 }
 
 impl RawDisk {
@@ -81,7 +81,7 @@ impl RawDisk {
             topology: topology(device, direct.as_ref()),
             unit: device.map_or(1, |device| device.logical_block),
             direct,
-            _locked: locked,
+            locked,
         })
     }
 
@@ -269,6 +269,14 @@ impl Disk for RawDisk {
             Err(error) if is_unsupported(&error) => Err(io::ErrorKind::Unsupported.into()),
             Err(error) => Err(error),
         }
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        self.locked.unlock()
+    }
+
+    fn lock_again(&self) -> Result<(), BlockError> {
+        lock_again(&self.locked, &self.path, self.is_read_only)
     }
 
     fn buffers_writes(&self) -> bool {

@@ -10,6 +10,7 @@ mod state;
 mod tests;
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,8 +66,32 @@ type SyncFile = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
 pub struct Pmem {
     memory: GuestRam,
     sync: SyncFile,
+    /// The file, which is locked.
+    locked: Option<LockedFile>,
     counts: Arc<Counts>,
     config: [u8; spec::CONFIG_SIZE],
+}
+
+/// A file with its lock.
+struct LockedFile {
+    file: Arc<File>,
+    path: PathBuf,
+    is_shared: bool,
+}
+
+impl LockedFile {
+    fn lock(&self) -> Result<(), PmemError> {
+        let path = self.path.clone();
+        match lock_file(&self.file, self.is_shared) {
+            Ok(()) => Ok(()),
+            Err(LockError::InUse { .. }) => Err(PmemError::InUse { path }),
+            Err(LockError::Host(source)) => Err(PmemError::Open { path, source }),
+            Err(other) => Err(PmemError::Open {
+                path,
+                source: io::Error::other(other),
+            }),
+        }
+    }
 }
 
 impl Pmem {
@@ -86,13 +111,13 @@ impl Pmem {
             .write(!config.discard_writes)
             .open(path)
             .map_err(failed)?;
-        match lock_file(&file, config.discard_writes) {
-            Ok(()) => {}
-            Err(LockError::InUse { .. }) => return Err(PmemError::InUse { path: path.clone() }),
-            Err(LockError::Host(source)) => return Err(failed(source)),
-            Err(other) => return Err(failed(io::Error::other(other))),
-        }
         let file = Arc::new(file);
+        let locked = LockedFile {
+            file: file.clone(),
+            path: path.clone(),
+            is_shared: config.discard_writes,
+        };
+        locked.lock()?;
         let mut region = FileRegion::new(file.clone(), config.guest_address, config.slot);
         region.shared = !config.discard_writes;
         let memory = GuestRam::map_file(&region).map_err(|source| PmemError::Map {
@@ -105,7 +130,30 @@ impl Pmem {
             // Also what was written through the mapping (fsync(2)).
             Arc::new(move || file.sync_data())
         };
-        Ok(Self::of(memory, sync))
+        let pmem = Self::of(memory, sync);
+        Ok(Self {
+            locked: Some(locked),
+            ..pmem
+        })
+    }
+
+    /// Makes durable what the guest has written, and gives up the lock of the file: another process may have it. The
+    /// guest must not run until [`take_back`](Self::take_back).
+    ///
+    /// # Errors
+    /// The host's: the file may still be locked, or not; `take_back` is to follow.
+    pub fn give_up(&self) -> io::Result<()> {
+        (self.sync)()?;
+        let locked = self.locked.as_ref();
+        locked.map_or(Ok(()), |locked| locked.file.unlock())
+    }
+
+    /// Locks the file again: the guest goes on here.
+    ///
+    /// # Errors
+    /// [`PmemError::InUse`]: another process has it, and may have written to it.
+    pub fn take_back(&self) -> Result<(), PmemError> {
+        self.locked.as_ref().map_or(Ok(()), LockedFile::lock)
     }
 
     fn of(memory: GuestRam, sync: SyncFile) -> Self {
@@ -119,6 +167,7 @@ impl Pmem {
         Self {
             memory,
             sync,
+            locked: None,
             counts: Arc::default(),
             config,
         }
