@@ -9,7 +9,7 @@ use thiserror::Error;
 use vmmkit_host_io::ConsoleTap;
 use vmmkit_telemetry::error_line;
 
-use crate::{Balloon, Device, Event, Limits, MachineInfo, MachineState, Memory};
+use crate::{Balloon, Device, Event, Limits, MachineInfo, MachineState, Memory, MigrationProgress};
 
 /// How a machine is to be saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,19 @@ pub struct Saving {
     pub live: bool,
     /// Stop it then.
     pub stop: bool,
+}
+
+/// A machine that has gone to another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// How long its guest stood still, as far as this side knows.
+    pub pause: Duration,
+    /// How often memory was sent while it ran.
+    pub rounds: u64,
+    /// Bytes of memory that were sent.
+    pub sent_bytes: u64,
+    /// The other process has said that the guest runs.
+    pub is_acknowledged: bool,
 }
 
 /// A machine as the API sees it. Any thread calls it, several at once. `machine`, `devices`,
@@ -60,6 +73,25 @@ pub trait Controlled: Send + Sync + 'static {
     /// # Errors
     /// [`Refusal::Unsupported`] with the reason where it cannot be saved, and as [`pause`](Self::pause).
     fn save(&self, folder: &Path, saving: Saving) -> Result<Duration, Refusal>;
+
+    /// Moves the guest to the process that listens at the UNIX socket `to`, an absolute path; it stands still for about
+    /// `downtime`. The machine ends then.
+    ///
+    /// # Errors
+    /// [`Refusal::Unsupported`] with the reason where it does not go, [`Refusal::Busy`] where it is being saved or moved
+    /// already, and as [`pause`](Self::pause): the guest goes on here.
+    fn migrate(&self, to: &Path, downtime: Duration) -> Result<Migrated, Refusal> {
+        let _ = (to, downtime);
+        Err(Refusal::State {
+            state: self.machine().state,
+            wanted: "cannot be moved to another process",
+        })
+    }
+
+    /// How far a migration that is under way has come, or the last one came. It must not wait.
+    fn migration(&self) -> MigrationProgress {
+        MigrationProgress::default()
+    }
 
     /// Asks the guest to power off, by whatever it listens to.
     fn ask_to_stop(&self);

@@ -42,12 +42,12 @@ mod table;
 mod whole;
 
 pub use client::{Client, ClientError, ConsoleInput, ConsoleOutput, EventLines};
-pub use controlled::{Cause, Controlled, EventSource, Refusal, Saving};
+pub use controlled::{Cause, Controlled, EventSource, Migrated, Refusal, Saving};
 pub use instances::{Entry, Instance, InstanceError, RuntimeFolder, is_name};
 pub use model::{
     Balloon, BalloonTarget, Bucket, ConsoleSize, Device, DiskResize, DiskSize, Event, FlowLimits,
-    Limits, MachineInfo, MachineState, Memory, MemoryTarget, SnapshotInfo, SnapshotRequest,
-    StopRequest,
+    Limits, MachineInfo, MachineState, Memory, MemoryTarget, MigrationInfo, MigrationProgress,
+    MigrationRequest, SnapshotInfo, SnapshotRequest, StopRequest,
 };
 pub use openapi::document;
 pub use problem::Problem;

@@ -122,6 +122,55 @@ pub struct SnapshotInfo {
     pub pause_microseconds: u64,
 }
 
+/// Where a machine is to go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MigrationRequest {
+    /// `unix:` and the absolute path of the socket at which the other process waits.
+    #[cfg_attr(test, schema(max_length = 4095, pattern = r"^unix:/[^\x00]*$"))]
+    pub to: String,
+    /// Milliseconds for which the guest is to stand still: it is sent while it runs until the rest takes no longer. If it is
+    /// left out, 50.
+    #[serde(
+        default,
+        deserialize_with = "whole::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[cfg_attr(test, schema(minimum = 1, maximum = 2000))]
+    pub downtime_milliseconds: Option<u32>,
+}
+
+/// A machine that has gone to another process, and whose own process ends now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct MigrationInfo {
+    /// The machine here, now.
+    pub machine: MachineInfo,
+    /// Microseconds from the request that the guest pause until the other process had all of it.
+    pub pause_microseconds: u64,
+    /// How often memory was sent while the guest ran.
+    pub rounds: u64,
+    /// Bytes of memory that were sent; pages of zeros are none.
+    pub sent_bytes: u64,
+    /// Whether the other process has said that the guest runs. Otherwise it may run there or nowhere: here it does not.
+    pub acknowledged: bool,
+}
+
+/// How far a migration has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct MigrationProgress {
+    /// Whether one is under way now; the rest is of that one or of the last one.
+    pub under_way: bool,
+    /// How often memory was sent.
+    pub rounds: u64,
+    /// Bytes of memory that were sent.
+    pub sent_bytes: u64,
+    /// Bytes of memory that were left when the last round ended.
+    pub left_bytes: u64,
+}
+
 /// A paravirtual device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]

@@ -13,6 +13,8 @@ pub(crate) enum Operation {
     Resume,
     Reset,
     Snapshot,
+    Migrate,
+    Migration,
     Stop,
     PowerButton,
     CtrlAltDel,
@@ -127,6 +129,23 @@ pub(crate) const ROUTES: &[Route] = &[
             "Save the machine to a folder; the guest stands still meanwhile, or for a short time",
         )
     },
+    Route {
+        body: Body::Json("MigrationRequest"),
+        answer: Answer::Json("MigrationInfo"),
+        ..act(
+            Operation::Migrate,
+            "/v1/machine/migrate",
+            "migrate",
+            "Move the guest to another process, which waits at a socket; this one ends then",
+        )
+    },
+    get(
+        Operation::Migration,
+        "/v1/machine/migration",
+        "migration",
+        "How far a migration has come",
+        Answer::Json("MigrationProgress"),
+    ),
     Route {
         body: Body::Optional("StopRequest"),
         status: 202,

@@ -6,8 +6,8 @@ use utoipa::PartialSchema;
 use crate::routes::{Answer, Body, ROUTES, Route};
 use crate::{
     Balloon, BalloonTarget, Bucket, ConsoleSize, Device, DiskResize, DiskSize, Event, FlowLimits,
-    Limits, MachineInfo, MachineState, Memory, MemoryTarget, Problem, SnapshotInfo,
-    SnapshotRequest, StopRequest,
+    Limits, MachineInfo, MachineState, Memory, MemoryTarget, MigrationInfo, MigrationProgress,
+    MigrationRequest, Problem, SnapshotInfo, SnapshotRequest, StopRequest,
 };
 
 /// The errors that any request may get, with their meaning.
@@ -61,6 +61,9 @@ fn schemas() -> Value {
         "MachineState": MachineState::schema(),
         "Memory": Memory::schema(),
         "MemoryTarget": MemoryTarget::schema(),
+        "MigrationInfo": MigrationInfo::schema(),
+        "MigrationProgress": MigrationProgress::schema(),
+        "MigrationRequest": MigrationRequest::schema(),
         "Problem": Problem::schema(),
         "SnapshotInfo": SnapshotInfo::schema(),
         "SnapshotRequest": SnapshotRequest::schema(),
@@ -202,6 +205,7 @@ mod tests {
     fn unknown_fields_are_no_part_of_a_request() {
         let document = document();
         for name in [
+            "MigrationRequest",
             "SnapshotRequest",
             "StopRequest",
             "Limits",

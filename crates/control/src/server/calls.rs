@@ -17,12 +17,17 @@ use super::body::{self, AnswerBody};
 use super::handler::with_body;
 use crate::routes::{self, Found, Operation, Route};
 use crate::{
-    BalloonTarget, Bucket, Controlled, DiskResize, DiskSize, Limits, MemoryTarget, Problem,
-    Refusal, Saving, SnapshotInfo, SnapshotRequest, StopRequest, openapi,
+    BalloonTarget, Bucket, Controlled, DiskResize, DiskSize, Limits, MemoryTarget, MigrationInfo,
+    MigrationRequest, Problem, Refusal, Saving, SnapshotInfo, SnapshotRequest, StopRequest,
+    openapi,
 };
 
 /// The longest time that a guest may be given to stop: a day, in seconds.
 const LONGEST_STOP: u32 = 86_400;
+
+/// Milliseconds for which a guest that goes is to stand still if nobody says otherwise, and the most.
+const DOWNTIME: u32 = 50;
+const LONGEST_DOWNTIME: u32 = 2000;
 
 /// Characters of the longest path of a snapshot: no path has more bytes (PATH_MAX, with its end).
 const LONGEST_PATH: usize = 4095;
@@ -80,6 +85,7 @@ impl Api {
         let machine = &self.machine;
         match route.operation {
             Operation::Snapshot => return self.snapshot(route, request).await,
+            Operation::Migrate => return self.migrate(route, request).await,
             Operation::Stop => return self.stop(route, request).await,
             Operation::SetLimits => return self.set_limits(name, request).await,
             Operation::Resize => return self.resize(name, request).await,
@@ -98,6 +104,7 @@ impl Api {
             Operation::Reset => self.waiting(|machine| machine.reset()).await?,
             Operation::PowerButton => machine.power_button(),
             Operation::CtrlAltDel => machine.ctrl_alt_del(),
+            Operation::Migration => return json(route, &machine.migration()),
             Operation::Devices => return json(route, &machine.devices()),
             Operation::Device => return json(route, &self.device(name)?),
             Operation::Limits => return json(route, &self.limits(name)?),
@@ -125,6 +132,7 @@ impl Api {
                 return Ok(whole(StatusCode::OK, "application/json", document));
             }
             Operation::Snapshot
+            | Operation::Migrate
             | Operation::Stop
             | Operation::SetLimits
             | Operation::Resize
@@ -177,6 +185,35 @@ impl Api {
             pause_microseconds: u64::try_from(pause.as_micros()).unwrap_or(u64::MAX),
         };
         json(route, &saved)
+    }
+
+    async fn migrate(&self, route: &Route, request: Request<Incoming>) -> Answered {
+        let asked: MigrationRequest = self.read(request).await?.ok_or_else(no_body)?;
+        let is_possible = !asked.to.contains('\0') && asked.to.chars().count() <= LONGEST_PATH;
+        let path = asked.to.strip_prefix("unix:").map(PathBuf::from);
+        let Some(path) = path.filter(|path| path.is_absolute() && is_possible) else {
+            let message = format!(
+                "{:?} is not unix: and the absolute path of a socket",
+                asked.to
+            );
+            return Err(Problem::bad_field("to", message));
+        };
+        let downtime = asked.downtime_milliseconds.unwrap_or(DOWNTIME);
+        if !(1..=LONGEST_DOWNTIME).contains(&downtime) {
+            let message = format!("{downtime} is not from 1 to {LONGEST_DOWNTIME}");
+            return Err(Problem::bad_field("downtime_milliseconds", message));
+        }
+        let downtime = Duration::from_millis(downtime.into());
+        let moved = self.waiting(move |machine| machine.migrate(&path, downtime));
+        let moved = moved.await?;
+        let moved = MigrationInfo {
+            machine: self.machine.machine(),
+            pause_microseconds: u64::try_from(moved.pause.as_micros()).unwrap_or(u64::MAX),
+            rounds: moved.rounds,
+            sent_bytes: moved.sent_bytes,
+            acknowledged: moved.is_acknowledged,
+        };
+        json(route, &moved)
     }
 
     async fn stop(&self, route: &Route, request: Request<Incoming>) -> Answered {
