@@ -1,7 +1,7 @@
 //! A guest that runs a script: its root is a disk that it cannot write, the script another one.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::disk::Scratch;
@@ -33,6 +33,11 @@ impl Scripted {
         };
         let scratch = Scratch::new()?;
         Ok(Some(Self { guests, scratch }))
+    }
+
+    /// The kernel of such guests.
+    pub fn kernel(&self) -> PathBuf {
+        self.guests.lean_elf()
     }
 
     /// A folder that is gone after the test.

@@ -63,6 +63,7 @@ const ONCE: &[(&str, &str, &str)] = &[
 /// end are left out.
 const MESSAGES: &[(&str, usize, &str)] = &[
     ("clones.rs", 1, "a command"),
+    ("receiving.rs", 1, "a command"),
     ("control/mod.rs", 1, "the API is started once"),
     ("control/presence.rs", 1, "at the start"),
     ("diagnosis.rs", 3, "after the end"),

@@ -120,6 +120,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "hypervisor",
             "guest-memory",
             "host-io",
+            "snapshot",
             "telemetry",
         ],
     ),

@@ -7,7 +7,8 @@ use vmmkit_control::{Event, EventSource};
 use vmmkit_host_io::{Next, Subscription};
 use vmmkit_vmm::{self as vmm, Outcome};
 
-use crate::Embedder;
+use crate::migration::Migration;
+use crate::{Departure, Embedder};
 
 /// The machine's events as the API reports them.
 pub(crate) struct MachineEvents {
@@ -15,6 +16,7 @@ pub(crate) struct MachineEvents {
     offset: u64,
     subscribed: Instant,
     embedder: Arc<dyn Embedder>,
+    migration: Arc<Migration>,
 }
 
 impl MachineEvents {
@@ -22,7 +24,7 @@ impl MachineEvents {
     pub(crate) fn new(
         events: Option<Subscription<vmm::Event>>,
         age_milliseconds: u64,
-        embedder: Arc<dyn Embedder>,
+        (embedder, migration): (Arc<dyn Embedder>, Arc<Migration>),
     ) -> Self {
         Self {
             events,
@@ -30,7 +32,21 @@ impl MachineEvents {
             offset: age_milliseconds,
             subscribed: Instant::now(),
             embedder,
+            migration,
         }
+    }
+
+    /// The end of a machine whose guest has gone to another process.
+    fn departed(&self, event: &vmm::Event) -> Option<(&'static str, u8)> {
+        let vmm::Event::Ended(_) = event else {
+            return None;
+        };
+        let departure = self.migration.departure.lock().clone()?;
+        let code = self.embedder.exit_code_of(&departure)?;
+        Some(match departure {
+            Departure::Running => ("migrated", code),
+            Departure::Unknown(_) => ("handed over, and not known to run", code),
+        })
     }
 }
 
@@ -44,7 +60,13 @@ impl EventSource for MachineEvents {
                     vmm::Event::Failed(_) => self.embedder.exit_code(None),
                     _ => None,
                 };
-                described(&message.body)
+                match self.departed(&message.body) {
+                    None => described(&message.body),
+                    Some((how, code)) => {
+                        exit_code = Some(code);
+                        ("ended", Some(how.to_owned()))
+                    }
+                }
             }
             Next::Missed(count) => ("lost", Some(count.to_string())),
             Next::Empty | Next::Closed => return None,

@@ -23,11 +23,15 @@ mod disk;
 mod door;
 mod events;
 mod machine;
+mod memory;
+mod migration;
+mod moving;
 mod power;
 mod standstill;
 
 pub use debugged::DebuggedMachine;
 pub use door::{Door, ServerSlot};
 pub use machine::{ControlledMachine, Embedder, Manner};
+pub use migration::Departure;
 pub use power::{PAUSE_TIME, ask_to_power_off, can_hear};
 pub use standstill::Standstill;

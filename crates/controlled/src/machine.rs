@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use vmmkit_control::{
     Balloon, Cause, Controlled, Device, EventSource, Limits, MachineInfo, MachineState, Memory,
-    Refusal, Saving,
+    Migrated, MigrationProgress, Refusal, Saving,
 };
-use vmmkit_guest_memory::{BLOCK_SIZE, PAGE_SIZE};
 use vmmkit_host_io::ConsoleTap;
+use vmmkit_snapshot::{WriteError, Writer};
 use vmmkit_telemetry::Metrics;
 use vmmkit_virtio_devices::Console as VirtioConsole;
 use vmmkit_vmm::{self as vmm, Handle, Outcome, PauseError};
 
 use crate::console::Tapped;
-use crate::device::{LiveDevice, statistics};
+use crate::device::LiveDevice;
 use crate::events::MachineEvents;
+use crate::migration::{Departure, Migration};
 use crate::{PAUSE_TIME, Standstill, ask_to_power_off, disk};
 
 /// Additions to a machine by the program that it runs in.
@@ -38,6 +39,12 @@ pub trait Embedder: Send + Sync + 'static {
         standstill: &mut Standstill<'_>,
     ) -> Result<(), Cause>;
 
+    /// Describes the machine for the process that it is to go on in, to the manifest of a migration.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    fn describe(&self, manifest: &mut Writer) -> Result<(), WriteError>;
+
     /// A guest that was asked to power off has not, and is stopped now.
     fn cut_off(&self, machine: &Handle);
 
@@ -45,6 +52,12 @@ pub trait Embedder: Send + Sync + 'static {
     /// that is not known.
     fn exit_code(&self, outcome: Option<Outcome>) -> Option<u8> {
         let _ = outcome;
+        None
+    }
+
+    /// The exit code of the process once its guest has gone to another one; `None` where that is not known.
+    fn exit_code_of(&self, departure: &Departure) -> Option<u8> {
+        let _ = departure;
         None
     }
 }
@@ -65,10 +78,11 @@ pub struct ControlledMachine {
     // Fixed at creation
     about: MachineInfo,
     manner: Manner,
-    embedder: Arc<dyn Embedder>,
+    pub(crate) embedder: Arc<dyn Embedder>,
     began: Instant,
     // Wiring
     handle: OnceLock<Handle>,
+    pub(crate) migration: Arc<Migration>,
     console: OnceLock<Tapped>,
     // State
     /// It was told to boot, or need not be.
@@ -101,6 +115,7 @@ impl ControlledMachine {
             embedder,
             began: Instant::now(),
             handle: OnceLock::new(),
+            migration: Arc::default(),
             console: OnceLock::new(),
             has_booted: AtomicBool::new(!manner.waits_for_boot),
             is_asked: AtomicBool::new(false),
@@ -124,11 +139,15 @@ impl ControlledMachine {
         self.embedder.publish(metrics, &self.machine())
     }
 
-    fn handle(&self) -> Result<&Handle, Refusal> {
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.about.memory_bytes
+    }
+
+    pub(crate) fn handle(&self) -> Result<&Handle, Refusal> {
         self.handle.get().ok_or(Refusal::NotBuilt)
     }
 
-    fn state(&self) -> MachineState {
+    pub(crate) fn state(&self) -> MachineState {
         let Some(handle) = self.handle.get() else {
             return MachineState::Created;
         };
@@ -159,7 +178,7 @@ impl ControlledMachine {
         }
     }
 
-    fn refused(&self, wanted: &'static str) -> Refusal {
+    pub(crate) fn refused(&self, wanted: &'static str) -> Refusal {
         Refusal::State {
             state: self.state(),
             wanted,
@@ -173,22 +192,23 @@ impl ControlledMachine {
     fn named(&self, name: &str) -> Option<LiveDevice> {
         LiveDevice::find(self.handle.get()?, name)
     }
-
-    fn the_balloon(&self) -> Option<Arc<vmmkit_virtio_devices::Balloon>> {
-        self.handle.get()?.first_device()
-    }
-
-    fn the_memory(&self) -> Option<Arc<vmmkit_virtio_devices::Mem>> {
-        self.handle.get()?.first_device()
-    }
 }
 
 impl Controlled for ControlledMachine {
     fn save(&self, folder: &Path, saving: Saving) -> Result<Duration, Refusal> {
+        let _turn = self.migration.turn.lock();
         let mut standstill = Standstill::of(self, saving.stop);
         let handle = self.handle()?;
         let saved = self.embedder.save(handle, folder, saving, &mut standstill);
         standstill.finish(saved)
+    }
+
+    fn migrate(&self, to: &Path, downtime: Duration) -> Result<Migrated, Refusal> {
+        self.move_to(to, downtime)
+    }
+
+    fn migration(&self) -> MigrationProgress {
+        self.migration.progress()
     }
 
     fn machine(&self) -> MachineInfo {
@@ -229,6 +249,7 @@ impl Controlled for ControlledMachine {
             }
             _ => {}
         }
+        self.lock_disks()?;
         self.has_booted.store(true, Ordering::Relaxed);
         handle.resume();
         Ok(())
@@ -243,10 +264,11 @@ impl Controlled for ControlledMachine {
 
     fn ask_to_stop(&self) {
         let Ok(handle) = self.handle() else { return };
+        self.cancel_migration();
         match self.state() {
             MachineState::Running => {}
             // It has to run to hear it.
-            MachineState::Paused => handle.resume(),
+            MachineState::Paused if self.lock_disks().is_ok() => handle.resume(),
             _ => return handle.stop(),
         }
         self.is_asked.store(true, Ordering::Relaxed);
@@ -254,6 +276,7 @@ impl Controlled for ControlledMachine {
     }
 
     fn stop(&self) {
+        self.cancel_migration();
         if let Ok(handle) = self.handle() {
             if self.is_asked.load(Ordering::Relaxed) {
                 self.embedder.cut_off(handle);
@@ -319,55 +342,19 @@ impl Controlled for ControlledMachine {
     }
 
     fn balloon(&self) -> Option<Balloon> {
-        let balloon = self.the_balloon()?;
-        Some(Balloon {
-            target_bytes: u64::from(balloon.target_pages()) * PAGE_SIZE,
-            actual_bytes: u64::from(balloon.actual_pages()) * PAGE_SIZE,
-            statistics: statistics(&balloon),
-        })
+        self.balloon_now()
     }
 
     fn set_balloon(&self, target_bytes: u64) -> Result<(), Refusal> {
-        let balloon = self.the_balloon().ok_or(Refusal::NoBalloon)?;
-        let most = self.about.memory_bytes;
-        let mebibytes = u32::try_from(target_bytes >> 20).ok();
-        let Some(mebibytes) = mebibytes.filter(|_| target_bytes < most) else {
-            return Err(Refusal::Field {
-                field: "target_bytes",
-                reason: format!("it must be less than the {most} bytes that the guest has in all"),
-            });
-        };
-        balloon.set_target(mebibytes);
-        Ok(())
+        self.target_balloon(target_bytes)
     }
 
     fn memory(&self) -> Option<Memory> {
-        let mem = self.the_memory()?;
-        let boot_bytes = self.about.memory_bytes;
-        Some(Memory {
-            boot_bytes,
-            maximum_bytes: boot_bytes + mem.size(),
-            target_bytes: boot_bytes + mem.requested(),
-            actual_bytes: boot_bytes + mem.plugged(),
-            block_bytes: BLOCK_SIZE,
-        })
+        self.memory_now()
     }
 
     fn set_memory(&self, target_bytes: u64) -> Result<(), Refusal> {
-        let mem = self.the_memory().ok_or(Refusal::NoMemory)?;
-        let boot = self.about.memory_bytes;
-        let wrong = |reason| Refusal::Field {
-            field: "target_bytes",
-            reason,
-        };
-        let added = target_bytes.checked_sub(boot);
-        let too_few = || {
-            wrong(format!(
-                "the guest has {boot} bytes from the start, which it keeps"
-            ))
-        };
-        let result = mem.request(added.ok_or_else(too_few)?);
-        result.map_err(|error| wrong(format!("besides the {boot} from the start, {error}")))
+        self.target_memory(target_bytes)
     }
 
     fn console(&self) -> Option<Arc<ConsoleTap>> {
@@ -394,7 +381,7 @@ impl Controlled for ControlledMachine {
         Box::new(MachineEvents::new(
             events,
             self.age_milliseconds(),
-            embedder,
+            (embedder, self.migration.clone()),
         ))
     }
 }

@@ -60,6 +60,11 @@ impl<'a> Standstill<'a> {
         }
     }
 
+    /// It does not run on: it must not now.
+    pub(crate) fn stay(&mut self) {
+        self.had_run = false;
+    }
+
     fn run_on(&mut self) {
         let Some(began) = self.began.take() else {
             return;
@@ -82,10 +87,13 @@ impl<'a> Standstill<'a> {
                 self.run_on();
                 Ok(self.lasted)
             }
-            Err(cause) => {
-                self.run_on();
-                Err(self.refusal.take().unwrap_or(Refusal::Unsupported(cause)))
-            }
+            Err(cause) => Err(self.give_up(Refusal::Unsupported(cause))),
         }
+    }
+
+    /// The guest runs on, because of `refusal`, or of the reason why it did not pause.
+    pub(crate) fn give_up(mut self, refusal: Refusal) -> Refusal {
+        self.run_on();
+        self.refusal.take().unwrap_or(refusal)
     }
 }

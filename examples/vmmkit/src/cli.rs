@@ -51,6 +51,20 @@ pub(crate) enum Action {
         #[command(flatten)]
         options: RunArguments,
     },
+    /// Wait for a guest that `vmmkit migrate` moves, and continue it here, with options of `vmmkit run` in the place of
+    /// its own
+    ///
+    /// Files of the guest are opened as its own options say, here: only take guests from those who may do that. Its disks
+    /// must be the same files, on storage that both hosts have. With - the guest continues in the background.
+    #[command(after_help = exit_code::HELP)]
+    Receive {
+        /// Where the guest comes from: unix:PATH waits at a new socket, - is stdin and stdout [default: -]
+        #[arg(value_name = "unix:PATH | -", allow_hyphen_values = true)]
+        from: Option<String>,
+        /// Options of `run` that replace the guest's own
+        #[command(flatten)]
+        options: RunArguments,
+    },
     /// Start a copy of a running guest in the background, with options of `vmmkit run` in the place of its own
     ///
     /// The guest is paused while its state and memory are saved to a private directory in memory (/dev/shm), then

@@ -1,8 +1,5 @@
 //! Copies of a guest: of one that runs, and several of a saved one. Each is a process of its own in the background.
 
-use std::fs::{self, DirBuilder};
-use std::hash::{BuildHasher, RandomState};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +11,7 @@ use vmmkit_machine_spec::{Field, Given, path_text};
 use crate::commands::snapshot::of_guest;
 use crate::failure::Failure;
 use crate::options::{self, Values};
+use crate::private::Private;
 use crate::settings::Settings;
 use crate::startup::Startup;
 use crate::{detach, exit_code, files, messages, snapshot};
@@ -22,8 +20,6 @@ use crate::{detach, exit_code, files, messages, snapshot};
 const MAX_COUNT: u32 = 1000;
 /// The number of a guest in the values of its options.
 const NUMBER: &str = "{n}";
-/// Files in memory, on a Linux host that has them (shm_overview(7)).
-const IN_MEMORY: &str = "/dev/shm";
 /// Options of `run` that say nothing of a clone.
 const NOT_OF_A_CLONE: [&str; 3] = ["restore", "base", "dry-run"];
 
@@ -35,12 +31,12 @@ pub(crate) fn fork(guest: &str, values: Values) -> Result<ExitCode, Failure> {
             format!("leave --{name} out"),
         ));
     }
-    let folder = Arc::new(Private::new()?);
+    let folder = Arc::new(Private::new("fork")?);
     let watched = folder.clone();
     let _watch = Startup::watch(move || watched.remove())
         .map_err(|error| Failure::host("events", &error, "free descriptors of this process"))?;
     let request = SnapshotRequest {
-        folder: path_text::of_path(&folder.0),
+        folder: path_text::of_path(folder.path()),
         live: true,
         ..SnapshotRequest::default()
     };
@@ -55,7 +51,7 @@ pub(crate) fn fork(guest: &str, values: Values) -> Result<ExitCode, Failure> {
         let milliseconds = pause.as_secs_f64() * 1e3;
         messages::say(&format!("{guest} was paused for {milliseconds:.1} ms"));
     }
-    let saved = snapshot::open(&folder.0, None)?.options()?;
+    let saved = snapshot::open(folder.path(), None)?.options()?;
     let values = in_background(values, &saved);
     let clone = Settings::new(&values.clone().or(saved.clone()))?;
     let of_clone = format!("fork {guest}");
@@ -65,7 +61,7 @@ pub(crate) fn fork(guest: &str, values: Values) -> Result<ExitCode, Failure> {
         &of_clone,
         "the guest has it",
     )?;
-    launch(&folder.0, &values)
+    launch(folder.path(), &values)
 }
 
 /// Starts `count` guests that go on from the snapshot in `folder`, with the options `values`, and prints their names.
@@ -183,38 +179,6 @@ fn exclusive(settings: &Settings) -> Vec<(String, PathBuf)> {
     let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let all = files.chain(taken);
     all.map(|(option, path)| (option, whole(path))).collect()
-}
-
-/// A directory of this process's own, in memory where the host has such.
-struct Private(PathBuf);
-
-impl Private {
-    fn new() -> Result<Self, Failure> {
-        let in_memory = || Path::new(IN_MEMORY).is_dir().then(|| IN_MEMORY.into());
-        let place = std::env::var_os("TMPDIR")
-            .map(PathBuf::from)
-            .or_else(in_memory);
-        let place = place.unwrap_or_else(std::env::temp_dir);
-        let name = format!("vmmkit-fork-{:016x}", RandomState::new().hash_one(0));
-        let path = place.join(name);
-        let made = DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|error| {
-            let next = "set TMPDIR to a directory that you can write to";
-            Failure::host(&path.display().to_string(), &error, next)
-        })?;
-        Ok(Self(path))
-    }
-
-    fn remove(&self) {
-        // A machine that has its files mapped keeps them.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-impl Drop for Private {
-    fn drop(&mut self) {
-        self.remove();
-    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,22 @@ pub(crate) fn launch() -> Result<ExitCode, Failure> {
 
 /// The same of another command of this program.
 pub(crate) fn launch_with(words: impl Iterator<Item = OsString>) -> Result<ExitCode, Failure> {
+    match launched(words)? {
+        Launched::Runs(report) => generate::write(report.as_bytes()),
+        Launched::Ended(code) => Ok(code),
+    }
+}
+
+/// A process in the background.
+pub(crate) enum Launched {
+    /// Its guest runs: the line with its name.
+    Runs(String),
+    /// It has said why not.
+    Ended(ExitCode),
+}
+
+/// The same, without a word about it.
+pub(crate) fn launched(words: impl Iterator<Item = OsString>) -> Result<Launched, Failure> {
     let mut child = start(words).map_err(|error| {
         Failure::host(
             "--detach",
@@ -36,13 +52,13 @@ pub(crate) fn launch_with(words: impl Iterator<Item = OsString>) -> Result<ExitC
         let _ = pipe.take(MAX_REPORT).read_to_string(&mut report);
     }
     if report.ends_with('\n') {
-        return generate::write(report.as_bytes());
+        return Ok(Launched::Runs(report));
     }
     let status = child.wait();
     let code = status.ok().and_then(|status| status.code());
     let code = code.and_then(|code| u8::try_from(code).ok());
     match code {
-        Some(code) => Ok(code.into()),
+        Some(code) => Ok(Launched::Ended(code.into())),
         None => Err(Failure::because(
             "--detach: the guest's process ended without a word".to_owned(),
             Vec::new(),

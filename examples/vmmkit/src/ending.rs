@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use vmmkit_controlled::Departure;
 use vmmkit_machine_spec::OnReboot;
 use vmmkit_telemetry::BootLog;
 use vmmkit_vmm::Outcome;
@@ -33,10 +34,15 @@ const CURES: [(&str, &str); 6] = [
     ("Out of memory", "give the guest more --memory"),
 ];
 
+/// That the guest runs elsewhere.
+const MIGRATED: &str = "migrated: the guest runs in the other process";
+
 /// An end, and what its words depend on.
 #[derive(Debug)]
 pub(crate) struct Ending {
     pub(crate) outcome: Outcome,
+    /// Where the guest has gone, if it has.
+    pub(crate) departure: Option<Departure>,
     /// Why the kernel panicked, in its own words, where it said so.
     pub(crate) panic: Option<String>,
     /// How to see more of a guest that ended in a triple fault.
@@ -58,6 +64,7 @@ impl Ending {
     ) -> Self {
         Self {
             outcome,
+            departure: remote.departure(),
             panic: log.panic().map(|panic| panic.reason),
             to_see_more: match outcome {
                 Outcome::TripleFault(_) => boot_files::after_triple_fault(&settings.machine),
@@ -83,6 +90,9 @@ impl Ending {
     }
 
     fn code(&self) -> u8 {
+        if let Some(departure) = &self.departure {
+            return exit_code::of_departure(departure);
+        }
         match (self.outcome, self.late_after) {
             (Outcome::Stopped, Some(_)) => exit_code::LATE,
             _ => exit_code::of(self.outcome, self.reset_fails),
@@ -90,6 +100,17 @@ impl Ending {
     }
 
     fn words(&self) -> Option<String> {
+        match &self.departure {
+            None => {}
+            Some(Departure::Running) if self.quiet => return None,
+            Some(Departure::Running) => return Some(MIGRATED.to_owned()),
+            Some(Departure::Unknown(reason)) => {
+                return Some(format!(
+                    "error: the guest was handed over, and the other process has not said that it runs there: \
+                     {reason}\n  next: look there; it does not run here any more"
+                ));
+            }
+        }
         match self.outcome {
             Outcome::Stopped => self.late_after.map(|limit| {
                 let seconds = limit.as_secs();
@@ -138,6 +159,7 @@ mod tests {
     fn of(outcome: Outcome) -> Ending {
         Ending {
             outcome,
+            departure: None,
             panic: None,
             to_see_more: "boot with earlyprintk=ttyS0",
             reset_fails: false,
@@ -183,6 +205,23 @@ mod tests {
         // It ended by itself at the same time.
         ending.outcome = Outcome::PowerOff;
         assert_eq!((ending.words(), ending.code()), (None, 0));
+    }
+
+    #[test]
+    fn a_guest_that_has_gone_is_told_and_what_is_not_known_of_it() {
+        let mut ending = of(Outcome::Stopped);
+        ending.departure = Some(Departure::Running);
+        assert!(ending.words().unwrap().starts_with("migrated"));
+        assert_eq!(ending.code(), 0);
+        ending.quiet = true;
+        assert_eq!(ending.words(), None);
+        ending.departure = Some(Departure::Unknown("it closed the stream".to_owned()));
+        let words = ending.words().unwrap();
+        assert!(
+            words.contains("it closed the stream\n  next: look there"),
+            "{words}"
+        );
+        assert_eq!(ending.code(), 6);
     }
 
     #[test]

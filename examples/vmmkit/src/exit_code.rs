@@ -2,6 +2,7 @@
 //!
 //! A signal that ends vmmkit does so really: the shell shows 128 + its number.
 
+use vmmkit_controlled::Departure;
 use vmmkit_host_io::Signal;
 use vmmkit_vmm::Outcome;
 
@@ -20,13 +21,16 @@ pub(crate) const REFUSED_CALL: u8 = 5;
 /// The guest still ran at the end of `--timeout`: the same code as timeout(1) has.
 pub(crate) const LATE: u8 = 124;
 
+/// The guest was handed over to another process, which has not said that it runs.
+pub(crate) const UNACKNOWLEDGED: u8 = 6;
+
 /// `vmmkit stop`: a guest did not answer the power button, and was stopped.
 pub(crate) const CUT_OFF: u8 = 3;
 
 /// Their text in `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0      the guest powered off or reset (or Ctrl-a x)
+  0      the guest powered off or reset (or Ctrl-a x), or `vmmkit migrate` has moved it
   1      host or VMM error
   2      usage error
   3      triple fault of the guest (--on-crash exit, or pause and then stopped), or
@@ -34,6 +38,8 @@ Exit codes:
   4      guest kernel panic (likewise), which the guest reports by pvpanic or as the
          last words on its console
   5      the sandbox refused a system call of this process (--sandbox)
+  6      `vmmkit migrate` has handed the guest over, and the other process has not said
+         that it runs there
   124    the guest still ran at the end of --timeout
   n      the guest wrote n to the debug-exit port, or its command (--root) ended with n:
          127 where the command is not there, 126 where it cannot be run
@@ -42,6 +48,14 @@ Exit codes:
 /// The exit code that a shell shows of a process that `signal` ended.
 pub(crate) fn of_signal(signal: Signal) -> u8 {
     u8::try_from(signal.number()).map_or(HOST_ERROR, |number| number.saturating_add(128))
+}
+
+/// The exit code of a process whose guest has gone to another one.
+pub(crate) fn of_departure(departure: &Departure) -> u8 {
+    match departure {
+        Departure::Running => SUCCESS,
+        Departure::Unknown(_) => UNACKNOWLEDGED,
+    }
 }
 
 /// The exit code for how a run ended; a reset may be a failure.

@@ -2,22 +2,20 @@
 //! is, and files for output are made when all else is known to work.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use vmmkit_assembly::{
-    FileFault, FileOwner, NamedFile, Outputs, Role, check_files, device_files, machine_files,
+    FileFault, FileOwner, NamedFile, Role, check_files, device_files, machine_files,
 };
 use vmmkit_host_io::{Listener, Sharing};
 use vmmkit_machine_spec::{ConsoleSpec, Field};
 
 use crate::failure::Failure;
-use crate::log::LogFile;
 use crate::settings::Settings;
-use crate::snapshot::Snapshot;
+
 use crate::{build_failure, gdb, options};
 
 /// Advice where output cannot be written.
-const NEXT: &str = "check the path, its permissions and the space there";
+pub(crate) const NEXT: &str = "check the path, its permissions and the space there";
 
 /// The same, for the end of a console at `place`.
 pub(crate) fn next_of(place: &ConsoleSpec) -> &'static str {
@@ -125,27 +123,4 @@ fn of_run(settings: &Settings) -> Vec<NamedFile<String>> {
         add(format!("--log {log}"), log.file(), role);
     }
     all
-}
-
-/// A file that is opened, and is not changed before the machine starts.
-#[derive(Debug)]
-pub(crate) struct Opening {
-    /// The snapshot that the guest goes on from.
-    pub(crate) snapshot: Option<Snapshot>,
-    /// The log, which may wait.
-    pub(crate) log: Option<LogFile>,
-    /// Files for output.
-    pub(crate) outputs: Arc<Outputs>,
-}
-
-impl Opening {
-    /// All else has been found to work: the first that is changed of the user's files.
-    pub(crate) fn commit(self) -> Result<(), Failure> {
-        if let Some(log) = &self.log {
-            log.open(&self.outputs)?;
-        }
-        self.outputs
-            .keep()
-            .map_err(|error| Failure::host(&error.path.display().to_string(), &error.source, NEXT))
-    }
 }

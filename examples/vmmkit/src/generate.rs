@@ -41,12 +41,12 @@ fn with_values(command: clap::Command) -> clap::Command {
     })
 }
 
-/// The commands that take the name of a guest, which `run`, `restore` and `fork` give it.
+/// The commands that take the name of a guest, which `run`, `restore`, `receive` and `fork` give it.
 fn of_guests() -> String {
     let command = cli::command();
     let takes_name = |command: &&clap::Command| {
         let mut arguments = command.get_arguments();
-        !matches!(command.get_name(), "run" | "restore" | "fork")
+        !matches!(command.get_name(), "run" | "restore" | "receive" | "fork")
             && arguments.any(|argument| argument.get_id() == "name")
     };
     let commands = command.get_subcommands().filter(takes_name);
@@ -112,7 +112,7 @@ mod tests {
     fn the_commands_of_guests_are_those_that_take_a_name() {
         assert_eq!(
             of_guests(),
-            "stat boot pause resume reset snapshot power-button stop wait balloon memory limit resize console connect logs events inspect metrics"
+            "stat boot pause resume reset snapshot migrate power-button stop wait balloon memory limit resize console connect logs events inspect metrics"
         );
     }
 

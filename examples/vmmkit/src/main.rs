@@ -33,6 +33,7 @@ mod firmware_search;
 mod follow;
 mod gdb;
 mod generate;
+mod hand_over;
 mod host;
 mod inherited;
 mod kernel_search;
@@ -44,7 +45,10 @@ mod messages;
 mod news;
 mod options;
 mod os_text;
+mod outcome;
+mod private;
 mod progress;
+mod receiving;
 mod remote;
 mod reports;
 mod root;
@@ -55,8 +59,10 @@ mod saved_files;
 mod saving;
 mod settings;
 mod snapshot;
+mod source;
 mod startup;
 mod usage;
+mod wire;
 
 fn main() -> ExitCode {
     if vmmkit_guest_init::is_init() {
@@ -98,6 +104,9 @@ fn act() -> Result<ExitCode, Failure> {
             count: Some(count),
             options,
         }) => clones::restore(&folder, &count, options.0),
+        Parsed::Action(Action::Receive { from, options }) => {
+            receiving::receive(from.as_deref(), options.0)
+        }
         Parsed::Action(Action::Fork { guest, options }) => clones::fork(&guest, options.0),
         Parsed::Action(Action::Cpu { action }) => cpu::act(action),
         Parsed::Action(Action::Doctor(options)) => doctor::doctor(&options),

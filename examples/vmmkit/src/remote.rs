@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
-use vmmkit_controlled::{PAUSE_TIME, ask_to_power_off, can_hear};
+use vmmkit_controlled::{ControlledMachine, Departure, PAUSE_TIME, ask_to_power_off, can_hear};
 use vmmkit_guest_init::Signals;
 use vmmkit_host_io::{OutputBuffer, Signal, WindowSize, signal_job, window_size};
 use vmmkit_process::{Command, Guest, HELP, Job, Keyboard};
@@ -32,6 +32,8 @@ pub(crate) struct Remote {
     signals: OnceLock<Signals>,
     job: Arc<Job>,
     handle: OnceLock<Handle>,
+    /// The machine as the API has it, which may be on its way to another process.
+    controlled: OnceLock<Arc<ControlledMachine>>,
     /// The console that is on the terminal, if it can have a size.
     console: OnceLock<Arc<Console>>,
     /// The output that is on the terminal, if its lines can be stamped.
@@ -52,6 +54,7 @@ impl Remote {
             signals: OnceLock::new(),
             job,
             handle: OnceLock::new(),
+            controlled: OnceLock::new(),
             console: OnceLock::new(),
             output: OnceLock::new(),
             last_resort: OnceLock::new(),
@@ -64,10 +67,23 @@ impl Remote {
         &self.job
     }
 
-    /// Gives it the machine.
-    pub(crate) fn connect(&self, handle: Handle) {
+    /// Gives it the machine, which `controlled` is too.
+    pub(crate) fn connect(&self, handle: Handle, controlled: &Arc<ControlledMachine>) {
         // Once only, in `run`.
         let _ = self.handle.set(handle);
+        let _ = self.controlled.set(controlled.clone());
+    }
+
+    /// Where the guest has gone, if it has.
+    pub(crate) fn departure(&self) -> Option<Departure> {
+        self.controlled.get()?.departure()
+    }
+
+    /// A guest that is to end does not go to another process.
+    fn keep_here(&self) {
+        if let Some(controlled) = self.controlled.get() {
+            controlled.cancel_migration();
+        }
     }
 
     /// Has the process end where the machine does not; `presence` is removed in either case.
@@ -195,6 +211,7 @@ fn vcpus(machine: &Handle) -> String {
 
 impl Guest for Remote {
     fn ask_to_power_off(&self) {
+        self.keep_here();
         self.with(|machine| {
             if !can_hear(machine) {
                 return machine.stop();
@@ -212,6 +229,7 @@ impl Guest for Remote {
     }
 
     fn stop(&self) {
+        self.keep_here();
         self.with(|machine| {
             if self.is_asked.load(Ordering::Relaxed) {
                 say_cut_off(machine);

@@ -1,42 +1,44 @@
 //! `vmmkit run`: from options to a guest, and to the exit code that its end means.
 
-use std::io;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use vmmkit_assembly::{Assembly, Host, Means, Outputs, Unfinished};
+use vmmkit_controlled::ControlledMachine;
 use vmmkit_guest_memory::Backing;
 use vmmkit_host_io::{ConsoleSocket, TimerFd};
 use vmmkit_hypervisor_kvm::{Finding, Kvm, KvmKind, ProbeCache, kvm_kind};
 use vmmkit_machine_spec::ConsoleSpec;
 use vmmkit_process::{EndOfInput, Job, Signals};
-use vmmkit_telemetry::BootLog;
-use vmmkit_vmm::{Event, Handle, Machine, MachineBuilder, Outcome, Ready};
+use vmmkit_snapshot::stream::Offer;
+use vmmkit_telemetry::Metrics;
+use vmmkit_vmm::{Handle, Machine, MachineBuilder, Ready};
 
 use crate::build_failure::explain;
+use crate::control::Presence;
 use crate::deadline::Deadline;
 use crate::ending::Ending;
 use crate::failure::Failure;
-use crate::files::{self, Opening};
-use crate::follow::Follow;
+use crate::files;
 use crate::gdb::Debugger;
+use crate::hand_over::HandOver;
 use crate::host::Process;
-use crate::log::LogChoice;
-use crate::news::News;
+use crate::log::{LogChoice, LogFile};
 use crate::options::{self, Values};
+use crate::outcome::{no_descriptor, review, run_to_end, tell};
 use crate::progress::Progress;
 use crate::remote::Remote;
 use crate::reports::{Publisher, Reports};
 use crate::sandbox::Sandbox;
 use crate::settings::Settings;
-use crate::snapshot::Snapshot;
+use crate::source::{Arrived, Opening, Source};
 use crate::startup::Startup;
+use crate::wire::Wire;
 use crate::{
-    build_failure, config_file, control, detach, diagnosis, exit_code, gdb, inherited, messages,
-    reports, root, snapshot,
+    build_failure, config_file, control, detach, exit_code, gdb, inherited, messages, reports,
+    root, snapshot,
 };
 use vmmkit_gdb::Supported;
 
@@ -64,34 +66,86 @@ pub(crate) fn run(values: Values) -> Result<ExitCode, Failure> {
         return detach::launch();
     }
     inherited::close_unnamed(&values);
-    vmmkit_host_io::raise_descriptor_limit();
-    let settings = Settings::new(&values).map_err(|failure| match &config {
+    let prepared = Prepared::of(&values).map_err(|failure| match &config {
         Some(path) => failure.with_file(path),
         None => failure,
     })?;
-    let sockets = files::check(&settings)?;
-    let log = settings.log.as_ref().map(LogChoice::install);
-    if settings.found_kernel && !settings.quiet {
-        messages::say(&format!(
-            "no --kernel, so this runs:\n  {}",
-            options::equivalent(&settings)
-        ));
-    }
-    let kvm = open(&settings)?;
-    let can_debug = gdb::check(settings.gdb.as_ref(), &kvm)?;
-    if settings.dry_run {
-        let ran = dry_run(settings, &kvm);
-        if let (Some(log), Ok(_)) = (log, &ran) {
+    if prepared.settings.dry_run {
+        let ran = dry_run(prepared.settings, &prepared.kvm);
+        if let (Some(log), Ok(_)) = (prepared.log, &ran) {
             log.discard();
         }
         return ran;
     }
-    let opening = Opening {
-        snapshot,
-        log,
-        outputs: Arc::default(),
+    prepared.boot(snapshot.map(Source::Folder))
+}
+
+/// Runs the machine that `values` describe as `offer` has it.
+/// `watch` ends the process by a signal until all of it is here.
+pub(crate) fn receive(
+    values: &Values,
+    offer: Offer<Wire>,
+    watch: Option<Startup>,
+) -> Result<ExitCode, Failure> {
+    let prepared = match Prepared::of(values) {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            offer.refuse(&failure.text());
+            return Err(failure);
+        }
     };
-    boot(settings, &kvm, can_debug, opening, sockets)
+    let arrived = Arrived::take(offer, &prepared.settings)?;
+    drop(watch);
+    let source = Source::Stream(arrived);
+    let hand_over = source.hand_over();
+    let ran = prepared.boot(Some(source));
+    if let (Some(hand_over), Err(failure)) = (hand_over, &ran) {
+        hand_over.refuse(failure);
+    }
+    ran
+}
+
+/// All that is looked at before anything is made.
+struct Prepared {
+    settings: Settings,
+    kvm: Kvm,
+    can_debug: Supported,
+    log: Option<LogFile>,
+    sockets: Vec<PathBuf>,
+}
+
+impl Prepared {
+    fn of(values: &Values) -> Result<Self, Failure> {
+        vmmkit_host_io::raise_descriptor_limit();
+        let settings = Settings::new(values)?;
+        let sockets = files::check(&settings)?;
+        let log = settings.log.as_ref().map(LogChoice::install);
+        if settings.found_kernel && !settings.quiet {
+            messages::say(&format!(
+                "no --kernel, so this runs:\n  {}",
+                options::equivalent(&settings)
+            ));
+        }
+        let kvm = open(&settings)?;
+        let can_debug = gdb::check(settings.gdb.as_ref(), &kvm)?;
+        Ok(Self {
+            settings,
+            kvm,
+            can_debug,
+            log,
+            sockets,
+        })
+    }
+
+    fn boot(self, source: Option<Source>) -> Result<ExitCode, Failure> {
+        let opening = Opening {
+            source,
+            log: self.log,
+            outputs: Arc::default(),
+        };
+        let kvm = &self.kvm;
+        boot(self.settings, kvm, self.can_debug, opening, self.sockets)
+    }
 }
 
 /// The host's KVM. What the probe of a software one finds is kept in this user's runtime folder, where
@@ -183,15 +237,15 @@ fn assemble(
     Ok(assembly)
 }
 
-/// The machine: as it was saved, where there is a snapshot.
+/// The machine: as it was, where it goes on.
 fn made(
     builder: MachineBuilder,
     kvm: &Kvm,
     settings: &Settings,
-    snapshot: Option<&Snapshot>,
+    source: Option<&Source>,
 ) -> Result<Machine<Ready>, Failure> {
-    match snapshot {
-        Some(snapshot) => snapshot.restore(builder, kvm, settings),
+    match source {
+        Some(source) => source.restore(builder, kvm, settings),
         None => builder
             .build(kvm)
             .map_err(|error| explain(&error, settings)),
@@ -232,10 +286,6 @@ fn job() -> Result<Arc<Job>, Failure> {
     Ok(Arc::new(Job::new().map_err(no_descriptor)?))
 }
 
-fn no_descriptor(error: io::Error) -> Failure {
-    Failure::host("events", &error, "free descriptors of this process")
-}
-
 fn boot(
     settings: Settings,
     kvm: &Kvm,
@@ -252,12 +302,11 @@ fn boot(
     // Dropped after the sockets of this machine, which have the places of those that are set aside.
     let unfinished = Arc::new(Unfinished::new(sockets, &settings.machine.ram.backing));
     let startup = Startup::of_machine(&unfinished, &remote).map_err(no_descriptor)?;
-    let lineage = opening.snapshot.as_ref().map(Snapshot::lineage);
+    let lineage = opening.source.as_ref().map(Source::lineage).transpose()?;
     let publisher = Publisher::new(reports::software(kvm), &settings, job.clone());
     let (presence, guest, door) =
-        control::open(&settings, publisher.restored_from(lineage.transpose()?))?;
-    let report = settings.detach.then(|| presence.found_by());
-    let report = report.map(detach::Report::new).transpose()?;
+        control::open(&settings, publisher.restored_from(lineage.flatten()))?;
+    let report = report(&settings, &presence)?;
     let last_resort = remote.end_by(presence);
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let reports = Reports::new(&settings);
@@ -279,8 +328,8 @@ fn boot(
         .console(console)
         .subscribe(Box::new(signals))
         .subscribe(Box::new(door));
-    let outcome = made(builder, kvm, &settings, opening.snapshot.as_ref()).and_then(|machine| {
-        remote.connect(machine.handle());
+    let outcome = made(builder, kvm, &settings, opening.source.as_ref()).and_then(|machine| {
+        remote.connect(machine.handle(), &guest);
         guest.connect(machine.handle());
         if settings.paused {
             machine.handle().pause();
@@ -289,11 +338,12 @@ fn boot(
         gdb.start(&machine.handle(), settings.quiet)?;
         opening.commit()?;
         unfinished.keep();
-        running = reports.start(machine.handle(), Box::new(move || guest.numbers()))?;
+        running = reports.start(machine.handle(), numbers(&guest))?;
         say_all(&software_notes(&settings, kvm, &machine.handle()));
         progress.booting(&settings);
+        let source = take_over(&opening, &machine.handle())?;
         drop(startup);
-        run_to_end(machine, &job, &sandbox, report)
+        run_to_end(machine, &job, &sandbox, (report, source))
     });
     gdb.finish(&outcome);
     running.finish();
@@ -317,74 +367,23 @@ fn boot(
     Ok(root::code(command.as_ref(), &ending))
 }
 
-/// Says what was odd about a guest that has ended.
-fn review(settings: &Settings, remote: &Remote) {
-    if !settings.quiet {
-        remote.with(|handle| {
-            diagnosis::review_devices(&handle.devices());
-            let boots_kernel = settings.machine.boot.as_kernel().is_some();
-            let should_speak = boots_kernel && settings.spec.serial_console() != ConsoleSpec::Null;
-            diagnosis::review(handle, should_speak);
-        });
-    }
+/// The word that the guest runs, where somebody waits for it.
+fn report(settings: &Settings, presence: &Presence) -> Result<Option<detach::Report>, Failure> {
+    let found_by = settings.detach.then(|| presence.found_by());
+    found_by.map(detach::Report::new).transpose()
 }
 
-/// Has the machine's events told to who is at the terminal.
-fn tell(
-    builder: MachineBuilder,
-    settings: &Settings,
-    log: &Arc<BootLog>,
-) -> Result<MachineBuilder, Failure> {
-    if settings.quiet {
-        return Ok(builder);
-    }
-    let events = builder.events().map_err(no_descriptor)?;
-    let mut news = News::new(settings.machine.on_crash, log.clone());
-    let follow = Follow::new(events, move |event: &Event| news.tell(event));
-    Ok(builder.subscribe(Box::new(follow)))
+/// The numbers of `guest` for reports.
+fn numbers(guest: &Arc<ControlledMachine>) -> Box<dyn Fn() -> Metrics + Send> {
+    let guest = guest.clone();
+    Box::new(move || guest.numbers())
 }
 
-/// Starts the machine, with the terminal if it is to have it, and waits for its end. Of one that is
-/// detached there is a report once it runs.
-fn run_to_end(
-    machine: Machine<Ready>,
-    job: &Job,
-    sandbox: &Sandbox,
-    report: Option<detach::Report>,
-) -> Result<Outcome, Failure> {
-    if job.hears_keys() {
-        job.take_terminal(io::stdin().as_fd());
-        vmmkit_host_io::restore_on_fatal_signals();
+/// The process that has the guest lets go of it, where there is one.
+fn take_over(opening: &Opening, machine: &Handle) -> Result<Option<Arc<HandOver>>, Failure> {
+    let source = opening.source.as_ref().and_then(Source::hand_over);
+    if let Some(source) = &source {
+        source.take_over(machine)?;
     }
-    panic_if_asked();
-    sandbox.begin()?;
-    let machine = machine.start().map_err(|error| {
-        let next = "raise the limit of processes (ulimit -u)";
-        Failure::host("threads", &error, next)
-    })?;
-    if let Some(report) = report {
-        report.tell()?;
-    }
-    sandbox.enter_main()?;
-    hang_if_asked();
-    Ok(machine.wait()?)
-}
-
-/// A hook of the tests: a machine that does not come to its end.
-fn hang_if_asked() {
-    #[cfg(any(test, debug_assertions, feature = "test-hooks"))]
-    while std::env::var_os("VMMKIT_TEST_HANG").is_some() {
-        std::thread::park();
-    }
-}
-
-/// A hook of the tests: a bug while the terminal is raw.
-fn panic_if_asked() {
-    #[cfg(any(test, debug_assertions, feature = "test-hooks"))]
-    if std::env::var_os("VMMKIT_TEST_PANIC").is_some() {
-        #[expect(clippy::panic, reason = "the test asks for it")]
-        {
-            panic!("VMMKIT_TEST_PANIC is set");
-        }
-    }
+    Ok(source)
 }

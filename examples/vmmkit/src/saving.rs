@@ -12,7 +12,7 @@ use vmmkit_vmm::{Extent, Handle, SaveError};
 
 use crate::saved_files::{self, FILES, FILES_KIND, FilesForm, Image};
 use crate::settings::Settings;
-use crate::snapshot::{self, COMMAND, COMMAND_KIND};
+use crate::snapshot::{self, COMMAND, COMMAND_KIND, NAME_SECTION};
 
 /// Why a machine was not saved.
 #[derive(Debug, Error)]
@@ -41,6 +41,8 @@ pub(crate) enum NotSaved {
 pub(crate) struct Saver {
     /// The options that it was made with.
     command: Vec<u8>,
+    /// The name that it was given.
+    name: Option<String>,
     /// The images of its disks.
     images: Vec<Image>,
     /// The snapshot that changes are saved on top of. Held while the machine is saved.
@@ -52,6 +54,7 @@ impl Saver {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             command: snapshot::command(settings),
+            name: settings.control.name.clone(),
             images: saved_files::images(settings),
             base: Mutex::default(),
         }
@@ -101,6 +104,26 @@ impl Saver {
         });
         *base = Some(saved?);
         Ok(())
+    }
+
+    /// Adds how the machine was made, for a process that it goes to.
+    pub(crate) fn describe(&self, manifest: &mut Writer) -> Result<(), WriteError> {
+        if let Some(name) = &self.name {
+            manifest.add(Section {
+                id: NAME_SECTION,
+                kind: "text",
+                version: 1,
+                must_understand: false,
+                contents: name.as_bytes(),
+            })?;
+        }
+        manifest.add(Section {
+            id: COMMAND,
+            kind: COMMAND_KIND,
+            version: 1,
+            must_understand: true,
+            contents: &self.command,
+        })
     }
 
     fn add_to(&self, writer: &mut Writer) -> Result<(), WriteError> {

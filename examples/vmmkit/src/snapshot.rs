@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use vmmkit_guest_memory::PageRuns;
 use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_machine_spec::{Given, path_text};
-use vmmkit_snapshot::{self as container, Chain, Folder, FolderError, Lineage};
+use vmmkit_snapshot::{self as container, Chain, Folder, FolderError, Lineage, Reader};
 use vmmkit_vmm::{Machine, MachineBuilder, Ready, RestoreError, SavedRam};
 
 use crate::build_failure::explain;
@@ -22,6 +22,8 @@ use crate::settings::Settings;
 /// The section with the options that the machine was made with.
 pub(crate) const COMMAND: &str = "command";
 pub(crate) const COMMAND_KIND: &str = "vmmkit-run";
+/// The section with the name of a guest that goes to another process.
+pub(crate) const NAME_SECTION: &str = "name";
 /// The key of `inspect` for the snapshots that one builds on: not a section.
 const CHAIN: &str = "chain";
 /// Options that are the new machine's own, not those of the saved one.
@@ -106,35 +108,12 @@ impl Snapshot {
             self.check_files()?;
         }
         let saved = self.options()?;
-        let has_terminal = saved.value("serial") == Some("stdio");
-        let is_apart = values.has("detach") || values.has("detached");
-        Ok(match has_terminal && is_apart {
-            true => values.or(saved.without("serial")),
-            false => values.or(saved),
-        })
+        Ok(over(values, saved))
     }
 
     /// The options of the saved machine.
     pub(crate) fn options(&self) -> Result<Values, Failure> {
-        let mut reader = self.chain.top().reader();
-        let section = reader
-            .take(COMMAND)
-            .filter(|section| section.kind == COMMAND_KIND);
-        let Some(section) = section else {
-            return Ok(Values::default());
-        };
-        let form = serde_json::from_slice::<CommandForm>(section.contents);
-        let form = form.map_err(|error| self.foreign(COMMAND, &error.to_string()))?;
-        let folder = path_text::path(&form.folder);
-        let mut saved = Values::default();
-        for (name, value) in &form.options {
-            let option = options::named(name).filter(|it| !NOT_SAVED.contains(&it.name));
-            let Some(option) = option else {
-                return Err(self.foreign(COMMAND, &format!("no option is called {name:?}")));
-            };
-            saved.add(option.name, Given::text(value).in_folder(&folder));
-        }
-        Ok(saved)
+        options_in(self.chain.top().reader(), &self.path.display().to_string())
     }
 
     /// The machine of `builder` as it was saved.
@@ -149,14 +128,7 @@ impl Snapshot {
         reader.take(FILES);
         let ram = SavedRam::of(&self.chain).map_err(RestoreError::from);
         let restored = ram.and_then(|ram| builder.restore(kvm, reader, ram));
-        restored.map_err(|error| match error {
-            RestoreError::Build(error) => explain(&error, settings),
-            error => Failure::because(
-                format!("{}: {error}", self.path.display()),
-                causes(&error),
-                "run it with the CPUs, memory and devices that it was saved with, on such a host",
-            ),
-        })
+        restored.map_err(|error| unrestored(error, &self.path.display().to_string(), settings))
     }
 
     /// Its RAM, which the restored machine differs from more and more.
@@ -174,17 +146,64 @@ impl Snapshot {
             return Ok(());
         };
         let form = serde_json::from_slice::<FilesForm>(section.contents);
-        form.map_err(|error| self.foreign(FILES, &error.to_string()))?
+        let name = self.path.display().to_string();
+        form.map_err(|error| foreign(&name, FILES, &error.to_string()))?
             .check()
     }
+}
 
-    /// The failure where `section` is not one of this program, for `reason`.
-    fn foreign(&self, section: &str, reason: &str) -> Failure {
-        Failure::because(
-            format!("{}: section {section:?}: {reason}", self.path.display()),
-            Vec::new(),
-            "save the guest again with this vmmkit",
-        )
+/// `values`, and those of the saved machine for options that are not among them. A console on a terminal is not that of a
+/// guest in the background.
+pub(crate) fn over(values: Values, saved: Values) -> Values {
+    let has_terminal = saved.value("serial") == Some("stdio");
+    let is_apart = values.has("detach") || values.has("detached");
+    match has_terminal && is_apart {
+        true => values.or(saved.without("serial")),
+        false => values.or(saved),
+    }
+}
+
+/// The options of the machine whose sections `reader` has; `name` is where they come from.
+pub(crate) fn options_in(mut reader: Reader<'_>, name: &str) -> Result<Values, Failure> {
+    let section = reader
+        .take(COMMAND)
+        .filter(|section| section.kind == COMMAND_KIND);
+    let Some(section) = section else {
+        return Ok(Values::default());
+    };
+    let form = serde_json::from_slice::<CommandForm>(section.contents);
+    let form = form.map_err(|error| foreign(name, COMMAND, &error.to_string()))?;
+    let folder = path_text::path(&form.folder);
+    let mut saved = Values::default();
+    for (option, value) in &form.options {
+        let known = options::named(option).filter(|it| !NOT_SAVED.contains(&it.name));
+        let Some(known) = known else {
+            let reason = format!("no option is called {option:?}");
+            return Err(foreign(name, COMMAND, &reason));
+        };
+        saved.add(known.name, Given::text(value).in_folder(&folder));
+    }
+    Ok(saved)
+}
+
+/// The failure where `section` of `name` is not one of this program, for `reason`.
+fn foreign(name: &str, section: &str, reason: &str) -> Failure {
+    Failure::because(
+        format!("{name}: section {section:?}: {reason}"),
+        Vec::new(),
+        "save the guest again with this vmmkit",
+    )
+}
+
+/// The failure where a machine does not become that of `name`.
+pub(crate) fn unrestored(error: RestoreError, name: &str, settings: &Settings) -> Failure {
+    match error {
+        RestoreError::Build(error) => explain(&error, settings),
+        error => Failure::because(
+            format!("{name}: {error}"),
+            causes(&error),
+            "run it with the CPUs, memory and devices that it was saved with, on such a host",
+        ),
     }
 }
 

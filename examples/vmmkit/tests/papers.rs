@@ -151,6 +151,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("vmmkit restore /var/tmp/web", "there is no snapshot"),
     ("vmmkit fork web", "a software KVM saves no guest"),
+    ("vmmkit migrate web", "there is no other host"),
     ("vmmkit doctor", "its exit code is that of the host"),
     ("vmmkit console web", "it ends with the guest"),
     ("vmmkit connect web", "it needs a server in the guest"),

@@ -219,6 +219,10 @@ const CLOSED: &[(&str, &str, &[&str])] = &[
             "StopRequest",
             "SnapshotRequest",
             "SnapshotInfo",
+            "Migrated",
+            "MigrationInfo",
+            "MigrationProgress",
+            "MigrationRequest",
             "Device",
             "Limits",
             "FlowLimits",
@@ -250,6 +254,16 @@ const CLOSED: &[(&str, &str, &[&str])] = &[
         &["Sample", "Family"],
     ),
     ("the parts of the format", "snapshot", &["Link", "Section"]),
+    (
+        "all that can become of a guest that two processes have",
+        "snapshot",
+        &["Parting"],
+    ),
+    (
+        "all that can become of a guest that two processes have",
+        "controlled",
+        &["Departure"],
+    ),
     (
         "the composing crate fills it in whole",
         "run-control",

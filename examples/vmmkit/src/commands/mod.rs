@@ -11,6 +11,7 @@ mod list;
 mod logs;
 mod memory;
 mod metrics;
+mod migrate;
 mod options;
 mod resize;
 pub(crate) mod snapshot;
@@ -41,6 +42,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Resume(whom) => tell(&whom, "/v1/machine/resume"),
         Command::Reset(whom) => tell(&whom, "/v1/machine/reset"),
         Command::Snapshot(options) => snapshot::snapshot(&options),
+        Command::Migrate(options) => migrate::migrate(&options),
         Command::PowerButton(whom) => tell(&whom, "/v1/machine/power-button"),
         Command::Stop(options) => stop::stop(&options),
         Command::Wait(whom) => wait::wait(&whom),

@@ -21,6 +21,11 @@ pub(crate) enum Command {
     Reset(Whom),
     /// Save a guest to a directory, for `vmmkit restore`
     Snapshot(SnapshotOptions),
+    /// Move a guest to a `vmmkit receive`, here or on another host that has the same disks; its process here ends then
+    ///
+    /// Its memory is copied while it runs; then it is paused for the rest. If anything fails before the other side has all
+    /// of it, it continues here. Exit code 6 if the other side has taken it and does not answer any more.
+    Migrate(MigrateOptions),
     /// Press guests' power buttons, without waiting
     PowerButton(Whom),
     /// Ask guests to power off, stop those that take too long (exit code 3), and report how they ended
@@ -252,6 +257,24 @@ pub(crate) struct SnapshotOptions {
     /// Stop the guest once it is saved: it is to go on from there
     #[arg(long)]
     pub(crate) stop: bool,
+}
+
+/// The options of `migrate`.
+#[derive(Args, Debug)]
+#[command(override_usage = "vmmkit migrate [OPTIONS] --to unix:PATH|exec:COMMAND NAME")]
+pub(crate) struct MigrateOptions {
+    #[command(flatten)]
+    pub(crate) one: One,
+    /// The guest
+    #[arg(value_name = "NAME")]
+    pub(crate) words: Vec<String>,
+    /// Where it goes: the socket of `vmmkit receive unix:PATH`, or a shell command that carries its stdin and stdout to a
+    /// `vmmkit receive -`
+    #[arg(long, value_name = "unix:PATH|exec:COMMAND")]
+    pub(crate) to: String,
+    /// Time for which the guest may be paused, in milliseconds: memory is copied until the rest takes no longer
+    #[arg(long, value_name = "MS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub(crate) downtime: u32,
 }
 
 /// The options of `resize`.

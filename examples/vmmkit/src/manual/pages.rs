@@ -268,6 +268,22 @@ pub(super) const ALL: &[Page] = &[
         &["snapshot", "restore", "pause"],
     ),
     page(
+        "migrate",
+        &[(
+            "To another host that has the same disks at the same paths:",
+            "vmmkit migrate web --to exec:'ssh host vmmkit receive -'",
+        )],
+        &["receive", "snapshot", "wait"],
+    ),
+    page(
+        "receive",
+        &[(
+            "At a socket, in the background, under another name; then `vmmkit migrate web --to unix:web.socket`:",
+            "vmmkit receive unix:web.socket --name web2 --detach",
+        )],
+        &["migrate", "restore", "run"],
+    ),
+    page(
         "resize",
         &[
             ("A disk and its file grow:", "vmmkit resize web blk0 20G"),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use vmmkit_control::{Cause, MachineInfo, MachineState, Saving};
-use vmmkit_controlled::{Embedder, Standstill};
+use vmmkit_controlled::{Departure, Embedder, Standstill};
 use vmmkit_machine_spec::OnReboot;
 use vmmkit_process::Job;
-use vmmkit_snapshot::Lineage;
+use vmmkit_snapshot::{Lineage, WriteError, Writer};
 use vmmkit_telemetry::Metrics;
 use vmmkit_vmm::{Handle, Outcome};
 
@@ -101,6 +101,14 @@ impl Embedder for Publisher {
     ) -> Result<(), Cause> {
         let saved = self.saver.save(machine, folder, saving, standstill);
         saved.map_err(|error| Arc::new(error) as Cause)
+    }
+
+    fn describe(&self, manifest: &mut Writer) -> Result<(), WriteError> {
+        self.saver.describe(manifest)
+    }
+
+    fn exit_code_of(&self, departure: &Departure) -> Option<u8> {
+        Some(exit_code::of_departure(departure))
     }
 
     fn cut_off(&self, machine: &Handle) {

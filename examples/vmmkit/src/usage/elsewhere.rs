@@ -44,7 +44,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
          `vmmkit ssh NAME`, with --vsock",
     ),
     (
-        &["save", "migrate", "checkpoint"],
+        &["save", "checkpoint"],
         "`vmmkit snapshot NAME DIR` saves a guest, and `vmmkit restore DIR` continues it",
     ),
     (
