@@ -20,6 +20,8 @@ pub struct Saving {
     pub live: bool,
     /// Stop it then.
     pub stop: bool,
+    /// No later snapshot builds on this one, which does not change on which one they do.
+    pub apart: bool,
 }
 
 /// A machine that has gone to another process.

@@ -110,6 +110,10 @@ pub struct SnapshotRequest {
     /// Stop the machine once it is saved, instead of letting the guest run on.
     #[serde(default)]
     pub stop: bool,
+    /// No later snapshot with `diff` builds on this one: they build on the one that they would build on without it, and the
+    /// guest's writes are not logged for its sake.
+    #[serde(default)]
+    pub apart: bool,
 }
 
 /// A snapshot that was saved.

@@ -1,5 +1,8 @@
 //! The one form of an error.
 
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +25,11 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// The `code` where the host has no room for what was to be written.
+    pub const NO_SPACE: &str = "no_space";
+    /// The `code` where the host lets the machine's process not do it.
+    pub const NO_PERMISSION: &str = "no_permission";
+
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),
@@ -83,12 +91,26 @@ impl From<Refusal> for Problem {
                 field: Some(field.to_owned()),
                 ..Self::new(StatusCode::CONFLICT, "impossible_value", message)
             },
-            Refusal::Unsupported(_) => Self::new(StatusCode::CONFLICT, "unsupported", message),
+            Refusal::Unsupported(cause) => {
+                Self::new(StatusCode::CONFLICT, code_of(&*cause), message)
+            }
             Refusal::Busy(_) => Self::busy(&message),
             Refusal::NotBuilt => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "host_error", message)
             }
         }
+    }
+}
+
+/// The word for what a machine cannot do because of `cause`: for what the host refused it is one of its own, where who asked
+/// can do something about that.
+fn code_of(cause: &(dyn Error + 'static)) -> &'static str {
+    let mut causes = std::iter::successors(Some(cause), |&cause| cause.source());
+    let host = causes.find_map(|cause| cause.downcast_ref::<io::Error>());
+    match host.map(io::Error::kind) {
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Problem::NO_SPACE,
+        Some(ErrorKind::PermissionDenied) => Problem::NO_PERMISSION,
+        _ => "unsupported",
     }
 }
 
@@ -121,6 +143,31 @@ impl From<Fault> for Problem {
         Self {
             status: fault.status(),
             ..Self::bad_request(code, message)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thiserror::Error as ThisError;
+
+    use super::*;
+
+    #[derive(Debug, ThisError)]
+    #[error("the snapshot cannot be written")]
+    struct NotSaved(#[source] io::Error);
+
+    #[test]
+    fn what_the_host_refused_has_a_word_of_its_own() {
+        for (kind, code) in [
+            (ErrorKind::StorageFull, Problem::NO_SPACE),
+            (ErrorKind::QuotaExceeded, Problem::NO_SPACE),
+            (ErrorKind::PermissionDenied, Problem::NO_PERMISSION),
+            (ErrorKind::NotFound, "unsupported"),
+        ] {
+            let refusal = Refusal::unsupported(NotSaved(kind.into()));
+            let problem = Problem::from(refusal);
+            assert_eq!((problem.code.as_str(), problem.status), (code, 409));
         }
     }
 }

@@ -38,15 +38,12 @@ pub(crate) fn fork(guest: &str, values: Values) -> Result<ExitCode, Failure> {
     let request = SnapshotRequest {
         folder: path_text::of_path(folder.path()),
         live: true,
+        // It is gone as soon as the copy runs.
+        apart: true,
         ..SnapshotRequest::default()
     };
-    let pause = of_guest(guest, values.value("name"), &request).map_err(|failure| match failure
-        .text()
-        .contains("No space left")
-    {
-        true => failure.with_next("set TMPDIR to a directory with room for the guest's memory"),
-        false => failure,
-    })?;
+    let room = "set TMPDIR to a directory with room for the guest's memory";
+    let pause = of_guest(guest, values.value("name"), &request, room)?;
     if !values.has("quiet") {
         let milliseconds = pause.as_secs_f64() * 1e3;
         messages::say(&format!("{guest} was paused for {milliseconds:.1} ms"));

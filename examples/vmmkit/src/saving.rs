@@ -90,7 +90,8 @@ impl Saver {
         // A guest that goes on from there has no changes; one whose RAM is mapped from snapshots that are still there
         // differs from these, at no cost.
         let is_mapped = handle.ram().is_mapped_from_images();
-        if saving.stop || (is_mapped && base.as_ref().is_some_and(Lineage::is_intact)) {
+        let is_last = saving.stop || saving.apart;
+        if is_last || (is_mapped && base.as_ref().is_some_and(Lineage::is_intact)) {
             let write = |writer: &mut Writer, ram: &File| step.write(Extent::Whole, writer, ram);
             return folder.save(write).map(drop);
         }

@@ -118,6 +118,13 @@ fn a_running_guest_is_forked_and_its_copy_too() {
     ];
     let (code, said, error) = fork(&words);
     assert_eq!((code, said.as_str()), (Some(0), "two\n"), "{error}");
+    // No later snapshot builds on what the copy was made of.
+    let diff = folder.join("diff").display().to_string();
+    let (code, error) = place.fails(&["snapshot", "web", &diff, "--diff"]);
+    assert!(
+        code == Some(1) && error.contains("was neither restored"),
+        "{error}"
+    );
     (words[0], words[2], words[4]) = ("two", "three", &third);
     let own = vsock("v3");
     words[6] = &own;

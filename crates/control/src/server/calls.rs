@@ -177,6 +177,7 @@ impl Api {
             diff: asked.diff,
             live: asked.live,
             stop: asked.stop,
+            apart: asked.apart,
         };
         let saved = self.waiting(move |machine| machine.save(&folder, saving));
         let pause = saved.await?;
