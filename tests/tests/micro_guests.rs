@@ -8,7 +8,9 @@
 )]
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,10 +20,12 @@ use vmmkit_device_bus::{
     AddressRange, DevicePio, Lifecycle, PioAddress, PioAddressOffset, SaveState, SavedState,
     StateError,
 };
+use vmmkit_guest_memory::PageRuns;
 use vmmkit_hypervisor::x86::CpuidEntry;
 use vmmkit_hypervisor::{Hypervisor, Irqchip, VcpuId};
 use vmmkit_hypervisor_kvm::{Kvm, KvmKind, forced_cpuid, kvm_kind};
-use vmmkit_snapshot::{Folder, FolderError, Writer};
+use vmmkit_snapshot::stream::{Offer, PageStore, Parting, Sender};
+use vmmkit_snapshot::{Folder, FolderError, Reader, Writer};
 use vmmkit_telemetry::Inspect;
 use vmmkit_tests::disk::Scratch;
 use vmmkit_tests::diskless::skip;
@@ -479,6 +483,114 @@ fn save_live(
     assert!(handle.pause());
     handle.save_rest(ahead, writer, ram)?;
     Ok(began.elapsed())
+}
+
+/// RAM that arrives, in a file.
+struct Arriving<'a>(&'a File);
+
+impl PageStore for Arriving<'_> {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn zero(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        let zeros = vec![0; usize::try_from(length).unwrap()];
+        self.0.write_all_at(&zeros, offset)
+    }
+}
+
+/// Sends the guest of `machine` while it runs, and lets go of it.
+fn send(machine: &Machine<Running>, stream: UnixStream) {
+    let handle = machine.handle();
+    let copy = |sender: &mut Sender<UnixStream>, pages: &PageRuns| {
+        let sent = handle.ram().copy_pages(pages, |first, count, bytes| {
+            let sent = match bytes {
+                Some(bytes) => sender.pages(first, bytes),
+                None => sender.zeros(first, count),
+            };
+            sent.map_err(io::Error::other)
+        });
+        sent.unwrap();
+    };
+    let saver = handle.ram_saver().unwrap();
+    let mut sender = Sender::begin(stream, b"", handle.ram().size()).unwrap();
+    let mut pages = saver.log_all().unwrap();
+    for _ in 0..3 {
+        copy(&mut sender, &pages);
+        sender.round().unwrap();
+        pages = saver.written().unwrap().runs();
+    }
+    assert!(handle.pause());
+    let mut writer = Writer::new();
+    let parting = handle.save_as(&mut writer, |saver, writer| -> Result<_, SaveFailure> {
+        copy(&mut sender, &pages);
+        copy(&mut sender, &saver.written().unwrap().runs());
+        let state = std::mem::take(writer).finish();
+        let parting = sender.state(&state, true).unwrap().commit();
+        handle.stop();
+        Ok(parting)
+    });
+    assert!(matches!(parting, Ok(Parting::Running)));
+}
+
+#[test]
+fn a_guest_that_is_sent_counts_on_without_a_step_back() {
+    let _alone = ALONE.lock().unwrap();
+    let name = "a guest that is sent while it runs";
+    let Some(kvm) = kvm(name) else {
+        return;
+    };
+    if !kvm.capabilities().saved_state {
+        skip(name, "a software KVM does not give all its state");
+        return;
+    }
+    let scratch = Scratch::new().unwrap();
+    let kernel = kernel(&scratch, &COUNTS);
+    let counted = Arc::new(Counted::default());
+    let builder = || {
+        MachineBuilder::new(machine(&kernel, 2))
+            .virtio_device(Arc::new(Rng::new()))
+            .plug_port_device("counted", AddressRange::new(0x520, 1), counted.clone())
+            .lead("counted", counted.clone())
+    };
+    let wait = |machine: &Machine<Running>| {
+        let before = counted.count();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while counted.count() < before + 300 && !machine.handle().has_ended() {
+            assert!(Instant::now() < deadline, "{} counted", counted.count());
+            std::thread::yield_now();
+        }
+    };
+    let mut running = builder().build(&kvm).unwrap().start().unwrap();
+    for generation in 1..4 {
+        wait(&running);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        running = std::thread::scope(|scope| {
+            scope.spawn(|| send(&running, ours));
+            let offer = Offer::read(theirs).unwrap();
+            let mut options = File::options();
+            let options = options.read(true).write(true).create_new(true);
+            let ram = options
+                .open(scratch.path().join(format!("ram{generation}")))
+                .unwrap();
+            ram.set_len(offer.ram_bytes()).unwrap();
+            let receiving = offer.accept().unwrap();
+            let received = receiving.receive(&mut Arriving(&ram)).unwrap();
+            let state = Reader::new(received.state()).unwrap();
+            let restored = builder().restore(&kvm, state, SavedRam::own(ram)).unwrap();
+            let committed = received.ready().unwrap();
+            let next = restored.start().unwrap();
+            committed.running();
+            next
+        });
+    }
+    wait(&running);
+    drop(running);
+    let numbers = counted.0.lock().unwrap().clone();
+    assert!(numbers.len() >= 1200);
+    for (number, seen) in (1_usize..).zip(numbers) {
+        assert_eq!(seen, number as u8, "number {number}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -313,4 +313,31 @@ fn a_target_ends_with_its_source_and_by_a_signal() {
     let pid = rustix::process::Pid::from_child(&waiting.child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(waiting.end().0.signal(), Some(15));
+}
+
+#[test]
+fn a_source_runs_and_ends_although_its_target_says_nothing() {
+    let Some(place) = find("a source whose target says nothing") else {
+        return;
+    };
+    let mut guest = place.boot("here");
+    let socket = place.folder().join("silent");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let to = format!("unix:{}", socket.display());
+    let mut asking = place.command(&["migrate", "here", "--to", &to]);
+    let asking = asking.stderr(Stdio::piped()).spawn().unwrap();
+    let (_silent, _) = listener.accept().unwrap();
+    let before = place.numbers("here").len();
+    place.counts("here", before + 3);
+    // One at a time.
+    let again = place.run(&["migrate", "here", "--to", &to]);
+    let error = String::from_utf8(again.stderr).unwrap();
+    assert!(error.contains("being saved or moved already"), "{error}");
+    let pid = rustix::process::Pid::from_child(&guest.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(guest.end().0.signal(), Some(15));
+    let asked = asking.wait_with_output().unwrap();
+    let error = String::from_utf8(asked.stderr).unwrap();
+    assert_eq!(asked.status.code(), Some(1), "{error}");
+    assert!(error.contains("next: "), "{error}");
 }
