@@ -90,6 +90,9 @@ pub enum Reason {
         /// Its name.
         interface: String,
     },
+    /// The user's network cannot be had from the [`Host`](crate::Host).
+    #[error("the user's network cannot be started")]
+    UserNetwork(#[source] io::Error),
     /// Persistent memory.
     #[error(transparent)]
     Pmem(#[from] PmemError),

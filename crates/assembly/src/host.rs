@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use vmmkit_host_io::{FdInput, InputSource, LostOutput, Pollable};
-use vmmkit_machine_spec::Field;
+use vmmkit_machine_spec::{Field, ForwardSpec};
 
 /// A console's input, where it has one.
 pub type Input = Option<Box<dyn InputSource>>;
@@ -27,6 +28,16 @@ pub trait Host: Send + Sync {
     /// Writes bytes that the guest has sent to a debug port on stderr. A vCPU thread calls it: it must not block
     /// for long.
     fn stderr(&self, bytes: &[u8]);
+
+    /// A socket to a process that is the network of the interface `field`, without a privilege, and speaks the protocol of
+    /// passt(1): frames behind their length. Ports of the host lead to the guest as `forward` says.
+    ///
+    /// # Errors
+    /// The host's. One that has no such process is [`Unsupported`](io::ErrorKind::Unsupported), unless it is implemented.
+    fn user_network(&self, field: Field, forward: &[ForwardSpec]) -> io::Result<UnixStream> {
+        let _ = (field, forward);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Reports `notice`. It comes from the caller's thread while the machine is assembled, and later from those
     /// of consoles and devices.

@@ -42,6 +42,7 @@ impl DeviceSpec {
                 NetAttachmentSpec::Tap { interface, .. } => {
                     return Some(("interface", Path::new(interface)));
                 }
+                NetAttachmentSpec::User { .. } => None,
                 NetAttachmentSpec::Passt(socket) | NetAttachmentSpec::VhostUser(socket) => {
                     Some(socket.as_path())
                 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::given::path_word;
 use crate::words::queues;
-use crate::{Fault, Given, RateSpec, Words};
+use crate::{Fault, ForwardSpec, Given, RateSpec, Words};
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,13 @@ pub enum NetAttachmentSpec {
         #[serde(default)]
         create: bool,
     },
+    /// A passt process of the guest's own, which is started with it and ends with it: the user's network.
+    #[serde(rename_all = "kebab-case")]
+    User {
+        /// The ports of the host that lead to the guest.
+        #[serde(default)]
+        forward: Vec<ForwardSpec>,
+    },
     /// A passt process, at its socket.
     Passt(PathBuf),
     /// A back end in another process, at its socket.
@@ -53,7 +60,7 @@ fn one() -> u16 {
 }
 
 impl NetSpec {
-    /// `tap=NAME`, `passt=SOCKET` or `vhost-user=SOCKET`, and further words.
+    /// `tap=NAME`, `user`, `passt=SOCKET` or `vhost-user=SOCKET`, and further words.
     ///
     /// # Errors
     /// [`Fault`] says what of it cannot be.
@@ -62,7 +69,12 @@ impl NetSpec {
         let tap = words.value("tap")?;
         let passt = words.value("passt")?;
         let vhost_user = words.value("vhost-user")?;
+        let user = words.flag("user")?;
         let attachment = match (tap, passt, vhost_user) {
+            (None, None, None) if user => NetAttachmentSpec::User {
+                forward: forward(words.values("forward")?)?,
+            },
+            _ if user => return Err(Fault::AttachedTwice),
             (Some(interface), None, None) => NetAttachmentSpec::Tap {
                 interface: interface.to_owned(),
                 create: words.flag("create")?,
@@ -93,10 +105,21 @@ impl NetSpec {
     /// The socket at its other end, if it is one.
     pub fn socket(&self) -> Option<&Path> {
         match &self.attachment {
-            NetAttachmentSpec::Tap { .. } => None,
+            NetAttachmentSpec::Tap { .. } | NetAttachmentSpec::User { .. } => None,
             NetAttachmentSpec::Passt(socket) | NetAttachmentSpec::VhostUser(socket) => Some(socket),
         }
     }
+}
+
+fn forward(values: Vec<&str>) -> Result<Vec<ForwardSpec>, Fault> {
+    let forward = |text: &str| {
+        ForwardSpec::parse(text).ok_or_else(|| Fault::NotA {
+            key: "forward",
+            value: text.to_owned(),
+            wanted: ForwardSpec::WANTED,
+        })
+    };
+    values.into_iter().map(forward).collect()
 }
 
 /// An interface has an address of its own: neither a group's (IEEE 802, the first byte is odd) nor zero.
@@ -122,6 +145,12 @@ impl fmt::Display for NetSpec {
                 write!(f, "tap={}", crate::given::escaped(interface))?;
                 if *create {
                     f.write_str(",create")?;
+                }
+            }
+            NetAttachmentSpec::User { forward } => {
+                f.write_str("user")?;
+                for port in forward {
+                    write!(f, ",forward={port}")?;
                 }
             }
             NetAttachmentSpec::Passt(socket) => write!(f, "passt={}", path_word(socket))?,
@@ -165,6 +194,10 @@ mod tests {
             "tap=a,mtu=x",
             "tap0",
             "passt=s,create",
+            "user,passt=s",
+            "user,forward=x",
+            "user,forward",
+            "tap=a,forward=1:1",
         ] {
             assert!(parsed(text).is_err(), "{text}");
         }
@@ -175,6 +208,8 @@ mod tests {
         for text in [
             "tap=tap0,create,mac=52:54:00:12:34:5a,mtu=1400,queues=2,bandwidth=1M,packets=9",
             "passt=a,,b",
+            "user",
+            "user,forward=2222:22,forward=udp:5353:53,mac=52:54:00:12:34:5a",
             "vhost-user=s",
         ] {
             assert_eq!(parsed(text).unwrap().to_string(), text);

@@ -31,7 +31,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("mount_tag", "tag"),
     ("guest-cid", "cid"),
     ("guest_cid", "cid"),
-    ("user", "passt"),
     ("hugepages", "backend=hugetlb"),
     ("hugepage_size", "backend=hugetlb"),
     ("shared", "backend=memfd"),
@@ -118,6 +117,18 @@ impl<'a> Words<'a> {
             Some(Some(value)) if !value.is_empty() => Ok(Some(value)),
             Some(_) => Err(Fault::NoValue { key }),
         }
+    }
+
+    /// Takes the values of `key`, which may come again and again.
+    ///
+    /// # Errors
+    /// [`Fault::NoValue`] for a key without one.
+    pub fn values(&mut self, key: &'static str) -> Result<Vec<&'a str>, Fault> {
+        let mut values = Vec::new();
+        while let Some(value) = self.value(key)? {
+            values.push(value);
+        }
+        Ok(values)
     }
 
     /// Takes the flag `key`: alone, or with a value that says yes or no.

@@ -60,6 +60,7 @@ pub(crate) fn explain(
             )),
             _ => failed(attachment(error)),
         },
+        Reason::UserNetwork(error) => failed(user_network(error)),
         Reason::Interface(_) => failed(INTERFACE),
         Reason::NoInterface { interface } => failed(&format!(
             "give the name of one that is there, make it (ip tuntap add dev {interface} mode tap user \
@@ -78,6 +79,20 @@ pub(crate) fn explain(
         Reason::Fs(FsError::Tag { .. }) => failed("give tag as 1 to 36 bytes"),
         _ => return None,
     })
+}
+
+/// Advice for a passt that cannot be started.
+fn user_network(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "install passt (Debian, Ubuntu and Fedora have a package of this name)"
+        }
+        io::ErrorKind::AddrInUse => "give another port of the host: forward=HOST:GUEST",
+        io::ErrorKind::PermissionDenied => {
+            "give a port of the host from 1024 up: forward=HOST:GUEST; or check the permissions of passt"
+        }
+        _ => "check that passt runs: passt --foreground",
+    }
 }
 
 fn attachment(error: &NetError) -> &'static str {

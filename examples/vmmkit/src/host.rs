@@ -2,13 +2,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use vmmkit_assembly::{Host, Input, Notice, NoticeKind};
 use vmmkit_host_io::{LostOutput, Pollable, TimerFd};
-use vmmkit_machine_spec::{ConsoleSpec, DeviceSpec, Field, MachineSpec};
+use vmmkit_machine_spec::{ConsoleSpec, DeviceSpec, Field, ForwardSpec, MachineSpec};
 use vmmkit_process::{Keyboard, StreamInput};
 
+use crate::passt::Passt;
 use crate::remote::Remote;
 use crate::settings::Settings;
 use crate::{messages, options};
@@ -20,6 +23,8 @@ pub(crate) struct Process {
     end: Arc<TimerFd>,
     spec: MachineSpec,
     device_texts: Vec<String>,
+    /// The networks of `--net user`.
+    networks: Mutex<Vec<(Field, Passt)>>,
 }
 
 impl Process {
@@ -30,12 +35,23 @@ impl Process {
             end,
             spec: settings.spec.clone(),
             device_texts: settings.device_texts.clone(),
+            networks: Mutex::default(),
         }
     }
 
     /// The option of `field` with its value, as it was given.
     fn option(&self, field: Field) -> String {
         options::shown(&self.spec, field, &self.device_texts)
+    }
+
+    /// The complaint of the network of `field`, behind a colon; empty where there is none.
+    fn complaint(&self, field: Field) -> String {
+        let networks = self.networks.lock();
+        let own = networks.iter().find(|(of, _)| *of == field);
+        let complaint = own.map(|(_, passt)| passt.complaint());
+        complaint
+            .filter(|words| !words.is_empty())
+            .map_or_else(String::new, |words| format!(": {words}"))
     }
 
     /// The console of `field`, as messages call it.
@@ -80,6 +96,12 @@ impl Host for Process {
         messages::write(&String::from_utf8_lossy(bytes));
     }
 
+    fn user_network(&self, field: Field, forward: &[ForwardSpec]) -> io::Result<UnixStream> {
+        let (socket, passt) = Passt::start(forward)?;
+        self.networks.lock().push((field, passt));
+        Ok(socket)
+    }
+
     fn report(&self, notice: &Notice<'_>) {
         let field = notice.field;
         let option = || self.option(field);
@@ -98,9 +120,10 @@ impl Host for Process {
             ),
             NoticeKind::DiskFailed(error) => format!("{}: {error}", option()),
             NoticeKind::LinkLost(reason) => format!(
-                "{}: {reason}; the guest's link is down for good\n  next: start the machine again, once the \
+                "{}: {reason}{}; the guest's link is down for good\n  next: start the machine again, once the \
                  other end is there",
-                option()
+                option(),
+                self.complaint(field)
             ),
             NoticeKind::Mtu { guest, host } => format!(
                 "{}: the guest is told an MTU of {guest}, and the interface has {host}\n  next: sudo ip link \

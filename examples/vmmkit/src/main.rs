@@ -46,6 +46,7 @@ mod news;
 mod options;
 mod os_text;
 mod outcome;
+mod passt;
 mod private;
 mod progress;
 mod receiving;

@@ -194,6 +194,7 @@ const CLOSED: &[(&str, &str, &[&str])] = &[
             "BackingSpec",
             "NetSpec",
             "NetAttachmentSpec",
+            "ForwardSpec",
             "PlatformSpec",
             "VirtioSpec",
             "DebugPortSpec",

@@ -1,10 +1,11 @@
 //! Network interfaces.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use vmmkit_host_io::Tap;
-use vmmkit_machine_spec::{Field, NetAttachmentSpec, NetSpec};
+use vmmkit_host_io::{StreamSocket, Tap};
+use vmmkit_machine_spec::{Field, ForwardSpec, NetAttachmentSpec, NetSpec};
 use vmmkit_virtio::Device;
 use vmmkit_virtio_devices::{Net, NetAttachment, NetConfig, NetOptions, VhostUser};
 
@@ -14,6 +15,7 @@ use crate::{Notice, NoticeKind, Reason};
 pub(super) fn open(spec: &NetSpec, field: Field, plan: &Plan) -> Result<Arc<dyn Device>, Reason> {
     let attachment = match &spec.attachment {
         NetAttachmentSpec::Passt(path) => NetAttachment::Stream { path: path.clone() },
+        NetAttachmentSpec::User { forward } => return user(spec, forward, field, plan),
         NetAttachmentSpec::Tap { interface, create } => {
             check(interface, *create)?;
             let interface = interface.clone();
@@ -46,17 +48,9 @@ fn attach(
     field: Field,
     plan: &Plan,
 ) -> Result<Arc<dyn Device>, Reason> {
-    let limit = rate(spec.rate);
-    let options = NetOptions {
-        mac: spec.mac,
-        mtu: spec.mtu,
-        queue_pairs: spec.queues,
-        rate_rx: limit,
-        rate_tx: limit,
-    };
     let config = NetConfig {
         attachment,
-        options,
+        options: options(spec),
     };
     let net = Net::new(&config)?;
     if let (Some(host), Some(guest)) = (net.host_mtu(), spec.mtu)
@@ -65,9 +59,43 @@ fn attach(
         let kind = NoticeKind::Mtu { guest, host };
         plan.host.report(&Notice::new(field, kind));
     }
+    Ok(told(net, field, plan))
+}
+
+/// The user's network. A dry run starts nothing.
+fn user(
+    spec: &NetSpec,
+    forward: &[ForwardSpec],
+    field: Field,
+    plan: &Plan,
+) -> Result<Arc<dyn Device>, Reason> {
+    let socket = match plan.outputs.is_dry() {
+        true => UnixStream::pair().map(|(ours, _)| ours),
+        false => plan.host.user_network(field, forward),
+    };
+    let socket = socket
+        .and_then(StreamSocket::new)
+        .map_err(Reason::UserNetwork)?;
+    let net = Net::with_backends(vec![Box::new(socket)], &options(spec))?;
+    Ok(told(net, field, plan))
+}
+
+fn options(spec: &NetSpec) -> NetOptions {
+    let limit = rate(spec.rate);
+    NetOptions {
+        mac: spec.mac,
+        mtu: spec.mtu,
+        queue_pairs: spec.queues,
+        rate_rx: limit,
+        rate_tx: limit,
+    }
+}
+
+/// The device, whose loss is told.
+fn told(net: Net, field: Field, plan: &Plan) -> Arc<dyn Device> {
     let host = plan.host.clone();
     net.on_lost(move |reason| host.report(&Notice::new(field, NoticeKind::LinkLost(reason))));
-    Ok(Arc::new(net))
+    Arc::new(net)
 }
 
 #[cfg(test)]

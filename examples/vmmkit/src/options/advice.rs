@@ -119,9 +119,9 @@ pub(crate) fn option_of(spec: &MachineSpec, field: Field) -> Option<&'static Run
 /// Advice for `text`, a network interface that names nothing to attach to.
 fn unattached(text: &str) -> Option<&'static str> {
     match text.split([',', '=', ':']).next() {
-        Some("user" | "slirp" | "nat" | "usernet") => Some(
-            "start passt --socket passt.sock, and give passt=passt.sock: it needs no privilege",
-        ),
+        Some("slirp" | "nat" | "usernet") => {
+            Some("give user: a network without privilege, by passt")
+        }
         Some("bridge" | "br" | "network") => Some(
             "make a tap in the bridge (ip tuntap add dev tap0 mode tap user $USER; ip link set tap0 master \
              BRIDGE), and give tap=tap0",

@@ -47,14 +47,17 @@ pub(super) const OPTIONS: &[RunOption] = &[
     },
     RunOption {
         name: "net",
-        value: "tap=NAME[,KEY=VALUE...]",
+        value: "user[,KEY=VALUE...]",
         takes: Takes::Many,
         heading: DEVICES,
-        help: "A network interface: tap, passt or vhost-user",
-        more: "A tap interface of the host (create makes it), passt=SOCKET, which needs no privilege, or \
-               vhost-user=SOCKET. Keys: mac=MAC, mtu=N, queues=N, and per second bandwidth=BYTES and packets=N.",
-        advice: "give tap=NAME (and create to have it made), passt=SOCKET or vhost-user=SOCKET, and \
-                 mac=XX:XX:XX:XX:XX:XX, mtu=N, queues=N, or bandwidth=BYTES and packets=N a second",
+        help: "A network interface: user, tap, passt or vhost-user",
+        more: "user starts a passt of the guest's own, which needs no privilege; each forward=HOST:GUEST or \
+               forward=udp:HOST:GUEST leads from a port of the host to one of the guest. Others are tap=NAME, a tap \
+               interface of the host (create makes it), passt=SOCKET, a passt that runs, and vhost-user=SOCKET. Keys: \
+               mac=MAC, mtu=N, queues=N, and per second bandwidth=BYTES and packets=N.",
+        advice: "give tap=NAME (and create to have it made), user (and forward=HOST:GUEST), passt=SOCKET or \
+                 vhost-user=SOCKET, and mac=XX:XX:XX:XX:XX:XX, mtu=N, queues=N, or bandwidth=BYTES and packets=N a \
+                 second",
         read: |options, given| options.plug(DeviceSpec::Net(NetSpec::parse(given)?), given),
         write: |settings| of(settings, "net"),
         ..TEXT
