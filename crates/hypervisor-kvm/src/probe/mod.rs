@@ -10,6 +10,7 @@ mod debug;
 mod instructions;
 pub(crate) mod micro_guest;
 
+use std::arch::x86_64::__cpuid;
 use std::fmt;
 use std::path::Path;
 
@@ -90,12 +91,35 @@ impl ProbeReport {
     }
 }
 
-/// The kind of KVM behind /dev/kvm, by the modules that are loaded (or built in).
+/// The kind of KVM behind /dev/kvm, by the modules that are loaded (or built in). A process that does not see them,
+/// as in a jail without /sys, goes by the CPU: with VT-x or AMD-V, KVM is taken to be by it.
 pub fn kvm_kind() -> KvmKind {
-    match ["kvm_intel", "kvm_amd"].map(|name| Path::new("/sys/module").join(name).exists()) {
-        [true, _] => KvmKind::Intel,
-        [_, true] => KvmKind::Amd,
-        _ => KvmKind::Software,
+    let modules = Path::new("/sys/module");
+    let loaded = modules.is_dir().then(|| {
+        let is_loaded = |name| modules.join(name).exists();
+        ["kvm_intel", "kvm_amd"].map(is_loaded)
+    });
+    kind_by(loaded, of_cpu())
+}
+
+/// The kind by the modules that are loaded (Intel's, AMD's), or by the CPU's where they are not to be seen.
+fn kind_by(loaded: Option<[bool; 2]>, cpu: KvmKind) -> KvmKind {
+    match loaded {
+        None => cpu,
+        Some([true, _]) => KvmKind::Intel,
+        Some([_, true]) => KvmKind::Amd,
+        Some(_) => KvmKind::Software,
+    }
+}
+
+/// The kind that this CPU makes possible: VT-x (SDM, CPUID.01H:ECX bit 5) or AMD-V (APM, CPUID Fn8000_0001 ECX bit 2).
+fn of_cpu() -> KvmKind {
+    const EXTENDED: u32 = 0x8000_0001;
+    let has_svm = __cpuid(EXTENDED - 1).eax >= EXTENDED && __cpuid(EXTENDED).ecx & 1 << 2 != 0;
+    match __cpuid(1).ecx & 1 << 5 != 0 {
+        true => KvmKind::Intel,
+        false if has_svm => KvmKind::Amd,
+        false => KvmKind::Software,
     }
 }
 
@@ -208,6 +232,24 @@ impl fmt::Display for KvmKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_jail_without_sys_goes_by_the_cpu() {
+        for cpu in [KvmKind::Intel, KvmKind::Amd, KvmKind::Software] {
+            assert_eq!(kind_by(None, cpu), cpu);
+            assert_eq!(kind_by(Some([false, false]), cpu), KvmKind::Software);
+            assert_eq!(kind_by(Some([true, false]), cpu), KvmKind::Intel);
+            assert_eq!(kind_by(Some([false, true]), cpu), KvmKind::Amd);
+        }
+    }
+
+    #[test]
+    fn the_cpu_of_genuine_kvm_has_what_it_needs() {
+        match kvm_kind() {
+            KvmKind::Software => {}
+            kind => assert_eq!(of_cpu(), kind),
+        }
+    }
 
     #[test]
     fn late_ticks_are_dropped_where_avic_is_on_or_may_be() {
