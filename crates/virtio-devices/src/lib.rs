@@ -46,7 +46,7 @@ pub use balloon::{
 pub use blk::{
     Block, BlockBackend, BlockConfig, BlockError, BlockLimits, BlockRequest, BlockStats,
     BlockStatus, Disk, DiskFormat, ForeignFormat, MemoryDisk, OverlayDisk, RawDisk, ResizeError,
-    Topology, parse_block_request,
+    SwapError, SwappableDisk, Topology, parse_block_request,
 };
 #[cfg(feature = "qcow2")]
 pub use blk::{Damage, Qcow2Disk, Qcow2Error};

@@ -23,6 +23,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// The host's.
     fn size(&self) -> io::Result<u64>;
 
+    /// Whether there may be nothing in it.
+    fn may_be_empty(&self) -> bool {
+        false
+    }
+
     /// Why its size cannot change while a guest uses it, if that is so.
     fn fixed_size(&self) -> Option<&'static str> {
         None

@@ -35,6 +35,7 @@ mod space;
 mod spec;
 mod state;
 mod stats;
+mod swappable;
 #[cfg(test)]
 mod tests;
 mod written;
@@ -67,6 +68,7 @@ pub use raw::RawDisk;
 pub use request::{BlockLimits, BlockRequest, BlockStatus, parse_block_request};
 pub use resize::ResizeError;
 pub use stats::BlockStats;
+pub use swappable::{SwapError, SwappableDisk};
 
 /// Entries of each queue.
 const QUEUE_SIZE: u16 = 256;
@@ -221,7 +223,7 @@ fn checked_size(disk: &dyn Disk, topology: Topology) -> Result<u64, BlockError> 
         what: "size",
         source,
     })?;
-    if size == 0 {
+    if size == 0 && !disk.may_be_empty() {
         return Err(BlockError::Empty { name: disk.name() });
     }
     let block = topology.logical_block.max(SECTOR as u32);
