@@ -48,6 +48,9 @@ impl Guest for Nobody {
         Ok(())
     }
     fn ctrl_alt_del(&self) {}
+    fn change_drive(&self, _: usize, _: &str) -> Result<(), String> {
+        Ok(())
+    }
     fn limit_drive(&self, _: usize, _: RateLimiter) {}
     fn limit_network(&self, _: usize, _: Option<RateLimiter>, _: Option<RateLimiter>) {}
     fn set_balloon(&self, _: u32) {}

@@ -34,6 +34,12 @@ pub trait Guest: Send + Sync {
     /// Presses Ctrl-Alt-Del.
     fn ctrl_alt_del(&self);
 
+    /// Has the image at `path` take the place of a drive's; or the same, looked at again.
+    ///
+    /// # Errors
+    /// Why it cannot, in a sentence; the drive keeps its image.
+    fn change_drive(&self, place: usize, path: &str) -> Result<(), String>;
+
     /// Sets the limits of a drive.
     fn limit_drive(&self, place: usize, limiter: RateLimiter);
 

@@ -1,6 +1,5 @@
 //! The machine of a configuration, on the host's KVM.
 
-use std::error::Error;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -18,8 +17,11 @@ use vmmkit_firecracker::spec::{Planned, limits, plan};
 use vmmkit_firecracker::{Guest, log};
 use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_machine_spec::Field;
-use vmmkit_virtio_devices::{Balloon, Block, Net};
+use vmmkit_virtio_devices::{Balloon, Net};
 use vmmkit_vmm::{Handle, Machine, Ready};
+
+use crate::chain;
+use crate::drive::{self, Opened};
 
 /// The name of a vCPU's thread, before its number: clients look for it.
 const VCPU_THREAD: &str = "fc_vcpu ";
@@ -35,7 +37,7 @@ pub(crate) struct Built {
 /// A machine that runs.
 pub(crate) struct Running {
     handle: Handle,
-    drives: Vec<(String, Option<Arc<Block>>)>,
+    drives: Vec<Opened>,
     network: Vec<(String, Option<Arc<Net>>)>,
     balloon: Option<Arc<Balloon>>,
 }
@@ -44,7 +46,9 @@ pub(crate) struct Running {
 pub(crate) fn build(resources: &Resources, log: &Arc<Log>) -> Result<Built, String> {
     let planned = plan(resources)?;
     let kvm = Kvm::open().map_err(|error| chain(&error))?;
-    let assembled = assemble(&planned, resources, log, &kvm)?;
+    let drives = resources.drives.iter().map(drive::open);
+    let drives = drives.collect::<Result<Vec<_>, _>>()?;
+    let assembled = assemble(&planned, &drives, resources, log, &kvm)?;
     let handle = assembled.machine.handle();
     let id = |place: &usize| {
         let field = Field::Device(*place);
@@ -53,14 +57,6 @@ pub(crate) fn build(resources: &Resources, log: &Arc<Log>) -> Result<Built, Stri
             .find(|(other, _)| *other == field)
             .map(|(_, id)| id.clone())
     };
-    let drives = resources.drives.iter().zip(&planned.drives);
-    let drives = drives.map(|(drive, place)| {
-        let disk: Option<Arc<Block>> = id(place).and_then(|id| handle.device(id));
-        if let (Some(disk), Some(limiter)) = (&disk, drive.rate_limiter) {
-            disk.rate_limiter().set(limits(limiter));
-        }
-        (drive.drive_id.clone(), disk)
-    });
     let network = resources.network.iter().zip(&planned.network);
     let network = network.map(|(interface, place)| {
         let net: Option<Arc<Net>> = id(place).and_then(|id| handle.device(id));
@@ -70,7 +66,7 @@ pub(crate) fn build(resources: &Resources, log: &Arc<Log>) -> Result<Built, Stri
         (interface.iface_id.clone(), net)
     });
     let guest = Arc::new(Running {
-        drives: drives.collect(),
+        drives,
         network: network.collect(),
         balloon: handle.first_device(),
         handle,
@@ -83,6 +79,7 @@ pub(crate) fn build(resources: &Resources, log: &Arc<Log>) -> Result<Built, Stri
 
 fn assemble(
     planned: &Planned,
+    drives: &[Opened],
     resources: &Resources,
     log: &Arc<Log>,
     kvm: &Kvm,
@@ -96,26 +93,20 @@ fn assemble(
     config.ram.dirty_log = resources.machine_config.track_dirty_pages;
     let unfinished = Unfinished::new(Vec::new(), &config.ram.backing);
     let host: Arc<dyn Host> = Arc::new(Streams(log.clone()));
-    let assembly = Assembly::open(config, spec, &host, Means::default());
-    let assembly = assembly.map_err(|error| chain(&error))?;
+    let mut others = spec.clone();
+    others.devices.truncate(planned.first_drive);
+    let assembly = Assembly::open(config, &others, &host, Means::default());
+    let mut assembly = assembly.map_err(|error| chain(&error))?;
+    for drive in drives {
+        assembly.builder.add_virtio(drive.device.clone());
+        if let Some(block) = &drive.block {
+            let (log, name) = (log.clone(), drive.name.clone());
+            block.on_error(move |error| log!(log, Warning, "The drive {name}: {error}"));
+        }
+    }
     let assembled = assembly.build(kvm).map_err(|error| chain(&error))?;
     unfinished.keep();
     Ok(assembled)
-}
-
-/// An error and its causes, as one sentence.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some say their cause themselves.
-        if !sentence.ends_with(&next) {
-            sentence = format!("{sentence}: {next}");
-        }
-        cause = error.source();
-    }
-    sentence
 }
 
 fn limit(net: &Net, to: Option<RateLimiter>, from: Option<RateLimiter>) {
@@ -143,8 +134,17 @@ impl Guest for Running {
         self.handle.ctrl_alt_del();
     }
 
+    fn change_drive(&self, place: usize, path: &str) -> Result<(), String> {
+        let drive = self.drives.get(place).ok_or("There is no such drive.")?;
+        drive.change(path)
+    }
+
     fn limit_drive(&self, place: usize, limiter: RateLimiter) {
-        if let Some((_, Some(disk))) = self.drives.get(place) {
+        if let Some(disk) = self
+            .drives
+            .get(place)
+            .and_then(|drive| drive.block.as_ref())
+        {
             disk.rate_limiter().set(limits(limiter));
         }
     }
@@ -197,8 +197,8 @@ impl Guest for Running {
 
     fn counters(&self) -> Value {
         let mut groups = Map::new();
-        for (name, disk) in &self.drives {
-            let Some(disk) = disk else { continue };
+        for Opened { name, block, .. } in &self.drives {
+            let Some(disk) = block else { continue };
             let stats = disk.stats();
             let numbers = [
                 ("read_count", stats.reads),

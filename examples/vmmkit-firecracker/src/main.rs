@@ -1,8 +1,10 @@
 //! The process: its API, its one machine, and the exit code that the machine's end means.
 #![forbid(unsafe_code)]
 
+mod drive;
 mod machine;
 
+use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -258,7 +260,7 @@ impl Process {
                     return Ok(0);
                 }
                 Ok(Order::Ended(Err(error))) => {
-                    return Err(Failure(EXIT_GENERIC, machine::chain(&error)));
+                    return Err(Failure(EXIT_GENERIC, chain(&error)));
                 }
                 Err(RecvTimeoutError::Timeout) => self.flush(),
                 // This thread has a sender itself.
@@ -274,10 +276,7 @@ impl Process {
 
     fn launch(&self, resources: &Resources) -> Result<Arc<dyn Guest>, String> {
         let built = machine::build(resources, &self.log)?;
-        let machine = built
-            .machine
-            .start()
-            .map_err(|error| machine::chain(&error))?;
+        let machine = built.machine.start().map_err(|error| chain(&error))?;
         let orders = self.orders.clone();
         let wait = ThreadSpec::new(ThreadRole::Helper, "fc_wait").spawn(move || {
             let _ = orders.send(Order::Ended(machine.wait()));
@@ -300,4 +299,19 @@ impl Launcher for OnMain {
             .map_err(|_| "This process ends.".to_owned())?;
         answer.recv().map_err(ends)?
     }
+}
+
+/// An error and its causes, as one sentence.
+fn chain(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some say their cause themselves.
+        if !sentence.ends_with(&next) {
+            sentence = format!("{sentence}: {next}");
+        }
+        cause = error.source();
+    }
+    sentence
 }

@@ -27,8 +27,8 @@ const HUGE_PAGE: u64 = 2 << 20;
 pub struct Planned {
     /// The machine.
     pub spec: MachineSpec,
-    /// The place of each drive among its devices.
-    pub drives: Vec<usize>,
+    /// The place of the first drive among its devices: the others follow.
+    pub first_drive: usize,
     /// The place of each interface.
     pub network: Vec<usize>,
 }
@@ -58,7 +58,7 @@ pub fn plan(resources: &Resources) -> Result<Planned, String> {
     });
     let mut planned = Planned {
         spec,
-        drives: Vec::new(),
+        first_drive: 0,
         network: Vec::new(),
     };
     devices(&mut planned, resources)?;
@@ -126,10 +126,6 @@ fn devices(planned: &mut Planned, resources: &Resources) -> Result<(), String> {
             stats: (interval > 0).then_some(interval.into()),
         }));
     }
-    for drive in &resources.drives {
-        planned.drives.push(devices.len());
-        devices.push(DeviceSpec::Disk(disk(drive)));
-    }
     for interface in &resources.network {
         planned.network.push(devices.len());
         devices.push(DeviceSpec::Net(network(interface)?));
@@ -142,6 +138,11 @@ fn devices(planned: &mut Planned, resources: &Resources) -> Result<(), String> {
     }
     if resources.entropy.is_some() {
         devices.push(DeviceSpec::Rng);
+    }
+    // They are the last: the front end plugs them in itself.
+    planned.first_drive = devices.len();
+    for drive in &resources.drives {
+        devices.push(DeviceSpec::Disk(disk(drive)));
     }
     Ok(())
 }

@@ -29,7 +29,8 @@ fn watch(process: &Process) {
 fn a_linux_uses_its_disk_and_is_paused_limited_and_ended() {
     let script = "echo up $(nproc); dd if=/dev/vda bs=512 count=1 2>/dev/null; \
                   echo written by the guest | dd of=/dev/vda bs=512 seek=1 conv=sync,fsync 2>/dev/null; \
-                  echo done; read line; echo got $line\n";
+                  echo done; read line; echo got $line; dd if=/dev/vda bs=512 skip=3000 count=1 2>/dev/null; \
+                  echo; cat /sys/block/vda/size; echo end\n";
     let guest = Diskless::find("Firecracker's API, Linux", Kernel::Lean).unwrap();
     let Some(guest) = guest else { return };
     let folder = Folder::new("linux");
@@ -78,8 +79,22 @@ fn a_linux_uses_its_disk_and_is_paused_limited_and_ended() {
     stream.set_read_timeout(Some(BOOT_LIMIT)).unwrap();
     stream.write_all(b"CONNECT 52\n").unwrap();
     assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0);
+    // Another image, which is larger, takes the place of the first.
+    let mut other = vec![0; 2 << 20];
+    other[3000 * 512..3000 * 512 + 14].copy_from_slice(b"from the other");
+    let other = folder.file("other", other);
+    process.does(
+        "PATCH",
+        "/drives/data",
+        &format!(r#"{{"drive_id": "data", "path_on_host": "{other}"}}"#),
+    );
+    let gone = r#"{"drive_id": "data", "path_on_host": "/gone"}"#;
+    assert_eq!(process.ask("PATCH", "/drives/data", gone).0, 400);
     process.types("word\r");
     process.says("got word");
+    process.says("from the other");
+    process.says("4096");
+    process.says("end");
     // It reboots, which ends the process.
     assert_eq!(process.ends_within(BOOT_LIMIT).code(), Some(0));
     let image = fs::read(image).unwrap();

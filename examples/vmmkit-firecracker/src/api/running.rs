@@ -5,7 +5,7 @@ use super::route::Request;
 use super::setup::absent;
 use super::{Firecracker, State};
 use crate::body::{
-    BalloonStatisticsUpdate, BalloonUpdate, DriveUpdate, MachineConfigUpdate,
+    BalloonStatisticsUpdate, BalloonUpdate, DriveUpdate, IoEngine, MachineConfigUpdate,
     NetworkInterfaceUpdate, RateLimiter, Vm, VmState,
 };
 use crate::check::check_limiter;
@@ -68,20 +68,22 @@ fn update_drive(state: &mut State, update: DriveUpdate) -> Result<(), Refused> {
     let found = drives.find(|(_, drive)| drive.drive_id == update.drive_id);
     let none = || format!("There is no drive {}.", update.drive_id);
     let (place, drive) = found.ok_or_else(none)?;
-    if update.path_on_host.is_some() {
-        return Err(
-            "This VMM cannot change `path_on_host` of a drive that is in use."
-                .to_owned()
-                .into(),
-        );
+    if update.rate_limiter.is_some() && drive.socket.is_some() {
+        let said = "`rate_limiter` is for a drive with `path_on_host`.";
+        return Err(said.to_owned().into());
+    }
+    if let Some(limiter) = &update.rate_limiter {
+        check_limiter(limiter)?;
+    }
+    if let Some(path) = update.path_on_host {
+        if drive.socket.is_some() || drive.io_engine == Some(IoEngine::Async) {
+            let said = "`path_on_host` changes for a drive with the `io_engine` Sync alone.";
+            return Err(said.to_owned().into());
+        }
+        guest.change_drive(place, &path)?;
+        drive.path_on_host = Some(path);
     }
     if let Some(limiter) = update.rate_limiter {
-        if drive.socket.is_some() {
-            return Err("`rate_limiter` is for a drive with `path_on_host`."
-                .to_owned()
-                .into());
-        }
-        check_limiter(&limiter)?;
         let limiter = merged(drive.rate_limiter, limiter);
         drive.rate_limiter = Some(limiter);
         guest.limit_drive(place, limiter);

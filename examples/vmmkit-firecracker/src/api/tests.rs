@@ -39,6 +39,13 @@ impl Guest for Fake {
         self.note("ctrl-alt-del".into());
     }
 
+    fn change_drive(&self, place: usize, path: &str) -> Result<(), String> {
+        self.note(format!("image {place}"));
+        std::fs::metadata(path)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
     fn limit_drive(&self, place: usize, limiter: RateLimiter) {
         let size = |bucket: Option<crate::body::TokenBucket>| bucket.map(|bucket| bucket.size);
         let (bytes, ops) = (size(limiter.bandwidth), size(limiter.ops));
@@ -590,12 +597,27 @@ fn a_machine_that_runs_is_changed() {
         (&json!(7), &json!(5))
     );
     assert_eq!(statistics.get("swap_in"), None);
-    let swap = json!({"drive_id": "root", "path_on_host": place.file()}).to_string();
+    place.does(
+        "PATCH",
+        "/drives/root",
+        json!({"drive_id": "root", "path_on_host": "/dev/null"}),
+    );
+    assert_eq!(place.calls(), ["image 0"]);
+    assert_eq!(
+        place.gets("/vm/config")["drives"][0]["path_on_host"],
+        "/dev/null"
+    );
+    let gone = r#"{"drive_id": "root", "path_on_host": "/gone"}"#;
     assert!(
         place
-            .fault("PATCH", "/drives/root", swap)
-            .contains("`path_on_host`")
+            .fault("PATCH", "/drives/root", gone)
+            .starts_with("No such file")
     );
+    assert_eq!(
+        place.gets("/vm/config")["drives"][0]["path_on_host"],
+        "/dev/null"
+    );
+    assert_eq!(place.calls(), ["image 0"]);
     let none = r#"{"drive_id": "none", "rate_limiter": {}}"#;
     assert_eq!(
         place.fault("PATCH", "/drives/none", none),
@@ -722,13 +744,29 @@ fn kata_starts_a_machine() {
         said["vsock"],
         json!({"guest_cid": 3, "uds_path": place.folder.join("kata.hvsock")})
     );
-    // This one Kata needs, and this VMM lacks it: it is told so.
-    let swap = json!({"drive_id": "drive_0", "path_on_host": place.file()}).to_string();
-    assert!(
-        place
-            .fault("PATCH", "/drives/drive_0", swap)
-            .contains("`path_on_host`")
+    // The container's image takes the place of the small file.
+    place.does(
+        "PATCH",
+        "/drives/drive_0",
+        json!({"drive_id": "drive_0", "path_on_host": place.file()}),
     );
+    assert_eq!(place.calls(), ["image 1"]);
+}
+
+#[test]
+fn an_image_that_io_uring_has_does_not_change() {
+    let place = Place::new("async");
+    let source = json!({"kernel_image_path": place.file()});
+    place.does("PUT", "/boot-source", source);
+    let drive = json!({
+        "drive_id": "a", "path_on_host": place.file(), "is_root_device": false, "io_engine": "Async",
+    });
+    place.does("PUT", "/drives/a", drive);
+    place.does("PUT", "/actions", json!({"action_type": "InstanceStart"}));
+    let update = json!({"drive_id": "a", "path_on_host": place.file()}).to_string();
+    let said = place.fault("PATCH", "/drives/a", update);
+    assert!(said.contains("the `io_engine` Sync alone"), "{said}");
+    assert!(place.calls().is_empty());
 }
 
 #[test]
