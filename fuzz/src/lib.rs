@@ -9,6 +9,7 @@ pub mod console_control;
 pub mod control_api;
 pub mod cpu_model;
 pub mod cpu_profile;
+pub mod disk_image;
 pub mod elf;
 pub mod emulator;
 pub mod firecracker_api;
@@ -50,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     ("control_api", control_api::run),
     ("cpu_model", cpu_model::run),
     ("cpu_profile", cpu_profile::run),
+    ("disk_image", disk_image::run),
     ("elf", elf::run),
     ("emulator", emulator::run),
     ("firecracker_api", firecracker_api::run),

@@ -354,3 +354,49 @@ fn what_is_written_to_a_snapshot_of_a_disk_is_gone() {
     assert!(run.stdout.contains("mine"), "{run:#?}");
     assert_eq!(sum_of(&disk), before);
 }
+
+#[test]
+fn an_image_of_another_hypervisor_is_written_over() {
+    let Some(guest) = Guest::find("VMDK") else {
+        return;
+    };
+    let disk = guest.scratch.path().join("disk.vmdk");
+    let contents = b"grains of a sparse extent";
+    fs::write(&disk, vmdk::of(contents)).unwrap();
+    let before = sum_of(&disk);
+    let script =
+        "head -c 25 /dev/vdc; echo; dd if=/dev/vdc bs=512 skip=127 count=1 2>/dev/null | tail -c 4
+        echo; echo over | dd of=/dev/vdc conv=fsync,notrunc 2>/dev/null; head -c 9 /dev/vdc\n";
+    let run = guest.run(script, &[format!("{},snapshot", disk.display())]);
+    for text in ["grains of a sparse extent\r", "last\r", "over\r\ns of"] {
+        assert!(run.stdout.contains(text), "no {text:?} in {run:#?}");
+    }
+    assert_eq!(sum_of(&disk), before);
+}
+
+/// A VMDK as it is written down, for a host without qemu-img.
+mod vmdk {
+    const SECTOR: usize = 512;
+
+    /// A disk of one grain, 64 KiB, that begins with `contents` and ends in `last`.
+    pub(super) fn of(contents: &[u8]) -> Vec<u8> {
+        let mut file = vec![0; 131 * SECTOR];
+        let mut put = |at: usize, bytes: &[u8]| {
+            for (place, byte) in file.iter_mut().skip(at).zip(bytes) {
+                *place = *byte;
+            }
+        };
+        put(0, b"KDMV");
+        put(4, &1_u32.to_le_bytes());
+        put(12, &128_u64.to_le_bytes());
+        put(20, &128_u64.to_le_bytes());
+        put(44, &128_u32.to_le_bytes());
+        // The directory in sector 1, its table in sector 2, the grain from sector 3 on.
+        put(56, &1_u64.to_le_bytes());
+        put(SECTOR, &2_u32.to_le_bytes());
+        put(2 * SECTOR, &3_u32.to_le_bytes());
+        put(3 * SECTOR, contents);
+        put(131 * SECTOR - 4, b"last");
+        file
+    }
+}

@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("host-io", &[]),
     ("sandbox", &[]),
     ("fuse", &[]),
+    ("disk-image", &[]),
     ("control", &["host-io", "telemetry"]),
     ("hypervisor", &["guest-memory", "device-bus", "telemetry"]),
     (
@@ -62,6 +63,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "virtio-devices",
         &[
             "virtio",
+            "disk-image",
             "fuse",
             "guest-memory",
             "device-bus",
@@ -151,6 +153,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "control",
             "controlled",
             "device-bus",
+            "disk-image",
             "fuse",
             "fw-cfg",
             "gdb",

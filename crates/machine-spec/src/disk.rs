@@ -65,6 +65,12 @@ words_of! {
         Raw = "raw",
         /// QEMU's qcow2.
         Qcow2 = "qcow2",
+        /// VirtualBox's, for reading.
+        Vdi = "vdi",
+        /// Of Virtual PC and Hyper-V, for reading.
+        Vhd = "vhd",
+        /// VMware's in one file, for reading.
+        Vmdk = "vmdk",
     }
 }
 
@@ -166,7 +172,7 @@ fn own(words: &mut Words<'_>) -> Result<OwnDisk, Fault> {
         queues: words
             .parsed("queues", "a number from 1 to 64", queues)?
             .unwrap_or(defaults.queues),
-        format: words.parsed("format", "raw or qcow2", DiskFormat::named)?,
+        format: words.parsed("format", "raw, qcow2, vdi, vhd or vmdk", DiskFormat::named)?,
         backing: words
             .parsed("backing", "on or off", switch)?
             .unwrap_or(false),

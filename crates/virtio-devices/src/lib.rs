@@ -42,6 +42,8 @@ mod vsock;
 pub use balloon::{
     Balloon, BalloonConfig, BalloonCounters, BalloonPages, BalloonReport, BalloonStats, PageRun,
 };
+#[cfg(feature = "images")]
+pub use blk::ImageDisk;
 #[cfg(feature = "blk")]
 pub use blk::{
     Block, BlockBackend, BlockConfig, BlockError, BlockLimits, BlockRequest, BlockStats,

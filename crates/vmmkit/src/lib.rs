@@ -30,7 +30,8 @@
 //! | `legacy` | vmmkit-legacy-devices | `legacy` |
 //! | `pci` | vmmkit-pci | `pci` |
 //! | `virtio` | vmmkit-virtio | `virtio` |
-//! | `devices` | vmmkit-virtio-devices | one for each device: `balloon`, `blk`, `console`, `fs`, `mem`, `net`, `pmem`, `rng`, `vsock`; `qcow2`; `vhost-user` |
+//! | `devices` | vmmkit-virtio-devices | one for each device: `balloon`, `blk`, `console`, `fs`, `mem`, `net`, `pmem`, `rng`, `vsock`; `qcow2`, `images`; `vhost-user` |
+//! | `disk_image` | vmmkit-disk-image | `disk-image` |
 //! | `fuse` | vmmkit-fuse | `fuse` |
 //! | `boot` | vmmkit-boot-loader | `boot`; for compressed kernels `bzip2`, `gzip`, `lz4`, `xz`, `zstd` |
 //! | `cpu` | vmmkit-x86-cpu | `cpu` |
@@ -67,6 +68,8 @@ pub use vmmkit_boot_loader as boot;
 pub use vmmkit_control as control;
 #[cfg(feature = "control")]
 pub use vmmkit_controlled as controlled;
+#[cfg(feature = "disk-image")]
+pub use vmmkit_disk_image as disk_image;
 #[cfg(feature = "fuse")]
 pub use vmmkit_fuse as fuse;
 #[cfg(feature = "fw-cfg")]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use vmmkit_disk_image::ImageError;
 use vmmkit_virtio_devices::{BlockError, ForeignFormat, Qcow2Error};
 
 use crate::failure::Failure;
@@ -27,6 +28,11 @@ fn next(image: &Path, error: &BlockError) -> String {
     match error {
         BlockError::Foreign { format, .. } => foreign(image, *format),
         BlockError::Empty { .. } => format!("make a disk of it with `truncate -s 10G {path}`"),
+        BlockError::ReadOnlyFormat { .. } => format!(
+            "say {path},snapshot (what the guest writes is gone at its end) or {path},readonly, or convert it with \
+             `qemu-img convert -O qcow2 {path} new.qcow2`"
+        ),
+        BlockError::Image { source, .. } => of_image(image, source),
         BlockError::Qcow2 { source, .. } => qcow2(image, source),
         BlockError::Size { block, .. } => {
             format!("make it so with `truncate --size=%{block} {path}`")
@@ -60,6 +66,13 @@ fn foreign(path: &Path, format: ForeignFormat) -> String {
         ForeignFormat::Image("luks") => "say format=raw if the guest encrypts the disk itself, or \
              decrypt it with `qemu-img convert`"
             .to_owned(),
+        ForeignFormat::Image(name @ ("vdi" | "vmdk" | "vpc")) => {
+            let format = if name == "vpc" { "vhd" } else { name };
+            format!(
+                "say format={format} and snapshot or readonly, convert it with `qemu-img convert -f {name} -O qcow2 \
+                 {path} new.qcow2`, {or_raw}"
+            )
+        }
         ForeignFormat::Image(name) => {
             format!(
                 "convert it with `qemu-img convert -f {name} -O qcow2 {path} new.qcow2`, {or_raw}"
@@ -69,6 +82,21 @@ fn foreign(path: &Path, format: ForeignFormat) -> String {
             format!("unpack it with {name}, or say {path},readonly; {or_raw}")
         }
         _ => format!("convert it to a raw or qcow2 image with the program that made it, {or_raw}"),
+    }
+}
+
+fn of_image(path: &Path, error: &ImageError) -> String {
+    let path = path.display();
+    match error {
+        ImageError::Magic(_) => {
+            "say format=raw if it is a raw disk, or check which file it is".to_owned()
+        }
+        ImageError::Child | ImageError::Descriptor => format!(
+            "if you trust it, make one image of all with `qemu-img convert -O qcow2 {path} new.qcow2`"
+        ),
+        _ => {
+            format!("if you trust it, convert it with `qemu-img convert -O qcow2 {path} new.qcow2`")
+        }
     }
 }
 
@@ -139,6 +167,8 @@ mod tests {
         }
         let foreign = |format| foreign(Path::new("d"), format);
         assert!(foreign(ForeignFormat::Image("vmdk")).contains("convert -f vmdk -O qcow2 d "));
+        assert!(foreign(ForeignFormat::Image("vpc")).starts_with("say format=vhd and snapshot"));
+        assert!(foreign(ForeignFormat::Image("vhdx")).starts_with("convert it with `qemu-img"));
         assert!(foreign(ForeignFormat::Qcow2).contains("format=qcow2"));
         assert!(foreign(ForeignFormat::Compressed("xz")).contains("d,readonly"));
     }

@@ -75,6 +75,9 @@ fn config(disk: &OwnDisk) -> BlockConfig {
         format: disk.format.map(|format| match format {
             DiskFormat::Raw => vmmkit_virtio_devices::DiskFormat::Raw,
             DiskFormat::Qcow2 => vmmkit_virtio_devices::DiskFormat::Qcow2,
+            DiskFormat::Vdi => vmmkit_virtio_devices::DiskFormat::Vdi,
+            DiskFormat::Vhd => vmmkit_virtio_devices::DiskFormat::Vhd,
+            DiskFormat::Vmdk => vmmkit_virtio_devices::DiskFormat::Vmdk,
         }),
         backing: disk.backing,
         backend: match disk.backend {

@@ -17,7 +17,7 @@ use crate::RateLimit;
 pub struct BlockConfig {
     /// The file or block device.
     pub path: PathBuf,
-    /// The format. `None` goes by the name: qcow2 where it ends so, else raw. It never goes by
+    /// The format. `None` goes by the name: qcow2, vdi, vhd or vmdk where it ends so, else raw. It never goes by
     /// the contents, which the guest of a raw disk writes.
     pub format: Option<DiskFormat>,
     /// The guest cannot write it, and other VMs may read it too.
@@ -69,6 +69,9 @@ impl BlockConfig {
         self.format.unwrap_or_else(
             || match self.path.extension().and_then(|name| name.to_str()) {
                 Some("qcow2") => DiskFormat::Qcow2,
+                Some("vdi") => DiskFormat::Vdi,
+                Some("vhd") => DiskFormat::Vhd,
+                Some("vmdk") => DiskFormat::Vmdk,
                 _ => DiskFormat::Raw,
             },
         )
@@ -122,6 +125,12 @@ pub enum DiskFormat {
     Raw,
     /// An image of QEMU's format, version 2 or 3.
     Qcow2,
+    /// VirtualBox's image, which is only read.
+    Vdi,
+    /// The image of Virtual PC and Hyper-V before VHDX, which is only read.
+    Vhd,
+    /// VMware's image in one file, which is only read.
+    Vmdk,
 }
 
 /// How the host is asked to read and write.
@@ -246,6 +255,22 @@ pub enum BlockError {
         path: PathBuf,
         /// Its format.
         format: DiskFormat,
+    },
+    /// A format that is only read, of a disk that is to be written.
+    #[error("{} can only be read: no image of its format is written", path.display())]
+    ReadOnlyFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not an image of the format, or one that is not read.
+    #[cfg(feature = "images")]
+    #[error("cannot use {} as an image", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: vmmkit_disk_image::ImageError,
     },
     /// Not an image of qcow2, or one with something that is not supported.
     #[cfg(feature = "qcow2")]

@@ -19,6 +19,8 @@ mod disk;
 mod engine;
 mod foreign;
 mod hand_over;
+#[cfg(feature = "images")]
+mod image_disk;
 mod in_flight;
 mod lock;
 mod memory;
@@ -47,6 +49,8 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use vmmkit_device_bus::SaveState;
+#[cfg(feature = "images")]
+use vmmkit_disk_image::Format;
 use vmmkit_host_io::Uring;
 use vmmkit_telemetry::Tree;
 use vmmkit_virtio::{ActivateError, Activation, Active, ConfigChange, Device, DeviceKind, Engine};
@@ -60,6 +64,8 @@ use stats::Counters;
 pub use config::{BlockBackend, BlockConfig, BlockError, DiskFormat};
 pub use disk::{Disk, Topology};
 pub use foreign::ForeignFormat;
+#[cfg(feature = "images")]
+pub use image_disk::ImageDisk;
 pub use memory::MemoryDisk;
 pub use overlay::OverlayDisk;
 #[cfg(feature = "qcow2")]
@@ -190,11 +196,17 @@ fn open_disk(config: &BlockConfig) -> Result<Arc<dyn Disk>, BlockError> {
         DiskFormat::Raw => Arc::new(RawDisk::open(config)?),
         #[cfg(feature = "qcow2")]
         DiskFormat::Qcow2 => Arc::new(Qcow2Disk::open(config)?),
-        #[cfg(not(feature = "qcow2"))]
-        DiskFormat::Qcow2 => {
+        #[cfg(feature = "images")]
+        DiskFormat::Vdi => Arc::new(ImageDisk::open(config, Format::Vdi)?),
+        #[cfg(feature = "images")]
+        DiskFormat::Vhd => Arc::new(ImageDisk::open(config, Format::Vhd)?),
+        #[cfg(feature = "images")]
+        DiskFormat::Vmdk => Arc::new(ImageDisk::open(config, Format::Vmdk)?),
+        #[cfg(not(all(feature = "qcow2", feature = "images")))]
+        format => {
             return Err(BlockError::NotBuilt {
                 path: config.path.clone(),
-                format: DiskFormat::Qcow2,
+                format,
             });
         }
     })

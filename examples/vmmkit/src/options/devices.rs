@@ -34,12 +34,12 @@ pub(super) const OPTIONS: &[RunOption] = &[
         value: "PATH[,readonly][,KEY...]",
         takes: Takes::Many,
         heading: DEVICES,
-        help: "A disk, raw or qcow2",
+        help: "A disk: raw, qcow2; VDI, VHD and VMDK for reading",
         more: "A file or block device, or vhost-user=SOCKET; vda, vdb and so on in the guest, in this order. Keys: \
                readonly, snapshot (writes go to a file without a name in $TMPDIR or /var/tmp and are gone at the end), \
-               direct, serial=TEXT, queues=N, format=raw|qcow2, backing=on, block-size=512|4096, \
+               direct, serial=TEXT, queues=N, format=raw|qcow2|vdi|vhd|vmdk, backing=on, block-size=512|4096, \
                backend=sync|uring, and per second bandwidth=BYTES and iops=N.",
-        advice: "give PATH, and readonly, snapshot, direct, serial=TEXT, queues=N, format=raw|qcow2, backing=on, \
+        advice: "give PATH, and readonly, snapshot, direct, serial=TEXT, queues=N, format=raw|qcow2|vdi|vhd|vmdk, backing=on, \
                  block-size=512|4096, backend=sync|uring, bandwidth=BYTES or iops=N; or vhost-user=SOCKET",
         read: |options, given| options.plug(DeviceSpec::Disk(DiskSpec::parse(given)?), given),
         write: |settings| of(settings, "disk"),

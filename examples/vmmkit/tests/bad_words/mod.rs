@@ -186,7 +186,7 @@ pub(crate) const CASES: &[Case] = &[
     build(&["run", "--kernel", "DIR/loop", "--disk", "DIR/none.img"],
         "--disk DIR/none.img: ", "make a disk of it with `truncate -s 10G DIR/none.img`"),
     build(&["run", "--kernel", "DIR/loop", "--disk", "DIR/vmdk"],
-        "--disk DIR/vmdk: ", "convert it with `qemu-img convert -f vmdk -O qcow2 DIR/vmdk new.qcow2`, or say format=raw"),
+        "--disk DIR/vmdk: ", "say format=vmdk and snapshot or readonly, convert it with `qemu-img convert -f vmdk -O qcow2 DIR/vmdk new.qcow2`, or say format=raw"),
     build(&["run", "--kernel", "DIR/loop", "--disk", "DIR/disk", "--disk", "DIR/disk"],
         "--disk DIR/disk: the same file is given twice", "give each disk once, or readonly in all places"),
     build(&["run", "--kernel", "DIR/loop", "--disk", "DIR"],

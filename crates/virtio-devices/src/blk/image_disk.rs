@@ -1,0 +1,106 @@
+//! An image of another hypervisor's format, for reading.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use parking_lot::Mutex;
+use vmmkit_disk_image::{DiskImage, Format};
+use vmmkit_guest_memory::{GuestRam, Segment};
+
+use super::bounce::fill;
+use super::lock::{check_same, lock};
+use super::opened::{check_kind, open};
+use super::{BlockConfig, BlockError, Disk};
+
+/// Bytes that are moved at once: a grain of the usual size.
+const PIECE: usize = 64 << 10;
+
+/// A VDI, VHD or VMDK image, locked. It is read by way of buffers of this process, and never written: for a guest
+/// that writes there is [`OverlayDisk`](super::OverlayDisk). None of the files that it names is opened.
+#[derive(Debug)]
+pub struct ImageDisk {
+    image: DiskImage<File>,
+    /// Buffers that are not in use.
+    buffers: Mutex<Vec<Vec<u8>>>,
+    path: PathBuf,
+    /// Held for its lock.
+    _locked: File,
+}
+
+impl ImageDisk {
+    /// Opens and locks the image of `config`, which is of `format`.
+    ///
+    /// # Errors
+    /// [`BlockError`] names the path and the reason: also where the guest is to write it.
+    pub fn open(config: &BlockConfig, format: Format) -> Result<Self, BlockError> {
+        let path = config.path.clone();
+        if config.direct {
+            let option = "direct";
+            return Err(BlockError::RawOnly { option, path });
+        }
+        if !config.read_only {
+            return Err(BlockError::ReadOnlyFormat { path });
+        }
+        check_kind(&path)?;
+        let locked = lock(&path, true)?;
+        let file = open(config)?;
+        check_same(&locked, &file, &path)?;
+        let image = DiskImage::open(file, format).map_err(|source| BlockError::Image {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self {
+            image,
+            buffers: Mutex::default(),
+            path,
+            _locked: locked,
+        })
+    }
+}
+
+impl Disk for ImageDisk {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.image.size())
+    }
+
+    fn fixed_size(&self) -> Option<&'static str> {
+        Some("its format is only read")
+    }
+
+    fn is_read_only(&self) -> bool {
+        true
+    }
+
+    fn read(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()> {
+        let free = self.buffers.lock().pop();
+        let mut buffer = free.unwrap_or_else(|| vec![0; PIECE]);
+        // Pieces begin where those of the image do, as a rule.
+        let behind = offset % PIECE as u64;
+        let answer = fill(ram, segments, (&mut buffer, behind), |piece, at| {
+            self.image.read(piece, offset + at)
+        });
+        self.buffers.lock().push(buffer);
+        answer
+    }
+
+    fn write(&self, _: &GuestRam, _: &[Segment], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn discard(&self, _: u64, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn write_zeroes(&self, _: u64, _: u64, _: bool) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+}
