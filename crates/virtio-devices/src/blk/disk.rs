@@ -80,6 +80,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// Why a guest with it cannot go on in another process: it has bytes that are nowhere but here.
+    fn unsaved(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Gives up its lock, so that another process may have it; nothing is written from then on before
     /// [`lock_again`](Self::lock_again).
     ///

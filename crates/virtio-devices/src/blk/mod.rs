@@ -296,6 +296,10 @@ impl Device for Block {
         DeviceKind::BLOCK
     }
 
+    fn unsaved(&self) -> Option<&'static str> {
+        self.shared.disk.unsaved()
+    }
+
     fn features(&self) -> u64 {
         let mut features =
             feature::SEG_MAX | feature::BLK_SIZE | feature::TOPOLOGY | feature::FLUSH;

@@ -105,6 +105,10 @@ impl Disk for OverlayDisk {
         self.under.name()
     }
 
+    fn unsaved(&self) -> Option<&'static str> {
+        Some("what the guest writes to it is gone with this process")
+    }
+
     fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }

@@ -136,6 +136,10 @@ impl Disk for SwappableDisk {
         self.now().write_back()
     }
 
+    fn unsaved(&self) -> Option<&'static str> {
+        self.now().unsaved()
+    }
+
     fn unlock(&self) -> io::Result<()> {
         self.now().unlock()
     }
