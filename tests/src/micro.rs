@@ -34,7 +34,7 @@ pub fn triple_fault_guest() -> Vec<u8> {
     elf(&[0x0f, 0x0b, 0xf4])
 }
 
-/// `code` as a 64-bit ELF executable with one segment at [`ENTRY`] (System V ABI, chapter 4).
+/// `code` as a 64-bit ELF executable with one segment at `ENTRY` (System V ABI, chapter 4).
 pub fn elf(code: &[u8]) -> Vec<u8> {
     const OFFSET: u64 = 0x1000;
     let length = code.len() as u64;
@@ -53,7 +53,7 @@ pub fn elf(code: &[u8]) -> Vec<u8> {
     file
 }
 
-/// `code` of 32 bits as an ELF executable that is entered by PVH: its note names [`ENTRY`] (Xen, "HVM
+/// `code` of 32 bits as an ELF executable that is entered by PVH: its note names `ENTRY` (Xen, "HVM
 /// direct boot ABI"), and it has no other entry.
 pub fn pvh_elf(code: &[u8]) -> Vec<u8> {
     const NOTE: usize = 64 + 2 * 56;
