@@ -348,6 +348,44 @@ impl Counted {
     fn count(&self) -> usize {
         self.0.lock().unwrap().len()
     }
+
+    /// Waits until `machine` has counted 300 numbers more, or has ended.
+    fn wait(&self, machine: &Machine<Running>) {
+        let before = self.count();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.count() < before + 300 && !machine.handle().has_ended() {
+            assert!(Instant::now() < deadline, "{} counted", self.count());
+            std::thread::yield_now();
+        }
+    }
+
+    /// No number is lost, and none comes twice, of `least` and more.
+    #[track_caller]
+    fn check(&self, least: usize) {
+        let numbers = self.0.lock().unwrap().clone();
+        assert!(numbers.len() >= least, "{} counted", numbers.len());
+        for (number, seen) in (1_usize..).zip(numbers) {
+            assert_eq!(seen, number as u8, "number {number}");
+        }
+    }
+}
+
+/// A machine of `config` whose guest counts into `counted`.
+fn counting(config: MachineConfig, counted: &Arc<Counted>) -> MachineBuilder {
+    MachineBuilder::new(config)
+        .virtio_device(Arc::new(Rng::new()))
+        .plug_port_device("counted", AddressRange::new(0x520, 1), counted.clone())
+        .lead("counted", counted.clone())
+}
+
+/// A KVM that gives all its state, for the test called `name`.
+fn saving_kvm(name: &str) -> Option<Kvm> {
+    let kvm = kvm(name)?;
+    if !kvm.capabilities().saved_state {
+        skip(name, "a software KVM does not give all its state");
+        return None;
+    }
+    Some(kvm)
 }
 
 impl DevicePio for Counted {
@@ -420,13 +458,9 @@ impl From<FolderError> for SaveFailure {
 fn a_saved_guest_counts_on_in_the_second_third_and_fourth_generation() {
     let _alone = ALONE.lock().unwrap();
     let name = "a guest that is saved and restored";
-    let Some(kvm) = kvm(name) else {
+    let Some(kvm) = saving_kvm(name) else {
         return;
     };
-    if !kvm.capabilities().saved_state {
-        skip(name, "a software KVM does not give all its state");
-        return;
-    }
     for (irqchip, virtio) in [
         (Irqchip::InKernel { pit: true }, VirtioTransport::Mmio),
         (Irqchip::Split, VirtioTransport::Pci),
@@ -440,11 +474,7 @@ fn a_saved_guest_counts_on_in_the_second_third_and_fourth_generation() {
                 virtio,
                 ..machine(&kernel, 2)
             };
-            let range = AddressRange::new(0x520, 1);
-            MachineBuilder::new(config)
-                .virtio_device(Arc::new(Rng::new()))
-                .plug_port_device("counted", range, counted.clone())
-                .lead("counted", counted.clone())
+            counting(config, &counted)
         };
         let folder = Folder::new(scratch.path().join("snapshot"));
         count_and_save(builder().build(&kvm).unwrap(), &counted, &folder);
@@ -454,12 +484,8 @@ fn a_saved_guest_counts_on_in_the_second_third_and_fourth_generation() {
             let restored = builder().restore(&kvm, snapshot.reader(), ram);
             count_and_save(restored.unwrap(), &counted, &folder);
         }
-        let numbers = counted.0.lock().unwrap().clone();
-        assert!(numbers.len() >= 1200);
-        // No number is lost, and none comes twice.
-        for (number, seen) in (1_usize..).zip(numbers) {
-            assert_eq!(seen, number as u8, "{irqchip:?}: number {number}");
-        }
+        println!("{irqchip:?}");
+        counted.check(1200);
         let snapshot = folder.open().unwrap();
         let sections = snapshot.reader();
         let sizes = sections.sections().iter();
@@ -537,30 +563,14 @@ fn send(machine: &Machine<Running>, stream: UnixStream) {
 fn a_guest_that_is_sent_counts_on_without_a_step_back() {
     let _alone = ALONE.lock().unwrap();
     let name = "a guest that is sent while it runs";
-    let Some(kvm) = kvm(name) else {
+    let Some(kvm) = saving_kvm(name) else {
         return;
     };
-    if !kvm.capabilities().saved_state {
-        skip(name, "a software KVM does not give all its state");
-        return;
-    }
     let scratch = Scratch::new().unwrap();
     let kernel = kernel(&scratch, &COUNTS);
     let counted = Arc::new(Counted::default());
-    let builder = || {
-        MachineBuilder::new(machine(&kernel, 2))
-            .virtio_device(Arc::new(Rng::new()))
-            .plug_port_device("counted", AddressRange::new(0x520, 1), counted.clone())
-            .lead("counted", counted.clone())
-    };
-    let wait = |machine: &Machine<Running>| {
-        let before = counted.count();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while counted.count() < before + 300 && !machine.handle().has_ended() {
-            assert!(Instant::now() < deadline, "{} counted", counted.count());
-            std::thread::yield_now();
-        }
-    };
+    let builder = || counting(machine(&kernel, 2), &counted);
+    let wait = |machine: &Machine<Running>| counted.wait(machine);
     let mut running = builder().build(&kvm).unwrap().start().unwrap();
     for generation in 1..4 {
         wait(&running);
@@ -586,34 +596,23 @@ fn a_guest_that_is_sent_counts_on_without_a_step_back() {
     }
     wait(&running);
     drop(running);
-    let numbers = counted.0.lock().unwrap().clone();
-    assert!(numbers.len() >= 1200);
-    for (number, seen) in (1_usize..).zip(numbers) {
-        assert_eq!(seen, number as u8, "number {number}");
-    }
+    counted.check(1200);
 }
 
 #[test]
 fn a_guest_is_saved_while_it_counts_and_its_changes_too() {
     let _alone = ALONE.lock().unwrap();
     let name = "a guest that is saved while it runs";
-    let Some(kvm) = kvm(name) else {
+    let Some(kvm) = saving_kvm(name) else {
         return;
     };
-    if !kvm.capabilities().saved_state {
-        skip(name, "a software KVM does not give all its state");
-        return;
-    }
     let scratch = Scratch::new().unwrap();
     let kernel = kernel(&scratch, &COUNTS_HIGH);
     let counted = Arc::new(Counted::default());
     let builder = || {
         let mut config = machine(&kernel, 1);
         config.ram.size = "3200M".parse().unwrap();
-        MachineBuilder::new(config)
-            .virtio_device(Arc::new(Rng::new()))
-            .plug_port_device("counted", AddressRange::new(0x520, 1), counted.clone())
-            .lead("counted", counted.clone())
+        counting(config, &counted)
     };
     let built = match builder().build(&kvm) {
         Err(BuildError::Ram(error)) => {
@@ -622,14 +621,7 @@ fn a_guest_is_saved_while_it_counts_and_its_changes_too() {
         }
         built => built.unwrap(),
     };
-    let wait = |machine: &Machine<Running>| {
-        let before = counted.count();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while counted.count() < before + 300 && !machine.handle().has_ended() {
-            assert!(Instant::now() < deadline, "{} counted", counted.count());
-            std::thread::yield_now();
-        }
-    };
+    let wait = |machine: &Machine<Running>| counted.wait(machine);
     // All of it, its changes, and its changes once more, of one that was not restored.
     let folders: Vec<Folder> = (0..4)
         .map(|number| Folder::new(scratch.path().join(format!("live{number}"))))
@@ -673,24 +665,16 @@ fn a_guest_is_saved_while_it_counts_and_its_changes_too() {
         }
     }
     // No number is lost, and none comes twice, but for those behind the last save.
-    let numbers = counted.0.lock().unwrap().clone();
-    assert!(numbers.len() >= 1500);
-    for (number, seen) in (1_usize..).zip(numbers) {
-        assert_eq!(seen, number as u8, "number {number}");
-    }
+    counted.check(1500);
 }
 
 #[test]
 fn changes_of_a_guest_on_both_sides_of_the_mmio_hole_build_on_each_other() {
     let _alone = ALONE.lock().unwrap();
     let name = "a guest whose changes are saved";
-    let Some(kvm) = kvm(name) else {
+    let Some(kvm) = saving_kvm(name) else {
         return;
     };
-    if !kvm.capabilities().saved_state {
-        skip(name, "a software KVM does not give all its state");
-        return;
-    }
     let scratch = Scratch::new().unwrap();
     let kernel = kernel(&scratch, &COUNTS_HIGH);
     let counted = Arc::new(Counted::default());
@@ -732,24 +716,16 @@ fn changes_of_a_guest_on_both_sides_of_the_mmio_hole_build_on_each_other() {
         assert!((128 * 8..1024 * 8).contains(&blocks), "{blocks} blocks");
     }
     // No number is lost, and none comes twice.
-    let numbers = counted.0.lock().unwrap().clone();
-    assert!(numbers.len() >= 1500);
-    for (number, seen) in (1_usize..).zip(numbers) {
-        assert_eq!(seen, number as u8, "number {number}");
-    }
+    counted.check(1500);
 }
 
 #[test]
 fn a_clone_finds_another_generation_and_the_interrupt_of_it() {
     let _alone = ALONE.lock().unwrap();
     let name = "a guest that learns of its restore";
-    let Some(kvm) = kvm(name) else {
+    let Some(kvm) = saving_kvm(name) else {
         return;
     };
-    if !kvm.capabilities().saved_state {
-        skip(name, "a software KVM does not give all its state");
-        return;
-    }
     for irqchip in [Irqchip::InKernel { pit: true }, Irqchip::Split] {
         let scratch = Scratch::new().unwrap();
         let kernel = kernel(&scratch, &READS_GENERATION);

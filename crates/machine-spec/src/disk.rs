@@ -273,7 +273,7 @@ mod tests {
             "",
             "d,ro",
             "d,queues=x",
-            "d,format=vmdk",
+            "d,format=vhdx",
             "d,iops=0",
             "d,block-size=1024",
             "d,block-size=",

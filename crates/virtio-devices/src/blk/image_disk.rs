@@ -4,25 +4,20 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
-use parking_lot::Mutex;
 use vmmkit_disk_image::{DiskImage, Format};
 use vmmkit_guest_memory::{GuestRam, Segment};
 
-use super::bounce::fill;
+use super::bounce::{Buffers, fill};
 use super::lock::{check_same, lock};
 use super::opened::{check_kind, open};
 use super::{BlockConfig, BlockError, Disk};
-
-/// Bytes that are moved at once: a grain of the usual size.
-const PIECE: usize = 64 << 10;
 
 /// A VDI, VHD or VMDK image, locked. It is read by way of buffers of this process, and never written: for a guest
 /// that writes there is [`OverlayDisk`](super::OverlayDisk). None of the files that it names is opened.
 #[derive(Debug)]
 pub struct ImageDisk {
     image: DiskImage<File>,
-    /// Buffers that are not in use.
-    buffers: Mutex<Vec<Vec<u8>>>,
+    buffers: Buffers,
     path: PathBuf,
     /// Held for its lock.
     _locked: File,
@@ -52,7 +47,7 @@ impl ImageDisk {
         })?;
         Ok(Self {
             image,
-            buffers: Mutex::default(),
+            buffers: Buffers::default(),
             path,
             _locked: locked,
         })
@@ -77,15 +72,13 @@ impl Disk for ImageDisk {
     }
 
     fn read(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()> {
-        let free = self.buffers.lock().pop();
-        let mut buffer = free.unwrap_or_else(|| vec![0; PIECE]);
         // Pieces begin where those of the image do, as a rule.
-        let behind = offset % PIECE as u64;
-        let answer = fill(ram, segments, (&mut buffer, behind), |piece, at| {
-            self.image.read(piece, offset + at)
-        });
-        self.buffers.lock().push(buffer);
-        answer
+        let behind = offset % Buffers::PIECE as u64;
+        self.buffers.with(|buffer| {
+            fill(ram, segments, (buffer, behind), |piece, at| {
+                self.image.read(piece, offset + at)
+            })
+        })
     }
 
     fn write(&self, _: &GuestRam, _: &[Segment], _: u64) -> io::Result<()> {

@@ -14,10 +14,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use parking_lot::Mutex;
 use vmmkit_guest_memory::{GuestRam, Segment};
 
-use super::bounce::{drain, fill};
+use super::bounce::{Buffers, drain, fill};
 use super::disk::is_unsupported;
 use super::lock::{check_same, lock, lock_again};
 use super::opened::{check_kind, open};
@@ -27,9 +26,6 @@ use check::check_counted;
 pub use error::{Damage, Qcow2Error};
 use header::Header;
 use image::Image;
-
-/// Bytes that are moved at once: a cluster of the usual size.
-const PIECE: usize = 64 << 10;
 
 /// A qcow2 image, locked. It is read and written by way of buffers of this process. Of the host's files
 /// that it names none is opened, but for its backing files where [`BlockConfig::backing`] says so.
@@ -45,8 +41,7 @@ const PIECE: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Qcow2Disk {
     image: Image,
-    /// Buffers that are not in use.
-    buffers: Mutex<Vec<Vec<u8>>>,
+    buffers: Buffers,
     path: PathBuf,
     is_read_only: bool,
     /// Has the lock.
@@ -74,7 +69,7 @@ impl Qcow2Disk {
         })?;
         Ok(Self {
             image,
-            buffers: Mutex::default(),
+            buffers: Buffers::default(),
             path,
             is_read_only: config.read_only,
             locked,
@@ -100,14 +95,6 @@ impl Qcow2Disk {
             source,
         })?;
         Ok(layers.paths_behind())
-    }
-
-    fn with_buffer<T>(&self, work: impl FnOnce(&mut [u8]) -> T) -> T {
-        let buffers = || self.buffers.lock();
-        let mut buffer = buffers().pop().unwrap_or_else(|| vec![0; PIECE]);
-        let answer = work(&mut buffer);
-        buffers().push(buffer);
-        answer
     }
 }
 
@@ -143,7 +130,7 @@ impl Disk for Qcow2Disk {
     }
 
     fn read(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()> {
-        self.with_buffer(|buffer| {
+        self.buffers.with(|buffer| {
             fill(ram, segments, (buffer, 0), |piece, at| {
                 self.image.read(piece, offset + at)
             })
@@ -151,7 +138,7 @@ impl Disk for Qcow2Disk {
     }
 
     fn write(&self, ram: &GuestRam, segments: &[Segment], offset: u64) -> io::Result<()> {
-        self.with_buffer(|buffer| {
+        self.buffers.with(|buffer| {
             drain(ram, segments, (buffer, 0), |piece, at| {
                 self.image.write(piece, offset + at)
             })
