@@ -2,7 +2,6 @@
 
 use std::io;
 
-use parking_lot::Mutex;
 use vmmkit_guest_memory::{GuestAddress, GuestRam, Segment};
 
 /// Zeroes at a multiple of an alignment.
@@ -29,24 +28,6 @@ impl AlignedBuffer {
         let length = self.length.min(usize::try_from(most).unwrap_or(usize::MAX));
         let end = self.start + length;
         self.bytes.get_mut(self.start..end).unwrap_or_default()
-    }
-}
-
-/// Buffers of one size that are not in use.
-#[derive(Debug, Default)]
-pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);
-
-impl Buffers {
-    /// Their size in bytes: a cluster, or a grain, of the usual size.
-    pub(super) const PIECE: usize = 64 << 10;
-
-    /// Has `work` use one.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&mut [u8]) -> T) -> T {
-        let free = self.0.lock().pop();
-        let mut buffer = free.unwrap_or_else(|| vec![0; Self::PIECE]);
-        let answer = work(&mut buffer);
-        self.0.lock().push(buffer);
-        answer
     }
 }
 

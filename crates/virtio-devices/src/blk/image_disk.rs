@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use vmmkit_disk_image::{DiskImage, Format};
 use vmmkit_guest_memory::{GuestRam, Segment};
 
-use super::bounce::{Buffers, fill};
+use super::bounce::fill;
+use super::buffers::Buffers;
 use super::lock::{check_same, lock};
 use super::opened::{check_kind, open};
 use super::{BlockConfig, BlockError, Disk};

@@ -13,6 +13,8 @@
 mod at_once;
 mod boot_sector;
 mod bounce;
+#[cfg(any(feature = "images", feature = "qcow2"))]
+mod buffers;
 mod config;
 mod direct;
 mod disk;

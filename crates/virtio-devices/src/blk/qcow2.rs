@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use vmmkit_guest_memory::{GuestRam, Segment};
 
-use super::bounce::{Buffers, drain, fill};
+use super::bounce::{drain, fill};
+use super::buffers::Buffers;
 use super::disk::is_unsupported;
 use super::lock::{check_same, lock, lock_again};
 use super::opened::{check_kind, open};
