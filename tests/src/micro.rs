@@ -34,6 +34,19 @@ pub fn triple_fault_guest() -> Vec<u8> {
     elf(&[0x0f, 0x0b, 0xf4])
 }
 
+/// Whether this host has a KVM; says so if not.
+#[expect(clippy::print_stderr, reason = "a skip is loud")]
+pub fn has_kvm(test: &str) -> bool {
+    let opened = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm");
+    if let Err(error) = &opened {
+        eprintln!("SKIPPED: {test}: /dev/kvm: {error}");
+    }
+    opened.is_ok()
+}
+
 /// `code` as a 64-bit ELF executable with one segment at `ENTRY` (System V ABI, chapter 4).
 pub fn elf(code: &[u8]) -> Vec<u8> {
     const OFFSET: u64 = 0x1000;

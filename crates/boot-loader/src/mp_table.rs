@@ -199,7 +199,7 @@ fn processor(id: u8, starts: bool) -> Vec<u8> {
 }
 
 /// The byte that makes the sum of `bytes` zero.
-fn checksum(bytes: &[u8]) -> u8 {
+pub(crate) fn checksum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_sub(*byte))
 }
 

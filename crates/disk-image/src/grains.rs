@@ -6,9 +6,8 @@ use flate2::read::ZlibDecoder;
 
 use crate::ReadAt;
 use crate::fields::le32;
-use crate::place::Place;
+use crate::place::{Place, SECTOR};
 
-const SECTOR: u64 = 512;
 /// Before a compressed grain: its number and the size of what follows.
 const MARKER: u64 = 12;
 

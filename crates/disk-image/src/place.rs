@@ -1,5 +1,8 @@
 //! Where a block is, and a table in memory that says so.
 
+/// Bytes of a sector, in which the formats count.
+pub(crate) const SECTOR: u64 = 512;
+
 /// Where a block of the disk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {

@@ -1,8 +1,8 @@
 //! VirtualBox's disk image: a header, a map of blocks, blocks.
 
 use crate::fields::{array, le32, le64};
-use crate::layout::{Layout, Opened};
-use crate::place::Table;
+use crate::layout::{Layout, Opened, block_size};
+use crate::place::{SECTOR, Table};
 use crate::{ImageError, ReadAt, file};
 
 const SIGNATURE: u32 = 0xbeda_107f;
@@ -17,10 +17,6 @@ const FIXED: u32 = 2;
 const CHILDREN: [u32; 2] = [3, 4];
 /// From here on a block is nowhere: never written, or discarded.
 const NOWHERE: u32 = 0xffff_fffe;
-const SECTOR: u64 = 512;
-/// The sizes of blocks that VirtualBox makes are 1 MiB; others are powers of two between these.
-const MIN_BLOCK: u32 = 4 << 10;
-const MAX_BLOCK: u32 = 256 << 20;
 
 pub(crate) fn open(file: &impl ReadAt) -> Result<Opened, ImageError> {
     let header: [u8; HEADER] = file::array(file, "the header", 0)?;
@@ -54,10 +50,7 @@ pub(crate) fn open(file: &impl ReadAt) -> Result<Opened, ImageError> {
         0 => {}
         extra => return unsupported("extra bytes of a block", extra),
     }
-    let block = match le32(&header, 376) {
-        block @ MIN_BLOCK..=MAX_BLOCK if block.is_power_of_two() => u64::from(block),
-        block => return unsupported("block size", block),
-    };
+    let block = block_size(le32(&header, 376))?;
     let size = le64(&header, 368);
     let blocks = u64::from(le32(&header, 384));
     if size.div_ceil(block) > blocks {

@@ -1,19 +1,16 @@
 //! The Virtual Hard Disk format (Microsoft, version 1.0): a footer, and before it the disk, or a table of blocks.
 
 use crate::fields::{array, be16, be32, be64};
-use crate::layout::{Layout, Opened};
-use crate::place::Table;
+use crate::layout::{Layout, MAX_BLOCK, Opened, block_size};
+use crate::place::{SECTOR, Table};
 use crate::{ImageError, ReadAt, file};
 
 const COOKIE: &[u8; 8] = b"conectix";
 const DYNAMIC_COOKIE: &[u8; 8] = b"cxsparse";
 const VERSION: u32 = 0x1_0000;
-const SECTOR: u64 = 512;
 const FIXED: u32 = 2;
 const DYNAMIC: u32 = 3;
 const DIFFERENCING: u32 = 4;
-const MIN_BLOCK: u32 = 4 << 10;
-const MAX_BLOCK: u32 = 256 << 20;
 /// Programs whose disks have the size of the footer; those of others end with the last whole cylinder.
 const SIZED: [&[u8; 4]; 5] = [b"win ", b"qem2", b"d2v ", b"tap\0", b"vs  "];
 /// The largest geometry: of a larger disk it does not tell the size.
@@ -70,15 +67,7 @@ fn dynamic(file: &impl ReadAt, footer: &[u8; 512], size: u64) -> Result<Opened, 
         return Err(ImageError::Magic("dynamic VHD"));
     }
     check_sum(&header, 36, "the dynamic disk header")?;
-    let block = match be32(&header, 32) {
-        block @ MIN_BLOCK..=MAX_BLOCK if block.is_power_of_two() => u64::from(block),
-        block => {
-            return Err(ImageError::Unsupported {
-                what: "block size",
-                value: block.into(),
-            });
-        }
-    };
+    let block = block_size(be32(&header, 32))?;
     let used = size.div_ceil(block);
     if used > u64::from(be32(&header, 28)) {
         let what = "the size";

@@ -3,11 +3,11 @@
 use crate::fields::{array, le32, le64};
 use crate::grains::Grains;
 use crate::layout::{Layout, Opened};
+use crate::place::SECTOR;
 use crate::{ImageError, ReadAt, file};
 
 const MAGIC: &[u8; 4] = b"KDMV";
 const DESCRIPTOR: &[u8] = b"# Disk DescriptorFile";
-const SECTOR: u64 = 512;
 const MAX_VERSION: u32 = 3;
 /// Flags.
 const ZERO_GRAINS: u32 = 1 << 2;

@@ -14,19 +14,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use support::{Folder, Process, program};
-use vmmkit_tests::micro::{echo_guest, elf, triple_fault_guest};
-
-#[expect(clippy::print_stderr, reason = "a skip is loud")]
-fn has_kvm(test: &str) -> bool {
-    let opened = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm");
-    if let Err(error) = &opened {
-        eprintln!("SKIPPED: {test}: /dev/kvm: {error}");
-    }
-    opened.is_ok()
-}
+use vmmkit_tests::micro::{echo_guest, elf, has_kvm, triple_fault_guest};
 
 fn run(words: &[&str]) -> Output {
     let mut command = Command::new(program());

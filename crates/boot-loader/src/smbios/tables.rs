@@ -4,6 +4,7 @@ use vmmkit_guest_memory::GuestRam;
 
 use super::structure::Structure;
 use super::{MAX_STRINGS, Processors, Smbios, SmbiosError};
+use crate::mp_table::checksum;
 
 /// The version that the structures are of.
 const VERSION: [u8; 2] = [3, 3];
@@ -85,10 +86,7 @@ impl SmbiosTables {
                 place.copy_from_slice(bytes);
             }
         }
-        let sum = entry
-            .iter()
-            .fold(0, |sum: u8, byte| sum.wrapping_add(*byte));
-        entry[5] = sum.wrapping_neg();
+        entry[5] = checksum(&entry);
         entry
     }
 }

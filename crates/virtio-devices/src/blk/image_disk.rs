@@ -9,8 +9,7 @@ use vmmkit_guest_memory::{GuestRam, Segment};
 
 use super::bounce::fill;
 use super::buffers::Buffers;
-use super::lock::{check_same, lock};
-use super::opened::{check_kind, open};
+use super::opened::open_locked;
 use super::{BlockConfig, BlockError, Disk};
 
 /// A VDI, VHD or VMDK image, locked. It is read by way of buffers of this process, and never written: for a guest
@@ -38,10 +37,7 @@ impl ImageDisk {
         if !config.read_only {
             return Err(BlockError::ReadOnlyFormat { path });
         }
-        check_kind(&path)?;
-        let locked = lock(&path, true)?;
-        let file = open(config)?;
-        check_same(&locked, &file, &path)?;
+        let (locked, file) = open_locked(config)?;
         let image = DiskImage::open(file, format).map_err(|source| BlockError::Image {
             path: path.clone(),
             source,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-use super::lock::check_same;
+use super::lock::{check_same, lock};
 use super::{BlockConfig, BlockError};
 
 /// Refuses what an open may wait for (a pipe) or wind (a tape).
@@ -26,6 +26,16 @@ pub(super) fn check_kind(path: &Path) -> Result<FileType, BlockError> {
         });
     }
     Ok(kind)
+}
+
+/// Opens the file or block device of `config` and locks it: what has the lock, and the file.
+pub(super) fn open_locked(config: &BlockConfig) -> Result<(File, File), BlockError> {
+    let path = &config.path;
+    check_kind(path)?;
+    let locked = lock(path, config.read_only)?;
+    let file = open(config)?;
+    check_same(&locked, &file, path)?;
+    Ok((locked, file))
 }
 
 /// Opens the file. A block device that is to be written is taken from the host (O_EXCL without

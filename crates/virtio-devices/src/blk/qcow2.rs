@@ -19,8 +19,8 @@ use vmmkit_guest_memory::{GuestRam, Segment};
 use super::bounce::{drain, fill};
 use super::buffers::Buffers;
 use super::disk::is_unsupported;
-use super::lock::{check_same, lock, lock_again};
-use super::opened::{check_kind, open};
+use super::lock::lock_again;
+use super::opened::{check_kind, open, open_locked};
 use super::{BlockConfig, BlockError, Disk, Topology};
 use chain::Layers;
 use check::check_counted;
@@ -60,10 +60,7 @@ impl Qcow2Disk {
             let option = "direct";
             return Err(BlockError::RawOnly { option, path });
         }
-        check_kind(&path)?;
-        let locked = lock(&path, config.read_only)?;
-        let file = open(config)?;
-        check_same(&locked, &file, &path)?;
+        let (locked, file) = open_locked(config)?;
         let image = open_image(file, config).map_err(|source| BlockError::Qcow2 {
             path: path.clone(),
             source,

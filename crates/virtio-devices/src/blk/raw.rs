@@ -12,8 +12,8 @@ use vmmkit_guest_memory::{GuestRam, Segment};
 use super::direct::Direct;
 use super::disk::is_unsupported;
 use super::foreign::ForeignFormat;
-use super::lock::{check_same, lock, lock_again};
-use super::opened::{check_kind, open, open_cached};
+use super::lock::lock_again;
+use super::opened::{open_cached, open_locked};
 use super::segments::part;
 use super::spec::SECTOR;
 use super::{BlockConfig, BlockError, Disk, Topology};
@@ -49,10 +49,7 @@ impl RawDisk {
     /// [`BlockError`] names the path, the reason and what helps.
     pub fn open(config: &BlockConfig) -> Result<Self, BlockError> {
         let path = &config.path;
-        check_kind(path)?;
-        let locked = lock(path, config.read_only)?;
-        let file = open(config)?;
-        check_same(&locked, &file, path)?;
+        let (locked, file) = open_locked(config)?;
         let ask = |what, source| BlockError::Ask {
             name: path.display().to_string(),
             what,

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 #[allow(unused_imports, reason = "each test file uses a part of it")]
-pub(crate) use vmmkit_tests::micro::{echo_guest, elf, pvh_elf, triple_fault_guest};
+pub(crate) use vmmkit_tests::micro::{echo_guest, elf, has_kvm, pvh_elf, triple_fault_guest};
 
 /// A folder of its own, gone after the test.
 pub(crate) struct Folder(PathBuf);
@@ -46,17 +46,4 @@ impl Drop for Folder {
 pub(crate) fn vmmkit() -> PathBuf {
     std::env::var_os("VMMKIT_TEST_BIN")
         .map_or_else(|| env!("CARGO_BIN_EXE_vmmkit").into(), PathBuf::from)
-}
-
-/// Whether this host has a KVM; says so if not.
-#[expect(clippy::print_stderr, reason = "a skip is loud")]
-pub(crate) fn has_kvm(test: &str) -> bool {
-    let opened = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm");
-    if let Err(error) = &opened {
-        eprintln!("SKIPPED: {test}: /dev/kvm: {error}");
-    }
-    opened.is_ok()
 }
