@@ -4,8 +4,9 @@
 use std::fmt;
 
 use vmmkit_machine_spec::{
-    Affinity, BalloonSpec, ConsoleSpec, CpuModelSpec, DiskSpec, Fault, FsSpec, Given, InitrdSpec,
-    MachineSpec, MemorySpec, ModuleSpec, NetSpec, PmemSpec, PrioritySpec, VcpusSpec, VsockSpec,
+    Affinity, BalloonSpec, CloudInitSpec, ConsoleSpec, CpuModelSpec, CredentialSpec, DebugPortSpec,
+    DiskSpec, Fault, FsSpec, Given, InitrdSpec, MachineSpec, MemorySpec, ModuleSpec, NetSpec,
+    PmemSpec, PrioritySpec, RootSpec, SmbiosSpec, VcpusSpec, VirtioSpec, VsockSpec,
 };
 
 /// Takes one input.
@@ -20,17 +21,23 @@ pub fn run(data: &[u8]) {
         b'a' => part(text, Affinity::parse),
         b'b' => part(text, BalloonSpec::parse),
         b'c' => part(text, ConsoleSpec::parse),
+        b'C' => part(text, CredentialSpec::parse),
         b'd' => part(text, DiskSpec::parse),
         b'f' => part(text, |given| FsSpec::parse(given, |path| path.starts_with("/"))),
+        b'g' => part(text, DebugPortSpec::parse),
         b'i' => part(text, |given| Ok(InitrdSpec::parse(given, |_| false))),
+        b'I' => part(text, CloudInitSpec::parse),
         b'm' => part(text, MemorySpec::parse),
         b'n' => part(text, NetSpec::parse),
         b'o' => part(text, |given| ModuleSpec::parse(given, |_| false)),
         b'p' => part(text, PmemSpec::parse),
         b'r' => part(text, PrioritySpec::parse),
+        b'R' => part(text, RootSpec::parse),
         b's' => part(text, VsockSpec::parse),
+        b'S' => part(text, SmbiosSpec::parse),
         b't' => part(text, CpuModelSpec::parse),
         b'v' => part(text, VcpusSpec::parse),
+        b'V' => part(text, VirtioSpec::parse),
         _ => machine(rest),
     }
 }

@@ -74,7 +74,7 @@ fn is_file(base: &str) -> bool {
 impl fmt::Display for CpuModelSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.base {
-            CpuBase::Named(name) => f.write_str(name)?,
+            CpuBase::Named(name) => f.write_str(&escaped(name))?,
             CpuBase::File(path) => f.write_str(&path_word(path))?,
         }
         for change in &self.changes {
@@ -106,7 +106,15 @@ mod tests {
         };
         assert_eq!(moved("a.toml,-avx"), "/vm/a.toml,-avx");
         assert_eq!(moved("host,-avx"), "host,-avx");
-        for text in ["", "i486", "host,avx"] {
+        // A comma that is doubled is part of a name or of a change, and none has one.
+        for text in [
+            "",
+            "i486",
+            "host,avx",
+            "host,,+x2apic",
+            "host,+x2apic,,-avx",
+            "host,",
+        ] {
             assert!(CpuModelSpec::parse(&Given::text(text)).is_err(), "{text}");
         }
     }
