@@ -8,10 +8,11 @@ pub fn run(data: &[u8]) {
     let Some((format, bytes)) = data.split_first() else {
         return;
     };
-    let format = match format % 3 {
+    let format = match format % 4 {
         0 => Format::Vdi,
         1 => Format::Vhd,
-        _ => Format::Vmdk,
+        2 => Format::Vmdk,
+        _ => Format::Qcow2,
     };
     let Ok(image) = DiskImage::open(bytes.to_vec(), format) else {
         return;

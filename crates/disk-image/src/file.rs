@@ -47,6 +47,23 @@ impl ReadAt for Vec<u8> {
     }
 }
 
+/// Fills `bytes` with what is at `offset`; after the end are zeroes: the last cluster of a file may be cut.
+pub(crate) fn read_with_zeroes(
+    file: &impl ReadAt,
+    bytes: &mut [u8],
+    offset: u64,
+) -> io::Result<()> {
+    match file.read_exact_at(bytes, offset) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+        done => return done,
+    }
+    let there = file.size()?.saturating_sub(offset);
+    let there = usize::try_from(there).unwrap_or(usize::MAX);
+    let (read, zeroes) = bytes.split_at_mut(there.min(bytes.len()));
+    zeroes.fill(0);
+    file.read_exact_at(read, offset)
+}
+
 /// `N` bytes of `what` at `offset`.
 pub(crate) fn array<const N: usize>(
     file: &impl ReadAt,

@@ -35,7 +35,7 @@ impl Grains {
         Ok(match u32::from_le_bytes(bytes) {
             0 => Place::Nowhere,
             1 if self.has_zero_grains => Place::Nowhere,
-            sector if self.is_compressed => Place::Compressed(u64::from(sector) * SECTOR),
+            sector if self.is_compressed => Place::CompressedGrain(u64::from(sector) * SECTOR),
             sector => Place::At(u64::from(sector) * SECTOR),
         })
     }

@@ -5,15 +5,18 @@ use std::io;
 
 use parking_lot::Mutex;
 
+use crate::file::read_with_zeroes;
 use crate::grains::Grains;
 use crate::layout::{Layout, Opened};
 use crate::place::Place;
-use crate::{ImageError, ReadAt, vdi, vhd, vmdk};
+use crate::{ImageError, ReadAt, qcow2, vdi, vhd, vmdk};
 
 /// The format of an image. It is the caller's to say: what an image begins with, the guest of a raw disk can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
+    /// QEMU's, versions 2 and 3.
+    Qcow2,
     /// VirtualBox's.
     Vdi,
     /// Of Virtual PC and Hyper-V, before VHDX.
@@ -26,7 +29,7 @@ pub enum Format {
 pub struct DiskImage<F> {
     file: F,
     opened: Opened,
-    /// The block that was decompressed last, by its number.
+    /// The cluster or grain that was decompressed last, by its number.
     last: Mutex<Option<(u64, Vec<u8>)>>,
 }
 
@@ -37,6 +40,7 @@ impl<F: ReadAt> DiskImage<F> {
     /// [`ImageError`]: the host's reason, or the field at fault with its value.
     pub fn open(file: F, format: Format) -> Result<Self, ImageError> {
         let opened = match format {
+            Format::Qcow2 => qcow2::open(&file)?,
             Format::Vdi => vdi::open(&file)?,
             Format::Vhd => vhd::open(&file)?,
             Format::Vmdk => vmdk::open(&file)?,
@@ -84,9 +88,12 @@ impl<F: ReadAt> DiskImage<F> {
             }
             Place::At(at) => {
                 let at = at.checked_add(within).ok_or(io::ErrorKind::UnexpectedEof)?;
-                self.file.read_exact_at(bytes, at)
+                match self.opened.layout {
+                    Layout::Clusters(_) => read_with_zeroes(&self.file, bytes, at),
+                    _ => self.file.read_exact_at(bytes, at),
+                }
             }
-            Place::Compressed(at) => self.read_compressed(bytes, number, within, at),
+            place => self.read_packed(bytes, number * self.opened.block + within, place),
         }
     }
 
@@ -99,28 +106,34 @@ impl<F: ReadAt> DiskImage<F> {
             }
             Layout::Table(table) => table.place(number),
             Layout::Grains(grains) => grains.place(&self.file, number)?,
+            Layout::Clusters(clusters) => clusters.place(&self.file, number)?,
         })
     }
 
-    fn read_compressed(
-        &self,
-        bytes: &mut [u8],
-        number: u64,
-        within: u64,
-        at: u64,
-    ) -> io::Result<()> {
+    /// Fills `bytes` with what the disk has at `offset`: a part of what is compressed at `place`.
+    fn read_packed(&self, bytes: &mut [u8], offset: u64, place: Place) -> io::Result<()> {
+        let (number, within) = (offset / self.opened.packed, offset % self.opened.packed);
         let mut last = self.last.lock();
-        let block = match &mut *last {
-            Some((there, block)) if *there == number => block,
-            other => {
-                let block = Grains::decompress(&self.file, at, self.opened.block)?;
-                &mut other.insert((number, block)).1
-            }
+        let packed = match &mut *last {
+            Some((there, packed)) if *there == number => packed,
+            other => &mut other.insert((number, self.decompress(place)?)).1,
         };
         let start = usize::try_from(within).unwrap_or(usize::MAX);
-        let there = block.get(start..start.saturating_add(bytes.len()));
+        let there = packed.get(start..start.saturating_add(bytes.len()));
         bytes.copy_from_slice(there.ok_or(io::ErrorKind::InvalidData)?);
         Ok(())
+    }
+
+    fn decompress(&self, place: Place) -> io::Result<Vec<u8>> {
+        match (&self.opened.layout, place) {
+            (Layout::Clusters(clusters), Place::CompressedCluster { at, length }) => {
+                clusters.decompress(&self.file, at, length)
+            }
+            (_, Place::CompressedGrain(at)) => {
+                Grains::decompress(&self.file, at, self.opened.packed)
+            }
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
     }
 }
 

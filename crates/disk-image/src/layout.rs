@@ -1,6 +1,7 @@
 //! How an image is laid out, whatever its format.
 
 use crate::ImageError;
+use crate::clusters::Clusters;
 use crate::grains::Grains;
 use crate::place::Table;
 
@@ -16,6 +17,8 @@ pub(crate) enum Layout {
     Table(Table),
     /// By tables of the file.
     Grains(Grains),
+    /// By tables of the file, of clusters.
+    Clusters(Clusters),
 }
 
 /// A format's header, read.
@@ -24,6 +27,8 @@ pub(crate) struct Opened {
     pub(crate) size: u64,
     /// Bytes of a block.
     pub(crate) block: u64,
+    /// Bytes that are compressed together: a block, or several.
+    pub(crate) packed: u64,
     pub(crate) layout: Layout,
 }
 

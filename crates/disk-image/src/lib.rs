@@ -2,6 +2,7 @@
 //!
 //! | format | read | refused |
 //! | - | - | - |
+//! | qcow2 (QEMU) | versions 2 and 3, compressed by deflate or zstd, subclusters (extended L2 entries) | encrypted ones, data in another file, those with a backing file |
 //! | VDI (VirtualBox) | dynamic and fixed | undo and differencing images |
 //! | VHD (Virtual PC, Hyper-V) | fixed and dynamic | differencing images |
 //! | VMDK (VMware) | hosted sparse extents: monolithicSparse, streamOptimized | text descriptors, which name other files; children of another image |
@@ -23,6 +24,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod clusters;
 mod error;
 mod fields;
 mod file;
@@ -30,6 +32,7 @@ mod grains;
 mod image;
 mod layout;
 mod place;
+mod qcow2;
 mod vdi;
 mod vhd;
 mod vmdk;

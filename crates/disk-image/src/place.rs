@@ -10,8 +10,15 @@ pub(crate) enum Place {
     Nowhere,
     /// At this offset of the file, byte for byte.
     At(u64),
-    /// At this offset of the file, compressed.
-    Compressed(u64),
+    /// At this offset of the file, a compressed grain.
+    CompressedGrain(u64),
+    /// In the file, the compressed cluster that the block is in.
+    CompressedCluster {
+        /// The offset.
+        at: u64,
+        /// Bytes, at most.
+        length: u64,
+    },
 }
 
 /// The number of each block; [`NOWHERE`](Self::NOWHERE) for those that are nowhere.

@@ -68,6 +68,7 @@ pub(crate) fn open(file: &impl ReadAt) -> Result<Opened, ImageError> {
     Ok(Opened {
         size: size.next_multiple_of(SECTOR).min(used * block),
         block,
+        packed: block,
         layout: Layout::Table(Table {
             numbers: numbers.collect(),
             start: data,

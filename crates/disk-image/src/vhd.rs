@@ -32,6 +32,7 @@ pub(crate) fn open(file: &impl ReadAt) -> Result<Opened, ImageError> {
             Ok(Opened {
                 size,
                 block: MAX_BLOCK.into(),
+                packed: MAX_BLOCK.into(),
                 layout: Layout::Flat(0),
             })
         }
@@ -80,6 +81,7 @@ fn dynamic(file: &impl ReadAt, footer: &[u8; 512], size: u64) -> Result<Opened, 
     Ok(Opened {
         size,
         block,
+        packed: block,
         layout: Layout::Table(Table {
             numbers: numbers.collect(),
             start: bitmap,

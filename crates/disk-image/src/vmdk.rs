@@ -69,6 +69,7 @@ pub(crate) fn open(file: &impl ReadAt) -> Result<Opened, ImageError> {
     Ok(Opened {
         size,
         block,
+        packed: block,
         layout,
     })
 }

@@ -91,6 +91,11 @@ fn images_of_qemu_img_have_the_bytes_that_it_reads() {
         let (raw, made, back) = (folder.path("raw"), folder.path("made"), folder.path("back"));
         fs::write(&raw, disk(size)).unwrap();
         for (format, name, options) in [
+            (Format::Qcow2, "qcow2", "compat=0.10"),
+            (Format::Qcow2, "qcow2", "cluster_size=512"),
+            (Format::Qcow2, "qcow2", "cluster_size=2M"),
+            (Format::Qcow2, "qcow2", "extended_l2=on"),
+            (Format::Qcow2, "qcow2", "preallocation=metadata"),
             (Format::Vdi, "vdi", "static=off"),
             (Format::Vdi, "vdi", "static=on"),
             (Format::Vhd, "vpc", "subformat=dynamic"),
@@ -112,6 +117,73 @@ fn images_of_qemu_img_have_the_bytes_that_it_reads() {
             );
         }
     }
+}
+
+#[test]
+fn compressed_clusters_are_read() {
+    let folder = Folder::new("compressed");
+    let (raw, made) = (folder.path("raw"), folder.path("made"));
+    let disk = disk((5 << 20) + 512 * 3);
+    fs::write(&raw, &disk).unwrap();
+    for options in [
+        "compression_type=zlib",
+        "compression_type=zlib,cluster_size=4k",
+        "compression_type=zstd",
+        "compression_type=zstd,cluster_size=4k",
+        "compression_type=zstd,cluster_size=256k",
+        "compression_type=zstd,extended_l2=on",
+        "compression_type=zlib,extended_l2=on,cluster_size=16k",
+    ] {
+        let to = ["convert", "-c", "-f", "raw", "-O", "qcow2", "-o", options];
+        if !qemu_img(&[&to[..], &[shown(&raw), shown(&made)]].concat()) {
+            return;
+        }
+        assert!(fs::metadata(&made).unwrap().len() < disk.len() as u64 * 3 / 4);
+        let image = DiskImage::open(File::open(&made).unwrap(), Format::Qcow2).unwrap();
+        let read = whole(&image);
+        let differs = read.iter().zip(&disk).position(|(read, disk)| read != disk);
+        assert_eq!((read.len(), differs), (disk.len(), None), "{options}");
+    }
+}
+
+#[test]
+fn subclusters_that_are_written_one_by_one_are_read() {
+    let folder = Folder::new("subclusters");
+    let made = folder.path("made");
+    let create = ["create", "-q", "-f", "qcow2", "-o", "extended_l2=on"];
+    if !qemu_img(&[&create[..], &[shown(&made), "1M"]].concat()) {
+        return;
+    }
+    // Of clusters of 64 KiB: one sector, a few subclusters, zeroes within data.
+    let commands = [
+        "write -P 0x11 512 512",
+        "write -P 0x22 64k 10k",
+        "write -P 0x33 128k 64k",
+        "write -z 132k 6k",
+        "discard 140k 2k",
+    ];
+    let mut io = Command::new("qemu-io");
+    io.args(commands.iter().flat_map(|command| ["-c", command]));
+    let status = io
+        .arg("-d")
+        .arg("unmap")
+        .arg(&made)
+        .stdout(Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+    let back = folder.path("back");
+    qemu_img(&["convert", "-O", "raw", shown(&made), shown(&back)]);
+    let image = DiskImage::open(File::open(&made).unwrap(), Format::Qcow2).unwrap();
+    let (read, wanted) = (whole(&image), fs::read(&back).unwrap());
+    let differs = read
+        .iter()
+        .zip(&wanted)
+        .position(|(read, wanted)| read != wanted);
+    assert_eq!(differs, None);
+    assert_eq!(
+        (read[512], read[64 << 10], read[132 << 10]),
+        (0x11, 0x22, 0)
+    );
 }
 
 #[test]
@@ -145,6 +217,15 @@ fn an_image_that_needs_another_file_is_refused() {
     qemu_img(&[&flat[..], &[shown(&raw), shown(&made)]].concat());
     let opened = DiskImage::open(File::open(&made).unwrap(), Format::Vmdk);
     assert!(matches!(opened, Err(ImageError::Descriptor)), "{opened:?}");
+    let upon = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b"];
+    qemu_img(&[&upon[..], &[shown(&raw), shown(&made)]].concat());
+    let opened = DiskImage::open(File::open(&made).unwrap(), Format::Qcow2);
+    assert!(matches!(opened, Err(ImageError::Child)), "{opened:?}");
+    let data = format!("data_file={},data_file_raw=on", shown(&child));
+    let apart = ["create", "-q", "-f", "qcow2", "-o", &data];
+    qemu_img(&[&apart[..], &[shown(&made), "1M"]].concat());
+    let opened = DiskImage::open(File::open(&made).unwrap(), Format::Qcow2);
+    assert!(matches!(opened, Err(ImageError::Descriptor)), "{opened:?}");
 }
 
 #[test]
@@ -153,6 +234,8 @@ fn a_damaged_image_is_an_error() {
     let (raw, made) = (folder.path("raw"), folder.path("made"));
     fs::write(&raw, disk(3 << 20)).unwrap();
     for (format, name, options) in [
+        (Format::Qcow2, "qcow2", "cluster_size=4k"),
+        (Format::Qcow2, "qcow2", "extended_l2=on"),
         (Format::Vdi, "vdi", "static=off"),
         (Format::Vhd, "vpc", "subformat=dynamic"),
         (Format::Vmdk, "vmdk", "subformat=monolithicSparse"),

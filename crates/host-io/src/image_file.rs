@@ -11,20 +11,41 @@ use imago::storage::drivers::CommonStorageHelper;
 
 /// Called before each write, with its offset in bytes and its data.
 type BeforeWrite = Box<dyn Fn(u64, &[u8]) -> io::Result<()> + Send + Sync>;
+/// Fills its first argument with what is at the second, an offset in bytes.
+type Read = Box<dyn Fn(&mut [u8], u64) -> io::Result<()> + Send + Sync>;
 
 /// An open file or block device as the storage of an image. It opens nothing by name, and neither
 /// flushes nor syncs by itself: each write is with the host when it returns.
 pub struct ImageFile {
-    file: File,
+    contents: Contents,
     before_write: BeforeWrite,
     helper: CommonStorageHelper,
+}
+
+enum Contents {
+    File(File),
+    Read { size: u64, read: Read },
 }
 
 impl ImageFile {
     /// `file`, which is read, and written if it was opened for that.
     pub fn new(file: File) -> Self {
+        Self::of(Contents::File(file))
+    }
+
+    /// Contents of `size` bytes that are in no file as they are: `read` fills its first argument with what is at
+    /// the second, an offset in bytes; the end of both is within `size`. They cannot be written.
+    pub fn read_only(
+        size: u64,
+        read: impl Fn(&mut [u8], u64) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let read = Box::new(read);
+        Self::of(Contents::Read { size, read })
+    }
+
+    fn of(contents: Contents) -> Self {
         Self {
-            file,
+            contents,
             before_write: Box::new(|_, _| Ok(())),
             helper: CommonStorageHelper::default(),
         }
@@ -44,8 +65,14 @@ impl ImageFile {
 
 impl Storage for ImageFile {
     fn size(&self) -> io::Result<u64> {
-        // Files and block devices alike; nobody uses the position.
-        (&self.file).seek(SeekFrom::End(0))
+        match &self.contents {
+            // Files and block devices alike; nobody uses the position.
+            Contents::File(file) => {
+                let mut file = file;
+                file.seek(SeekFrom::End(0))
+            }
+            Contents::Read { size, .. } => Ok(*size),
+        }
     }
 
     // SAFETY: the trait asks the caller for the alignment, which is 1 here, and to keep reads and
@@ -53,7 +80,17 @@ impl Storage for ImageFile {
     unsafe fn pure_readv(&self, bufv: IoVectorMut<'_>, mut offset: u64) -> io::Result<()> {
         for mut buffer in bufv.into_inner() {
             let length = buffer.len() as u64;
-            read_with_zeroes(&self.file, &mut buffer, offset)?;
+            match &self.contents {
+                Contents::File(file) => read_with_zeroes(file, &mut buffer, offset)?,
+                Contents::Read { size, read } => {
+                    let there = size.saturating_sub(offset).min(length);
+                    let (bytes, zeroes) = buffer.split_at_mut(there as usize);
+                    zeroes.fill(0);
+                    if !bytes.is_empty() {
+                        read(bytes, offset)?;
+                    }
+                }
+            }
             offset = offset.checked_add(length).ok_or(too_far())?;
         }
         Ok(())
@@ -61,9 +98,12 @@ impl Storage for ImageFile {
 
     // SAFETY: as above.
     unsafe fn pure_writev(&self, bufv: IoVector<'_>, mut offset: u64) -> io::Result<()> {
+        let Contents::File(file) = &self.contents else {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        };
         for buffer in bufv.into_inner() {
             (self.before_write)(offset, &buffer)?;
-            self.file.write_all_at(&buffer, offset)?;
+            file.write_all_at(&buffer, offset)?;
             offset = offset.checked_add(buffer.len() as u64).ok_or(too_far())?;
         }
         Ok(())
@@ -74,7 +114,10 @@ impl Storage for ImageFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        match &self.contents {
+            Contents::File(file) => file.sync_data(),
+            Contents::Read { .. } => Ok(()),
+        }
     }
 
     // SAFETY: nothing is cached here.
@@ -113,8 +156,12 @@ fn too_far() -> io::Error {
 
 impl fmt::Debug for ImageFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = match &self.contents {
+            Contents::File(file) => Some(file),
+            Contents::Read { .. } => None,
+        };
         f.debug_struct("ImageFile")
-            .field("file", &self.file)
+            .field("file", &file)
             .finish_non_exhaustive()
     }
 }
@@ -157,6 +204,25 @@ mod tests {
         assert_eq!(bytes[..100], [0; 100]);
         assert_eq!(bytes[100..800], [7; 700]);
         assert_eq!(bytes[800..], [0; 100]);
+    }
+
+    #[test]
+    fn contents_of_no_file_are_read_and_never_written() {
+        let image = ImageFile::read_only(100, |bytes, offset| {
+            assert!(offset + bytes.len() as u64 <= 100);
+            bytes.fill(7);
+            Ok(())
+        });
+        assert_eq!(image.size().unwrap(), 100);
+        let mut bytes = [1; 80];
+        image.read(&mut bytes[..], 50).unwrap();
+        assert_eq!(bytes[..50], [7; 50]);
+        assert_eq!(bytes[50..], [0; 30]);
+        let mut behind = [1; 8];
+        image.read(&mut behind[..], 200).unwrap();
+        assert_eq!(behind, [0; 8]);
+        let error = image.write(&[7; 8][..], 10).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ReadOnlyFilesystem);
     }
 
     #[test]

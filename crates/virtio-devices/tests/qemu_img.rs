@@ -245,6 +245,52 @@ fn what_no_one_wrote_is_the_backing_files() {
     }
 }
 
+/// Images that are only read here: their format and how qemu-img makes them.
+const READ: [(&str, &[&str]); 7] = [
+    ("qcow2", &["-c", "-o", "compression_type=zstd"]),
+    ("qcow2", &["-o", "extended_l2=on"]),
+    (
+        "qcow2",
+        &["-c", "-o", "extended_l2=on,compression_type=zstd"],
+    ),
+    ("vdi", &[]),
+    ("vpc", &["-o", "subformat=dynamic,force_size=on"]),
+    ("vmdk", &["-o", "subformat=monolithicSparse"]),
+    ("vmdk", &["-o", "subformat=streamOptimized"]),
+];
+
+#[test]
+fn an_image_that_is_only_read_stays_as_it_is_under_what_is_written() {
+    let _alone = alone();
+    let twin: Vec<u8> = (0..SIZE).map(|at| (at >> 9) as u8).collect();
+    let raw = file(&twin);
+    for (format, how) in READ {
+        let path = TempPath::new(if format == "vpc" { "vhd" } else { format });
+        let convert = [&["convert", "-f", "raw", "-O", format][..], how].concat();
+        if must(&[&convert[..], &[text(&raw), text(&path)]].concat()).is_none() {
+            return;
+        }
+        let before = std::fs::read(&path.0).unwrap();
+        assert!(Block::open(&path.config()).is_err(), "{format} {how:?}");
+        let over = create(&["-b", text(&path), "-F", format], Some(SIZE)).unwrap();
+        change_and_compare(&over, twin.clone());
+        // Without another image: a guest that reads, and one whose writes last no longer than itself.
+        for (read_only, overlay) in [(true, None), (false, Some(std::env::temp_dir()))] {
+            let config = BlockConfig {
+                read_only,
+                overlay,
+                ..path.config()
+            };
+            let block = Arc::new(Block::open(&config).unwrap());
+            let mut driver = Driver::start(block).unwrap();
+            assert!(read(&mut driver, 100, 60_416) == (twin[51_200..][..60_416].to_vec(), 0));
+            let status = write(&mut driver, 101, &pattern(512, 1));
+            assert_eq!(status == 0, !read_only, "{format} {how:?}");
+        }
+        assert!(std::fs::read(&path.0).unwrap() == before);
+    }
+}
+
 #[test]
 fn a_chain_of_images_is_one_disk() {
     let _alone = alone();

@@ -100,8 +100,10 @@ fn of_image(path: &Path, error: &ImageError) -> String {
     }
 }
 
-fn qcow2(path: &Path, error: &Qcow2Error) -> String {
-    let path = path.display();
+fn qcow2(file: &Path, error: &Qcow2Error) -> String {
+    let path = file.display();
+    // Images of these kinds are read, and not written.
+    let overlay = "say snapshot or readonly";
     match error {
         Qcow2Error::NotAnImage => {
             "say format=raw if it is a raw disk, or check which file it is".to_owned()
@@ -109,10 +111,11 @@ fn qcow2(path: &Path, error: &Qcow2Error) -> String {
         Qcow2Error::Dirty | Qcow2Error::Corrupt | Qcow2Error::Damaged(_) => {
             format!("repair it with `qemu-img check -r all {path}`, and keep a copy")
         }
-        Qcow2Error::ExtendedL2 => {
-            format!(
-                "convert it with `qemu-img convert -O qcow2 -o extended_l2=off {path} new.qcow2`"
-            )
+        Qcow2Error::ExtendedL2 => format!(
+            "{overlay}, or convert it with `qemu-img convert -O qcow2 -o extended_l2=off {path} new.qcow2`"
+        ),
+        Qcow2Error::Compression(1) => {
+            format!("{overlay}, or convert it with `qemu-img convert -O qcow2 {path} new.qcow2`")
         }
         Qcow2Error::ExternalData
         | Qcow2Error::Compression(_)
@@ -141,6 +144,7 @@ fn qcow2(path: &Path, error: &Qcow2Error) -> String {
             format!("name another file with `qemu-img rebase -u -b BASE -F FORMAT {path}`")
         }
         Qcow2Error::BackingImage { path, source } => qcow2(path, source),
+        Qcow2Error::Image(error) => of_image(file, error),
         _ => "check the path, its permissions, and who uses it".to_owned(),
     }
 }
@@ -156,6 +160,7 @@ mod tests {
         for error in [
             Qcow2Error::ExternalData,
             Qcow2Error::Compression(1),
+            Qcow2Error::Compression(9),
             Qcow2Error::Incompatible(1 << 5),
         ] {
             let next = next(error);

@@ -123,7 +123,7 @@ const BLOCK_SIZES: [u32; 2] = [512, 4096];
 pub enum DiskFormat {
     /// The disk itself, byte for byte.
     Raw,
-    /// An image of QEMU's format, version 2 or 3.
+    /// An image of QEMU's format, version 2 or 3; one compressed by zstd, or with extended L2 entries, is only read.
     Qcow2,
     /// VirtualBox's image, which is only read.
     Vdi,

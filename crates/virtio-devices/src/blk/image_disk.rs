@@ -1,4 +1,4 @@
-//! An image of another hypervisor's format, for reading.
+//! An image that is only read.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use super::buffers::Buffers;
 use super::opened::open_locked;
 use super::{BlockConfig, BlockError, Disk};
 
-/// A VDI, VHD or VMDK image, locked. It is read by way of buffers of this process, and never written: for a guest
+/// An image of a format that is only read, locked. It is read by way of buffers of this process, and never written: for a guest
 /// that writes there is [`OverlayDisk`](super::OverlayDisk). None of the files that it names is opened.
 #[derive(Debug)]
 pub struct ImageDisk {

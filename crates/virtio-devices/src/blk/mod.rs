@@ -197,7 +197,7 @@ fn open_disk(config: &BlockConfig) -> Result<Arc<dyn Disk>, BlockError> {
     Ok(match config.disk_format() {
         DiskFormat::Raw => Arc::new(RawDisk::open(config)?),
         #[cfg(feature = "qcow2")]
-        DiskFormat::Qcow2 => Arc::new(Qcow2Disk::open(config)?),
+        DiskFormat::Qcow2 => open_qcow2(config)?,
         #[cfg(feature = "images")]
         DiskFormat::Vdi => Arc::new(ImageDisk::open(config, Format::Vdi)?),
         #[cfg(feature = "images")]
@@ -212,6 +212,18 @@ fn open_disk(config: &BlockConfig) -> Result<Arc<dyn Disk>, BlockError> {
             });
         }
     })
+}
+
+/// Opens an image of QEMU's; one of a kind that is not written, for reading.
+#[cfg(feature = "qcow2")]
+fn open_qcow2(config: &BlockConfig) -> Result<Arc<dyn Disk>, BlockError> {
+    match Qcow2Disk::open(config) {
+        #[cfg(feature = "images")]
+        Err(BlockError::Qcow2 { source, .. }) if config.read_only && source.is_readable() => {
+            Ok(Arc::new(ImageDisk::open(config, Format::Qcow2)?))
+        }
+        opened => Ok(Arc::new(opened?)),
+    }
 }
 
 /// The back end on this host, as far as it can be known before a guest runs.

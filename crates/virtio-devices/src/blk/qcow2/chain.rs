@@ -9,6 +9,8 @@ use std::sync::Arc;
 use imago::qcow2::Qcow2;
 use imago::raw::Raw;
 use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder};
+#[cfg(feature = "images")]
+use vmmkit_disk_image::{DiskImage, Format};
 use vmmkit_host_io::ImageFile;
 
 use super::error::Qcow2Error;
@@ -33,8 +35,25 @@ pub(super) struct Layers {
 struct Layer {
     file: File,
     path: PathBuf,
-    /// `None`: a raw file.
-    header: Option<Header>,
+    contents: Contents,
+}
+
+#[derive(Debug)]
+enum Contents {
+    Raw,
+    Image(Header),
+    /// Of a format or a kind that is only read; it has nothing behind it.
+    #[cfg(feature = "images")]
+    Read(Arc<DiskImage<File>>),
+}
+
+impl Contents {
+    fn backing(&self) -> Option<&Backing> {
+        match self {
+            Self::Image(header) => header.backing.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 impl Layers {
@@ -62,8 +81,8 @@ impl Layers {
             seen.push(place(&layer.file.metadata()?));
             let path = layer.path.clone();
             behind.push(layer);
-            let header = behind.last().and_then(|layer| layer.header.as_ref());
-            named = (path, header.and_then(|header| header.backing.as_ref()));
+            let backing = behind.last().and_then(|layer| layer.contents.backing());
+            named = (path, backing);
         }
         Ok(Self {
             file,
@@ -88,16 +107,10 @@ impl Layers {
     /// All of them as one disk.
     pub(super) fn access(&self, writable: bool) -> Result<FormatAccess<ImageFile>, Qcow2Error> {
         let mut below = None;
-        for Layer { file, path, header } in self.behind.iter().rev() {
-            let opened = file.try_clone().and_then(|file| match header {
-                Some(_) => open_image(ImageFile::new(file), below.take(), false),
-                None => Ok(FormatAccess::new(Raw::open_image(
-                    ImageFile::new(file),
-                    false,
-                )?)),
-            });
+        for layer in self.behind.iter().rev() {
+            let opened = layer.access(below.take());
             below = Some(opened.map_err(|source| Qcow2Error::BackingImage {
-                path: path.clone(),
+                path: layer.path.clone(),
                 source: Box::new(source.into()),
             })?);
         }
@@ -109,6 +122,28 @@ impl Layers {
             count_before_use(&counted, &header, offset, bytes)
         });
         Ok(open_image(storage, below, writable)?)
+    }
+}
+
+impl Layer {
+    /// The layer with `below` behind it, which only an image has.
+    fn access(
+        &self,
+        below: Option<FormatAccess<ImageFile>>,
+    ) -> io::Result<FormatAccess<ImageFile>> {
+        let storage = match &self.contents {
+            Contents::Image(_) => {
+                return open_image(ImageFile::new(self.file.try_clone()?), below, false);
+            }
+            Contents::Raw => ImageFile::new(self.file.try_clone()?),
+            #[cfg(feature = "images")]
+            Contents::Read(image) => {
+                let size = image.size();
+                let image = image.clone();
+                ImageFile::read_only(size, move |bytes, offset| image.read(bytes, offset))
+            }
+        };
+        Ok(FormatAccess::new(Raw::open_image(storage, false)?))
     }
 }
 
@@ -128,9 +163,15 @@ fn open_image(
 /// Opens what the image `overlay` names; not what is before it already, in `seen`.
 fn open_behind(overlay: &Path, named: &Backing, seen: &[(u64, u64)]) -> Result<Layer, Qcow2Error> {
     let name = named.name.clone();
-    let is_image = match named.format.as_deref() {
-        Some("qcow2") => true,
-        Some("raw" | "file" | "host_device") => false,
+    let format = match named.format.as_deref() {
+        Some("raw" | "file" | "host_device") => BackingFormat::Raw,
+        Some("qcow2") => BackingFormat::Qcow2,
+        #[cfg(feature = "images")]
+        Some("vdi") => BackingFormat::Other(Format::Vdi),
+        #[cfg(feature = "images")]
+        Some("vpc") => BackingFormat::Other(Format::Vhd),
+        #[cfg(feature = "images")]
+        Some("vmdk") => BackingFormat::Other(Format::Vmdk),
         Some(format) => {
             let format = format.to_owned();
             return Err(Qcow2Error::BackingFormat { name, format });
@@ -149,12 +190,46 @@ fn open_behind(overlay: &Path, named: &Backing, seen: &[(u64, u64)]) -> Result<L
         return Err(Qcow2Error::BackingLoop(path));
     }
     let file = lock(&path, true).map_err(failed)?;
-    let header = is_image.then(|| Header::read(&file)).transpose();
-    let header = header.map_err(|source| Qcow2Error::BackingImage {
-        path: path.clone(),
-        source: Box::new(source),
-    })?;
-    Ok(Layer { file, path, header })
+    let contents = format
+        .read(&file)
+        .map_err(|source| Qcow2Error::BackingImage {
+            path: path.clone(),
+            source: Box::new(source),
+        })?;
+    Ok(Layer {
+        file,
+        path,
+        contents,
+    })
+}
+
+/// The format that an image states for the file behind it.
+enum BackingFormat {
+    Raw,
+    Qcow2,
+    #[cfg(feature = "images")]
+    Other(Format),
+}
+
+impl BackingFormat {
+    fn read(self, file: &File) -> Result<Contents, Qcow2Error> {
+        match self {
+            Self::Raw => Ok(Contents::Raw),
+            Self::Qcow2 => match Header::read(file) {
+                #[cfg(feature = "images")]
+                Err(error) if error.is_readable() => read_image(file, Format::Qcow2),
+                header => Ok(Contents::Image(header?)),
+            },
+            #[cfg(feature = "images")]
+            Self::Other(format) => read_image(file, format),
+        }
+    }
+}
+
+#[cfg(feature = "images")]
+fn read_image(file: &File, format: Format) -> Result<Contents, Qcow2Error> {
+    let image = DiskImage::open(file.try_clone()?, format)?;
+    Ok(Contents::Read(Arc::new(image)))
 }
 
 /// The path that a name means: relative to the folder of the image that has it, with or without

@@ -63,7 +63,7 @@ pub enum Qcow2Error {
         name: String,
     },
     /// A backing file of another format.
-    #[error("its backing file {name} has the format {format}: raw and qcow2 are supported")]
+    #[error("its backing file {name} has the format {format}, which is not read")]
     BackingFormat {
         /// The name, as it stands in the image.
         name: String,
@@ -100,9 +100,22 @@ pub enum Qcow2Error {
         #[source]
         source: Box<Qcow2Error>,
     },
+    /// An image behind it cannot be read, or is damaged.
+    #[cfg(feature = "images")]
+    #[error(transparent)]
+    Image(#[from] vmmkit_disk_image::ImageError),
     /// The host, or the reader of the format.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl Qcow2Error {
+    /// Whether the image is of a kind that is read and not written: of clusters compressed by zstd, or with
+    /// extended L2 entries.
+    #[cfg(feature = "images")]
+    pub(in crate::blk) fn is_readable(&self) -> bool {
+        matches!(self, Self::Compression(1) | Self::ExtendedL2)
+    }
 }
 
 /// The parts of an image that do not go together. Offsets are in bytes of the file.

@@ -243,8 +243,11 @@ fn features_that_are_not_supported_are_refused_by_name() {
                 read_only,
                 ..path.config()
             };
-            let text = refusal(&config);
-            assert!(text.contains(words), "{bit}: {text}");
+            // Images with extended L2 entries can be read.
+            if (bit, read_only) != (4, true) {
+                let text = refusal(&config);
+                assert!(text.contains(words), "{bit}: {text}");
+            }
         }
     }
     file.write_all_at(&[0; 8], 72).unwrap();
@@ -310,7 +313,7 @@ fn what_an_image_names_is_opened_on_request_alone() {
     for (name, format, words) in [
         ("json:{\"file\":1}", "raw", "a path, or file: before one"),
         ("nbd://host/x", "raw", "a path, or file: before one"),
-        (&base_name, "vmdk", "has the format vmdk"),
+        (&base_name, "vhdx", "has the format vhdx"),
         ("/dev/null", "raw", "neither a file nor a block device"),
         ("/no/such/file", "raw", "No such file"),
         (&base_name, "qcow2", "this is not a qcow2 image"),
