@@ -1,6 +1,7 @@
 //! Why a machine cannot be assembled.
 
 use std::io;
+use std::path::PathBuf;
 
 use thiserror::Error;
 use vmmkit_boot_loader::smbios::SmbiosError;
@@ -112,8 +113,19 @@ pub enum Reason {
     #[error(transparent)]
     Credential(FileError),
     /// A file of first-boot data.
-    #[error(transparent)]
-    CloudInit(FileError),
+    #[error("cannot read {}", path.display())]
+    CloudInit {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: FileError,
+    },
+    /// A file of public keys that has none.
+    #[error("{}: there is no public key in it", .0.display())]
+    NoKey(PathBuf),
+    /// A private key where a public one belongs, which the guest would be told.
+    #[error("{}: this is a private key", .0.display())]
+    PrivateKey(PathBuf),
     /// The file system of first-boot data.
     #[error(transparent)]
     Volume(io::Error),

@@ -77,6 +77,16 @@ pub(crate) fn explain(
         }
         Reason::Directory(_) => failed("check the folder and its permissions"),
         Reason::Fs(FsError::Tag { .. }) => failed("give tag as 1 to 36 bytes"),
+        Reason::Credential(_) | Reason::CloudInit { .. } => {
+            failed("check the path and its permissions")
+        }
+        Reason::NoKey(_) => {
+            failed("give a file such as ~/.ssh/id_ed25519.pub: ssh-keygen makes one")
+        }
+        Reason::PrivateKey(path) => failed(&format!(
+            "give the public key, which the guest may have: {}.pub",
+            path.display()
+        )),
         _ => return None,
     })
 }

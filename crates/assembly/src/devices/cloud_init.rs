@@ -16,7 +16,7 @@ const NAME: &str = "cidata";
 
 /// A read-only disk with the files that `spec` asks for, for the machine called `machine`.
 pub(super) fn open(spec: &CloudInitSpec, machine: Option<&str>) -> Result<Arc<dyn Device>, Reason> {
-    let files = files::of(spec, machine).map_err(Reason::CloudInit)?;
+    let files = files::of(spec, machine)?;
     let image = volume::of(&files).map_err(Reason::Volume)?;
     let config = BlockConfig {
         read_only: true,

@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 use vmmkit_host_io::{FileError, read_file, read_text};
 use vmmkit_machine_spec::CloudInitSpec;
 
+use crate::Reason;
+
 /// The maximum size of each file, in bytes.
 const MAX_BYTES: usize = 1 << 20;
 const SHELL: &str = "/bin/bash";
@@ -14,8 +16,8 @@ const SHELL: &str = "/bin/bash";
 pub(super) type Files = Vec<(&'static str, Vec<u8>)>;
 
 /// The files that `spec` asks for, for the machine called `machine`.
-pub(super) fn of(spec: &CloudInitSpec, machine: Option<&str>) -> Result<Files, FileError> {
-    let read = |path: &Path| read_file(path, MAX_BYTES);
+pub(super) fn of(spec: &CloudInitSpec, machine: Option<&str>) -> Result<Files, Reason> {
+    let read = |path: &Path| read_file(path, MAX_BYTES).map_err(failed(path));
     let mut files = Vec::new();
     let own = own_config(spec)?;
     match (&spec.user_data, own) {
@@ -39,16 +41,10 @@ pub(super) fn of(spec: &CloudInitSpec, machine: Option<&str>) -> Result<Files, F
 }
 
 /// The configuration that the fields of `spec` make; `None` where they say nothing.
-fn own_config(spec: &CloudInitSpec) -> Result<Option<Vec<u8>>, FileError> {
+fn own_config(spec: &CloudInitSpec) -> Result<Option<Vec<u8>>, Reason> {
     let mut keys = Vec::new();
     for path in &spec.ssh_keys {
-        let text = read_text(path, MAX_BYTES)?;
-        let lines = text.lines().map(str::trim);
-        keys.extend(
-            lines
-                .filter(|line| !line.is_empty() && !line.starts_with('#'))
-                .map(str::to_owned),
-        );
+        keys.extend(public_keys(path)?);
     }
     let mut map = Map::new();
     match &spec.user {
@@ -79,6 +75,32 @@ fn own_config(spec: &CloudInitSpec) -> Result<Option<Vec<u8>>, FileError> {
         map.insert("ssh_pwauth".to_owned(), true.into());
     }
     Ok((!map.is_empty()).then(|| config(&map)))
+}
+
+/// The public keys of a file, which has at least one (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+fn public_keys(path: &Path) -> Result<Vec<String>, Reason> {
+    let text = read_text(path, MAX_BYTES).map_err(failed(path))?;
+    let lines = text.lines().map(str::trim);
+    let keys: Vec<_> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
+    if keys.is_empty() {
+        return Err(Reason::NoKey(path.to_owned()));
+    }
+    // The armour of PEM and of OpenSSH.
+    let is_armour = |line: &String| line.starts_with("-----BEGIN") && line.contains("PRIVATE KEY");
+    match keys.iter().any(is_armour) {
+        true => Err(Reason::PrivateKey(path.to_owned())),
+        false => Ok(keys),
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(FileError) -> Reason {
+    move |source| Reason::CloudInit {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// JSON is YAML, and leaves nothing of a text to be taken for something else.
@@ -158,6 +180,26 @@ mod tests {
         assert_eq!(user["ssh_authorized_keys"], keys);
         assert_eq!(value(&files, "meta-data")["local-hostname"], "web");
         assert!(of(&spec, None).is_err(), "the file is gone");
+    }
+
+    #[test]
+    fn a_file_without_a_public_key_is_refused() {
+        let path = std::env::temp_dir().join(format!("no-key-{}", std::process::id()));
+        let spec = CloudInitSpec {
+            ssh_keys: vec![path.clone()],
+            ..CloudInitSpec::default()
+        };
+        let reason = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            of(&spec, None).unwrap_err()
+        };
+        let empty = reason("# a comment\n\n");
+        let private = reason(
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n-----END OPENSSH PRIVATE KEY-----\n",
+        );
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(empty, Reason::NoKey(_)), "{empty:?}");
+        assert!(matches!(private, Reason::PrivateKey(_)), "{private:?}");
     }
 
     #[test]
