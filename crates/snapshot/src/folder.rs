@@ -145,19 +145,8 @@ impl Folder {
     /// [`FolderError`]: there is none, or it is damaged.
     pub fn open(&self) -> Result<Snapshot, FolderError> {
         let path = self.path.join(STATE);
-        let file = open(&path)?;
-        let mut state = Vec::new();
-        let mut bounded = file.take(MAX_CONTAINER + 1);
-        let read = bounded.read_to_end(&mut state);
-        read.map_err(failed("read", &path))?;
-        if state.len() as u64 > MAX_CONTAINER {
-            return Err(FolderError::TooLong { path });
-        }
-        let damaged = |source| FolderError::Damaged {
-            path: path.clone(),
-            source,
-        };
-        let reader = Reader::new(&state).map_err(damaged)?;
+        let state = read_container(open(&path)?, &path)?;
+        let reader = check_container(&state, &path)?;
         let mut sections = reader.sections().iter();
         let section = sections.find(|section| section.id == RAM);
         let named = section.and_then(|section| match (section.kind, section.version) {
@@ -221,7 +210,29 @@ impl Folder {
     }
 }
 
-fn create(path: &Path) -> Result<File, FolderError> {
+/// The bytes of the container that `file` is.
+pub(crate) fn read_container(file: File, path: &Path) -> Result<Vec<u8>, FolderError> {
+    let mut state = Vec::new();
+    let mut bounded = file.take(MAX_CONTAINER + 1);
+    let read = bounded.read_to_end(&mut state);
+    read.map_err(failed("read", path))?;
+    match state.len() as u64 > MAX_CONTAINER {
+        true => Err(FolderError::TooLong {
+            path: path.to_owned(),
+        }),
+        false => Ok(state),
+    }
+}
+
+/// All sections of the container `state`.
+pub(crate) fn check_container<'a>(state: &'a [u8], path: &Path) -> Result<Reader<'a>, FolderError> {
+    Reader::new(state).map_err(|source| FolderError::Damaged {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+pub(crate) fn create(path: &Path) -> Result<File, FolderError> {
     let mut options = OpenOptions::new();
     let options = options.write(true).create_new(true).mode(0o600);
     options.open(path).map_err(failed("make", path))
@@ -237,7 +248,7 @@ fn open(path: &Path) -> Result<File, FolderError> {
     File::open(path).map_err(failed("open", path))
 }
 
-fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> FolderError {
+pub(crate) fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> FolderError {
     let path = path.to_owned();
     move |source| FolderError::File {
         action,

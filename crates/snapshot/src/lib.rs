@@ -2,8 +2,8 @@
 //!
 //! It knows no device and no form: contents are bytes, and what writes them says what they are. A container is
 //! input from a stranger: [`Reader`] checks every length before it uses it, allocates for its table alone, and
-//! borrows the contents. Start with [`Writer`]; a [`Folder`] keeps one on a disk, with RAM beside it, and a
-//! [`stream`] takes one to another process.
+//! borrows the contents. Start with [`Writer`]; a [`Folder`] keeps one on a disk, with RAM beside it, a
+//! [`Pair`] at two paths of its user's choice, and a [`stream`] takes one to another process.
 //!
 //! ```
 //! use vmmkit_snapshot::{Reader, Section, Writer};
@@ -53,6 +53,7 @@ mod error;
 mod folder;
 mod lineage;
 mod opened;
+mod pair;
 mod reader;
 pub mod stream;
 mod writer;
@@ -62,6 +63,7 @@ pub use error::{FolderError, NameFault, ReadError, WriteError};
 pub use folder::{Folder, MAX_CONTAINER};
 pub use lineage::{Lineage, RamFile};
 pub use opened::Snapshot;
+pub use pair::{Pair, RamOver};
 pub use reader::Reader;
 pub use writer::Writer;
 
