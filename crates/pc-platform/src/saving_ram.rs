@@ -5,7 +5,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use vmmkit_guest_memory::{GuestRam, PageRuns, PageSet};
+use vmmkit_guest_memory::{ChangesError, GuestRam, PAGE_SIZE, PageRuns, PageSet};
 use vmmkit_hypervisor::{DirtyLog, SaveVm};
 use vmmkit_snapshot::{Section, Writer};
 
@@ -128,6 +128,38 @@ impl RamSaver<'_> {
         Ok(())
     }
 
+    /// Writes the pages that changed, of a guest that does not run, over what `image` has: those since the last
+    /// [base](Extent::Base) or the last call of this, or since RAM was mapped from images. Where nobody knows which they are, it is all of
+    /// RAM. Pages of zeros are written too, so that no page that is written is a hole; an image of another length is begun anew, and
+    /// what is not written of it is one. With `log`, the next call knows what has changed since this one.
+    ///
+    /// # Errors
+    /// [`SaveRamError`]; the file may have a part of the pages then, and the next call writes them again.
+    pub fn save_over(&self, image: &File, log: bool) -> Result<(), SaveRamError> {
+        let size = self.ram.size();
+        if image.metadata()?.len() != size {
+            image.set_len(0)?;
+            image.set_len(size)?;
+        }
+        let pages = match self.changes() {
+            Err(SaveRamError::Changes(ChangesError::NotMapped)) => all_of(self.ram),
+            pages => pages?,
+        };
+        self.ram.overwrite(image, &pages)?;
+        let mut state = self.log.state.lock();
+        match &mut state.since {
+            // What is written from now on is in the log still.
+            Some(since) => *since = PageSet::default(),
+            None if log && !self.ram.is_mapped_from_images() => {
+                drop(state);
+                self.begin()?;
+                self.mark()?;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
     /// Writes `extent` to the empty file `image` while the guest runs, and again what it writes meanwhile, until little is
     /// left or it writes as fast: [`rest`](Self::rest) is to follow.
     ///
@@ -209,9 +241,7 @@ impl RamSaver<'_> {
     pub fn log_all(&self) -> Result<PageRuns, SaveRamError> {
         self.begin()?;
         self.take().inspect_err(|_| self.end_unless_marked())?;
-        let mut all = PageRuns::default();
-        all.add(0, self.ram.size() / vmmkit_guest_memory::PAGE_SIZE);
-        Ok(all)
+        Ok(all_of(self.ram))
     }
 
     /// The pages that were written since the last call, or since [`log_all`](Self::log_all).
@@ -229,6 +259,13 @@ impl RamSaver<'_> {
             // It costs time, no more.
             state.is_on = self.vm.log_dirty_pages(false).is_err();
         }
+    }
+
+    /// Gives up the changes since the last base, or since the last [`save_over`](Self::save_over): the file that they would be on top
+    /// of did not get its place.
+    pub fn forget(&self) {
+        self.log.state.lock().since = None;
+        self.end_unless_marked();
     }
 
     /// Logs from now on.
@@ -280,6 +317,12 @@ impl RamSaver<'_> {
             None => Ok(self.ram.changed_pages()?),
         }
     }
+}
+
+fn all_of(ram: &GuestRam) -> PageRuns {
+    let mut all = PageRuns::default();
+    all.add(0, ram.size() / PAGE_SIZE);
+    all
 }
 
 /// Adds the section that says which pages of RAM an image has.

@@ -662,6 +662,104 @@ fn changes_are_saved_ahead_of_a_restored_machine_and_all_of_it_too() {
     }
 }
 
+/// The pages that are data in `file`, which has some of its own for others.
+fn data_of(file: &File) -> Vec<u64> {
+    use std::os::unix::fs::FileExt;
+    let (mut page, pages) = ([0; 4096], file.metadata().unwrap().len() >> 12);
+    let is_written = |number: &u64| {
+        file.read_exact_at(&mut page, number << 12).unwrap();
+        page != [0xee; 4096]
+    };
+    (0..pages).filter(is_written).collect()
+}
+
+/// An image of the size of RAM whose every byte is a stranger's.
+fn strange(scratch: &Scratch, name: &str) -> File {
+    fs::write(scratch.path(name), vec![0xee; 16 << 20]).unwrap();
+    let mut options = File::options();
+    options
+        .read(true)
+        .write(true)
+        .open(scratch.path(name))
+        .unwrap()
+}
+
+#[test]
+fn changes_over_an_image_are_all_those_since_the_last_time_and_zeros_too() {
+    let (kernel, scratch) = (Kernel::new(), Scratch::new());
+    let hypervisor = idle();
+    let machine = MachineBuilder::new(kernel.config());
+    let machine = pause(machine.build(&hypervisor).unwrap());
+    let handle = machine.handle();
+    let (ram, saver) = (handle.ram(), handle.ram_saver().unwrap());
+    let page = |address: GuestAddress| address.0 >> 12;
+    ram.fill(GONE, 0x1000, 0x66).unwrap();
+    // Nobody knows what has changed: all of it, and one page that is the stranger's.
+    let first = strange(&scratch, "first");
+    saver.save_over(&first, true).unwrap();
+    assert_eq!(data_of(&first).len(), 4096);
+    for round in 0..2 {
+        let image = strange(&scratch, "next");
+        ram.write(CHANGED, 7_u32).unwrap();
+        ram.discard(GONE, 0x1000).unwrap();
+        hypervisor.mark_dirty(0, 3 + round);
+        saver.save_over(&image, true).unwrap();
+        let data = data_of(&image);
+        // Not those of the round before.
+        assert!(
+            data.contains(&(3 + round)) && !data.contains(&(4 - round)),
+            "{data:?}"
+        );
+        assert!(data.contains(&page(CHANGED)) && data.contains(&page(GONE)));
+        assert!(data.len() < 64, "{data:?}");
+    }
+    // A snapshot that did not get its place is nothing that a later one differs from.
+    saver.forget();
+    let all = strange(&scratch, "all");
+    saver.save_over(&all, false).unwrap();
+    assert_eq!(data_of(&all).len(), 4096);
+    // An image of another length is begun anew.
+    all.set_len(0x1000).unwrap();
+    saver.save_over(&all, false).unwrap();
+    assert_eq!(all.metadata().unwrap().len(), 16 << 20);
+    assert_eq!(data_of(&all).len(), 4096);
+    let mut writer = Writer::new();
+    handle.save(&mut writer, &scratch.ram("unused")).unwrap();
+    let state = writer.finish();
+    drop(machine);
+    let restored = MachineBuilder::new(kernel.config());
+    let restored = restored.restore(&idle(), Reader::new(&state).unwrap(), all);
+    let handle = restored.unwrap().handle();
+    assert_eq!(handle.ram().read::<u32>(CHANGED), Ok(7));
+    assert_eq!(handle.ram().read::<u64>(GONE), Ok(0));
+}
+
+#[test]
+fn changes_of_a_restored_machine_go_over_the_image_that_it_is_mapped_from() {
+    let (kernel, scratch) = (Kernel::new(), Scratch::new());
+    let (base, second) = changed(&kernel, &scratch);
+    let saver = second.handle();
+    let mut writer = Writer::new();
+    let saved: Result<(), SaveError> = saver.save_as(&mut writer, |saver, _| {
+        let apart = strange(&scratch, "apart");
+        saver.save_over(&apart, true)?;
+        let data = data_of(&apart);
+        assert!(
+            data.contains(&(GONE.0 >> 12)) && data.len() < 64,
+            "{data:?}"
+        );
+        Ok(saver.save_over(&base, true)?)
+    });
+    saved.unwrap();
+    let state = writer.finish();
+    // The machine itself goes on as it was.
+    assert_eq!(saver.ram().read::<u64>(GONE), Ok(0));
+    drop((second, saver));
+    let (virtio, irqchip) = MACHINES[0];
+    let builder = full(&kernel, &scratch, virtio, irqchip);
+    check_changed(&restored(builder, &idle(), (&state, &base)).unwrap());
+}
+
 #[test]
 fn a_machine_that_was_not_restored_has_no_changes() {
     let (kernel, scratch) = (Kernel::new(), Scratch::new());
