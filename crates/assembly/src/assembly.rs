@@ -12,7 +12,9 @@ use vmmkit_virtio_devices::Console as VirtioConsole;
 use vmmkit_vmm::{DeviceId, Machine, MachineBuilder, MachineConfig, Ready};
 
 use crate::devices::{self, Plan};
-use crate::files::{Outputs, Role, Unfinished, check_files, device_files, machine_files};
+use crate::files::{
+    OutputError, Outputs, Role, Unfinished, check_files, device_files, machine_files,
+};
 use crate::{AssembleError, AssemblyError, Host, Reason, debug_port, machine_config, serial};
 
 /// A machine whose consoles, files, sockets and devices are open, and that is to be built.
@@ -142,11 +144,22 @@ impl Assembly {
     /// # Errors
     /// [`AssembleError`]; nothing is left behind.
     pub fn build<H: Hypervisor>(self, hypervisor: &H) -> Result<Assembled, AssembleError> {
+        self.build_by(|builder| Ok(builder.build(hypervisor)?))
+    }
+
+    /// As [`build`](Self::build), but the builder is given to `make`, which may [restore](MachineBuilder::restore) a machine.
+    ///
+    /// # Errors
+    /// That of `make`, and [`OutputError`]; nothing is left behind.
+    pub fn build_by<E: From<OutputError>>(
+        self,
+        make: impl FnOnce(MachineBuilder) -> Result<Machine<Ready>, E>,
+    ) -> Result<Assembled, E> {
         let mut builder = self.builder.console(self.console);
         if let Some(socket) = &self.socket {
             builder = builder.subscribe(socket.subscriber());
         }
-        let machine = builder.build(hypervisor)?;
+        let machine = make(builder)?;
         self.outputs.keep()?;
         if let Some(unfinished) = &self.unfinished {
             unfinished.keep();
