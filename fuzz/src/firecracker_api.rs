@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use vmmkit_control::{Asked, Table};
-use vmmkit_firecracker::body::{Level, Logger};
+use vmmkit_firecracker::body::{Level, Logger, Serial};
 use vmmkit_firecracker::config_file::ConfigFile;
 use vmmkit_firecracker::guest::{BalloonReport, Guest, Launcher};
 use vmmkit_firecracker::log::Log;
 use vmmkit_firecracker::resources::Resources;
+use vmmkit_firecracker::snapshot::{CreateSnapshot, LoadSnapshot, Origin};
 use vmmkit_firecracker::{Firecracker, body::RateLimiter, spec::plan};
 
 /// The requests; the first byte of each piece of an input is the number of one. Those that make the files that they
 /// name are left out.
-const REQUESTS: [(&str, &str); 18] = [
+const REQUESTS: [(&str, &str); 20] = [
     ("PUT", "/boot-source"),
     ("PUT", "/machine-config"),
     ("PATCH", "/machine-config"),
@@ -32,6 +33,8 @@ const REQUESTS: [(&str, &str); 18] = [
     ("PUT", "/cpu-config"),
     ("GET", "/vm/config"),
     ("GET", "/balloon/statistics"),
+    ("PUT", "/snapshot/create"),
+    ("PUT", "/snapshot/load"),
 ];
 /// Ends a piece: a byte that no JSON has.
 const END: u8 = 0xff;
@@ -45,6 +48,9 @@ impl Guest for Nobody {
         Ok(())
     }
     fn resume(&self) -> Result<(), String> {
+        Ok(())
+    }
+    fn save(&self, _: &Resources, _: &CreateSnapshot) -> Result<(), String> {
         Ok(())
     }
     fn ctrl_alt_del(&self) {}
@@ -66,11 +72,29 @@ impl Guest for Nobody {
 struct Planner;
 
 impl Launcher for Planner {
-    fn launch(&self, resources: &Resources) -> Result<Arc<dyn Guest>, String> {
+    fn launch(
+        &self,
+        resources: &Resources,
+        _: Option<&Arc<Origin>>,
+    ) -> Result<Arc<dyn Guest>, String> {
         let planned = plan(resources)?;
         // Whether the parts go together is said, too.
         let _ = planned.spec.check();
         Ok(Arc::new(Nobody))
+    }
+
+    fn give_up(&self, _: &str) {}
+}
+
+/// Plans the machine whose snapshot has `section`.
+fn restore(section: &[u8]) {
+    let Ok(saved) = serde_json::from_slice::<Resources>(section) else {
+        return;
+    };
+    let load = r#"{"snapshot_path": "s", "mem_file_path": "m"}"#;
+    let load: LoadSnapshot = serde_json::from_str(load).expect("it is a request");
+    if let Ok(resources) = load.adapt(saved, Serial::default()) {
+        let _ = plan(&resources).map(|planned| planned.spec.check());
     }
 }
 
@@ -90,6 +114,7 @@ pub fn run(data: &[u8]) {
         };
         let Some((method, path)) = REQUESTS.get(usize::from(*kind)) else {
             let _ = ConfigFile::parse(body);
+            restore(body);
             continue;
         };
         let answer = api.answer(&Asked::new(method, path, body));

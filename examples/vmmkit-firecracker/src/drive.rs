@@ -10,7 +10,7 @@ use vmmkit_virtio_devices::{
     Block, BlockBackend, BlockConfig, BlockError, DiskFormat, RawDisk, SwappableDisk, VhostUser,
 };
 
-use crate::chain;
+use vmmkit_firecracker::chain;
 
 /// An open drive.
 pub(crate) struct Opened {

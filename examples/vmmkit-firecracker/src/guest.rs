@@ -7,14 +7,22 @@ use serde_json::Value;
 
 use crate::body::RateLimiter;
 use crate::resources::Resources;
+use crate::snapshot::{CreateSnapshot, Origin};
 
 /// Starts the machine of a configuration.
 pub trait Launcher: Send + Sync {
-    /// Builds and starts it.
+    /// Builds and starts it, or has it go on from where it was saved: it is paused then, unless it runs at once.
     ///
     /// # Errors
     /// Why it cannot be, in a sentence.
-    fn launch(&self, resources: &Resources) -> Result<Arc<dyn Guest>, String>;
+    fn launch(
+        &self,
+        resources: &Resources,
+        origin: Option<&Arc<Origin>>,
+    ) -> Result<Arc<dyn Guest>, String>;
+
+    /// Ends the process for `reason`, once its client has been answered.
+    fn give_up(&self, reason: &str);
 }
 
 /// A running machine. Drives and interfaces are named by their places in [`Resources`].
@@ -30,6 +38,12 @@ pub trait Guest: Send + Sync {
     /// # Errors
     /// Why they do not.
     fn resume(&self) -> Result<(), String>;
+
+    /// Saves the paused machine of `resources`.
+    ///
+    /// # Errors
+    /// Why it cannot be, in a sentence.
+    fn save(&self, resources: &Resources, to: &CreateSnapshot) -> Result<(), String>;
 
     /// Presses Ctrl-Alt-Del.
     fn ctrl_alt_del(&self);

@@ -1,26 +1,28 @@
 //! The machine of a configuration, on the host's KVM.
 
+use std::error::Error;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use vmmkit_assembly::{Assembled, Assembly, Host, Input, Means, Notice, PlainStreams, Unfinished};
+use vmmkit_assembly::{Assembled, Assembly, Host, Input, Means, Notice, PlainStreams};
 use vmmkit_assembly::{check_files, device_files, machine_config, machine_files};
 use vmmkit_controlled::PAUSE_TIME;
 use vmmkit_firecracker::body::RateLimiter;
 use vmmkit_firecracker::guest::BalloonReport;
 use vmmkit_firecracker::log::Log;
 use vmmkit_firecracker::resources::Resources;
+use vmmkit_firecracker::snapshot::{CreateSnapshot, Origin, SnapshotType, describe};
 use vmmkit_firecracker::spec::{Planned, limits, plan};
-use vmmkit_firecracker::{Guest, log};
+use vmmkit_firecracker::{Guest, chain, log};
 use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_machine_spec::Field;
+use vmmkit_snapshot::{Pair, Writer};
 use vmmkit_virtio_devices::{Balloon, Net};
-use vmmkit_vmm::{Handle, Machine, Ready};
+use vmmkit_vmm::{Boot, BootFile, Extent, Handle, Machine, RamSaver, Ready};
 
-use crate::chain;
 use crate::drive::{self, Opened};
 
 /// The name of a vCPU's thread, before its number: clients look for it.
@@ -42,13 +44,21 @@ pub(crate) struct Running {
     balloon: Option<Arc<Balloon>>,
 }
 
-/// Builds the machine of `resources`.
-pub(crate) fn build(resources: &Resources, log: &Arc<Log>) -> Result<Built, String> {
+/// Builds the machine of `resources`, as it was in `origin` if there is one.
+pub(crate) fn build(
+    resources: &Resources,
+    origin: Option<&Origin>,
+    log: &Arc<Log>,
+) -> Result<Built, String> {
     let planned = plan(resources)?;
     let kvm = Kvm::open().map_err(|error| chain(&error))?;
     let drives = resources.drives.iter().map(drive::open);
     let drives = drives.collect::<Result<Vec<_>, _>>()?;
-    let assembled = assemble(&planned, &drives, resources, log, &kvm)?;
+    let assembly = open(&planned, &drives, resources, origin, log)?;
+    let assembled = match origin {
+        None => assembly.build(&kvm).map_err(|error| chain(&error))?,
+        Some(origin) => restore(assembly, origin, &kvm)?,
+    };
     let handle = assembled.machine.handle();
     let id = |place: &usize| {
         let field = Field::Device(*place);
@@ -77,13 +87,13 @@ pub(crate) fn build(resources: &Resources, log: &Arc<Log>) -> Result<Built, Stri
     })
 }
 
-fn assemble(
+fn open(
     planned: &Planned,
     drives: &[Opened],
     resources: &Resources,
+    origin: Option<&Origin>,
     log: &Arc<Log>,
-    kvm: &Kvm,
-) -> Result<Assembled, String> {
+) -> Result<Assembly, String> {
     let spec = &planned.spec;
     let mut files = machine_files(spec);
     files.extend(device_files(spec));
@@ -91,7 +101,10 @@ fn assemble(
     let mut config = machine_config(spec).map_err(|error| chain(&error))?;
     config.threads.vcpu_name = Some(VCPU_THREAD.to_owned());
     config.ram.dirty_log = resources.machine_config.track_dirty_pages;
-    let unfinished = Unfinished::new(Vec::new(), &config.ram.backing);
+    if origin.is_some() {
+        // The kernel is in memory. A reset would read it, and ends the process here.
+        config.boot = Boot::kernel(BootFile::Bytes(Vec::new().into()));
+    }
     let host: Arc<dyn Host> = Arc::new(Streams(log.clone()));
     let mut others = spec.clone();
     others.devices.truncate(planned.first_drive);
@@ -104,9 +117,25 @@ fn assemble(
             block.on_error(move |error| log!(log, Warning, "The drive {name}: {error}"));
         }
     }
-    let assembled = assembly.build(kvm).map_err(|error| chain(&error))?;
-    unfinished.keep();
-    Ok(assembled)
+    Ok(assembly)
+}
+
+/// The machine of `assembly` as it was in `origin`.
+fn restore(assembly: Assembly, origin: &Origin, kvm: &Kvm) -> Result<Assembled, String> {
+    let restored = assembly.build_by(|builder| {
+        let ram = origin.snapshot.ram().try_clone()?;
+        Ok::<_, Reason>(builder.restore(kvm, origin.reader(), ram)?)
+    });
+    restored.map_err(|Reason(reason)| reason)
+}
+
+/// Why something failed, in a sentence.
+struct Reason(String);
+
+impl<E: Error> From<E> for Reason {
+    fn from(error: E) -> Self {
+        Self(chain(&error))
+    }
 }
 
 fn limit(net: &Net, to: Option<RateLimiter>, from: Option<RateLimiter>) {
@@ -128,6 +157,32 @@ impl Guest for Running {
     fn resume(&self) -> Result<(), String> {
         self.handle.resume();
         Ok(())
+    }
+
+    fn save(&self, resources: &Resources, to: &CreateSnapshot) -> Result<(), String> {
+        let pair = Pair::new(&to.snapshot_path, &to.mem_file_path);
+        let log = resources.machine_config.track_dirty_pages;
+        let saved = match to.snapshot_type {
+            SnapshotType::Full => pair.save(|writer, ram| {
+                describe(resources, writer)?;
+                let extent = if log { Extent::Base } else { Extent::Whole };
+                Ok::<_, Reason>(self.handle.save_extent(extent, writer, ram)?)
+            }),
+            SnapshotType::Diff => pair.save_over(|writer, ram| {
+                describe(resources, writer)?;
+                let save = |saver: RamSaver<'_>, _: &mut Writer| {
+                    Ok::<_, Reason>(saver.save_over(&ram.open()?, log)?)
+                };
+                self.handle.save_as(writer, save)
+            }),
+        };
+        saved.map_err(|Reason(reason)| {
+            // Changes are those since a snapshot that is there.
+            if let Ok(saver) = self.handle.ram_saver() {
+                saver.forget();
+            }
+            reason
+        })
     }
 
     fn ctrl_alt_del(&self) {

@@ -4,7 +4,6 @@
 mod drive;
 mod machine;
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,7 +18,8 @@ use vmmkit_firecracker::config_file::ConfigFile;
 use vmmkit_firecracker::log::Log;
 use vmmkit_firecracker::metrics::{INTERVAL, Metrics};
 use vmmkit_firecracker::resources::Resources;
-use vmmkit_firecracker::{API_VERSION, Firecracker, Guest, Launcher, log};
+use vmmkit_firecracker::snapshot::Origin;
+use vmmkit_firecracker::{API_VERSION, Firecracker, Guest, Launcher, chain, log};
 use vmmkit_host_io::{Listener, ThreadRole, ThreadSpec};
 use vmmkit_vmm::{Outcome, RunError};
 
@@ -89,8 +89,14 @@ fn run(arguments: Arguments) -> u8 {
 
 /// The orders to the main thread, which starts the machine and ends the process.
 enum Order {
-    /// Start the machine of this configuration, and answer.
-    Launch(Box<Resources>, Sender<Result<Arc<dyn Guest>, String>>),
+    /// Start the machine of this configuration, or of a snapshot, and answer.
+    Launch(
+        Box<Resources>,
+        Option<Arc<Origin>>,
+        Sender<Result<Arc<dyn Guest>, String>>,
+    ),
+    /// End for this reason, of which a client is told.
+    GiveUp(String),
     /// The configuration file has been gone through.
     Booted(Result<(), String>),
     /// The machine has ended.
@@ -241,9 +247,13 @@ impl Process {
     fn run(&mut self) -> Result<u8, Failure> {
         loop {
             match self.waiting.recv_timeout(INTERVAL) {
-                Ok(Order::Launch(resources, reply)) => {
+                Ok(Order::Launch(resources, origin, reply)) => {
                     // Whoever asked is a request, which may be gone.
-                    let _ = reply.send(self.launch(&resources));
+                    let _ = reply.send(self.launch(&resources, origin.as_deref()));
+                }
+                Ok(Order::GiveUp(reason)) => {
+                    log!(self.log, Error, "{reason}");
+                    return Ok(EXIT_GENERIC);
                 }
                 Ok(Order::Booted(Ok(()))) => {
                     log!(
@@ -274,8 +284,15 @@ impl Process {
         let _ = self.table.flush_metrics();
     }
 
-    fn launch(&self, resources: &Resources) -> Result<Arc<dyn Guest>, String> {
-        let built = machine::build(resources, &self.log)?;
+    fn launch(
+        &self,
+        resources: &Resources,
+        origin: Option<&Origin>,
+    ) -> Result<Arc<dyn Guest>, String> {
+        let built = machine::build(resources, origin, &self.log)?;
+        if origin.is_some_and(|origin| !origin.runs) {
+            built.machine.handle().pause();
+        }
         let machine = built.machine.start().map_err(|error| chain(&error))?;
         let orders = self.orders.clone();
         let wait = ThreadSpec::new(ThreadRole::Helper, "fc_wait").spawn(move || {
@@ -290,28 +307,21 @@ impl Process {
 struct OnMain(Sender<Order>);
 
 impl Launcher for OnMain {
-    fn launch(&self, resources: &Resources) -> Result<Arc<dyn Guest>, String> {
+    fn launch(
+        &self,
+        resources: &Resources,
+        origin: Option<&Arc<Origin>>,
+    ) -> Result<Arc<dyn Guest>, String> {
         let (reply, answer) = channel();
-        let order = Order::Launch(Box::new(resources.clone()), reply);
+        let order = Order::Launch(Box::new(resources.clone()), origin.cloned(), reply);
         let ends = |_| "This process ends.".to_owned();
         self.0
             .send(order)
             .map_err(|_| "This process ends.".to_owned())?;
         answer.recv().map_err(ends)?
     }
-}
-
-/// An error and its causes, as one sentence.
-fn chain(error: &dyn Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Some say their cause themselves.
-        if !sentence.ends_with(&next) {
-            sentence = format!("{sentence}: {next}");
-        }
-        cause = error.source();
+    fn give_up(&self, reason: &str) {
+        // Without a main thread the process has ended.
+        let _ = self.0.send(Order::GiveUp(reason.to_owned()));
     }
-    sentence
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use vmmkit_host_io::Tap;
 
@@ -17,8 +17,9 @@ const MAX_VCPUS: u32 = 32;
 /// The lowest address of a guest on a vsock; those below have a meaning.
 const FIRST_CID: u32 = 3;
 
-/// A configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A configuration. As JSON it is what a snapshot has of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Resources {
     /// The kernel.
     pub boot_source: Option<BootSource>,
@@ -32,7 +33,8 @@ pub struct Resources {
     pub vsock: Option<Vsock>,
     /// The source of entropy.
     pub entropy: Option<Entropy>,
-    /// The serial port.
+    /// The serial port: of a process, not of a guest.
+    #[serde(skip)]
     pub serial: Serial,
     /// The balloon.
     pub balloon: Option<Balloon>,

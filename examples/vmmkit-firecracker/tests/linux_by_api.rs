@@ -13,7 +13,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 use support::{Folder, Process};
-use vmmkit_tests::diskless::{CMDLINE, Diskless, Kernel};
+use vmmkit_tests::diskless::{CMDLINE, Diskless, Kernel, skip};
 use vmmkit_tests::guest::BOOT_LIMIT;
 
 /// Ends a process that says nothing more: its end is seen by who waits for its words.
@@ -99,4 +99,106 @@ fn a_linux_uses_its_disk_and_is_paused_limited_and_ended() {
     assert_eq!(process.ends_within(BOOT_LIMIT).code(), Some(0));
     let image = fs::read(image).unwrap();
     assert_eq!(&image[512..532], b"written by the guest");
+}
+
+/// As the Go SDK, Kata and sandboxes have it: configured, booted, used, paused, saved and ended; and in another process
+/// loaded, resumed and used, twice.
+#[test]
+fn a_linux_goes_on_in_another_process_from_its_snapshot() {
+    let script = "mount -t tmpfs none /tmp; echo up; \
+                  while read word; do echo $word >>/tmp/words; cat /tmp/words | tr '\\n' ' '; \
+                  echo $word | dd of=/dev/vda bs=512 seek=$(wc -l </tmp/words) conv=sync,fsync 2>/dev/null; \
+                  head -c 8 /dev/hwrng | wc -c; echo \"got $word\"; [ $word = end ] && break; done\n";
+    let guest = Diskless::find("Firecracker's snapshots, Linux", Kernel::Lean).unwrap();
+    let Some(guest) = guest else { return };
+    if vmmkit_hypervisor_kvm::kvm_kind() == vmmkit_hypervisor_kvm::KvmKind::Software {
+        skip(
+            "Firecracker's snapshots, Linux",
+            "a software KVM has no saved states",
+        );
+        return;
+    }
+    let folder = Folder::new("linux-snapshot");
+    let initrd = guest.initrd(script).unwrap();
+    let image = folder.file("image", vec![0; 1 << 20]);
+    let serving = || {
+        let _ = fs::remove_file(folder.path("api.socket"));
+        let _ = fs::remove_file(folder.path("v"));
+        let process = Process::serving(&folder, &["--level", "Off"]);
+        watch(&process);
+        process
+    };
+    let create = |process: &Process, kind: &str| {
+        process.does("PATCH", "/vm", r#"{"state": "Paused"}"#);
+        let (state, memory) = (folder.path("state"), folder.path("mem"));
+        let body = format!(
+            r#"{{"snapshot_type": "{kind}", "snapshot_path": "{state}", "mem_file_path": "{memory}"}}"#
+        );
+        process.does("PUT", "/snapshot/create", &body);
+    };
+    let load = || {
+        let (state, memory) = (folder.path("state"), folder.path("mem"));
+        format!(
+            r#"{{"snapshot_path": "{state}", "track_dirty_pages": true, "mem_backend": {{"backend_type": "File", "backend_path": "{memory}"}}}}"#
+        )
+    };
+    let mut first = serving();
+    first.does(
+        "PUT",
+        "/machine-config",
+        r#"{"vcpu_count": 2, "mem_size_mib": 128, "track_dirty_pages": true}"#,
+    );
+    let (kernel, initrd) = (guest.kernel(), initrd);
+    let (kernel, initrd) = (kernel.to_str().unwrap(), initrd.to_str().unwrap());
+    let source = format!(
+        r#"{{"kernel_image_path": "{kernel}", "initrd_path": "{initrd}", "boot_args": "{CMDLINE}"}}"#
+    );
+    first.does("PUT", "/boot-source", &source);
+    first.does(
+        "PUT",
+        "/drives/data",
+        &format!(r#"{{"drive_id": "data", "path_on_host": "{image}", "is_root_device": false}}"#),
+    );
+    let vsock = folder.path("v");
+    first.does(
+        "PUT",
+        "/vsock",
+        &format!(r#"{{"guest_cid": 3, "uds_path": "{vsock}"}}"#),
+    );
+    first.does("PUT", "/entropy", "{}");
+    first.does("PUT", "/actions", r#"{"action_type": "InstanceStart"}"#);
+    first.says("up");
+    create(&first, "Full");
+    first.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
+    first.types("one\r");
+    first.says("got one");
+    // What it holds of its memory since then is in the same file.
+    create(&first, "Diff");
+    drop(first);
+
+    let mut second = serving();
+    second.does("PUT", "/snapshot/load", &load());
+    second.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
+    second.types("two\r");
+    let said = second.says("got two");
+    assert!(said.contains("one two 8"), "{said}");
+    // Nobody listens on this port: the guest says so.
+    let mut stream = UnixStream::connect(&vsock).unwrap();
+    stream.set_read_timeout(Some(BOOT_LIMIT)).unwrap();
+    stream.write_all(b"CONNECT 52\n").unwrap();
+    assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0);
+    create(&second, "Diff");
+    drop(second);
+
+    let mut third = serving();
+    third.does("PUT", "/snapshot/load", &load());
+    third.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
+    third.types("end\r");
+    let said = third.says("got end");
+    assert!(said.contains("one two end 8"), "{said}");
+    assert_eq!(third.ends_within(BOOT_LIMIT).code(), Some(0));
+    let image = fs::read(image).unwrap();
+    for (place, word) in [(1, "one"), (2, "two"), (3, "end")] {
+        assert_eq!(&image[place * 512..place * 512 + 3], word.as_bytes());
+    }
 }

@@ -44,6 +44,12 @@ impl From<String> for Refused {
 }
 
 impl Refused {
+    /// Its body cannot be read.
+    pub(super) fn malformed(error: impl std::fmt::Display) -> Self {
+        let start = "An error occurred when deserializing the json body of a request:";
+        Self::For(format!("{start} {error}."))
+    }
+
     fn sentence(&self) -> String {
         match self {
             Self::Before => {

@@ -4,6 +4,7 @@ mod answer;
 mod route;
 mod running;
 mod setup;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +44,8 @@ struct State {
     resources: Resources,
     guest: Arc<OnceLock<Arc<dyn Guest>>>,
     is_paused: bool,
+    /// A client has configured the machine, or tried to: no snapshot can be loaded any more.
+    is_configured: bool,
 }
 
 impl Firecracker {
@@ -65,6 +68,7 @@ impl Firecracker {
                 resources,
                 guest,
                 is_paused: false,
+                is_configured: false,
             }),
         }
     }
@@ -92,7 +96,7 @@ impl Firecracker {
     }
 
     fn start(&self, state: &mut State) -> Result<(), String> {
-        let guest = self.launcher.launch(&state.resources)?;
+        let guest = self.launcher.launch(&state.resources, None)?;
         // Whoever starts has looked that there is none, under the lock.
         let _ = state.guest.set(guest);
         Ok(())

@@ -53,10 +53,7 @@ impl<'a> Request<'a> {
 
     /// Its body.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Refused> {
-        serde_json::from_slice(&self.asked.body).map_err(|error| {
-            let start = "An error occurred when deserializing the json body of a request:";
-            Refused::For(format!("{start} {error}."))
-        })
+        serde_json::from_slice(&self.asked.body).map_err(Refused::malformed)
     }
 
     /// Its body, whose `id` must be that in the path, of letters, digits and underscores.

@@ -18,6 +18,7 @@ impl Firecracker {
                 let update: MachineConfigUpdate = request.json()?;
                 let is_deprecated = update.cpu_template.is_some();
                 state.only_before()?;
+                state.is_configured = true;
                 state.resources.update_machine_config(update)?;
                 return Ok(if is_deprecated {
                     Done::Deprecated

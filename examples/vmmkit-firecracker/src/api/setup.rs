@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::answer::{Done, Refused};
 use super::route::Request;
-use super::{Firecracker, State};
+use super::{Firecracker, State, snapshot};
 use crate::body::{
     Balloon, BootSource, Drive, Entropy, Logger, MachineConfig, Metrics, NetworkInterface, Serial,
     Vsock,
@@ -15,6 +15,8 @@ use crate::config_file::no_cpu_config;
 impl Firecracker {
     pub(super) fn put(&self, state: &mut State, request: &Request<'_>) -> Result<Done, Refused> {
         match *request.parts() {
+            ["snapshot", "create"] => snapshot::create(state, request),
+            ["snapshot", "load"] => self.load(state, request),
             ["boot-source"] => set(state, request.json()?, |to, source: BootSource| {
                 to.resources.set_boot_source(source)
             }),
@@ -30,9 +32,11 @@ impl Firecracker {
                     Done::Nothing
                 })
             }
-            ["cpu-config"] => set(state, request.json()?, |_, config: Map<String, Value>| {
-                no_cpu_config(&config)
-            }),
+            ["cpu-config"] => {
+                set_beside(state, request.json()?, |_, config: Map<String, Value>| {
+                    no_cpu_config(&config)
+                })
+            }
             ["drives", id] => {
                 let drive = request.named(id, |drive: &Drive| &drive.drive_id)?;
                 set(state, drive, |to, drive| to.resources.set_drive(drive))
@@ -54,16 +58,16 @@ impl Firecracker {
             ["entropy"] => set(state, request.json()?, |to, entropy: Entropy| {
                 to.resources.set_entropy(entropy)
             }),
-            ["serial"] => set(state, request.json()?, |to, serial: Serial| {
+            ["serial"] => set_beside(state, request.json()?, |to, serial: Serial| {
                 to.resources.set_serial(serial)
             }),
             ["balloon"] => set(state, request.json()?, |to, balloon: Balloon| {
                 to.resources.set_balloon(balloon)
             }),
-            ["logger"] => set(state, request.json()?, |_, logger: Logger| {
+            ["logger"] => set_beside(state, request.json()?, |_, logger: Logger| {
                 self.log.configure(&logger)
             }),
-            ["metrics"] => set(state, request.json()?, |_, metrics: Metrics| {
+            ["metrics"] => set_beside(state, request.json()?, |_, metrics: Metrics| {
                 self.metrics.open(&metrics.metrics_path)
             }),
             _ => Err(absent(request)),
@@ -71,8 +75,19 @@ impl Firecracker {
     }
 }
 
-/// Sets a part of the configuration of a machine that does not run yet.
+/// Sets a part of the configuration of a machine that does not run yet, and is not one of a snapshot.
 fn set<T>(
+    state: &mut State,
+    part: T,
+    by: impl FnOnce(&mut State, T) -> Result<(), String>,
+) -> Result<Done, Refused> {
+    state.only_before()?;
+    state.is_configured = true;
+    set_beside(state, part, by)
+}
+
+/// Sets something that a snapshot does not have.
+fn set_beside<T>(
     state: &mut State,
     part: T,
     by: impl FnOnce(&mut State, T) -> Result<(), String>,
@@ -85,7 +100,7 @@ fn set<T>(
 /// The refusal of a path that Firecracker has and this VMM has nothing for, or that nobody has.
 pub(super) fn absent(request: &Request<'_>) -> Refused {
     match request.parts() {
-        ["mmds"] | ["mmds", "config"] | ["hotplug", "memory"] | ["snapshot", "create" | "load"] => {
+        ["mmds"] | ["mmds", "config"] | ["hotplug", "memory"] => {
             Refused::For(lacks(&request.parts().join("/")))
         }
         ["pmem", _] => Refused::For(lacks("pmem")),

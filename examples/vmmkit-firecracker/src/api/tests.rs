@@ -1,12 +1,16 @@
 //! The table, without a machine: each path, phase, status and text.
 
+mod snapshot;
+
 use std::path::PathBuf;
 
 use serde_json::from_slice;
+use vmmkit_snapshot::{FolderError, Pair};
 
 use super::*;
 use crate::body::RateLimiter;
 use crate::guest::BalloonReport;
+use crate::snapshot::{CreateSnapshot, Origin, describe};
 
 /// Remembers what it was told.
 #[derive(Default)]
@@ -32,6 +36,15 @@ impl Guest for Fake {
 
     fn resume(&self) -> Result<(), String> {
         self.note("resume".into());
+        Ok(())
+    }
+
+    fn save(&self, resources: &Resources, to: &CreateSnapshot) -> Result<(), String> {
+        self.note(format!("save {:?} {}", to.snapshot_type, to.mem_file_path));
+        if self.fails {
+            return Err("no room".into());
+        }
+        save(resources, &to.snapshot_path, &to.mem_file_path);
         Ok(())
     }
 
@@ -81,15 +94,36 @@ impl Guest for Fake {
     }
 }
 
+/// Writes a snapshot of a machine without parts.
+fn save(resources: &Resources, state: &str, memory: &str) {
+    let saved = Pair::new(state, memory).save(|writer, _| {
+        describe(resources, writer).unwrap();
+        Ok::<_, FolderError>(())
+    });
+    saved.unwrap();
+}
+
 /// Starts a fake, or does not.
 struct FakeLauncher(Result<Arc<Fake>, String>);
 
 impl Launcher for FakeLauncher {
-    fn launch(&self, resources: &Resources) -> Result<Arc<dyn Guest>, String> {
+    fn launch(
+        &self,
+        resources: &Resources,
+        origin: Option<&Arc<Origin>>,
+    ) -> Result<Arc<dyn Guest>, String> {
         crate::spec::plan(resources)?;
-        match &self.0 {
-            Ok(fake) => Ok(fake.clone()),
-            Err(reason) => Err(reason.clone()),
+        let fake = self.0.clone()?;
+        if let Some(origin) = origin {
+            assert_eq!(origin.reader().sections(), []);
+            fake.note(format!("restore {}", origin.runs));
+        }
+        Ok(fake)
+    }
+
+    fn give_up(&self, reason: &str) {
+        if let Ok(fake) = &self.0 {
+            fake.note(format!("give up: {reason}"));
         }
     }
 }
@@ -99,6 +133,8 @@ struct Place {
     api: Firecracker,
     fake: Arc<Fake>,
     folder: PathBuf,
+    /// The folder goes with it.
+    is_owner: bool,
 }
 
 impl Place {
@@ -120,7 +156,12 @@ impl Place {
         let launcher = Arc::new(FakeLauncher(Ok(fake.clone())));
         let metrics = Arc::default();
         let api = Firecracker::new("vm1", Resources::default(), launcher, log, metrics);
-        Self { api, fake, folder }
+        Self {
+            api,
+            fake,
+            folder,
+            is_owner: true,
+        }
     }
 
     /// A started one, with the drive `root` and a balloon with statistics.
@@ -188,7 +229,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
+        if self.is_owner {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
     }
 }
 
@@ -261,6 +304,11 @@ fn what_is_for_the_other_phase_is_refused() {
         ("GET", "/balloon/statistics", ""),
         ("PUT", "/actions", r#"{"action_type": "FlushMetrics"}"#),
         ("PUT", "/actions", r#"{"action_type": "SendCtrlAltDel"}"#),
+        (
+            "PUT",
+            "/snapshot/create",
+            r#"{"snapshot_path": "s", "mem_file_path": "m"}"#,
+        ),
     ] {
         assert_eq!(before.fault(method, path, body), BEFORE, "{method} {path}");
     }
@@ -292,6 +340,11 @@ fn what_is_for_the_other_phase_is_refused() {
         ("PUT", "/logger", "{}"),
         ("PUT", "/metrics", r#"{"metrics_path": "m"}"#),
         ("PUT", "/actions", r#"{"action_type": "InstanceStart"}"#),
+        (
+            "PUT",
+            "/snapshot/load",
+            r#"{"snapshot_path": "s", "mem_file_path": "m"}"#,
+        ),
     ] {
         assert_eq!(after.fault(method, path, body), AFTER, "{method} {path}");
     }
@@ -350,13 +403,6 @@ fn what_this_vmm_lacks_is_refused_by_its_name() {
     let place = Place::new("lacks");
     let bucket = r#"{"size": 1, "refill_time": 1}"#;
     for (method, path, body, name) in [
-        ("PUT", "/snapshot/load", "{}".to_owned(), "snapshot/load"),
-        (
-            "PUT",
-            "/snapshot/create",
-            "{}".to_owned(),
-            "snapshot/create",
-        ),
         ("PUT", "/mmds", "{}".to_owned(), "mmds"),
         ("PUT", "/mmds/config", "{}".to_owned(), "mmds/config"),
         ("PUT", "/pmem/a", "{}".to_owned(), "pmem"),
@@ -380,6 +426,18 @@ fn what_this_vmm_lacks_is_refused_by_its_name() {
             "rate_limiter",
         ),
         ("PUT", "/logger", r#"{"module": "m"}"#.to_owned(), "module"),
+        (
+            "PUT",
+            "/snapshot/load",
+            r#"{"snapshot_path": "s", "mem_backend": {"backend_path": "m", "backend_type": "Uffd"}}"#.to_owned(),
+            "Uffd",
+        ),
+        (
+            "PUT",
+            "/snapshot/load",
+            r#"{"snapshot_path": "s", "mem_file_path": "m", "clock_realtime": true}"#.to_owned(),
+            "clock_realtime",
+        ),
         (
             "PUT",
             "/cpu-config",

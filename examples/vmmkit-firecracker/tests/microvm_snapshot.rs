@@ -1,0 +1,228 @@
+//! Guests of a few instructions that go on in another process, as the Go SDK and sandboxes have them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use support::{Folder, Process};
+use vmmkit_tests::diskless::skip;
+use vmmkit_tests::micro::{echo_guest, has_kvm};
+
+/// Whether guests can be saved here; says so if not.
+fn saves_guests(test: &str) -> bool {
+    let is_software = vmmkit_hypervisor_kvm::kvm_kind() == vmmkit_hypervisor_kvm::KvmKind::Software;
+    if is_software {
+        skip(test, "a software KVM has no saved states");
+    }
+    has_kvm(test) && !is_software
+}
+
+/// A process of its own socket in `folder`.
+fn serving(folder: &Folder) -> Process {
+    let _ = fs::remove_file(folder.path("api.socket"));
+    Process::serving(folder, &["--level", "Off"])
+}
+
+/// One whose echoing guest has said its first word.
+fn booted(folder: &Folder, tracks: bool) -> Process {
+    let kernel = folder.file("kernel", echo_guest());
+    let drive = folder.file("drive", [0; 4096]);
+    let mut process = serving(folder);
+    process.does(
+        "PUT",
+        "/machine-config",
+        &format!(r#"{{"vcpu_count": 2, "mem_size_mib": 64, "track_dirty_pages": {tracks}}}"#),
+    );
+    process.does(
+        "PUT",
+        "/boot-source",
+        &format!(r#"{{"kernel_image_path": "{kernel}"}}"#),
+    );
+    process.does(
+        "PUT",
+        "/drives/root",
+        &format!(r#"{{"drive_id": "root", "path_on_host": "{drive}", "is_root_device": true}}"#),
+    );
+    let vsock = folder.path("v.sock");
+    process.does(
+        "PUT",
+        "/vsock",
+        &format!(r#"{{"guest_cid": 3, "uds_path": "{vsock}"}}"#),
+    );
+    process.does("PUT", "/entropy", "{}");
+    process.does(
+        "PUT",
+        "/balloon",
+        r#"{"amount_mib": 0, "deflate_on_oom": false, "stats_polling_interval_s": 1}"#,
+    );
+    process.does("PUT", "/actions", r#"{"action_type": "InstanceStart"}"#);
+    assert_eq!(process.says("R"), "R");
+    process
+}
+
+fn pause_and_create(process: &Process, folder: &Folder, kind: &str, memory: &str) {
+    process.does("PATCH", "/vm", r#"{"state": "Paused"}"#);
+    let (state, memory) = (folder.path("state"), folder.path(memory));
+    process.does(
+        "PUT",
+        "/snapshot/create",
+        &format!(
+            r#"{{"snapshot_type": "{kind}", "snapshot_path": "{state}", "mem_file_path": "{memory}"}}"#
+        ),
+    );
+}
+
+/// The body of a load; `more` are fields, each behind a comma.
+fn load(folder: &Folder, more: &str) -> String {
+    let (state, memory) = (folder.path("state"), folder.path("mem"));
+    format!(
+        r#"{{"snapshot_path": "{state}", "mem_backend": {{"backend_type": "File", "backend_path": "{memory}"}}{more}}}"#
+    )
+}
+
+fn state(process: &Process) -> String {
+    process.ask("GET", "/", "").1
+}
+
+#[test]
+fn a_guest_goes_on_in_a_new_process_and_in_one_after_it() {
+    if !saves_guests("Firecracker's snapshots") {
+        return;
+    }
+    let folder = Folder::new("snapshot");
+    let mut first = booted(&folder, false);
+    first.types("a");
+    assert_eq!(first.says("a"), "a");
+    let body = format!(
+        r#"{{"snapshot_path": "{0}", "mem_file_path": "{0}.mem"}}"#,
+        folder.path("early")
+    );
+    let (status, said) = first.ask("PUT", "/snapshot/create", &body);
+    assert_eq!(status, 400);
+    assert!(said.contains("unavailable while running"), "{said}");
+    pause_and_create(&first, &folder, "Full", "mem");
+    // The memory as the guest has it: 64 MiB, of which little takes room; the kernel is at 1 MiB.
+    let memory = fs::read(folder.path("mem")).unwrap();
+    assert_eq!(memory.len(), 64 << 20);
+    let kernel = fs::read(folder.path("kernel")).unwrap();
+    assert_eq!(memory[1 << 20..(1 << 20) + 32], kernel[0x1000..0x1020]);
+    // It may run on itself.
+    first.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
+    first.types("b");
+    assert_eq!(first.says("b"), "b");
+    first.types("q");
+    assert_eq!(first.ends().code(), Some(0));
+
+    // The kernel is not needed any more.
+    fs::remove_file(folder.path("kernel")).unwrap();
+    let mut second = serving(&folder);
+    second.does("PUT", "/snapshot/load", &load(&folder, ""));
+    assert!(state(&second).contains(r#""state":"Paused""#));
+    assert!(Path::new(&folder.path("v.sock")).exists());
+    let threads = second.threads();
+    assert!(threads.contains(&"fc_vcpu 1".to_owned()), "{threads:?}");
+    second.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
+    second.types("c");
+    assert_eq!(second.says("c"), "c");
+    let limiter =
+        r#"{"drive_id": "root", "rate_limiter": {"ops": {"size": 5, "refill_time": 100}}}"#;
+    second.does("PATCH", "/drives/root", limiter);
+    // A second generation, over the files that the first one came from.
+    pause_and_create(&second, &folder, "Full", "mem");
+    // It is killed, and its socket stays behind.
+    drop(second);
+    let other = folder.path("v2.sock");
+    let more = format!(r#", "resume_vm": true, "vsock_override": {{"uds_path": "{other}"}}"#);
+    let mut third = serving(&folder);
+    third.does("PUT", "/snapshot/load", &load(&folder, &more));
+    assert!(Path::new(&other).exists());
+    let config = third.ask("GET", "/vm/config", "").1;
+    assert!(
+        config.contains(r#""ops":{"refill_time":100,"size":5}"#),
+        "{config}"
+    );
+    assert!(state(&third).contains(r#""state":"Running""#));
+    third.types("d");
+    assert_eq!(third.says("d"), "d");
+    third.types("q");
+    assert_eq!(third.ends().code(), Some(0));
+}
+
+#[test]
+fn changes_go_over_the_memory_that_they_differ_from() {
+    if !saves_guests("Firecracker's diff snapshots") {
+        return;
+    }
+    for tracks in [false, true] {
+        let folder = Folder::new(&format!("diff-{tracks}"));
+        let mut first = booted(&folder, tracks);
+        pause_and_create(&first, &folder, "Full", "mem");
+        let full = fs::read(folder.path("mem")).unwrap();
+        first.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
+        first.types("a");
+        assert_eq!(first.says("a"), "a");
+        // Into a file of their own, and into that of the whole.
+        pause_and_create(&first, &folder, "Diff", "diff");
+        pause_and_create(&first, &folder, "Diff", "mem");
+        assert_eq!(fs::metadata(folder.path("diff")).unwrap().len(), 64 << 20);
+        assert_eq!(fs::read(folder.path("mem")).unwrap().len(), full.len());
+        drop(first);
+        fs::remove_file(folder.path("v.sock")).unwrap();
+
+        // Loaded, changed, and saved over the file that it is mapped from.
+        let mut second = serving(&folder);
+        let more = r#", "resume_vm": true, "track_dirty_pages": true"#;
+        second.does("PUT", "/snapshot/load", &load(&folder, more));
+        second.types("b");
+        assert_eq!(second.says("b"), "b");
+        pause_and_create(&second, &folder, "Diff", "mem");
+        second.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
+        second.types("q");
+        assert_eq!(second.ends().code(), Some(0));
+
+        let mut third = serving(&folder);
+        third.does(
+            "PUT",
+            "/snapshot/load",
+            &load(&folder, r#", "resume_vm": true"#),
+        );
+        third.types("c");
+        assert_eq!(third.says("c"), "c");
+        third.types("q");
+        assert_eq!(third.ends().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_load_that_fails_is_answered_and_ends_the_process() {
+    let folder = Folder::new("load-fails");
+    let mut process = serving(&folder);
+    let (status, said) = process.ask("PUT", "/snapshot/load", &load(&folder, ""));
+    assert_eq!(status, 400);
+    assert!(
+        said.contains("Load snapshot error: Failed to restore from snapshot: cannot open"),
+        "{said}"
+    );
+    assert_eq!(process.ends().code(), Some(1));
+    if !saves_guests("Firecracker's failed load") {
+        return;
+    }
+    // Memory of another machine, or none.
+    let first = booted(&folder, false);
+    pause_and_create(&first, &folder, "Full", "mem");
+    drop(first);
+    fs::remove_file(folder.path("v.sock")).unwrap();
+    fs::write(folder.path("mem"), [0; 4096]).unwrap();
+    let mut process = serving(&folder);
+    let (status, said) = process.ask("PUT", "/snapshot/load", &load(&folder, ""));
+    assert_eq!(status, 400);
+    assert!(said.contains("4096 bytes, for guest RAM of"), "{said}");
+    assert_eq!(process.ends().code(), Some(1));
+}
