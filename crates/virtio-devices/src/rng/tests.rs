@@ -1,4 +1,7 @@
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use vmmkit_telemetry::{Metrics, Node};
 use vmmkit_virtio::Device;
@@ -6,6 +9,7 @@ use vmmkit_virtio::fake::hostile::torture;
 use vmmkit_virtio::fake::{Driver, Options};
 
 use super::Rng;
+use crate::{Bucket, RateLimit};
 
 #[test]
 fn requests_are_filled_with_different_bytes() {
@@ -21,6 +25,34 @@ fn requests_are_filled_with_different_bytes() {
 fn one_request_gets_a_bounded_number_of_bytes() {
     let mut driver = Driver::start(Arc::new(Rng::new())).unwrap();
     assert_eq!(driver.request(0, &[], &[1 << 20]).unwrap().len(), 64 << 10);
+}
+
+#[test]
+fn a_limit_holds_requests_until_it_is_changed() {
+    let rng = Arc::new(Rng::new());
+    let limit = |operations| RateLimit {
+        bandwidth: None,
+        operations: Some(Bucket {
+            size: NonZeroU64::MIN,
+            burst: operations,
+            refill: Duration::from_secs(3600),
+        }),
+    };
+    rng.rate_limiter().set(limit(1));
+    let mut driver = Driver::start(rng.clone()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(driver.request(0, &[], &[8]).unwrap().len(), 8);
+    }
+    assert_eq!(rng.rate_limiter().throttled(), 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while rng.rate_limiter().throttled() == 0 {
+                thread::yield_now();
+            }
+            rng.rate_limiter().set(RateLimit::default());
+        });
+        assert_eq!(driver.request(0, &[], &[8]).unwrap().len(), 8);
+    });
 }
 
 #[test]
