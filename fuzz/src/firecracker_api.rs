@@ -14,7 +14,7 @@ use vmmkit_firecracker::{Firecracker, body::RateLimiter, spec::plan};
 
 /// The requests; the first byte of each piece of an input is the number of one. Those that make the files that they
 /// name are left out.
-const REQUESTS: [(&str, &str); 20] = [
+const REQUESTS: [(&str, &str); 24] = [
     ("PUT", "/boot-source"),
     ("PUT", "/machine-config"),
     ("PATCH", "/machine-config"),
@@ -35,6 +35,10 @@ const REQUESTS: [(&str, &str); 20] = [
     ("GET", "/balloon/statistics"),
     ("PUT", "/snapshot/create"),
     ("PUT", "/snapshot/load"),
+    ("PUT", "/pmem/a"),
+    ("PUT", "/hotplug/memory"),
+    ("PATCH", "/hotplug/memory"),
+    ("GET", "/hotplug/memory"),
 ];
 /// Ends a piece: a byte that no JSON has.
 const END: u8 = 0xff;
@@ -64,6 +68,10 @@ impl Guest for Nobody {
         BalloonReport::default()
     }
     fn set_statistics_interval(&self, _: u16) {}
+    fn request_memory(&self, _: u32) {}
+    fn plugged_memory(&self) -> (u64, u64) {
+        (0, 0)
+    }
     fn counters(&self) -> Value {
         Value::Null
     }

@@ -21,7 +21,7 @@ const VALUES: [(&str, Has); 15] = [
     ("start-time-cpu-us", Has::Yes),
     ("parent-cpu-time-us", Has::Yes),
     ("seccomp-filter", Has::Ignored),
-    ("module", Has::No),
+    ("module", Has::Yes),
     ("metadata", Has::No),
     ("mmds-size-limit", Has::No),
     ("describe-snapshot", Has::No),
@@ -63,6 +63,7 @@ A VMM with the command line, configuration file and API of Firecracker.
   --log-path PATH                   a file or FIFO for the log [stdout]
   --level LEVEL                     Off, Error, Warning, Info, Debug or Trace [Info]
   --show-level, --show-log-origin   lines of the log have their level, and their place in the source
+  --module PATH                     lines of the log are of this module alone
   --metrics-path PATH               a file or FIFO for the metrics
   --start-time-us, --start-time-cpu-us, --parent-cpu-time-us MICROSECONDS
                                     when the process that starts this one began, as a jailer says
@@ -92,6 +93,8 @@ pub struct Arguments {
     pub show_level: bool,
     /// Lines have their place.
     pub show_log_origin: bool,
+    /// Lines of this part alone.
+    pub module: Option<String>,
     /// The metrics.
     pub metrics_path: Option<String>,
     /// Microseconds: the start by the monotonic clock, by that of the CPU, and the CPU time of the parent.
@@ -159,6 +162,7 @@ pub fn parse(words: &[String]) -> Result<Wish, String> {
         level: text("level").map(|text| level(&text)).transpose()?,
         show_level: given.contains_key("show-level"),
         show_log_origin: given.contains_key("show-log-origin"),
+        module: text("module"),
         metrics_path: text("metrics-path"),
         times: [
             number("start-time-us", 0)?,

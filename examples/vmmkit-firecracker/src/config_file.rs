@@ -13,6 +13,7 @@ use crate::body::{
 };
 use crate::check::lacks;
 use crate::log::Log;
+use crate::memory::{MemoryHotplug, Pmem};
 use crate::metrics::Metrics;
 use crate::resources::Resources;
 
@@ -46,9 +47,9 @@ pub struct ConfigFile {
     #[serde(default)]
     mmds_config: Option<Value>,
     #[serde(default)]
-    pmem: Vec<Value>,
+    pmem: Vec<Pmem>,
     #[serde(default)]
-    memory_hotplug: Option<Value>,
+    memory_hotplug: Option<MemoryHotplug>,
 }
 
 impl ConfigFile {
@@ -86,13 +87,8 @@ impl ConfigFile {
         log: &Log,
         metrics: &Metrics,
     ) -> Result<(), String> {
-        let absent = [
-            (self.mmds_config.is_some(), "mmds-config"),
-            (!self.pmem.is_empty(), "pmem"),
-            (self.memory_hotplug.is_some(), "memory-hotplug"),
-        ];
-        if let Some((_, section)) = absent.iter().find(|(is_there, _)| *is_there) {
-            return Err(lacks(section));
+        if self.mmds_config.is_some() {
+            return Err(lacks("mmds-config"));
         }
         match self.cpu_config {
             None => {}
@@ -114,7 +110,11 @@ impl ConfigFile {
             .try_for_each(|drive| resources.set_drive(drive))?;
         let mut interfaces = self.network_interfaces.into_iter();
         interfaces.try_for_each(|interface| resources.set_network(interface))?;
+        let mut pmem = self.pmem.into_iter();
+        pmem.try_for_each(|pmem| resources.set_pmem(pmem))?;
         let of = resources;
+        self.memory_hotplug
+            .map_or(Ok(()), |config| of.set_memory_hotplug(config))?;
         self.vsock.map_or(Ok(()), |vsock| of.set_vsock(vsock))?;
         self.entropy
             .map_or(Ok(()), |entropy| of.set_entropy(entropy))?;

@@ -69,6 +69,12 @@ pub trait Guest: Send + Sync {
     /// Changes how often the guest is asked about it.
     fn set_statistics_interval(&self, seconds: u16);
 
+    /// Asks the guest to have so much memory plugged.
+    fn request_memory(&self, mebibytes: u32);
+
+    /// The MiB of memory that the guest has plugged, and that it is asked for.
+    fn plugged_memory(&self) -> (u64, u64);
+
     /// Numbers that only grow, by group and name: the metrics of its devices.
     fn counters(&self) -> Value;
 }

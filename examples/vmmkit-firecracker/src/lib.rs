@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config_file;
 pub mod guest;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod resources;
 pub mod sink;

@@ -9,6 +9,17 @@ use crate::body::{Level, Logger};
 use crate::clock;
 use crate::sink::Sink;
 
+/// The code that a line is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The path of its module.
+    pub module: &'a str,
+    /// Its file.
+    pub file: &'a str,
+    /// The line there.
+    pub line: u32,
+}
+
 /// The log of a process.
 #[derive(Debug)]
 pub struct Log {
@@ -21,6 +32,8 @@ struct State {
     level: Level,
     shows_level: bool,
     shows_origin: bool,
+    /// Lines of modules whose path begins so; of all without it.
+    module: Option<String>,
     /// Otherwise stdout.
     sink: Option<Sink>,
     lost: u64,
@@ -35,6 +48,7 @@ impl Log {
                 level: Level::default(),
                 shows_level: false,
                 shows_origin: false,
+                module: None,
                 sink: None,
                 lost: 0,
             }),
@@ -46,9 +60,6 @@ impl Log {
     /// # Errors
     /// The first part that cannot be, in a sentence.
     pub fn configure(&self, logger: &Logger) -> Result<(), String> {
-        if logger.module.is_some() {
-            return Err(crate::check::lacks("module"));
-        }
         let open = |path: &String| {
             Sink::open(path).map_err(|error| format!("The log cannot be opened: {path}: {error}"))
         };
@@ -58,13 +69,16 @@ impl Log {
         state.level = logger.level.unwrap_or(state.level);
         state.shows_level = logger.show_level.unwrap_or(state.shows_level);
         state.shows_origin = logger.show_log_origin.unwrap_or(state.shows_origin);
+        state.module = logger.module.clone().or(state.module.take());
         Ok(())
     }
 
     /// Writes a line, of the code at `origin`.
-    pub fn write(&self, level: Level, origin: (&str, u32), text: fmt::Arguments<'_>) {
+    pub fn write(&self, level: Level, origin: Origin<'_>, text: fmt::Arguments<'_>) {
         let mut state = self.state.lock();
-        if level > state.level {
+        let mut wanted = state.module.iter();
+        let is_other = wanted.any(|module| !origin.module.starts_with(module.as_str()));
+        if level > state.level || is_other {
             return;
         }
         let line = line(&self.id, level, origin, &state, text);
@@ -89,7 +103,7 @@ impl Log {
 fn line(
     id: &str,
     level: Level,
-    origin: (&str, u32),
+    origin: Origin<'_>,
     state: &State,
     text: fmt::Arguments<'_>,
 ) -> String {
@@ -103,7 +117,7 @@ fn line(
         );
     }
     if state.shows_origin {
-        place = format!("{place}:{}:{}", origin.0, origin.1);
+        place = format!("{place}:{}:{}", origin.file, origin.line);
     }
     // What a client has sent stays in its line.
     let text = text.to_string().replace(['\n', '\r'], " ");
@@ -114,7 +128,11 @@ fn line(
 #[macro_export]
 macro_rules! log {
     ($log:expr, $level:ident, $($text:tt)*) => {
-        $log.write($crate::body::Level::$level, (file!(), line!()), format_args!($($text)*))
+        $log.write(
+            $crate::body::Level::$level,
+            $crate::log::Origin { module: module_path!(), file: file!(), line: line!() },
+            format_args!($($text)*),
+        )
     };
 }
 
@@ -158,12 +176,28 @@ mod tests {
     }
 
     #[test]
-    fn a_module_is_refused_by_its_name() {
-        let logger = Logger {
-            module: Some("api_server".into()),
+    fn lines_of_other_modules_are_left_out() {
+        let path = std::env::temp_dir().join(format!("vmmkit-fc-module-{}", std::process::id()));
+        let log = Log::new("vm1");
+        let mut logger = Logger {
+            log_path: path.to_str().map(str::to_owned),
+            module: Some("vmmkit_firecracker::log".into()),
             ..Logger::default()
         };
-        let said = Log::new("x").configure(&logger).unwrap_err();
-        assert!(said.contains("`module`"), "{said}");
+        log.configure(&logger).unwrap();
+        log!(log, Info, "one");
+        logger.module = Some("vmm::devices".into());
+        log.configure(&logger).unwrap();
+        log!(log, Info, "two");
+        // Unless another is named, it stays.
+        logger.module = None;
+        log.configure(&logger).unwrap();
+        log!(log, Info, "three");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(
+            text.ends_with("] one\n") && text.lines().count() == 1,
+            "{text}"
+        );
     }
 }

@@ -20,7 +20,7 @@ use vmmkit_firecracker::{Guest, chain, log};
 use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_machine_spec::Field;
 use vmmkit_snapshot::{Pair, Writer};
-use vmmkit_virtio_devices::{Balloon, Net};
+use vmmkit_virtio_devices::{Balloon, Mem, Net, Rng};
 use vmmkit_vmm::{Boot, BootFile, Extent, Handle, Machine, RamSaver, Ready};
 
 use crate::drive::{self, Opened};
@@ -42,6 +42,7 @@ pub(crate) struct Running {
     drives: Vec<Opened>,
     network: Vec<(String, Option<Arc<Net>>)>,
     balloon: Option<Arc<Balloon>>,
+    memory: Option<Arc<Mem>>,
 }
 
 /// Builds the machine of `resources`, as it was in `origin` if there is one.
@@ -75,10 +76,16 @@ pub(crate) fn build(
         }
         (interface.iface_id.clone(), net)
     });
+    let limiter = resources.entropy.and_then(|entropy| entropy.rate_limiter);
+    let rng: Option<Arc<Rng>> = handle.first_device();
+    if let (Some(rng), Some(limiter)) = (rng, limiter) {
+        rng.rate_limiter().set(limits(limiter));
+    }
     let guest = Arc::new(Running {
         drives,
         network: network.collect(),
         balloon: handle.first_device(),
+        memory: handle.first_device(),
         handle,
     });
     Ok(Built {
@@ -248,6 +255,18 @@ impl Guest for Running {
             let interval = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
             balloon.set_stats_interval(interval);
         }
+    }
+
+    fn request_memory(&self, mebibytes: u32) {
+        if let Some(memory) = &self.memory {
+            // Whoever asks has looked that there is so much.
+            let _ = memory.request(u64::from(mebibytes) << 20);
+        }
+    }
+
+    fn plugged_memory(&self) -> (u64, u64) {
+        let memory = self.memory.as_ref();
+        memory.map_or((0, 0), |it| (it.plugged() >> 20, it.requested() >> 20))
     }
 
     fn counters(&self) -> Value {

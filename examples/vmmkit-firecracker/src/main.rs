@@ -165,7 +165,7 @@ fn prepare(arguments: &Arguments, log: &Log, metrics: &Metrics) -> Result<(), St
         level: arguments.level,
         show_level: Some(arguments.show_level),
         show_log_origin: Some(arguments.show_log_origin),
-        module: None,
+        module: arguments.module.clone(),
     })?;
     let path = arguments.metrics_path.as_deref();
     path.map_or(Ok(()), |path| metrics.open(path))

@@ -11,6 +11,7 @@ use crate::body::{
     NetworkInterface, Serial, Vsock,
 };
 use crate::check::{Checked, balloon_fits, check_limiter, lacks, mac_address, openable, room};
+use crate::memory::{MemoryHotplug, Pmem};
 
 /// The most vCPUs.
 const MAX_VCPUS: u32 = 32;
@@ -38,6 +39,12 @@ pub struct Resources {
     pub serial: Serial,
     /// The balloon.
     pub balloon: Option<Balloon>,
+    /// Persistent memory.
+    #[serde(default)]
+    pub pmem: Vec<Pmem>,
+    /// Memory that can be plugged.
+    #[serde(default)]
+    pub memory_hotplug: Option<MemoryHotplug>,
     /// Devices are on PCI.
     pub pci: bool,
 }
@@ -61,6 +68,8 @@ impl Default for Resources {
             entropy: None,
             serial: Serial::default(),
             balloon: None,
+            pmem: Vec::new(),
+            memory_hotplug: None,
             pci: false,
         }
     }
@@ -180,6 +189,9 @@ impl Resources {
         if drive.is_root_device && root.is_some() && root != place {
             return Err("There is a root drive already.".to_owned());
         }
+        if drive.is_root_device && self.pmem.iter().any(|pmem| pmem.root_device) {
+            return Err("There is a root device already.".to_owned());
+        }
         room(self.drives.len(), place)?;
         let place = place.unwrap_or(self.drives.len());
         self.drives
@@ -268,8 +280,8 @@ impl Resources {
     /// # Errors
     /// A sentence.
     pub fn set_entropy(&mut self, entropy: Entropy) -> Checked {
-        if entropy.rate_limiter.is_some() {
-            return Err(lacks("rate_limiter"));
+        if let Some(limiter) = &entropy.rate_limiter {
+            check_limiter(limiter)?;
         }
         self.entropy = Some(entropy);
         Ok(())
@@ -350,9 +362,11 @@ impl Resources {
             "entropy": self.entropy,
             "logger": null,
             "machine-config": self.machine_config,
+            "memory-hotplug": self.memory_hotplug,
             "metrics": null,
             "mmds-config": null,
             "network-interfaces": self.network,
+            "pmem": self.pmem,
             "serial": some(&self.serial),
             "vsock": vsock,
         })

@@ -220,6 +220,10 @@ impl LoadSnapshot {
         saved.vsock.map_or(Ok(()), |it| to.set_vsock(it))?;
         saved.entropy.map_or(Ok(()), |it| to.set_entropy(it))?;
         saved.balloon.map_or(Ok(()), |it| to.set_balloon(it))?;
+        let mut pmem = saved.pmem.into_iter();
+        pmem.try_for_each(|it| to.set_pmem(it))?;
+        let hotplug = saved.memory_hotplug;
+        hotplug.map_or(Ok(()), |it| to.set_memory_hotplug(it))?;
         Ok(resources)
     }
 }

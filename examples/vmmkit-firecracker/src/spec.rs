@@ -6,8 +6,8 @@ use std::time::Duration;
 use vmmkit_guest_memory::RamSize;
 use vmmkit_machine_spec::{
     BackingSpec, BalloonSpec, BootSpec, ConsoleSpec, DeviceSpec, DiskBackend, DiskFormat, DiskSpec,
-    InitrdSpec, KernelSpec, MachineSpec, NetAttachmentSpec, NetSpec, OwnDisk, RateSpec, Thp,
-    Transport, VsockSpec,
+    InitrdSpec, KernelSpec, MachineSpec, NetAttachmentSpec, NetSpec, OwnDisk, PmemSpec, RateSpec,
+    Thp, Transport, VsockSpec,
 };
 use vmmkit_virtio_devices::{Bucket, RateLimit};
 
@@ -76,6 +76,11 @@ fn machine(spec: &mut MachineSpec, resources: &Resources) -> Result<(), String> 
         .map_err(|error| format!("`vcpu_count`: {error}"))?;
     let size = RamSize::new(u64::from(config.mem_size_mib) << 20);
     spec.memory.size = size.map_err(|error| format!("`mem_size_mib`: {error}"))?;
+    if let Some(hotplug) = &resources.memory_hotplug {
+        let most = u64::from(config.mem_size_mib) + u64::from(hotplug.total_size_mib);
+        let max = RamSize::new(most << 20);
+        spec.memory.max = Some(max.map_err(|error| format!("`total_size_mib`: {error}"))?);
+    }
     match config.huge_pages {
         HugePages::None => {}
         HugePages::Transparent => spec.memory.thp = Thp::On,
@@ -90,21 +95,20 @@ fn kernel(source: &BootSource, resources: &Resources) -> KernelSpec {
         false => format!("{BOOT_ARGS} pci=off"),
     };
     let mut cmdline = source.boot_args.clone().unwrap_or_else(default);
-    if let Some(root) = resources
-        .drives
-        .first()
-        .filter(|drive| drive.is_root_device)
-    {
-        let access = if root.is_read_only.unwrap_or(false) {
-            "ro"
-        } else {
-            "rw"
-        };
+    let access = |is_read_only| if is_read_only { "ro" } else { "rw" };
+    let drive = resources.drives.first();
+    if let Some(root) = drive.filter(|drive| drive.is_root_device) {
         let device = match &root.partuuid {
             Some(partition) => format!("PARTUUID={partition}"),
             None => "/dev/vda".to_owned(),
         };
+        let access = access(root.is_read_only.unwrap_or(false));
         cmdline = format!("{cmdline} root={device} {access}");
+    }
+    let mut pmem = resources.pmem.iter().enumerate();
+    if let Some((number, root)) = pmem.find(|(_, pmem)| pmem.root_device) {
+        let access = access(root.read_only);
+        cmdline = format!("{cmdline} root=/dev/pmem{number} {access}");
     }
     KernelSpec {
         initrd: source.initrd_path.as_ref().map(|path| InitrdSpec {
@@ -138,6 +142,12 @@ fn devices(planned: &mut Planned, resources: &Resources) -> Result<(), String> {
     }
     if resources.entropy.is_some() {
         devices.push(DeviceSpec::Rng);
+    }
+    for pmem in &resources.pmem {
+        devices.push(DeviceSpec::Pmem(PmemSpec {
+            path: (&pmem.path_on_host).into(),
+            discard: pmem.read_only,
+        }));
     }
     // They are the last: the front end plugs them in itself.
     planned.first_drive = devices.len();

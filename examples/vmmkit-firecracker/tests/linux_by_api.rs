@@ -202,3 +202,78 @@ fn a_linux_goes_on_in_another_process_from_its_snapshot() {
         assert_eq!(&image[place * 512..place * 512 + 3], word.as_bytes());
     }
 }
+
+/// Puts a kernel and a script.
+fn put_source(process: &Process, guest: &Diskless, script: &str) {
+    let (kernel, initrd) = (guest.kernel(), guest.initrd(script).unwrap());
+    let (kernel, initrd) = (kernel.to_str().unwrap(), initrd.to_str().unwrap());
+    let source = format!(
+        r#"{{"kernel_image_path": "{kernel}", "initrd_path": "{initrd}", "boot_args": "{CMDLINE}"}}"#
+    );
+    process.does("PUT", "/boot-source", &source);
+}
+
+#[test]
+fn a_linux_plugs_the_memory_that_it_is_asked_to_have() {
+    let script = "echo up; until [ $(sed -n 's/^MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo) -gt 300000 ]; \
+                  do usleep 100000; done; echo larger; head -c 32 /dev/hwrng | wc -c; read line; echo end\n";
+    let guest = Diskless::find("Firecracker's memory hotplug, Linux", Kernel::Lean).unwrap();
+    let Some(guest) = guest else { return };
+    let folder = Folder::new("linux-hotplug");
+    let mut process = Process::serving(&folder, &["--level", "Off"]);
+    watch(&process);
+    put_source(&process, &guest, script);
+    process.does("PUT", "/hotplug/memory", r#"{"total_size_mib": 512}"#);
+    // A request gets four bytes after another, and each comes after a time.
+    process.does(
+        "PUT",
+        "/entropy",
+        r#"{"rate_limiter": {"ops": {"size": 100, "refill_time": 100}}}"#,
+    );
+    process.does("PUT", "/actions", r#"{"action_type": "InstanceStart"}"#);
+    process.says("up");
+    process.does("PATCH", "/hotplug/memory", r#"{"requested_size_mib": 256}"#);
+    process.says("larger");
+    process.says("32");
+    process.waits("all of it", || {
+        let status = process.ask("GET", "/hotplug/memory", "").1;
+        let has_all = status.contains(r#""plugged_size_mib":256,"requested_size_mib":256"#);
+        has_all.then_some(())
+    });
+    process.types("\r");
+    process.says("end");
+    assert_eq!(process.ends_within(BOOT_LIMIT).code(), Some(0));
+}
+
+#[test]
+fn a_linux_writes_to_persistent_memory() {
+    let script = "load virtio_mmio libnvdimm nd_btt nd_pmem nd_virtio virtio_pmem
+        tries=0; until [ -b /dev/pmem0 ] || [ $tries -ge 300 ]; do usleep 100000; tries=$((tries + 1)); done
+        echo \"size $(cat /sys/block/pmem0/size)\"; dd if=/dev/pmem0 bs=512 count=1 2>/dev/null
+        echo written by the guest | dd of=/dev/pmem0 bs=512 seek=1 conv=sync,fsync 2>/dev/null; echo end\n";
+    let guest = Diskless::find("Firecracker's pmem, Linux", Kernel::Cloud).unwrap();
+    let Some(guest) = guest else { return };
+    let folder = Folder::new("linux-pmem");
+    let mut file = vec![0; 4 << 20];
+    file[..13].copy_from_slice(b"from the host");
+    let file = folder.file("pmem", file);
+    let mut process = Process::serving(&folder, &["--level", "Off"]);
+    watch(&process);
+    process.does(
+        "PUT",
+        "/machine-config",
+        r#"{"vcpu_count": 1, "mem_size_mib": 256}"#,
+    );
+    put_source(&process, &guest, script);
+    process.does(
+        "PUT",
+        "/pmem/data",
+        &format!(r#"{{"id": "data", "path_on_host": "{file}"}}"#),
+    );
+    process.does("PUT", "/actions", r#"{"action_type": "InstanceStart"}"#);
+    process.says("size 8192");
+    process.says("from the host");
+    process.says("end");
+    assert_eq!(process.ends_within(BOOT_LIMIT).code(), Some(0));
+    assert_eq!(&fs::read(file).unwrap()[512..532], b"written by the guest");
+}

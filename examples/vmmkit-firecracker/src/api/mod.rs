@@ -19,6 +19,7 @@ use crate::body::{Action, ActionType};
 use crate::config_file::ConfigFile;
 use crate::guest::{Guest, Launcher};
 use crate::log::Log;
+use crate::memory::{MemoryHotplug, MemoryHotplugStatus};
 use crate::metrics::Metrics;
 use crate::resources::Resources;
 use crate::{API_VERSION, APP_NAME, log};
@@ -144,6 +145,14 @@ impl Firecracker {
                 }
                 Done::json(&guest.balloon())?
             }
+            ["hotplug", "memory"] => {
+                let (plugged_size_mib, requested_size_mib) = state.running()?.plugged_memory();
+                Done::json(&MemoryHotplugStatus {
+                    config: *state.hotplug()?,
+                    plugged_size_mib,
+                    requested_size_mib,
+                })?
+            }
             _ => return Err(request.unknown()),
         })
     }
@@ -179,6 +188,11 @@ impl State {
 
     fn running(&self) -> Result<&Arc<dyn Guest>, Refused> {
         self.guest.get().ok_or(Refused::Before)
+    }
+
+    fn hotplug(&self) -> Result<&MemoryHotplug, String> {
+        let config = self.resources.memory_hotplug.as_ref();
+        config.ok_or_else(|| "There is no memory that can be plugged.".to_owned())
     }
 
     fn only_before(&self) -> Result<(), Refused> {

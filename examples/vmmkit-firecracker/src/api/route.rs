@@ -98,6 +98,8 @@ impl<'a> Request<'a> {
             "drives" => "drive",
             "logger" => "logger",
             "machine-config" => "machine_cfg",
+            "hotplug" => "hotplug_memory",
+            "pmem" => "pmem",
             "metrics" => "metrics",
             "mmds" => "mmds",
             "network-interfaces" => "network",

@@ -9,6 +9,7 @@ use crate::body::{
     NetworkInterfaceUpdate, RateLimiter, Vm, VmState,
 };
 use crate::check::check_limiter;
+use crate::memory::MemoryHotplugUpdate;
 
 impl Firecracker {
     pub(super) fn patch(state: &mut State, request: &Request<'_>) -> Result<Done, Refused> {
@@ -46,6 +47,12 @@ impl Firecracker {
                 let seconds = update.stats_polling_interval_s;
                 state.resources.set_statistics_interval(seconds)?;
                 guest.set_statistics_interval(seconds);
+            }
+            ["hotplug", "memory"] => {
+                let MemoryHotplugUpdate { requested_size_mib } = request.json()?;
+                let guest = state.running()?.clone();
+                state.hotplug()?.check_request(requested_size_mib)?;
+                guest.request_memory(requested_size_mib);
             }
             _ => return Err(absent(request)),
         }

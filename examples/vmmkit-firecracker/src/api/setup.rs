@@ -11,6 +11,7 @@ use crate::body::{
 };
 use crate::check::lacks;
 use crate::config_file::no_cpu_config;
+use crate::memory::{MemoryHotplug, Pmem};
 
 impl Firecracker {
     pub(super) fn put(&self, state: &mut State, request: &Request<'_>) -> Result<Done, Refused> {
@@ -58,6 +59,13 @@ impl Firecracker {
             ["entropy"] => set(state, request.json()?, |to, entropy: Entropy| {
                 to.resources.set_entropy(entropy)
             }),
+            ["pmem", id] => {
+                let pmem = request.named(id, |pmem: &Pmem| &pmem.id)?;
+                set(state, pmem, |to, pmem| to.resources.set_pmem(pmem))
+            }
+            ["hotplug", "memory"] => set(state, request.json()?, |to, config: MemoryHotplug| {
+                to.resources.set_memory_hotplug(config)
+            }),
             ["serial"] => set_beside(state, request.json()?, |to, serial: Serial| {
                 to.resources.set_serial(serial)
             }),
@@ -100,9 +108,7 @@ fn set_beside<T>(
 /// The refusal of a path that Firecracker has and this VMM has nothing for, or that nobody has.
 pub(super) fn absent(request: &Request<'_>) -> Refused {
     match request.parts() {
-        ["mmds"] | ["mmds", "config"] | ["hotplug", "memory"] => {
-            Refused::For(lacks(&request.parts().join("/")))
-        }
+        ["mmds"] | ["mmds", "config"] => Refused::For(lacks(&request.parts().join("/"))),
         ["pmem", _] => Refused::For(lacks("pmem")),
         ["balloon", "hinting", _] => Refused::For(lacks("balloon/hinting")),
         _ => request.unknown(),

@@ -1,5 +1,6 @@
 //! The table, without a machine: each path, phase, status and text.
 
+mod memory;
 mod snapshot;
 
 use std::path::PathBuf;
@@ -87,6 +88,14 @@ impl Guest for Fake {
 
     fn set_statistics_interval(&self, seconds: u16) {
         self.note(format!("interval {seconds}"));
+    }
+
+    fn request_memory(&self, mebibytes: u32) {
+        self.note(format!("memory {mebibytes}"));
+    }
+
+    fn plugged_memory(&self) -> (u64, u64) {
+        (2, 4)
     }
 
     fn counters(&self) -> Value {
@@ -302,6 +311,8 @@ fn what_is_for_the_other_phase_is_refused() {
             r#"{"stats_polling_interval_s": 1}"#,
         ),
         ("GET", "/balloon/statistics", ""),
+        ("GET", "/hotplug/memory", ""),
+        ("PATCH", "/hotplug/memory", r#"{"requested_size_mib": 2}"#),
         ("PUT", "/actions", r#"{"action_type": "FlushMetrics"}"#),
         ("PUT", "/actions", r#"{"action_type": "SendCtrlAltDel"}"#),
         (
@@ -332,6 +343,8 @@ fn what_is_for_the_other_phase_is_refused() {
         ("PUT", "/vsock", r#"{"guest_cid": 3, "uds_path": "v"}"#),
         ("PUT", "/entropy", "{}"),
         ("PUT", "/serial", "{}"),
+        ("PUT", "/hotplug/memory", r#"{"total_size_mib": 128}"#),
+        ("PUT", "/pmem/a", r#"{"id": "a", "path_on_host": "p"}"#),
         (
             "PUT",
             "/balloon",
@@ -405,8 +418,12 @@ fn what_this_vmm_lacks_is_refused_by_its_name() {
     for (method, path, body, name) in [
         ("PUT", "/mmds", "{}".to_owned(), "mmds"),
         ("PUT", "/mmds/config", "{}".to_owned(), "mmds/config"),
-        ("PUT", "/pmem/a", "{}".to_owned(), "pmem"),
-        ("PUT", "/hotplug/memory", "{}".to_owned(), "hotplug/memory"),
+        (
+            "PATCH",
+            "/pmem/a",
+            r#"{"id": "a"}"#.to_owned(),
+            "pmem",
+        ),
         (
             "PATCH",
             "/balloon/hinting/start",
@@ -415,17 +432,10 @@ fn what_this_vmm_lacks_is_refused_by_its_name() {
         ),
         (
             "PUT",
-            "/entropy",
-            format!(r#"{{"rate_limiter": {{"ops": {bucket}}}}}"#),
-            "rate_limiter",
-        ),
-        (
-            "PUT",
             "/serial",
             format!(r#"{{"rate_limiter": {bucket}}}"#),
             "rate_limiter",
         ),
-        ("PUT", "/logger", r#"{"module": "m"}"#.to_owned(), "module"),
         (
             "PUT",
             "/snapshot/load",
@@ -846,17 +856,35 @@ fn a_configuration_file_is_taken_whole_or_not() {
             .to_string()
             .starts_with("missing field `boot-source`")
     );
-    for (section, value) in [
-        ("mmds-config", json!({})),
-        ("pmem", json!([{}])),
-        ("memory-hotplug", json!({})),
-        ("cpu-config", json!("path")),
-    ] {
+    for (section, value) in [("mmds-config", json!({})), ("cpu-config", json!("path"))] {
         let file = parse(json!({"boot-source": source, "drives": [], section: value})).unwrap();
         let said = place.api.boot(file).unwrap_err();
         assert!(said.contains(section), "{said}");
     }
     assert_eq!(place.gets("/vm/config")["boot-source"], Value::Null);
+    for (section, value, word) in [
+        (
+            "pmem",
+            json!([{"id": "a", "path_on_host": "/none/such"}]),
+            "pmem",
+        ),
+        (
+            "memory-hotplug",
+            json!({"total_size_mib": 1}),
+            "total_size_mib",
+        ),
+    ] {
+        let place = Place::new("config-part");
+        let source = json!({"kernel_image_path": place.file()});
+        let file = parse(json!({"boot-source": source, "drives": [], section: value})).unwrap();
+        let said = place.api.boot(file).unwrap_err();
+        assert!(said.contains(word), "{said}");
+    }
+    let plugged = json!({"total_size_mib": 128});
+    let file = json!({"boot-source": source, "drives": [], "memory-hotplug": plugged});
+    place.api.boot(parse(file).unwrap()).unwrap();
+    let config = place.gets("/vm/config");
+    assert_eq!(config["memory-hotplug"]["total_size_mib"], 128);
 }
 
 #[test]
