@@ -21,10 +21,10 @@ const PMEM_PAGE: u64 = 2 << 20;
 pub struct MemoryHotplug {
     /// The most that can be plugged, in MiB.
     pub total_size_mib: u32,
-    /// What the guest plugs at a time, in MiB.
+    /// The size of a block, the least that the guest plugs, in MiB.
     #[serde(default = "block")]
     pub block_size_mib: u32,
-    /// What the host attaches at a time, in MiB; here all of it is.
+    /// The size of a slot, the least that the host attaches, in MiB; here all of it is attached.
     #[serde(default = "slot")]
     pub slot_size_mib: u32,
 }
@@ -51,9 +51,9 @@ pub struct MemoryHotplugStatus {
     /// As it was configured.
     #[serde(flatten)]
     pub config: MemoryHotplug,
-    /// What the guest has plugged, in MiB.
+    /// The size that the guest has plugged, in MiB.
     pub plugged_size_mib: u64,
-    /// What it is asked for, in MiB.
+    /// The size that it is asked for, in MiB.
     pub requested_size_mib: u64,
 }
 
