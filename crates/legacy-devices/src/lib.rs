@@ -1,6 +1,6 @@
 //! The devices every PC has had since before PCI, as far as a guest still needs them: the 16550A
 //! serial port, the i8042 keyboard controller, the CMOS clock, the ACPI power management block,
-//! the I/O APIC, and the ports for reset, debug exit, POST codes and the guest's panic.
+//! the I/O APIC, a flash chip, and the ports for reset, debug exit, POST codes and the guest's panic.
 //!
 //! [`superio`] has vm-superio's serial port and keyboard controller as a smaller choice.
 //!
@@ -37,6 +37,7 @@
 pub mod acpi_pm;
 pub mod cmos;
 pub mod debug_exit;
+pub mod flash;
 pub mod i8042;
 pub mod ioapic;
 pub mod pvpanic;
@@ -50,6 +51,7 @@ mod tests;
 pub use acpi_pm::{AcpiPm, AcpiPmState};
 pub use cmos::{Cmos, CmosState};
 pub use debug_exit::{DebugConsole, DebugExit, PostCode, SystemControlB};
+pub use flash::{Flash, FlashSizeError, FlashStore};
 pub use i8042::{I8042, I8042State};
 pub use ioapic::{Ioapic, IoapicOutput, IoapicState};
 pub use pvpanic::Pvpanic;
