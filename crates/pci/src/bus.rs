@@ -1,5 +1,6 @@
 //! The bus: functions in their slots, and their base addresses on the memory bus.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,14 @@ pub enum PciError {
     Full {
         /// The function.
         name: Arc<str>,
+    },
+    /// The slot has a device, or is none of the 32.
+    #[error("{name}: there is no free slot {device:#x} on the PCI bus")]
+    Taken {
+        /// The function.
+        name: Arc<str>,
+        /// The number of the slot.
+        device: u8,
     },
     /// The machine has no PCI bus.
     #[error("a PCI function needs a machine with a PCI bus")]
@@ -56,12 +65,13 @@ pub struct PciBus {
     /// Not owned: it owns this bus, by the configuration spaces that are plugged into it.
     memory: Weak<MmioBus>,
     layout: PciLayout,
-    slots: Mutex<Vec<Arc<Slot>>>,
+    /// By the number of the device.
+    slots: Mutex<BTreeMap<u8, Arc<Slot>>>,
     // Ordering: a count.
     conflicts: AtomicU64,
 }
 
-/// A function in its slot, whose number is its place in the list.
+/// A function in its slot.
 struct Slot {
     function: Arc<dyn PciFunction>,
     /// Where the bus placed its base addresses.
@@ -81,19 +91,44 @@ impl PciBus {
         }
     }
 
-    /// Plugs `function` into the next slot, and places its base addresses as firmware would. The
+    /// Plugs `function` into the first free slot, and places its base addresses as firmware would. The
     /// number of its device; the first is 0. A guest that runs does not notice.
     ///
     /// # Errors
     /// [`PciError`]: no slot, or no room in the window.
     pub fn plug(&self, function: Arc<dyn PciFunction>) -> Result<u8, PciError> {
-        let name = function.name();
         let mut slots = self.slots.lock();
-        let device = u8::try_from(slots.len())
-            .ok()
-            .filter(|device| *device < DEVICES)
-            .ok_or_else(|| PciError::Full { name: name.clone() })?;
-        let mut taken: Vec<_> = slots.iter().flat_map(|slot| slot.places.clone()).collect();
+        let device = (0..DEVICES).find(|device| !slots.contains_key(device));
+        let Some(device) = device else {
+            let name = function.name();
+            return Err(PciError::Full { name });
+        };
+        self.plug_into(&mut slots, device, function)?;
+        Ok(device)
+    }
+
+    /// Plugs `function` in as the device of this number, for those that a guest looks for at one place.
+    ///
+    /// # Errors
+    /// [`PciError`]: the slot is taken, or there is no room in the window.
+    pub fn plug_at(&self, device: u8, function: Arc<dyn PciFunction>) -> Result<(), PciError> {
+        let mut slots = self.slots.lock();
+        if device >= DEVICES || slots.contains_key(&device) {
+            let name = function.name();
+            return Err(PciError::Taken { name, device });
+        }
+        self.plug_into(&mut slots, device, function)
+    }
+
+    fn plug_into(
+        &self,
+        slots: &mut BTreeMap<u8, Arc<Slot>>,
+        device: u8,
+        function: Arc<dyn PciFunction>,
+    ) -> Result<(), PciError> {
+        let name = function.name();
+        let placed = slots.values().flat_map(|slot| slot.places.clone());
+        let mut taken: Vec<_> = placed.collect();
         let others = taken.len();
         let mut config = function.config().lock();
         for (bar, size) in config.bars().to_vec() {
@@ -107,12 +142,13 @@ impl PciBus {
             taken.push(place);
         }
         drop(config);
-        slots.push(Arc::new(Slot {
+        let slot = Slot {
             function,
             places: taken.split_off(others),
             plugged: Mutex::default(),
-        }));
-        Ok(device)
+        };
+        slots.insert(device, Arc::new(slot));
+        Ok(())
     }
 
     /// Reads a register of the only function of `device`: all ones where there is no such device.
@@ -191,11 +227,11 @@ impl PciBus {
     }
 
     fn slot(&self, device: u8) -> Option<Arc<Slot>> {
-        self.slots.lock().get(usize::from(device)).cloned()
+        self.slots.lock().get(&device).cloned()
     }
 
     fn slots(&self) -> Vec<Arc<Slot>> {
-        self.slots.lock().clone()
+        self.slots.lock().values().cloned().collect()
     }
 }
 

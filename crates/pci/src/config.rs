@@ -144,6 +144,13 @@ impl ConfigSpace {
         Ok(offset)
     }
 
+    /// Sets `register`, one behind the header that no capability is in: `initial` at power-on, of which the guest
+    /// may write the bits that are set in `writable`.
+    pub fn set_register(&mut self, register: usize, initial: &[u8], writable: &[u8]) {
+        self.set(register, initial);
+        copy(&mut self.writable, register, writable);
+    }
+
     /// The base addresses: number and size in bytes.
     pub fn bars(&self) -> &[(u8, u64)] {
         &self.bars

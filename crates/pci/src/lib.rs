@@ -3,7 +3,8 @@
 //! There is one bus, number 0, with up to 32 devices of one function each and no interrupt pins:
 //! functions interrupt by MSI-X. A function implements [`PciFunction`]; [`PciBus`] places its base
 //! addresses as firmware would and plugs them into the memory bus wherever the guest moves them.
-//! No function but the [`HostBridge`] is in this crate, and no hypervisor: a vector is a
+//! No functions but the [`HostBridge`], and the bridges of a Q35 that UEFI firmware looks for ([`Q35HostBridge`],
+//! [`IsaBridge`]), are in this crate, and no hypervisor: a vector is a
 //! [`MsiVector`](vmmkit_device_bus::MsiVector). Start with [`PciBus`], [`ConfigSpace`] and [`Msix`].
 //!
 //! ```
@@ -36,6 +37,7 @@ mod host_bridge;
 mod layout;
 mod msix;
 mod ports;
+mod q35;
 pub mod spec;
 mod state;
 
@@ -51,3 +53,4 @@ pub use host_bridge::HostBridge;
 pub use layout::PciLayout;
 pub use msix::{Msix, MsixError, MsixState, MsixVectorState};
 pub use ports::ConfigPorts;
+pub use q35::{IsaBridge, Q35HostBridge};

@@ -41,6 +41,8 @@ pub mod header {
 
 /// Bits of the command register (PCI 6.2.2).
 pub mod command {
+    /// Base addresses in ports are decoded.
+    pub const IO: u16 = 1 << 0;
     /// Base addresses in memory are decoded.
     pub const MEMORY: u16 = 1 << 1;
     /// It may access memory itself.
@@ -93,6 +95,8 @@ pub mod msix {
 pub mod class {
     /// A host bridge.
     pub const HOST_BRIDGE: [u8; 3] = [0x06, 0x00, 0x00];
+    /// An ISA bridge.
+    pub const ISA_BRIDGE: [u8; 3] = [0x06, 0x01, 0x00];
 }
 
 /// Configuration mechanism 1 (PCI 3.2.2.3.2).
@@ -109,3 +113,38 @@ pub mod mechanism_1 {
 
 /// ECAM (PCIe 7.2.2): bytes of one bus.
 pub const ECAM_BUS: u64 = 1 << 20;
+
+/// Intel's Q35: the host bridge 82Q35 (data sheet 316966, "Q35"), and the ISA bridge of its partner, the ICH9 (data sheet
+/// 316972, "ICH9").
+pub mod q35 {
+    /// Intel.
+    pub const VENDOR: u16 = 0x8086;
+    /// The host bridge (Q35 5.1.2).
+    pub const HOST_BRIDGE: u16 = 0x29c0;
+    /// The ISA bridge, "LPC" (ICH9 13.1.2).
+    pub const ISA_BRIDGE: u16 = 0x2918;
+    /// The device of the ISA bridge.
+    pub const ISA_DEVICE: u8 = 0x1f;
+
+    /// PCIEXBAR of the host bridge, 8 bytes: where the configuration spaces are in memory (Q35 5.1.17).
+    pub const ECAM: usize = 0x60;
+    /// Its bits that are not reserved.
+    pub const ECAM_USED: u64 = 0x0000_000f_fc00_0007;
+    /// They are there.
+    pub const ECAM_ENABLE: u64 = 1;
+    /// How many buses: 256, 128, 64, and a reserved value.
+    pub const ECAM_LENGTH: u64 = 0b110;
+
+    /// PMBASE of the ISA bridge, 4 bytes: the ports of power management (ICH9 13.1.9). Here it does not move.
+    pub const PM_BASE: usize = 0x40;
+    /// ACPI_CNTL, 1 byte: they are there (ICH9 13.1.10).
+    pub const ACPI_CONTROL: usize = 0x44;
+    /// ACPI_CNTL: they are there.
+    pub const ACPI_ENABLE: u8 = 1 << 7;
+    /// PIRQA_ROUT to PIRQD_ROUT, and E to H, 4 bytes each (ICH9 13.1.13, 13.1.15): nothing uses them.
+    pub const INTERRUPT_ROUTES: [usize; 2] = [0x60, 0x68];
+    /// An interrupt is not routed.
+    pub const NOT_ROUTED: u8 = 1 << 7;
+    /// RCBA, 4 bytes: where more registers are in memory (ICH9 13.1.36). There are none.
+    pub const ROOT_COMPLEX: usize = 0xf0;
+}
