@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::os::unix::fs::FileExt;
 
 use thiserror::Error;
 use vmmkit_guest_memory::{AccessError, GuestAddress, GuestRam, MAX_ROM, Rom, RomError};
@@ -59,6 +60,17 @@ fn check(image: &[u8]) -> Result<(), FirmwareError> {
         None => Ok(()),
         kind => Err(FirmwareError::Kind { kind }),
     }
+}
+
+/// Where a volume of UEFI firmware has its signature, and what that is (UEFI Platform Initialization 1.7, volume 3,
+/// section 3.2.1).
+const VOLUME: (u64, &[u8; 4]) = (0x28, b"_FVH");
+
+/// Whether `file`, a regular one, begins as UEFI firmware or its variables do. One that cannot be read does not.
+pub fn is_uefi_firmware(file: &File) -> bool {
+    let mut signature = [0; 4];
+    let read = file.read_exact_at(&mut signature, VOLUME.0);
+    read.is_ok() && signature == *VOLUME.1
 }
 
 /// Reads the flat image in `file` into a ROM of memory slot `slot`, and its last 128 KiB into `ram`
@@ -125,6 +137,15 @@ mod tests {
         assert_eq!(firmware.entry.address(), GuestAddress(0xffff_fff0));
         assert_eq!(ram.read::<u8>(GuestAddress(0xe_0000)), Ok(1));
         assert_eq!(ram.read::<u8>(GuestAddress(0xf_ffff)), Ok(2));
+    }
+
+    #[test]
+    fn uefi_firmware_is_told_by_its_first_volume() {
+        let mut image = vec![0; 4096];
+        assert!(!is_uefi_firmware(&file("no-volume", &image)));
+        image[0x28..0x2c].copy_from_slice(b"_FVH");
+        assert!(is_uefi_firmware(&file("volume", &image)));
+        assert!(!is_uefi_firmware(&file("volume-cut", &image[..0x2b])));
     }
 
     #[test]

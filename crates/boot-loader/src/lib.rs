@@ -64,7 +64,7 @@ pub use elf::{ElfError, has_unused_pvh_entry};
 pub use entry::Entry;
 pub use error::{BootPart, LoadError};
 pub use file_kind::FileKind;
-pub use firmware::{Firmware, FirmwareError, load_firmware};
+pub use firmware::{Firmware, FirmwareError, is_uefi_firmware, load_firmware};
 pub use initrd::InitrdError;
 pub use kind::KindError;
 pub use load::{EntryKind, Fallback, KernelFormat, KernelInfo, Loaded, Placed, load};

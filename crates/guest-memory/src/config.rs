@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{RamError, RamSize};
+use crate::{GuestAddress, Layout, MMIO_HOLE_START, RamError, RamSize};
 
 /// Where the pages of RAM come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +50,9 @@ pub struct RamConfig {
     /// How much it may become while the guest runs, by plugging memory; more than `size` by a whole
     /// number of blocks of [`BLOCK_SIZE`](crate::BLOCK_SIZE). Without it, `size` is all.
     pub max: Option<RamSize>,
+    /// Where the hole below 4 GiB begins: [`MMIO_HOLE_START`], or lower where there is to be more room for devices. RAM
+    /// goes on at 4 GiB.
+    pub hole_start: GuestAddress,
     /// From where.
     pub backing: Backing,
     /// Advice on transparent huge pages.
@@ -68,6 +71,11 @@ pub struct RamConfig {
 }
 
 impl RamConfig {
+    /// Where it lies.
+    pub fn layout(&self) -> Layout {
+        Layout::around(self.size, self.hole_start)
+    }
+
     /// Checks that the file of [`Backing::File`] can be had now; it is neither made nor changed. Other
     /// back ends have nothing to check.
     ///
@@ -88,6 +96,7 @@ impl Default for RamConfig {
         Self {
             size: RamSize::mebibytes(256),
             max: None,
+            hole_start: MMIO_HOLE_START,
             backing: Backing::Anonymous,
             thp: ThpAdvice::Host,
             prefault: false,

@@ -3,9 +3,7 @@
 
 use vm_memory::GuestAddress;
 
-use crate::{
-    Backing, GuestRam, Layout, MMIO_HOLE_END, RamConfig, RamError, RamSize, host, mapping,
-};
+use crate::{Backing, GuestRam, MMIO_HOLE_END, RamConfig, RamError, RamSize, host, mapping};
 
 /// Bytes that are plugged and given back together: 2 MiB, a huge page of x86-64.
 pub const BLOCK_SIZE: u64 = 2 << 20;
@@ -19,7 +17,7 @@ impl RamConfig {
     /// [`GuestRam::pluggable`] refuses.
     pub fn plug_area(&self) -> Option<(GuestAddress, u64)> {
         let size = self.max?.bytes().checked_sub(self.size.bytes())?;
-        let layout = Layout::of(self.size);
+        let layout = self.layout();
         let ends = layout.ranges().iter().map(|(start, size)| start.0 + size);
         let end = ends.max()?.max(MMIO_HOLE_END.0);
         let start = end.checked_next_multiple_of(ALIGNMENT)?;
@@ -30,7 +28,7 @@ impl RamConfig {
 
     /// The slot of the area: the first that RAM has not.
     fn plug_slot(&self) -> u32 {
-        if Layout::of(self.size).ranges().len() > 1 {
+        if self.layout().ranges().len() > 1 {
             2
         } else {
             1

@@ -12,7 +12,7 @@ use crate::guard::Guards;
 use crate::mapping::Mapping;
 use crate::origin::Origin;
 use crate::write_log::WriteLog;
-use crate::{Backing, Layout, MMIO_HOLE_END, MMIO_HOLE_START, RamConfig, RamError, host, prefault};
+use crate::{Backing, MMIO_HOLE_END, MMIO_HOLE_START, RamConfig, RamError, host, prefault};
 
 /// One contiguous range of RAM: a memory slot of the hypervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl GuestRam {
         let mut regions = Vec::with_capacity(2);
         let mut guards = Vec::with_capacity(2);
         let mut offset = 0;
-        for (slot, &(start, size)) in (0..).zip(Layout::of(config.size).ranges()) {
+        for (slot, &(start, size)) in (0..).zip(config.layout().ranges()) {
             let (mapping, beside) = crate::mapping::map(config, &source, offset, size)?;
             if offset == 0 {
                 crate::mapping::spare_low_memory(&mapping, config);

@@ -1,6 +1,6 @@
 //! The platform that the tables describe: plain data.
 
-use vmmkit_guest_memory::{GuestAddress, Layout, RamConfig};
+use vmmkit_guest_memory::{GuestAddress, RamConfig};
 
 use super::object::AcpiObject;
 use crate::Oem;
@@ -70,7 +70,7 @@ impl MemoryRange {
                 is_pluggable,
             }
         };
-        let layout = Layout::of(config.size);
+        let layout = config.layout();
         let ram = layout.ranges().iter().copied().map(range(false));
         let area = config.plug_area().into_iter().map(range(true));
         ram.chain(area).collect()
@@ -178,8 +178,8 @@ impl Default for LegacyHardware {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PciHost {
     /// Where the configuration spaces are in memory (ECAM): 1 MiB for each bus. The e820 map reserves
-    /// them.
-    pub ecam: u64,
+    /// them. Without it a kernel reads them by ports alone, and there is no MCFG.
+    pub ecam: Option<u64>,
     /// The number of buses, 1 to 256; the first is 0.
     pub buses: u16,
     /// Where base addresses are below 4 GiB.
@@ -191,7 +191,7 @@ pub struct PciHost {
 impl Default for PciHost {
     fn default() -> Self {
         Self {
-            ecam: 0xe000_0000,
+            ecam: Some(0xe000_0000),
             buses: 1,
             window: AddressWindow {
                 base: 0xe800_0000,

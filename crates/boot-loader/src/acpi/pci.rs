@@ -32,7 +32,7 @@ impl PciHost {
 
 /// The bridge, and a device that keeps the configuration spaces reserved: a kernel does not use an
 /// MCFG whose addresses nobody reserves.
-pub(super) fn describe(host: &PciHost) -> Result<[Entry; 2], AcpiError> {
+pub(super) fn describe(host: &PciHost) -> Result<Vec<Entry>, AcpiError> {
     let buses = AddressSpace::<u16>::new_bus_number(0, host.last_bus()?.into());
     let below = AddressSpace::<u16>::new_io(0, CONFIG_PORTS - 1, None);
     let above =
@@ -48,24 +48,22 @@ pub(super) fn describe(host: &PciHost) -> Result<[Entry; 2], AcpiError> {
     if let Some(window) = host.high_window {
         bridge = bridge.with(&high_window(window)?);
     }
+    let Some(ecam) = host.ecam else {
+        return Ok(vec![bridge]);
+    };
     let board = Entry::new("ECAM".to_owned(), &EISAName::new("PNP0C02"), 0);
-    let board = registers(
-        board,
-        "PCI configuration space",
-        0,
-        host.ecam,
-        host.ecam_size(),
-    )?;
-    Ok([bridge, board])
+    let board = registers(board, "PCI configuration space", 0, ecam, host.ecam_size())?;
+    Ok(vec![bridge, board])
 }
 
 /// The MCFG of `config`, if it has PCI.
 pub(super) fn mcfg(config: &AcpiConfig) -> Result<Option<MCFG>, AcpiError> {
-    let Some(host) = &config.pci else {
+    let host = config.pci.as_ref();
+    let Some((host, ecam)) = host.and_then(|host| Some((host, host.ecam?))) else {
         return Ok(None);
     };
     let mut mcfg = MCFG::new(config.oem.id, config.oem.table_id, OEM_REVISION);
-    mcfg.add_ecam(host.ecam, 0, 0, host.last_bus()?);
+    mcfg.add_ecam(ecam, 0, 0, host.last_bus()?);
     Ok(Some(mcfg))
 }
 

@@ -530,7 +530,7 @@ fn what_cannot_be_described_is_refused_by_name() {
         let error = host(&|host| host.high_window = Some(window(base, size)));
         assert!(error.starts_with("PCI window 1"), "{error}");
     }
-    assert!(host(&|host| host.ecam = u64::MAX).starts_with("PCI configuration space 0"));
+    assert!(host(&|host| host.ecam = Some(u64::MAX)).starts_with("PCI configuration space 0"));
 }
 
 #[test]
@@ -592,7 +592,7 @@ proptest! {
                 AcpiDevice::Serial { index: serial, port: 0xffff, gsi },
             ],
             pci: Some(PciHost {
-                ecam: pci.0,
+                ecam: Some(pci.0),
                 buses: pci.1,
                 window: AddressWindow { base: pci.2 & 0xffff_ffff, size: pci.3 & 0x1_ffff_ffff },
                 high_window: Some(AddressWindow { base: pci.2, size: pci.3 }),

@@ -157,8 +157,10 @@ fn memory_map(ram: &GuestRam, platform: &Platform) -> Vec<E820Entry> {
     if platform.smbios.is_some() {
         reserve(&mut map, SMBIOS_STRUCTURES, smbios::MAX_SIZE as u64);
     }
-    if let Some(host) = platform.acpi.and_then(|config| config.pci) {
-        reserve(&mut map, GuestAddress(host.ecam), host.ecam_size());
+    if let Some(host) = platform.acpi.and_then(|config| config.pci)
+        && let Some(ecam) = host.ecam
+    {
+        reserve(&mut map, GuestAddress(ecam), host.ecam_size());
     }
     map
 }
