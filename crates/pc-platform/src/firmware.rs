@@ -1,14 +1,16 @@
 //! The machine as firmware is told of it: RAM, vCPUs, ACPI tables and the console, as files of fw_cfg.
 
-use vmmkit_boot_loader::acpi::{AcpiDevice, AddressWindow, LinkedTables, PciHost};
+use vmmkit_boot_loader::acpi::{AcpiDevice, AddressWindow, LinkedTables, MemoryRange, PciHost};
 use vmmkit_boot_loader::memory_map::{E820Entry, E820Kind};
 use vmmkit_boot_loader::smbios::SmbiosTables;
+use vmmkit_device_bus::AddressRange;
 use vmmkit_fw_cfg::{FwCfg, Items};
-use vmmkit_guest_memory::{GuestAddress, GuestRam};
+use vmmkit_guest_memory::{GuestAddress, GuestRam, RamConfig};
 use vmmkit_legacy_devices::{Ioapic, SerialPort};
 use vmmkit_pci::PciLayout;
 
 use crate::description::{Description, PlatformConfig};
+use crate::virtio_places::Q35_HOLE_START;
 use crate::{PlatformError, VirtioTransport};
 
 /// Ranges of addresses: first, size, type, as in the e820 map.
@@ -21,6 +23,43 @@ pub(crate) const ACPI: AcpiDevice = AcpiDevice::FwCfg {
     port: FwCfg::PORT,
     count: FwCfg::LENGTH as u8,
 };
+
+/// Where firmware puts what is on the PCI bus of a Q35 below 4 GiB: the builds of EDK II agree on neither the place of the
+/// configuration spaces nor that of base addresses, but all keep to what is above RAM and below the I/O APIC.
+pub(crate) const Q35_BUS: AddressRange =
+    AddressRange::new(Q35_HOLE_START.0, Ioapic::ADDRESS - Q35_HOLE_START.0);
+
+/// Where EDK II puts large base addresses: above RAM, aligned to this, or at the end of the processor's address space,
+/// which a kernel knows itself.
+const HIGH_ALIGNMENT: u64 = 32 << 30;
+const HIGH_END: u64 = 1 << 47;
+
+/// The host bridge of a Q35 with `ram`. Firmware says where the configuration spaces are in memory after these tables
+/// are made: a kernel has them by ports.
+pub(crate) fn q35_host(ram: &RamConfig) -> PciHost {
+    let ranges = MemoryRange::of(ram).into_iter();
+    let end = ranges
+        .map(|range| range.base.saturating_add(range.size))
+        .max();
+    let base = end
+        .unwrap_or_default()
+        .checked_next_multiple_of(HIGH_ALIGNMENT);
+    let high = base
+        .filter(|base| *base < HIGH_END)
+        .map(|base| AddressWindow {
+            base,
+            size: HIGH_END - base,
+        });
+    PciHost {
+        ecam: None,
+        window: AddressWindow {
+            base: Q35_BUS.base,
+            size: Q35_BUS.length,
+        },
+        high_window: high,
+        ..PciHost::default()
+    }
+}
 
 /// The host bridge of a machine with firmware: SeaBIOS moves base addresses to right below the I/O APIC.
 pub(crate) fn pci_host() -> PciHost {
@@ -98,7 +137,7 @@ mod tests {
     use vmmkit_boot_loader::smbios::{Processors, Smbios};
     use vmmkit_device_bus::{DevicePio, PioAddress};
     use vmmkit_fw_cfg::spec::{DATA, SELECTOR};
-    use vmmkit_guest_memory::{RamConfig, RamSize};
+    use vmmkit_guest_memory::RamSize;
     use vmmkit_hypervisor::Irqchip;
 
     use super::*;
@@ -171,6 +210,22 @@ mod tests {
         // Beside that of the configuration spaces.
         assert_eq!(size(&machine(64, true)), 20 + 20);
         assert_eq!(size(&machine(4096, true)), 40 + 20);
+    }
+
+    #[test]
+    fn the_high_window_of_a_q35_is_above_ram() {
+        let host = |gibibytes: u32| {
+            q35_host(&RamConfig {
+                size: RamSize::mebibytes(gibibytes << 10),
+                ..RamConfig::default()
+            })
+        };
+        for (gibibytes, base) in [(1, 32 << 30), (31, 32 << 30), (40, 64 << 30)] {
+            let window = host(gibibytes).high_window.unwrap();
+            assert_eq!((window.base, window.base + window.size), (base, 1 << 47));
+        }
+        assert_eq!(host(1).ecam, None);
+        assert_eq!(Q35_BUS.base + Q35_BUS.length, Ioapic::ADDRESS);
     }
 
     #[test]

@@ -30,6 +30,7 @@ impl MachineForm {
         let virtio = match config.virtio {
             VirtioTransport::Mmio => "mmio",
             VirtioTransport::Pci => "pci",
+            VirtioTransport::Q35 => "q35",
         };
         Self {
             vcpus,

@@ -8,9 +8,11 @@ use vmmkit_hypervisor::Irqchip;
 use vmmkit_pci::PciLayout;
 
 use crate::description::PlatformConfig;
+use crate::firmware;
 use crate::virtio_places::VirtioTransport;
 
-/// Guest-physical addresses that no machine has a use for: 256 MiB from 3 GiB on. The map of a machine:
+/// Guest-physical addresses that no machine has a use for, but one with UEFI firmware, which puts the PCI bus there:
+/// 256 MiB from 3 GiB on. The map of a machine:
 ///
 /// | addresses | what is there |
 /// | --- | --- |
@@ -21,7 +23,7 @@ use crate::virtio_places::VirtioTransport;
 /// | `0xe800_0000..0xf000_0000` | PCI base addresses, where there is a bus |
 /// | `0xfec0_0000`, `0xfee0_0000`, 4 KiB each | the I/O APIC and the local APICs |
 /// | `0xfeff_c000..0xff00_0000` | pages that the hypervisor needs on Intel's processors |
-/// | `0xff00_0000..0x1_0000_0000` | firmware, which ends at 4 GiB |
+/// | `0xff00_0000..0x1_0000_0000` | firmware, which ends at 4 GiB, and flash right below it |
 /// | after RAM, or where the device says | memory to be plugged, persistent memory |
 pub const FREE_MMIO: AddressRange = AddressRange::new(0xc000_0000, 256 << 20);
 
@@ -41,6 +43,8 @@ const HYPERVISOR: [Owned; 3] = [
 
 /// Where the largest firmware begins.
 const FIRMWARE: u64 = 0xff00_0000;
+/// Where a small one does: it is below 1 MiB too.
+const LEAST_FIRMWARE: u64 = 0xfffe_0000;
 
 /// Ports that the hypervisor answers where it has the interrupt controllers: both PICs and their
 /// trigger registers.
@@ -72,11 +76,18 @@ fn taken_mmio(config: PlatformConfig, ram: &GuestRam, more: &[GuestRam]) -> Vec<
     taken.extend(more.iter().flat_map(named("memory beside RAM")));
     taken.extend(HYPERVISOR);
     if config.has_firmware {
-        let range = AddressRange::new(FIRMWARE, MMIO_HOLE_END.0 - FIRMWARE);
+        let first = match config.virtio {
+            // Flash lies right below the firmware, whose size is not known here.
+            VirtioTransport::Q35 => LEAST_FIRMWARE,
+            _ => FIRMWARE,
+        };
+        let range = AddressRange::new(first, MMIO_HOLE_END.0 - first);
         taken.push(("firmware", range));
     }
-    if config.virtio == VirtioTransport::Pci {
-        taken.push(("the PCI bus", PciLayout::default().window));
+    match config.virtio {
+        VirtioTransport::Mmio => {}
+        VirtioTransport::Pci => taken.push(("the PCI bus", PciLayout::default().window)),
+        VirtioTransport::Q35 => taken.push(("the PCI bus", firmware::Q35_BUS)),
     }
     taken
 }

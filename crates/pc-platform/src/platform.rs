@@ -259,6 +259,7 @@ impl Platform {
         } = machine;
         let (mmio, pci) = match config.virtio {
             VirtioTransport::Mmio => (devices.virtio, None),
+            VirtioTransport::Q35 => (0, Some(firmware::q35_host(ram))),
             VirtioTransport::Pci if config.has_firmware => (0, Some(firmware::pci_host())),
             VirtioTransport::Pci => (0, Some(PciHost::default())),
         };

@@ -11,6 +11,7 @@ use vmmkit_virtio::spec::mmio;
 use vmmkit_virtio::{Device, MmioTransport, Signal, Transport};
 
 use crate::error::PlatformError;
+use crate::pci::Chipset;
 use crate::platform::Platform;
 use crate::plugged::Plugged;
 use crate::virtio_places::{GSIS, VirtioTransport, acpi_device, base};
@@ -36,8 +37,12 @@ pub fn plug_all<V: Vm + 'static>(
 ) -> Result<Wired, PlatformError> {
     match transport {
         VirtioTransport::Mmio => plug(devices, &**vm, capabilities, ram, platform),
-        VirtioTransport::Pci => {
-            let plugged = crate::pci::plug(devices, vm, capabilities, ram, platform)?;
+        VirtioTransport::Pci | VirtioTransport::Q35 => {
+            let bus = match transport {
+                VirtioTransport::Q35 => Chipset::q35(platform)?,
+                _ => Chipset::generic(platform)?,
+            };
+            let plugged = bus.plug(devices, vm, capabilities, ram, platform)?;
             Ok((plugged, Vec::new()))
         }
     }

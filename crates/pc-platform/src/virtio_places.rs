@@ -3,6 +3,7 @@
 use vmmkit_boot_loader::acpi::AcpiDevice;
 use vmmkit_boot_loader::with_parameters;
 use vmmkit_device_bus::Gsi;
+use vmmkit_guest_memory::{GuestAddress, MMIO_HOLE_START};
 use vmmkit_virtio::spec::mmio;
 
 /// Where paravirtual devices are.
@@ -15,14 +16,28 @@ pub enum VirtioTransport {
     Mmio,
     /// On a PCI bus, with MSI-X.
     Pci,
+    /// Likewise, and the bus is that of a Q35, which UEFI firmware made for QEMU's machines looks for: its host
+    /// bridge puts the configuration spaces where firmware wants them in memory, and its ISA bridge is device 31.
+    Q35,
 }
 
 impl VirtioTransport {
+    /// Where RAM below 4 GiB must end at the latest ([`RamConfig::hole_start`](vmmkit_guest_memory::RamConfig::hole_start)):
+    /// at 2 GiB beside a Q35, whose firmware has the bus and its configuration spaces above that.
+    pub const fn hole_start(self) -> GuestAddress {
+        match self {
+            Self::Mmio | Self::Pci => MMIO_HOLE_START,
+            Self::Q35 => Q35_HOLE_START,
+        }
+    }
+
     /// How many devices there is room for.
     pub const fn max_devices(self) -> usize {
         match self {
             Self::Mmio => MAX_MMIO,
             Self::Pci => MAX_PCI,
+            // And the ISA bridge.
+            Self::Q35 => MAX_PCI - 1,
         }
     }
 
@@ -30,7 +45,7 @@ impl VirtioTransport {
     pub const fn max_devices_beside(self, lines: usize) -> usize {
         match self {
             Self::Mmio => self.max_devices().saturating_sub(lines),
-            Self::Pci => self.max_devices(),
+            Self::Pci | Self::Q35 => self.max_devices(),
         }
     }
 }
@@ -38,6 +53,9 @@ impl VirtioTransport {
 /// Where the registers of the first device are; the others follow. In the MMIO hole, far below the
 /// interrupt controllers.
 const FIRST: u64 = 0xd000_0000;
+
+/// As QEMU has it.
+pub(crate) const Q35_HOLE_START: GuestAddress = GuestAddress(0x8000_0000);
 
 /// The interrupts that no other device of the platform has: ISA's first, which an MP table
 /// describes too, then the I/O APIC's own.

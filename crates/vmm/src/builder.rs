@@ -7,7 +7,7 @@ use std::thread;
 use parking_lot::Mutex;
 use vmmkit_boot_loader as boot_loader;
 use vmmkit_device_bus::DeviceId;
-use vmmkit_guest_memory::{GuestAddress, GuestRam, Layout, MMIO_HOLE_END};
+use vmmkit_guest_memory::{GuestAddress, GuestRam, MMIO_HOLE_END};
 use vmmkit_host_io::{
     Console, ConsoleOutput, ConsolePort, EventLoop, Stopwatch, Subscriber, Subscription,
     ThreadRole, ThreadSpec,
@@ -133,7 +133,7 @@ impl MachineBuilder {
     /// be plugged into it, and the memory of the devices so far, in the first slot that none of them has.
     pub fn next_memory(&self) -> MemoryPlace {
         let ram = &self.config.ram;
-        let own = Layout::of(ram.size).ranges().to_vec();
+        let own = ram.layout().ranges().to_vec();
         let own = own.into_iter().chain(ram.plug_area());
         let own = (0..)
             .zip(own)

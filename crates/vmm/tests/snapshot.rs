@@ -147,10 +147,11 @@ fn sections(state: &[u8]) -> Vec<(String, String)> {
         .collect()
 }
 
-const MACHINES: [(VirtioTransport, Irqchip); 3] = [
+const MACHINES: [(VirtioTransport, Irqchip); 4] = [
     (VirtioTransport::Mmio, Irqchip::InKernel { pit: true }),
     (VirtioTransport::Mmio, Irqchip::Split),
     (VirtioTransport::Pci, Irqchip::InKernel { pit: false }),
+    (VirtioTransport::Q35, Irqchip::InKernel { pit: true }),
 ];
 
 #[test]
