@@ -13,6 +13,7 @@ pub mod disk_image;
 pub mod elf;
 pub mod emulator;
 pub mod firecracker_api;
+pub mod flash;
 pub mod fuse_request;
 pub mod fw_cfg;
 pub mod guest_status;
@@ -55,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     ("elf", elf::run),
     ("emulator", emulator::run),
     ("firecracker_api", firecracker_api::run),
+    ("flash", flash::run),
     ("fuse_request", fuse_request::run),
     ("fw_cfg", fw_cfg::run),
     ("guest_status", guest_status::run),
