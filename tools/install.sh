@@ -65,6 +65,8 @@ has_package() {
         linux-source-6.1) [ -e /usr/src/linux-source-6.1.tar.xz ] ;;
         python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
         qemu-system-common) [ -x /usr/lib/qemu/virtiofsd ] || [ -x /usr/libexec/virtiofsd ] ;;
+        grub-efi-amd64-bin) [ -d /usr/lib/grub/x86_64-efi ] ;;
+        ovmf) [ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] ;;
         seabios) [ -e /usr/share/seabios/bios.bin ] ;;
         *) command -v "$(program_of "$1")" >/dev/null ;;
     esac

@@ -153,7 +153,7 @@ impl Guests {
         self.folder.join("initramfs.cpio")
     }
 
-    /// A disk with a boot loader of its own: GRUB for a BIOS, the lean kernel and the initramfs.
+    /// A disk with a boot loader of its own: GRUB for a BIOS and for UEFI, the lean kernel and the initramfs.
     pub fn grub_disk(&self) -> PathBuf {
         self.folder.join("grub.iso")
     }

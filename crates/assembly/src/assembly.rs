@@ -15,7 +15,9 @@ use crate::devices::{self, Plan};
 use crate::files::{
     OutputError, Outputs, Role, Unfinished, check_files, device_files, machine_files,
 };
-use crate::{AssembleError, AssemblyError, Host, Reason, debug_port, machine_config, serial};
+use crate::{
+    AssembleError, AssemblyError, Host, Reason, debug_port, firmware, machine_config, serial,
+};
 
 /// A machine whose consoles, files, sockets and devices are open, and that is to be built.
 pub struct Assembly {
@@ -111,6 +113,7 @@ impl Assembly {
         let port = &spec.platform.debug_port;
         let builder =
             debug_port::plug(builder, port, host, &outputs).map_err(failed(Field::DebugPort))?;
+        let builder = firmware::plug(builder, spec)?;
         let mut plan = Plan {
             builder,
             host: host.clone(),

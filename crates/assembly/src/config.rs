@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use vmmkit_boot_loader::unified_cmdline;
+use vmmkit_guest_memory::RamConfig;
 use vmmkit_host_io::{HostCpus, ThreadPriority};
 use vmmkit_hypervisor::Irqchip;
 use vmmkit_machine_spec::{
@@ -16,7 +17,7 @@ use vmmkit_vmm::{
     VirtioTransport,
 };
 
-use crate::{AssemblyError, Reason, cpu_model, smbios};
+use crate::{AssemblyError, Reason, cpu_model, firmware, smbios};
 
 /// The configuration of the machine that `spec` describes. Nothing is opened but the files of a CPU profile
 /// and of credentials and, where no command line is given, the kernel.
@@ -34,9 +35,14 @@ pub fn machine_config(spec: &MachineSpec) -> Result<MachineConfig, AssemblyError
     let cpu = cpu_model(&spec.cpus.model).map_err(|error| of(Field::CpuModel)(error.into()))?;
     let platform = &spec.platform;
     let smbios = smbios::smbios(spec)?;
+    let transport = transport(spec);
+    let ram = RamConfig {
+        hole_start: transport.hole_start(),
+        ..spec.memory.config(spec.needs_shared_memory())
+    };
     Ok(MachineConfig {
         smbios,
-        ram: spec.memory.config(spec.needs_shared_memory()),
+        ram,
         vcpus: spec.cpus.vcpus.count(),
         topology: spec.cpus.vcpus.topology(),
         affinity,
@@ -48,10 +54,7 @@ pub fn machine_config(spec: &MachineSpec) -> Result<MachineConfig, AssemblyError
             false => MpTable::Auto,
         },
         irqchip: irqchip(platform),
-        virtio: match platform.virtio.transport {
-            Transport::Mmio => VirtioTransport::Mmio,
-            Transport::Pci => VirtioTransport::Pci,
-        },
+        virtio: transport,
         packed: platform.virtio.packed,
         on_reboot: match spec.policy.on_reboot {
             OnReboot::Exit | OnReboot::Fail => vmmkit_vmm::OnReboot::Exit,
@@ -81,7 +84,7 @@ fn named(spec: &MachineSpec, mut config: MachineConfig) -> MachineConfig {
 
 fn boot(spec: &MachineSpec) -> Boot {
     let kernel = match &spec.boot {
-        BootSpec::Firmware(image) => return Boot::Firmware(image.into()),
+        BootSpec::Firmware(firmware) => return Boot::Firmware((&firmware.image).into()),
         BootSpec::Kernel(kernel) => kernel,
     };
     let module = |module: &vmmkit_machine_spec::ModuleSpec| Module {
@@ -122,6 +125,15 @@ fn of_image(image: &Path) -> Option<String> {
     let is_file = image.metadata().is_ok_and(|data| data.is_file());
     let file = is_file.then(|| File::open(image).ok()).flatten()?;
     unified_cmdline(&file)
+}
+
+/// UEFI firmware is made for one machine with PCI.
+fn transport(spec: &MachineSpec) -> VirtioTransport {
+    match spec.platform.virtio.transport {
+        Transport::Mmio => VirtioTransport::Mmio,
+        Transport::Pci if firmware::is_uefi(spec) => VirtioTransport::Q35,
+        Transport::Pci => VirtioTransport::Pci,
+    }
 }
 
 /// A kernel without ACPI looks for a PC's interrupt controllers and timer, which split ones are not.

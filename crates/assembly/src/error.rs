@@ -14,8 +14,8 @@ use vmmkit_virtio_devices::{
 };
 use vmmkit_vmm::BuildError;
 
-use crate::CpuFileError;
 use crate::files::{FileFault, FileOwner, OutputError};
+use crate::{CpuFileError, FlashError};
 
 /// Why a machine cannot be assembled: which field of its specification, and the reason.
 #[derive(Debug, Error)]
@@ -109,6 +109,9 @@ pub enum Reason {
     /// A shared folder.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The flash chip with the variables of firmware.
+    #[error(transparent)]
+    Flash(#[from] FlashError),
     /// The file of a credential.
     #[error(transparent)]
     Credential(FileError),

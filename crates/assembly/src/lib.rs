@@ -30,6 +30,7 @@ mod debug_port;
 mod devices;
 mod error;
 mod files;
+mod firmware;
 mod host;
 mod serial;
 mod smbios;
@@ -44,4 +45,5 @@ pub use files::{
     FileFault, FileOwner, NamedFile, OutputError, Outputs, RamFile, Role, Unfinished, check_files,
     device_files, machine_files,
 };
+pub use firmware::{FlashError, is_uefi_image};
 pub use host::{Host, Input, Notice, NoticeKind, PlainStreams};

@@ -90,7 +90,9 @@ mod tests {
         });
         let named = smbios(&spec).unwrap().unwrap();
         assert_eq!(named.serial.as_deref(), Some("7"));
-        let firmware = MachineSpec::new(BootSpec::Firmware("f".into()));
+        let firmware = MachineSpec::new(BootSpec::Firmware(
+            vmmkit_machine_spec::FirmwareSpec::new("f"),
+        ));
         assert_eq!(smbios(&firmware).unwrap(), Some(Smbios::default()));
     }
 

@@ -15,8 +15,8 @@ use vmmkit_assembly::{Assembly, AssemblyError, Host, Input, Notice, PlainStreams
 use vmmkit_hypervisor::VcpuId;
 use vmmkit_hypervisor::fake::{End, FakeHypervisor, Script};
 use vmmkit_machine_spec::{
-    BootSpec, ConsoleSpec, DebugPortSpec, DeviceSpec, DiskSpec, Field, Given, MachineSpec,
-    MemorySpec,
+    BootSpec, ConsoleSpec, DebugPortSpec, DeviceSpec, DiskSpec, Field, FirmwareSpec, Given,
+    MachineSpec, MemorySpec,
 };
 use vmmkit_virtio_devices::{Block, Rng};
 
@@ -64,7 +64,7 @@ impl Folder {
         MachineSpec {
             serial: Some(ConsoleSpec::File(self.path("serial"))),
             memory: MemorySpec::parse(&Given::text("16M")).unwrap(),
-            ..MachineSpec::new(BootSpec::Firmware(self.path("rom")))
+            ..MachineSpec::new(BootSpec::Firmware(FirmwareSpec::new(self.path("rom"))))
         }
     }
 }

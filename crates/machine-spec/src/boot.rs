@@ -13,8 +13,8 @@ use crate::{Fault, Given, Unknown, path_text};
 pub enum BootSpec {
     /// A kernel and what goes with it.
     Kernel(KernelSpec),
-    /// The image of firmware.
-    Firmware(PathBuf),
+    /// Firmware.
+    Firmware(FirmwareSpec),
 }
 
 impl BootSpec {
@@ -22,7 +22,7 @@ impl BootSpec {
     pub fn image(&self) -> &Path {
         match self {
             Self::Kernel(kernel) => &kernel.image,
-            Self::Firmware(image) => image,
+            Self::Firmware(firmware) => &firmware.image,
         }
     }
 
@@ -31,6 +31,97 @@ impl BootSpec {
         match self {
             Self::Kernel(kernel) => Some(kernel),
             Self::Firmware(_) => None,
+        }
+    }
+}
+
+/// Firmware.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "FirmwareForm", into = "FirmwareForm")]
+#[non_exhaustive]
+pub struct FirmwareSpec {
+    /// The image, which ends at 4 GiB.
+    pub image: PathBuf,
+    /// The file that holds the variables of UEFI firmware, in a flash chip right below the image.
+    pub vars: Option<PathBuf>,
+}
+
+impl FirmwareSpec {
+    /// The firmware at `image`, without variables that last.
+    pub fn new(image: impl Into<PathBuf>) -> Self {
+        Self {
+            image: image.into(),
+            vars: None,
+        }
+    }
+
+    /// `PATH[,vars=PATH]`, unless `exists` says that there is a file of that whole name. A comma is part of a path.
+    ///
+    /// # Errors
+    /// [`Fault::Missing`] without a path of either.
+    pub fn parse(given: &Given, exists: impl Fn(&Path) -> bool) -> Result<Self, Fault> {
+        let text = given.as_text();
+        let (image, vars) = match text.split_once(VARS) {
+            Some((image, vars)) if !exists(&given.path(text)) => (image, Some(vars)),
+            _ => (text, None),
+        };
+        if image.is_empty() {
+            return Err(Fault::Missing("path"));
+        }
+        if vars.is_some_and(str::is_empty) {
+            return Err(Fault::Missing("vars"));
+        }
+        Ok(Self {
+            image: given.path(image),
+            vars: vars.map(|vars| given.path(vars)),
+        })
+    }
+}
+
+/// The key of a file of variables behind the path of an image.
+const VARS: &str = ",vars=";
+
+impl fmt::Display for FirmwareSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&path_text::of_path(&self.image))?;
+        match &self.vars {
+            Some(vars) => write!(f, "{VARS}{}", path_text::of_path(vars)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// As it is serialized: a path, as long as it has no variables.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum FirmwareForm {
+    Image(PathBuf),
+    #[serde(rename_all = "kebab-case")]
+    WithVars(FirmwareAndVars),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FirmwareAndVars {
+    image: PathBuf,
+    vars: Option<PathBuf>,
+}
+
+impl From<FirmwareForm> for FirmwareSpec {
+    fn from(form: FirmwareForm) -> Self {
+        match form {
+            FirmwareForm::Image(image) => Self::new(image),
+            FirmwareForm::WithVars(FirmwareAndVars { image, vars }) => Self { image, vars },
+        }
+    }
+}
+
+impl From<FirmwareSpec> for FirmwareForm {
+    fn from(spec: FirmwareSpec) -> Self {
+        let FirmwareSpec { image, vars } = spec;
+        match vars {
+            None => Self::Image(image),
+            vars => Self::WithVars(FirmwareAndVars { image, vars }),
         }
     }
 }
@@ -188,6 +279,26 @@ mod tests {
         assert!(parsed(" x").is_err() && parsed("").is_err());
         let whole = ModuleSpec::parse(&Given::text("a b"), |_| true).unwrap();
         assert_eq!(whole.path, Path::new("a b"));
+    }
+
+    #[test]
+    fn firmware_has_a_file_for_its_variables() {
+        let parsed = |text, exists| FirmwareSpec::parse(&Given::text(text), |_| exists);
+        for (text, exists, image, vars) in [
+            ("a", false, "a", None),
+            ("a,b,vars=c,d", false, "a,b", Some("c,d")),
+            ("a,vars=c", true, "a,vars=c", None),
+        ] {
+            let spec = parsed(text, exists).unwrap();
+            assert_eq!(spec.image, Path::new(image));
+            assert_eq!(spec.vars.as_deref(), vars.map(Path::new));
+            assert_eq!(spec.to_string(), text);
+            let json = serde_json::to_string(&spec).unwrap();
+            assert_eq!(serde_json::from_str::<FirmwareSpec>(&json).unwrap(), spec);
+        }
+        for text in ["", ",vars=x", "a,vars="] {
+            assert!(parsed(text, false).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::{
-    AffinityFault, BackingSpec, DeviceSpec, Fault, IrqchipPlace, MachineSpec, MemoryFault,
+    AffinityFault, BackingSpec, BootSpec, DeviceSpec, Fault, IrqchipPlace, MachineSpec, MemoryFault,
 };
 
 /// A field of a [`MachineSpec`].
@@ -17,6 +17,8 @@ pub enum Field {
     Kernel,
     /// `boot`: the firmware.
     Firmware,
+    /// `boot`: the file of the firmware's variables.
+    FirmwareVars,
     /// `boot`: the initial RAM disk.
     Initrd,
     /// `boot`: the module of this number.
@@ -157,6 +159,13 @@ impl MachineSpec {
             |value: Option<&dyn fmt::Display>| value.map_or(String::new(), |it| it.to_string());
         match field {
             Field::Kernel | Field::Firmware => crate::path_text::of_path(self.boot.image()),
+            Field::FirmwareVars => match &self.boot {
+                BootSpec::Firmware(firmware) => firmware
+                    .vars
+                    .as_deref()
+                    .map_or(String::new(), crate::path_text::of_path),
+                BootSpec::Kernel(_) => String::new(),
+            },
             Field::Initrd => kernel
                 .and_then(|kernel| kernel.initrd.as_ref())
                 .map_or(String::new(), |initrd| {
@@ -208,7 +217,7 @@ mod tests {
     use crate::{BalloonSpec, BootSpec, DiskSpec, FsSpec, Given, MemorySpec, NetSpec, VsockSpec};
 
     fn machine() -> MachineSpec {
-        MachineSpec::new(BootSpec::Firmware("f".into()))
+        MachineSpec::new(BootSpec::Firmware(crate::FirmwareSpec::new("f")))
     }
 
     fn refused(change: impl FnOnce(&mut MachineSpec)) -> Invalid {

@@ -54,7 +54,7 @@ mod vsock;
 mod words;
 
 pub use balloon::BalloonSpec;
-pub use boot::{BootSpec, Entry, InitrdSpec, KernelSpec, ModuleSpec};
+pub use boot::{BootSpec, Entry, FirmwareSpec, InitrdSpec, KernelSpec, ModuleSpec};
 pub use check::{Conflict, Field, Invalid};
 pub use cloud_init::CloudInitSpec;
 pub use console::ConsoleSpec;

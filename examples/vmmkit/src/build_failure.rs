@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fs;
 
-use vmmkit_assembly::{AssemblyError, Reason};
+use vmmkit_assembly::{AssemblyError, FlashError, Reason};
 use vmmkit_boot_loader::{BootPart, EntryChoice, LoadError};
 use vmmkit_guest_memory::{RamError, RamSize};
 use vmmkit_host_io::ThreadPriority;
@@ -74,12 +74,26 @@ pub(crate) fn of_assembly(error: &AssemblyError, spec: &MachineSpec, texts: &[St
             format!("{what}: {conflict}"),
             options::of_conflict(conflict, advice, name),
         ),
+        Reason::Flash(error) => Failure::host(&what, error, of_flash(error)),
         Reason::CpuFile(error) => cpu::failure("--cpu ", &spec.cpus.model, error),
         Reason::Priority { priority, source } => {
             let what = format!("{what}: {priority}");
             Failure::host(&what, source, allowed_by(*priority))
         }
         reason => Failure::usage(format!("{what}: {reason}"), advice),
+    }
+}
+
+/// Advice for a file of variables that cannot be had.
+fn of_flash(error: &FlashError) -> &'static str {
+    match error {
+        FlashError::Lock(_) => "end the guest that has it, or give this one a copy of its own",
+        FlashError::Open(_) => {
+            "make one for this machine: cp /usr/share/OVMF/OVMF_VARS_4M.fd FILE, and give vars=FILE"
+        }
+        _ => {
+            "give vars=FILE, a copy of the store that comes with the firmware, such as OVMF_VARS_4M.fd"
+        }
     }
 }
 

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use vmmkit_assembly::{default_cmdline, is_bootable, machine_config};
+use vmmkit_assembly::{default_cmdline, is_bootable, is_uefi_image, machine_config};
 use vmmkit_gdb::Place;
 use vmmkit_guest_memory::RamSize;
 use vmmkit_machine_spec::{
-    BootSpec, ConsoleSpec, DeviceSpec, InitrdSpec, KernelSpec, MachineSpec, Transport,
+    BootSpec, ConsoleSpec, DeviceSpec, FirmwareSpec, InitrdSpec, KernelSpec, MachineSpec, Transport,
 };
 use vmmkit_vmm::MachineConfig;
 
@@ -87,7 +87,11 @@ impl Settings {
         let found_kernel = options.kernel.is_none() && options.firmware.is_none();
         options.devices.sort_by_key(|(device, _)| device.order());
         if let Some(disk) = own_boot_loader(&options) {
-            options.firmware = Some(firmware_search::search(disk)?);
+            options.firmware = Some(FirmwareSpec::new(firmware_search::search(disk)?));
+            as_systems_expect(&mut options, values);
+        } else if let Some(firmware) = &options.firmware
+            && is_uefi_image(&firmware.image)
+        {
             as_systems_expect(&mut options, values);
         }
         let root = root(&options)?;

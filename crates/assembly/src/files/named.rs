@@ -8,6 +8,7 @@ use vmmkit_machine_spec::{ConsoleSpec, DeviceSpec, DiskSpec, Field, MachineSpec}
 use vmmkit_virtio_devices::Qcow2Disk;
 
 use super::{NamedFile, Role};
+use crate::firmware;
 
 /// The owner of a file that a specification names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub fn machine_files(spec: &MachineSpec) -> Vec<NamedFile<FileOwner>> {
     let kernel = spec.boot.as_kernel();
     let image = kernel.map_or(Field::Firmware, |_| Field::Kernel);
     add(image, Some(spec.boot.image()), Role::Input);
+    let vars = firmware::vars(spec).map(PathBuf::as_path);
+    add(Field::FirmwareVars, vars, Role::Disk);
     let initrd = kernel.and_then(|kernel| kernel.initrd.as_ref());
     let initrd = initrd.map(|initrd| initrd.path.as_path());
     add(Field::Initrd, initrd, Role::Input);

@@ -86,7 +86,7 @@ pub(crate) fn shown(spec: &MachineSpec, field: Field, texts: &[String]) -> Strin
 pub(crate) fn option_of(spec: &MachineSpec, field: Field) -> Option<&'static RunOption> {
     super::named(match field {
         Field::Kernel => "kernel",
-        Field::Firmware => "firmware",
+        Field::Firmware | Field::FirmwareVars => "firmware",
         Field::Initrd => "initrd",
         Field::Module(_) => "module",
         Field::Cmdline => "cmdline",

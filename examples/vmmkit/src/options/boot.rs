@@ -1,8 +1,8 @@
 //! The boot options.
 
 use vmmkit_machine_spec::{
-    BootSpec, CredentialSpec, Entry, InitrdSpec, KernelSpec, ModuleSpec, RootSpec, SmbiosSpec,
-    path_text,
+    BootSpec, CredentialSpec, Entry, FirmwareSpec, InitrdSpec, KernelSpec, ModuleSpec, RootSpec,
+    SmbiosSpec, path_text,
 };
 
 use super::{BOOT, FLAG, PATH, RunOption, TEXT, Takes, changed, flag, one};
@@ -127,16 +127,18 @@ pub(super) const OPTIONS: &[RunOption] = &[
     },
     RunOption {
         name: "firmware",
+        value: "PATH[,vars=PATH]",
         heading: BOOT,
         help: "Firmware to run instead of a kernel",
-        more: "A flat image, which is mapped so that it ends at 4 GiB. Where no boot option is given and the first disk \
+        more: "A flat image, which is mapped so that it ends at 4 GiB. UEFI firmware, such as OVMF_CODE_4M.fd, keeps its variables in \
+               the file of vars, a copy of OVMF_VARS_4M.fd that is this machine's own; without it they are lost at its end. Where no boot option is given and the first disk \
                has a boot loader for a BIOS, the default is SeaBIOS, on PCI and with 1G of memory.",
         read: |options, given| {
-            options.firmware = Some(given.path(given.as_text()));
+            options.firmware = Some(FirmwareSpec::parse(given, |path| path.exists())?);
             Ok(())
         },
         write: |settings| match &settings.spec.boot {
-            BootSpec::Firmware(image) => vec![path_text::of_path(image)],
+            BootSpec::Firmware(firmware) => vec![firmware.to_string()],
             BootSpec::Kernel(_) => Vec::new(),
         },
         ..PATH

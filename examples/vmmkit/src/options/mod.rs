@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use vmmkit_gdb::Place;
 use vmmkit_machine_spec::{
-    ConsoleSpec, CpusSpec, DeviceSpec, Entry, Given, InitrdSpec, MemorySpec, ModuleSpec,
-    PlatformSpec, PolicySpec, RootSpec,
+    ConsoleSpec, CpusSpec, DeviceSpec, Entry, FirmwareSpec, Given, InitrdSpec, MemorySpec,
+    ModuleSpec, PlatformSpec, PolicySpec, RootSpec,
 };
 
 use crate::failure::Failure;
@@ -50,7 +50,7 @@ pub(crate) struct RunOptions {
     pub(crate) modules: Vec<ModuleSpec>,
     pub(crate) cmdline: Option<String>,
     pub(crate) entry: Option<Entry>,
-    pub(crate) firmware: Option<PathBuf>,
+    pub(crate) firmware: Option<FirmwareSpec>,
     pub(crate) root: Option<RootSpec>,
     pub(crate) command: Vec<String>,
     pub(crate) config: Option<PathBuf>,

@@ -277,7 +277,7 @@ const OF_RUN: &[(&[&str], &str)] = &[
     ),
     (
         &["--uefi", "--ovmf", "--efi"],
-        "give a flat image of it by --firmware PATH; it keeps no variables",
+        "give it by --firmware /usr/share/OVMF/OVMF_CODE_4M.fd,vars=FILE; FILE is a copy of OVMF_VARS_4M.fd",
     ),
     (
         &[
