@@ -183,6 +183,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// The crate that re-exports all others.
 const FACADE: &str = "vmmkit";
 
+/// The files of programs beside the crates, which run in guests alone, that may hold `unsafe`.
+const UNSAFE_IN_GUESTS: &[&str] = &["syscall.rs"];
+
 /// The only crates that may hold `unsafe`.
 const UNSAFE: &[&str] = &["guest-memory", "host-io", "hypervisor-kvm"];
 
@@ -375,6 +378,16 @@ fn only_three_crates_may_hold_unsafe() {
             "{name} does not forbid unsafe code"
         );
     }
+    let init = workspace_root().join("crates/guest-init/init");
+    let files = rust_files(&init);
+    let holds = |file: &&PathBuf| fs::read_to_string(file).unwrap().contains("unsafe {");
+    let holding = files.iter().filter(holds);
+    let names: Vec<&str> = holding
+        .map(|file| file.file_name().unwrap().to_str().unwrap())
+        .collect();
+    assert_eq!(names, UNSAFE_IN_GUESTS);
+    let main = fs::read_to_string(init.join("main.rs")).unwrap();
+    assert!(main.contains("#![deny(unsafe_code)]"));
 }
 
 #[test]

@@ -84,21 +84,6 @@ impl std::fmt::Debug for Frames {
     }
 }
 
-/// Takes the frames of `input` apart, and writes their bytes, until one is the end or either side fails.
-pub(crate) fn unpack(input: &mut impl io::Read, output: &mut impl io::Write) -> io::Result<()> {
-    let mut bytes = [0; MAX];
-    loop {
-        let mut length = [0; 2];
-        input.read_exact(&mut length)?;
-        let length = usize::from(u16::from_le_bytes(length));
-        let Some(frame) = bytes.get_mut(..length).filter(|_| length > 0) else {
-            return Ok(());
-        };
-        input.read_exact(frame)?;
-        output.write_all(frame)?;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -106,6 +91,21 @@ mod tests {
     use vmmkit_host_io::FdInput;
 
     use super::*;
+
+    /// Takes the frames of `input` apart, as the guest's program does, until one is the end.
+    fn unpack(input: &mut impl io::Read, output: &mut impl io::Write) -> io::Result<()> {
+        let mut bytes = [0; MAX];
+        loop {
+            let mut length = [0; 2];
+            input.read_exact(&mut length)?;
+            let length = usize::from(u16::from_le_bytes(length));
+            let Some(frame) = bytes.get_mut(..length).filter(|_| length > 0) else {
+                return Ok(());
+            };
+            input.read_exact(frame)?;
+            output.write_all(frame)?;
+        }
+    }
 
     #[test]
     fn input_is_the_same_behind_frames_and_has_an_end() {

@@ -1,8 +1,7 @@
 //! One command in a guest whose root is a directory of the host, shared by virtio-fs.
 //!
-//! On the host: a [`Task`] says what to run, [`initramfs`] makes the initial RAM disk that runs it, and a [`Monitor`]
-//! hears from the guest how it ended. In the guest: the program that the RAM disk has as its `/init` asks
-//! [`is_init`], and calls [`run`].
+//! A [`Task`] says what to run, [`initramfs`] makes the initial RAM disk that runs it, and a [`Monitor`] hears from the
+//! guest how it ended. The guest's first process is in this package too, in `init`: some 20 KiB, static, without a libc.
 //!
 //! The guest has a virtio console with the ports [`STDIN`], [`STDOUT`], [`STDERR`] and [`STATUS`]. The command's output is
 //! that of two of the ports, byte for byte. Input comes in [frames](Frames), for a port has no end of its own. At the end of
@@ -22,15 +21,21 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod error;
 mod frames;
-mod guest;
 mod monitor;
 mod signals;
 mod task;
+#[path = "../init/wire.rs"]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the guest's program uses the rest of it")
+)]
+mod wire;
 
-pub use archive::{InitramfsError, initramfs};
+pub use archive::initramfs;
+pub use error::InitramfsError;
 pub use frames::Frames;
-pub use guest::{InitError, give_up, is_init, run};
 pub use monitor::{Ended, Monitor};
 pub use signals::Signals;
 pub use task::Task;

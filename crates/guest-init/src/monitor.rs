@@ -21,7 +21,7 @@ pub enum Ended {
 
 /// A line of the guest's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
+enum Status {
     /// The exit code, and bytes of stdout and stderr.
     Exited(u8, u64, u64),
     Failed(String),
@@ -42,13 +42,6 @@ impl Status {
             .next()
             .is_none()
             .then_some(Self::Exited(code, stdout, stderr))
-    }
-
-    pub(crate) fn line(&self) -> String {
-        match self {
-            Self::Exited(code, stdout, stderr) => format!("exited {code} {stdout} {stderr}\n"),
-            Self::Failed(reason) => format!("failed {}\n", reason.replace('\n', " ")),
-        }
     }
 }
 
@@ -206,11 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_written_as_it_is_read() {
-        for status in [Status::Exited(7, 1, 2), Status::Failed("a b".into())] {
-            let line = status.line();
-            let line = line.strip_suffix('\n').unwrap();
-            assert_eq!(Status::parse(line.as_bytes()), Some(status));
+    fn a_status_is_a_line() {
+        let read = |line: &str| Status::parse(line.as_bytes());
+        assert_eq!(read("exited 7 1 2"), Some(Status::Exited(7, 1, 2)));
+        assert_eq!(read("failed a b"), Some(Status::Failed("a b".into())));
+        for other in [
+            "",
+            "exited",
+            "exited 7 1",
+            "exited 256 0 0",
+            "exited 7 1 2 3",
+            "Exited 7 1 2",
+        ] {
+            assert_eq!(read(other), None, "{other}");
         }
     }
 }

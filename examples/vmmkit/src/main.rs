@@ -66,9 +66,6 @@ mod usage;
 mod wire;
 
 fn main() -> ExitCode {
-    if vmmkit_guest_init::is_init() {
-        return guest();
-    }
     reports::note_start();
     vmmkit_host_io::share_one_heap();
     vmmkit_host_io::start_with_clean_signals();
@@ -79,16 +76,6 @@ fn main() -> ExitCode {
         // The hook has said what there is to say.
         Err(_) => exit_code::HOST_ERROR.into(),
     }
-}
-
-/// This process is the first one of a guest (`--root`): it runs the command there.
-fn guest() -> ExitCode {
-    match vmmkit_guest_init::run() {
-        Ok(()) => {}
-        Err(error) => messages::say(&format!("error: {error}")),
-    }
-    vmmkit_guest_init::give_up();
-    exit_code::HOST_ERROR.into()
 }
 
 fn act() -> Result<ExitCode, Failure> {

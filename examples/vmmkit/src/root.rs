@@ -68,13 +68,14 @@ impl Root {
         }
     }
 
-    /// Gives the machine an initial RAM disk with this program, which is its init.
+    /// Gives the machine an initial RAM disk whose init runs the command.
     pub(crate) fn boot(&self, machine: &mut MachineConfig) -> Result<(), Failure> {
-        let program = std::fs::read("/proc/self/exe")
-            .map_err(|error| self.failed(&error, "mount procfs at /proc"))?;
-        let archive = initramfs(&program, &self.task(&machine.name));
+        let archive = initramfs(&self.task(&machine.name));
         let archive = archive.map_err(|error| {
-            self.failed(&error, "build vmmkit with -C target-feature=+crt-static")
+            self.failed(
+                &error,
+                "give a shorter command, or fewer variables (env -i)",
+            )
         })?;
         if let Boot::Kernel(kernel) = &mut machine.boot {
             kernel.initrd = Some(Initrd::from(archive));
