@@ -70,6 +70,14 @@ impl Place {
         self.command("", &[], &["busybox", "sh", "-c", script])
     }
 
+    /// A folder for the names of guests.
+    fn runtime(&self) -> PathBuf {
+        let runtime = self.guest.scratch.path().join("runtime");
+        fs::create_dir(&runtime).unwrap();
+        fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).unwrap();
+        runtime
+    }
+
     fn runs(&self, command: &mut Command) -> Finished {
         self.guest.guests.run(command, b"").unwrap()
     }
@@ -115,14 +123,14 @@ fn a_command_has_the_streams_and_the_exit_code_of_the_process() {
         .stdin(Stdio::piped())
         .stdout(File::create(&stdout).unwrap());
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let input = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut &input, b"from stdin\n").unwrap();
-    drop(input);
+    // Backwards, so that it is other bytes than the file's.
+    let input: Vec<u8> = bytes.iter().rev().copied().collect();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), &input).unwrap();
     let status = wait_until(&mut child, Instant::now() + BOOT_LIMIT).unwrap();
     let stderr = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
     assert_eq!(status.and_then(|status| status.code()), Some(7), "{stderr}");
     assert_eq!(stderr, "to stderr\n");
-    assert!(fs::read(&stdout).unwrap() == [&bytes[..], b"from stdin\n"].concat());
+    assert!(fs::read(&stdout).unwrap() == [bytes, input].concat());
     // The host's files are as they were.
     assert!(contents(&place.root) == before);
 }
@@ -327,15 +335,86 @@ fn a_command_at_a_terminal_has_its_keys_and_its_size() {
     assert_eq!(status.and_then(|status| status.code()), Some(9));
 }
 
+#[test]
+fn lines_of_a_terminal_reach_a_command_whose_output_goes_elsewhere() {
+    let Some(place) = Place::new("lines") else {
+        return;
+    };
+    let run = place.shell("echo ready; read line; echo \"[$line]\"; busybox cat; echo end");
+    let mut piped = Command::new("sh");
+    piped.args(["-c", "\"$@\" | cat", "sh"]);
+    piped.arg(run.get_program()).args(run.get_args());
+    let mut terminal = Terminal::start(&piped).unwrap();
+    terminal.sees("ready\r\n", BOOT_LIMIT).unwrap();
+    // The terminal stays as it is, and shows what is typed itself.
+    assert!(!terminal.is_raw());
+    terminal.types("a line\r");
+    terminal.sees("a line\r\n[a line]\r\n", BOOT_LIMIT).unwrap();
+    terminal.types("another\r");
+    terminal.sees("another\r\nanother\r\n", BOOT_LIMIT).unwrap();
+    terminal.types("\x04");
+    terminal.sees("end\r\n", BOOT_LIMIT).unwrap();
+    assert!(terminal.ends(BOOT_LIMIT).unwrap().unwrap().success());
+}
+
+#[test]
+fn a_guest_is_stopped_by_the_end_of_its_command() {
+    let Some(place) = Place::new("stopped command") else {
+        return;
+    };
+    let runtime = place.runtime();
+    let of_runtime = |words: &[&str]| {
+        let mut command = Command::new(&place.guest.guests.vmmkit);
+        command.args(words).env("XDG_RUNTIME_DIR", &runtime);
+        command
+    };
+    let words = ["busybox", "sh", "-c"];
+    let catcher = CATCHER.replace("INT", "TERM");
+    // What it answers, and what becomes of one that does not.
+    let deaf = "trap '' TERM; echo ready; while :; do busybox sleep 1; done";
+    for (script, timeout, code, said) in [
+        (catcher.as_str(), "60", 9, "web: its command ended after "),
+        (
+            deaf,
+            "1",
+            1,
+            "web: did not answer the power button in 1 s, stopped",
+        ),
+    ] {
+        let mut command = place.command("", &["--name", "web"], &[&words[..], &[script]].concat());
+        command.env("XDG_RUNTIME_DIR", &runtime);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        let waiting = of_runtime(&["wait", "web"]).stdout(Stdio::null()).spawn();
+        let mut stop = of_runtime(&["stop", "web", "--timeout", timeout]);
+        let stopped = run_bounded(&mut stop, b"", BOOT_LIMIT).unwrap();
+        assert!(stopped.stdout.starts_with(said), "{}", stopped.stdout);
+        let is_heard = code == 9;
+        assert_eq!(stopped.code(), Some(if is_heard { 0 } else { 3 }));
+        let status = wait_until(&mut child, Instant::now() + BOOT_LIMIT).unwrap();
+        assert_eq!(status.and_then(|status| status.code()), Some(code));
+        // Who begins to wait after the end finds no guest.
+        let waited = wait_until(&mut waiting.unwrap(), Instant::now() + BOOT_LIMIT).unwrap();
+        assert!(waited.is_some());
+        let rest = std::io::read_to_string(stdout).unwrap();
+        assert_eq!(rest, if is_heard { "caught\n" } else { "" });
+    }
+}
+
 /// Descriptors, processes and files that a run leaves behind would be found by the next one.
 #[test]
 fn runs_one_after_the_other_leave_nothing() {
     let Some(place) = Place::new("one after the other") else {
         return;
     };
-    let runtime = place.guest.scratch.path().join("runtime");
-    fs::create_dir(&runtime).unwrap();
-    fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).unwrap();
+    let runtime = place.runtime();
     for code in 0..8 {
         let mut command = place.shell(&format!("exit {code}"));
         let run = run_bounded(command.env("XDG_RUNTIME_DIR", &runtime), b"", BOOT_LIMIT).unwrap();

@@ -48,6 +48,11 @@ impl MachineEvents {
             Departure::Unknown(_) => ("handed over, and not known to run", code),
         })
     }
+
+    fn ended(&self, outcome: Outcome) -> String {
+        let own = self.embedder.ending(outcome).map(str::to_owned);
+        own.unwrap_or_else(|| ended(outcome))
+    }
 }
 
 impl EventSource for MachineEvents {
@@ -61,7 +66,10 @@ impl EventSource for MachineEvents {
                     _ => None,
                 };
                 match self.departed(&message.body) {
-                    None => described(&message.body),
+                    None => match &message.body {
+                        vmm::Event::Ended(outcome) => ("ended", Some(self.ended(*outcome))),
+                        event => described(event),
+                    },
                     Some((how, code)) => {
                         exit_code = Some(code);
                         ("ended", Some(how.to_owned()))
@@ -99,7 +107,6 @@ fn described(event: &vmm::Event) -> (&'static str, Option<String>) {
         vmm::Event::CrashLoaded => ("crash-loaded", None),
         vmm::Event::TripleFault(vcpu) => ("triple-fault", Some(vcpu.to_string())),
         vmm::Event::Reset(cause) => ("reset", Some(format!("{cause:?}").to_lowercase())),
-        vmm::Event::Ended(outcome) => ("ended", Some(ended(*outcome))),
         vmm::Event::Failed(error) => ("failed", Some(error.clone())),
         other => ("other", Some(format!("{other:?}"))),
     }

@@ -21,6 +21,7 @@ mod debugged;
 mod device;
 mod disk;
 mod door;
+mod embedder;
 mod events;
 mod machine;
 mod memory;
@@ -31,7 +32,8 @@ mod standstill;
 
 pub use debugged::DebuggedMachine;
 pub use door::{Door, ServerSlot};
-pub use machine::{ControlledMachine, Embedder, Manner};
+pub use embedder::Embedder;
+pub use machine::{ControlledMachine, Manner};
 pub use migration::Departure;
 pub use power::{PAUSE_TIME, ask_to_power_off, can_hear};
 pub use standstill::Standstill;

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use vmmkit_control::{
-    Balloon, Cause, Controlled, Device, EventSource, Limits, MachineInfo, MachineState, Memory,
-    Migrated, MigrationProgress, Refusal, Saving,
+    Balloon, Controlled, Device, EventSource, Limits, MachineInfo, MachineState, Memory, Migrated,
+    MigrationProgress, Refusal, Saving,
 };
 use vmmkit_host_io::ConsoleTap;
-use vmmkit_snapshot::{WriteError, Writer};
 use vmmkit_telemetry::Metrics;
 use vmmkit_virtio_devices::Console as VirtioConsole;
 use vmmkit_vmm::{self as vmm, Handle, Outcome, PauseError};
@@ -19,48 +18,8 @@ use vmmkit_vmm::{self as vmm, Handle, Outcome, PauseError};
 use crate::console::Tapped;
 use crate::device::LiveDevice;
 use crate::events::MachineEvents;
-use crate::migration::{Departure, Migration};
-use crate::{PAUSE_TIME, Standstill, ask_to_power_off, disk};
-
-/// Additions to a machine by the program that it runs in.
-pub trait Embedder: Send + Sync + 'static {
-    /// `metrics` of the machine that is `about`, with the program's own and under its name.
-    fn publish(&self, metrics: Metrics, about: &MachineInfo) -> Metrics;
-
-    /// Saves `machine` to `folder` as `saving` says; its guest is paused by `standstill`, and runs on at its end.
-    ///
-    /// # Errors
-    /// Why it cannot be saved.
-    fn save(
-        &self,
-        machine: &Handle,
-        folder: &Path,
-        saving: Saving,
-        standstill: &mut Standstill<'_>,
-    ) -> Result<(), Cause>;
-
-    /// Describes the machine for the process that it is to go on in, to the manifest of a migration.
-    ///
-    /// # Errors
-    /// [`WriteError`].
-    fn describe(&self, manifest: &mut Writer) -> Result<(), WriteError>;
-
-    /// A guest that was asked to power off has not, and is stopped now.
-    fn cut_off(&self, machine: &Handle);
-
-    /// The exit code of the process once its machine has ended with `outcome`, or has failed (`None`); `None` where
-    /// that is not known.
-    fn exit_code(&self, outcome: Option<Outcome>) -> Option<u8> {
-        let _ = outcome;
-        None
-    }
-
-    /// The exit code of the process once its guest has gone to another one; `None` where that is not known.
-    fn exit_code_of(&self, departure: &Departure) -> Option<u8> {
-        let _ = departure;
-        None
-    }
-}
+use crate::migration::Migration;
+use crate::{Embedder, PAUSE_TIME, Standstill, ask_to_power_off, disk};
 
 /// How a machine is to be treated.
 #[derive(Clone, Copy, Debug)]
@@ -272,7 +231,9 @@ impl Controlled for ControlledMachine {
             _ => return handle.stop(),
         }
         self.is_asked.store(true, Ordering::Relaxed);
-        ask_to_power_off(handle, self.manner.has_acpi);
+        if !self.embedder.ask_to_power_off() {
+            ask_to_power_off(handle, self.manner.has_acpi);
+        }
     }
 
     fn stop(&self) {
@@ -290,7 +251,9 @@ impl Controlled for ControlledMachine {
     }
 
     fn power_button(&self) {
-        if let Ok(handle) = self.handle() {
+        if let Ok(handle) = self.handle()
+            && !self.embedder.ask_to_power_off()
+        {
             handle.power_button();
         }
     }

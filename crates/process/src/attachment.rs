@@ -11,7 +11,7 @@ use vmmkit_host_io::{
 
 use crate::keys::Key;
 use crate::signals::HANDLED;
-use crate::{Command, Job, Keys};
+use crate::{Command, EscapeKey, Job, Keys};
 
 /// How long the machine may take nothing of what is typed, and count as one that reads.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -71,7 +71,7 @@ pub enum Left {
     Signal(Signal),
 }
 
-/// The text for Ctrl-a h.
+/// The text for Ctrl-a h, as [`EscapeKey::in_text`] takes it.
 pub const ATTACHED_HELP: &str = "keys:
   Ctrl-a h       this help
   Ctrl-a d       leave; the guest runs on
@@ -97,11 +97,11 @@ pub struct Attachment<C> {
 }
 
 impl<C: RemoteConsole> Attachment<C> {
-    /// At `console`. Signals of this thread, and of all that it starts, are blocked from now on.
+    /// At `console`, with `escape` before the keys of this program. Signals of this thread, and of all that it starts, are blocked from now on.
     ///
     /// # Errors
     /// The host's, when it has no descriptor left.
-    pub fn new(console: C) -> io::Result<Self> {
+    pub fn new(console: C, escape: EscapeKey) -> io::Result<Self> {
         let stdin = io::stdin();
         let kind = Pollable::kind(stdin.as_fd());
         let job = Job::new()?;
@@ -124,7 +124,7 @@ impl<C: RemoteConsole> Attachment<C> {
             signals,
             ready,
             patience,
-            keys: Keys::default(),
+            keys: Keys::new(escape),
             is_terminal,
             has_keys: !matches!(kind, Pollable::Null),
             hears_keys: false,

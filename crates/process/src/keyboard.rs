@@ -22,7 +22,7 @@ use vmmkit_host_io::{InputRead, Interest, Poller, TimerFd, is_foreground, read_r
 
 use crate::input::{Queue, TerminalInput};
 use crate::keys::Key;
-use crate::{Command, Job, Keys};
+use crate::{Command, EscapeKey, Job, Keys};
 
 /// How long a guest may take nothing with the queue full, and count as one that reads.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -55,13 +55,14 @@ pub struct Keyboard {
 
 impl Keyboard {
     /// The keys of `tty`, and a console's input with what is for the guest; the job hears keys from now on.
-    /// Each command is for `act`, on the event loop's thread.
+    /// Commands begin with `escape`; each is for `act`, on the event loop's thread.
     ///
     /// # Errors
     /// The host's, when it has no descriptor left.
     pub fn new(
         tty: OwnedFd,
         job: Arc<Job>,
+        escape: EscapeKey,
         act: Box<dyn FnMut(Command) + Send>,
     ) -> io::Result<(Self, TerminalInput)> {
         job.hear_keys();
@@ -73,7 +74,7 @@ impl Keyboard {
         let keyboard = Self {
             tty,
             job,
-            keys: Keys::default(),
+            keys: Keys::new(escape),
             act,
             queue,
             ready,

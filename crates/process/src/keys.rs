@@ -1,5 +1,10 @@
 //! The keys that a VMM keeps for itself: Ctrl-a, and one more.
 
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
 /// Ctrl-a.
 const PREFIX: u8 = 0x01;
 const CTRL_Z: u8 = 0x1a;
@@ -24,7 +29,7 @@ pub enum Command {
     Detach,
 }
 
-/// The text for Ctrl-a h.
+/// The text for Ctrl-a h, as [`EscapeKey::in_text`] takes it.
 pub const HELP: &str = "keys:
   Ctrl-a h       this help
   Ctrl-a x       quit: stop the guest at once
@@ -33,6 +38,79 @@ pub const HELP: &str = "keys:
   Ctrl-a t       begin each line of output with the time, or cease to
   Ctrl-a z       pause the guest and go back to the shell (fg goes on)
   Ctrl-a Ctrl-a  send Ctrl-a to the guest";
+
+/// The key that begins a command: Ctrl-a, unless another one is chosen, or none.
+///
+/// ```
+/// use vmmkit_process::EscapeKey;
+///
+/// let key: EscapeKey = "ctrl-]".parse()?;
+/// assert_eq!(key.to_string(), "ctrl-]");
+/// assert_eq!(key.in_text("Ctrl-a x quits"), "Ctrl-] x quits");
+/// assert!("none".parse::<EscapeKey>()?.is_none());
+/// # Ok::<(), vmmkit_process::NoSuchKey>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EscapeKey(Option<u8>);
+
+/// A text that names no key with Ctrl.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("this is not a key with Ctrl")]
+pub struct NoSuchKey;
+
+impl EscapeKey {
+    /// All keys are the guest's.
+    pub fn is_none(self) -> bool {
+        self.0.is_none()
+    }
+
+    /// `text`, which speaks of Ctrl-a, with this key.
+    pub fn in_text(self, text: &str) -> String {
+        match self.0 {
+            Some(PREFIX) | None => text.to_owned(),
+            Some(_) => text.replace("Ctrl-a", &format!("C{}", &self.to_string()[1..])),
+        }
+    }
+}
+
+impl Default for EscapeKey {
+    /// Ctrl-a.
+    fn default() -> Self {
+        Self(Some(PREFIX))
+    }
+}
+
+impl FromStr for EscapeKey {
+    type Err = NoSuchKey;
+
+    /// none, or ctrl-KEY or ^KEY with a letter or one of `@[\]^_`. Not those that terminals send for other keys: Ctrl-h,
+    /// Ctrl-i, Ctrl-j, Ctrl-m and Ctrl-[.
+    fn from_str(text: &str) -> Result<Self, NoSuchKey> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let text = text.to_ascii_lowercase();
+        let key = text.strip_prefix("ctrl-").or(text.strip_prefix('^'));
+        let [key] = key.unwrap_or_default().as_bytes() else {
+            return Err(NoSuchKey);
+        };
+        match key {
+            b'h' | b'i' | b'j' | b'm' | b'[' => Err(NoSuchKey),
+            b'a'..=b'z' | b'@' | b'\\' | b']' | b'^' | b'_' => Ok(Self(Some(key & 0x1f))),
+            _ => Err(NoSuchKey),
+        }
+    }
+}
+
+impl fmt::Display for EscapeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("none"),
+            Some(byte @ 1..=26) => write!(f, "ctrl-{}", char::from(byte | 0x60)),
+            Some(byte) => write!(f, "ctrl-{}", char::from(byte | 0x40)),
+        }
+    }
+}
 
 /// The meaning of one byte that was typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,14 +126,23 @@ pub enum Key {
 /// Takes the commands out of what is typed.
 #[derive(Debug, Default)]
 pub struct Keys {
+    escape: EscapeKey,
     after_prefix: bool,
 }
 
 impl Keys {
+    /// Commands begin with `escape`.
+    pub fn new(escape: EscapeKey) -> Self {
+        Self {
+            escape,
+            after_prefix: false,
+        }
+    }
+
     /// The meaning of the next byte.
     pub fn next(&mut self, byte: u8) -> Key {
         if !self.after_prefix {
-            self.after_prefix = byte == PREFIX;
+            self.after_prefix = self.escape.0 == Some(byte);
             return match self.after_prefix {
                 true => Key::Nothing,
                 false => Key::Guest(byte),
@@ -63,7 +150,7 @@ impl Keys {
         }
         self.after_prefix = false;
         Key::Command(match byte {
-            PREFIX => return Key::Guest(byte),
+            _ if self.escape.0 == Some(byte) => return Key::Guest(byte),
             b'h' | b'?' => Command::Help,
             b'x' => Command::Quit,
             b'c' => Command::Monitor,
@@ -124,5 +211,39 @@ mod tests {
     #[test]
     fn an_unknown_command_is_dropped() {
         assert_eq!(filtered(b"\x01kq"), (b"q".to_vec(), vec![]));
+    }
+
+    #[test]
+    fn another_key_begins_commands_or_none() {
+        let typed = |escape: &str, typed: &[u8]| {
+            let mut keys = Keys::new(escape.parse().unwrap());
+            let all: Vec<Key> = typed.iter().map(|byte| keys.next(*byte)).collect();
+            all
+        };
+        let quit = Key::Command(Command::Quit);
+        assert_eq!(typed("ctrl-]", b"\x1dx"), [Key::Nothing, quit]);
+        assert_eq!(typed("^]", b"\x1d\x1d"), [Key::Nothing, Key::Guest(0x1d)]);
+        assert_eq!(typed("ctrl-]", b"\x01x"), [Key::Guest(1), Key::Guest(b'x')]);
+        assert_eq!(
+            typed("Ctrl-Z", b"\x1a\x1a"),
+            [Key::Nothing, Key::Guest(0x1a)]
+        );
+        assert_eq!(typed("none", b"\x01x"), [Key::Guest(1), Key::Guest(b'x')]);
+        for wrong in [
+            "",
+            "a",
+            "ctrl-",
+            "ctrl-aa",
+            "^",
+            "ctrl-1",
+            "ctrl-m",
+            "ctrl-[",
+            "ctrl-\u{e4}",
+        ] {
+            assert_eq!(wrong.parse::<EscapeKey>(), Err(NoSuchKey), "{wrong}");
+        }
+        for name in ["none", "ctrl-a", "ctrl-z", "ctrl-@", "ctrl-\\", "ctrl-_"] {
+            assert_eq!(name.parse::<EscapeKey>().unwrap().to_string(), name);
+        }
     }
 }

@@ -55,7 +55,7 @@ pub use guest::Guest;
 pub use input::TerminalInput;
 pub use job::Job;
 pub use keyboard::Keyboard;
-pub use keys::{Command, HELP, Key, Keys};
+pub use keys::{Command, EscapeKey, HELP, Key, Keys, NoSuchKey};
 pub use relay::relay_stdio;
 pub use signals::Signals;
 pub use stream::StreamInput;

@@ -30,7 +30,13 @@ pub(crate) enum Action {
     /// Ctrl-a z pauses the guest and returns to the shell. If stdin is a pipe or a file, the guest reads its
     /// bytes and then Ctrl-D: `echo 'uname -a' | vmmkit run`. SIGTERM, SIGINT and SIGHUP ask the guest to power
     /// off; SIGQUIT prints its registers.
-    #[command(after_help = exit_code::HELP)]
+    ///
+    /// NAME is a guest of your own: its options are in ~/.config/vmmkit/NAME.toml, as for --config
+    /// ($XDG_CONFIG_HOME/vmmkit, where that is set).
+    #[command(
+        after_help = exit_code::HELP,
+        override_usage = "vmmkit run [OPTIONS] [NAME] [-- COMMAND...]"
+    )]
     Run(RunArguments),
     /// Continue a guest where `vmmkit snapshot` saved it, with options of `vmmkit run` in the place of its own
     #[command(after_help = exit_code::HELP)]
@@ -158,7 +164,7 @@ pub(crate) fn parse() -> Result<Parsed, Failure> {
     let given: Vec<String> = std::env::args_os()
         .map(|argument| os_text::of(&argument))
         .collect();
-    match Cli::try_parse_from(&given) {
+    match Cli::try_parse_from(&given).or_else(|error| named_guest(error, &given)) {
         Ok(cli) => Ok(Parsed::Action(cli.action)),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp if usage::is_other_help(&given) => {
@@ -170,6 +176,12 @@ pub(crate) fn parse() -> Result<Parsed, Failure> {
             _ => Err(usage::explain(&error, &given)),
         },
     }
+}
+
+/// The command line again, with the file of the guest that `error` has taken for a stray word.
+fn named_guest(error: clap::Error, given: &[String]) -> Result<Cli, clap::Error> {
+    let words = usage::guest(&error, given);
+    words.map_or(Err(error), Cli::try_parse_from)
 }
 
 /// The command, for completions and the manual page.

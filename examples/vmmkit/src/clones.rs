@@ -21,7 +21,7 @@ const MAX_COUNT: u32 = 1000;
 /// The number of a guest in the values of its options.
 const NUMBER: &str = "{n}";
 /// Options of `run` that say nothing of a clone.
-const NOT_OF_A_CLONE: [&str; 3] = ["restore", "base", "dry-run"];
+const NOT_OF_A_CLONE: [&str; 4] = ["restore", "base", "dry-run", "dump-config"];
 
 /// Starts a copy of the guest called `guest`, with the options `values`, and prints its name. The guest runs on.
 pub(crate) fn fork(guest: &str, values: Values) -> Result<ExitCode, Failure> {
@@ -73,7 +73,7 @@ pub(crate) fn restore(folder: &str, count: &str, values: Values) -> Result<ExitC
             format!("give a whole number from 1 to {MAX_COUNT}"),
         )
     })?;
-    if let Some(name) = ["restore", "dry-run"]
+    if let Some(name) = ["restore", "dry-run", "dump-config"]
         .into_iter()
         .find(|name| values.has(name))
     {

@@ -10,7 +10,7 @@
 mod fault;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Value;
@@ -20,7 +20,7 @@ use vmmkit_machine_spec::Given;
 
 use crate::failure::Failure;
 use crate::options::{self, RunOption, Takes, Values};
-use crate::usage;
+use crate::{own_guest, usage};
 use fault::{Fault, Wrong};
 
 /// How large a file may be: far more than any that was meant.
@@ -30,10 +30,29 @@ const MAX_BYTES: usize = 1 << 20;
 const OPPOSITES: [(&str, &str); 2] = [("acpi", "no-acpi"), ("instance", "no-instance")];
 
 /// The options that are not keys: the file itself, and what is for tests.
-const NOT_KEYS: [&str; 3] = ["config", "kvm", "detached"];
+pub(crate) const NOT_KEYS: [&str; 4] = ["config", "dump-config", "kvm", "detached"];
+
+/// `values`, with those of the file that they name, and its path. A guest of the user's own has its name.
+pub(crate) fn with_options(mut values: Values) -> Result<(Values, Option<PathBuf>), Failure> {
+    let mut config = values.path("config");
+    if values.has("dump-config") {
+        // What is written now is read from another folder.
+        let here = std::env::current_dir().unwrap_or_default();
+        config = config.map(|path| here.join(path));
+        values = values.in_folder(&here);
+    }
+    let Some(path) = config else {
+        return Ok((values, None));
+    };
+    let mut values = values.or(read(&path)?);
+    if let Some(name) = own_guest::name_of(&path).filter(|_| !values.has("name")) {
+        values.add("name", Given::text(name));
+    }
+    Ok((values, Some(path)))
+}
 
 /// The values in the file at `path`.
-pub(crate) fn read(path: &Path) -> Result<Values, Failure> {
+fn read(path: &Path) -> Result<Values, Failure> {
     let name = format!("--config {}", path.display());
     let text = read_text(path, MAX_BYTES).map_err(|error| unreadable(path, &name, &error))?;
     parse(&text, path.parent().unwrap_or(Path::new(""))).map_err(|Wrong { line, fault }| {
@@ -96,6 +115,12 @@ fn parse(text: &str, folder: &Path) -> Result<Values, Wrong> {
         }
     }
     Ok(values)
+}
+
+/// The same for tests of others; `None` where there is a mistake.
+#[cfg(test)]
+pub(crate) fn parsed(text: &str, folder: &Path) -> Option<Values> {
+    parse(text, folder).ok()
 }
 
 /// The option that `key` stands for, and its values.

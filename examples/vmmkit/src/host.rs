@@ -80,7 +80,8 @@ impl Host for Process {
             Pollable::Terminal => {
                 let keys = self.remote.clone();
                 let act = Box::new(move |command| keys.act(command));
-                let (keyboard, input) = Keyboard::new(fd, self.remote.job().clone(), act)?;
+                let (job, escape) = (self.remote.job().clone(), self.remote.escape());
+                let (keyboard, input) = Keyboard::new(fd, job, escape, act)?;
                 self.remote.type_on(keyboard);
                 Some(Box::new(input))
             }

@@ -29,8 +29,12 @@ impl Progress {
             let image = machine.boot.image();
             let (cpus, memory) = (machine.vcpus, machine.ram.size);
             let plural = if cpus == 1 { "" } else { "s" };
+            let help = match settings.escape.is_none() {
+                true => String::new(),
+                false => settings.escape.in_text(" (Ctrl-a h for help)"),
+            };
             messages::open_line(&format!(
-                "vmmkit: booting {image}, {cpus} vCPU{plural}, {memory} (Ctrl-a h for help) ..."
+                "vmmkit: booting {image}, {cpus} vCPU{plural}, {memory}{help} ..."
             ));
         }
     }

@@ -25,7 +25,7 @@ use crate::wire::Wire;
 use crate::{control, detach, inherited as descriptors, messages, run};
 
 /// Options that say nothing of a guest that arrives.
-const NOT_OF_IT: [&str; 4] = ["restore", "base", "dry-run", "config"];
+const NOT_OF_IT: [&str; 5] = ["restore", "base", "dry-run", "dump-config", "config"];
 
 /// Where a guest comes from.
 enum Place {

@@ -6,15 +6,16 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 use vmmkit_controlled::{ControlledMachine, Departure, PAUSE_TIME, ask_to_power_off, can_hear};
-use vmmkit_guest_init::Signals;
+use vmmkit_guest_init::{Ended, Monitor, Signals};
 use vmmkit_host_io::{OutputBuffer, Signal, WindowSize, signal_job, window_size};
-use vmmkit_process::{Command, Guest, HELP, Job, Keyboard};
+use vmmkit_process::{Command, EscapeKey, Guest, HELP, Job, Keyboard};
 use vmmkit_virtio_devices::Console;
 use vmmkit_vmm::{Handle, MachineState};
 
 use crate::control::Presence;
 use crate::last_resort::LastResort;
 use crate::messages;
+use crate::settings::Settings;
 
 /// State shared by `run` and the parts of the binary that live on the machine's event loop. Threads: `run`
 /// fills it in before the machine starts; afterwards the event loop's thread uses it, that of a
@@ -22,14 +23,16 @@ use crate::messages;
 #[derive(Debug)]
 pub(crate) struct Remote {
     has_acpi: bool,
+    /// Before the keys of this program.
+    escape: EscapeKey,
     /// The guest was asked to power off.
     // Ordering: a flag alone.
     is_asked: AtomicBool,
     /// It has run for as long as it may.
     // Ordering: a flag alone.
     is_late: AtomicBool,
-    /// The way to the guest's command (`--root`).
-    signals: OnceLock<Signals>,
+    /// The way to the guest's command (`--root`), and what is heard of it.
+    command: OnceLock<(Signals, Arc<Monitor>)>,
     job: Arc<Job>,
     handle: OnceLock<Handle>,
     /// The machine as the API has it, which may be on its way to another process.
@@ -45,13 +48,14 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// To a machine that has ACPI, or has not.
-    pub(crate) fn new(job: Arc<Job>, has_acpi: bool) -> Self {
+    /// To the machine of `settings`.
+    pub(crate) fn new(job: Arc<Job>, settings: &Settings) -> Self {
         Self {
-            has_acpi,
+            has_acpi: settings.machine.acpi,
+            escape: settings.escape,
             is_asked: AtomicBool::new(false),
             is_late: AtomicBool::new(false),
-            signals: OnceLock::new(),
+            command: OnceLock::new(),
             job,
             handle: OnceLock::new(),
             controlled: OnceLock::new(),
@@ -65,6 +69,11 @@ impl Remote {
     /// The process as a job.
     pub(crate) fn job(&self) -> &Arc<Job> {
         &self.job
+    }
+
+    /// The key before those of this program.
+    pub(crate) fn escape(&self) -> EscapeKey {
+        self.escape
     }
 
     /// Gives it the machine, which `controlled` is too.
@@ -100,10 +109,23 @@ impl Remote {
         }
     }
 
-    /// Signals go to the guest's command by `signals`.
-    pub(crate) fn signal_by(&self, signals: Signals) {
+    /// Signals go to the guest's command by `signals`; `monitor` hears of its end.
+    pub(crate) fn connect_command(&self, signals: Signals, monitor: Arc<Monitor>) {
         // Once only, in `run`.
-        let _ = self.signals.set(signals);
+        let _ = self.command.set((signals, monitor));
+    }
+
+    /// Sends `signal` to the guest's command; `false` where there is none.
+    pub(crate) fn signal_command(&self, signal: Signal) -> bool {
+        let command = self.command.get();
+        command
+            .inspect(|(signals, _)| signals.send(signal.number()))
+            .is_some()
+    }
+
+    /// How the guest's command ended, if there is one and it has.
+    pub(crate) fn command_ended(&self) -> Option<Ended> {
+        self.command.get()?.1.ended()
     }
 
     /// Stops the machine, which has run for as long as it may.
@@ -163,10 +185,15 @@ impl Remote {
         self.keyboard.lock()
     }
 
+    /// Says `text`, which speaks of Ctrl-a.
+    fn say(&self, text: &str) {
+        messages::say(&self.escape.in_text(text));
+    }
+
     /// Does what a key asks for.
     pub(crate) fn act(&self, command: Command) {
         match command {
-            Command::Help => messages::say(HELP),
+            Command::Help => self.say(HELP),
             Command::Quit => self.with(Handle::stop),
             Command::Monitor => self.with(|machine| {
                 let tree = machine.inspect().to_string();
@@ -175,10 +202,10 @@ impl Remote {
             Command::Break => self.with(Handle::send_break),
             Command::Timestamps => match self.output.get() {
                 Some(output) => drop(output.toggle_stamps()),
-                None => messages::say("Ctrl-a t: only the serial console's lines can be stamped"),
+                None => self.say("Ctrl-a t: only the serial console's lines can be stamped"),
             },
             Command::Stop => signal_job(Signal::TerminalStop),
-            Command::Detach => messages::say(
+            Command::Detach => self.say(
                 "Ctrl-a d: this is the guest's own terminal; `vmmkit run --detach` starts one that has none",
             ),
         }
@@ -221,9 +248,9 @@ impl Guest for Remote {
             if machine.state() == MachineState::Paused {
                 machine.resume();
             }
-            match (self.signals.get(), self.job.ended_by()) {
-                (Some(signals), Some(signal)) => signals.send(signal.number()),
-                _ => ask_to_power_off(machine, self.has_acpi),
+            let signal = self.job.ended_by().unwrap_or(Signal::Terminate);
+            if !self.signal_command(signal) {
+                ask_to_power_off(machine, self.has_acpi);
             }
         });
     }

@@ -11,7 +11,7 @@ use vmmkit_machine_spec::{ConsoleSpec, DeviceSpec, MachineSpec, RootSpec};
 use vmmkit_vmm::{Boot, Initrd, MachineConfig};
 
 use crate::failure::Failure;
-pub(crate) use command::{code, end_by, plug};
+pub(crate) use command::{code, code_of, end_by, plug};
 
 /// The tag of the directory.
 const TAG: &str = "root";

@@ -37,8 +37,8 @@ use crate::source::{Arrived, Opening, Source};
 use crate::startup::Startup;
 use crate::wire::Wire;
 use crate::{
-    build_failure, config_file, control, detach, exit_code, gdb, inherited, messages, reports,
-    root, snapshot,
+    build_failure, config_file, control, detach, dump, exit_code, gdb, inherited, messages,
+    reports, root, snapshot,
 };
 use vmmkit_gdb::Supported;
 
@@ -47,11 +47,7 @@ const FINISH_TIME: Duration = Duration::from_secs(2);
 
 /// Runs the machine that `values` describe.
 pub(crate) fn run(values: Values) -> Result<ExitCode, Failure> {
-    let config = values.path("config");
-    let values = match &config {
-        Some(path) => values.or(config_file::read(path)?),
-        None => values,
-    };
+    let (values, config) = config_file::with_options(values)?;
     let base = values.path("base");
     let snapshot = values.path("restore");
     let snapshot = snapshot.map(|path| snapshot::open(&path, base.as_deref()));
@@ -60,6 +56,9 @@ pub(crate) fn run(values: Values) -> Result<ExitCode, Failure> {
         Some(snapshot) => snapshot.with_options(values)?,
         None => values,
     };
+    if values.has("dump-config") {
+        return dump::write(&Settings::new(&values)?);
+    }
     if values.has("detached") {
         detach::enter();
     } else if values.has("detach") && !values.has("dry-run") {
@@ -192,7 +191,7 @@ fn dry_run(mut settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
     if matches!(settings.machine.ram.backing, Backing::File(_)) {
         settings.machine.ram.backing = Backing::Memfd;
     }
-    let remote = Arc::new(Remote::new(job()?, settings.machine.acpi));
+    let remote = Arc::new(Remote::new(job()?, &settings));
     let end = Arc::new(TimerFd::new().map_err(no_descriptor)?);
     let means = Means {
         outputs: Arc::new(Outputs::dry()),
@@ -295,7 +294,7 @@ fn boot(
 ) -> Result<ExitCode, Failure> {
     let progress = Progress::new(settings.quiet);
     let job = job()?;
-    let remote = Arc::new(Remote::new(job.clone(), settings.machine.acpi));
+    let remote = Arc::new(Remote::new(job.clone(), &settings));
     // Before any thread is started.
     let signals =
         Signals::new(job.clone(), remote.clone(), settings.stop_timeout).map_err(no_descriptor)?;
@@ -303,7 +302,7 @@ fn boot(
     let unfinished = Arc::new(Unfinished::new(sockets, &settings.machine.ram.backing));
     let startup = Startup::of_machine(&unfinished, &remote).map_err(no_descriptor)?;
     let lineage = opening.source.as_ref().map(Source::lineage).transpose()?;
-    let publisher = Publisher::new(reports::software(kvm), &settings, job.clone());
+    let publisher = Publisher::new(reports::software(kvm), &settings, &remote);
     let (presence, guest, door) =
         control::open(&settings, publisher.restored_from(lineage.flatten()))?;
     let report = report(&settings, &presence)?;

@@ -9,6 +9,7 @@ use vmmkit_guest_memory::RamSize;
 use vmmkit_machine_spec::{
     BootSpec, ConsoleSpec, DeviceSpec, FirmwareSpec, InitrdSpec, KernelSpec, MachineSpec, Transport,
 };
+use vmmkit_process::EscapeKey;
 use vmmkit_vmm::MachineConfig;
 
 use crate::build_failure;
@@ -71,6 +72,8 @@ pub(crate) struct Settings {
     pub(crate) dry_run: bool,
     /// Say nothing but errors.
     pub(crate) quiet: bool,
+    /// The key before those of this program.
+    pub(crate) escape: EscapeKey,
     /// No kernel was named, and this one was found.
     pub(crate) found_kernel: bool,
 }
@@ -147,6 +150,7 @@ impl Settings {
             config: options.config,
             dry_run: options.dry_run,
             quiet: options.quiet,
+            escape: options.escape,
             found_kernel,
         })
     }

@@ -91,7 +91,7 @@ const CASES: &[Case] = &[
     text(&["run", "-z"], "-z: there is no such option", RUN_HELP),
     text(&["run", "vmlinux"],
         "vmlinux: unexpected argument",
-        "give a kernel by --kernel PATH, a disk by --disk PATH; images are not downloaded; see `vmmkit run --help`"),
+        "give a kernel by --kernel PATH, a disk by --disk PATH; images are not downloaded; "),
     text(&["run", "--kernel"], "--kernel: its value is missing", "give --kernel PATH; see `vmmkit run --help`"),
     text(&["run", "--kernel", "a", "--kernel", "b"], "--kernel: it was given twice", "give it once; see `vmmkit run --help`"),
     text(&["run", "--dry-run=yes"], "--dry-run yes: this option takes no value", "write --dry-run alone; see `vmmkit run --help`"),

@@ -22,6 +22,22 @@ use support::running::{wait_for, waiting_guest};
 use support::{Folder, echo_guest, has_kvm, triple_fault_guest};
 use vmmkit_host_io::{Pty, open_pty};
 
+/// Keys after another one than Ctrl-a.
+#[test]
+fn another_key_quits_where_it_is_chosen() {
+    let escape = ["--escape", "ctrl-e"];
+    let Some(mut session) = Session::start("another key", &echo_guest(), &escape) else {
+        return;
+    };
+    session.becomes_raw();
+    session.types(b"\x01z");
+    session.sees(b"\x01z");
+    session.types(b"\x05h");
+    session.sees(b"Ctrl-e x       quit");
+    session.types(b"\x05x");
+    assert_eq!(session.ends().code(), Some(0));
+}
+
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// vmmkit with a guest, on a pseudo-terminal of its own.

@@ -33,7 +33,7 @@ impl Desk {
         let seen = commands.clone();
         let act = Box::new(move |command| seen.lock().push(command));
         let tty = pty.slave.try_clone().unwrap();
-        let (keyboard, input) = Keyboard::new(tty, job.clone(), act).unwrap();
+        let (keyboard, input) = Keyboard::new(tty, job.clone(), EscapeKey::default(), act).unwrap();
         assert!(job.take_terminal(pty.slave.as_fd()));
         let hands = File::from(pty.master.try_clone().unwrap());
         let keys = Poller::new().unwrap();
@@ -155,7 +155,8 @@ fn the_last_word_of_patience_is_that_the_guest_is_deaf() {
 fn a_terminal_that_is_hung_up_is_the_end() {
     let pty = open_pty().unwrap();
     let job = Arc::new(Job::new().unwrap());
-    let (mut keyboard, mut input) = Keyboard::new(pty.slave, job, Box::new(|_| {})).unwrap();
+    let (mut keyboard, mut input) =
+        Keyboard::new(pty.slave, job, EscapeKey::default(), Box::new(|_| {})).unwrap();
     drop(pty.master);
     assert!(!keyboard.pump());
     assert_eq!(input.read(&mut [0; 4]).unwrap(), InputRead::End);

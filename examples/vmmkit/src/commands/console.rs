@@ -8,18 +8,20 @@ use vmmkit_control::{Client, ClientError, ConsoleInput, ConsoleOutput, ConsoleSi
 use vmmkit_host_io::{
     ThreadRole, ThreadSpec, WindowSize, die_by, restore_on_fatal_signals, window_size,
 };
-use vmmkit_process::{ATTACHED_HELP, Attachment, Left, RemoteConsole};
+use vmmkit_process::{ATTACHED_HELP, Attachment, EscapeKey, Left, RemoteConsole};
 
 use super::options::ConsoleOptions;
 use super::{nothing_more, wait};
 use crate::failure::Failure;
-use crate::{exit_code, messages};
+use crate::{exit_code, messages, options};
 
 /// Attaches to a guest's console until the user leaves or the guest ends. The exit code is that of the guest's
 /// process where it has ended.
-pub(super) fn console(options: &ConsoleOptions) -> Result<ExitCode, Failure> {
-    let (one, words) = options.one.split(&options.words);
+pub(super) fn console(asked: &ConsoleOptions) -> Result<ExitCode, Failure> {
+    let (one, words) = asked.one.split(&asked.words);
     nothing_more(words)?;
+    let escape = asked.escape.as_deref().map(options::escape).transpose()?;
+    let escape = escape.unwrap_or_default();
     let target = one.target()?;
     let client = target.client();
     let refused = |error| target.refused(error);
@@ -27,7 +29,7 @@ pub(super) fn console(options: &ConsoleOptions) -> Result<ExitCode, Failure> {
     let end = wait::end_of(&target).map_err(|error| target.failure(&error))?;
     let mut output = client.console_output().map_err(refused)?;
     let name = target.name.clone().unwrap_or(target.option.clone());
-    let input = match client.console_input(options.take) {
+    let input = match client.console_input(asked.take) {
         Ok(input) => Some(input),
         Err(ClientError::Refused(problem)) if problem.code == "taken" => {
             messages::say(&format!(
@@ -39,9 +41,11 @@ pub(super) fn console(options: &ConsoleOptions) -> Result<ExitCode, Failure> {
         Err(error) => return Err(refused(error)),
     };
     if input.is_some() && io::stdin().is_terminal() {
-        messages::say(&format!(
-            "attached to {name}; Ctrl-a d leaves, Ctrl-a h shows the keys"
-        ));
+        let keys = match escape.is_none() {
+            true => "no key leaves".to_owned(),
+            false => escape.in_text("Ctrl-a d leaves, Ctrl-a h shows the keys"),
+        };
+        messages::say(&format!("attached to {name}; {keys}"));
     }
     replay(&mut output)
         .map_err(|error| Failure::host("stdout", &error, "write to another place"))?;
@@ -49,8 +53,9 @@ pub(super) fn console(options: &ConsoleOptions) -> Result<ExitCode, Failure> {
         client: client.patient_for(PATIENCE),
         output,
         input,
+        escape,
     };
-    let attachment = Attachment::new(attached).map_err(failed)?;
+    let attachment = Attachment::new(attached, escape).map_err(failed)?;
     restore_on_fatal_signals();
     // Read all the time, so that the last of the events is not lost.
     let thread = ThreadSpec::new(ThreadRole::Helper, "end");
@@ -97,6 +102,7 @@ struct Attached {
     client: Client,
     output: ConsoleOutput,
     input: Option<ConsoleInput>,
+    escape: EscapeKey,
 }
 
 impl RemoteConsole for Attached {
@@ -149,6 +155,6 @@ impl RemoteConsole for Attached {
     }
 
     fn help(&mut self) {
-        messages::say(ATTACHED_HELP);
+        messages::say(&self.escape.in_text(ATTACHED_HELP));
     }
 }

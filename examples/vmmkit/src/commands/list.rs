@@ -1,7 +1,10 @@
 //! `list` and `stat`.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use serde::Serialize;
 use vmmkit_control::{Device, MachineInfo, RuntimeFolder};
@@ -14,7 +17,7 @@ use super::{no_folder, nobody, write_json};
 use crate::consumption::{self, Consumption};
 use crate::control;
 use crate::failure::Failure;
-use crate::generate;
+use crate::{exit_code, generate};
 
 /// One line of the list.
 #[derive(Serialize)]
@@ -48,8 +51,31 @@ impl Used {
     }
 }
 
+/// How often the list is shown again.
+const PACE: Duration = Duration::from_secs(2);
+/// Has a terminal show nothing, from its first line on.
+const CLEAR: &str = "\x1b[H\x1b[J";
+
 /// Lists all machines, those too that do not answer.
 pub(super) fn list(options: &ListOptions) -> Result<ExitCode, Failure> {
+    if !options.watch {
+        return once(options);
+    }
+    let is_terminal = io::stdout().is_terminal();
+    loop {
+        let before = if is_terminal { CLEAR } else { "" };
+        generate::write(before.as_bytes())?;
+        once(options)?;
+        let after = if is_terminal { "" } else { "\n" };
+        match io::stdout().write_all(after.as_bytes()) {
+            Ok(()) => thread::sleep(PACE),
+            // Nobody looks any more.
+            Err(_) => return Ok(exit_code::SUCCESS.into()),
+        }
+    }
+}
+
+fn once(options: &ListOptions) -> Result<ExitCode, Failure> {
     let folder = control::runtime_folder().map_err(|error| no_folder(&error))?;
     let targets = all(&folder)?;
     if options.quiet {

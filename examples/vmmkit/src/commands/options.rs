@@ -77,6 +77,9 @@ pub(crate) struct ListOptions {
     /// Write JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Show the list again every two seconds
+    #[arg(long, short, conflicts_with = "json")]
+    pub(crate) watch: bool,
 }
 
 /// One or more guests.
@@ -131,6 +134,9 @@ pub(crate) struct ConsoleOptions {
     /// Type in the place of the terminal that does now
     #[arg(long)]
     pub(crate) take: bool,
+    /// Key before vmmkit's own keys, ctrl-KEY or none [default: ctrl-a]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) escape: Option<String>,
 }
 
 /// The options of `connect`.

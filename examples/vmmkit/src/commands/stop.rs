@@ -164,6 +164,7 @@ impl End {
             Some("reset") => "reset itself, and ended",
             Some("guest-panic") => "its kernel panicked",
             Some("stopped") => "stopped",
+            Some("command-ended") => "its command ended",
             _ => "ended",
         };
         format!("{name}: {what} after {seconds:.1} s\n")
@@ -214,6 +215,10 @@ mod tests {
         assert_eq!(
             line("stopped", true),
             "web: did not answer the power button in 5 s, stopped\n"
+        );
+        assert_eq!(
+            line("command-ended", false),
+            "web: its command ended after 3.1 s\n"
         );
         assert_eq!(line("stopped", false), "web: stopped after 3.1 s\n");
     }

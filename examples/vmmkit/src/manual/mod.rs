@@ -1,5 +1,6 @@
 //! The manual: a page for each command (man(7)).
 
+mod facts;
 mod pages;
 
 use std::fs;
@@ -11,7 +12,8 @@ use clap_mangen::Man;
 use crate::cli;
 use crate::exit_code;
 use crate::failure::Failure;
-use pages::{ENVIRONMENT, FILES, KEYS, Page};
+use facts::{ENVIRONMENT, FILES, KEYS};
+use pages::Page;
 
 /// A page, and the name of its file.
 struct Rendered {

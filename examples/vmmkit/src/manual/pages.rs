@@ -12,48 +12,6 @@ pub(super) struct Page {
 pub(super) const STATUS: &str =
     "0 if all went well, 1 if a guest or the host refused, 2 for a usage error.";
 
-pub(super) const FILES: &[(&str, &str)] = &[
-    (
-        "$XDG_RUNTIME_DIR/vmmkit/NAME/",
-        "The entry of a guest that runs, with the socket of its control API, api.sock. Its folder is of mode 0700.",
-    ),
-    (
-        "/tmp/vmmkit-UID/NAME/",
-        "The same where there is no XDG_RUNTIME_DIR.",
-    ),
-    (
-        "/dev/kvm",
-        "The KVM device, which its user must be able to read and write.",
-    ),
-];
-
-pub(super) const ENVIRONMENT: &[(&str, &str)] = &[
-    (
-        "XDG_RUNTIME_DIR",
-        "The folder of the user's running guests.",
-    ),
-    (
-        "VMMKIT_LOG",
-        "What run logs if there is no --log, in the same words.",
-    ),
-];
-
-pub(super) const KEYS: &[(&str, &str)] = &[
-    ("Ctrl-a h", "Show what the keys do."),
-    ("Ctrl-a x", "Quit: stop the guest at once."),
-    ("Ctrl-a b", "Send a BREAK; the next key is a SysRq command."),
-    ("Ctrl-a c", "Show the state of every part of the machine."),
-    (
-        "Ctrl-a t",
-        "Begin each line of output with the time, or cease to.",
-    ),
-    (
-        "Ctrl-a z",
-        "Pause the guest and go back to the shell; fg goes on.",
-    ),
-    ("Ctrl-a Ctrl-a", "Send Ctrl-a to the guest."),
-];
-
 pub(super) const MAIN: &[(&str, &str)] = &[
     ("Say what this host's KVM can do:", "vmmkit doctor"),
     (
@@ -97,6 +55,10 @@ pub(super) const ALL: &[Page] = &[
                 "vmmkit run --config web.toml --name web",
             ),
             (
+                "A guest by its name, from options that were tried before:",
+                "vmmkit run --disk web.qcow2 --dump-config > ~/.config/vmmkit/web.toml; vmmkit run web",
+            ),
+            (
                 "What would run, without running it:",
                 "vmmkit run --dry-run",
             ),
@@ -133,6 +95,7 @@ pub(super) const ALL: &[Page] = &[
         &[
             ("All guests, as a table:", "vmmkit list"),
             ("Their names alone, for a script:", "vmmkit list -q"),
+            ("Every two seconds:", "vmmkit list --watch"),
         ],
         &["stat", "stop"],
     ),

@@ -1,8 +1,11 @@
 //! Consoles.
 
 use vmmkit_machine_spec::{ConsoleSpec, DeviceSpec};
+use vmmkit_process::{EscapeKey, NoSuchKey};
 
-use super::{CONSOLE, FLAG, RunOption, TEXT, devices};
+use super::{CONSOLE, FLAG, RunOption, TEXT, changed, devices};
+use crate::failure::Failure;
+use crate::settings::shown;
 
 const PLACES: &str = "give stdio, null, pty, file=PATH or socket=PATH";
 
@@ -35,6 +38,22 @@ pub(super) const OPTIONS: &[RunOption] = &[
         ..TEXT
     },
     RunOption {
+        name: "escape",
+        value: "KEY",
+        heading: CONSOLE,
+        help: "Key before vmmkit's own keys in a terminal [default: ctrl-a]",
+        more: "ctrl-KEY or ^KEY with a letter or one of @ \\ ] ^ _, but not ctrl-h, i, j and m, which are other keys too; \
+               or none: all keys are the guest's.",
+        words: &["ctrl-a", "ctrl-]", "none"],
+        advice: KEYS,
+        read: |options, given| {
+            options.escape = escape(given.as_text())?;
+            Ok(())
+        },
+        write: |settings| changed(&settings.escape),
+        ..TEXT
+    },
+    RunOption {
         name: "quiet",
         heading: CONSOLE,
         help: "Print only errors on stderr",
@@ -45,3 +64,13 @@ pub(super) const OPTIONS: &[RunOption] = &[
         ..FLAG
     },
 ];
+
+const KEYS: &str = "give ctrl-KEY with a letter, such as --escape ctrl-e, or none";
+
+/// The key that `text` names.
+pub(crate) fn escape(text: &str) -> Result<EscapeKey, Failure> {
+    let key = text.parse();
+    key.map_err(|error: NoSuchKey| {
+        Failure::usage(format!("--escape {}: {error}", shown(text)), KEYS)
+    })
+}

@@ -21,6 +21,13 @@ pub(super) const OPTIONS: &[RunOption] = &[
         ..FLAG
     },
     RunOption {
+        name: "dump-config",
+        heading: DEBUG,
+        help: "Print these options as a file for --config, and exit",
+        more: "Paths in it are absolute. `vmmkit run --dump-config ... > ~/.config/vmmkit/web.toml`, then `vmmkit run web`.",
+        ..FLAG
+    },
+    RunOption {
         name: "gdb",
         value: "tcp:PORT|unix:PATH",
         heading: DEBUG,

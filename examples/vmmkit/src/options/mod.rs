@@ -20,6 +20,7 @@ use vmmkit_machine_spec::{
     ConsoleSpec, CpusSpec, DeviceSpec, Entry, FirmwareSpec, Given, InitrdSpec, MemorySpec,
     ModuleSpec, PlatformSpec, PolicySpec, RootSpec,
 };
+use vmmkit_process::EscapeKey;
 
 use crate::failure::Failure;
 use crate::log::LogChoice;
@@ -28,6 +29,7 @@ use crate::sandbox_choice::SandboxChoice;
 use crate::settings::Settings;
 pub(crate) use advice::{next, of_conflict, option_of, shown};
 pub(crate) use command::{equivalent, words};
+pub(crate) use console::escape;
 pub(crate) use given::RunArguments;
 pub(crate) use values::{Values, Wrong};
 
@@ -62,6 +64,7 @@ pub(crate) struct RunOptions {
     pub(crate) devices: Vec<(DeviceSpec, String)>,
     pub(crate) policy: PolicySpec,
     pub(crate) quiet: bool,
+    pub(crate) escape: EscapeKey,
     pub(crate) name: Option<String>,
     pub(crate) api_socket: Option<PathBuf>,
     pub(crate) no_instance: bool,

@@ -1,7 +1,7 @@
 //! The values of options before they are understood, and what is wrong with one.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use vmmkit_machine_spec::{Fault, Given, Unknown};
 
@@ -44,6 +44,15 @@ impl Values {
     #[must_use]
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.0.remove(name);
+        self
+    }
+
+    /// The same, with paths of options that were given without a folder in `folder`.
+    #[must_use]
+    pub(crate) fn in_folder(mut self, folder: &Path) -> Self {
+        for given in self.0.values_mut().flatten() {
+            *given = given.clone().in_folder(folder);
+        }
         self
     }
 

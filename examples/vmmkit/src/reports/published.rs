@@ -2,23 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use vmmkit_control::{Cause, MachineInfo, MachineState, Saving};
 use vmmkit_controlled::{Departure, Embedder, Standstill};
+use vmmkit_guest_init::Ended;
+use vmmkit_host_io::Signal;
 use vmmkit_machine_spec::OnReboot;
-use vmmkit_process::Job;
 use vmmkit_snapshot::{Lineage, WriteError, Writer};
 use vmmkit_telemetry::Metrics;
 use vmmkit_vmm::{Handle, Outcome};
 
 use super::MoreMetrics;
 use crate::consumption::{self, Consumption};
-use crate::exit_code;
-use crate::remote::say_cut_off;
+use crate::remote::{Remote, say_cut_off};
 use crate::saving::Saver;
 use crate::settings::Settings;
+use crate::{exit_code, root};
 
 /// The prefix of the names.
 const PREFIX: &str = "vmmkit";
@@ -67,19 +68,20 @@ pub(crate) struct Publisher {
     saver: Saver,
     /// A reset of the guest is a failure.
     reset_fails: bool,
-    job: Arc<Job>,
+    /// The way to the machine, which has this one.
+    remote: Weak<Remote>,
     /// The processor time of each vCPU, which stays when its thread has ended.
     vcpus: Mutex<BTreeMap<u32, f64>>,
 }
 
 impl Publisher {
-    /// With the numbers of `more` beside those of the machine, which `settings` describe and which runs as `job`.
-    pub(crate) fn new(more: MoreMetrics, settings: &Settings, job: Arc<Job>) -> Self {
+    /// With the numbers of `more` beside those of the machine, which `settings` describe and which `remote` leads to.
+    pub(crate) fn new(more: MoreMetrics, settings: &Settings, remote: &Arc<Remote>) -> Self {
         Self {
             more,
             saver: Saver::new(settings),
             reset_fails: settings.spec.policy.on_reboot == OnReboot::Fail,
-            job,
+            remote: Arc::downgrade(remote),
             vcpus: Mutex::default(),
         }
     }
@@ -88,6 +90,11 @@ impl Publisher {
     pub(crate) fn restored_from(self, lineage: Option<Lineage>) -> Self {
         let saver = self.saver.restored_from(lineage);
         Self { saver, ..self }
+    }
+
+    /// How the guest's command ended, if there is one and it has.
+    fn command_ended(&self) -> Option<Ended> {
+        self.remote.upgrade()?.command_ended()
     }
 }
 
@@ -111,12 +118,27 @@ impl Embedder for Publisher {
         Some(exit_code::of_departure(departure))
     }
 
+    fn ask_to_power_off(&self) -> bool {
+        let remote = self.remote.upgrade();
+        remote.is_some_and(|remote| remote.signal_command(Signal::Terminate))
+    }
+
+    fn ending(&self, outcome: Outcome) -> Option<&'static str> {
+        let has_ended = outcome == Outcome::Stopped && self.command_ended().is_some();
+        has_ended.then_some("command-ended")
+    }
+
     fn cut_off(&self, machine: &Handle) {
         say_cut_off(machine);
     }
 
     fn exit_code(&self, outcome: Option<Outcome>) -> Option<u8> {
-        Some(match (self.job.ended_by(), outcome) {
+        if let (Some(Outcome::Stopped), Some(ended)) = (outcome, self.command_ended()) {
+            return Some(root::code_of(&ended));
+        }
+        let remote = self.remote.upgrade();
+        let signal = remote.and_then(|remote| remote.job().ended_by());
+        Some(match (signal, outcome) {
             (Some(signal), _) => exit_code::of_signal(signal),
             (None, Some(outcome)) => exit_code::of(outcome, self.reset_fails),
             (None, None) => exit_code::HOST_ERROR,

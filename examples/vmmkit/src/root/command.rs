@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use rustix::process::getpgrp;
+use rustix::termios::tcgetpgrp;
 use vmmkit_fuse::{Access, Directory, Limits};
 use vmmkit_guest_init::{Ended, Frames, Monitor, STATUS, STDERR, STDIN, STDOUT, Signals};
 use vmmkit_host_io::{ConsoleTap, FdInput, InputSource, LostOutput, Pollable, Signal, die_by};
@@ -57,6 +59,15 @@ pub(crate) fn plug(
 /// The exit code of the command, where there is one; otherwise that of the guest's end, which is told.
 pub(crate) fn code(command: Option<&Command>, ending: &Ending) -> ExitCode {
     command.map_or_else(|| ending.tell(), |command| command.code(ending))
+}
+
+/// The exit code of a process whose guest's command has ended so.
+pub(crate) fn code_of(ended: &Ended) -> u8 {
+    match ended {
+        Ended::Exited(code) => *code,
+        Ended::OutputClosed => OUTPUT_CLOSED,
+        _ => exit_code::HOST_ERROR,
+    }
 }
 
 /// The exit code of a command that caught `signal`. Otherwise this process ends by it.
@@ -157,7 +168,7 @@ impl Root {
 
     fn ports(&self, monitor: &Arc<Monitor>, remote: &Remote) -> io::Result<Vec<Port>> {
         let (signals, asked) = Signals::new()?;
-        remote.signal_by(signals);
+        remote.connect_command(signals, monitor.clone());
         let heard = monitor.clone();
         let status = Port::streams(Some(asked), None).named(STATUS);
         let status = status.heard_by(move |bytes| heard.hear_status(bytes));
@@ -189,12 +200,18 @@ fn output(file: impl AsFd, name: &str, monitor: &Arc<Monitor>) -> io::Result<Por
     }))
 }
 
-/// The input of a command that has no terminal: that of this process, but a terminal's is for the shell.
+/// The input of a command that has no terminal: that of this process. A terminal gives its lines to the job in its
+/// foreground alone.
 fn input() -> io::Result<Box<dyn InputSource>> {
     let stdin = io::stdin().as_fd().try_clone_to_owned()?;
-    let input = match Pollable::kind(stdin.as_fd()) {
-        Pollable::Null | Pollable::Terminal => File::open("/dev/null")?.into(),
-        _ => stdin,
+    let has_input = match Pollable::kind(stdin.as_fd()) {
+        Pollable::Null => false,
+        Pollable::Terminal => tcgetpgrp(&stdin).is_ok_and(|group| group == getpgrp()),
+        _ => true,
+    };
+    let input = match has_input {
+        true => stdin,
+        false => File::open("/dev/null")?.into(),
     };
     Ok(Box::new(FdInput::new(input)))
 }

@@ -7,14 +7,37 @@ pub(crate) use stray::advice as file_advice;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::cli;
 use crate::failure::Failure;
+use crate::options::Takes;
+use crate::{cli, options, os_text, own_guest};
 use vmmkit_machine_spec::nearest;
 
 /// clap's error in vmmkit's form. `given` is the whole command line.
 pub(crate) fn explain(error: &clap::Error, given: &[String]) -> Failure {
     let usage = Usage { error, given };
     Failure::usage(usage.what(), usage.next())
+}
+
+/// The command line `given` with --config instead of the name of a guest that is described in the user's folder, where
+/// `error` is of such a word.
+pub(crate) fn guest(error: &clap::Error, given: &[String]) -> Option<Vec<String>> {
+    let usage = Usage { error, given };
+    if error.kind() != ErrorKind::UnknownArgument || usage.command() != Some("run") {
+        return None;
+    }
+    let name = usage.argument();
+    let path = own_guest::file_of(&name).filter(|path| path.exists())?;
+    let is_value = |place: usize| {
+        let before = place.checked_sub(1).and_then(|before| given.get(before));
+        let option = before.and_then(|word| options::named(word.strip_prefix("--")?));
+        option.is_some_and(|option| !matches!(option.takes, Takes::Flag | Takes::Optional))
+    };
+    let words = given.iter().take_while(|word| *word != "--").enumerate();
+    let mut places = words.filter(|(place, word)| **word == name && !is_value(*place));
+    let (place, _) = places.next()?;
+    let mut given = given.to_vec();
+    *given.get_mut(place)? = format!("--config={}", os_text::of(path.as_os_str()));
+    Some(given)
 }
 
 /// Whether what the parser takes for -h is the beginning of an option of another program, such as -hda.
@@ -259,10 +282,18 @@ impl Usage<'_> {
         }
         match stray::advice(argument) {
             Some(advice) => format!("{advice}; see `{help}`"),
-            None => format!(
-                "give a kernel by --kernel PATH, a disk by --disk PATH; images are not downloaded; see \
-                 `{help}`"
-            ),
+            None => {
+                let own = own_guest::file_of(argument).map_or_else(String::new, |path| {
+                    format!(
+                        "; a guest of your own would be described in {}",
+                        path.display()
+                    )
+                });
+                format!(
+                    "give a kernel by --kernel PATH, a disk by --disk PATH; images are not downloaded{own}; see \
+                     `{help}`"
+                )
+            }
         }
     }
 }
