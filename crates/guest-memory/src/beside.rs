@@ -90,6 +90,7 @@ impl GuestRam {
             high: None,
             pages: all.first()?.pages,
             origin: None,
+            faults: None,
             beside: all.into(),
             guards: Arc::default(),
         })
@@ -130,6 +131,7 @@ impl GuestRam {
             guards: self.guards.clone(),
             pages: self.pages,
             origin: None,
+            faults: self.faults.clone(),
         })
     }
 

@@ -25,6 +25,7 @@ mod discard;
 mod error;
 #[cfg(target_arch = "x86_64")]
 mod exchange;
+mod faults;
 mod file;
 mod guard;
 mod host;
@@ -51,6 +52,7 @@ pub use error::{
     AccessError, ChangesError, ExchangeError, FillError, ImageError, LentMemoryError, MapFileError,
     RamError,
 };
+pub use faults::{FaultRange, Faults, FaultsError, PageEvent, PageProvider};
 pub use file::FileRegion;
 pub use layers::RamImage;
 pub use layout::{Layout, MMIO_HOLE_END, MMIO_HOLE_START};

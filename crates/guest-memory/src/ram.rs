@@ -1,7 +1,7 @@
 //! The RAM of one guest.
 
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
@@ -49,6 +49,8 @@ pub struct GuestRam {
     pub(crate) pages: Pages,
     /// Of RAM that is mapped from images.
     pub(crate) origin: Option<Arc<Origin>>,
+    /// Of RAM whose pages are provided as they are touched.
+    pub(crate) faults: Option<Arc<OwnedFd>>,
 }
 
 impl GuestRam {
@@ -113,6 +115,7 @@ impl GuestRam {
             guards: guards.into(),
             pages: source.pages,
             origin: None,
+            faults: None,
         })
     }
 
