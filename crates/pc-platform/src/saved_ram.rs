@@ -51,9 +51,15 @@ pub enum SaveRamError {
 /// The RAM of a saved machine: a file with all of it, and files with the pages that changed since.
 #[derive(Debug)]
 pub struct SavedRam {
-    image: RamImage,
+    source: Source,
     /// The last of its files is one of changes.
     is_changed: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    Image(RamImage),
+    Made(GuestRam),
 }
 
 /// Why the files of a saved machine are not its RAM.
@@ -80,7 +86,18 @@ pub enum SavedRamError {
 impl From<File> for SavedRam {
     fn from(full: File) -> Self {
         Self {
-            image: full.into(),
+            source: Source::Image(full.into()),
+            is_changed: false,
+        }
+    }
+}
+
+impl From<GuestRam> for SavedRam {
+    /// RAM that has the contents, or gets them as it is touched ([`GuestRam::by_faults`]); for one machine alone. It is as the
+    /// configuration of the machine says, or the machine is refused.
+    fn from(ram: GuestRam) -> Self {
+        Self {
+            source: Source::Made(ram),
             is_changed: false,
         }
     }
@@ -90,7 +107,7 @@ impl SavedRam {
     /// All of the RAM, in a memory file that is for one machine alone: see [`RamImage::own`].
     pub fn own(full: File) -> Self {
         Self {
-            image: RamImage::own(full),
+            source: Source::Image(RamImage::own(full)),
             is_changed: false,
         }
     }
@@ -130,8 +147,12 @@ impl SavedRam {
             section: SavedRam::PAGES,
             source,
         })?;
+        let Source::Image(below) = self.source else {
+            let reason = StateReason::Contradicts("memory that is there");
+            return Err(StateError::whole(SavedRam::PAGES, reason).into());
+        };
         Ok(Self {
-            image: self.image.changed(image, pages),
+            source: Source::Image(below.changed(image, pages)),
             is_changed: true,
         })
     }
@@ -150,6 +171,13 @@ impl SavedRam {
             let reason = StateReason::Contradicts("the files with RAM");
             return Err(StateError::whole(SavedRam::PAGES, reason).into());
         }
-        Ok(GuestRam::from_image(config, &self.image)?)
+        let ram = match &self.source {
+            Source::Image(image) => return Ok(GuestRam::from_image(config, image)?),
+            Source::Made(ram) => ram,
+        };
+        match (ram.size(), config.size.bytes()) {
+            (length, size) if length == size => Ok(ram.clone()),
+            (length, size) => Err(ImageError::Size { length, size }.into()),
+        }
     }
 }

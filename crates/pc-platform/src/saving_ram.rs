@@ -150,10 +150,9 @@ impl RamSaver<'_> {
         match &mut state.since {
             // What is written from now on is in the log still.
             Some(since) => *since = PageSet::default(),
-            None if log && !self.ram.is_mapped_from_images() => {
+            None if log => {
                 drop(state);
-                self.begin()?;
-                self.mark()?;
+                self.log_changes()?;
             }
             None => {}
         }
@@ -259,6 +258,19 @@ impl RamSaver<'_> {
             // It costs time, no more.
             state.is_on = self.vm.log_dirty_pages(false).is_err();
         }
+    }
+
+    /// Logs what changes from now on, of a guest that does not run: [`save_over`](Self::save_over) knows it then. RAM that is
+    /// mapped from images needs no log.
+    ///
+    /// # Errors
+    /// [`SaveRamError`].
+    pub fn log_changes(&self) -> Result<(), SaveRamError> {
+        if self.ram.is_mapped_from_images() {
+            return Ok(());
+        }
+        self.begin()?;
+        self.mark()
     }
 
     /// Gives up the changes since the last base, or since the last [`save_over`](Self::save_over): the file that they would be on top

@@ -762,6 +762,36 @@ fn changes_of_a_restored_machine_go_over_the_image_that_it_is_mapped_from() {
 }
 
 #[test]
+fn memory_that_was_made_elsewhere_is_a_machines_and_its_changes_are_logged() {
+    let (kernel, scratch) = (Kernel::new(), Scratch::new());
+    let first = pause(MachineBuilder::new(kernel.config()).build(&idle()).unwrap());
+    let state = save(&first, &scratch.ram("unused")).unwrap();
+    drop(first);
+    let config = kernel.config();
+    let restore = |ram: GuestRam| {
+        let builder = MachineBuilder::new(kernel.config());
+        builder.restore(&idle(), Reader::new(&state).unwrap(), ram)
+    };
+    let other = RamConfig {
+        size: RamSize::mebibytes(2),
+        ..config.ram.clone()
+    };
+    let refused = restore(GuestRam::new(&other).unwrap()).unwrap_err();
+    assert_eq!(refused.to_string(), "memory image");
+    let ram = GuestRam::new(&config.ram).unwrap();
+    ram.write(CHANGED, 7_u32).unwrap();
+    let machine = restore(ram).unwrap();
+    let handle = machine.handle();
+    assert_eq!(handle.ram().read::<u32>(CHANGED), Ok(7));
+    let saver = handle.ram_saver().unwrap();
+    saver.log_changes().unwrap();
+    handle.ram().write(SAME, 8_u32).unwrap();
+    let image = strange(&scratch, "image");
+    saver.save_over(&image, true).unwrap();
+    assert_eq!(data_of(&image), [SAME.0 >> 12]);
+}
+
+#[test]
 fn a_machine_that_was_not_restored_has_no_changes() {
     let (kernel, scratch) = (Kernel::new(), Scratch::new());
     let machine = MachineBuilder::new(kernel.config()).build(&idle()).unwrap();
