@@ -17,13 +17,17 @@ use vmmkit_firecracker::resources::Resources;
 use vmmkit_firecracker::snapshot::{CreateSnapshot, Origin, SnapshotType, describe};
 use vmmkit_firecracker::spec::{Planned, limits, plan};
 use vmmkit_firecracker::{Guest, chain, log};
+use vmmkit_guest_memory::RamConfig;
 use vmmkit_hypervisor_kvm::Kvm;
 use vmmkit_machine_spec::Field;
 use vmmkit_snapshot::{Pair, Writer};
 use vmmkit_virtio_devices::{Balloon, Mem, Net, Rng};
-use vmmkit_vmm::{Boot, BootFile, Extent, Handle, Machine, RamSaver, Ready};
+use vmmkit_vmm::{
+    Boot, BootFile, Extent, Handle, Machine, MachineBuilder, RamSaver, Ready, SavedRam,
+};
 
 use crate::drive::{self, Opened};
+use crate::faults::{Handler, hand_over};
 
 /// The name of a vCPU's thread, before its number: clients look for it.
 const VCPU_THREAD: &str = "fc_vcpu ";
@@ -43,6 +47,8 @@ pub(crate) struct Running {
     network: Vec<(String, Option<Arc<Net>>)>,
     balloon: Option<Arc<Balloon>>,
     memory: Option<Arc<Mem>>,
+    /// The connection to the process that handles faults of its memory.
+    _handler: Option<Handler>,
 }
 
 /// Builds the machine of `resources`, as it was in `origin` if there is one.
@@ -55,11 +61,16 @@ pub(crate) fn build(
     let kvm = Kvm::open().map_err(|error| chain(&error))?;
     let drives = resources.drives.iter().map(drive::open);
     let drives = drives.collect::<Result<Vec<_>, _>>()?;
-    let assembly = open(&planned, &drives, resources, origin, log)?;
-    let assembled = match origin {
-        None => assembly.build(&kvm).map_err(|error| chain(&error))?,
-        Some(origin) => restore(assembly, origin, &kvm)?,
+    let (assembly, ram) = open(&planned, &drives, resources, origin, log)?;
+    let (assembled, handler) = match origin {
+        None => (assembly.build(&kvm).map_err(|error| chain(&error))?, None),
+        Some(origin) => restore(assembly, origin, &ram, &kvm)?,
     };
+    if origin.is_some() && resources.machine_config.track_dirty_pages {
+        let handle = assembled.machine.handle();
+        let saver = handle.ram_saver().map_err(|error| chain(&error))?;
+        saver.log_changes().map_err(|error| chain(&error))?;
+    }
     let handle = assembled.machine.handle();
     let id = |place: &usize| {
         let field = Field::Device(*place);
@@ -86,6 +97,7 @@ pub(crate) fn build(
         network: network.collect(),
         balloon: handle.first_device(),
         memory: handle.first_device(),
+        _handler: handler,
         handle,
     });
     Ok(Built {
@@ -100,7 +112,7 @@ fn open(
     resources: &Resources,
     origin: Option<&Origin>,
     log: &Arc<Log>,
-) -> Result<Assembly, String> {
+) -> Result<(Assembly, RamConfig), String> {
     let spec = &planned.spec;
     let mut files = machine_files(spec);
     files.extend(device_files(spec));
@@ -115,6 +127,7 @@ fn open(
     let host: Arc<dyn Host> = Arc::new(Streams(log.clone()));
     let mut others = spec.clone();
     others.devices.truncate(planned.first_drive);
+    let ram = config.ram.clone();
     let assembly = Assembly::open(config, &others, &host, Means::default());
     let mut assembly = assembly.map_err(|error| chain(&error))?;
     for drive in drives {
@@ -124,16 +137,30 @@ fn open(
             block.on_error(move |error| log!(log, Warning, "The drive {name}: {error}"));
         }
     }
-    Ok(assembly)
+    Ok((assembly, ram))
 }
 
-/// The machine of `assembly` as it was in `origin`.
-fn restore(assembly: Assembly, origin: &Origin, kvm: &Kvm) -> Result<Assembled, String> {
-    let restored = assembly.build_by(|builder| {
-        let ram = origin.snapshot.ram().try_clone()?;
-        Ok::<_, Reason>(builder.restore(kvm, origin.reader(), ram)?)
-    });
-    restored.map_err(|Reason(reason)| reason)
+/// The machine of `assembly` as it was in `origin`, with memory as `config` says.
+fn restore(
+    assembly: Assembly,
+    origin: &Origin,
+    config: &RamConfig,
+    kvm: &Kvm,
+) -> Result<(Assembled, Option<Handler>), String> {
+    let (ram, handler) = match &origin.handler {
+        None => {
+            let file = origin.snapshot.ram().try_clone();
+            (SavedRam::from(file.map_err(|error| chain(&error))?), None)
+        }
+        Some(socket) => {
+            let (ram, handler) = hand_over(config, socket)?;
+            (SavedRam::from(ram), Some(handler))
+        }
+    };
+    let make =
+        |builder: MachineBuilder| Ok::<_, Reason>(builder.restore(kvm, origin.reader(), ram)?);
+    let restored = assembly.build_by(make).map_err(|Reason(reason)| reason)?;
+    Ok((restored, handler))
 }
 
 /// Why something failed, in a sentence.

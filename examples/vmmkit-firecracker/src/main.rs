@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod drive;
+mod faults;
 mod machine;
 
 use std::io::{self, Write};

@@ -111,6 +111,8 @@ pub struct VsockOverride {
 pub struct Origin {
     /// The snapshot.
     pub snapshot: Snapshot,
+    /// The socket of the process that handles faults of memory, in the place of a file.
+    pub handler: Option<String>,
     /// The guest runs on at once.
     pub runs: bool,
 }
@@ -170,16 +172,32 @@ impl LoadSnapshot {
         }
     }
 
-    /// Opens the snapshot, with memory of the file `memory`; and the machine, whose serial port is `serial`.
+    /// Opens the snapshot, with memory from `memory`; and the machine, whose serial port is `serial`.
     ///
     /// # Errors
     /// Why it cannot be, in a sentence.
-    pub fn open(&self, memory: &str, serial: Serial) -> Result<(Resources, Arc<Origin>), String> {
-        let snapshot = Pair::new(&self.snapshot_path, memory).open();
+    pub fn open(
+        &self,
+        memory: (&str, MemBackendType),
+        serial: Serial,
+    ) -> Result<(Resources, Arc<Origin>), String> {
+        let (file, handler) = match memory {
+            (path, MemBackendType::File) => (path, None),
+            // There is no file here: the handler has it.
+            (path, MemBackendType::Uffd) => (self.snapshot_path.as_str(), Some(path.to_owned())),
+        };
+        let snapshot = Pair::new(&self.snapshot_path, file).open();
         let snapshot = snapshot.map_err(|error| chain(&error))?;
         let resources = self.adapt(described(snapshot.reader())?, serial)?;
         let runs = self.resume_vm;
-        Ok((resources, Arc::new(Origin { snapshot, runs })))
+        Ok((
+            resources,
+            Arc::new(Origin {
+                snapshot,
+                handler,
+                runs,
+            }),
+        ))
     }
 
     /// The machine that was `saved`, here and now: each of its files, sockets and taps must be there.

@@ -9,9 +9,14 @@
 mod support;
 
 use std::fs;
+use std::io::{ErrorKind, Read};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use support::{Folder, Process};
+use serde_json::Value;
+use support::{Folder, LIMIT, Process};
+use vmmkit_guest_memory::{PageEvent, PageProvider};
+use vmmkit_host_io::{Deadline, FdSocket};
 use vmmkit_tests::diskless::skip;
 use vmmkit_tests::micro::{echo_guest, has_kvm};
 
@@ -198,6 +203,116 @@ fn changes_go_over_the_memory_that_they_differ_from() {
         third.types("q");
         assert_eq!(third.ends().code(), Some(0));
     }
+}
+
+/// Handles the faults of one machine with what `memory` has, as Firecracker's own examples do; how many pages it gave.
+fn handle_faults(listener: &UnixListener, memory: &[u8]) -> usize {
+    let (stream, _) = listener.accept().unwrap();
+    let socket = FdSocket::from(stream);
+    let (mut first, mut fds) = ([0], Vec::new());
+    let deadline = Deadline::after(LIMIT);
+    socket.receive(&mut first, &mut fds, &deadline).unwrap();
+    let mut stream = socket.into_stream();
+    stream.set_nonblocking(false).unwrap();
+    let mut text = first.to_vec();
+    while text.last() != Some(&b']') {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        text.extend(byte);
+    }
+    let ranges: Vec<Value> = serde_json::from_slice(&text).unwrap();
+    let [range] = &ranges[..] else {
+        panic!("{ranges:?}");
+    };
+    let number = |name: &str| range[name].as_u64().unwrap();
+    assert_eq!((number("size"), number("offset")), (64 << 20, 0));
+    assert_eq!((number("page_size"), number("page_size_kib")), (4096, 4096));
+    let base = number("base_host_virt_addr");
+    let provider = PageProvider::new(fds.pop().unwrap());
+    let (mut removed, mut given) = (Vec::new(), 0);
+    stream.set_nonblocking(true).unwrap();
+    loop {
+        match provider.next_event() {
+            Ok(Some(PageEvent::Removed { start, end })) => removed.push(start..end),
+            Ok(Some(PageEvent::Wanted(address))) => {
+                let address = address - address % 4096;
+                let offset = usize::try_from(address - base).unwrap();
+                let done = match removed.iter().any(|range| range.contains(&address)) {
+                    true => provider.zero(address, 4096),
+                    false => provider.copy(address, &memory[offset..offset + 4096]),
+                };
+                // Two vCPUs may want the same page; the machine may be gone.
+                given += usize::from(done.is_ok());
+            }
+            _ => match stream.read(&mut [0]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+                // The machine has ended.
+                _ => return given,
+            },
+        }
+    }
+}
+
+#[test]
+fn memory_comes_from_a_process_that_handles_faults() {
+    let test = "Firecracker's memory by Uffd";
+    if !saves_guests(test) {
+        return;
+    }
+    if !Path::new("/dev/userfaultfd").exists() {
+        skip(test, "there is no /dev/userfaultfd");
+        return;
+    }
+    let folder = Folder::new("uffd");
+    let first = booted(&folder, false);
+    pause_and_create(&first, &folder, "Full", "mem");
+    drop(first);
+    fs::remove_file(folder.path("v.sock")).unwrap();
+    let memory = fs::read(folder.path("mem")).unwrap();
+    fs::remove_file(folder.path("mem")).unwrap();
+    let socket = folder.path("uffd.sock");
+    let (state, body) = (folder.path("state"), |more: &str| {
+        format!(
+            r#"{{"snapshot_path": "{}", "mem_backend": {{"backend_type": "Uffd", "backend_path": "{socket}"}}{more}}}"#,
+            folder.path("state")
+        )
+    });
+    // Nobody listens.
+    let mut lonely = serving(&folder);
+    let (status, said) = lonely.ask("PUT", "/snapshot/load", &body(""));
+    assert_eq!(status, 400);
+    assert!(said.contains("Memory by Uffd: "), "{said}");
+    assert_eq!(lonely.ends().code(), Some(1));
+
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::scope(|scope| {
+        let handler = scope.spawn(|| handle_faults(&listener, &memory));
+        let mut second = serving(&folder);
+        let more = r#", "resume_vm": true, "track_dirty_pages": true"#;
+        second.does("PUT", "/snapshot/load", &body(more));
+        second.types("a");
+        assert_eq!(second.says("a"), "a");
+        // What the guest has changed, over the memory that its handler has.
+        fs::write(folder.path("mem"), &memory).unwrap();
+        pause_and_create(&second, &folder, "Diff", "mem");
+        second.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
+        second.types("q");
+        assert_eq!(second.ends().code(), Some(0));
+        // Far from all of it.
+        let given = handler.join().unwrap();
+        assert!((1..2048).contains(&given), "{given}");
+    });
+    assert!(Path::new(&state).exists());
+    let mut third = serving(&folder);
+    third.does(
+        "PUT",
+        "/snapshot/load",
+        &load(&folder, r#", "resume_vm": true"#),
+    );
+    third.types("b");
+    assert_eq!(third.says("b"), "b");
+    third.types("q");
+    assert_eq!(third.ends().code(), Some(0));
 }
 
 #[test]

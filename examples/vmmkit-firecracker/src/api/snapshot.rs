@@ -4,7 +4,7 @@ use super::answer::{Done, Refused};
 use super::route::Request;
 use super::{Firecracker, State};
 use crate::check::lacks;
-use crate::snapshot::{CreateSnapshot, LoadSnapshot, MemBackendType};
+use crate::snapshot::{CreateSnapshot, LoadSnapshot};
 
 /// The reason that the save of a running guest is refused with.
 const RUNS: &str = "Create snapshot error: Cannot save the microVM state: Operation not allowed: \
@@ -29,17 +29,13 @@ impl Firecracker {
         let from: LoadSnapshot = request.json()?;
         let memory = from.memory().map_err(Refused::malformed)?;
         state.only_before()?;
-        let lacking = [
-            (memory.1 == MemBackendType::Uffd, "Uffd"),
-            (from.clock_realtime, "clock_realtime"),
-        ];
-        if let Some((_, field)) = lacking.iter().find(|(is_there, _)| *is_there) {
-            return Err(lacks(field).into());
+        if from.clock_realtime {
+            return Err(lacks("clock_realtime").into());
         }
         if state.is_configured {
             return Err(CONFIGURED.to_owned().into());
         }
-        let loaded = from.open(memory.0, state.resources.serial.clone());
+        let loaded = from.open(memory, state.resources.serial.clone());
         let loaded = loaded.and_then(|(resources, origin)| {
             let guest = self.launcher.launch(&resources, Some(&origin))?;
             let _ = state.guest.set(guest);
