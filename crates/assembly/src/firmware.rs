@@ -10,7 +10,7 @@ use thiserror::Error;
 use vmmkit_boot_loader::is_uefi_firmware;
 use vmmkit_device_bus::AddressRange;
 use vmmkit_guest_memory::MMIO_HOLE_END;
-use vmmkit_host_io::{LockError, lock_file, open_input, open_options};
+use vmmkit_host_io::{Holder, LockError, lock_file, open_input, open_options};
 use vmmkit_legacy_devices::{Flash, FlashSizeError, FlashStore};
 use vmmkit_machine_spec::{BootSpec, Field, FirmwareSpec, MachineSpec};
 use vmmkit_vmm::MachineBuilder;
@@ -24,9 +24,12 @@ pub enum FlashError {
     /// The file cannot be opened or read.
     #[error(transparent)]
     Open(io::Error),
-    /// It is another guest's, or cannot be locked.
-    #[error(transparent)]
-    Lock(LockError),
+    /// It is another guest's.
+    #[error("it is in use by {}", .holder.as_ref().map_or("another process".to_owned(), Holder::to_string))]
+    InUse {
+        /// The process, where the host tells.
+        holder: Option<Holder>,
+    },
     /// The file has not the size of a flash chip.
     #[error(transparent)]
     Size(FlashSizeError),
@@ -84,7 +87,11 @@ fn open(firmware: &FirmwareSpec, vars: &Path) -> Result<(AddressRange, Flash), F
     let above = image.map_err(FlashError::Open)?.len();
     let file = open_options().read(true).write(true).open(vars);
     let file = file.map_err(FlashError::Open)?;
-    lock_file(&file, false).map_err(FlashError::Lock)?;
+    lock_file(&file, false).map_err(|error| match error {
+        LockError::Host(source) => FlashError::Open(source),
+        LockError::InUse { holder } => FlashError::InUse { holder },
+        other => FlashError::Open(io::Error::other(other)),
+    })?;
     let size = file.metadata().map_err(FlashError::Open)?.len();
     let whole = size.saturating_add(above);
     if whole > Flash::MAX_SIZE as u64 {
@@ -168,7 +175,7 @@ mod tests {
         assert_eq!((kept[6], kept[7]), (0xff, 0x5a));
         // It is this guest's alone.
         let again = opened(&spec);
-        assert!(matches!(again, Err(FlashError::Lock(_))), "{again:?}");
+        assert!(matches!(again, Err(FlashError::InUse { .. })), "{again:?}");
         drop(flash);
         opened(&spec).unwrap();
         std::fs::remove_dir_all(folder).unwrap();

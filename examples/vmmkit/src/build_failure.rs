@@ -87,7 +87,7 @@ pub(crate) fn of_assembly(error: &AssemblyError, spec: &MachineSpec, texts: &[St
 /// Advice for a file of variables that cannot be had.
 fn of_flash(error: &FlashError) -> &'static str {
     match error {
-        FlashError::Lock(_) => "end the guest that has it, or give this one a copy of its own",
+        FlashError::InUse { .. } => "end the guest that has it, or give this one a copy of its own",
         FlashError::Open(_) => {
             "make one for this machine: cp /usr/share/OVMF/OVMF_VARS_4M.fd FILE, and give vars=FILE"
         }

@@ -73,7 +73,8 @@ impl Block {
             5 => {
                 self.set_control(self.state.control & 0x00ff | high);
                 let kind = (self.state.control & CONTROL_SLEEP_TYPE) >> CONTROL_SLEEP_TYPE_SHIFT;
-                return high & CONTROL_SLEEP_ENABLE != 0 && kind == u16::from(S5_SLEEP_TYPE);
+                let s5 = [S5_SLEEP_TYPE, FIRMWARE_S5_SLEEP_TYPE].map(u16::from);
+                return high & CONTROL_SLEEP_ENABLE != 0 && s5.contains(&kind);
             }
             _ => {} // the timer is read only, the rest reserved
         }

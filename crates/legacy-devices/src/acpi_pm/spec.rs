@@ -22,6 +22,9 @@ pub const PM_TIMER_HERTZ: u32 = 3_579_545;
 pub const SCI: u32 = 9;
 /// SLP_TYP of S5 in the DSDT's \_S5 package.
 pub const S5_SLEEP_TYPE: u8 = 5;
+/// SLP_TYP of S5 on QEMU's q35, which UEFI firmware made for it writes itself, whatever the DSDT says
+/// (EDK II, OvmfPkg/Library/ResetSystemLib). No other state has it here.
+pub const FIRMWARE_S5_SLEEP_TYPE: u8 = 0;
 
 /// PM1 status and enable: global lock released (table 4.11).
 pub const GLOBAL: u16 = 1 << 5;

@@ -55,7 +55,7 @@ fn power_button_raises_the_sci_until_its_status_is_cleared_4_8_3_1() {
 }
 
 #[test]
-fn only_sleep_type_5_with_sleep_enable_turns_the_machine_off_4_8_3_2_1() {
+fn sleep_type_5_with_sleep_enable_turns_the_machine_off_4_8_3_2_1() {
     let rig = rig(0);
     rig.write(4, 5 << 10);
     rig.write(4, 3 << 10 | spec::CONTROL_SLEEP_ENABLE);
@@ -63,6 +63,16 @@ fn only_sleep_type_5_with_sleep_enable_turns_the_machine_off_4_8_3_2_1() {
     rig.write(4, 5 << 10 | spec::CONTROL_SLEEP_ENABLE);
     assert_eq!(*rig.requests.lock(), [GuestRequest::PowerOff]);
     assert_eq!(rig.read(4) as u16, 5 << 10 | spec::CONTROL_SCI_ENABLE);
+}
+
+/// As EDK II does it: the type is cleared first.
+#[test]
+fn sleep_type_0_with_sleep_enable_turns_the_machine_off_for_firmware() {
+    let rig = rig(0);
+    rig.write(4, spec::CONTROL_SCI_ENABLE);
+    assert!(rig.requests.lock().is_empty());
+    rig.write(4, rig.read(4) as u16 | spec::CONTROL_SLEEP_ENABLE);
+    assert_eq!(*rig.requests.lock(), [GuestRequest::PowerOff]);
 }
 
 #[test]

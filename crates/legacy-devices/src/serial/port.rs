@@ -20,8 +20,8 @@ use super::{SerialOutput, SerialState};
 /// # Input is never lost
 ///
 /// The port takes bytes only while somebody reads: the guest has enabled the received data
-/// interrupt, or has polled LSR 16 times with no other access in between and the transmitter
-/// empty. Until then [`room`](Self::room) is 0 and the bytes wait in the host.
+/// interrupt, or has polled LSR 16 times with no other access in between, but for reads of MCR and MSR, and
+/// the transmitter empty. Until then [`room`](Self::room) is 0 and the bytes wait in the host.
 pub struct SerialPort {
     inner: Mutex<Inner>,
     on_room: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,

@@ -88,7 +88,8 @@ impl Uart {
 
     /// Reads the register at `offset`.
     pub(super) fn read(&mut self, offset: u16) -> u8 {
-        if offset != LSR {
+        // EDK II's driver looks at the modem's lines each time that it polls.
+        if !matches!(offset, LSR | MCR | MSR) {
             self.forget_polls();
         }
         let state = &mut self.state;

@@ -223,6 +223,18 @@ fn nobody_reads_until_the_interrupt_is_enabled_or_sixteen_polls_8_7() {
 }
 
 #[test]
+fn who_polls_and_looks_at_the_modem_lines_reads_8_4() {
+    let mut rig = Rig::new();
+    for poll in 0..16 {
+        assert_eq!(rig.uart.room(), 0, "{poll}");
+        for register in [MSR, MCR, LSR] {
+            rig.read(register);
+        }
+    }
+    assert_eq!(rig.uart.room(), 1);
+}
+
+#[test]
 fn polling_for_a_full_transmitter_is_not_reading() {
     let mut rig = Rig::new();
     rig.sink.room = 0;
