@@ -1,6 +1,7 @@
 //! `--root`: a directory of the host as the guest's root, and one command in it.
 
 mod command;
+mod lines;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};

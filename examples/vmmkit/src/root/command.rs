@@ -6,14 +6,13 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use rustix::process::getpgrp;
-use rustix::termios::tcgetpgrp;
 use vmmkit_fuse::{Access, Directory, Limits};
 use vmmkit_guest_init::{Ended, Frames, Monitor, STATUS, STDERR, STDIN, STDOUT, Signals};
 use vmmkit_host_io::{ConsoleTap, FdInput, InputSource, LostOutput, Pollable, Signal, die_by};
 use vmmkit_virtio_devices::{Console, Fs, Port};
 use vmmkit_vmm::{MachineBuilder, Outcome};
 
+use super::lines::Lines;
 use super::{Root, TAG};
 use crate::ending::Ending;
 use crate::failure::Failure;
@@ -200,18 +199,12 @@ fn output(file: impl AsFd, name: &str, monitor: &Arc<Monitor>) -> io::Result<Por
     }))
 }
 
-/// The input of a command that has no terminal: that of this process. A terminal gives its lines to the job in its
-/// foreground alone.
+/// The input of a command that has no terminal: that of this process.
 fn input() -> io::Result<Box<dyn InputSource>> {
     let stdin = io::stdin().as_fd().try_clone_to_owned()?;
-    let has_input = match Pollable::kind(stdin.as_fd()) {
-        Pollable::Null => false,
-        Pollable::Terminal => tcgetpgrp(&stdin).is_ok_and(|group| group == getpgrp()),
-        _ => true,
-    };
-    let input = match has_input {
-        true => stdin,
-        false => File::open("/dev/null")?.into(),
-    };
-    Ok(Box::new(FdInput::new(input)))
+    Ok(match Pollable::kind(stdin.as_fd()) {
+        Pollable::Null => Box::new(FdInput::new(File::open("/dev/null")?.into())),
+        Pollable::Terminal => Box::new(Lines::new(stdin)?),
+        _ => Box::new(FdInput::new(stdin)),
+    })
 }
