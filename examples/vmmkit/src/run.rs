@@ -187,6 +187,9 @@ fn software_notes(settings: &Settings, kvm: &Kvm, machine: &Handle) -> Vec<Strin
 /// that for RAM: none is opened.
 fn dry_run(mut settings: Settings, kvm: &Kvm) -> Result<ExitCode, Failure> {
     files::check_sockets(&settings)?;
+    if let Some(root) = &settings.root {
+        root.open()?;
+    }
     let command = options::equivalent(&settings);
     if matches!(settings.machine.ram.backing, Backing::File(_)) {
         settings.machine.ram.backing = Backing::Memfd;

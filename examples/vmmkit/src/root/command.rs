@@ -146,14 +146,7 @@ impl Root {
         monitor: &Arc<Monitor>,
         remote: &Remote,
     ) -> Result<(), Failure> {
-        let access = match self.spec.writable {
-            true => Access::ReadWrite,
-            false => Access::ReadOnly,
-        };
-        let next = "check the directory and its permissions";
-        let directory = Directory::open(&self.spec.directory, access)
-            .map_err(|error| self.failed(&error, next))?;
-        let fs = Fs::new(directory, TAG, Limits::default());
+        let fs = Fs::new(self.open()?, TAG, Limits::default());
         let fs = fs.map_err(|error| self.failed(&error, "please report this"))?;
         builder.add_virtio(Arc::new(fs));
         let ports = self.ports(monitor, remote);
@@ -163,6 +156,16 @@ impl Root {
         let console = console.map_err(|error| self.failed(&error, "please report this"))?;
         builder.add_virtio(Arc::new(console));
         Ok(())
+    }
+
+    /// Opens the directory.
+    pub(crate) fn open(&self) -> Result<Directory, Failure> {
+        let access = match self.spec.writable {
+            true => Access::ReadWrite,
+            false => Access::ReadOnly,
+        };
+        let directory = Directory::open(&self.spec.directory, access);
+        directory.map_err(|error| self.failed(&error, "check the directory and its permissions"))
     }
 
     fn ports(&self, monitor: &Arc<Monitor>, remote: &Remote) -> io::Result<Vec<Port>> {
