@@ -77,15 +77,11 @@ const MESSAGES: &[(&str, usize, &str)] = &[
         "each notice of assembly's once: at the start, the first failure of a disk or of a console's output, a link that is down for good",
     ),
     ("last_resort.rs", 1, "the end of the process"),
-    (
-        "main.rs",
-        2,
-        "the end of the process, or of a guest's first one",
-    ),
+    ("main.rs", 1, "the end of the process"),
     ("news.rs", 2, "counted by Occasions"),
     (
         "remote.rs",
-        6,
+        4,
         "keys and signals of the user; once for a guest that is cut off",
     ),
     ("reports/writer.rs", 2, "the first failure, and the end"),
