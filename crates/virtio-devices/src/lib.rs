@@ -29,7 +29,7 @@ mod mem;
 mod net;
 #[cfg(feature = "pmem")]
 mod pmem;
-#[cfg(any(feature = "blk", feature = "net"))]
+#[cfg(any(feature = "blk", feature = "net", feature = "rng"))]
 mod rate_limiter;
 #[cfg(feature = "rng")]
 mod rng;
@@ -69,7 +69,7 @@ pub use net::{
 };
 #[cfg(feature = "pmem")]
 pub use pmem::{Pmem, PmemConfig, PmemCounters, PmemError, PmemRequest};
-#[cfg(any(feature = "blk", feature = "net"))]
+#[cfg(any(feature = "blk", feature = "net", feature = "rng"))]
 pub use rate_limiter::{Bucket, RateLimit, RateLimiter, Throttle};
 #[cfg(feature = "rng")]
 pub use rng::Rng;
