@@ -28,11 +28,8 @@ pub enum Streams {
 impl Streams {
     pub fn open(task: &TaskText<'_>) -> Result<Self, Fault> {
         if !task.has(TERMINAL) {
-            let (stdin, stdout) = (
-                ports::open("command.stdin")?,
-                ports::open("command.stdout")?,
-            );
-            return Ok(Self::Ports([stdin, stdout, ports::open("command.stderr")?]));
+            let (stdin, stdout) = (ports::open(wire::STDIN)?, ports::open(wire::STDOUT)?);
+            return Ok(Self::Ports([stdin, stdout, ports::open(wire::STDERR)?]));
         }
         // The first terminal that the leader of a session opens is its controlling one.
         syscall::new_session();

@@ -18,12 +18,10 @@ use core::fmt::Write;
 
 use syscall::Fd;
 use text::Line;
-use wire::TaskText;
+use wire::{MAX, TaskText};
 
 /// How long the host may take to end a guest whose command has ended.
 const PATIENCE: u64 = 30_000_000;
-/// The most bytes of a task.
-const MAX: usize = 8 << 20;
 
 /// Why the guest does not run its command, for a person.
 type Fault = Line;

@@ -4,7 +4,7 @@ use core::fmt::Write;
 
 use crate::syscall::{self, Fd};
 use crate::text::Line;
-use crate::{Fault, c_text};
+use crate::{Fault, c_text, wire};
 
 /// The driver hears of the ports, and of their names, while the first process runs already: 5 seconds.
 const TRIES: u32 = 25_000;
@@ -15,7 +15,7 @@ const LENGTH: usize = 16;
 
 /// The port for the status.
 pub fn status() -> Result<Fd, Fault> {
-    open("command.status")
+    open(wire::STATUS)
 }
 
 /// Opens the port `name`, when it is there. It waits for nothing.

@@ -1,6 +1,16 @@
 //! The task in the initial RAM disk, and the lines of the port for the status, as the host and the guest's program
 //! read and write them. Both compile this file.
 
+/// The name of the port of the command's input.
+pub const STDIN: &str = "command.stdin";
+/// The name of the port of its output.
+pub const STDOUT: &str = "command.stdout";
+/// The name of the port of its errors.
+pub const STDERR: &str = "command.stderr";
+/// The name of the port on which the guest tells how the command ended, and hears of signals for it.
+pub const STATUS: &str = "command.status";
+/// A task has fewer bytes.
+pub(crate) const MAX: usize = 8 << 20;
 /// The place of the task in the initial RAM disk.
 pub(crate) const FILE: &str = "task";
 /// Ends each text of a task: no argument and no variable has one inside.

@@ -39,12 +39,4 @@ pub use frames::Frames;
 pub use monitor::{Ended, Monitor};
 pub use signals::Signals;
 pub use task::Task;
-
-/// The name of the port of the command's input.
-pub const STDIN: &str = "command.stdin";
-/// The name of the port of its output.
-pub const STDOUT: &str = "command.stdout";
-/// The name of the port of its errors.
-pub const STDERR: &str = "command.stderr";
-/// The name of the port on which the guest tells how the command ended, and hears of signals for it.
-pub const STATUS: &str = "command.status";
+pub use wire::{STATUS, STDERR, STDIN, STDOUT};

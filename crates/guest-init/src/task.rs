@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::error::InitramfsError;
-use crate::wire::{END, TERMINAL, WRITABLE};
+use crate::wire::{END, MAX, TERMINAL, WRITABLE};
 
 /// A command, and what it runs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,9 +72,6 @@ impl Task {
         }
     }
 }
-
-/// The most bytes that the guest's program reads, and one.
-const MAX: usize = 8 << 20;
 
 /// Texts with their ends.
 #[derive(Default)]
