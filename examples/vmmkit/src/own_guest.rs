@@ -3,8 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The longest name.
-const MAX: usize = 64;
+use vmmkit_control::is_name;
 
 /// The folder: $XDG_CONFIG_HOME/vmmkit, or ~/.config/vmmkit (XDG Base Directory Specification). None where there is no
 /// home.
@@ -21,10 +20,8 @@ fn folder() -> Option<PathBuf> {
 
 /// The file that describes the guest `name`, whether it is there or not; none where this cannot be a name.
 pub(crate) fn file_of(name: &str) -> Option<PathBuf> {
-    let is_fine = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-    let is_name = name.len() <= MAX
-        && name.chars().all(is_fine)
-        && name.starts_with(|letter: char| letter.is_ascii_alphanumeric());
+    // Not an option of a command line.
+    let is_name = is_name(name) && name.starts_with(|letter: char| letter.is_ascii_alphanumeric());
     let folder = folder().filter(|_| is_name)?;
     Some(folder.join(format!("{name}.toml")))
 }
@@ -45,7 +42,7 @@ mod tests {
         assert!(path.is_absolute() && path.ends_with("vmmkit/web-1.x.toml"));
         assert_eq!(name_of(&path), Some("web-1.x"));
         assert_eq!(name_of(Path::new("/srv/web.toml")), None);
-        let long = "x".repeat(MAX + 1);
+        let long = "x".repeat(65);
         for other in ["", "../x", "a/b", ".x", "-x", "a b", "\u{e4}", &long] {
             assert_eq!(file_of(other), None, "{other}");
         }
