@@ -16,14 +16,19 @@ pub(crate) fn lacks(field: &str) -> String {
     format!("This VMM does not have `{field}`: leave it out.")
 }
 
-/// Whether there is room for one more, unless it takes the place of another.
-pub(crate) fn room(length: usize, place: Option<usize>) -> Checked {
-    match place {
-        None if length >= MAX_DEVICES => Err(format!(
-            "There is room for {MAX_DEVICES} devices of a kind."
-        )),
-        _ => Ok(()),
+/// Puts a device in the place of another, or, where there is room for one more, after the others.
+pub(crate) fn put<T>(devices: &mut Vec<T>, place: Option<usize>, device: T) -> Checked {
+    let is_full = devices.len() >= MAX_DEVICES;
+    match place.and_then(|place| devices.get_mut(place)) {
+        Some(other) => *other = device,
+        None if is_full => {
+            return Err(format!(
+                "There is room for {MAX_DEVICES} devices of a kind."
+            ));
+        }
+        None => devices.push(device),
     }
+    Ok(())
 }
 
 /// Whether a file can be opened, without waiting for whoever is at the other end of a FIFO.

@@ -66,12 +66,11 @@ pub(crate) fn build(
         None => (assembly.build(&kvm).map_err(|error| chain(&error))?, None),
         Some(origin) => restore(assembly, origin, &ram, &kvm)?,
     };
+    let handle = assembled.machine.handle();
     if origin.is_some() && resources.machine_config.track_dirty_pages {
-        let handle = assembled.machine.handle();
         let saver = handle.ram_saver().map_err(|error| chain(&error))?;
         saver.log_changes().map_err(|error| chain(&error))?;
     }
-    let handle = assembled.machine.handle();
     let id = |place: &usize| {
         let field = Field::Device(*place);
         let mut devices = assembled.devices.iter();

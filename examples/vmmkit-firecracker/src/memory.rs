@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::body::HugePages;
-use crate::check::{Checked, openable, room};
+use crate::check::{Checked, openable, put};
 use crate::resources::Resources;
 
 /// The size of the blocks that are plugged, in MiB.
@@ -143,10 +143,6 @@ impl Resources {
         if pmem.root_device && has_root {
             return Err("There is a root device already.".to_owned());
         }
-        room(self.pmem.len(), place)?;
-        let place = place.unwrap_or(self.pmem.len());
-        self.pmem
-            .splice(place..(place + 1).min(self.pmem.len()), [pmem]);
-        Ok(())
+        put(&mut self.pmem, place, pmem)
     }
 }

@@ -10,7 +10,7 @@ use crate::body::{
     Balloon, BootSource, Drive, Entropy, HugePages, MachineConfig, MachineConfigUpdate,
     NetworkInterface, Serial, Vsock,
 };
-use crate::check::{Checked, balloon_fits, check_limiter, lacks, mac_address, openable, room};
+use crate::check::{Checked, balloon_fits, check_limiter, lacks, mac_address, openable, put};
 use crate::memory::{MemoryHotplug, Pmem};
 
 /// The most vCPUs.
@@ -192,10 +192,7 @@ impl Resources {
         if drive.is_root_device && self.pmem.iter().any(|pmem| pmem.root_device) {
             return Err("There is a root device already.".to_owned());
         }
-        room(self.drives.len(), place)?;
-        let place = place.unwrap_or(self.drives.len());
-        self.drives
-            .splice(place..(place + 1).min(self.drives.len()), [drive]);
+        put(&mut self.drives, place, drive)?;
         // A stable sort: the root drive becomes the first, and the others keep their order.
         self.drives.sort_by_key(|drive| !drive.is_root_device);
         Ok(())
@@ -248,11 +245,7 @@ impl Resources {
             .network
             .iter()
             .position(|other| other.iface_id == interface.iface_id);
-        room(self.network.len(), place)?;
-        let place = place.unwrap_or(self.network.len());
-        self.network
-            .splice(place..(place + 1).min(self.network.len()), [interface]);
-        Ok(())
+        put(&mut self.network, place, interface)
     }
 
     /// Sets the vsock.

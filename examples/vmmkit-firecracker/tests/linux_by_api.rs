@@ -12,7 +12,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use support::{Folder, Process};
+use support::{Folder, Process, load};
 use vmmkit_tests::diskless::{CMDLINE, Diskless, Kernel, skip};
 use vmmkit_tests::guest::BOOT_LIMIT;
 
@@ -25,6 +25,16 @@ fn watch(process: &Process) {
     });
 }
 
+/// Puts a kernel and a script.
+fn put_source(process: &Process, guest: &Diskless, script: &str) {
+    let (kernel, initrd) = (guest.kernel(), guest.initrd(script).unwrap());
+    let (kernel, initrd) = (kernel.to_str().unwrap(), initrd.to_str().unwrap());
+    let source = format!(
+        r#"{{"kernel_image_path": "{kernel}", "initrd_path": "{initrd}", "boot_args": "{CMDLINE}"}}"#
+    );
+    process.does("PUT", "/boot-source", &source);
+}
+
 #[test]
 fn a_linux_uses_its_disk_and_is_paused_limited_and_ended() {
     let script = "echo up $(nproc); dd if=/dev/vda bs=512 count=1 2>/dev/null; \
@@ -34,7 +44,6 @@ fn a_linux_uses_its_disk_and_is_paused_limited_and_ended() {
     let guest = Diskless::find("Firecracker's API, Linux", Kernel::Lean).unwrap();
     let Some(guest) = guest else { return };
     let folder = Folder::new("linux");
-    let initrd = guest.initrd(script).unwrap();
     let mut image = vec![0; 1 << 20];
     image[..13].copy_from_slice(b"from the host");
     let image = folder.file("image", image);
@@ -47,12 +56,7 @@ fn a_linux_uses_its_disk_and_is_paused_limited_and_ended() {
         "/machine-config",
         r#"{"vcpu_count": 2, "mem_size_mib": 256, "smt": true}"#,
     );
-    let (kernel, initrd) = (guest.kernel(), initrd);
-    let (kernel, initrd) = (kernel.to_str().unwrap(), initrd.to_str().unwrap());
-    let source = format!(
-        r#"{{"kernel_image_path": "{kernel}", "initrd_path": "{initrd}", "boot_args": "{CMDLINE}"}}"#
-    );
-    process.does("PUT", "/boot-source", &source);
+    put_source(&process, &guest, script);
     process.does(
         "PUT",
         "/drives/data",
@@ -119,28 +123,17 @@ fn a_linux_goes_on_in_another_process_from_its_snapshot() {
         return;
     }
     let folder = Folder::new("linux-snapshot");
-    let initrd = guest.initrd(script).unwrap();
     let image = folder.file("image", vec![0; 1 << 20]);
     let serving = || {
-        let _ = fs::remove_file(folder.path("api.socket"));
         let _ = fs::remove_file(folder.path("v"));
-        let process = Process::serving(&folder, &["--level", "Off"]);
+        let process = Process::serving_again(&folder);
         watch(&process);
         process
     };
-    let create = |process: &Process, kind: &str| {
-        process.does("PATCH", "/vm", r#"{"state": "Paused"}"#);
-        let (state, memory) = (folder.path("state"), folder.path("mem"));
-        let body = format!(
-            r#"{{"snapshot_type": "{kind}", "snapshot_path": "{state}", "mem_file_path": "{memory}"}}"#
-        );
-        process.does("PUT", "/snapshot/create", &body);
-    };
-    let load = || {
-        let (state, memory) = (folder.path("state"), folder.path("mem"));
-        format!(
-            r#"{{"snapshot_path": "{state}", "track_dirty_pages": true, "mem_backend": {{"backend_type": "File", "backend_path": "{memory}"}}}}"#
-        )
+    let loads = |process: &Process| {
+        let body = load(&folder, r#", "track_dirty_pages": true"#);
+        process.does("PUT", "/snapshot/load", &body);
+        process.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
     };
     let mut first = serving();
     first.does(
@@ -148,12 +141,7 @@ fn a_linux_goes_on_in_another_process_from_its_snapshot() {
         "/machine-config",
         r#"{"vcpu_count": 2, "mem_size_mib": 128, "track_dirty_pages": true}"#,
     );
-    let (kernel, initrd) = (guest.kernel(), initrd);
-    let (kernel, initrd) = (kernel.to_str().unwrap(), initrd.to_str().unwrap());
-    let source = format!(
-        r#"{{"kernel_image_path": "{kernel}", "initrd_path": "{initrd}", "boot_args": "{CMDLINE}"}}"#
-    );
-    first.does("PUT", "/boot-source", &source);
+    put_source(&first, &guest, script);
     first.does(
         "PUT",
         "/drives/data",
@@ -168,17 +156,16 @@ fn a_linux_goes_on_in_another_process_from_its_snapshot() {
     first.does("PUT", "/entropy", "{}");
     first.does("PUT", "/actions", r#"{"action_type": "InstanceStart"}"#);
     first.says("up");
-    create(&first, "Full");
+    first.saves(&folder, "Full", "mem");
     first.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
     first.types("one\r");
     first.says("got one");
     // What it holds of its memory since then is in the same file.
-    create(&first, "Diff");
+    first.saves(&folder, "Diff", "mem");
     drop(first);
 
     let mut second = serving();
-    second.does("PUT", "/snapshot/load", &load());
-    second.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
+    loads(&second);
     second.types("two\r");
     let said = second.says("got two");
     assert!(said.contains("one two 8"), "{said}");
@@ -187,12 +174,11 @@ fn a_linux_goes_on_in_another_process_from_its_snapshot() {
     stream.set_read_timeout(Some(BOOT_LIMIT)).unwrap();
     stream.write_all(b"CONNECT 52\n").unwrap();
     assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0);
-    create(&second, "Diff");
+    second.saves(&folder, "Diff", "mem");
     drop(second);
 
     let mut third = serving();
-    third.does("PUT", "/snapshot/load", &load());
-    third.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
+    loads(&third);
     third.types("end\r");
     let said = third.says("got end");
     assert!(said.contains("one two end 8"), "{said}");
@@ -201,16 +187,6 @@ fn a_linux_goes_on_in_another_process_from_its_snapshot() {
     for (place, word) in [(1, "one"), (2, "two"), (3, "end")] {
         assert_eq!(&image[place * 512..place * 512 + 3], word.as_bytes());
     }
-}
-
-/// Puts a kernel and a script.
-fn put_source(process: &Process, guest: &Diskless, script: &str) {
-    let (kernel, initrd) = (guest.kernel(), guest.initrd(script).unwrap());
-    let (kernel, initrd) = (kernel.to_str().unwrap(), initrd.to_str().unwrap());
-    let source = format!(
-        r#"{{"kernel_image_path": "{kernel}", "initrd_path": "{initrd}", "boot_args": "{CMDLINE}"}}"#
-    );
-    process.does("PUT", "/boot-source", &source);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use serde_json::Value;
-use support::{Folder, LIMIT, Process};
+use support::{Folder, LIMIT, Process, load};
 use vmmkit_guest_memory::{PageEvent, PageProvider};
 use vmmkit_host_io::{Deadline, FdSocket};
 use vmmkit_tests::diskless::skip;
@@ -29,17 +29,11 @@ fn saves_guests(test: &str) -> bool {
     has_kvm(test) && !is_software
 }
 
-/// A process of its own socket in `folder`.
-fn serving(folder: &Folder) -> Process {
-    let _ = fs::remove_file(folder.path("api.socket"));
-    Process::serving(folder, &["--level", "Off"])
-}
-
 /// One whose echoing guest has said its first word.
 fn booted(folder: &Folder, tracks: bool) -> Process {
     let kernel = folder.file("kernel", echo_guest());
     let drive = folder.file("drive", [0; 4096]);
-    let mut process = serving(folder);
+    let mut process = Process::serving_again(folder);
     process.does(
         "PUT",
         "/machine-config",
@@ -72,24 +66,18 @@ fn booted(folder: &Folder, tracks: bool) -> Process {
     process
 }
 
-fn pause_and_create(process: &Process, folder: &Folder, kind: &str, memory: &str) {
-    process.does("PATCH", "/vm", r#"{"state": "Paused"}"#);
-    let (state, memory) = (folder.path("state"), folder.path(memory));
+/// The guest that was saved in `folder` says `word` in a process of its own, and ends.
+fn goes_on(folder: &Folder, word: &str) {
+    let mut process = Process::serving_again(folder);
     process.does(
         "PUT",
-        "/snapshot/create",
-        &format!(
-            r#"{{"snapshot_type": "{kind}", "snapshot_path": "{state}", "mem_file_path": "{memory}"}}"#
-        ),
+        "/snapshot/load",
+        &load(folder, r#", "resume_vm": true"#),
     );
-}
-
-/// The body of a load; `more` are fields, each behind a comma.
-fn load(folder: &Folder, more: &str) -> String {
-    let (state, memory) = (folder.path("state"), folder.path("mem"));
-    format!(
-        r#"{{"snapshot_path": "{state}", "mem_backend": {{"backend_type": "File", "backend_path": "{memory}"}}{more}}}"#
-    )
+    process.types(word);
+    assert_eq!(process.says(word), word);
+    process.types("q");
+    assert_eq!(process.ends().code(), Some(0));
 }
 
 fn state(process: &Process) -> String {
@@ -112,7 +100,7 @@ fn a_guest_goes_on_in_a_new_process_and_in_one_after_it() {
     let (status, said) = first.ask("PUT", "/snapshot/create", &body);
     assert_eq!(status, 400);
     assert!(said.contains("unavailable while running"), "{said}");
-    pause_and_create(&first, &folder, "Full", "mem");
+    first.saves(&folder, "Full", "mem");
     // The memory as the guest has it: 64 MiB, of which little takes room; the kernel is at 1 MiB.
     let memory = fs::read(folder.path("mem")).unwrap();
     assert_eq!(memory.len(), 64 << 20);
@@ -127,7 +115,7 @@ fn a_guest_goes_on_in_a_new_process_and_in_one_after_it() {
 
     // The kernel is not needed any more.
     fs::remove_file(folder.path("kernel")).unwrap();
-    let mut second = serving(&folder);
+    let mut second = Process::serving_again(&folder);
     second.does("PUT", "/snapshot/load", &load(&folder, ""));
     assert!(state(&second).contains(r#""state":"Paused""#));
     assert!(Path::new(&folder.path("v.sock")).exists());
@@ -140,12 +128,12 @@ fn a_guest_goes_on_in_a_new_process_and_in_one_after_it() {
         r#"{"drive_id": "root", "rate_limiter": {"ops": {"size": 5, "refill_time": 100}}}"#;
     second.does("PATCH", "/drives/root", limiter);
     // A second generation, over the files that the first one came from.
-    pause_and_create(&second, &folder, "Full", "mem");
+    second.saves(&folder, "Full", "mem");
     // It is killed, and its socket stays behind.
     drop(second);
     let other = folder.path("v2.sock");
     let more = format!(r#", "resume_vm": true, "vsock_override": {{"uds_path": "{other}"}}"#);
-    let mut third = serving(&folder);
+    let mut third = Process::serving_again(&folder);
     third.does("PUT", "/snapshot/load", &load(&folder, &more));
     assert!(Path::new(&other).exists());
     let config = third.ask("GET", "/vm/config", "").1;
@@ -168,40 +156,31 @@ fn changes_go_over_the_memory_that_they_differ_from() {
     for tracks in [false, true] {
         let folder = Folder::new(&format!("diff-{tracks}"));
         let mut first = booted(&folder, tracks);
-        pause_and_create(&first, &folder, "Full", "mem");
+        first.saves(&folder, "Full", "mem");
         let full = fs::read(folder.path("mem")).unwrap();
         first.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
         first.types("a");
         assert_eq!(first.says("a"), "a");
         // Into a file of their own, and into that of the whole.
-        pause_and_create(&first, &folder, "Diff", "diff");
-        pause_and_create(&first, &folder, "Diff", "mem");
+        first.saves(&folder, "Diff", "diff");
+        first.saves(&folder, "Diff", "mem");
         assert_eq!(fs::metadata(folder.path("diff")).unwrap().len(), 64 << 20);
         assert_eq!(fs::read(folder.path("mem")).unwrap().len(), full.len());
         drop(first);
         fs::remove_file(folder.path("v.sock")).unwrap();
 
         // Loaded, changed, and saved over the file that it is mapped from.
-        let mut second = serving(&folder);
+        let mut second = Process::serving_again(&folder);
         let more = r#", "resume_vm": true, "track_dirty_pages": true"#;
         second.does("PUT", "/snapshot/load", &load(&folder, more));
         second.types("b");
         assert_eq!(second.says("b"), "b");
-        pause_and_create(&second, &folder, "Diff", "mem");
+        second.saves(&folder, "Diff", "mem");
         second.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
         second.types("q");
         assert_eq!(second.ends().code(), Some(0));
 
-        let mut third = serving(&folder);
-        third.does(
-            "PUT",
-            "/snapshot/load",
-            &load(&folder, r#", "resume_vm": true"#),
-        );
-        third.types("c");
-        assert_eq!(third.says("c"), "c");
-        third.types("q");
-        assert_eq!(third.ends().code(), Some(0));
+        goes_on(&folder, "c");
     }
 }
 
@@ -265,7 +244,7 @@ fn memory_comes_from_a_process_that_handles_faults() {
     }
     let folder = Folder::new("uffd");
     let first = booted(&folder, false);
-    pause_and_create(&first, &folder, "Full", "mem");
+    first.saves(&folder, "Full", "mem");
     drop(first);
     fs::remove_file(folder.path("v.sock")).unwrap();
     let memory = fs::read(folder.path("mem")).unwrap();
@@ -278,7 +257,7 @@ fn memory_comes_from_a_process_that_handles_faults() {
         )
     });
     // Nobody listens.
-    let mut lonely = serving(&folder);
+    let mut lonely = Process::serving_again(&folder);
     let (status, said) = lonely.ask("PUT", "/snapshot/load", &body(""));
     assert_eq!(status, 400);
     assert!(said.contains("Memory by Uffd: "), "{said}");
@@ -287,14 +266,14 @@ fn memory_comes_from_a_process_that_handles_faults() {
     let listener = UnixListener::bind(&socket).unwrap();
     std::thread::scope(|scope| {
         let handler = scope.spawn(|| handle_faults(&listener, &memory));
-        let mut second = serving(&folder);
+        let mut second = Process::serving_again(&folder);
         let more = r#", "resume_vm": true, "track_dirty_pages": true"#;
         second.does("PUT", "/snapshot/load", &body(more));
         second.types("a");
         assert_eq!(second.says("a"), "a");
         // What the guest has changed, over the memory that its handler has.
         fs::write(folder.path("mem"), &memory).unwrap();
-        pause_and_create(&second, &folder, "Diff", "mem");
+        second.saves(&folder, "Diff", "mem");
         second.does("PATCH", "/vm", r#"{"state": "Resumed"}"#);
         second.types("q");
         assert_eq!(second.ends().code(), Some(0));
@@ -303,22 +282,13 @@ fn memory_comes_from_a_process_that_handles_faults() {
         assert!((1..2048).contains(&given), "{given}");
     });
     assert!(Path::new(&state).exists());
-    let mut third = serving(&folder);
-    third.does(
-        "PUT",
-        "/snapshot/load",
-        &load(&folder, r#", "resume_vm": true"#),
-    );
-    third.types("b");
-    assert_eq!(third.says("b"), "b");
-    third.types("q");
-    assert_eq!(third.ends().code(), Some(0));
+    goes_on(&folder, "b");
 }
 
 #[test]
 fn a_load_that_fails_is_answered_and_ends_the_process() {
     let folder = Folder::new("load-fails");
-    let mut process = serving(&folder);
+    let mut process = Process::serving_again(&folder);
     let (status, said) = process.ask("PUT", "/snapshot/load", &load(&folder, ""));
     assert_eq!(status, 400);
     assert!(
@@ -331,11 +301,11 @@ fn a_load_that_fails_is_answered_and_ends_the_process() {
     }
     // Memory of another machine, or none.
     let first = booted(&folder, false);
-    pause_and_create(&first, &folder, "Full", "mem");
+    first.saves(&folder, "Full", "mem");
     drop(first);
     fs::remove_file(folder.path("v.sock")).unwrap();
     fs::write(folder.path("mem"), [0; 4096]).unwrap();
-    let mut process = serving(&folder);
+    let mut process = Process::serving_again(&folder);
     let (status, said) = process.ask("PUT", "/snapshot/load", &load(&folder, ""));
     assert_eq!(status, 400);
     assert!(said.contains("4096 bytes, for guest RAM of"), "{said}");

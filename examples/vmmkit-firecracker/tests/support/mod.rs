@@ -52,6 +52,15 @@ impl Folder {
     }
 }
 
+/// The body of the load of what was [saved](Process::saves) with the memory in `mem`; `more` are fields, each behind a
+/// comma.
+pub(crate) fn load(folder: &Folder, more: &str) -> String {
+    let (state, memory) = (folder.path("state"), folder.path("mem"));
+    format!(
+        r#"{{"snapshot_path": "{state}", "mem_backend": {{"backend_type": "File", "backend_path": "{memory}"}}{more}}}"#
+    )
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
@@ -75,6 +84,25 @@ impl Process {
         let process = Self::start(&mut command, socket);
         process.waits("the socket", || UnixStream::connect(&process.socket).ok());
         process
+    }
+
+    /// One in the place of another that had the same socket, without a log.
+    pub(crate) fn serving_again(folder: &Folder) -> Self {
+        let _ = fs::remove_file(folder.path("api.socket"));
+        Self::serving(folder, &["--level", "Off"])
+    }
+
+    /// Pauses its machine and saves it: the state, and the memory to the file `memory`.
+    pub(crate) fn saves(&self, folder: &Folder, kind: &str, memory: &str) {
+        self.does("PATCH", "/vm", r#"{"state": "Paused"}"#);
+        let (state, memory) = (folder.path("state"), folder.path(memory));
+        self.does(
+            "PUT",
+            "/snapshot/create",
+            &format!(
+                r#"{{"snapshot_type": "{kind}", "snapshot_path": "{state}", "mem_file_path": "{memory}"}}"#
+            ),
+        );
     }
 
     pub(crate) fn start(command: &mut Command, socket: String) -> Self {
