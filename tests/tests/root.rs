@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -183,9 +183,8 @@ fn a_command_that_cannot_run_has_the_codes_of_a_shell() {
     }
 }
 
-/// The end of a command that gets `signal` once it says that it is ready, and what else it says.
-fn ends_by(place: &Place, script: &str, signal: Signal) -> (ExitStatus, String) {
-    let mut command = place.shell(script);
+/// Starts `command`, which says that it is ready: the process, and what else it says.
+fn started(command: &mut Command) -> (Child, BufReader<ChildStdout>) {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -195,6 +194,12 @@ fn ends_by(place: &Place, script: &str, signal: Signal) -> (ExitStatus, String) 
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
+    (child, stdout)
+}
+
+/// The end of a command that gets `signal` once it says that it is ready, and what else it says.
+fn ends_by(place: &Place, script: &str, signal: Signal) -> (ExitStatus, String) {
+    let (mut child, stdout) = started(&mut place.shell(script));
     kill_process(Pid::from_child(&child), signal).unwrap();
     let status = wait_until(&mut child, Instant::now() + BOOT_LIMIT).unwrap();
     let rest = std::io::read_to_string(stdout).unwrap();
@@ -383,15 +388,7 @@ fn a_guest_is_stopped_by_the_end_of_its_command() {
     ] {
         let mut command = place.command("", &["--name", "web"], &[&words[..], &[script]].concat());
         command.env("XDG_RUNTIME_DIR", &runtime);
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
+        let (mut child, stdout) = started(&mut command);
         let waiting = of_runtime(&["wait", "web"]).stdout(Stdio::null()).spawn();
         let mut stop = of_runtime(&["stop", "web", "--timeout", timeout]);
         let stopped = run_bounded(&mut stop, b"", BOOT_LIMIT).unwrap();
