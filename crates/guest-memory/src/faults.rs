@@ -268,45 +268,45 @@ mod tests {
         );
         let base = range.host_address;
         let provider = PageProvider::new(faults.as_fd().try_clone_to_owned().unwrap());
-        let served = thread::spawn(move || {
-            let mut removed = Vec::new();
-            let mut wanted = Vec::new();
-            // The last page ends it.
-            while wanted.last() != Some(&(3 << 20)) {
-                match provider.next_event().unwrap() {
-                    None => thread::yield_now(),
-                    Some(PageEvent::Removed { start, end }) => {
-                        removed.push((start - base, end - base))
-                    }
-                    Some(PageEvent::Wanted(address)) => {
-                        let address = address - address % 4096;
-                        wanted.push(address - base);
-                        let is_zero = removed
-                            .iter()
-                            .any(|(start, end)| (start..end).contains(&&(address - base)));
-                        match is_zero {
-                            true => provider.zero(address, 4096).unwrap(),
-                            false => provider.copy(address, &[0x5a; 4096]).unwrap(),
-                        }
-                        // It is there now.
-                        let again = provider.copy(address, &[1; 4096]).unwrap_err();
-                        assert_eq!(again.raw_os_error(), Some(libc::EEXIST));
+        // In a thread of its own: who waits for a page that nobody provides waits for ever.
+        let touched = ram.clone();
+        let toucher = thread::spawn(move || {
+            let ram = touched;
+            assert_eq!(
+                ram.read::<u64>(GuestAddress(BIG.0 + 8)),
+                Ok(0x5a5a_5a5a_5a5a_5a5a)
+            );
+            ram.write(BIG, 7_u64).unwrap();
+            assert_eq!(ram.discard(BIG, 4096), Ok(4096));
+            assert_eq!(ram.read::<u64>(BIG), Ok(0));
+            assert_eq!(ram.read::<u8>(GuestAddress(3 << 20)), Ok(0x5a));
+        });
+        let (mut wanted, mut removed) = (Vec::new(), Vec::new());
+        while !toucher.is_finished() {
+            match provider.next_event().unwrap() {
+                None => thread::yield_now(),
+                Some(PageEvent::Removed { start, end }) => removed.push((start - base, end - base)),
+                Some(PageEvent::Wanted(address)) => {
+                    let address = address - address % 4096;
+                    wanted.push(address - base);
+                    let is_zero = removed
+                        .iter()
+                        .any(|(start, end)| (start..end).contains(&&(address - base)));
+                    match is_zero {
+                        true => provider.zero(address, 4096).unwrap(),
+                        false => provider.copy(address, &[0x5a; 4096]).unwrap(),
                     }
                 }
             }
-            // Nothing but RAM is written to.
-            assert!(provider.copy(base + (16 << 20), &[1; 4096]).is_err());
-            (wanted, removed)
-        });
-        assert_eq!(
-            ram.read::<u64>(GuestAddress(BIG.0 + 8)),
-            Ok(0x5a5a_5a5a_5a5a_5a5a)
-        );
-        ram.write(BIG, 7_u64).unwrap();
-        assert_eq!(ram.discard(BIG, 4096), Ok(4096));
-        assert_eq!(ram.read::<u64>(BIG), Ok(0));
-        assert_eq!(ram.read::<u8>(GuestAddress(3 << 20)), Ok(0x5a));
-        let (wanted, removed) = served.join().unwrap();
+        }
+        toucher.join().unwrap();
+        // They are there now. Before, the answer could be that pages were being given back.
+        for page in [BIG.0, 3 << 20] {
+            let again = provider.copy(base + page, &[1; 4096]).unwrap_err();
+            assert_eq!(again.raw_os_error(), Some(libc::EEXIST));
+        }
+        // Nothing but RAM is written to.
+        assert!(provider.copy(base + (16 << 20), &[1; 4096]).is_err());
         assert_eq!(wanted, [BIG.0, BIG.0, 3 << 20]);
         assert_eq!(removed, [(BIG.0, BIG.0 + 4096)]);
     }

@@ -208,27 +208,29 @@ fn handle_faults(listener: &UnixListener, memory: &[u8]) -> usize {
     assert_eq!((number("page_size"), number("page_size_kib")), (4096, 4096));
     let base = number("base_host_virt_addr");
     let provider = PageProvider::new(fds.pop().unwrap());
-    let (mut removed, mut given) = (Vec::new(), 0);
+    let (mut removed, mut wanted, mut given) = (Vec::new(), Vec::new(), 0);
     stream.set_nonblocking(true).unwrap();
     loop {
         match provider.next_event() {
             Ok(Some(PageEvent::Removed { start, end })) => removed.push(start..end),
-            Ok(Some(PageEvent::Wanted(address))) => {
-                let address = address - address % 4096;
-                let offset = usize::try_from(address - base).unwrap();
-                let done = match removed.iter().any(|range| range.contains(&address)) {
-                    true => provider.zero(address, 4096),
-                    false => provider.copy(address, &memory[offset..offset + 4096]),
-                };
-                // Two vCPUs may want the same page; the machine may be gone.
-                given += usize::from(done.is_ok());
-            }
+            Ok(Some(PageEvent::Wanted(address))) => wanted.push(address - address % 4096),
             _ => match stream.read(&mut [0]) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
                 // The machine has ended.
                 _ => return given,
             },
         }
+        wanted.retain(|address| {
+            let offset = usize::try_from(address - base).unwrap();
+            let done = match removed.iter().any(|range| range.contains(address)) {
+                true => provider.zero(*address, 4096),
+                false => provider.copy(*address, &memory[offset..offset + 4096]),
+            };
+            // Two vCPUs may want the same page; the machine may be gone.
+            given += usize::from(done.is_ok());
+            // While pages are given back, none is provided.
+            done.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+        });
     }
 }
 
